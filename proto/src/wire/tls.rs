@@ -1,0 +1,248 @@
+//! Names in certificates, and a TLS acceptor whose certificates can be changed.
+//!
+//! The server's own CA signs two kinds of certificate and the kinds can't stand in for each
+//! other: an agent's says `<host id>.agent.banger.internal` and may only serve, the server's
+//! client certificate says `server.banger.internal` and may only call (extended key usage). Who a
+//! peer is comes from its certificate, never from what it says in a message.
+//!
+//! tonic's own `ServerTlsConfig` holds one certificate for the life of the listener, so the
+//! acceptor here is ours: it reads the configuration anew for every connection. A handshake that
+//! hangs or fails costs only itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::ids::HostId;
+use crate::wire::limits::CONNECT_TIMEOUT;
+
+/// The DNS name in the certificate with which the server calls agents.
+pub const SERVER_NAME: &str = "server.banger.internal";
+
+const AGENT_SUFFIX: &str = ".agent.banger.internal";
+
+/// Handshakes under way at once; further connections wait in the listen queue.
+const MAX_HANDSHAKES: usize = 256;
+
+/// The DNS name in the certificate of a host's agent.
+pub fn agent_name(host: HostId) -> String {
+    format!("{host}{AGENT_SUFFIX}")
+}
+
+/// Who a certificate of our CA names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerIdentity {
+    /// The server.
+    Server,
+    /// The agent of this host.
+    Agent(HostId),
+}
+
+/// Reads who a certificate names. The chain must have been verified before.
+pub fn peer_identity(certificate: &CertificateDer<'_>) -> Option<PeerIdentity> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate.as_ref()).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        x509_parser::extensions::GeneralName::DNSName(SERVER_NAME) => Some(PeerIdentity::Server),
+        x509_parser::extensions::GeneralName::DNSName(name) => {
+            name.strip_suffix(AGENT_SUFFIX)?.parse().ok().map(PeerIdentity::Agent)
+        }
+        _ => None,
+    })
+}
+
+/// Returned by [`agent_side`] and [`public_side`].
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    /// A PEM text has not what is expected in it.
+    #[error("{what} is not readable as PEM")]
+    Pem {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// Certificate and key do not fit, or the CA can't be used.
+    #[error("certificate, key and CA cannot be used together")]
+    Unusable(#[source] rustls::Error),
+    /// The CA can't be used to verify clients.
+    #[error("the CA certificate cannot verify clients")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+}
+
+fn certificates(
+    what: &'static str,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match all {
+        Ok(all) if all.is_empty() => {
+            Err(TlsConfigError::Pem { what, source: rustls_pki_types::pem::Error::NoItemsFound })
+        }
+        Ok(all) => Ok(all),
+        Err(source) => Err(TlsConfigError::Pem { what, source }),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|source| TlsConfigError::Pem { what: "the private key", source })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The listener of an agent: shows the agent's certificate, admits only what `ca` has signed.
+/// Only TLS 1.3 is spoken. The caller still has to ask [`peer_identity`]; [`listen`] does.
+///
+/// # Errors
+/// PEM texts that are not readable or do not fit together.
+pub fn agent_side(
+    certificate_pem: &[u8],
+    key_pem: &[u8],
+    ca_pem: &[u8],
+) -> Result<rustls::ServerConfig, TlsConfigError> {
+    let mut roots = RootCertStore::empty();
+    for ca in certificates("the CA certificate", ca_pem)? {
+        roots.add(ca).map_err(TlsConfigError::Unusable)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(TlsConfigError::Verifier)?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsConfigError::Unusable)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            certificates("the agent's certificate", certificate_pem)?,
+            private_key(key_pem)?,
+        )
+        .map_err(TlsConfigError::Unusable)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// The public listener of the server when TLS is configured. Clients show no certificate.
+///
+/// # Errors
+/// PEM texts that are not readable or do not fit together.
+pub fn public_side(
+    certificate_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<rustls::ServerConfig, TlsConfigError> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsConfigError::Unusable)?
+        .with_no_client_auth()
+        .with_single_cert(
+            certificates("the server's certificate", certificate_pem)?,
+            private_key(key_pem)?,
+        )
+        .map_err(TlsConfigError::Unusable)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Whom a listener lets in after the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admit {
+    /// Anybody who finished the handshake.
+    Anybody,
+    /// Only the server, by its certificate.
+    OnlyTheServer,
+}
+
+/// Accepts connections until the stream returned is dropped.
+///
+/// `config` is read anew for every connection: swap it to change certificates. A connection that
+/// fails its handshake, takes longer than [`CONNECT_TIMEOUT`], or is not admitted, is closed and
+/// logged, and is never seen by the stream.
+pub fn listen(
+    listener: TcpListener,
+    config: Arc<ArcSwap<rustls::ServerConfig>>,
+    admit: Admit,
+) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+    let (ready, stream) = mpsc::channel(64);
+    tokio::spawn(accept_all(listener, config, admit, ready));
+    ReceiverStream::new(stream)
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    config: Arc<ArcSwap<rustls::ServerConfig>>,
+    admit: Admit,
+    ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
+) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    loop {
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        // Cancel-safe: `accept` loses no connection when dropped, `closed` holds nothing.
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ready.closed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely. Without a pause this would spin.
+                tracing::warn!(error = %error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let acceptor = TlsAcceptor::from(config.load_full());
+        let ready = ready.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            match tokio::time::timeout(CONNECT_TIMEOUT, handshake(acceptor, stream, admit)).await {
+                // A closed channel means that the listener has stopped; the connection goes with it.
+                Ok(Ok(stream)) => drop(ready.send(Ok(stream)).await),
+                Ok(Err(error)) => refused(peer, &error.to_string()),
+                Err(_) => refused(peer, "the handshake took too long"),
+            }
+        });
+    }
+}
+
+fn refused(peer: SocketAddr, why: &str) {
+    tracing::info!(peer = %peer, why, "refused a TLS connection");
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    admit: Admit,
+) -> io::Result<TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
+    let stream = acceptor.accept(stream).await?;
+    let identity = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[CertificateDer<'_>]>::first)
+        .and_then(peer_identity);
+    match (admit, identity) {
+        (Admit::Anybody, _) | (Admit::OnlyTheServer, Some(PeerIdentity::Server)) => Ok(stream),
+        (Admit::OnlyTheServer, other) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("the peer is not the server but {other:?}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
