@@ -556,6 +556,7 @@ pub mod agent_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
+    /// What the server asks of the agent of one host.
     #[derive(Debug, Clone)]
     pub struct AgentServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -907,6 +908,7 @@ pub mod agent_service_server {
             request: tonic::Request<super::ObserveRequest>,
         ) -> std::result::Result<tonic::Response<Self::ObserveStream>, tonic::Status>;
     }
+    /// What the server asks of the agent of one host.
     #[derive(Debug)]
     pub struct AgentServiceServer<T> {
         inner: Arc<T>,

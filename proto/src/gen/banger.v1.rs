@@ -46,10 +46,12 @@ pub struct VmSpec {
     #[prost(message, optional, tag = "3")]
     pub kernel: ::core::option::Option<ImageRef>,
     /// The root file system: a file in the host's image directory. Required. Needs a stopped VM.
+    /// Another image, by name or by digest where both are given, gives the VM a new root disk: what
+    /// the guest wrote over the old one is lost.
     #[prost(message, optional, tag = "4")]
     pub root_image: ::core::option::Option<ImageRef>,
     /// How many MiB the guest may write over its root image before the copy-on-write store is full,
-    /// 16 to 4194304. Default 1024. Needs a stopped VM.
+    /// 16 to 4194304. Default 1024. Grows only. Needs a stopped VM.
     #[prost(uint32, tag = "5")]
     pub root_disk_mib: u32,
     /// An optional second disk that survives a reset of the root disk. Needs a stopped VM.
@@ -98,7 +100,7 @@ pub struct ImageRef {
 /// A second disk of the VM's own, kept over a reset of the root disk and gone with the VM.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkDisk {
-    /// Size in MiB, 1 to 4194304. Sparse on the host.
+    /// Size in MiB, 1 to 4194304. Grows only. Sparse on the host.
     #[prost(uint32, tag = "1")]
     pub size_mib: u32,
 }
@@ -732,7 +734,8 @@ pub enum WaitOutcome {
     Unspecified = 0,
     /// The state was reached.
     Reached = 1,
-    /// The VM is FAILED or CRASHED and will not reach the state without a change.
+    /// A step FAILED (the host may be trying again: see status.next_attempt_at), or the process ended
+    /// and its restart policy leaves it so.
     Failed = 2,
     /// A newer intent has made the state unreachable, or the VM is gone.
     Superseded = 3,
