@@ -1,0 +1,196 @@
+//! Who calls, and whether they may: one layer through which every call passes.
+//!
+//! [`POLICIES`] names every method of the API with what it asks of its caller; a method that is
+//! not in it asks for a token, and a test makes sure that none is missing. Without configured
+//! tokens everybody who reaches the listener is let in, which is why the listener is loopback
+//! unless an operator has said otherwise. Roles come later and find their place in [`Policy`].
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use tower::{Layer, Service};
+
+use super::page::same;
+use super::status;
+
+/// Who calls. Every request that passed the layer has one in its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    /// The name written into the history.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a method asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing: it tells nothing secret, or has a proof of its own in the request.
+    Open,
+    /// A configured token, where tokens are configured.
+    Token,
+}
+
+/// Every method with its policy.
+pub const POLICIES: &[(&str, Policy)] = &[
+    ("/banger.v1.VmService/CreateVm", Policy::Token),
+    ("/banger.v1.VmService/GetVm", Policy::Token),
+    ("/banger.v1.VmService/ListVms", Policy::Token),
+    ("/banger.v1.VmService/UpdateVm", Policy::Token),
+    ("/banger.v1.VmService/DeleteVm", Policy::Token),
+    ("/banger.v1.VmService/StartVm", Policy::Token),
+    ("/banger.v1.VmService/StopVm", Policy::Token),
+    ("/banger.v1.VmService/RebootVm", Policy::Token),
+    ("/banger.v1.VmService/PauseVm", Policy::Token),
+    ("/banger.v1.VmService/ResumeVm", Policy::Token),
+    ("/banger.v1.VmService/WaitVm", Policy::Token),
+    ("/banger.v1.VmService/WatchVms", Policy::Token),
+    ("/banger.v1.VmService/ListVmEvents", Policy::Token),
+    ("/banger.v1.VmService/ExplainVm", Policy::Token),
+    ("/banger.v1.VmService/ReadConsole", Policy::Token),
+    ("/banger.v1.HostService/CreateJoinToken", Policy::Token),
+    // Its proof is the join token.
+    ("/banger.v1.HostService/JoinHost", Policy::Open),
+    ("/banger.v1.HostService/GetHost", Policy::Token),
+    ("/banger.v1.HostService/ListHosts", Policy::Token),
+    ("/banger.v1.HostService/UpdateHost", Policy::Token),
+    ("/banger.v1.HostService/DeleteHost", Policy::Token),
+    ("/banger.v1.HostService/CordonHost", Policy::Token),
+    ("/banger.v1.HostService/UncordonHost", Policy::Token),
+    ("/banger.v1.HostService/DrainHost", Policy::Token),
+    ("/banger.v1.HostService/WatchHosts", Policy::Token),
+    ("/banger.v1.HostService/GetHostInventory", Policy::Token),
+    ("/banger.v1.HostService/SweepHost", Policy::Token),
+    ("/banger.v1.ImageService/ImportImage", Policy::Token),
+    ("/banger.v1.ImageService/GetImage", Policy::Token),
+    ("/banger.v1.ImageService/ListImages", Policy::Token),
+    ("/banger.v1.ImageService/DeleteImage", Policy::Token),
+    ("/grpc.health.v1.Health/Check", Policy::Open),
+    ("/grpc.health.v1.Health/List", Policy::Open),
+    ("/grpc.health.v1.Health/Watch", Policy::Open),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Policy::Open),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Policy::Open),
+];
+
+/// What the method at this path asks of its caller.
+pub fn policy(path: &str) -> Policy {
+    POLICIES.iter().find(|(method, _)| *method == path).map_or(Policy::Token, |(_, policy)| *policy)
+}
+
+/// Who may call.
+#[derive(Debug)]
+struct Callers {
+    /// Digests of the tokens, so that a comparison tells nothing of a token.
+    tokens: Vec<([u8; 32], Principal)>,
+    /// Who a caller is where no token is configured.
+    anybody: Principal,
+}
+
+/// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
+#[derive(Debug, Clone)]
+pub struct AuthLayer(Arc<Callers>);
+
+impl AuthLayer {
+    /// With principals by token. Without any, everybody is let in: as "local" when the listener is
+    /// loopback, else as "anonymous".
+    pub fn new(tokens: &BTreeMap<String, String>, loopback: bool) -> Self {
+        let tokens = tokens
+            .iter()
+            .map(|(token, name)| (digest(token), Principal(name.as_str().into())))
+            .collect();
+        let anybody = Principal(if loopback { "local" } else { "anonymous" }.into());
+        Self(Arc::new(Callers { tokens, anybody }))
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Auth { inner, callers: Arc::clone(&self.0) }
+    }
+}
+
+/// The service that [`AuthLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct Auth<S> {
+    inner: S,
+    callers: Arc<Callers>,
+}
+
+impl Callers {
+    fn identify<B>(&self, request: &http::Request<B>) -> Result<Principal, &'static str> {
+        if self.tokens.is_empty() {
+            return Ok(self.anybody.clone());
+        }
+        match bearer(request).map(|token| self.holder(token)) {
+            Some(Some(principal)) => Ok(principal),
+            found => match (policy(request.uri().path()), found) {
+                (Policy::Open, _) => Ok(self.anybody.clone()),
+                (Policy::Token, None) => Err("no bearer token was given"),
+                (Policy::Token, Some(_)) => Err("the bearer token is not known"),
+            },
+        }
+    }
+
+    /// Looks at every token whichever matches.
+    fn holder(&self, token: &str) -> Option<Principal> {
+        let given = digest(token);
+        let mut holder = None;
+        for (known, principal) in &self.tokens {
+            if same(known, &given) {
+                holder = Some(principal.clone());
+            }
+        }
+        holder
+    }
+}
+
+fn bearer<B>(request: &http::Request<B>) -> Option<&str> {
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+impl<S, B, R> Service<http::Request<B>> for Auth<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        match self.callers.identify(&request) {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                Box::pin(self.inner.call(request))
+            }
+            Err(why) => {
+                let refusal = status::token_invalid(why).into_http();
+                Box::pin(std::future::ready(Ok(refusal)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use std::convert::Infallible;
+
+use http::{Request, Response, StatusCode};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tower::{ServiceExt as _, service_fn};
+
+use super::*;
+
+/// Method paths of every service of this package in a descriptor set.
+fn methods(descriptors: &[u8], package: &str) -> Vec<String> {
+    let set = FileDescriptorSet::decode(descriptors).expect("descriptors");
+    set.file
+        .iter()
+        .filter(|file| file.package() == package)
+        .flat_map(|file| &file.service)
+        .flat_map(|service| {
+            let service_name = service.name().to_owned();
+            service
+                .method
+                .iter()
+                .map(move |method| format!("/{package}.{service_name}/{}", method.name()))
+        })
+        .collect()
+}
+
+#[test]
+fn every_method_of_the_api_has_a_policy() {
+    let found = methods(banger_proto::FILE_DESCRIPTOR_SET, "banger.v1");
+    assert!(found.len() > 30, "{found:?}");
+    let health = methods(tonic_health::pb::FILE_DESCRIPTOR_SET, "grpc.health.v1");
+    assert!(!health.is_empty());
+    for method in found.iter().chain(&health) {
+        let rows = POLICIES.iter().filter(|(path, _)| path == method).count();
+        assert_eq!(rows, 1, "{method} must be in POLICIES once");
+    }
+    let known: Vec<&str> = found.iter().map(String::as_str).collect();
+    for (path, _) in POLICIES.iter().filter(|(path, _)| path.starts_with("/banger.")) {
+        assert!(known.contains(path), "{path} is no method");
+    }
+}
+
+#[test]
+fn only_a_join_health_and_reflection_need_no_token() {
+    let open: Vec<&str> = POLICIES
+        .iter()
+        .filter(|(_, policy)| *policy == Policy::Open)
+        .map(|(path, _)| *path)
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "/banger.v1.HostService/JoinHost",
+            "/grpc.health.v1.Health/Check",
+            "/grpc.health.v1.Health/List",
+            "/grpc.health.v1.Health/Watch",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ]
+    );
+    assert_eq!(policy("/something/Else"), Policy::Token);
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// Who the service behind the layer saw, or the gRPC code of the refusal.
+async fn call(
+    layer: &AuthLayer,
+    path: &str,
+    authorization: Option<&str>,
+) -> Result<String, String> {
+    let service = layer.layer(service_fn(async |request: Request<()>| {
+        let principal = request.extensions().get::<Principal>().expect("identified").clone();
+        Ok::<_, Infallible>(Response::new(principal.name().to_owned()))
+    }));
+    let mut request = Request::builder().uri(path);
+    if let Some(authorization) = authorization {
+        request = request.header("authorization", authorization);
+    }
+    let response = service.oneshot(request.body(()).expect("a request")).await.expect("answers");
+    assert_eq!(response.status(), StatusCode::OK, "gRPC refuses in headers");
+    match response.headers().get("grpc-status") {
+        None => Ok(response.into_body()),
+        Some(code) => Err(code.to_str().expect("a number").to_owned()),
+    }
+}
+
+fn with_tokens() -> AuthLayer {
+    let tokens = [(TOKEN, "alice"), ("fedcba9876543210", "bob")];
+    let tokens = tokens.map(|(token, name)| (token.to_owned(), name.to_owned())).into();
+    AuthLayer::new(&tokens, true)
+}
+
+#[tokio::test]
+async fn a_known_token_says_who_calls() {
+    let layer = with_tokens();
+    let path = "/banger.v1.VmService/CreateVm";
+    for (authorization, who) in
+        [("Bearer 0123456789abcdef", "alice"), ("bearer fedcba9876543210", "bob")]
+    {
+        assert_eq!(call(&layer, path, Some(authorization)).await, Ok(who.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_or_with_a_wrong_one_every_guarded_method_is_refused() {
+    let layer = with_tokens();
+    let wrong = [
+        None,
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer wrong"),
+        Some("Bearer 0123456789abcde"),
+        Some("Bearer 0123456789abcdeff"),
+        Some("Basic 0123456789abcdef"),
+        Some(TOKEN),
+    ];
+    let guarded = POLICIES.iter().filter(|(_, policy)| *policy == Policy::Token);
+    for (path, _) in guarded.chain(&[("/unknown/Method", Policy::Token)]) {
+        for authorization in wrong {
+            let refused = call(&layer, path, authorization).await;
+            assert_eq!(refused, Err("16".to_owned()), "{path} {authorization:?}: UNAUTHENTICATED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn open_methods_need_no_token() {
+    let layer = with_tokens();
+    for (path, _) in POLICIES.iter().filter(|(_, policy)| *policy == Policy::Open) {
+        assert_eq!(call(&layer, path, None).await, Ok("local".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_configured_tokens_everybody_who_reaches_the_listener_is_let_in() {
+    let path = "/banger.v1.VmService/CreateVm";
+    let none = BTreeMap::new();
+    assert_eq!(call(&AuthLayer::new(&none, true), path, None).await, Ok("local".to_owned()));
+    let open = AuthLayer::new(&none, false);
+    assert_eq!(call(&open, path, Some("Bearer x")).await, Ok("anonymous".to_owned()));
+}

@@ -1,0 +1,360 @@
+//! Between messages and the model, outwards. Inwards is in [`incoming`].
+//!
+//! Every match on our enums and every message is written out, so that a new field does not compile
+//! until it is decided here.
+
+pub mod incoming;
+pub mod metadata;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use banger_proto::ids::{HostId, Revision};
+use banger_proto::v1;
+use jiff::Timestamp;
+use tonic::Status;
+
+use super::status;
+use crate::model::filter::VmFilter;
+use crate::model::host::{HostState, HostView, ImageKind, Resources};
+use crate::model::intent::{Desired, VmIntent};
+use crate::model::observed::{DevicesSeen, ExitSeen, Observation, ObservedVm, ProcessSeen};
+use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
+use crate::model::status::{VmState, VmStatus};
+use crate::store::StoredEvent;
+use crate::watch::{HostSnapshot, View, VmRecord};
+
+/// A VM at one revision.
+pub fn vm(record: &VmRecord, domain: &str) -> v1::Vm {
+    vm_of(
+        &record.intent,
+        &record.observation,
+        &record.status,
+        record.host.as_deref(),
+        record.revision,
+        domain,
+    )
+}
+
+/// A VM from its parts, for one that the view does not show, or not any more.
+pub fn vm_of(
+    intent: &VmIntent,
+    observation: &Observation,
+    status: &VmStatus,
+    host: Option<&HostView>,
+    revision: Revision,
+    domain: &str,
+) -> v1::Vm {
+    v1::Vm {
+        id: intent.id.to_string(),
+        name: intent.name.clone(),
+        spec: Some(spec(&intent.spec)),
+        desired_state: desired(intent.desired).into(),
+        status: Some(vm_status(intent, observation, status, host, domain)),
+        generation: intent.generation.0,
+        etag: intent.etag(),
+        revision: revision.0,
+        create_time: Some(timestamp(intent.created_at)),
+        update_time: Some(timestamp(intent.updated_at)),
+    }
+}
+
+fn vm_status(
+    intent: &VmIntent,
+    observation: &Observation,
+    status: &VmStatus,
+    host: Option<&HostView>,
+    domain: &str,
+) -> v1::VmStatus {
+    let seen: Option<&ObservedVm> = match observation {
+        Observation::Present(seen) => Some(seen),
+        Observation::Unknown { .. } | Observation::Absent => None,
+    };
+    let facts = host.and_then(|host| host.facts.as_ref());
+    v1::VmStatus {
+        state: state(status.state).into(),
+        reason: status.reason.to_string(),
+        message: status.message.clone(),
+        observed_at: seen.map(|seen| timestamp(seen.observed_at)),
+        host_id: intent.host.as_ref().map(HostId::to_string).unwrap_or_default(),
+        host_name: host.map(|host| host.record.name.clone()).unwrap_or_default(),
+        simulated: facts.is_some_and(|facts| facts.simulated),
+        observed_generation: status.observed_generation.0,
+        guest_address: intent.net.map(|net| net.address.to_string()).unwrap_or_default(),
+        mac_address: intent.net.map(|net| net.mac.to_string()).unwrap_or_default(),
+        vsock_cid: intent.net.map_or(0, |net| net.cid),
+        dns_name: format!("{}.{domain}", intent.name),
+        host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
+        process: seen.and_then(|seen| seen.process).map(process),
+        exit: seen.and_then(|seen| seen.exit.as_ref()).map(exit),
+        restart_count: seen.map_or(0, |seen| seen.restart_count),
+        adopted_at: seen.and_then(|seen| seen.adopted_at).map(timestamp),
+        agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
+        unknown_since: status.unknown_since.map(timestamp),
+        state_since: Some(timestamp(status.since)),
+        devices: seen.map(|seen| devices(&seen.devices)),
+        next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
+    }
+}
+
+/// A spec.
+pub fn spec(spec: &VmSpec) -> v1::VmSpec {
+    let limits = spec.rate_limits();
+    let placement = spec.placement();
+    v1::VmSpec {
+        vcpus: spec.vcpus(),
+        memory_mib: spec.memory_mib(),
+        kernel: Some(image_ref(spec.kernel())),
+        root_image: Some(image_ref(spec.root_image())),
+        root_disk_mib: spec.root_disk_mib(),
+        work_disk: spec.work_disk_mib().map(|size_mib| v1::WorkDisk { size_mib }),
+        boot_args: spec.boot_args().to_owned(),
+        metadata: spec.metadata().map(metadata::to_struct),
+        network: Some(v1::NetworkSpec {
+            egress: match spec.egress() {
+                Egress::Nat => v1::EgressPolicy::Nat,
+                Egress::None => v1::EgressPolicy::None,
+            }
+            .into(),
+            ports: Vec::new(),
+            allow_host_metadata: false,
+        }),
+        rate_limits: (!limits.is_unbounded()).then_some(v1::RateLimits {
+            disk_bytes_per_second: limits.disk_bytes_per_second,
+            disk_ops_per_second: limits.disk_ops_per_second,
+            net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
+            net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
+        }),
+        labels: spec.labels().clone(),
+        placement: (!placement.is_anywhere()).then(|| v1::Placement {
+            host: placement.host.clone().unwrap_or_default(),
+            host_labels: placement.host_labels.clone(),
+        }),
+        restart_policy: match spec.restart_policy() {
+            RestartPolicy::Never => v1::RestartPolicy::Never,
+            RestartPolicy::OnFailure => v1::RestartPolicy::OnFailure,
+            RestartPolicy::Always => v1::RestartPolicy::Always,
+        }
+        .into(),
+        initrd: spec.initrd().map(image_ref),
+    }
+}
+
+fn image_ref(image: &ImageRef) -> v1::ImageRef {
+    v1::ImageRef { name: image.name.clone(), sha256: image.sha256.clone().unwrap_or_default() }
+}
+
+/// A wanted power state.
+pub fn desired(desired: Desired) -> v1::DesiredState {
+    match desired {
+        Desired::Running => v1::DesiredState::Running,
+        Desired::Paused => v1::DesiredState::Paused,
+        Desired::Stopped => v1::DesiredState::Stopped,
+        Desired::Absent => v1::DesiredState::Absent,
+    }
+}
+
+/// A shown state.
+pub fn state(state: VmState) -> v1::VmState {
+    match state {
+        VmState::Pending => v1::VmState::Pending,
+        VmState::Preparing => v1::VmState::Preparing,
+        VmState::Starting => v1::VmState::Starting,
+        VmState::Running => v1::VmState::Running,
+        VmState::Paused => v1::VmState::Paused,
+        VmState::Stopping => v1::VmState::Stopping,
+        VmState::Stopped => v1::VmState::Stopped,
+        VmState::Crashed => v1::VmState::Crashed,
+        VmState::Failed => v1::VmState::Failed,
+        VmState::Deleting => v1::VmState::Deleting,
+        VmState::Unknown => v1::VmState::Unknown,
+        VmState::Deleted => v1::VmState::Deleted,
+    }
+}
+
+fn process(seen: ProcessSeen) -> v1::VmProcess {
+    let ProcessSeen { pid, start_ticks, start_time } = seen;
+    v1::VmProcess { pid, start_ticks, start_time: start_time.map(timestamp) }
+}
+
+fn exit(seen: &ExitSeen) -> v1::VmExit {
+    let ExitSeen { crashed, code, signal, message, time } = seen;
+    v1::VmExit {
+        crashed: *crashed,
+        code: *code,
+        signal: *signal,
+        message: message.clone(),
+        time: time.map(timestamp),
+    }
+}
+
+fn devices(seen: &DevicesSeen) -> v1::VmDevices {
+    v1::VmDevices {
+        tap: seen.tap.clone(),
+        base_loop: seen.base_loop.clone(),
+        cow_loop: seen.cow_loop.clone(),
+        snapshot: seen.snapshot.clone(),
+        cow_used_sectors: seen.cow_used_sectors,
+        cow_total_sectors: seen.cow_total_sectors,
+        api_socket: seen.api_socket.clone(),
+        vsock_socket: seen.vsock_socket.clone(),
+    }
+}
+
+/// A line of history.
+pub fn history_event(event: StoredEvent) -> v1::VmHistoryEvent {
+    v1::VmHistoryEvent {
+        time: Some(timestamp(event.at)),
+        generation: event.generation.0,
+        r#type: event.kind,
+        reason: event.reason,
+        message: event.message,
+        actor: event.actor,
+    }
+}
+
+/// A host with all that is known of it now.
+pub fn host(snapshot: &HostSnapshot) -> v1::Host {
+    let HostView { record, health, facts } = &*snapshot.view;
+    let facts = facts.as_deref();
+    v1::Host {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        agent_address: record.agent_address.clone(),
+        labels: record.labels.clone(),
+        cordoned: record.cordoned,
+        guest_subnet: record.subnet.to_string(),
+        create_time: Some(timestamp(record.created_at)),
+        certificate_expire_time: Some(timestamp(record.certificate_expires_at)),
+        status: Some(v1::HostStatus {
+            state: host_state(health.state).into(),
+            reason: health.reason.to_owned(),
+            message: health.message.clone(),
+            last_seen: health.last_seen.map(timestamp),
+            state_since: Some(timestamp(health.since)),
+            simulated: facts.is_some_and(|facts| facts.simulated),
+            agent_version: facts.map(|facts| facts.agent_version.clone()).unwrap_or_default(),
+            agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
+            boot_id: facts.map(|facts| facts.boot_id.clone()).unwrap_or_default(),
+            capacity: facts.map(|facts| resources(facts.capacity)),
+            booked: Some(resources(snapshot.booked)),
+            vm_count: u32::try_from(snapshot.vm_count).unwrap_or(u32::MAX),
+            images: facts.map(|facts| images(&facts.images)).unwrap_or_default(),
+            vmm: facts.map(|facts| facts.vmm.clone()).unwrap_or_default(),
+            kernel_release: facts.map(|facts| facts.kernel_release.clone()).unwrap_or_default(),
+            unclaimed_vm_ids: snapshot.unclaimed.iter().map(ToString::to_string).collect(),
+        }),
+        etag: record.etag(),
+    }
+}
+
+/// A state of a host.
+pub fn host_state(state: HostState) -> v1::HostState {
+    match state {
+        HostState::Connecting => v1::HostState::Connecting,
+        HostState::Online => v1::HostState::Online,
+        HostState::Suspect => v1::HostState::Suspect,
+        HostState::Offline => v1::HostState::Offline,
+    }
+}
+
+fn resources(resources: Resources) -> v1::HostResources {
+    let Resources { vcpus, memory_mib, disk_mib } = resources;
+    v1::HostResources { vcpus, memory_mib, disk_mib }
+}
+
+fn images(files: &[crate::model::host::ImageFile]) -> Vec<v1::HostImage> {
+    files
+        .iter()
+        .map(|file| v1::HostImage {
+            name: file.name.clone(),
+            size_bytes: file.size_bytes,
+            sha256: file.sha256.clone(),
+            kind: match file.kind {
+                ImageKind::Unknown => v1::HostImageKind::Unspecified,
+                ImageKind::Kernel => v1::HostImageKind::Kernel,
+                ImageKind::Root => v1::HostImageKind::Root,
+            }
+            .into(),
+        })
+        .collect()
+}
+
+/// A filter, its host looked up.
+///
+/// # Errors
+/// Every field that is wrong, or a host that is not there.
+pub fn filter(filter: Option<v1::VmFilter>, view: &View) -> Result<VmFilter, Status> {
+    let mut problems = Vec::new();
+    let (mut parsed, host) = incoming::vm_filter(filter, &mut problems);
+    if !problems.is_empty() {
+        return Err(status::invalid_fields(problems));
+    }
+    if let Some(host) = host {
+        let found = view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
+        parsed.host = Some(found.view.record.id);
+    }
+    Ok(parsed)
+}
+
+/// A time.
+pub fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = at.as_nanosecond();
+    prost_types::Timestamp {
+        seconds: i64::try_from(nanos.div_euclid(1_000_000_000)).expect("a year below 10000"),
+        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).expect("less than a second"),
+    }
+}
+
+/// A duration from a request.
+///
+/// # Errors
+/// A sentence, when it is negative or beyond `max`.
+pub fn duration(given: prost_types::Duration, max: Duration) -> Result<Duration, String> {
+    // Not by prost's own conversion, which overflows on the most negative numbers.
+    let parts = u64::try_from(given.seconds).ok().zip(u32::try_from(given.nanos).ok());
+    parts
+        .filter(|(_, nanos)| *nanos < 1_000_000_000)
+        .map(|(seconds, nanos)| Duration::new(seconds, nanos))
+        .filter(|given| *given <= max)
+        .ok_or_else(|| format!("must be 0 to {} s", max.as_secs()))
+}
+
+/// Whether a text is `address:port` and something that can be dialled from elsewhere.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn check_agent_address(text: &str) -> Result<(), &'static str> {
+    const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
+    if text.len() > 255 {
+        return Err(RULE);
+    }
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return match (address.ip().is_unspecified(), address.port()) {
+            (true, _) => Err("must not be an unspecified address: the server has to dial it"),
+            (false, 0) => Err(RULE),
+            (false, _) => Ok(()),
+        };
+    }
+    let (name, port) = text.rsplit_once(':').ok_or(RULE)?;
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(RULE);
+    }
+    if !port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Err("must have a port of 1 to 65535");
+    }
+    // What looks like an IPv4 address and is none is no name either.
+    let all_digits = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_address = name.parse::<Ipv4Addr>().is_ok();
+    if is_address || (!all_digits && name.split('.').all(is_label)) { Ok(()) } else { Err(RULE) }
+}
+
+#[cfg(test)]
+mod tests;

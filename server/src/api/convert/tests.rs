@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+
+use super::*;
+use crate::model::fixtures::{at, spec, spec_with};
+use crate::model::spec::{ImageDraft, SpecRefusal};
+
+fn value(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+#[test]
+fn a_spec_that_was_read_can_be_sent_back_unchanged() {
+    let full = spec_with(|draft| {
+        draft.vcpus = 4;
+        draft.initrd = Some(ImageDraft { name: "initrd".to_owned(), sha256: "0".repeat(64) });
+        draft.work_disk_mib = Some(64);
+        draft.boot_args = "quiet".to_owned();
+        draft.metadata = serde_json::json!({"a": [1, 2.5, null, {"b": "c"}]}).as_object().cloned();
+        draft.egress = Egress::None;
+        draft.rate_limits.net_tx_bytes_per_second = 7;
+        draft.labels.insert("app".to_owned(), "web".to_owned());
+        draft.placement_host = "one".to_owned();
+        draft.placement_labels.insert("zone".to_owned(), "a".to_owned());
+        draft.restart_policy = RestartPolicy::OnFailure;
+    });
+    for original in [&*full, &spec()] {
+        let message = super::spec(original);
+        let read = incoming::spec_draft(Some(message)).check().expect("still valid");
+        assert_eq!(original.changes(&read), [], "a read and a write change nothing");
+    }
+}
+
+#[test]
+fn a_missing_spec_is_one_that_says_nothing() {
+    let refused = incoming::spec_draft(None).check().expect_err("no kernel");
+    assert!(matches!(refused, SpecRefusal::Invalid(problems) if problems.len() == 2));
+}
+
+#[test]
+fn numbers_that_are_no_value_of_their_enum_are_problems_of_their_fields() {
+    let message = v1::VmSpec {
+        network: Some(v1::NetworkSpec { egress: 99, ..Default::default() }),
+        restart_policy: -1,
+        ..super::spec(&spec())
+    };
+    let Err(SpecRefusal::Invalid(problems)) = incoming::spec_draft(Some(message)).check() else {
+        panic!("accepted")
+    };
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["spec.network.egress", "spec.restart_policy"]);
+}
+
+#[test]
+fn metadata_round_trips_and_whole_numbers_stay_whole() {
+    let list =
+        vec![value(Kind::NumberValue(2.5)), Value { kind: None }, value(Kind::BoolValue(true))];
+    let document = Struct {
+        fields: BTreeMap::from([
+            ("n".to_owned(), value(Kind::NumberValue(42.0))),
+            ("l".to_owned(), value(Kind::ListValue(ListValue { values: list }))),
+            ("s".to_owned(), value(Kind::StringValue("é\u{0}".to_owned()))),
+        ]),
+    };
+    let json = serde_json::Value::Object(metadata::to_json(document).expect("finite")).to_string();
+    assert_eq!(json, "{\"l\":[2.5,null,true],\"n\":42,\"s\":\"é\\u0000\"}");
+    let back = metadata::to_json(metadata::to_struct(&json)).expect("finite");
+    assert_eq!(serde_json::Value::Object(back).to_string(), json);
+}
+
+#[test]
+fn a_number_that_json_has_not_is_refused() {
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let fields = BTreeMap::from([("n".to_owned(), value(Kind::NumberValue(number)))]);
+        assert!(metadata::to_json(Struct { fields }).is_err());
+    }
+}
+
+#[test]
+fn times_keep_their_nanoseconds_also_before_1970() {
+    let time = timestamp(at(0) + jiff::SignedDuration::from_nanos(7));
+    assert_eq!((time.seconds, time.nanos), (1_800_000_000, 7));
+    let early = jiff::Timestamp::new(-1, -500_000_000).expect("in range");
+    let time = timestamp(early);
+    assert_eq!((time.seconds, time.nanos), (-2, 500_000_000));
+}
+
+#[test]
+fn durations_are_neither_negative_nor_too_long() {
+    let given = |seconds, nanos| prost_types::Duration { seconds, nanos };
+    let hour = Duration::from_secs(3600);
+    assert_eq!(duration(given(0, 0), hour), Ok(Duration::ZERO));
+    assert_eq!(duration(given(3600, 0), hour), Ok(hour));
+    for bad in [
+        given(3600, 1),
+        given(-1, 0),
+        given(0, -1),
+        given(i64::MIN, i32::MIN),
+        given(i64::MAX, i32::MAX),
+    ] {
+        assert!(duration(bad, hour).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn an_agent_address_can_be_dialled() {
+    for good in
+        ["192.0.2.7:7072", "[2001:db8::7]:7072", "host:1", "host-1.example:65535", "127.0.0.1:7072"]
+    {
+        assert_eq!(check_agent_address(good), Ok(()), "{good}");
+    }
+    for bad in [
+        "",
+        "host",
+        "host:",
+        ":7072",
+        "host:0",
+        "host:65536",
+        "host:+1",
+        "0.0.0.0:7072",
+        "[::]:7072",
+        "256.1.1.1:1",
+        "1.2.3:1",
+        "a b:1",
+        "host/x:1",
+        "user@host:1",
+        "-a:1",
+        "a..b:1",
+        "http://host:1",
+        "host:1\n",
+        "2001:db8::7:7072",
+        &format!("{}:1", "a".repeat(300)),
+    ] {
+        assert!(check_agent_address(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn every_problem_of_a_filter_is_listed() {
+    let mut problems = Vec::new();
+    let filter = v1::VmFilter {
+        label_selector: "a b".to_owned(),
+        host: "../x".to_owned(),
+        states: vec![0, 99, v1::VmState::Running.into()],
+    };
+    incoming::vm_filter(Some(filter), &mut problems);
+    let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["filter.label_selector", "filter.host", "filter.states", "filter.states"]);
+}
+
+#[test]
+fn states_round_trip() {
+    for shown in VmState::ALL {
+        assert_eq!(incoming::vm_state(state(shown).into()), Ok(Some(shown)));
+    }
+}

@@ -1,0 +1,323 @@
+//! The host service.
+//!
+//! JoinHost is the one call that needs no bearer token: its proof is the join token. WatchHosts is
+//! in [`super::watch`].
+
+use std::time::Duration;
+
+use banger_proto::ids::HostId;
+use banger_proto::v1;
+use banger_proto::v1::host_service_server::HostService;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::convert;
+use super::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
+use super::{
+    Api, ResponseStream, all_or_problems, fill_random, if_match, new_uuid, parse_host, status,
+    watch,
+};
+use crate::model::labels::{self, Labels, Selector};
+use crate::model::ledger::{HostRef, JoinHost, JoinToken, Mutation, Outcome, Refusal};
+use crate::model::names;
+use crate::model::spec::SpecProblem;
+use crate::pki::{AGENT_VALIDITY, AgentRequest, JoinTokenText, later};
+use crate::store::MutateError;
+
+/// How long a join token is good when nothing was said.
+const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(15 * 60);
+
+/// The shortest and the longest life of a join token.
+const TOKEN_TTL: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+
+/// The host service.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    api: Api,
+}
+
+impl Hosts {
+    /// Over the server's parts.
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+
+    fn host(&self, text: &str) -> Result<HostRef, Status> {
+        let mut problems = Vec::new();
+        let host = parse_host(text, "host", &mut problems);
+        all_or_problems(host, problems)
+    }
+
+    async fn submit<T>(
+        &self,
+        request: &Request<T>,
+        mutation: Mutation,
+    ) -> Result<Response<v1::Host>, Status> {
+        let submission = self.api.submission(request, mutation);
+        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
+        let Outcome::Host(record) = outcome else {
+            return Err(status::internal("a mutation of a host came to something else"));
+        };
+        let host = HostRef::Id(record.id);
+        let shown =
+            self.api.view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
+        Ok(Response::new(convert::host(&shown)))
+    }
+
+    fn join(&self, message: v1::JoinHostRequest) -> Result<(JoinHost, AgentRequest), Status> {
+        let token = JoinTokenText::parse(&message.token)
+            .map_err(|error| status::join_token_invalid(&error.to_string()))?;
+        let mut problems = Vec::new();
+        if let Err(why) = names::check_name(&message.name) {
+            problems.push(SpecProblem::new("name", why));
+        }
+        let request = AgentRequest::read(&message.certificate_request_pem)
+            .map_err(|why| {
+                problems.push(SpecProblem::new("certificate_request_pem", why.to_string()));
+            })
+            .ok();
+        if let Err(why) = convert::check_agent_address(&message.agent_address) {
+            problems.push(SpecProblem::new("agent_address", why));
+        }
+        check_labels(&message.labels, &mut problems);
+        let known_id: Option<HostId> = match message.host_id.as_str() {
+            "" => None,
+            text => text
+                .parse()
+                .map_err(|why| problems.push(SpecProblem::new("host_id", format!("is {why}"))))
+                .ok(),
+        };
+        let request = all_or_problems(request, problems)?;
+        let now = self.api.clock.now();
+        let join = JoinHost {
+            token_id: token.id.clone(),
+            secret_sha256: token.secret_sha256(),
+            key_sha256: request.key_sha256(),
+            new_id: HostId::from_uuid(new_uuid(now)?),
+            known_id,
+            name: message.name,
+            agent_address: message.agent_address,
+            labels: message.labels,
+            certificate_expires_at: later(now, AGENT_VALIDITY),
+        };
+        Ok((join, request))
+    }
+
+    fn list(&self, mut message: v1::ListHostsRequest) -> Result<v1::ListHostsResponse, Status> {
+        let token = std::mem::take(&mut message.page_token);
+        let query = Query::of("ListHosts", &message);
+        let size = page_size(message.page_size)?;
+        let selector = Selector::parse(&message.label_selector)
+            .map_err(|why| status::invalid_field("label_selector", why))?;
+        let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
+        let mut hosts = Vec::new();
+        let (mut bytes, mut last, mut more) = (0, 0, false);
+        for host in self.api.view.hosts() {
+            let record = &host.view.record;
+            let key = record.id.uuid().as_u128();
+            if key <= after || !selector.matches(&record.labels) {
+                continue;
+            }
+            let host = convert::host(&host);
+            bytes += host.encoded_len() + 8;
+            if hosts.len() == size || (bytes > MAX_PAGE_BYTES && !hosts.is_empty()) {
+                more = true;
+                break;
+            }
+            hosts.push(host);
+            last = key;
+        }
+        let cursor = Cursor { revision: Default::default(), after: last, total: 0 };
+        let next_page_token =
+            if more { self.api.pages.token(&query, cursor) } else { String::new() };
+        Ok(v1::ListHostsResponse { hosts, next_page_token })
+    }
+}
+
+fn check_labels(given: &Labels, problems: &mut Vec<SpecProblem>) {
+    let mut found = Vec::new();
+    labels::check_all(given, "labels", &mut found);
+    problems.extend(found.into_iter().map(|(field, why)| SpecProblem::new(field, why)));
+}
+
+#[tonic::async_trait]
+impl HostService for Hosts {
+    type WatchHostsStream = ResponseStream<v1::WatchHostsResponse>;
+
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
+        let message = request.get_ref();
+        let mut problems = Vec::new();
+        let ttl = message.ttl.map_or(Ok(DEFAULT_TOKEN_TTL), |ttl| {
+            convert::duration(ttl, *TOKEN_TTL.end())
+                .ok()
+                .filter(|ttl| TOKEN_TTL.contains(ttl))
+                .ok_or(SpecProblem::new("ttl", "must be 1 minute to 24 hours"))
+        });
+        let ttl = ttl.map_err(|problem| problems.push(problem)).ok();
+        let host_name = (!message.host_name.is_empty()).then(|| message.host_name.clone());
+        if let Some(Err(why)) = host_name.as_deref().map(names::check_name) {
+            problems.push(SpecProblem::new("host_name", why));
+        }
+        let ttl = all_or_problems(ttl, problems)?;
+        let (mut id, mut secret) = ([0; 8], [0; 32]);
+        fill_random(&mut id)?;
+        fill_random(&mut secret)?;
+        let token = JoinTokenText::new(id, secret, self.api.ca.fingerprint());
+        let expires_at = later(self.api.clock.now(), ttl);
+        let mutation = Mutation::CreateJoinToken(JoinToken {
+            id: token.id.clone(),
+            secret_sha256: token.secret_sha256(),
+            host_name,
+            expires_at,
+            used_for: None,
+        });
+        let submission = self.api.submission(&request, mutation);
+        self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
+        Ok(Response::new(v1::CreateJoinTokenResponse {
+            token: token.reveal(),
+            expire_time: Some(convert::timestamp(expires_at)),
+        }))
+    }
+
+    async fn join_host(
+        &self,
+        mut request: Request<v1::JoinHostRequest>,
+    ) -> Result<Response<v1::JoinHostResponse>, Status> {
+        let (join, certificate_request) = self.join(std::mem::take(request.get_mut()))?;
+        let expires_at = join.certificate_expires_at;
+        let submission = self.api.submission(&request, Mutation::JoinHost(join));
+        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
+        let Outcome::Host(host) = outcome else {
+            return Err(status::internal("a join came to something else than a host"));
+        };
+        // After the commit: a certificate is out only for a host that is stored.
+        let now = self.api.clock.now();
+        let certificate_pem = self
+            .api
+            .ca
+            .sign_agent(&certificate_request, host.id, now, expires_at)
+            .map_err(|error| status::internal(error.to_string()))?;
+        info!(host = %host.name, id = %host.id, address = %host.agent_address, "a host has joined");
+        Ok(Response::new(v1::JoinHostResponse {
+            host_id: host.id.to_string(),
+            certificate_pem,
+            ca_certificate_pem: self.api.ca.certificate_pem().to_owned(),
+            guest_subnet: host.subnet.to_string(),
+        }))
+    }
+
+    async fn get_host(
+        &self,
+        request: Request<v1::GetHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let host = self.host(&request.get_ref().host)?;
+        let shown =
+            self.api.view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
+        Ok(Response::new(convert::host(&shown)))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<v1::ListHostsRequest>,
+    ) -> Result<Response<v1::ListHostsResponse>, Status> {
+        self.list(request.into_inner()).map(Response::new)
+    }
+
+    async fn update_host(
+        &self,
+        mut request: Request<v1::UpdateHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let message = std::mem::take(request.get_mut());
+        let mut problems = Vec::new();
+        let host = parse_host(&message.host, "host", &mut problems);
+        check_labels(&message.labels, &mut problems);
+        let agent_address = (!message.agent_address.is_empty()).then_some(message.agent_address);
+        if let Some(Err(why)) = agent_address.as_deref().map(convert::check_agent_address) {
+            problems.push(SpecProblem::new("agent_address", why));
+        }
+        let mutation = Mutation::UpdateHost {
+            host: all_or_problems(host, problems)?,
+            etag: if_match(&message.etag),
+            labels: message.labels,
+            agent_address,
+        };
+        self.submit(&request, mutation).await
+    }
+
+    async fn delete_host(
+        &self,
+        request: Request<v1::DeleteHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let message = request.get_ref();
+        let host = self.host(&message.host)?;
+        // Taken before: afterwards there is nothing to show.
+        let shown = self.api.view.resolve_host(&host);
+        let mutation = Mutation::DeleteHost { host, etag: if_match(&message.etag) };
+        match self.api.store.submit(self.api.submission(&request, mutation)).await {
+            Ok(_) => Ok(Response::new(shown.as_ref().map(convert::host).unwrap_or_default())),
+            Err(MutateError::Refused(Refusal::HostNotFound(_))) if message.allow_missing => {
+                Ok(Response::new(v1::Host::default()))
+            }
+            Err(failure) => Err(status::mutation_failed(failure)),
+        }
+    }
+
+    async fn cordon_host(
+        &self,
+        request: Request<v1::CordonHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let message = request.get_ref();
+        let mutation = Mutation::SetCordon {
+            host: self.host(&message.host)?,
+            etag: if_match(&message.etag),
+            cordoned: true,
+        };
+        self.submit(&request, mutation).await
+    }
+
+    async fn uncordon_host(
+        &self,
+        request: Request<v1::UncordonHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let message = request.get_ref();
+        let mutation = Mutation::SetCordon {
+            host: self.host(&message.host)?,
+            etag: if_match(&message.etag),
+            cordoned: false,
+        };
+        self.submit(&request, mutation).await
+    }
+
+    async fn drain_host(
+        &self,
+        _request: Request<v1::DrainHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        Err(status::not_implemented("DrainHost"))
+    }
+
+    async fn watch_hosts(
+        &self,
+        request: Request<v1::WatchHostsRequest>,
+    ) -> Result<Response<Self::WatchHostsStream>, Status> {
+        watch::watch_hosts(&self.api, request).await
+    }
+
+    async fn get_host_inventory(
+        &self,
+        _request: Request<v1::GetHostInventoryRequest>,
+    ) -> Result<Response<v1::GetHostInventoryResponse>, Status> {
+        Err(status::not_implemented("GetHostInventory"))
+    }
+
+    async fn sweep_host(
+        &self,
+        _request: Request<v1::SweepHostRequest>,
+    ) -> Result<Response<v1::SweepHostResponse>, Status> {
+        Err(status::not_implemented("SweepHost"))
+    }
+}

@@ -1,0 +1,142 @@
+//! The public API: one thin gRPC service per file. Parse, call, convert; nothing is decided here.
+//!
+//! A mutation becomes a [`Submission`] for the store and answers at
+//! commit, with the VM as the watch view shows it then. Reads come from the view. [`status`] is the
+//! only builder of `tonic::Status`, [`convert`] the only place where messages and the model meet,
+//! [`auth`] the one layer through which every call passes.
+
+pub mod auth;
+pub mod convert;
+pub mod hosts;
+pub mod images;
+pub mod page;
+pub mod status;
+pub mod vms;
+pub mod wait;
+pub mod watch;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use banger_proto::ids::VmId;
+use banger_proto::wire::trace;
+use jiff::Timestamp;
+use tokio_stream::Stream;
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use self::auth::Principal;
+use self::page::Pages;
+use crate::clock::SharedClock;
+use crate::model::ledger::{HostRef, Mutation, Submission, VmRef};
+use crate::model::names;
+use crate::model::spec::SpecProblem;
+use crate::pki::CertificateAuthority;
+use crate::store::Store;
+use crate::watch::View;
+
+/// A server stream.
+pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+
+/// What the services stand on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Takes mutations, gives history.
+    pub store: Store,
+    /// Gives everything else.
+    pub view: Arc<View>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Signs the certificates of agents.
+    pub ca: Arc<CertificateAuthority>,
+    /// DNS names of VMs are `<name>.<domain>`.
+    pub domain: Arc<str>,
+    /// Makes and reads page tokens.
+    pub pages: Arc<Pages>,
+}
+
+impl Api {
+    /// A mutation with who asks for it, from the request it came with.
+    fn submission<T>(&self, request: &Request<T>, mutation: Mutation) -> Submission {
+        let actor = request.extensions().get::<Principal>();
+        Submission {
+            mutation,
+            actor: actor.map_or_else(|| "unknown".to_owned(), |actor| actor.name().to_owned()),
+            traceparent: trace::current_traceparent(request.metadata()),
+            at: self.clock.now(),
+        }
+    }
+}
+
+/// A UUID whose order is the order in which they are made, from time and randomness.
+///
+/// # Errors
+/// When the system gives no randomness.
+fn new_uuid(now: Timestamp) -> Result<Uuid, Status> {
+    let mut random = [0; 10];
+    fill_random(&mut random)?;
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    Ok(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+}
+
+fn fill_random(bytes: &mut [u8]) -> Result<(), Status> {
+    getrandom::fill(bytes)
+        .map_err(|error| status::internal(format!("the system gives no randomness: {error}")))
+}
+
+/// A VM as a request names it.
+fn parse_vm(text: &str, field: &str, problems: &mut Vec<SpecProblem>) -> Option<VmRef> {
+    parse_reference(text, field, problems, VmRef::Id, VmRef::Name)
+}
+
+/// A host as a request names it.
+fn parse_host(text: &str, field: &str, problems: &mut Vec<SpecProblem>) -> Option<HostRef> {
+    parse_reference(text, field, problems, HostRef::Id, HostRef::Name)
+}
+
+fn parse_reference<I: std::str::FromStr, R>(
+    text: &str,
+    field: &str,
+    problems: &mut Vec<SpecProblem>,
+    id: impl FnOnce(I) -> R,
+    name: impl FnOnce(String) -> R,
+) -> Option<R> {
+    if let Ok(parsed) = text.parse() {
+        return Some(id(parsed));
+    }
+    match names::check_reference(text) {
+        Ok(()) => Some(name(text.to_owned())),
+        Err(why) => {
+            problems.push(SpecProblem::new(field, why));
+            None
+        }
+    }
+}
+
+/// An optional id: empty means not given.
+fn parse_id(text: &str, field: &str, problems: &mut Vec<SpecProblem>) -> Option<VmId> {
+    if text.is_empty() {
+        return None;
+    }
+    let parsed = text.parse();
+    if let Err(why) = &parsed {
+        problems.push(SpecProblem::new(field, format!("is {why}")));
+    }
+    parsed.ok()
+}
+
+/// An optional etag: empty means not given.
+fn if_match(etag: &str) -> Option<String> {
+    (!etag.is_empty()).then(|| etag.to_owned())
+}
+
+/// What was parsed, or all that is wrong.
+fn all_or_problems<T>(parsed: Option<T>, problems: Vec<SpecProblem>) -> Result<T, Status> {
+    match parsed {
+        Some(parsed) if problems.is_empty() => Ok(parsed),
+        _ => Err(status::invalid_fields(problems)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

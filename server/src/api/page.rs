@@ -1,0 +1,191 @@
+//! Page tokens, and the snapshots that the pages of one list come from.
+//!
+//! A token is opaque, says where the next page begins, and is good for the query it was made for
+//! and for this life of the server only: it carries a digest of the query and is authenticated with
+//! a key made at start. The pages of a list of VMs all come from one snapshot, which is kept for a
+//! minute after its last use; a token whose snapshot is gone is refused, and the caller lists again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use banger_proto::ids::Revision;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tonic::Status;
+
+use super::status;
+use crate::watch::Snapshot;
+
+/// Largest page that can be asked for.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Size of a page when nothing was said.
+pub const DEFAULT_PAGE: u32 = 100;
+
+/// What a page may weigh, encoded, in bytes: a message less what gRPC and the page itself add.
+pub const MAX_PAGE_BYTES: usize = banger_proto::wire::limits::MAX_MESSAGE_BYTES - 64 * 1024;
+
+/// How long a snapshot is kept after its last use.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
+
+/// Most snapshots kept; the one least recently used goes first.
+const MAX_SNAPSHOTS: usize = 64;
+
+const BODY_LEN: usize = 8 + 16 + 8 + 16;
+const MAC_LEN: usize = 16;
+
+/// Where the next page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The revision of the list; zero for lists without one.
+    pub revision: Revision,
+    /// The key of the last thing shown.
+    pub after: u128,
+    /// How many things there are in all, found out for the first page.
+    pub total: u64,
+}
+
+/// Makes and reads page tokens, and keeps snapshots.
+pub struct Pages {
+    key: [u8; 32],
+    snapshots: Mutex<BTreeMap<Revision, (Instant, Snapshot)>>,
+}
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pages(..)")
+    }
+}
+
+impl Pages {
+    /// With a key made at start.
+    pub fn new(key: [u8; 32]) -> Self {
+        Self { key, snapshots: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The token for a cursor of this query.
+    pub fn token(&self, query: &Query, cursor: Cursor) -> String {
+        let mut token = Vec::with_capacity(BODY_LEN + MAC_LEN);
+        token.extend(cursor.revision.0.to_be_bytes());
+        token.extend(cursor.after.to_be_bytes());
+        token.extend(cursor.total.to_be_bytes());
+        token.extend(query.0);
+        token.extend(self.mac(&token));
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// The cursor of a token; `None` for the first page.
+    ///
+    /// # Errors
+    /// When the token is not of this server, or belongs to another query.
+    pub fn read(&self, query: &Query, token: &str) -> Result<Option<Cursor>, Status> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let foreign =
+            || status::page_token_invalid("is not of this server, or of before its start");
+        // 86 characters are all that a token has.
+        let bytes = (token.len() <= 128).then(|| URL_SAFE_NO_PAD.decode(token).ok()).flatten();
+        let bytes: [u8; BODY_LEN + MAC_LEN] =
+            bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(foreign)?;
+        let (body, mac) = bytes.split_at(BODY_LEN);
+        if !same(mac, &self.mac(body)) {
+            return Err(foreign());
+        }
+        let (revision, rest) = body.split_at(8);
+        let (after, rest) = rest.split_at(16);
+        let (total, digest) = rest.split_at(8);
+        if digest != query.0 {
+            return Err(status::page_token_invalid("belongs to another query"));
+        }
+        Ok(Some(Cursor {
+            revision: Revision(u64::from_be_bytes(revision.try_into().expect("8 bytes"))),
+            after: u128::from_be_bytes(after.try_into().expect("16 bytes")),
+            total: u64::from_be_bytes(total.try_into().expect("8 bytes")),
+        }))
+    }
+
+    /// Keeps a snapshot for the pages to come.
+    pub fn keep(&self, snapshot: &Snapshot, now: Instant) {
+        let mut snapshots = self.snapshots.lock();
+        snapshots.retain(|_, (used, _)| now.duration_since(*used) < SNAPSHOT_LIFE);
+        snapshots.insert(snapshot.revision, (now, snapshot.clone()));
+        while snapshots.len() > MAX_SNAPSHOTS {
+            let oldest = snapshots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { break };
+            snapshots.remove(&oldest);
+        }
+    }
+
+    /// A snapshot that was kept.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn snapshot(&self, revision: Revision, now: Instant) -> Result<Snapshot, Status> {
+        let mut snapshots = self.snapshots.lock();
+        let kept = snapshots
+            .get_mut(&revision)
+            .filter(|(used, _)| now.duration_since(*used) < SNAPSHOT_LIFE);
+        let (used, snapshot) =
+            kept.ok_or_else(|| status::page_token_invalid("was not used for too long"))?;
+        *used = now;
+        Ok(snapshot.clone())
+    }
+
+    /// Lets go of snapshots that nobody has asked for in a while. Called every few seconds.
+    pub fn expire(&self, now: Instant) {
+        self.snapshots.lock().retain(|_, (used, _)| now.duration_since(*used) < SNAPSHOT_LIFE);
+    }
+
+    /// Over texts of one length, so that nothing can be appended to one.
+    fn mac(&self, body: &[u8]) -> [u8; MAC_LEN] {
+        let digest = Sha256::new().chain_update(self.key).chain_update(body).finalize();
+        let mut mac = [0; MAC_LEN];
+        mac.copy_from_slice(&digest[..MAC_LEN]);
+        mac
+    }
+}
+
+/// A digest of what is listed: method and all fields but the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query([u8; 16]);
+
+impl Query {
+    /// Of a request whose page token was taken out.
+    pub fn of(method: &str, request: &impl Message) -> Self {
+        let digest = Sha256::new()
+            .chain_update(method)
+            .chain_update([0])
+            .chain_update(request.encode_to_vec())
+            .finalize();
+        let mut query = [0; 16];
+        query.copy_from_slice(&digest[..16]);
+        Self(query)
+    }
+}
+
+/// The size of a page: zero means the default.
+///
+/// # Errors
+/// When it is too large.
+pub fn page_size(asked: u32) -> Result<usize, Status> {
+    match asked {
+        0 => Ok(DEFAULT_PAGE as usize),
+        1..=MAX_PAGE => Ok(asked as usize),
+        _ => Err(status::invalid_field(
+            "page_size",
+            format!("is {asked}; must be at most {MAX_PAGE}"),
+        )),
+    }
+}
+
+/// Whether two texts of one length are the same, in a time that does not tell where they differ.
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Every error of the API: code, sentence, `google.rpc.ErrorInfo`, and field violations.
+//!
+//! The only builder of `tonic::Status` in the server, so that no error goes out without a reason.
+//! Reasons are explained in docs/ERRORS.md.
+
+use std::collections::HashMap;
+
+use banger_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::model::ledger::Refusal;
+use crate::model::placement::Unsuitable;
+use crate::model::spec::{SpecProblem, SpecRefusal};
+use crate::store::{MutateError, StoreError};
+
+/// The domain of every reason.
+pub const DOMAIN: &str = "banger";
+
+/// Details travel in a header; clients take about 16 KiB of those, base64 included.
+const MAX_VIOLATION_BYTES: usize = 6000;
+
+/// An error with its reason.
+pub fn error(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
+    let details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+/// A reason as it goes out: without the prefix of the enum.
+pub fn word(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// One or more fields are wrong: all of them are listed, up to what fits a header.
+pub fn invalid_fields(problems: Vec<SpecProblem>) -> Status {
+    let mut details =
+        ErrorDetails::with_error_info(word(ErrorReason::InvalidFields), DOMAIN, HashMap::new());
+    let mut size = 0;
+    let all = problems.len();
+    let mut listed = 0;
+    let mut summary = String::new();
+    for problem in problems {
+        size += problem.field.len() + problem.description.len() + 8;
+        if size > MAX_VIOLATION_BYTES && listed > 0 {
+            break;
+        }
+        if listed < 3 {
+            let separator = if listed == 0 { "" } else { "; " };
+            summary.push_str(&format!("{separator}{} {}", problem.field, problem.description));
+        }
+        details.add_bad_request_violation(problem.field, problem.description);
+        listed += 1;
+    }
+    if listed < all {
+        details.add_bad_request_violation("", format!("and {} more problems", all - listed));
+    }
+    if all > 3 {
+        summary.push_str(&format!("; and {} more", all - 3));
+    }
+    Status::with_error_details(Code::InvalidArgument, summary, details)
+}
+
+/// One field is wrong.
+pub fn invalid_field(field: &str, description: impl Into<String>) -> Status {
+    invalid_fields(vec![SpecProblem::new(field, description)])
+}
+
+/// A call or a field that is not there yet.
+pub fn not_implemented(what: &str) -> Status {
+    error(
+        Code::Unimplemented,
+        ErrorReason::NotImplemented,
+        format!("{what} is not implemented yet"),
+    )
+}
+
+/// A defect.
+pub fn internal(message: impl Into<String>) -> Status {
+    error(Code::Internal, ErrorReason::Internal, message)
+}
+
+/// No VM is named so.
+pub fn vm_not_found(vm: &crate::model::ledger::VmRef) -> Status {
+    refused(&Refusal::VmNotFound(vm.clone()))
+}
+
+/// No host is named so.
+pub fn host_not_found(host: &crate::model::ledger::HostRef) -> Status {
+    refused(&Refusal::HostNotFound(host.clone()))
+}
+
+/// The server is going down.
+pub fn shutting_down() -> Status {
+    error(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down")
+}
+
+/// A revision can't be resumed after.
+pub fn revision_too_old(after: banger_proto::ids::Revision) -> Status {
+    error(
+        Code::OutOfRange,
+        ErrorReason::RevisionTooOld,
+        format!("the changes after revision {after} are no longer known; list again"),
+    )
+}
+
+/// A page token that can't be used.
+pub fn page_token_invalid(why: &str) -> Status {
+    error(
+        Code::InvalidArgument,
+        ErrorReason::PageTokenInvalid,
+        format!("page_token {why}; list again from the first page"),
+    )
+}
+
+/// No bearer token, or a wrong one.
+pub fn token_invalid(why: &str) -> Status {
+    error(Code::Unauthenticated, ErrorReason::TokenInvalid, why)
+}
+
+/// A join token that can't be used.
+pub fn join_token_invalid(why: &str) -> Status {
+    error(Code::Unauthenticated, ErrorReason::JoinTokenInvalid, format!("the join token is {why}"))
+}
+
+/// A spec that was refused.
+pub fn spec_refused(refusal: SpecRefusal) -> Status {
+    match refusal {
+        SpecRefusal::Invalid(problems) => invalid_fields(problems),
+        SpecRefusal::NotImplemented(fields) => not_implemented(&fields.join(", ")),
+    }
+}
+
+/// A mutation that came to nothing.
+pub fn mutation_failed(failure: MutateError) -> Status {
+    match failure {
+        MutateError::Refused(refusal) => refused(&refusal),
+        MutateError::Unavailable { reason } => error(
+            Code::Unavailable,
+            ErrorReason::StoreUnavailable,
+            format!("the store can't be written now, nothing was changed: {reason}"),
+        ),
+        MutateError::Defect { reason } => {
+            internal(format!("the store refused a change that had been allowed: {reason}"))
+        }
+        MutateError::Closed => shutting_down(),
+    }
+}
+
+/// The store can't be read.
+pub fn read_failed(failure: &StoreError) -> Status {
+    match failure {
+        StoreError::Database { .. } => error(
+            Code::Unavailable,
+            ErrorReason::StoreUnavailable,
+            format!("the store can't be read now: {failure}"),
+        ),
+        StoreError::Corrupt { .. } => internal(failure.to_string()),
+    }
+}
+
+/// A mutation that was refused.
+pub fn refused(refusal: &Refusal) -> Status {
+    use ErrorReason as R;
+    let (code, reason) = match refusal {
+        Refusal::InvalidFields(problems) => return invalid_fields(problems.clone()),
+        Refusal::JoinTokenInvalid(why) => return join_token_invalid(why),
+        Refusal::VmNotFound(_) => (Code::NotFound, R::VmNotFound),
+        Refusal::HostNotFound(_) => (Code::NotFound, R::HostNotFound),
+        Refusal::VmIdTaken { .. } | Refusal::VmIdUsedUp { .. } => {
+            (Code::AlreadyExists, R::VmIdTaken)
+        }
+        Refusal::VmNameTaken { .. } => (Code::AlreadyExists, R::VmNameTaken),
+        Refusal::HostNameTaken { .. } => (Code::AlreadyExists, R::HostNameTaken),
+        Refusal::EtagMismatch { .. } => (Code::Aborted, R::EtagMismatch),
+        Refusal::VmDeleting { .. } => (Code::FailedPrecondition, R::VmDeleting),
+        Refusal::NeedsStoppedVm { .. } => (Code::FailedPrecondition, R::NeedsStoppedVm),
+        Refusal::WrongDesiredState { .. } | Refusal::NotAbsent { .. } => {
+            (Code::FailedPrecondition, R::WrongDesiredState)
+        }
+        Refusal::HostNotEmpty { .. } => (Code::FailedPrecondition, R::HostNotEmpty),
+        Refusal::HostUnsuitable { why, .. } => match why {
+            Unsuitable::Cordoned | Unsuitable::LabelMismatch => {
+                (Code::FailedPrecondition, R::HostUnsuitable)
+            }
+            Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
+                (Code::Unavailable, R::HostUnsuitable)
+            }
+            Unsuitable::NoRoom(_) | Unsuitable::NoFreeAddress => {
+                (Code::ResourceExhausted, R::HostFull)
+            }
+        },
+        Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
+            (Code::ResourceExhausted, R::LimitReached)
+        }
+    };
+    let mut details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
+    if let Refusal::NeedsStoppedVm { fields, .. } = refusal {
+        for field in fields {
+            details.add_precondition_failure_violation(
+                "NEEDS_STOPPED_VM",
+                *field,
+                "needs a stopped VM",
+            );
+        }
+    }
+    Status::with_error_details(code, refusal.to_string(), details)
+}
+
+#[cfg(test)]
+mod tests;

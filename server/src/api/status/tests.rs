@@ -1,0 +1,132 @@
+use banger_proto::ids::{HostId, VmId};
+
+use super::*;
+use crate::model::fixtures::{host_id, vm_id};
+use crate::model::intent::Desired;
+use crate::model::ledger::{HostRef, VmRef};
+use crate::model::placement::Shortage;
+
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info().expect("every error has a reason");
+    assert_eq!(info.domain, "banger");
+    info.reason
+}
+
+#[test]
+fn every_refusal_has_its_code_and_reason() {
+    let unsuitable = |why| Refusal::HostUnsuitable { host: "one".to_owned(), why };
+    let name = || "web".to_owned();
+    let (vm, host): (VmId, HostId) = (vm_id(1), host_id(1));
+    let shortage = Shortage { resource: "vCPUs", wanted: 2, left: 1 };
+    let cases = [
+        (Refusal::VmNotFound(VmRef::Name(name())), Code::NotFound, "VM_NOT_FOUND"),
+        (Refusal::HostNotFound(HostRef::Id(host)), Code::NotFound, "HOST_NOT_FOUND"),
+        (Refusal::VmIdTaken { id: vm, name: name() }, Code::AlreadyExists, "VM_ID_TAKEN"),
+        (Refusal::VmIdUsedUp { id: vm }, Code::AlreadyExists, "VM_ID_TAKEN"),
+        (Refusal::VmNameTaken { name: name(), by: vm }, Code::AlreadyExists, "VM_NAME_TAKEN"),
+        (Refusal::HostNameTaken { name: name(), by: host }, Code::AlreadyExists, "HOST_NAME_TAKEN"),
+        (Refusal::EtagMismatch { what: name() }, Code::Aborted, "ETAG_MISMATCH"),
+        (Refusal::VmDeleting { name: name() }, Code::FailedPrecondition, "VM_DELETING"),
+        (
+            Refusal::NeedsStoppedVm {
+                name: name(),
+                desired: Desired::Running,
+                fields: vec!["spec.vcpus"],
+            },
+            Code::FailedPrecondition,
+            "NEEDS_STOPPED_VM",
+        ),
+        (
+            Refusal::WrongDesiredState {
+                name: name(),
+                desired: Desired::Stopped,
+                wish: "pause",
+                needed: Desired::Running,
+            },
+            Code::FailedPrecondition,
+            "WRONG_DESIRED_STATE",
+        ),
+        (
+            Refusal::NotAbsent { name: name(), desired: Desired::Stopped },
+            Code::FailedPrecondition,
+            "WRONG_DESIRED_STATE",
+        ),
+        (
+            Refusal::HostNotEmpty { host: name(), vms: 2 },
+            Code::FailedPrecondition,
+            "HOST_NOT_EMPTY",
+        ),
+        (unsuitable(Unsuitable::Cordoned), Code::FailedPrecondition, "HOST_UNSUITABLE"),
+        (unsuitable(Unsuitable::LabelMismatch), Code::FailedPrecondition, "HOST_UNSUITABLE"),
+        (unsuitable(Unsuitable::NotYetSeen), Code::Unavailable, "HOST_UNSUITABLE"),
+        (unsuitable(Unsuitable::Unreachable), Code::Unavailable, "HOST_UNSUITABLE"),
+        (unsuitable(Unsuitable::NoRoom(shortage)), Code::ResourceExhausted, "HOST_FULL"),
+        (unsuitable(Unsuitable::NoFreeAddress), Code::ResourceExhausted, "HOST_FULL"),
+        (Refusal::JoinTokenInvalid("used"), Code::Unauthenticated, "JOIN_TOKEN_INVALID"),
+        (Refusal::LimitReached { what: "VMs", limit: 1 }, Code::ResourceExhausted, "LIMIT_REACHED"),
+        (Refusal::NoSubnetLeft { pool: name() }, Code::ResourceExhausted, "LIMIT_REACHED"),
+        (
+            Refusal::InvalidFields(vec![SpecProblem::new("spec.placement", "no")]),
+            Code::InvalidArgument,
+            "INVALID_FIELDS",
+        ),
+    ];
+    for (refusal, code, word) in cases {
+        let status = refused(&refusal);
+        assert_eq!((status.code(), reason(&status)), (code, word.to_owned()), "{refusal:?}");
+    }
+}
+
+#[test]
+fn failures_of_the_store_say_whether_to_try_again() {
+    let unavailable = MutateError::Unavailable { reason: "disk full".to_owned() };
+    let status = mutation_failed(unavailable);
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "STORE_UNAVAILABLE"));
+    let status = mutation_failed(MutateError::Closed);
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "SHUTTING_DOWN"));
+    let status = mutation_failed(MutateError::Defect { reason: "?".to_owned() });
+    assert_eq!((status.code(), &*reason(&status)), (Code::Internal, "INTERNAL"));
+}
+
+#[test]
+fn all_wrong_fields_are_listed() {
+    let problems = ["a", "b", "c", "d", "e"].map(|field| SpecProblem::new(field, "is wrong"));
+    let status = invalid_fields(problems.to_vec());
+    let violations = status.get_details_bad_request().expect("there").field_violations;
+    assert_eq!(violations.len(), 5);
+    assert_eq!(status.message(), "a is wrong; b is wrong; c is wrong; and 2 more");
+}
+
+#[test]
+fn details_stay_below_what_a_header_can_hold() {
+    let problems = vec![SpecProblem::new("f".repeat(700), "is wrong".repeat(20)); 100];
+    let status = invalid_fields(problems);
+    assert!(status.details().len() < 8 * 1024, "{} bytes", status.details().len());
+    let violations = status.get_details_bad_request().expect("there").field_violations;
+    assert!(violations.last().expect("some").description.starts_with("and "));
+}
+
+/// Reasons that the server itself never answers with, and why.
+const ELSEWHERE: &[&str] = &[
+    // Never sent.
+    "UNSPECIFIED",
+    // Waits for roles.
+    "NOT_PERMITTED",
+    // Answers of agents.
+    "STALE_GENERATION",
+    "ASSIGNMENT_NOT_FOUND",
+];
+
+#[test]
+fn every_reason_is_built_here_or_named_as_somebody_elses() {
+    // What this file builds is written in it.
+    let source = include_str!("../status.rs");
+    for number in 0.. {
+        let Ok(reason) = ErrorReason::try_from(number) else { break };
+        let word = word(reason);
+        let variant = format!("{reason:?}");
+        let built = source.contains(&format!("ErrorReason::{variant}"))
+            || source.contains(&format!("R::{variant}"));
+        assert_ne!(built, ELSEWHERE.contains(&word), "{word}");
+    }
+}

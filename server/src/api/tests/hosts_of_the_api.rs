@@ -1,0 +1,183 @@
+//! Joining, and what can be done with a host.
+
+use rcgen::{CertificateParams, KeyPair};
+
+use super::*;
+use crate::model::host::HostState;
+
+fn certificate_request(key: &KeyPair) -> String {
+    let params = CertificateParams::new(Vec::<String>::new()).expect("no names");
+    params.serialize_request(key).expect("signed").pem().expect("PEM")
+}
+
+impl Fixture {
+    async fn token(&self, host_name: &str) -> String {
+        let host_name = host_name.to_owned();
+        let request = v1::CreateJoinTokenRequest { host_name, ..Default::default() };
+        self.hosts.create_join_token(Request::new(request)).await.expect("made").into_inner().token
+    }
+
+    async fn join(
+        &self,
+        token: &str,
+        name: &str,
+        key: &KeyPair,
+    ) -> Result<v1::JoinHostResponse, Status> {
+        let request = v1::JoinHostRequest {
+            token: token.to_owned(),
+            name: name.to_owned(),
+            certificate_request_pem: certificate_request(key),
+            agent_address: "192.0.2.7:7072".to_owned(),
+            ..Default::default()
+        };
+        self.hosts.join_host(Request::new(request)).await.map(Response::into_inner)
+    }
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate().expect("a key")
+}
+
+#[tokio::test]
+async fn a_host_joins_once_by_its_token_and_gets_a_certificate_of_our_ca() {
+    let fixture = fixture().await;
+    let token = fixture.token("").await;
+    assert!(token.ends_with(&hex::encode(fixture.api.ca.fingerprint())));
+    let key = key();
+    let joined = fixture.join(&token, "one", &key).await.expect("joined");
+    assert_eq!(joined.guest_subnet, "10.64.0.0/20");
+    assert_eq!(joined.ca_certificate_pem, fixture.api.ca.certificate_pem());
+    assert!(joined.certificate_pem.contains("BEGIN CERTIFICATE"));
+    let again = fixture.join(&token, "one", &key).await.expect("the same key may repeat it");
+    assert_eq!(again.host_id, joined.host_id);
+    for name in ["one", "two"] {
+        let refused = fixture.join(&token, name, &self::key()).await.expect_err("used");
+        assert_eq!(
+            (refused.code(), &*reason(&refused)),
+            (Code::Unauthenticated, "JOIN_TOKEN_INVALID")
+        );
+    }
+    let token = fixture.token("").await;
+    let taken = fixture.join(&token, "one", &self::key()).await.expect_err("taken");
+    assert_eq!((taken.code(), &*reason(&taken)), (Code::AlreadyExists, "HOST_NAME_TAKEN"));
+}
+
+#[tokio::test]
+async fn all_problems_of_a_join_are_listed_at_once_after_its_token() {
+    let fixture = fixture().await;
+    let request = v1::JoinHostRequest {
+        token: "garbage".to_owned(),
+        name: "../one".to_owned(),
+        certificate_request_pem: "garbage".to_owned(),
+        agent_address: "0.0.0.0:7072".to_owned(),
+        labels: [("bad key".to_owned(), String::new())].into(),
+        host_id: "no".to_owned(),
+    };
+    let refused =
+        fixture.hosts.join_host(Request::new(request.clone())).await.expect_err("a token");
+    assert_eq!(reason(&refused), "JOIN_TOKEN_INVALID");
+    let request = v1::JoinHostRequest { token: fixture.token("").await, ..request };
+    let refused = fixture.hosts.join_host(Request::new(request)).await.expect_err("the rest");
+    assert_eq!(
+        fields(&refused),
+        ["name", "certificate_request_pem", "agent_address", r#"labels["bad key"]"#, "host_id"]
+    );
+}
+
+#[tokio::test]
+async fn a_join_token_has_a_short_life() {
+    let fixture = fixture().await;
+    for seconds in [0, 59, 86_401, -1, i64::MIN] {
+        let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
+        let request = v1::CreateJoinTokenRequest { ttl, host_name: "-x".to_owned() };
+        let refused = fixture.hosts.create_join_token(Request::new(request)).await;
+        assert_eq!(
+            fields(&refused.expect_err("out of range")),
+            ["ttl", "host_name"],
+            "{seconds} s"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_host_can_be_read_changed_cordoned_and_deleted() {
+    let fixture = fixture().await;
+    let joined = fixture.join(&fixture.token("").await, "one", &key()).await.expect("joined");
+    let get = async |host: &str| {
+        let request = v1::GetHostRequest { host: host.to_owned() };
+        fixture.hosts.get_host(Request::new(request)).await.map(Response::into_inner)
+    };
+    let host = get("one").await.expect("by name");
+    assert_eq!(get(&joined.host_id).await.expect("by id"), host);
+    assert_eq!(host.status.as_ref().expect("there").state(), v1::HostState::Connecting);
+    let update = v1::UpdateHostRequest {
+        host: "one".to_owned(),
+        etag: host.etag.clone(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        agent_address: "host.example:7072".to_owned(),
+    };
+    let updated = fixture.hosts.update_host(Request::new(update.clone())).await.expect("changed");
+    assert_eq!(updated.get_ref().labels.len(), 1);
+    let stale = fixture.hosts.update_host(Request::new(update)).await.expect_err("stale");
+    assert_eq!(reason(&stale), "ETAG_MISMATCH");
+    let cordon = v1::CordonHostRequest { host: "one".to_owned(), ..Default::default() };
+    let cordoned = fixture.hosts.cordon_host(Request::new(cordon)).await.expect("cordoned");
+    assert!(cordoned.get_ref().cordoned);
+    let delete = v1::DeleteHostRequest { host: "one".to_owned(), ..Default::default() };
+    let gone = fixture.hosts.delete_host(Request::new(delete.clone())).await.expect("deleted");
+    assert_eq!(gone.get_ref().id, joined.host_id);
+    assert_eq!(reason(&get("one").await.expect_err("gone")), "HOST_NOT_FOUND");
+    let missing = fixture.hosts.delete_host(Request::new(delete.clone())).await.expect_err("gone");
+    assert_eq!(reason(&missing), "HOST_NOT_FOUND");
+    let allowed = v1::DeleteHostRequest { allow_missing: true, ..delete };
+    fixture.hosts.delete_host(Request::new(allowed)).await.expect("allowed");
+}
+
+#[tokio::test]
+async fn hosts_are_listed_a_page_at_a_time() {
+    let fixture = fixture().await;
+    for name in ["a", "b", "c"] {
+        fixture.join(&fixture.token("").await, name, &key()).await.expect("joined");
+    }
+    let mut request = v1::ListHostsRequest { page_size: 2, ..Default::default() };
+    let mut names = Vec::new();
+    loop {
+        let page = fixture.hosts.list_hosts(Request::new(request.clone())).await.expect("a page");
+        let page = page.into_inner();
+        names.extend(page.hosts.into_iter().map(|host| host.name));
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            break;
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["a", "b", "c"]);
+    let none = v1::ListHostsRequest { label_selector: "zone=x".to_owned(), ..Default::default() };
+    let none = fixture.hosts.list_hosts(Request::new(none)).await.expect("a page");
+    assert!(none.get_ref().hosts.is_empty());
+}
+
+#[tokio::test]
+async fn a_named_host_that_can_not_take_the_vm_is_refused_with_the_reason() {
+    let fixture = fixture().await;
+    let joined = fixture.join(&fixture.token("").await, "one", &key()).await.expect("joined");
+    let id = joined.host_id.parse().expect("an id");
+    let on = |host: &str, memory_mib| {
+        let placement = Some(v1::Placement { host: host.to_owned(), ..Default::default() });
+        let spec = spec().map(|spec| v1::VmSpec { placement, memory_mib, ..spec });
+        fixture.create(v1::CreateVmRequest { spec, ..named("") })
+    };
+    let unseen = on("one", 0).await.expect_err("not seen yet");
+    assert_eq!((unseen.code(), &*reason(&unseen)), (Code::Unavailable, "HOST_UNSUITABLE"));
+    assert_eq!(reason(&on("two", 0).await.expect_err("no such host")), "HOST_NOT_FOUND");
+    let room = Resources { vcpus: 1, memory_mib: 512, disk_mib: 1 << 20 };
+    fixture.api.store.set_capacity(id, Some(room), true);
+    let full = on("one", 1024).await.expect_err("too large");
+    assert_eq!((full.code(), &*reason(&full)), (Code::ResourceExhausted, "HOST_FULL"));
+    let placed = on("one", 512).await.expect("fits");
+    let status = placed.status.expect("there");
+    assert_eq!((&*status.host_name, &*status.guest_address), ("one", "10.64.0.2"));
+    assert_eq!(status.state(), v1::VmState::Unknown, "nothing is known before the inventory");
+    let host = fixture.api.view.host(id).expect("there");
+    assert_eq!((host.vm_count, host.view.health.state), (1, HostState::Connecting));
+}

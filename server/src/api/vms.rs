@@ -1,0 +1,364 @@
+//! The VM service.
+//!
+//! Mutations answer at commit with the VM as the view shows it then. WatchVms and WaitVm are in
+//! [`super::watch`] and [`super::wait`], lists and history in `reads`.
+
+mod reads;
+
+use std::sync::Arc;
+
+use banger_proto::ids::{Generation, VmId};
+use banger_proto::v1;
+use banger_proto::v1::vm_service_server::VmService;
+use tonic::{Request, Response, Status};
+
+use super::convert::{self, incoming};
+use super::wait::{Target, Waited};
+use super::{
+    Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
+};
+use crate::model::intent::{DEFAULT_STOP_GRACE, MAX_STOP_GRACE, VmIntent};
+use crate::model::ledger::{CreateVm, Mutation, Outcome, Power, Refusal, Submission};
+use crate::model::names;
+use crate::model::observed::Observation;
+use crate::model::spec::{SpecProblem, SpecRefusal};
+use crate::model::status::{StatusContext, VmState, VmStatus};
+use crate::reconcile;
+use crate::store::MutateError;
+use crate::watch::VmRecord;
+
+/// The VM service.
+#[derive(Debug, Clone)]
+pub struct Vms {
+    api: Api,
+}
+
+impl Vms {
+    /// Over the server's parts.
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Response<v1::Vm>, Status> {
+        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
+        self.shown(outcome).map(Response::new)
+    }
+
+    /// The VM after a mutation.
+    fn shown(&self, outcome: Outcome) -> Result<v1::Vm, Status> {
+        match outcome {
+            Outcome::Vm { intent, .. } => Ok(match self.api.view.get(intent.id) {
+                Some(record) => convert::vm(&record, &self.api.domain),
+                None => self.gone(&intent),
+            }),
+            Outcome::VmGone(last) => Ok(self.gone(&last)),
+            Outcome::Placed { .. }
+            | Outcome::Recorded
+            | Outcome::Host(_)
+            | Outcome::HostGone(_)
+            | Outcome::TokenKept => {
+                Err(status::internal("a mutation of a VM came to something else"))
+            }
+        }
+    }
+
+    /// A VM that the view does not show any more.
+    fn gone(&self, last: &VmIntent) -> v1::Vm {
+        let gone = VmStatus::deleted(last, self.api.clock.now());
+        let revision = self.api.view.revision();
+        convert::vm_of(last, &Observation::Absent, &gone, None, revision, &self.api.domain)
+    }
+
+    /// A VM that was not stored.
+    fn imagined(&self, intent: &VmIntent) -> v1::Vm {
+        let host = intent.host.and_then(|host| self.api.view.host(host)).map(|host| host.view);
+        let context =
+            StatusContext { epoch: self.api.store.epoch(), host: host.as_deref(), trouble: None };
+        let shown = VmStatus::of(intent, &Observation::Absent, context);
+        let revision = banger_proto::ids::Revision(0);
+        let host = host.as_deref();
+        convert::vm_of(intent, &Observation::Absent, &shown, host, revision, &self.api.domain)
+    }
+
+    fn find(&self, text: &str) -> Result<Arc<VmRecord>, Status> {
+        let mut problems = Vec::new();
+        let vm = parse_vm(text, "vm", &mut problems);
+        let vm = all_or_problems(vm, problems)?;
+        self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))
+    }
+
+    async fn power<T>(
+        &self,
+        request: Request<T>,
+        fields: impl FnOnce(&T) -> (&str, &str),
+        power: Power,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let (vm, etag) = fields(request.get_ref());
+        let mut problems = Vec::new();
+        let parsed = parse_vm(vm, "vm", &mut problems);
+        let vm = all_or_problems(parsed, problems)?;
+        let mutation = Mutation::SetPower { vm, etag: if_match(etag), power };
+        self.submit(self.api.submission(&request, mutation)).await
+    }
+
+    /// Whether the VM is wanted running, and has ended by itself or failed at just that: then
+    /// starting it means a new process. A start that is on its way shows as another state, so that
+    /// a repetition changes nothing.
+    fn has_ended(&self, vm: &str) -> bool {
+        let Some(vm) = parse_vm(vm, "vm", &mut Vec::new()) else { return false };
+        self.api.view.resolve(&vm).is_some_and(|record| {
+            let ended = match record.status.state {
+                VmState::Crashed | VmState::Stopped | VmState::Failed => true,
+                VmState::Pending
+                | VmState::Preparing
+                | VmState::Starting
+                | VmState::Running
+                | VmState::Paused
+                | VmState::Stopping
+                | VmState::Deleting
+                | VmState::Unknown
+                | VmState::Deleted => false,
+            };
+            ended && record.status.observed_generation >= record.intent.generation
+        })
+    }
+
+    fn create(&self, message: v1::CreateVmRequest) -> Result<CreateVm, Status> {
+        let mut problems = Vec::new();
+        let given = parse_id(&message.id, "id", &mut problems);
+        let request_id = parse_id(&message.request_id, "request_id", &mut problems);
+        if !message.name.is_empty()
+            && let Err(why) = names::check_name(&message.name)
+        {
+            problems.push(SpecProblem::new("name", why));
+        }
+        let desired = incoming::initial_power(message.desired_state, &mut problems);
+        let spec = match incoming::spec_draft(message.spec).check() {
+            Ok(spec) => spec,
+            Err(SpecRefusal::Invalid(more)) => {
+                problems.extend(more);
+                return Err(status::invalid_fields(problems));
+            }
+            Err(refusal @ SpecRefusal::NotImplemented(_)) if problems.is_empty() => {
+                return Err(status::spec_refused(refusal));
+            }
+            Err(SpecRefusal::NotImplemented(_)) => return Err(status::invalid_fields(problems)),
+        };
+        if !problems.is_empty() {
+            return Err(status::invalid_fields(problems));
+        }
+        let chosen = given.or(request_id);
+        let id = match chosen {
+            Some(id) => id,
+            None => VmId::from_uuid(new_uuid(self.api.clock.now())?),
+        };
+        Ok(CreateVm {
+            id,
+            id_is_given: chosen.is_some(),
+            request_id: request_id.filter(|request| *request != id),
+            name: message.name,
+            spec: Arc::new(spec),
+            desired,
+        })
+    }
+
+    async fn wait(&self, message: v1::WaitVmRequest) -> Result<v1::WaitVmResponse, Status> {
+        let mut problems = Vec::new();
+        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let state = incoming::vm_state(message.state).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        let patience = message.timeout.map_or(Ok(wait::DEFAULT_TIMEOUT), |timeout| {
+            convert::duration(timeout, wait::MAX_TIMEOUT)
+        });
+        let patience = patience.unwrap_or_else(|why| {
+            problems.push(SpecProblem::new("timeout", why));
+            wait::DEFAULT_TIMEOUT
+        });
+        let vm = all_or_problems(vm, problems)?;
+        let record = self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))?;
+        let generation = (message.generation != 0).then_some(Generation(message.generation));
+        let target = Target::of(&record, state, generation);
+        let (record, ended) = wait::wait_vm(&self.api.view, record, target, patience)
+            .await
+            .ok_or_else(status::shutting_down)?;
+        let outcome = match ended {
+            Waited::Reached => v1::WaitOutcome::Reached,
+            Waited::Failed => v1::WaitOutcome::Failed,
+            Waited::Superseded => v1::WaitOutcome::Superseded,
+            Waited::Timeout => v1::WaitOutcome::Timeout,
+        };
+        let vm = Some(convert::vm(&record, &self.api.domain));
+        Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
+    }
+}
+
+/// A grace period; not said means the default.
+fn grace(given: Option<prost_types::Duration>) -> Result<std::time::Duration, Status> {
+    given.map_or(Ok(DEFAULT_STOP_GRACE), |given| {
+        convert::duration(given, MAX_STOP_GRACE)
+            .map_err(|why| status::invalid_field("grace_period", why))
+    })
+}
+
+#[tonic::async_trait]
+impl VmService for Vms {
+    type WatchVmsStream = ResponseStream<v1::WatchVmsResponse>;
+    type ReadConsoleStream = ResponseStream<v1::ReadConsoleResponse>;
+
+    async fn create_vm(
+        &self,
+        mut request: Request<v1::CreateVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let message = std::mem::take(request.get_mut());
+        let validate_only = message.validate_only;
+        let create = self.create(message)?;
+        let submission = self.api.submission(&request, Mutation::CreateVm(create));
+        if !validate_only {
+            return self.submit(submission).await;
+        }
+        match self.api.store.check(&submission).await.map_err(status::mutation_failed)? {
+            Outcome::Vm { intent, changed: true } => Ok(Response::new(self.imagined(&intent))),
+            outcome => self.shown(outcome).map(Response::new),
+        }
+    }
+
+    async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
+        let record = self.find(&request.get_ref().vm)?;
+        Ok(Response::new(convert::vm(&record, &self.api.domain)))
+    }
+
+    async fn list_vms(
+        &self,
+        request: Request<v1::ListVmsRequest>,
+    ) -> Result<Response<v1::ListVmsResponse>, Status> {
+        self.list(request.into_inner()).map(Response::new)
+    }
+
+    async fn update_vm(
+        &self,
+        mut request: Request<v1::UpdateVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let message = std::mem::take(request.get_mut());
+        let mut problems = Vec::new();
+        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let spec = match incoming::spec_draft(message.spec).check() {
+            Ok(spec) => spec,
+            Err(SpecRefusal::Invalid(more)) => {
+                problems.extend(more);
+                return Err(status::invalid_fields(problems));
+            }
+            Err(refusal) if problems.is_empty() => return Err(status::spec_refused(refusal)),
+            Err(_) => return Err(status::invalid_fields(problems)),
+        };
+        let mutation = Mutation::UpdateVm {
+            vm: all_or_problems(vm, problems)?,
+            etag: if_match(&message.etag),
+            spec: Arc::new(spec),
+            allow_restart: message.allow_restart,
+        };
+        self.submit(self.api.submission(&request, mutation)).await
+    }
+
+    async fn delete_vm(
+        &self,
+        request: Request<v1::DeleteVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let message = request.get_ref();
+        let mut problems = Vec::new();
+        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let vm = all_or_problems(vm, problems)?;
+        let mutation = Mutation::DeleteVm { vm, etag: if_match(&message.etag) };
+        match self.api.store.submit(self.api.submission(&request, mutation)).await {
+            Ok(outcome) => self.shown(outcome).map(Response::new),
+            Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
+                Ok(Response::new(v1::Vm::default()))
+            }
+            Err(failure) => Err(status::mutation_failed(failure)),
+        }
+    }
+
+    async fn start_vm(
+        &self,
+        request: Request<v1::StartVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let again = self.has_ended(&request.get_ref().vm);
+        self.power(request, |message| (&message.vm, &message.etag), Power::Start { again }).await
+    }
+
+    async fn stop_vm(
+        &self,
+        request: Request<v1::StopVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let grace = grace(request.get_ref().grace_period)?;
+        self.power(request, |message| (&message.vm, &message.etag), Power::Stop { grace }).await
+    }
+
+    async fn reboot_vm(
+        &self,
+        request: Request<v1::RebootVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let grace = grace(request.get_ref().grace_period)?;
+        let reset_root_disk = request.get_ref().reset_root_disk;
+        let power = Power::Reboot { grace, reset_root_disk };
+        self.power(request, |message| (&message.vm, &message.etag), power).await
+    }
+
+    async fn pause_vm(
+        &self,
+        request: Request<v1::PauseVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        self.power(request, |message| (&message.vm, &message.etag), Power::Pause).await
+    }
+
+    async fn resume_vm(
+        &self,
+        request: Request<v1::ResumeVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        self.power(request, |message| (&message.vm, &message.etag), Power::Resume).await
+    }
+
+    async fn wait_vm(
+        &self,
+        request: Request<v1::WaitVmRequest>,
+    ) -> Result<Response<v1::WaitVmResponse>, Status> {
+        self.wait(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_vms(
+        &self,
+        _request: Request<v1::WatchVmsRequest>,
+    ) -> Result<Response<Self::WatchVmsStream>, Status> {
+        // Answered before it comes here, by `VmServiceWithWatch`.
+        Err(status::internal("WatchVms was not wired to its stream"))
+    }
+
+    async fn list_vm_events(
+        &self,
+        request: Request<v1::ListVmEventsRequest>,
+    ) -> Result<Response<v1::ListVmEventsResponse>, Status> {
+        self.events(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn explain_vm(
+        &self,
+        request: Request<v1::ExplainVmRequest>,
+    ) -> Result<Response<v1::ExplainVmResponse>, Status> {
+        let record = self.find(&request.get_ref().vm)?;
+        let explained = reconcile::explain(&record, self.api.store.epoch(), self.api.clock.now());
+        Ok(Response::new(v1::ExplainVmResponse {
+            vm: Some(convert::vm(&record, &self.api.domain)),
+            decision: explained.decision.to_owned(),
+            reason: explained.reason,
+            explanation: explained.sentences,
+        }))
+    }
+
+    async fn read_console(
+        &self,
+        _request: Request<v1::ReadConsoleRequest>,
+    ) -> Result<Response<Self::ReadConsoleStream>, Status> {
+        Err(status::not_implemented("ReadConsole"))
+    }
+}

@@ -1,0 +1,143 @@
+//! Reading many: lists of VMs and their history, a page at a time.
+//!
+//! The pages of one list of VMs come from one snapshot; history is read from the store beside the
+//! writer.
+
+use std::time::Instant;
+
+use banger_proto::ids::VmId;
+use banger_proto::v1;
+use prost::Message as _;
+use tonic::Status;
+
+use super::Vms;
+use crate::api::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
+use crate::api::{all_or_problems, convert, parse_vm, status};
+use crate::model::filter::VmFilter;
+use crate::model::ledger::VmRef;
+use crate::watch::Snapshot;
+
+impl Vms {
+    pub(super) fn list(
+        &self,
+        mut message: v1::ListVmsRequest,
+    ) -> Result<v1::ListVmsResponse, Status> {
+        let token = std::mem::take(&mut message.page_token);
+        let query = Query::of("ListVms", &message);
+        let size = page_size(message.page_size)?;
+        let filter = convert::filter(message.filter, &self.api.view)?;
+        let now = Instant::now();
+        let pages = &self.api.pages;
+        let cursor = pages.read(&query, &token)?;
+        let (snapshot, after, total) = match cursor {
+            Some(cursor) => {
+                let after = VmId::from_uuid(uuid::Uuid::from_u128(cursor.after));
+                (pages.snapshot(cursor.revision, now)?, Some(after), cursor.total)
+            }
+            None => {
+                let snapshot = self.api.view.snapshot();
+                let total = count(&snapshot, &filter);
+                (snapshot, None, total)
+            }
+        };
+        let (vms, more_after) = page(&snapshot, &filter, after, size, &self.api.domain);
+        let next_page_token = match more_after {
+            Some(last) => {
+                pages.keep(&snapshot, now);
+                let after = last.uuid().as_u128();
+                pages.token(&query, Cursor { revision: snapshot.revision, after, total })
+            }
+            None => String::new(),
+        };
+        Ok(v1::ListVmsResponse {
+            vms,
+            next_page_token,
+            revision: snapshot.revision.0,
+            total_size: total,
+        })
+    }
+
+    pub(super) async fn events(
+        &self,
+        mut message: v1::ListVmEventsRequest,
+    ) -> Result<v1::ListVmEventsResponse, Status> {
+        let token = std::mem::take(&mut message.page_token);
+        let query = Query::of("ListVmEvents", &message);
+        let size = page_size(message.page_size)?;
+        let mut problems = Vec::new();
+        let parsed = parse_vm(&message.vm, "vm", &mut problems);
+        let vm = all_or_problems(parsed, problems)?;
+        let id = match (self.api.view.resolve(&vm), &vm) {
+            (Some(record), _) => record.id(),
+            (None, VmRef::Id(id)) => {
+                let known = self.api.store.was_deleted(*id).await;
+                if !known.map_err(|error| status::read_failed(&error))? {
+                    return Err(status::vm_not_found(&vm));
+                }
+                *id
+            }
+            (None, VmRef::Name(_)) => return Err(status::vm_not_found(&vm)),
+        };
+        let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
+        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
+        let stored = self.api.store.vm_events(id, after, limit).await;
+        let stored = stored.map_err(|error| status::read_failed(&error))?;
+        let mut events = Vec::new();
+        let (mut bytes, mut last, mut more) = (0, 0, false);
+        for event in stored {
+            let number = event.number;
+            let event = convert::history_event(event);
+            bytes += event.encoded_len() + 8;
+            if events.len() == size || (bytes > MAX_PAGE_BYTES && !events.is_empty()) {
+                more = true;
+                break;
+            }
+            events.push(event);
+            last = number;
+        }
+        let cursor = Cursor { revision: Default::default(), after: u128::from(last), total: 0 };
+        let next_page_token =
+            if more { self.api.pages.token(&query, cursor) } else { String::new() };
+        Ok(v1::ListVmEventsResponse { events, next_page_token })
+    }
+}
+
+fn count(snapshot: &Snapshot, filter: &VmFilter) -> u64 {
+    let count = if filter.is_empty() {
+        snapshot.vms.len()
+    } else {
+        snapshot.vms.values().filter(|record| record.matches(filter)).count()
+    };
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// The next VMs after `after` that match, and the last of them if there are more.
+fn page(
+    snapshot: &Snapshot,
+    filter: &VmFilter,
+    after: Option<VmId>,
+    size: usize,
+    domain: &str,
+) -> (Vec<v1::Vm>, Option<VmId>) {
+    use std::ops::Bound;
+    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut vms = Vec::new();
+    let (mut bytes, mut last) = (0, None);
+    for (id, record) in snapshot.vms.range((start, Bound::Unbounded)) {
+        if !record.matches(filter) {
+            continue;
+        }
+        if vms.len() == size {
+            return (vms, last);
+        }
+        let vm = convert::vm(record, domain);
+        bytes += vm.encoded_len() + 8;
+        if bytes > MAX_PAGE_BYTES && !vms.is_empty() {
+            return (vms, last);
+        }
+        vms.push(vm);
+        last = Some(*id);
+    }
+    (vms, None)
+}

@@ -1,0 +1,359 @@
+//! What an operator may set.
+//!
+//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main` reads
+//! it, [`ServerConfig::check`] lists all problems at once, and the rest of the server takes it as
+//! given.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use banger_proto::wire::telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use crate::model::ledger::LedgerConfig;
+use crate::model::names::check_name;
+use crate::model::placement::Overcommit;
+use crate::model::subnet::Subnet;
+
+/// Where the file is when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/banger/server.toml";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where metrics, `/healthz` and `/readyz` are.
+    pub metrics_listen: SocketAddr,
+    /// Holds the database and the CA. Made with mode 0700 when it is not there.
+    pub state_dir: PathBuf,
+    /// Listen without TLS on an address that is not loopback. Tokens then travel in the clear.
+    pub insecure_plaintext: bool,
+    /// Origins whose pages may call the API from a browser, such as `https://fleet.example.org`.
+    pub cors_origins: Vec<String>,
+    /// DNS names of VMs are `<name>.<domain>`.
+    pub domain: String,
+    /// Guest subnets come from here, such as "10.64.0.0/10".
+    pub guest_pool: String,
+    /// Prefix length of one host's guest subnet, 16 to 29.
+    pub guest_prefix: u8,
+    /// TLS of the API; without it the API is plain text.
+    pub tls: Option<TlsConfig>,
+    /// Who may call the API; without a token file everybody who reaches it.
+    pub auth: AuthConfig,
+    /// How hosts are filled.
+    pub placement: PlacementConfig,
+    /// How agents are watched.
+    pub agents: AgentsConfig,
+    /// How much there may be.
+    pub limits: LimitsConfig,
+    /// Log and traces.
+    pub telemetry: TelemetrySection,
+}
+
+/// TLS of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Key, PEM.
+    pub key: PathBuf,
+}
+
+/// Who may call the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// A file with one `<principal> <token>` a line; `#` begins a comment.
+    pub token_file: Option<PathBuf>,
+}
+
+/// How hosts are filled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacementConfig {
+    /// vCPUs that may be booked for each one the host has, 0.1 to 100.
+    pub vcpu_overcommit: f64,
+    /// Memory that may be booked for each MiB the host has, 0.1 to 100.
+    pub memory_overcommit: f64,
+}
+
+/// How agents are watched. An agent sends a heartbeat every few seconds; it says how often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentsConfig {
+    /// A host is OFFLINE after it was SUSPECT for so many seconds, 1 to 3600.
+    pub offline_after_secs: u64,
+}
+
+/// How much there may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Most VMs, 1 to 10 million.
+    pub max_vms: usize,
+    /// Most hosts, 1 to 100 000.
+    pub max_hosts: usize,
+}
+
+/// Log and traces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+    /// What is logged, such as "info,banger_server=debug".
+    pub log_filter: String,
+    /// Where spans are exported over OTLP, such as `http://127.0.0.1:4317`.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7070)),
+            metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7071)),
+            state_dir: PathBuf::from("/var/lib/banger-server"),
+            insecure_plaintext: false,
+            cors_origins: Vec::new(),
+            domain: "banger.internal".to_owned(),
+            guest_pool: "10.64.0.0/10".to_owned(),
+            guest_prefix: 20,
+            tls: None,
+            auth: AuthConfig::default(),
+            placement: PlacementConfig::default(),
+            agents: AgentsConfig::default(),
+            limits: LimitsConfig::default(),
+            telemetry: TelemetrySection::default(),
+        }
+    }
+}
+
+impl Default for PlacementConfig {
+    fn default() -> Self {
+        let Overcommit { vcpus, memory } = Overcommit::default();
+        Self { vcpu_overcommit: vcpus, memory_overcommit: memory }
+    }
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self { offline_after_secs: 30 }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let LedgerConfig { max_vms, max_hosts, .. } = LedgerConfig::default();
+        Self { max_vms, max_hosts }
+    }
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Text, log_filter: "info".to_owned(), otlp_endpoint: None }
+    }
+}
+
+/// Flags that go over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--metrics-listen`
+    pub metrics_listen: Option<SocketAddr>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+}
+
+/// The configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has an unknown key or a value of a wrong kind.
+    #[error("{} is not a configuration of the server", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// Values do not fit.
+    #[error("the configuration has problems: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+}
+
+impl ServerConfig {
+    /// Reads a file, lays the flags over it and checks the result. Without a path the default file
+    /// is read if it is there, and the defaults hold if not.
+    ///
+    /// # Errors
+    /// When the file can't be read or understood, or values do not fit: then all of them are listed.
+    pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let config = match path {
+            Some(path) => Self::read(path)?,
+            None if Path::new(DEFAULT_PATH).exists() => Self::read(Path::new(DEFAULT_PATH))?,
+            None => Self::default(),
+        };
+        let config = config.with(overrides);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+    }
+
+    /// The same with flags over it.
+    #[must_use]
+    pub fn with(mut self, overrides: Overrides) -> Self {
+        let Overrides { listen, metrics_listen, state_dir } = overrides;
+        self.listen = listen.unwrap_or(self.listen);
+        self.metrics_listen = metrics_listen.unwrap_or(self.metrics_listen);
+        self.state_dir = state_dir.unwrap_or(self.state_dir);
+        self
+    }
+
+    /// Checks that the values fit.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if !self.listen.ip().is_loopback() && self.tls.is_none() && !self.insecure_plaintext {
+            problems.push(format!(
+                "listen = {} can be reached from outside this machine and [tls] is not set; set it, \
+                 or insecure_plaintext = true if something else protects the connection",
+                self.listen,
+            ));
+        }
+        if self.listen == self.metrics_listen && self.listen.port() != 0 {
+            problems.push(format!("listen and metrics_listen are both {}", self.listen));
+        }
+        if let Err(why) = check_domain(&self.domain) {
+            problems.push(format!("domain {why}"));
+        }
+        match self.guest_pool.parse::<Subnet>() {
+            Err(why) => problems.push(format!("guest_pool {why}")),
+            Ok(pool) if pool.prefix() > self.guest_prefix => problems.push(format!(
+                "guest_pool {pool} has no room for a subnet of guest_prefix = {}",
+                self.guest_prefix,
+            )),
+            Ok(_) => {}
+        }
+        if !(16..=29).contains(&self.guest_prefix) {
+            problems.push(format!("guest_prefix is {}; must be 16 to 29", self.guest_prefix));
+        }
+        for (key, ratio) in [
+            ("vcpu_overcommit", self.placement.vcpu_overcommit),
+            ("memory_overcommit", self.placement.memory_overcommit),
+        ] {
+            if !(0.1..=100.0).contains(&ratio) {
+                problems.push(format!("placement.{key} is {ratio}; must be 0.1 to 100"));
+            }
+        }
+        if !(1..=3600).contains(&self.agents.offline_after_secs) {
+            let secs = self.agents.offline_after_secs;
+            problems.push(format!("agents.offline_after_secs is {secs}; must be 1 to 3600"));
+        }
+        if !(1..=10_000_000).contains(&self.limits.max_vms) {
+            problems
+                .push(format!("limits.max_vms is {}; must be 1 to 10000000", self.limits.max_vms));
+        }
+        if !(1..=100_000).contains(&self.limits.max_hosts) {
+            let hosts = self.limits.max_hosts;
+            problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// The database.
+    pub fn database(&self) -> PathBuf {
+        self.state_dir.join("banger.db")
+    }
+
+    /// The directory of the CA.
+    pub fn ca_dir(&self) -> PathBuf {
+        self.state_dir.join("ca")
+    }
+
+    /// What the ledger decides by.
+    ///
+    /// # Errors
+    /// When the pool does not parse, which [`ServerConfig::check`] has found out before.
+    pub fn ledger(&self) -> Result<LedgerConfig, ConfigError> {
+        let guest_pool = self
+            .guest_pool
+            .parse()
+            .map_err(|why| ConfigError::Invalid(vec![format!("guest_pool {why}")]))?;
+        Ok(LedgerConfig {
+            overcommit: Overcommit {
+                vcpus: self.placement.vcpu_overcommit,
+                memory: self.placement.memory_overcommit,
+            },
+            guest_pool,
+            guest_prefix: self.guest_prefix,
+            max_vms: self.limits.max_vms,
+            max_hosts: self.limits.max_hosts,
+        })
+    }
+}
+
+fn check_domain(domain: &str) -> Result<(), String> {
+    if domain.len() > 180 {
+        return Err("must have at most 180 characters".to_owned());
+    }
+    domain.split('.').try_for_each(|label| {
+        check_name(label).map_err(|why| format!("has the label {label:?}, which {why}"))
+    })
+}
+
+/// Reads a token file: principal by token.
+///
+/// # Errors
+/// When it can't be read, or lines are not `<principal> <token>` with a token of 16 characters or
+/// more: then all of those are listed, by number, never by content.
+pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let mut tokens = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let (principal, token) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        let place = format!("{} line {number}", path.display());
+        if check_name(principal).is_err() || words.next().is_some() {
+            problems.push(format!("{place} is not of the form <principal> <token>"));
+        } else if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            problems.push(format!("{place} has a token of less than 16 printable characters"));
+        } else if tokens.insert(token.to_owned(), principal.to_owned()).is_some() {
+            problems.push(format!("{place} has a token that another line has"));
+        }
+    }
+    if tokens.is_empty() && problems.is_empty() {
+        problems.push(format!("{} has no token", path.display()));
+    }
+    if problems.is_empty() { Ok(tokens) } else { Err(ConfigError::Invalid(problems)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use tempfile::TempDir;
+
+use super::*;
+
+fn parse(text: &str) -> Result<ServerConfig, toml::de::Error> {
+    toml::from_str(text)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text).expect("parses").check() {
+        Ok(()) => Vec::new(),
+        Err(ConfigError::Invalid(problems)) => problems,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults_and_they_are_valid() {
+    assert_eq!(parse("").expect("parses"), ServerConfig::default());
+    ServerConfig::default().check().expect("valid");
+    ServerConfig::default().ledger().expect("valid");
+}
+
+#[test]
+fn the_defaults_round_trip_through_toml() {
+    let text = toml::to_string(&ServerConfig::default()).expect("serializes");
+    assert_eq!(parse(&text).expect("parses"), ServerConfig::default());
+}
+
+#[test]
+fn unknown_keys_are_refused_everywhere() {
+    for text in [
+        "lisen = \"127.0.0.1:1\"",
+        "[auth]\ntoken = \"x\"",
+        "[tls]\ncert = \"a\"\nkey = \"b\"\nca = \"c\"",
+        "[placement]\nx = 1",
+        "[limits]\nx = 1",
+        "[telemetry]\nx = 1",
+        "[agents]\nx = 1",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn all_problems_are_listed_at_once() {
+    let found = problems(
+        "listen = \"0.0.0.0:7070\"\nmetrics_listen = \"0.0.0.0:7070\"\ndomain = \"a..b\"\n\
+         guest_pool = \"10.64.0.1/10\"\nguest_prefix = 30\n[placement]\nvcpu_overcommit = 0.0\n\
+         memory_overcommit = nan\n[limits]\nmax_vms = 0\nmax_hosts = 0\n[agents]\n\
+         offline_after_secs = 0\n",
+    );
+    assert_eq!(found.len(), 10, "{found:#?}");
+}
+
+#[test]
+fn plain_text_beyond_loopback_needs_an_explicit_word() {
+    let open = "listen = \"0.0.0.0:7070\"\n";
+    assert_eq!(problems(open).len(), 1);
+    assert_eq!(problems(&format!("{open}insecure_plaintext = true\n")), [""; 0]);
+    let tls = "[tls]\ncert = \"/etc/banger/tls.crt\"\nkey = \"/etc/banger/tls.key\"\n";
+    assert_eq!(problems(&format!("{open}{tls}")), [""; 0]);
+    for local in ["127.0.0.1:7070", "127.9.9.9:7070", "[::1]:7070"] {
+        assert_eq!(problems(&format!("listen = \"{local}\"\n")), [""; 0]);
+    }
+}
+
+#[test]
+fn a_pool_smaller_than_one_subnet_is_refused() {
+    assert_eq!(problems("guest_pool = \"10.64.0.0/24\"\n").len(), 1);
+    assert_eq!(problems("guest_pool = \"10.64.0.0/24\"\nguest_prefix = 24\n"), [""; 0]);
+}
+
+#[test]
+fn flags_go_over_the_file_and_the_result_is_checked() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("server.toml");
+    fs::write(&path, "listen = \"127.0.0.1:1\"\nstate_dir = \"/a\"\n").expect("written");
+    let overrides = Overrides {
+        listen: Some("127.0.0.1:2".parse().expect("an address")),
+        ..Overrides::default()
+    };
+    let config = ServerConfig::load(Some(&path), overrides).expect("valid");
+    assert_eq!((config.listen.port(), config.state_dir.to_str()), (2, Some("/a")));
+    let open = Overrides {
+        listen: Some("0.0.0.0:2".parse().expect("an address")),
+        ..Overrides::default()
+    };
+    assert!(matches!(ServerConfig::load(Some(&path), open), Err(ConfigError::Invalid(_))));
+    let missing = ServerConfig::load(Some(&directory.path().join("no.toml")), Overrides::default());
+    assert!(matches!(missing, Err(ConfigError::Read { .. })));
+}
+
+#[test]
+fn a_token_file_names_a_principal_for_each_token() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("tokens");
+    let read = |text: &str| {
+        fs::write(&path, text).expect("written");
+        read_token_file(&path)
+    };
+    let tokens =
+        read("# people\nalice 0123456789abcdef\n\n  bob   fedcba9876543210  \n").expect("fine");
+    assert_eq!(tokens.get("0123456789abcdef").map(String::as_str), Some("alice"));
+    assert_eq!(tokens.len(), 2);
+    let bad =
+        read("alice short\nBob 0123456789abcdef\na 0123456789abcdef\nb 0123456789abcdef\nc\n");
+    let Err(ConfigError::Invalid(problems)) = bad else { panic!("{bad:?}") };
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert!(problems.iter().all(|problem| !problem.contains("0123456789abcdef")));
+    assert!(read("").is_err(), "a file without tokens would let everybody in");
+}

@@ -1,0 +1,275 @@
+//! Between the agent's messages and what they mean here.
+//!
+//! Used by the gRPC link only. An agent is believed about its host, but not about form: an id or a
+//! time that does not parse is a broken protocol, answered with an error that names the field, so
+//! that the session ends and the log says why.
+
+use std::time::Duration;
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::ids::{Epoch, Generation, Version, VmId};
+use jiff::Timestamp;
+
+use super::link::{Command, Message, Report};
+use crate::model::host::{HostFacts, ImageFile, ImageKind, Resources};
+use crate::model::intent::Desired;
+use crate::model::observed::{DevicesSeen, ExitSeen, Fault, ObservedVm, Phase, ProcessSeen};
+use crate::model::spec::{Egress, ImageRef, RestartPolicy};
+use crate::model::subnet::Subnet;
+
+/// A message that can't be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("its {0} can't be read")]
+pub(super) struct Unreadable(pub(super) &'static str);
+
+/// Used when an agent does not say how often it speaks.
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+
+// === to the agent ===
+
+/// What the server decides about a guest beside its spec.
+#[derive(Debug, Clone)]
+pub(super) struct GuestNet {
+    pub(super) subnet: Subnet,
+    pub(super) dns_domain: String,
+}
+
+pub(super) fn version(version: Version) -> wire::Version {
+    wire::Version { epoch: version.epoch.0, generation: version.generation.0 }
+}
+
+fn power(desired: Desired) -> wire::Power {
+    match desired {
+        Desired::Running => wire::Power::Running,
+        Desired::Paused => wire::Power::Paused,
+        Desired::Stopped => wire::Power::Stopped,
+        Desired::Absent => wire::Power::Absent,
+    }
+}
+
+fn image(image: &ImageRef) -> wire::Image {
+    wire::Image { name: image.name.clone(), sha256: image.sha256.clone().unwrap_or_default() }
+}
+
+/// A length of time for the wire. Ours are hours at most.
+pub(super) fn duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+fn shape(command: &Command, net: &GuestNet) -> wire::Shape {
+    let intent = &command.intent;
+    let spec = &intent.spec;
+    let limits = spec.rate_limits();
+    wire::Shape {
+        name: intent.name.clone(),
+        vcpus: spec.vcpus(),
+        memory_mib: spec.memory_mib(),
+        kernel: Some(image(spec.kernel())),
+        root_image: Some(image(spec.root_image())),
+        initrd: spec.initrd().map(image),
+        root_disk_mib: spec.root_disk_mib(),
+        work_disk_mib: spec.work_disk_mib().unwrap_or(0),
+        boot_args: spec.boot_args().to_owned(),
+        metadata_json: spec.metadata().unwrap_or_default().to_owned(),
+        network: intent.net.map(|guest| wire::Network {
+            guest_address: guest.address.to_string(),
+            gateway: net.subnet.gateway().to_string(),
+            prefix_length: u32::from(net.subnet.prefix()),
+            mac_address: guest.mac.to_string(),
+            vsock_cid: guest.cid,
+            nat: match spec.egress() {
+                Egress::Nat => true,
+                Egress::None => false,
+            },
+            dns_name: format!("{}.{}", intent.name, net.dns_domain),
+        }),
+        rate_limits: Some(wire::RateLimits {
+            disk_bytes_per_second: limits.disk_bytes_per_second,
+            disk_ops_per_second: limits.disk_ops_per_second,
+            net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
+            net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
+        }),
+        restart_policy: match spec.restart_policy() {
+            RestartPolicy::Never => wire::RestartPolicy::Never,
+            RestartPolicy::OnFailure => wire::RestartPolicy::OnFailure,
+            RestartPolicy::Always => wire::RestartPolicy::Always,
+        }
+        .into(),
+    }
+}
+
+pub(super) fn assignment(command: &Command, net: &GuestNet) -> wire::Assignment {
+    let intent = &command.intent;
+    wire::Assignment {
+        vm_id: intent.id.to_string(),
+        version: Some(version(command.version)),
+        desired: power(intent.desired).into(),
+        shape: Some(shape(command, net)),
+        stop_grace: Some(duration(intent.stop_grace)),
+        boot_number: intent.boot_number,
+        root_disk_number: intent.root_disk_number,
+        traceparent: intent.traceparent.clone(),
+    }
+}
+
+// === from the agent ===
+
+fn id(text: &str) -> Result<VmId, Unreadable> {
+    text.parse().map_err(|_| Unreadable("VM id"))
+}
+
+pub(super) fn seen_version(version: Option<wire::Version>) -> Version {
+    let version = version.unwrap_or_default();
+    Version { epoch: Epoch(version.epoch), generation: Generation(version.generation) }
+}
+
+fn time(time: prost_types::Timestamp) -> Result<Timestamp, Unreadable> {
+    Timestamp::new(time.seconds, time.nanos).map_err(|_| Unreadable("time"))
+}
+
+fn maybe_time(at: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Unreadable> {
+    at.map(time).transpose()
+}
+
+fn phase(number: i32) -> Result<Phase, Unreadable> {
+    match wire::Phase::try_from(number) {
+        Ok(wire::Phase::Preparing) => Ok(Phase::Preparing),
+        Ok(wire::Phase::Starting) => Ok(Phase::Starting),
+        Ok(wire::Phase::Running) => Ok(Phase::Running),
+        Ok(wire::Phase::Paused) => Ok(Phase::Paused),
+        Ok(wire::Phase::Stopping) => Ok(Phase::Stopping),
+        Ok(wire::Phase::Stopped) => Ok(Phase::Stopped),
+        Ok(wire::Phase::Crashed) => Ok(Phase::Crashed),
+        Ok(wire::Phase::Failed) => Ok(Phase::Failed),
+        Ok(wire::Phase::Deleting) => Ok(Phase::Deleting),
+        Ok(wire::Phase::Unclear) => Ok(Phase::Unclear),
+        Ok(wire::Phase::Unspecified) | Err(_) => Err(Unreadable("phase")),
+    }
+}
+
+pub(super) fn observed(vm: wire::ObservedVm) -> Result<(VmId, Box<ObservedVm>), Unreadable> {
+    let id = id(&vm.vm_id)?;
+    let seen = ObservedVm {
+        accepted: seen_version(vm.accepted),
+        settled: seen_version(vm.settled),
+        phase: phase(vm.phase)?,
+        fault: vm.fault.map(fault),
+        observed_at: time(vm.observed_at.ok_or(Unreadable("observed_at"))?)?,
+        phase_since: time(vm.phase_since.ok_or(Unreadable("phase_since"))?)?,
+        process: vm.process.map(process).transpose()?,
+        boot_id: vm.boot_id,
+        exit: vm.exit.map(exit).transpose()?,
+        restart_count: vm.restart_count,
+        adopted_at: maybe_time(vm.adopted_at)?,
+        devices: vm.devices.map(devices).unwrap_or_default(),
+        next_attempt_at: maybe_time(vm.next_attempt_at)?,
+        name: vm.name,
+    };
+    Ok((id, Box::new(seen)))
+}
+
+fn fault(fault: wire::Fault) -> Fault {
+    Fault {
+        reason: fault.reason,
+        step: fault.step,
+        message: fault.message,
+        left_behind: fault.left_behind,
+        retrying: fault.retrying,
+    }
+}
+
+fn process(process: wire::Process) -> Result<ProcessSeen, Unreadable> {
+    Ok(ProcessSeen {
+        pid: process.pid,
+        start_ticks: process.start_ticks,
+        start_time: maybe_time(process.start_time)?,
+    })
+}
+
+fn exit(exit: wire::Exit) -> Result<ExitSeen, Unreadable> {
+    Ok(ExitSeen {
+        crashed: exit.crashed,
+        code: exit.code,
+        signal: exit.signal,
+        message: exit.message,
+        time: maybe_time(exit.time)?,
+    })
+}
+
+fn devices(devices: wire::Devices) -> DevicesSeen {
+    DevicesSeen {
+        tap: devices.tap,
+        base_loop: devices.base_loop,
+        cow_loop: devices.cow_loop,
+        snapshot: devices.snapshot,
+        cow_used_sectors: devices.cow_used_sectors,
+        cow_total_sectors: devices.cow_total_sectors,
+        api_socket: devices.api_socket,
+        vsock_socket: devices.vsock_socket,
+    }
+}
+
+/// A length of time above zero. Not by `TryFrom`, which panics at the ends of what can be said.
+fn positive(said: prost_types::Duration) -> Option<Duration> {
+    let (seconds, nanos) = (u64::try_from(said.seconds).ok()?, u32::try_from(said.nanos).ok()?);
+    let duration = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos.into()))?;
+    (!duration.is_zero()).then_some(duration)
+}
+
+fn facts(facts: wire::HostFacts) -> HostFacts {
+    let heartbeat = facts.heartbeat_interval.and_then(positive).unwrap_or(DEFAULT_HEARTBEAT);
+    HostFacts {
+        boot_id: facts.boot_id,
+        agent_epoch: facts.agent_epoch,
+        agent_version: facts.agent_version,
+        simulated: facts.simulated,
+        vmm: facts.vmm,
+        kernel_release: facts.kernel_release,
+        capacity: Resources {
+            vcpus: facts.vcpus,
+            memory_mib: facts.memory_mib,
+            disk_mib: facts.disk_mib,
+        },
+        images: facts.images.into_iter().map(image_file).collect(),
+        heartbeat_interval: heartbeat,
+    }
+}
+
+fn image_file(file: wire::ImageFile) -> ImageFile {
+    let kind = match wire::ImageKind::try_from(file.kind) {
+        Ok(wire::ImageKind::Kernel) => ImageKind::Kernel,
+        Ok(wire::ImageKind::Root) => ImageKind::Root,
+        // A kind of a newer agent is shown as unknown, and is the host's business.
+        Ok(wire::ImageKind::Unspecified) | Err(_) => ImageKind::Unknown,
+    };
+    ImageFile { name: file.name, size_bytes: file.size_bytes, sha256: file.sha256, kind }
+}
+
+fn report(event: wire::observe_response::Event) -> Result<Report, Unreadable> {
+    use wire::observe_response::Event;
+    Ok(match event {
+        Event::Host(host) => Report::Host(Box::new(facts(host))),
+        Event::Inventory(part) => Report::Inventory {
+            vms: part.vms.into_iter().map(observed).collect::<Result<_, _>>()?,
+            last: part.last,
+        },
+        Event::Vm(vm) => {
+            let (id, vm) = observed(vm)?;
+            Report::Vm(id, vm)
+        }
+        Event::Gone(gone) => Report::Gone(id(&gone.vm_id)?),
+        Event::Heartbeat(_) => Report::Heartbeat,
+    })
+}
+
+pub(super) fn message(response: wire::ObserveResponse) -> Result<Message, Unreadable> {
+    // No event that is known here: of a newer agent, and as good as a heartbeat.
+    let report = response.event.map_or(Ok(Report::Heartbeat), report)?;
+    Ok(Message { sequence: response.sequence, report })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! The real link: gRPC over mutual TLS.
+//!
+//! Each observation dials anew, with the certificates of the moment, and commands go over the
+//! connection of the newest observation: where that is gone, nothing is sent. The agent is known by
+//! the name in its certificate, never by its address or by what it says.
+//!
+//! A call that breaks off or times out may have been acted on ([`LinkError::OutcomeUnknown`]): with
+//! tonic a timeout of the client's own surfaces as `CANCELLED`, so no code but an answer from the
+//! agent itself counts as a refusal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use banger_proto::agent_v1 as wire;
+use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
+use banger_proto::ids::{Epoch, HostId, Version, VmId};
+use banger_proto::wire::limits;
+use banger_proto::wire::tls::agent_name;
+use banger_proto::wire::trace;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use prost::Message as _;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+use super::convert::{self, GuestNet};
+use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations};
+use crate::model::host::HostRecord;
+use crate::model::intent::Desired;
+
+/// How long a command may take. The agent answers when the assignment is on its disk.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What one message of assignments may weigh: a message less what gRPC and the list add.
+const BATCH_BYTES: usize = limits::MAX_MESSAGE_BYTES - 64 * 1024;
+
+/// With what the server shows who it is, and by what it knows agents.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// The CA that signed the agents' certificates, PEM.
+    pub ca_pem: Vec<u8>,
+    /// The server's client certificate, PEM.
+    pub certificate_pem: Vec<u8>,
+    /// Its key, PEM.
+    pub key_pem: Vec<u8>,
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(..)")
+    }
+}
+
+/// Makes links over mutual TLS.
+#[derive(Debug)]
+pub struct GrpcDialer {
+    identity: Arc<ArcSwap<ClientIdentity>>,
+    epoch: Epoch,
+    dns_domain: String,
+}
+
+impl GrpcDialer {
+    /// `identity` is read anew with every dial: swap it to change certificates.
+    pub fn new(identity: Arc<ArcSwap<ClientIdentity>>, epoch: Epoch, dns_domain: String) -> Self {
+        Self { identity, epoch, dns_domain }
+    }
+}
+
+impl Dialer for GrpcDialer {
+    fn link(&self, host: &HostRecord) -> Result<Arc<dyn AgentLink>, LinkError> {
+        let address = host.agent_address.clone();
+        // Only to see that it can be dialled at all.
+        endpoint(&address)?;
+        Ok(Arc::new(GrpcLink {
+            host: host.id,
+            address,
+            epoch: self.epoch,
+            net: GuestNet { subnet: host.subnet, dns_domain: self.dns_domain.clone() },
+            identity: Arc::clone(&self.identity),
+            channel: Mutex::new(None),
+        }))
+    }
+}
+
+/// One agent over mutual TLS.
+#[derive(Debug)]
+pub struct GrpcLink {
+    host: HostId,
+    address: String,
+    epoch: Epoch,
+    net: GuestNet,
+    identity: Arc<ArcSwap<ClientIdentity>>,
+    channel: Mutex<Option<Channel>>,
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, LinkError> {
+    // The scheme says that tonic's TLS is to be used; the name verified is not the address.
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| {
+        LinkError::Unreachable { address: address.to_owned(), message: error.to_string() }
+    })?;
+    Ok(endpoint
+        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}
+
+impl GrpcLink {
+    async fn dial(&self) -> Result<Channel, LinkError> {
+        let identity = self.identity.load_full();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&identity.ca_pem))
+            .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
+            .domain_name(agent_name(self.host))
+            .timeout(limits::CONNECT_TIMEOUT);
+        let endpoint =
+            endpoint(&self.address)?.tls_config(tls).map_err(|error| self.unreachable(&error))?;
+        // The timeouts above are of the steps; this is of the whole.
+        match tokio::time::timeout(2 * limits::CONNECT_TIMEOUT, endpoint.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
+            Err(_) => Err(LinkError::Unreachable {
+                address: self.address.clone(),
+                message: "the connection took too long".to_owned(),
+            }),
+        }
+    }
+
+    fn client(&self) -> Result<AgentServiceClient<Channel>, LinkError> {
+        match self.channel.lock().clone() {
+            Some(channel) => Ok(client(channel)),
+            None => Err(LinkError::Unreachable {
+                address: self.address.clone(),
+                message: "there is no connection".to_owned(),
+            }),
+        }
+    }
+
+    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> LinkError {
+        LinkError::Unreachable { address: self.address.clone(), message: chain(error) }
+    }
+
+    /// What a status that is not about one VM means.
+    fn failed(&self, status: &Status) -> LinkError {
+        let address = self.address.clone();
+        let message = match std::error::Error::source(status) {
+            Some(source) => format!("{}: {}", status.message(), chain(source)),
+            None => format!("{:?}: {}", status.code(), status.message()),
+        };
+        match status.code() {
+            Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::ResourceExhausted
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::OutOfRange => LinkError::Refused { address, message },
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => LinkError::OutcomeUnknown { address, message },
+        }
+    }
+
+    fn request<T>(&self, message: T, traceparent: &str) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(COMMAND_TIMEOUT);
+        trace::inject(request.metadata_mut());
+        if request.metadata().get(trace::TRACEPARENT).is_none() {
+            trace::inject_traceparent(request.metadata_mut(), traceparent);
+        }
+        request
+    }
+
+    /// One command by the call that is made for it.
+    async fn send_one(&self, command: &Command) -> Result<Delivery, LinkError> {
+        let mut client = self.client()?;
+        let traceparent = command.intent.traceparent.as_str();
+        let assignment = Some(convert::assignment(command, &self.net));
+        let answered = match command.intent.desired {
+            Desired::Running | Desired::Paused => {
+                let message = wire::CreateVmRequest { assignment };
+                client
+                    .create_vm(self.request(message, traceparent))
+                    .await
+                    .map(|_| Delivery::Accepted)
+            }
+            Desired::Stopped => {
+                let message = wire::StopVmRequest { assignment };
+                client.stop_vm(self.request(message, traceparent)).await.map(|_| Delivery::Accepted)
+            }
+            Desired::Absent => {
+                let message = wire::DeleteVmRequest {
+                    vm_id: command.vm().to_string(),
+                    version: Some(convert::version(command.version)),
+                    stop_grace: Some(convert::duration(command.intent.stop_grace)),
+                    traceparent: traceparent.to_owned(),
+                };
+                client.delete_vm(self.request(message, traceparent)).await.map(|answer| {
+                    if answer.into_inner().absent { Delivery::Absent } else { Delivery::Accepted }
+                })
+            }
+        };
+        match answered {
+            Ok(delivery) => Ok(delivery),
+            Err(status) => about_the_vm(&status).ok_or_else(|| self.failed(&status)),
+        }
+    }
+
+    async fn send_many(
+        &self,
+        assignments: Vec<wire::Assignment>,
+    ) -> Result<Vec<(VmId, Delivery)>, LinkError> {
+        let mut client = self.client()?;
+        let message = wire::ReconcileRequest { assignments };
+        let answer = client
+            .reconcile(self.request(message, ""))
+            .await
+            .map_err(|status| self.failed(&status))?
+            .into_inner();
+        answer
+            .results
+            .into_iter()
+            .map(|result| {
+                let vm = result.vm_id.parse().map_err(|_| LinkError::Protocol {
+                    address: self.address.clone(),
+                    message: "a result has no VM id".to_owned(),
+                })?;
+                let delivery = if !result.error.is_empty() {
+                    Delivery::Refused { message: result.error }
+                } else if result.stale {
+                    Delivery::Stale { seen: convert::seen_version(result.accepted) }
+                } else if result.absent {
+                    Delivery::Absent
+                } else {
+                    Delivery::Accepted
+                };
+                Ok((vm, delivery))
+            })
+            .collect()
+    }
+}
+
+fn client(channel: Channel) -> AgentServiceClient<Channel> {
+    AgentServiceClient::new(channel)
+        .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES)
+}
+
+/// What a status of a call for one VM says about that VM, if it is about it.
+fn about_the_vm(status: &Status) -> Option<Delivery> {
+    match status.code() {
+        Code::FailedPrecondition => {
+            let info = status.get_details_error_info()?;
+            if info.reason != "STALE_GENERATION" {
+                return Some(Delivery::Refused { message: status.message().to_owned() });
+            }
+            let number = |key: &str| info.metadata.get(key)?.parse().ok();
+            let seen = Version {
+                epoch: Epoch(number("seen_epoch")?),
+                generation: banger_proto::ids::Generation(number("seen_generation")?),
+            };
+            Some(Delivery::Stale { seen })
+        }
+        Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange => {
+            Some(Delivery::Refused { message: status.message().to_owned() })
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => None,
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[async_trait]
+impl AgentLink for GrpcLink {
+    async fn send(&self, commands: &[Command]) -> Result<Vec<(VmId, Delivery)>, LinkError> {
+        if let [one] = commands {
+            return Ok(vec![(one.vm(), self.send_one(one).await?)]);
+        }
+        let mut deliveries = Vec::with_capacity(commands.len());
+        let mut assignments = Vec::new();
+        let mut bytes = 0;
+        for command in commands {
+            let assignment = convert::assignment(command, &self.net);
+            // Tag and length of the entry are below 16 bytes.
+            let weight = assignment.encoded_len() + 16;
+            let full = assignments.len() == limits::MAX_ASSIGNMENTS_PER_MESSAGE
+                || bytes + weight > BATCH_BYTES;
+            if full {
+                match self.send_many(std::mem::take(&mut assignments)).await {
+                    Ok(part) => deliveries.extend(part),
+                    // What was answered for stays answered for.
+                    Err(error) if deliveries.is_empty() => return Err(error),
+                    Err(_) => return Ok(deliveries),
+                }
+                bytes = 0;
+            }
+            bytes += weight;
+            assignments.push(assignment);
+        }
+        if !assignments.is_empty() {
+            match self.send_many(assignments).await {
+                Ok(part) => deliveries.extend(part),
+                Err(error) if deliveries.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(deliveries)
+    }
+
+    async fn observe(&self) -> Result<Observations, LinkError> {
+        *self.channel.lock() = None;
+        let channel = self.dial().await?;
+        let request = wire::ObserveRequest {
+            server_name: "banger-server".to_owned(),
+            server_epoch: self.epoch.0,
+        };
+        let stream = client(channel.clone())
+            .observe(request)
+            .await
+            .map_err(|status| self.failed(&status))?
+            .into_inner();
+        *self.channel.lock() = Some(channel);
+        let (address, host) = (self.address.clone(), self.host);
+        let broken = |address: &str, message: String| LinkError::Protocol {
+            address: address.to_owned(),
+            message,
+        };
+        Ok(stream
+            .map(move |response| match response {
+                Err(status) => Err(LinkError::OutcomeUnknown {
+                    address: address.clone(),
+                    message: format!("{:?}: {}", status.code(), status.message()),
+                }),
+                Ok(response) => {
+                    if let Some(wire::observe_response::Event::Host(facts)) = &response.event
+                        && facts.host_id != host.to_string()
+                    {
+                        let said = format!("it says that it is host {:?}", facts.host_id);
+                        return Err(broken(&address, said));
+                    }
+                    convert::message(response).map_err(|error| broken(&address, error.to_string()))
+                }
+            })
+            .boxed())
+    }
+}

@@ -1,0 +1,146 @@
+//! What the server can ask of an agent, and what can come of it.
+//!
+//! A link is made without connecting and never ends: every call connects when it must. The real
+//! one is [`GrpcLink`](super::grpc::GrpcLink); tests bring their own. A call that got no answer has
+//! an unknown outcome, never a failed one: the observation says what became of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use banger_proto::ids::{Version, VmId};
+use futures_util::stream::BoxStream;
+
+use crate::model::host::{HostFacts, HostRecord};
+use crate::model::intent::VmIntent;
+use crate::model::observed::ObservedVm;
+
+/// What an agent is to hold of one VM: a snapshot of intent.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Orders it against other commands for the VM.
+    pub version: Version,
+    /// What is wanted.
+    pub intent: Arc<VmIntent>,
+}
+
+impl Command {
+    /// The VM.
+    pub fn vm(&self) -> VmId {
+        self.intent.id
+    }
+}
+
+/// What an agent answered for one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// It holds this version now.
+    Accepted,
+    /// It was to delete, and holds nothing of the VM.
+    Absent,
+    /// It holds a newer version.
+    Stale {
+        /// The version it holds.
+        seen: Version,
+    },
+    /// It won't take the command.
+    Refused {
+        /// Why, as the agent says it.
+        message: String,
+    },
+}
+
+/// Why a call to an agent came to nothing, or to nobody knows what.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The agent was not reached; nothing was asked of it.
+    #[error("the agent at {address} can't be reached: {message}")]
+    Unreachable {
+        /// Where it was dialled.
+        address: String,
+        /// Why.
+        message: String,
+    },
+    /// The call broke off; the agent may have acted on it.
+    #[error("the agent at {address} did not answer: {message}")]
+    OutcomeUnknown {
+        /// Where it was dialled.
+        address: String,
+        /// Why.
+        message: String,
+    },
+    /// The agent answered with an error that is not about one VM.
+    #[error("the agent at {address} refused: {message}")]
+    Refused {
+        /// Where it was dialled.
+        address: String,
+        /// Why.
+        message: String,
+    },
+    /// The agent said what it must not.
+    #[error("the agent at {address} broke the protocol: {message}")]
+    Protocol {
+        /// Where it was dialled.
+        address: String,
+        /// How.
+        message: String,
+    },
+}
+
+/// One message of an observation.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Grows by one with each, from 1.
+    pub sequence: u64,
+    /// What it says.
+    pub report: Report,
+}
+
+/// What an agent reports.
+#[derive(Debug, Clone)]
+pub enum Report {
+    /// What is true of the host. Begins every stream.
+    Host(Box<HostFacts>),
+    /// A part of the full inventory.
+    Inventory {
+        /// The VMs.
+        vms: Vec<(VmId, Box<ObservedVm>)>,
+        /// Whether it is the last part.
+        last: bool,
+    },
+    /// A VM changed.
+    Vm(VmId, Box<ObservedVm>),
+    /// The agent holds nothing of this VM any more.
+    Gone(VmId),
+    /// Nothing happened.
+    Heartbeat,
+}
+
+/// Everything an agent reports, from now on.
+pub type Observations = BoxStream<'static, Result<Message, LinkError>>;
+
+/// One agent, as the server calls it.
+#[async_trait]
+pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
+    /// Hands over commands, and answers for each one that was answered for. A command without an
+    /// answer has an unknown outcome.
+    ///
+    /// # Errors
+    /// When none of them was answered for.
+    async fn send(&self, commands: &[Command]) -> Result<Vec<(VmId, Delivery)>, LinkError>;
+
+    /// Begins an observation: facts, the full inventory, then every change.
+    ///
+    /// # Errors
+    /// The agent can't be reached, or refuses.
+    async fn observe(&self) -> Result<Observations, LinkError>;
+}
+
+/// Makes links.
+pub trait Dialer: fmt::Debug + Send + Sync + 'static {
+    /// A link to the agent of this host, at the address that the record says. Does not connect.
+    ///
+    /// # Errors
+    /// The address can't be dialled at all.
+    fn link(&self, host: &HostRecord) -> Result<Arc<dyn AgentLink>, LinkError>;
+}

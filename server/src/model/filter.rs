@@ -1,0 +1,34 @@
+//! Which VMs a list or a watch shows.
+//!
+//! Made once at the edge, asked for every record and every event.
+
+use banger_proto::ids::HostId;
+
+use super::intent::VmIntent;
+use super::labels::Selector;
+use super::status::VmState;
+
+/// Every part that is set must match. The default matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VmFilter {
+    /// Over the labels of the VM.
+    pub selector: Selector,
+    /// Placed on this host.
+    pub host: Option<HostId>,
+    /// In any of these states; empty: in any.
+    pub states: Vec<VmState>,
+}
+
+impl VmFilter {
+    /// Whether a VM in this state matches.
+    pub fn matches(&self, intent: &VmIntent, state: VmState) -> bool {
+        self.host.is_none_or(|host| intent.host == Some(host))
+            && (self.states.is_empty() || self.states.contains(&state))
+            && self.selector.matches(intent.spec.labels())
+    }
+
+    /// Whether it matches everything.
+    pub fn is_empty(&self) -> bool {
+        self.selector.is_empty() && self.host.is_none() && self.states.is_empty()
+    }
+}

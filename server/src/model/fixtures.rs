@@ -1,0 +1,94 @@
+//! Values for tests: a spec, ids, times, a submission.
+
+use std::sync::Arc;
+
+use banger_proto::ids::{HostId, VmId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::history::{EventKind, HistoryEvent};
+use super::intent::Desired;
+use super::ledger::{CreateVm, JoinHost, JoinToken, Mutation, Submission};
+use super::spec::{ImageDraft, VmSpec, VmSpecDraft};
+
+pub(crate) fn draft() -> VmSpecDraft {
+    let image = |name: &str| Some(ImageDraft { name: name.to_owned(), sha256: String::new() });
+    VmSpecDraft {
+        kernel: image("vmlinux"),
+        root_image: image("root.ext4"),
+        ..VmSpecDraft::default()
+    }
+}
+
+pub(crate) fn spec() -> VmSpec {
+    draft().check().expect("valid")
+}
+
+pub(crate) fn spec_with(change: impl FnOnce(&mut VmSpecDraft)) -> Arc<VmSpec> {
+    let mut draft = draft();
+    change(&mut draft);
+    Arc::new(draft.check().expect("valid"))
+}
+
+pub(crate) fn vm_id(number: u128) -> VmId {
+    VmId::from_uuid(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + number))
+}
+
+pub(crate) fn host_id(number: u128) -> HostId {
+    HostId::from_uuid(Uuid::from_u128(0x0191_0000_0000_7000_8000_0000_0000_0000 + number))
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
+}
+
+pub(crate) fn submission(mutation: Mutation) -> Submission {
+    Submission { mutation, actor: "alice".to_owned(), traceparent: String::new(), at: at(0) }
+}
+
+pub(crate) fn create(number: u128, name: &str) -> CreateVm {
+    CreateVm {
+        id: vm_id(number),
+        id_is_given: true,
+        request_id: None,
+        name: name.to_owned(),
+        spec: Arc::new(spec()),
+        desired: Desired::Running,
+    }
+}
+
+pub(crate) fn token(id: &str) -> JoinToken {
+    JoinToken {
+        id: id.to_owned(),
+        secret_sha256: [7; 32],
+        host_name: None,
+        expires_at: at(900),
+        used_for: None,
+    }
+}
+
+pub(crate) fn join(number: u128, token_id: &str, name: &str) -> JoinHost {
+    JoinHost {
+        token_id: token_id.to_owned(),
+        secret_sha256: [7; 32],
+        key_sha256: [9; 32],
+        new_id: host_id(number),
+        known_id: None,
+        name: name.to_owned(),
+        agent_address: "192.0.2.7:7072".to_owned(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        certificate_expires_at: at(1_000_000),
+    }
+}
+
+pub(crate) fn line(vm: VmId, kind: EventKind, generation: u64) -> HistoryEvent {
+    HistoryEvent {
+        vm,
+        generation: banger_proto::ids::Generation(generation),
+        kind,
+        reason: String::new(),
+        message: String::new(),
+        actor: "host one".to_owned(),
+        at: at(1),
+    }
+}

@@ -1,0 +1,205 @@
+//! Hosts: what is stored of them, what their agents say, and how they fare.
+//!
+//! A [`HostRecord`] is a row. [`HostFacts`] and [`HostHealth`] live in memory only and are gone with
+//! the server: facts come anew with each session, health is judged from heartbeats.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::HostId;
+use jiff::Timestamp;
+
+use super::intent::etag;
+use super::labels::Labels;
+use super::subnet::Subnet;
+
+/// Countable things of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// CPUs.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disk in MiB.
+    pub disk_mib: u64,
+}
+
+impl Resources {
+    /// The sum, saturating.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_add(other.vcpus),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_add(other.disk_mib),
+        }
+    }
+
+    /// The difference, never below zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_sub(other.vcpus),
+            memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_sub(other.disk_mib),
+        }
+    }
+}
+
+/// What is stored of a host: a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRecord {
+    /// Made by the server at the first join; in the agent's certificate.
+    pub id: HostId,
+    /// DNS label, unique.
+    pub name: String,
+    /// Where the server dials the agent: `address:port`.
+    pub agent_address: String,
+    /// Labels.
+    pub labels: Labels,
+    /// Whether further VMs are kept off it.
+    pub cordoned: bool,
+    /// Where its guests' addresses come from.
+    pub subnet: Subnet,
+    /// When the newest certificate given to its agent expires.
+    pub certificate_expires_at: Timestamp,
+    /// Counts changes of this record, from 1.
+    pub generation: u64,
+    /// When it joined first.
+    pub created_at: Timestamp,
+    /// When this record last changed.
+    pub updated_at: Timestamp,
+}
+
+impl HostRecord {
+    /// The etag of this generation of the record.
+    pub fn etag(&self) -> String {
+        etag(b"host", &self.id.to_string(), self.generation)
+    }
+}
+
+/// What an agent says is true of its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Counts the starts of the agent on its host.
+    pub agent_epoch: u64,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// No kernel object is made there.
+    pub simulated: bool,
+    /// The VMM that runs guests there.
+    pub vmm: String,
+    /// Release of the kernel.
+    pub kernel_release: String,
+    /// What the kernel has, less what is reserved for the host.
+    pub capacity: Resources,
+    /// Files in the image directory.
+    pub images: Vec<ImageFile>,
+    /// How often the agent sends something at least.
+    pub heartbeat_interval: Duration,
+}
+
+/// A file in a host's image directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFile {
+    /// File name.
+    pub name: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Digest in lower case; empty while it is being computed.
+    pub sha256: String,
+    /// What it is.
+    pub kind: ImageKind,
+}
+
+/// What an image file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageKind {
+    /// Neither of the two below.
+    Unknown,
+    /// An ELF kernel.
+    Kernel,
+    /// An ext4 file system.
+    Root,
+}
+
+/// How a host's agent is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostState {
+    /// Never reached since the server started.
+    Connecting,
+    /// Inventory in, heartbeat fresh.
+    Online,
+    /// The stream broke or the heartbeat is late; may come back any moment.
+    Suspect,
+    /// Not reached for longer than the limit.
+    Offline,
+}
+
+impl HostState {
+    /// Whether what is known of the host's VMs may be believed.
+    pub const fn is_online(self) -> bool {
+        match self {
+            Self::Online => true,
+            Self::Connecting | Self::Suspect | Self::Offline => false,
+        }
+    }
+
+    /// The word logged and counted.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "CONNECTING",
+            Self::Online => "ONLINE",
+            Self::Suspect => "SUSPECT",
+            Self::Offline => "OFFLINE",
+        }
+    }
+}
+
+impl fmt::Display for HostState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a host fares, since when, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostHealth {
+    /// How its agent is reached.
+    pub state: HostState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Reason code, such as `HOST_UNREACHABLE`; empty when online.
+    pub reason: &'static str,
+    /// The same as a sentence, with the error of the last try.
+    pub message: String,
+    /// When the agent was last heard.
+    pub last_seen: Option<Timestamp>,
+}
+
+impl HostHealth {
+    /// Of a host when the server starts.
+    pub fn connecting(since: Timestamp) -> Self {
+        Self {
+            state: HostState::Connecting,
+            since,
+            reason: "HOST_NOT_YET_SEEN",
+            message: "the agent has not been reached since the server started".to_owned(),
+            last_seen: None,
+        }
+    }
+}
+
+/// All that is known of a host now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostView {
+    /// The stored record.
+    pub record: Arc<HostRecord>,
+    /// How it fares.
+    pub health: HostHealth,
+    /// What its agent said last in this life of the server.
+    pub facts: Option<Arc<HostFacts>>,
+}

@@ -1,0 +1,349 @@
+//! Deciding about VMs: create, update, delete, forget, place. Power is in [`super::power`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Generation, HostId, VmId};
+
+use super::{
+    Change, CreateVm, Decided, HostRef, Ledger, Outcome, Refusal, Submission, VmRef, event,
+};
+use crate::model::history::EventKind;
+use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
+use crate::model::placement::{self, NoHost, Unsuitable};
+use crate::model::spec::{SpecProblem, TakesEffect, VmSpec};
+
+/// Most VMs placed by one mutation, so that one group of the writer stays small.
+const MAX_PLACED_AT_ONCE: usize = 1000;
+
+/// Where a VM goes, or why nowhere yet.
+type Place = Result<(HostId, NetAllocation), NoHost>;
+
+impl Ledger {
+    pub(super) fn create_vm(
+        &self,
+        create: &CreateVm,
+        submission: &Submission,
+    ) -> Result<Decided, Refusal> {
+        let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
+        if let Some(existing) = self.created_before(create) {
+            let same_id = !create.id_is_given || existing.id == create.id;
+            if same_id && existing.fingerprint == fingerprint {
+                return Ok(unchanged(existing));
+            }
+            return Err(Refusal::VmIdTaken { id: existing.id, name: existing.name.clone() });
+        }
+        for id in [Some(create.id), create.request_id].into_iter().flatten() {
+            if self.used_up.contains(&id) {
+                return Err(Refusal::VmIdUsedUp { id });
+            }
+        }
+        if self.vms.len() >= self.config.max_vms {
+            return Err(Refusal::LimitReached { what: "VMs", limit: self.config.max_vms });
+        }
+        let name = self.free_name(create)?;
+        let place = self.find_place(&create.spec)?;
+        let mut intent = VmIntent {
+            id: create.id,
+            name,
+            spec: Arc::clone(&create.spec),
+            desired: create.desired,
+            host: None,
+            net: None,
+            pending: None,
+            generation: Generation(1),
+            boot_number: 1,
+            root_disk_number: 1,
+            stop_grace: DEFAULT_STOP_GRACE,
+            fingerprint,
+            request_id: create.request_id,
+            created_at: submission.at,
+            updated_at: submission.at,
+            traceparent: submission.traceparent.clone(),
+            actor: submission.actor.clone(),
+        };
+        set_place(&mut intent, place);
+        let mut changes = Vec::with_capacity(3);
+        let intent = Arc::new(intent);
+        changes.push(Change::PutVm(Arc::clone(&intent)));
+        changes.push(event(&intent, EventKind::Created, "", String::new(), submission));
+        changes.push(self.place_event(&intent, submission));
+        Ok(Decided { changes, outcome: Outcome::Vm { intent, changed: true } })
+    }
+
+    /// The VM that an earlier create with the same id or request id has made.
+    fn created_before(&self, create: &CreateVm) -> Option<&Arc<VmIntent>> {
+        let by_request = |request: VmId| {
+            let id = self.requests.get(&request).copied().unwrap_or(request);
+            self.vms.get(&id)
+        };
+        self.vms
+            .get(&create.id)
+            .or_else(|| self.requests.get(&create.id).and_then(|id| self.vms.get(id)))
+            .or_else(|| create.request_id.and_then(by_request))
+    }
+
+    fn free_name(&self, create: &CreateVm) -> Result<String, Refusal> {
+        let taken = |name: String| match self.names.get(&name) {
+            Some(by) => Err(Refusal::VmNameTaken { name, by: *by }),
+            None => Ok(name),
+        };
+        if !create.name.is_empty() {
+            return taken(create.name.clone());
+        }
+        // The end of a UUIDv7 is its random part; the beginning is the time.
+        let id = create.id.uuid().simple().to_string();
+        taken(format!("vm-{}", &id[20..])).or_else(|_| taken(format!("vm-{id}")))
+    }
+
+    pub(super) fn update_vm(
+        &self,
+        vm: &VmRef,
+        etag: Option<&str>,
+        spec: &Arc<VmSpec>,
+        allow_restart: bool,
+        submission: &Submission,
+    ) -> Result<Decided, Refusal> {
+        let old = self.living(vm, etag)?;
+        let changes = old.spec.changes(spec);
+        if changes.is_empty() {
+            return Ok(unchanged(old));
+        }
+        let of = |effect: TakesEffect| {
+            changes.iter().filter(move |change| change.takes_effect == effect).map(|c| c.field)
+        };
+        let mut problems: Vec<SpecProblem> = of(TakesEffect::OnlyAtCreate)
+            .map(|field| SpecProblem::new(field, "can be set at create only"))
+            .collect();
+        problems.extend(old.spec.shrunk_disks(spec).into_iter().map(|(field, now, asked)| {
+            SpecProblem::new(
+                field,
+                format!(
+                    "is {asked}, less than the {now} MiB that the disk has; a disk can only grow"
+                ),
+            )
+        }));
+        if !problems.is_empty() {
+            return Err(Refusal::InvalidFields(problems));
+        }
+        let needs_stop: Vec<&'static str> = of(TakesEffect::NeedsStoppedVm).collect();
+        let restart = !needs_stop.is_empty() && old.desired.wants_process();
+        if restart && !allow_restart {
+            return Err(Refusal::NeedsStoppedVm {
+                name: old.name.clone(),
+                desired: old.desired,
+                fields: needs_stop,
+            });
+        }
+        self.check_growth(old, spec)?;
+        let mut new = next(old, submission);
+        new.spec = Arc::clone(spec);
+        new.stop_grace = DEFAULT_STOP_GRACE;
+        new.boot_number += u64::from(restart);
+        new.root_disk_number += u64::from(old.spec.root_disk_is_lost(spec));
+        if new.host.is_none() {
+            set_place(&mut new, self.find_place(spec)?);
+        }
+        let fields: Vec<&str> = changes.iter().map(|change| change.field).collect();
+        let new = Arc::new(new);
+        let mut changes = vec![
+            Change::PutVm(Arc::clone(&new)),
+            event(&new, EventKind::Updated, "", fields.join(", "), submission),
+        ];
+        if old.host.is_none() && (new.host.is_some() || new.pending != old.pending) {
+            changes.push(self.place_event(&new, submission));
+        }
+        Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
+    }
+
+    /// A placed VM that grows must fit where it is. Shrinking always does.
+    fn check_growth(&self, old: &VmIntent, spec: &VmSpec) -> Result<(), Refusal> {
+        let Some(entry) = old.host.and_then(|host| self.hosts.get(&host)) else { return Ok(()) };
+        let (before, after) = (old.spec.resources(), spec.resources());
+        if after.minus(before) == crate::model::host::Resources::default() {
+            return Ok(());
+        }
+        let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
+        let capacity = entry.capacity.ok_or_else(|| refused(Unsuitable::NotYetSeen))?;
+        let others = entry.used().booked.minus(before);
+        placement::check_room(after, others, self.config.overcommit.limit(capacity))
+            .map_err(|shortage| refused(Unsuitable::NoRoom(shortage)))
+    }
+
+    pub(super) fn delete_vm(
+        &self,
+        vm: &VmRef,
+        etag: Option<&str>,
+        submission: &Submission,
+    ) -> Result<Decided, Refusal> {
+        let old = self.matching(vm, etag)?;
+        if old.desired == Desired::Absent {
+            return Ok(unchanged(old));
+        }
+        let mut new = next(old, submission);
+        new.desired = Desired::Absent;
+        // Its disks go with it: there is nothing a guest could still save.
+        new.stop_grace = Duration::ZERO;
+        let new = Arc::new(new);
+        let mut changes = vec![
+            Change::PutVm(Arc::clone(&new)),
+            event(&new, EventKind::DeleteRequested, "", String::new(), submission),
+        ];
+        if new.host.is_some() {
+            return Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } });
+        }
+        // No host ever held anything of it.
+        changes.push(Change::RemoveVm { last: Arc::clone(&new), at: submission.at });
+        changes.push(event(&new, EventKind::Deleted, "", String::new(), submission));
+        Ok(Decided { changes, outcome: Outcome::VmGone(new) })
+    }
+
+    pub(super) fn forget_vm(&self, vm: VmId, submission: &Submission) -> Result<Decided, Refusal> {
+        let last = self.matching(&VmRef::Id(vm), None)?;
+        if last.desired != Desired::Absent {
+            return Err(Refusal::NotAbsent { name: last.name.clone(), desired: last.desired });
+        }
+        let gone = event(last, EventKind::Deleted, "", String::new(), submission);
+        Ok(Decided {
+            changes: vec![Change::RemoveVm { last: Arc::clone(last), at: submission.at }, gone],
+            outcome: Outcome::VmGone(Arc::clone(last)),
+        })
+    }
+
+    pub(super) fn place_vm(&self, vm: VmId, submission: &Submission) -> Result<Decided, Refusal> {
+        let old = self.matching(&VmRef::Id(vm), None)?;
+        if old.host.is_some() || old.desired == Desired::Absent {
+            return Ok(unchanged(old));
+        }
+        let mut new = VmIntent::clone(old);
+        set_place(&mut new, self.find_place(&old.spec)?);
+        if new.host.is_none() && new.pending == old.pending {
+            return Ok(unchanged(old));
+        }
+        let new = Arc::new(new);
+        let changes = vec![Change::PutVm(Arc::clone(&new)), self.place_event(&new, submission)];
+        Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
+    }
+
+    pub(super) fn place_pending(&self, submission: &Submission) -> Decided {
+        // A copy to book on: a decision changes nothing.
+        let mut hosts: BTreeMap<_, _> =
+            if self.pending.is_empty() { BTreeMap::new() } else { self.hosts.clone() };
+        let mut changes = Vec::new();
+        let (mut placed, mut changed) = (0, 0);
+        for (_, id) in &self.pending {
+            if changed >= MAX_PLACED_AT_ONCE {
+                break;
+            }
+            let Some(old) = self.vms.get(id) else { continue };
+            // A VM that named its host was refused or placed when it was created; one that waits
+            // may run anywhere its labels allow.
+            let candidates = hosts.values().map(super::HostEntry::candidate);
+            let found = placement::choose_host(&old.spec, candidates, self.config.overcommit);
+            let place = found.and_then(|host| {
+                let net = hosts.get(&host).and_then(super::HostEntry::next_allocation);
+                net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
+            });
+            let mut new = VmIntent::clone(old);
+            set_place(&mut new, place);
+            if new.host.is_none() && new.pending == old.pending {
+                continue;
+            }
+            if let Some(entry) = new.host.and_then(|host| hosts.get_mut(&host)) {
+                entry.book(&new);
+                placed += 1;
+            }
+            changed += 1;
+            let new = Arc::new(new);
+            changes.push(Change::PutVm(Arc::clone(&new)));
+            changes.push(self.place_event(&new, submission));
+        }
+        let pending = self.pending.len() - placed;
+        Decided { changes, outcome: Outcome::Placed { placed, pending } }
+    }
+
+    /// A named host is taken or refused; without one the first that fits, or the reason why none.
+    fn find_place(&self, spec: &VmSpec) -> Result<Place, Refusal> {
+        let overcommit = self.config.overcommit;
+        let Some(wanted) = &spec.placement().host else {
+            let candidates = self.hosts.values().map(super::HostEntry::candidate);
+            let found = placement::choose_host(spec, candidates, overcommit);
+            return Ok(found.and_then(|host| {
+                let net = self.hosts.get(&host).and_then(super::HostEntry::next_allocation);
+                net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
+            }));
+        };
+        let host = wanted.parse().map_or_else(|_| HostRef::Name(wanted.clone()), HostRef::Id);
+        let entry = self.host_entry(&host).ok_or(Refusal::HostNotFound(host))?;
+        let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
+        placement::check_host(spec, &entry.candidate(), overcommit).map_err(refused)?;
+        let net = entry.next_allocation().ok_or_else(|| refused(Unsuitable::NoFreeAddress))?;
+        Ok(Ok((entry.record.id, net)))
+    }
+
+    fn place_event(&self, intent: &VmIntent, submission: &Submission) -> Change {
+        match (intent.host.and_then(|host| self.hosts.get(&host)), intent.pending) {
+            (Some(entry), _) => {
+                let message = format!("host {}", entry.record.name);
+                event(intent, EventKind::Placed, "", message, submission)
+            }
+            (None, Some(why)) => {
+                let message = why.sentence().to_owned();
+                event(intent, EventKind::Unplaced, why.reason(), message, submission)
+            }
+            (None, None) => event(intent, EventKind::Unplaced, "", String::new(), submission),
+        }
+    }
+
+    /// The VM, when the etag is its present one.
+    pub(super) fn matching(
+        &self,
+        vm: &VmRef,
+        etag: Option<&str>,
+    ) -> Result<&Arc<VmIntent>, Refusal> {
+        let intent = self.vm(vm).ok_or_else(|| Refusal::VmNotFound(vm.clone()))?;
+        if etag.is_some_and(|given| given != intent.etag()) {
+            return Err(Refusal::EtagMismatch { what: format!("VM {}", intent.name) });
+        }
+        Ok(intent)
+    }
+
+    /// The same, when it is not being deleted.
+    pub(super) fn living(&self, vm: &VmRef, etag: Option<&str>) -> Result<&Arc<VmIntent>, Refusal> {
+        let intent = self.matching(vm, etag)?;
+        if intent.desired == Desired::Absent {
+            return Err(Refusal::VmDeleting { name: intent.name.clone() });
+        }
+        Ok(intent)
+    }
+}
+
+/// Nothing is to change.
+pub(super) fn unchanged(intent: &Arc<VmIntent>) -> Decided {
+    Decided {
+        changes: Vec::new(),
+        outcome: Outcome::Vm { intent: Arc::clone(intent), changed: false },
+    }
+}
+
+/// The next generation of an intent, changed by this submission.
+pub(super) fn next(old: &VmIntent, submission: &Submission) -> VmIntent {
+    let mut new = old.clone();
+    new.generation = old.generation.next();
+    new.updated_at = submission.at;
+    new.traceparent.clone_from(&submission.traceparent);
+    new.actor.clone_from(&submission.actor);
+    new
+}
+
+fn set_place(intent: &mut VmIntent, place: Place) {
+    match place {
+        Ok((host, net)) => {
+            intent.host = Some(host);
+            intent.net = Some(net);
+            intent.pending = None;
+        }
+        Err(why) => intent.pending = Some(why),
+    }
+}

@@ -1,0 +1,22 @@
+//! What banger means: wishes, hosts, what is seen, and what follows from them.
+//!
+//! Pure: values in, values out. No task, no clock, no SQL, no message of the wire. The edge turns
+//! requests into drafts and mutations, the store's writer asks the [`ledger`] what they change, the
+//! watch view computes a [`status::VmStatus`] from wish and observation. Whatever can be refused is
+//! refused here, with the reason as a value.
+
+pub mod filter;
+pub mod history;
+pub mod host;
+pub mod intent;
+pub mod labels;
+pub mod ledger;
+pub mod names;
+pub mod observed;
+pub mod placement;
+pub mod spec;
+pub mod status;
+pub mod subnet;
+
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,0 +1,174 @@
+//! What is known of one VM: nothing, that it is not there, or what its agent saw.
+//!
+//! Three values on purpose: "unknown" is neither "gone" nor "as it was". Observations live in memory
+//! only. After a start of the server every one is [`Observation::Unknown`] until the inventory.
+
+use banger_proto::ids::Version;
+use jiff::Timestamp;
+
+/// What is known of one VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// Nothing, at present.
+    Unknown {
+        /// Since when.
+        since: Timestamp,
+        /// Why.
+        why: UnknownWhy,
+    },
+    /// The host was asked and holds nothing of it.
+    Absent,
+    /// What the agent saw.
+    Present(Box<ObservedVm>),
+}
+
+/// Why nothing is known of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownWhy {
+    /// The agent was not reached since the server started.
+    HostNotYetSeen,
+    /// The agent is reached, its inventory not complete.
+    AwaitingInventory,
+    /// The agent was reached and is not any more.
+    HostUnreachable,
+}
+
+impl UnknownWhy {
+    /// The reason code shown to users.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::HostNotYetSeen => "HOST_NOT_YET_SEEN",
+            Self::AwaitingInventory => "AWAITING_INVENTORY",
+            Self::HostUnreachable => "HOST_UNREACHABLE",
+        }
+    }
+
+    /// The same as a sentence without its subject.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::HostNotYetSeen => "its agent has not been reached since the server started",
+            Self::AwaitingInventory => "its agent is connected and has not sent its inventory yet",
+            Self::HostUnreachable => "its agent can't be reached; the VM may well be running",
+        }
+    }
+}
+
+/// What an agent says of a VM's stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Disks, tap and jail are being made.
+    Preparing,
+    /// The process is being started and configured.
+    Starting,
+    /// The guest runs.
+    Running,
+    /// The guest's vCPUs are stopped.
+    Paused,
+    /// The guest is being stopped.
+    Stopping,
+    /// No process, disks kept.
+    Stopped,
+    /// The process ended by itself and is not started again now.
+    Crashed,
+    /// A step failed.
+    Failed,
+    /// Being taken apart.
+    Deleting,
+    /// The agent can't tell whether the process it found is this VM's.
+    Unclear,
+}
+
+/// What an agent saw of one VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedVm {
+    /// The highest version the agent accepted.
+    pub accepted: Version,
+    /// The version that the phase is the result of.
+    pub settled: Version,
+    /// The stage.
+    pub phase: Phase,
+    /// Why it is failed, crashed or unclear.
+    pub fault: Option<Fault>,
+    /// When the agent looked.
+    pub observed_at: Timestamp,
+    /// When the stage was entered.
+    pub phase_since: Timestamp,
+    /// The VMM process, if there is one.
+    pub process: Option<ProcessSeen>,
+    /// Boot id of the host when the process was started; empty without one.
+    pub boot_id: String,
+    /// How the last process ended, if one has.
+    pub exit: Option<ExitSeen>,
+    /// How often the agent started the process again.
+    pub restart_count: u32,
+    /// When the present agent took over a process of an earlier one.
+    pub adopted_at: Option<Timestamp>,
+    /// Kernel objects made for it.
+    pub devices: DevicesSeen,
+    /// When the agent tries again, if it will.
+    pub next_attempt_at: Option<Timestamp>,
+    /// The name the agent was last told.
+    pub name: String,
+}
+
+/// Why a VM is failed, crashed or unclear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// From the closed list in docs/STATES.md.
+    pub reason: String,
+    /// The step that failed.
+    pub step: String,
+    /// What went wrong.
+    pub message: String,
+    /// What could not be undone, each as "kind name".
+    pub left_behind: Vec<String>,
+    /// Whether the agent tries again by itself.
+    pub retrying: bool,
+}
+
+/// A VMM process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessSeen {
+    /// Process id on its host.
+    pub pid: u32,
+    /// Start in clock ticks since boot.
+    pub start_ticks: u64,
+    /// The same as a time.
+    pub start_time: Option<Timestamp>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitSeen {
+    /// A crash, not a guest's own shutdown.
+    pub crashed: bool,
+    /// Exit status.
+    pub code: Option<i32>,
+    /// Signal number.
+    pub signal: Option<i32>,
+    /// A sentence.
+    pub message: String,
+    /// When.
+    pub time: Option<Timestamp>,
+}
+
+/// Kernel objects of a VM, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DevicesSeen {
+    /// Tap device.
+    pub tap: String,
+    /// Loop device of the shared root image.
+    pub base_loop: String,
+    /// Loop device of the copy-on-write file.
+    pub cow_loop: String,
+    /// Device-mapper name of the root disk.
+    pub snapshot: String,
+    /// Sectors used of the copy-on-write store.
+    pub cow_used_sectors: u64,
+    /// Sectors of the copy-on-write store in all.
+    pub cow_total_sectors: u64,
+    /// API socket path.
+    pub api_socket: String,
+    /// vsock socket path.
+    pub vsock_socket: String,
+}

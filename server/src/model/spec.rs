@@ -1,0 +1,412 @@
+//! The shape of a VM: what a request says, and what it means once checked.
+//!
+//! The edge fills a [`VmSpecDraft`], [`VmSpecDraft::check`] fills in the defaults and answers every
+//! problem at once, each with its field. A [`VmSpec`] can't be invalid: its fields are private and
+//! there is no other way to one, but for reading back what was stored.
+
+mod changes;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use changes::{FieldChange, TakesEffect};
+
+use super::host::Resources;
+use super::labels::{self, Labels};
+use super::names;
+
+/// Used when a spec leaves the kernel command line open: a serial console, and a guest that panics
+/// or reboots ends its VMM process, which is how a reboot of the guest is seen from outside.
+pub const DEFAULT_BOOT_ARGS: &str = "console=ttyS0 reboot=k panic=1";
+
+/// Longest metadata document as JSON, in bytes.
+pub const MAX_METADATA_LEN: usize = 32 * 1024;
+
+/// One thing wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecProblem {
+    /// Path of the field, such as `spec.kernel.name`.
+    pub field: String,
+    /// What is wrong with it, as a sentence without the field's name.
+    pub description: String,
+}
+
+impl SpecProblem {
+    /// From its two parts.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+}
+
+/// Why a draft is no spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpecRefusal {
+    /// All problems, in the order of the fields.
+    Invalid(Vec<SpecProblem>),
+    /// Nothing is wrong, but these fields are not there yet.
+    NotImplemented(Vec<&'static str>),
+}
+
+/// What a guest may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Egress {
+    /// Everything beyond the host's uplink, by address translation.
+    #[default]
+    Nat,
+    /// Nothing.
+    None,
+}
+
+/// What to do when the VMM process ends though the VM should run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum RestartPolicy {
+    /// Leave it.
+    #[default]
+    Never,
+    /// Start it again when it crashed.
+    OnFailure,
+    /// Start it again however it ended.
+    Always,
+}
+
+/// A file in the host's image directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// File name without any path.
+    pub name: String,
+    /// The digest the file must have, in lower case; `None`: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Bounds on throughput; zero means no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimits {
+    /// Bytes a second to and from each disk.
+    pub disk_bytes_per_second: u64,
+    /// Operations a second on each disk.
+    pub disk_ops_per_second: u64,
+    /// Bytes a second received by the guest.
+    pub net_rx_bytes_per_second: u64,
+    /// Bytes a second sent by the guest.
+    pub net_tx_bytes_per_second: u64,
+}
+
+/// Where a VM may run; with both empty, on any host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// A host by id or name; no other is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Labels the host must all have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host_labels: Labels,
+}
+
+/// An image as a request names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageDraft {
+    /// May be anything.
+    pub name: String,
+    /// May be anything; empty means not given.
+    pub sha256: String,
+}
+
+/// A spec as a request says it. Zero and empty mean "not said".
+#[derive(Debug, Clone, Default)]
+pub struct VmSpecDraft {
+    /// Number of vCPUs.
+    pub vcpus: u32,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// The kernel.
+    pub kernel: Option<ImageDraft>,
+    /// The root file system.
+    pub root_image: Option<ImageDraft>,
+    /// The initial RAM disk.
+    pub initrd: Option<ImageDraft>,
+    /// Size of the copy-on-write store in MiB.
+    pub root_disk_mib: u32,
+    /// Size of the work disk in MiB, when one is asked for.
+    pub work_disk_mib: Option<u32>,
+    /// Kernel command line.
+    pub boot_args: String,
+    /// Metadata: a JSON object.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What the guest may reach.
+    pub egress: Egress,
+    /// How many ports of the host were asked to be forwarded.
+    pub port_count: usize,
+    /// Whether the host's own metadata address was asked for.
+    pub allow_host_metadata: bool,
+    /// Bounds on throughput.
+    pub rate_limits: RateLimits,
+    /// Labels of the VM.
+    pub labels: Labels,
+    /// Host by id or name; empty: not said.
+    pub placement_host: String,
+    /// Labels the host must have.
+    pub placement_labels: Labels,
+    /// What to do when the process ends.
+    pub restart_policy: RestartPolicy,
+    /// What the edge could not even read, such as a number that is no value of an enum.
+    pub unreadable: Vec<SpecProblem>,
+}
+
+/// The checked shape of a VM, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    vcpus: u32,
+    memory_mib: u32,
+    kernel: ImageRef,
+    root_image: ImageRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    initrd: Option<ImageRef>,
+    root_disk_mib: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    work_disk_mib: Option<u32>,
+    boot_args: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<String>,
+    egress: Egress,
+    #[serde(default, skip_serializing_if = "RateLimits::is_unbounded")]
+    rate_limits: RateLimits,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: Labels,
+    #[serde(default, skip_serializing_if = "Placement::is_anywhere")]
+    placement: Placement,
+    restart_policy: RestartPolicy,
+}
+
+impl RateLimits {
+    /// Whether nothing is bounded.
+    pub fn is_unbounded(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Placement {
+    /// Whether any host will do.
+    pub fn is_anywhere(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl VmSpecDraft {
+    /// Checks everything and fills in the defaults.
+    ///
+    /// # Errors
+    /// Every problem at once; or, when nothing is wrong, the fields that are not there yet.
+    pub fn check(self) -> Result<VmSpec, SpecRefusal> {
+        let mut problems = Problems(self.unreadable);
+        let vcpus = problems.number("spec.vcpus", self.vcpus, 1, 1..=32);
+        let memory_mib = problems.number("spec.memory_mib", self.memory_mib, 256, 64..=1_048_576);
+        let kernel = problems.required_image("spec.kernel", self.kernel);
+        let root_image = problems.required_image("spec.root_image", self.root_image);
+        let initrd = self.initrd.map(|draft| problems.image("spec.initrd", draft));
+        let root_disk_mib =
+            problems.number("spec.root_disk_mib", self.root_disk_mib, 1024, 16..=4_194_304);
+        let work_disk_mib = self.work_disk_mib.inspect(|size| {
+            problems.in_range("spec.work_disk.size_mib", *size, 1..=4_194_304);
+        });
+        if let Err(why) = names::check_boot_args(&self.boot_args) {
+            problems.add("spec.boot_args", why);
+        }
+        let metadata = self.metadata.map(|object| serde_json::Value::Object(object).to_string());
+        if let Some(text) = metadata.as_ref().filter(|text| text.len() > MAX_METADATA_LEN) {
+            problems.add(
+                "spec.metadata",
+                format!("has {} bytes as JSON; at most {MAX_METADATA_LEN} are allowed", text.len()),
+            );
+        }
+        problems.labels("spec.labels", &self.labels);
+        let host = (!self.placement_host.is_empty()).then_some(self.placement_host);
+        if let Some(Err(why)) = host.as_deref().map(names::check_reference) {
+            problems.add("spec.placement.host", why);
+        }
+        problems.labels("spec.placement.host_labels", &self.placement_labels);
+
+        if !problems.0.is_empty() {
+            return Err(SpecRefusal::Invalid(problems.0));
+        }
+        let absent: Vec<&'static str> = [
+            (self.port_count > 0, "spec.network.ports"),
+            (self.allow_host_metadata, "spec.network.allow_host_metadata"),
+        ]
+        .into_iter()
+        .filter_map(|(asked, field)| asked.then_some(field))
+        .collect();
+        if !absent.is_empty() {
+            return Err(SpecRefusal::NotImplemented(absent));
+        }
+        let boot_args =
+            if self.boot_args.is_empty() { DEFAULT_BOOT_ARGS.to_owned() } else { self.boot_args };
+        Ok(VmSpec {
+            vcpus,
+            memory_mib,
+            kernel,
+            root_image,
+            initrd,
+            root_disk_mib,
+            work_disk_mib,
+            boot_args,
+            metadata,
+            egress: self.egress,
+            rate_limits: self.rate_limits,
+            labels: self.labels,
+            placement: Placement { host, host_labels: self.placement_labels },
+            restart_policy: self.restart_policy,
+        })
+    }
+}
+
+/// Problems found so far. Each check takes the default's place and goes on.
+struct Problems(Vec<SpecProblem>);
+
+impl Problems {
+    fn add(&mut self, field: &str, description: impl Into<String>) {
+        self.0.push(SpecProblem::new(field, description));
+    }
+
+    fn in_range(&mut self, field: &str, value: u32, range: std::ops::RangeInclusive<u32>) {
+        if !range.contains(&value) {
+            self.add(field, format!("is {value}; must be {} to {}", range.start(), range.end()));
+        }
+    }
+
+    fn number(
+        &mut self,
+        field: &str,
+        value: u32,
+        default: u32,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> u32 {
+        if value == 0 {
+            return default;
+        }
+        self.in_range(field, value, range);
+        value
+    }
+
+    fn required_image(&mut self, field: &str, draft: Option<ImageDraft>) -> ImageRef {
+        // An image that was not given is an image without a name: the same problem.
+        self.image(field, draft.unwrap_or_default())
+    }
+
+    fn image(&mut self, field: &str, draft: ImageDraft) -> ImageRef {
+        if let Err(why) = names::check_image_name(&draft.name) {
+            self.add(&format!("{field}.name"), why);
+        }
+        let sha256 = (!draft.sha256.is_empty()).then(|| draft.sha256.to_ascii_lowercase());
+        if let Some(Err(why)) = sha256.as_deref().map(names::check_sha256) {
+            self.add(&format!("{field}.sha256"), why);
+        }
+        ImageRef { name: draft.name, sha256 }
+    }
+
+    fn labels(&mut self, field: &str, labels: &Labels) {
+        let mut found = Vec::new();
+        labels::check_all(labels, field, &mut found);
+        self.0.extend(found.into_iter().map(|(field, why)| SpecProblem::new(field, why)));
+    }
+}
+
+impl VmSpec {
+    /// Number of vCPUs.
+    pub fn vcpus(&self) -> u32 {
+        self.vcpus
+    }
+
+    /// Guest memory in MiB.
+    pub fn memory_mib(&self) -> u32 {
+        self.memory_mib
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &ImageRef {
+        &self.kernel
+    }
+
+    /// The root file system.
+    pub fn root_image(&self) -> &ImageRef {
+        &self.root_image
+    }
+
+    /// The initial RAM disk, if one is used.
+    pub fn initrd(&self) -> Option<&ImageRef> {
+        self.initrd.as_ref()
+    }
+
+    /// Size of the copy-on-write store in MiB.
+    pub fn root_disk_mib(&self) -> u32 {
+        self.root_disk_mib
+    }
+
+    /// Size of the work disk in MiB, if there is one.
+    pub fn work_disk_mib(&self) -> Option<u32> {
+        self.work_disk_mib
+    }
+
+    /// Kernel command line, never empty.
+    pub fn boot_args(&self) -> &str {
+        &self.boot_args
+    }
+
+    /// The metadata document as JSON, if there is one.
+    pub fn metadata(&self) -> Option<&str> {
+        self.metadata.as_deref()
+    }
+
+    /// What the guest may reach.
+    pub fn egress(&self) -> Egress {
+        self.egress
+    }
+
+    /// Bounds on throughput.
+    pub fn rate_limits(&self) -> RateLimits {
+        self.rate_limits
+    }
+
+    /// Labels of the VM.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Where the VM may run.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// What to do when the process ends though the VM should run.
+    pub fn restart_policy(&self) -> RestartPolicy {
+        self.restart_policy
+    }
+
+    /// What the VM books on its host. Both disks count in full, though they are sparse.
+    pub fn resources(&self) -> Resources {
+        Resources {
+            vcpus: self.vcpus,
+            memory_mib: u64::from(self.memory_mib),
+            disk_mib: u64::from(self.root_disk_mib) + u64::from(self.work_disk_mib.unwrap_or(0)),
+        }
+    }
+
+    /// The stored form.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a spec has only strings, numbers and maps of strings")
+    }
+
+    /// Reads the stored form back. What was stored was checked when it came in.
+    ///
+    /// # Errors
+    /// When the text is no spec.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

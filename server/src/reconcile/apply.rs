@@ -1,0 +1,107 @@
+//! Does what a plan says, and reports for each VM. Makes no choice.
+//!
+//! One flight is some commands to one agent in as few calls as fit, or some intents to drop. It
+//! tries everything and never stops at the first failure.
+
+use std::sync::Arc;
+
+use banger_proto::ids::{Generation, Version, VmId};
+
+use crate::clock::SharedClock;
+use crate::fleet::link::{AgentLink, Command, Delivery, LinkError};
+use crate::model::intent::VmIntent;
+use crate::model::ledger::{Mutation, Refusal};
+use crate::store::{MutateError, Store, by_server};
+
+/// What became of one VM's part of a flight.
+#[derive(Debug)]
+pub(super) struct Landed {
+    pub(super) vm: VmId,
+    pub(super) generation: Generation,
+    pub(super) outcome: Outcome,
+}
+
+/// What became of one command or one intent to drop.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The agent holds the version sent.
+    Accepted { version: Version, intent: Arc<VmIntent> },
+    /// The agent was to delete, and holds nothing.
+    Absent,
+    /// The agent holds a newer version.
+    Stale { version: Version, seen: Version },
+    /// The agent won't.
+    Refused { version: Version, message: String },
+    /// Not reached, or nobody knows.
+    NoAnswer { message: String },
+    /// The intent is dropped, or was already.
+    Forgotten,
+    /// The store could not drop it now.
+    NotForgotten { message: String },
+}
+
+/// Sends commands to an agent.
+pub(super) async fn send(link: Arc<dyn AgentLink>, commands: Vec<Command>) -> Vec<Landed> {
+    let answer = link.send(&commands).await;
+    let mut deliveries = match answer {
+        Ok(deliveries) => deliveries.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        Err(error) => {
+            tracing::debug!(error = %error, commands = commands.len(), "commands were not answered");
+            return commands.into_iter().map(|command| unanswered(command, &error)).collect();
+        }
+    };
+    commands
+        .into_iter()
+        .map(|command| {
+            let version = command.version;
+            let outcome = match deliveries.remove(&command.vm()) {
+                Some(Delivery::Accepted) => {
+                    Outcome::Accepted { version, intent: Arc::clone(&command.intent) }
+                }
+                Some(Delivery::Absent) => Outcome::Absent,
+                Some(Delivery::Stale { seen }) => Outcome::Stale { version, seen },
+                Some(Delivery::Refused { message }) => Outcome::Refused { version, message },
+                None => {
+                    Outcome::NoAnswer { message: "the agent did not answer for this VM".to_owned() }
+                }
+            };
+            Landed { vm: command.vm(), generation: version.generation, outcome }
+        })
+        .collect()
+}
+
+fn unanswered(command: Command, error: &LinkError) -> Landed {
+    let version = command.version;
+    let message = error.to_string();
+    let outcome = match error {
+        LinkError::Unreachable { .. }
+        | LinkError::OutcomeUnknown { .. }
+        | LinkError::Protocol { .. } => Outcome::NoAnswer { message },
+        LinkError::Refused { .. } => Outcome::Refused { version, message },
+    };
+    Landed { vm: command.vm(), generation: version.generation, outcome }
+}
+
+/// Drops intents of which nothing is left. Submitted together, so that they share commits.
+pub(super) async fn forget(
+    store: Store,
+    clock: SharedClock,
+    vms: Vec<(VmId, Generation)>,
+) -> Vec<Landed> {
+    let drops = vms.into_iter().map(|(vm, generation)| {
+        let store = store.clone();
+        let submission = by_server(Mutation::Forget { vm }, clock.now());
+        async move {
+            let outcome = match store.submit(submission).await {
+                // Wanted again or gone meanwhile: the next pass sees which.
+                Ok(_)
+                | Err(MutateError::Refused(Refusal::VmNotFound(_) | Refusal::NotAbsent { .. })) => {
+                    Outcome::Forgotten
+                }
+                Err(error) => Outcome::NotForgotten { message: error.to_string() },
+            };
+            Landed { vm, generation, outcome }
+        }
+    });
+    futures_util::future::join_all(drops).await
+}

@@ -1,0 +1,237 @@
+//! One host's loop: look, plan, do, look again.
+//!
+//! One task per host. It is woken by the view (an intent or an observation changed), by its own
+//! flights coming back, and by a timer; it does not care which: every pass is the same. A pass
+//! looks at the VMs for which the view says that the server has something to do, and every
+//! [`FULL_PASS`] at all of them, so that a fault in that index heals by itself.
+//!
+//! Nothing waits for an agent here but flights, of which there are at most [`MAX_FLIGHTS`]; a VM is
+//! in one at a time. Failures are per VM and tried again after a back-off.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Generation, HostId, Version, VmId};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Parts;
+use super::apply::{self, Landed, Outcome};
+use super::attempts::Attempts;
+use super::plan::{Decision, Subject, plan_host};
+use crate::fleet::link::{AgentLink, Command};
+use crate::fleet::observed::{FleetSink as _, Sighting};
+use crate::model::status::Trouble;
+use crate::watch::VmRecord;
+
+/// How often every VM of the host is looked at.
+pub(super) const FULL_PASS: Duration = Duration::from_secs(30);
+
+/// Calls to one agent at a time.
+const MAX_FLIGHTS: usize = 4;
+
+/// VMs in one flight at most.
+const FLIGHT_VMS: usize = 256;
+
+/// After a pass over many VMs the next one waits this long for each, so that a host with much
+/// to do is looked at in larger steps. A hundred cost a millisecond.
+const REST_PER_VM: Duration = Duration::from_micros(10);
+
+/// A command refused so often in a row is shown with its VM.
+const FAILURES_SHOWN: u32 = 3;
+
+type Flight = BoxFuture<'static, Vec<Landed>>;
+
+pub(super) struct Driver {
+    parts: Arc<Parts>,
+    host: HostId,
+    wake: Arc<Notify>,
+    attempts: Attempts,
+    flying: HashSet<VmId>,
+    /// VMs of which the agent may have been told something without our knowing.
+    unsure: HashSet<VmId>,
+    flights: FuturesUnordered<Flight>,
+    was_ready: bool,
+}
+
+impl Driver {
+    pub(super) fn new(parts: Arc<Parts>, host: HostId) -> Self {
+        let wake = parts.view.driver_wake(host);
+        Self {
+            parts,
+            host,
+            wake,
+            attempts: Attempts::default(),
+            flying: HashSet::new(),
+            unsure: HashSet::new(),
+            flights: FuturesUnordered::new(),
+            was_ready: false,
+        }
+    }
+
+    /// Runs until it is cancelled. Commands under way are dropped then: whether they arrived is
+    /// seen by the next life of the server.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut next_full = Instant::now();
+        let mut may_look = Instant::now();
+        loop {
+            let now = Instant::now();
+            let mut next_look = next_full;
+            if now >= may_look {
+                let full = now >= next_full;
+                if full {
+                    next_full = now + FULL_PASS;
+                }
+                let (looked_at, again) = self.pass(full, now);
+                next_look = again.map_or(next_full, |again| again.min(next_full));
+                may_look = now + REST_PER_VM.saturating_mul(looked_at);
+            }
+            next_look = next_look.max(may_look);
+            let wake = Arc::clone(&self.wake);
+            // Cancel-safe: a wake-up not taken is kept by `Notify`, a flight stays in the set, and
+            // the sleep is made anew. No arm's body awaits.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = wake.notified(), if may_look <= now => {}
+                Some(landed) = self.flights.next() => self.land(landed),
+                () = sleep_until(next_look) => {}
+            }
+        }
+    }
+
+    /// One pass. Answers how many VMs it looked at, and when one of them may be acted on again.
+    fn pass(&mut self, full: bool, now: Instant) -> (u32, Option<Instant>) {
+        let link = self.parts.fleet.ready_link(self.host);
+        let was_ready = std::mem::replace(&mut self.was_ready, link.is_some());
+        let Some(link) = link else { return (0, None) };
+        if !was_ready {
+            self.attempts.clear();
+        }
+        let Some(host) = self.parts.view.host(self.host) else { return (0, None) };
+        let records = if full {
+            self.parts.view.placed_on(self.host)
+        } else {
+            self.parts.view.unsettled(self.host)
+        };
+        let plan = plan_host(
+            records.iter().map(|record| subject(record)),
+            &host.view.health,
+            self.parts.epoch,
+        );
+        let mut again = None;
+        let mut commands = Vec::new();
+        let mut forgets = Vec::new();
+        let mut needing = HashSet::new();
+        for ((vm, decision), record) in plan.into_iter().zip(&records) {
+            if !decision.is_action() {
+                continue;
+            }
+            needing.insert(vm);
+            if self.flying.contains(&vm) {
+                continue;
+            }
+            let generation = record.intent.generation;
+            if let Some(later) = self.attempts.not_before(vm, generation).filter(|at| *at > now) {
+                again = Some(again.map_or(later, |soonest: Instant| soonest.min(later)));
+                continue;
+            }
+            match decision {
+                Decision::Send(command) => commands.push(command),
+                // A create that was not answered may still arrive: the agent is asked to delete
+                // and has to say that there is nothing, so that what comes late is refused as old.
+                Decision::Forget if self.unsure.contains(&vm) => commands.push(Command {
+                    version: Version { epoch: self.parts.epoch, generation },
+                    intent: Arc::clone(&record.intent),
+                }),
+                Decision::Forget => forgets.push((vm, generation)),
+                // Only VMs without a host are placed, and those are not this driver's.
+                Decision::Place | Decision::InSync | Decision::Wait(_) | Decision::Blocked(_) => {}
+            }
+        }
+        self.attempts.keep(&needing);
+        self.unsure.retain(|vm| needing.contains(vm));
+        self.launch(&link, commands, forgets);
+        let looked_at = u32::try_from(records.len()).unwrap_or(u32::MAX);
+        self.parts.metrics.reconcile_pass(looked_at, now.elapsed());
+        (looked_at, again)
+    }
+
+    /// Sends off what fits. What does not is planned again when a flight comes back.
+    fn launch(
+        &mut self,
+        link: &Arc<dyn AgentLink>,
+        mut commands: Vec<Command>,
+        forgets: Vec<(VmId, Generation)>,
+    ) {
+        if !forgets.is_empty() && self.flights.len() < MAX_FLIGHTS {
+            self.flying.extend(forgets.iter().map(|(vm, _)| *vm));
+            let (store, clock) = (self.parts.store.clone(), Arc::clone(&self.parts.clock));
+            self.flights.push(Box::pin(apply::forget(store, clock, forgets)));
+        }
+        while !commands.is_empty() && self.flights.len() < MAX_FLIGHTS {
+            let rest = commands.split_off(commands.len().min(FLIGHT_VMS));
+            let part = std::mem::replace(&mut commands, rest);
+            self.flying.extend(part.iter().map(Command::vm));
+            self.flights.push(Box::pin(apply::send(Arc::clone(link), part)));
+        }
+    }
+
+    fn land(&mut self, landed: Vec<Landed>) {
+        let now = Instant::now();
+        for Landed { vm, generation, outcome } in landed {
+            self.flying.remove(&vm);
+            match outcome {
+                Outcome::Accepted { version, intent } => {
+                    self.attempts.accepted(vm, generation, now);
+                    self.parts.view.trouble(vm, version, None);
+                    let lag = self.parts.clock.now().duration_since(intent.updated_at);
+                    self.parts.metrics.intent_delivered(lag.unsigned_abs());
+                }
+                Outcome::Absent => {
+                    // To be forgotten at once.
+                    self.unsure.remove(&vm);
+                    self.parts.view.observed(self.host, vec![Sighting::Gone(vm)]);
+                }
+                Outcome::Forgotten => self.attempts.accepted(vm, generation, now),
+                Outcome::Stale { version, seen } => {
+                    self.attempts.failed(vm, generation, now);
+                    let message = format!("the agent holds version {seen}, newer than {version}");
+                    tracing::warn!(vm.id = %vm, host.id = %self.host, %seen, sent = %version,
+                        "the agent holds a newer version than the server");
+                    self.show(vm, version, "AGENT_HAS_NEWER_GENERATION", message);
+                }
+                Outcome::Refused { version, message } => {
+                    self.attempts.failed(vm, generation, now);
+                    tracing::warn!(vm.id = %vm, host.id = %self.host, why = message,
+                        "the agent refused a command");
+                    self.show(vm, version, "AGENT_REFUSED", message);
+                }
+                Outcome::NoAnswer { message } => {
+                    self.unsure.insert(vm);
+                    let failures = self.attempts.failed(vm, generation, now);
+                    if failures >= FAILURES_SHOWN {
+                        let version = Version { epoch: self.parts.epoch, generation };
+                        self.show(vm, version, "AGENT_DOES_NOT_ANSWER", message);
+                    }
+                }
+                Outcome::NotForgotten { message } => {
+                    self.attempts.failed(vm, generation, now);
+                    tracing::warn!(vm.id = %vm, why = message, "a VM can't be forgotten yet");
+                }
+            }
+        }
+    }
+
+    fn show(&self, vm: VmId, version: Version, reason: &'static str, message: String) {
+        self.parts.view.trouble(vm, version, Some(Trouble { reason, message }));
+    }
+}
+
+fn subject(record: &VmRecord) -> Subject<'_> {
+    Subject { intent: &record.intent, observation: &record.observation }
+}

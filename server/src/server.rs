@@ -1,0 +1,399 @@
+//! Wiring: which part is given to which. Nothing is decided here.
+//!
+//! Start: state directory, CA, store, view, listeners, sessions, drivers. The API is served only
+//! when everything stored is loaded. Shutdown is the reverse and can't hang: streams and waits are
+//! told to end, calls under way get a few seconds, then connections are cut, and the store finishes what
+//! it has accepted.
+
+mod connections;
+mod listeners;
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use banger_proto::ids::{Epoch, Revision};
+use banger_proto::wire::tls::{TlsConfigError, public_side};
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::listeners::{ApiListener, serve_api, serve_metrics};
+use crate::api::Api;
+use crate::api::auth::AuthLayer;
+use crate::api::page::Pages;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{ConfigError, ServerConfig, read_token_file};
+use crate::fleet::grpc::{ClientIdentity, GrpcDialer};
+use crate::fleet::link::Dialer;
+use crate::fleet::liveness::LivenessLimits;
+use crate::fleet::{Fleet, FleetParts};
+use crate::metrics::Metrics;
+use crate::pki::{CaError, CertificateAuthority};
+use crate::reconcile::{self, CapacityFeed};
+use crate::store::{CommitSink, OpenError, OpenStore, REVISION_BLOCK, Store};
+use crate::watch::{Limits, View};
+
+/// How long calls under way may take once the server is told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long the parts behind the API may take to end after that.
+const PARTS_GRACE: Duration = Duration::from_secs(10);
+
+/// How often idle streams say where they are.
+const BOOKMARK_EVERY: u32 = 10;
+
+/// The server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be used.
+    #[error("the configuration can't be used")]
+    Config(#[source] ConfigError),
+    /// An origin is no origin.
+    #[error("{origin:?} in cors_origins is no origin such as https://example.org")]
+    Origin {
+        /// As given.
+        origin: String,
+    },
+    /// The state directory can't be made.
+    #[error("could not make the state directory {}", path.display())]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The CA can't be made or read.
+    #[error("the server's CA can't be used")]
+    Ca(#[source] CaError),
+    /// The store can't be opened.
+    #[error("the store can't be opened")]
+    Store(#[source] OpenError),
+    /// An address can't be listened on.
+    #[error("could not listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the API's TLS can't be read.
+    #[error("could not read {}", path.display())]
+    TlsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The API's TLS can't be set up.
+    #[error("the certificate and key of [tls] can't be used")]
+    Tls(#[source] TlsConfigError),
+    /// The key of page tokens can't be made.
+    #[error("the system gives no randomness")]
+    Randomness(#[source] getrandom::Error),
+    /// The compiled-in descriptors can't be served: a defect.
+    #[error("reflection can't be set up")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server;
+
+/// Makes the links to agents, once the epoch is known.
+pub type MakeDialer = Box<dyn FnOnce(Epoch) -> Arc<dyn Dialer> + Send>;
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where the API listens.
+    pub api_addr: SocketAddr,
+    /// Where metrics, `/healthz` and `/readyz` are.
+    pub metrics_addr: SocketAddr,
+    view: Arc<View>,
+    store: Store,
+    stop_listening: CancellationToken,
+    cut: CancellationToken,
+    stop_parts: CancellationToken,
+    api: JoinHandle<()>,
+    parts: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts with the clock of the machine and agents over mutual TLS.
+    ///
+    /// # Errors
+    /// Nothing is left running then.
+    pub async fn start(config: ServerConfig) -> Result<RunningServer, StartError> {
+        Self::start_with(config, Arc::new(SystemClock), None).await
+    }
+
+    /// Starts with another clock, or other links to agents.
+    ///
+    /// # Errors
+    /// Nothing is left running then.
+    pub async fn start_with(
+        config: ServerConfig,
+        clock: SharedClock,
+        dialer: Option<MakeDialer>,
+    ) -> Result<RunningServer, StartError> {
+        config.check().map_err(StartError::Config)?;
+        let tokens = match &config.auth.token_file {
+            None => BTreeMap::new(),
+            Some(path) => read_token_file(path).map_err(StartError::Config)?,
+        };
+        let cors_origins = origins(&config)?;
+        let tls = public_tls(&config)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.state_dir)
+            .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
+        let (api_listener, api_addr) = bind(config.listen).await?;
+        let (metrics_listener, metrics_addr) = bind(config.metrics_listen).await?;
+        let ca = CertificateAuthority::open_or_make(&config.ca_dir(), clock.now())
+            .map_err(StartError::Ca)?;
+
+        let ledger = config.ledger().map_err(StartError::Config)?;
+        let stored =
+            OpenStore::open(&config.database(), ledger).await.map_err(StartError::Store)?;
+        let (epoch, revisions) = (stored.epoch(), stored.revisions());
+        let (lines, history) = mpsc::channel(reconcile::recorder::QUEUE);
+        let first = Revision(revisions.start);
+        let view = View::new(epoch, first, Arc::clone(&clock), lines, Limits::default());
+        view.load(stored.hosts(), stored.vms());
+        let metrics = Metrics::new();
+        let commit_meter = metrics.clone();
+        let store =
+            stored.start(commit_sink(&view), Arc::new(move |stats| commit_meter.commit(stats)));
+        tracing::info!(
+            epoch = epoch.0,
+            revision = view.revision().0,
+            vms = view.snapshot().vms.len(),
+            hosts = view.hosts().len(),
+            "the store is loaded"
+        );
+
+        let ca = Arc::new(ca);
+        let dialer = match dialer {
+            Some(make) => make(epoch),
+            None => grpc_dialer(&ca, &clock, epoch, &config)?,
+        };
+        let (stop_parts, cut) = (CancellationToken::new(), CancellationToken::new());
+        let stop_listening = CancellationToken::new();
+        let feed = Arc::new(CapacityFeed::new(Arc::clone(&view), store.clone()));
+        let fleet_parts = FleetParts {
+            hosts: view.host_records(),
+            dialer,
+            sink: Arc::clone(&feed) as _,
+            clock: Arc::clone(&clock),
+            limits: LivenessLimits {
+                offline_after: Duration::from_secs(config.agents.offline_after_secs),
+                ..LivenessLimits::default()
+            },
+        };
+        let pages = Arc::new(pages()?);
+        let api = Api {
+            store: store.clone(),
+            view: Arc::clone(&view),
+            clock: Arc::clone(&clock),
+            ca,
+            domain: config.domain.as_str().into(),
+            pages: Arc::clone(&pages),
+        };
+        let auth = AuthLayer::new(&tokens, config.listen.ip().is_loopback());
+        let api = serve_api(ApiListener {
+            listener: api_listener,
+            tls,
+            api,
+            auth,
+            metrics: metrics.clone(),
+            cors_origins,
+            stop: stop_listening.clone(),
+            cut: cut.clone(),
+        })
+        .await
+        .map_err(StartError::Reflection)?;
+        let (fleet, sessions) = Fleet::start(fleet_parts, stop_parts.child_token());
+        let page = serve_metrics(
+            metrics_listener,
+            metrics.clone(),
+            Arc::clone(&view),
+            stop_parts.child_token(),
+        );
+        let reconcile_parts = reconcile::Parts {
+            view: Arc::clone(&view),
+            fleet,
+            store: store.clone(),
+            clock,
+            epoch,
+            metrics,
+        };
+        let drivers = reconcile::start(reconcile_parts, feed, history, stop_parts.child_token());
+        let upkeep = tokio::spawn(upkeep(
+            Arc::clone(&view),
+            store.clone(),
+            pages,
+            Revision(revisions.end),
+            stop_parts.child_token(),
+        ));
+        tracing::info!(api = %api_addr, metrics = %metrics_addr, "the server serves");
+        Ok(RunningServer {
+            api_addr,
+            metrics_addr,
+            view,
+            store,
+            stop_listening,
+            cut,
+            stop_parts,
+            api,
+            parts: vec![sessions, drivers, page, upkeep],
+        })
+    }
+}
+
+impl RunningServer {
+    /// The table that everybody reads, for tests and benchmarks in this process.
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// The store, for tests and benchmarks in this process.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Ends streams, lets calls under way finish for a while, cuts what is left, and closes the
+    /// store. Takes some seconds at most.
+    pub async fn shutdown(self) {
+        tracing::info!("the server shuts down");
+        self.view.drain();
+        self.stop_listening.cancel();
+        let mut api = self.api;
+        if timeout(GRACE, &mut api).await.is_err() {
+            tracing::info!("connections are cut");
+            self.cut.cancel();
+            if timeout(GRACE, &mut api).await.is_err() {
+                api.abort();
+            }
+        }
+        self.cut.cancel();
+        self.stop_parts.cancel();
+        for mut part in self.parts {
+            if timeout(PARTS_GRACE, &mut part).await.is_err() {
+                tracing::warn!("a part of the server did not end and is dropped");
+                part.abort();
+            }
+        }
+        self.store.close().await;
+    }
+}
+
+// === parts ===
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn origins(config: &ServerConfig) -> Result<Vec<HeaderValue>, StartError> {
+    config
+        .cors_origins
+        .iter()
+        .map(|origin| match HeaderValue::from_str(origin) {
+            Ok(value) if origin.starts_with("http://") || origin.starts_with("https://") => {
+                Ok(value)
+            }
+            Ok(_) | Err(_) => Err(StartError::Origin { origin: origin.clone() }),
+        })
+        .collect()
+}
+
+fn public_tls(
+    config: &ServerConfig,
+) -> Result<Option<Arc<ArcSwap<rustls::ServerConfig>>>, StartError> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| StartError::TlsFile { path: path.clone(), source })
+    };
+    let config = public_side(&read(&files.cert)?, &read(&files.key)?).map_err(StartError::Tls)?;
+    Ok(Some(Arc::new(ArcSwap::from_pointee(config))))
+}
+
+fn pages() -> Result<Pages, StartError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(StartError::Randomness)?;
+    Ok(Pages::new(key))
+}
+
+fn grpc_dialer(
+    ca: &CertificateAuthority,
+    clock: &SharedClock,
+    epoch: Epoch,
+    config: &ServerConfig,
+) -> Result<Arc<dyn Dialer>, StartError> {
+    let own = ca.client_certificate(clock.now()).map_err(StartError::Ca)?;
+    let identity = ClientIdentity {
+        ca_pem: ca.certificate_pem().as_bytes().to_vec(),
+        certificate_pem: own.certificate_pem.into_bytes(),
+        key_pem: own.key_pem.into_bytes(),
+    };
+    let identity = Arc::new(ArcSwap::from_pointee(identity));
+    Ok(Arc::new(GrpcDialer::new(identity, epoch, config.domain.clone())))
+}
+
+/// What was committed goes to the view, and from there to streams and drivers.
+fn commit_sink(view: &Arc<View>) -> CommitSink {
+    let view = Arc::clone(view);
+    Arc::new(move |changes| view.committed(changes))
+}
+
+/// Bookmarks for idle streams, snapshots of lists let go, and revisions reserved before they are
+/// needed.
+async fn upkeep(
+    view: Arc<View>,
+    store: Store,
+    pages: Arc<Pages>,
+    mut ceiling: Revision,
+    stop: CancellationToken,
+) {
+    let mut every = interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seconds = 0_u32;
+    loop {
+        // Cancel-safe: a tick that is not taken is no loss.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        seconds = seconds.wrapping_add(1);
+        if seconds.is_multiple_of(BOOKMARK_EVERY) {
+            view.tick();
+            pages.expire(std::time::Instant::now());
+        }
+        if ceiling.0.saturating_sub(view.revision().0) < REVISION_BLOCK * 3 / 4 {
+            match store.reserve_revisions().await {
+                Ok(block) => ceiling = Revision(block.end),
+                Err(error) => tracing::error!(error = %error, revision = view.revision().0,
+                    ceiling = ceiling.0, "no further revisions can be reserved"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! An agent for tests of the server: speaks the real protocol over real TLS and holds nothing but
+//! what it is told. Every VM it is given runs at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use banger_proto::agent_v1 as wire;
+use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
+use banger_proto::wire::tls::{Admit, agent_side, listen};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+type Event = wire::observe_response::Event;
+
+#[derive(Debug, Default)]
+struct Held {
+    vms: BTreeMap<String, wire::ObservedVm>,
+    commands: Vec<String>,
+    observers: Vec<mpsc::UnboundedSender<Event>>,
+}
+
+/// What the agent holds; shared with the test.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FakeAgent {
+    held: Arc<Mutex<Held>>,
+    pub(super) host_id: String,
+}
+
+/// A fake agent that listens. Stops when dropped.
+#[derive(Debug)]
+pub(super) struct Serving(tokio::task::JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn now() -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 })
+}
+
+impl FakeAgent {
+    pub(super) fn new(host_id: &str) -> Self {
+        Self { host_id: host_id.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn serve(
+        &self,
+        listener: TcpListener,
+        certificate: &str,
+        key: &str,
+        ca: &str,
+    ) -> (SocketAddr, Serving) {
+        let address = listener.local_addr().expect("it listens");
+        let tls = agent_side(certificate.as_bytes(), key.as_bytes(), ca.as_bytes());
+        let tls = Arc::new(ArcSwap::from_pointee(tls.expect("they fit together")));
+        let incoming = listen(listener, tls, Admit::OnlyTheServer);
+        let service = AgentServiceServer::new(self.clone());
+        let task = tokio::spawn(async move {
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.expect("it serves");
+        });
+        (address, Serving(task))
+    }
+
+    /// Drops all streams, as a network that breaks would.
+    pub(super) fn cut_streams(&self) {
+        self.held.lock().expect("no panic").observers.clear();
+    }
+
+    pub(super) fn commands(&self) -> Vec<String> {
+        self.held.lock().expect("no panic").commands.clone()
+    }
+
+    fn accept(&self, call: &str, assignment: &wire::Assignment) -> wire::AssignmentResult {
+        let mut held = self.held.lock().expect("no panic");
+        let power = assignment.desired();
+        held.commands.push(format!("{call} {}", power.as_str_name()));
+        let mut result = wire::AssignmentResult {
+            vm_id: assignment.vm_id.clone(),
+            accepted: assignment.version,
+            ..wire::AssignmentResult::default()
+        };
+        let event = if power == wire::Power::Absent {
+            result.absent = held.vms.remove(&assignment.vm_id).is_none();
+            let vm_id = assignment.vm_id.clone();
+            Event::Gone(wire::VmGone { vm_id, version: assignment.version })
+        } else {
+            let phase = match power {
+                wire::Power::Stopped => wire::Phase::Stopped,
+                wire::Power::Paused => wire::Phase::Paused,
+                wire::Power::Running | wire::Power::Absent | wire::Power::Unspecified => {
+                    wire::Phase::Running
+                }
+            };
+            let vm = wire::ObservedVm {
+                vm_id: assignment.vm_id.clone(),
+                accepted: assignment.version,
+                settled: assignment.version,
+                phase: phase.into(),
+                observed_at: now(),
+                phase_since: now(),
+                ..wire::ObservedVm::default()
+            };
+            held.vms.insert(vm.vm_id.clone(), vm.clone());
+            Event::Vm(vm)
+        };
+        held.observers.retain(|observer| observer.send(event.clone()).is_ok());
+        result
+    }
+}
+
+fn of(assignment: Option<wire::Assignment>) -> Result<wire::Assignment, Status> {
+    assignment.ok_or_else(|| Status::invalid_argument("no assignment"))
+}
+
+#[tonic::async_trait]
+impl AgentService for FakeAgent {
+    async fn create_vm(
+        &self,
+        request: Request<wire::CreateVmRequest>,
+    ) -> Result<Response<wire::CreateVmResponse>, Status> {
+        let accepted = self.accept("create", &of(request.into_inner().assignment)?).accepted;
+        Ok(Response::new(wire::CreateVmResponse { accepted }))
+    }
+
+    async fn stop_vm(
+        &self,
+        request: Request<wire::StopVmRequest>,
+    ) -> Result<Response<wire::StopVmResponse>, Status> {
+        let accepted = self.accept("stop", &of(request.into_inner().assignment)?).accepted;
+        Ok(Response::new(wire::StopVmResponse { accepted }))
+    }
+
+    async fn delete_vm(
+        &self,
+        request: Request<wire::DeleteVmRequest>,
+    ) -> Result<Response<wire::DeleteVmResponse>, Status> {
+        let request = request.into_inner();
+        let result = self.accept(
+            "delete",
+            &wire::Assignment {
+                vm_id: request.vm_id,
+                version: request.version,
+                desired: wire::Power::Absent.into(),
+                ..wire::Assignment::default()
+            },
+        );
+        let (accepted, absent) = (result.accepted, result.absent);
+        Ok(Response::new(wire::DeleteVmResponse { accepted, absent }))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<wire::ReconcileRequest>,
+    ) -> Result<Response<wire::ReconcileResponse>, Status> {
+        let assignments = request.into_inner().assignments;
+        let results = assignments.iter().map(|one| self.accept("reconcile", one)).collect();
+        Ok(Response::new(wire::ReconcileResponse { results }))
+    }
+
+    async fn get_inventory(
+        &self,
+        _request: Request<wire::GetInventoryRequest>,
+    ) -> Result<Response<wire::GetInventoryResponse>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    async fn sweep(
+        &self,
+        _request: Request<wire::SweepRequest>,
+    ) -> Result<Response<wire::SweepResponse>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    type ReadConsoleStream =
+        Pin<Box<dyn Stream<Item = Result<wire::ReadConsoleResponse, Status>> + Send>>;
+
+    async fn read_console(
+        &self,
+        _request: Request<wire::ReadConsoleRequest>,
+    ) -> Result<Response<Self::ReadConsoleStream>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    type ObserveStream = Pin<Box<dyn Stream<Item = Result<wire::ObserveResponse, Status>> + Send>>;
+
+    async fn observe(
+        &self,
+        _request: Request<wire::ObserveRequest>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let (observer, events) = mpsc::unbounded_channel();
+        let mut held = self.held.lock().expect("no panic");
+        let facts = wire::HostFacts {
+            boot_id: "boot".to_owned(),
+            agent_epoch: 1,
+            agent_version: "test".to_owned(),
+            simulated: true,
+            vmm: "simulated".to_owned(),
+            vcpus: 64,
+            memory_mib: 65_536,
+            disk_mib: 1_000_000,
+            heartbeat_interval: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            host_id: self.host_id.clone(),
+            ..wire::HostFacts::default()
+        };
+        let inventory =
+            wire::InventoryPart { vms: held.vms.values().cloned().collect(), last: true };
+        observer.send(Event::Host(facts)).expect("it is open");
+        observer.send(Event::Inventory(inventory)).expect("it is open");
+        held.observers.push(observer);
+        let mut sequence = 0;
+        let stream = UnboundedReceiverStream::new(events).map(move |event| {
+            sequence += 1;
+            Ok(wire::ObserveResponse { sequence, event: Some(event) })
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}

@@ -1,0 +1,92 @@
+//! The counters of the store.
+
+use std::ops::Range;
+
+use banger_proto::ids::Epoch;
+use sqlx::SqliteConnection;
+
+use super::error::StoreError;
+
+pub(super) const EPOCH: &str = "epoch";
+pub(super) const REVISION_CEILING: &str = "revision_ceiling";
+pub(super) const COMMIT_NUMBER: &str = "commit_number";
+pub(super) const EVENT_NUMBER: &str = "event_number";
+
+/// How far revisions jump when a backup was restored: more than anybody has given out since.
+const REVISIONS_PER_EPOCH: u64 = 1 << 40;
+
+/// Reads one counter.
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    key: &'static str,
+) -> Result<u64, StoreError> {
+    let value: i64 = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
+        .bind(key)
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::during("read a counter"))?;
+    u64::try_from(value).map_err(|_| StoreError::Corrupt {
+        table: "meta",
+        column: "value",
+        row: key.to_owned(),
+    })
+}
+
+/// Raises one counter and answers its new value.
+async fn raise(
+    connection: &mut SqliteConnection,
+    key: &'static str,
+    by: u64,
+) -> Result<u64, StoreError> {
+    let value: i64 =
+        sqlx::query_scalar("UPDATE meta SET value = value + ? WHERE key = ? RETURNING value")
+            .bind(to_sql(by))
+            .bind(key)
+            .fetch_one(connection)
+            .await
+            .map_err(StoreError::during("raise a counter"))?;
+    u64::try_from(value).map_err(|_| StoreError::Corrupt {
+        table: "meta",
+        column: "value",
+        row: key.to_owned(),
+    })
+}
+
+/// Sets the counters that change with every commit.
+pub(super) async fn set_numbers(
+    connection: &mut SqliteConnection,
+    commit_number: u64,
+    event_number: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE meta SET value = CASE key WHEN 'commit_number' THEN ?1 ELSE ?2 END
+         WHERE key IN ('commit_number', 'event_number')",
+    )
+    .bind(to_sql(commit_number))
+    .bind(to_sql(event_number))
+    .execute(connection)
+    .await
+    .map_err(StoreError::during("raise the commit number"))?;
+    Ok(())
+}
+
+/// Reserves the next `count` revisions, on disk when this returns.
+pub(super) async fn reserve_revisions(
+    connection: &mut SqliteConnection,
+    count: u64,
+) -> Result<Range<u64>, StoreError> {
+    let ceiling = raise(connection, REVISION_CEILING, count).await?;
+    Ok(ceiling - count + 1..ceiling + 1)
+}
+
+/// Begins a new epoch.
+pub(super) async fn raise_epoch(connection: &mut SqliteConnection) -> Result<Epoch, StoreError> {
+    // First the revisions: an epoch that was not raised can be raised again.
+    raise(connection, REVISION_CEILING, REVISIONS_PER_EPOCH).await?;
+    raise(connection, EPOCH, 1).await.map(Epoch)
+}
+
+/// SQLite's integers have a sign; counters never come near it.
+pub(super) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,317 @@
+//! What is stored: intents, hosts, join tokens, history. Nothing of what is.
+//!
+//! SQLite in WAL mode with `synchronous=FULL`. [`OpenStore::open`] migrates and reads everything,
+//! [`OpenStore::start`] starts the one writer and hands out the [`Store`]. Mutations go through
+//! [`Store::submit`]; the writer decides them with the ledger, commits them in groups, publishes
+//! each group to the sink after its commit and only then answers the callers. History is read
+//! beside the writer, on connections that can't write.
+//!
+//! What can go wrong: a commit fails (disk full, read-only, I/O error). Then nothing of its group
+//! was changed, all its callers hear [`MutateError::Unavailable`], and the ledger is loaded anew.
+//! If the outcome of a commit was missed, the commit number in the database tells.
+//!
+//! This folder is the only one with SQL.
+
+mod error;
+mod events;
+mod hosts;
+mod meta;
+mod net_effect;
+mod tokens;
+mod vms;
+mod writer;
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Epoch, HostId, VmId};
+use parking_lot::Mutex;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::{MutateError, OpenError, StoreError};
+pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
+pub use self::writer::{CommitMeter, CommitSink, CommitStats};
+use self::writer::{Job, Numbers, Opened, Writer};
+use crate::model::host::{HostRecord, Resources};
+use crate::model::intent::VmIntent;
+use crate::model::ledger::{
+    Change, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, Refusal, Submission, VmRef,
+};
+
+/// How many mutations wait for the writer at most; more wait at their callers.
+const QUEUE: usize = 8192;
+
+/// Connections that read beside the writer.
+const READERS: u32 = 4;
+
+/// How many revisions are reserved at a time.
+pub const REVISION_BLOCK: u64 = 1_000_000;
+
+/// A store that was read and takes no mutations yet.
+#[derive(Debug)]
+pub struct OpenStore {
+    opened: Opened,
+    ledger: Ledger,
+    epoch: Epoch,
+    revisions: Range<u64>,
+}
+
+/// The store: cheap to clone, used from everywhere.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    readers: SqlitePool,
+    ledger: Arc<Mutex<Ledger>>,
+    epoch: Epoch,
+    closing: CancellationToken,
+    closed: CancellationToken,
+}
+
+impl OpenStore {
+    /// Opens the database, made when it is not there, migrates it and reads everything.
+    ///
+    /// # Errors
+    /// When another server has it open, it can't be opened or migrated, or a row makes no sense.
+    pub async fn open(path: &Path, config: LedgerConfig) -> Result<Self, OpenError> {
+        let lock = lock(path)?;
+        let mut writer = connect(path)
+            .await
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+        sqlx::migrate!()
+            .run_direct(None, &mut writer, false)
+            .await
+            .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+        let ledger = load(&mut writer, config).await?;
+        let epoch = Epoch(meta::read(&mut writer, meta::EPOCH).await?);
+        let revisions = meta::reserve_revisions(&mut writer, REVISION_BLOCK).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options(path).read_only(true))
+            .await
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+        let numbers = Numbers::read(&mut writer).await?;
+        let path = path.to_owned();
+        let opened = Opened { path, connection: writer, numbers, readers, lock };
+        Ok(Self { opened, ledger, epoch, revisions })
+    }
+
+    /// The epoch of this store.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Revisions that were never given out before, reserved for this life of the server.
+    pub fn revisions(&self) -> Range<u64> {
+        self.revisions.clone()
+    }
+
+    /// Every VM, in no order.
+    pub fn vms(&self) -> impl Iterator<Item = &Arc<VmIntent>> {
+        self.ledger.vms()
+    }
+
+    /// Every host, in the order they joined.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostRecord>> {
+        self.ledger.hosts()
+    }
+
+    /// Starts the writer. It calls `sink` with what was committed, in order, before the callers get
+    /// their answers, and `meter` with what each commit cost.
+    ///
+    /// Must be called inside a tokio runtime.
+    pub fn start(self, sink: CommitSink, meter: CommitMeter) -> Store {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let ledger = Arc::new(Mutex::new(self.ledger));
+        let closing = CancellationToken::new();
+        let closed = CancellationToken::new();
+        let readers = self.opened.readers.clone();
+        let writer = Writer::new(self.opened, Arc::clone(&ledger), sink, meter);
+        let done = closed.clone().drop_guard();
+        tokio::spawn(writer.run(queue, closing.clone(), done));
+        Store { jobs, readers, ledger, epoch: self.epoch, closing, closed }
+    }
+}
+
+impl Store {
+    /// The epoch of this store.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Decides a mutation and answers when it is on disk and published.
+    ///
+    /// A caller that goes away does not take its mutation with it.
+    ///
+    /// # Errors
+    /// When it is refused, or the store can't write. Nothing was changed then.
+    pub async fn submit(&self, submission: Submission) -> Result<Outcome, MutateError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Submit { submission: Box::new(submission), reply };
+        self.jobs.send(job).await.map_err(|_| MutateError::Closed)?;
+        answer.await.map_err(|_| MutateError::Closed)?
+    }
+
+    /// What a mutation would come to now, stored nowhere.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub async fn check(&self, submission: &Submission) -> Result<Outcome, MutateError> {
+        let ids = writer::given_ids(submission);
+        let used_up = vms::used_up(&self.readers, &ids).await?;
+        if let Some(id) = used_up.first() {
+            return Err(Refusal::VmIdUsedUp { id: *id }.into());
+        }
+        Ok(self.ledger.lock().decide(submission)?.outcome)
+    }
+
+    /// Reserves the next block of revisions: never given out before, and above all that were.
+    ///
+    /// # Errors
+    /// When the store can't write.
+    pub async fn reserve_revisions(&self) -> Result<Range<u64>, MutateError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Reserve { reply }).await.map_err(|_| MutateError::Closed)?;
+        answer.await.map_err(|_| MutateError::Closed)?
+    }
+
+    /// Tells placement what a host has, as its agent says, and whether it may be given VMs now.
+    pub fn set_capacity(&self, host: HostId, capacity: Option<Resources>, available: bool) {
+        self.ledger.lock().set_capacity(host, capacity, available);
+    }
+
+    /// What the VMs on a host may use, and how many they are.
+    pub fn host_use(&self, host: HostId) -> HostUse {
+        self.ledger.lock().host_use(host)
+    }
+
+    /// A host's record by id or name.
+    pub fn host(&self, host: &HostRef) -> Option<Arc<HostRecord>> {
+        self.ledger.lock().host(host).cloned()
+    }
+
+    /// A VM's intent by id or name.
+    pub fn vm(&self, vm: &VmRef) -> Option<Arc<VmIntent>> {
+        self.ledger.lock().vm(vm).cloned()
+    }
+
+    /// How many VMs have no host.
+    pub fn pending_count(&self) -> usize {
+        self.ledger.lock().pending_count()
+    }
+
+    /// Lines of a VM's history after the line with number `after`, oldest first, at most `limit`.
+    /// Empty for an id that never was.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn vm_events(
+        &self,
+        vm: VmId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        events::read(&self.readers, vm, after, limit).await
+    }
+
+    /// Whether a VM with this id existed and is gone.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn was_deleted(&self, vm: VmId) -> Result<bool, StoreError> {
+        Ok(!vms::used_up(&self.readers, &[vm]).await?.is_empty())
+    }
+
+    /// Takes no more mutations, finishes those that wait, and closes the database.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.closed.cancelled().await;
+        self.readers.close().await;
+    }
+}
+
+/// Raises the epoch of the database at `path`, after it was restored from a backup: agents then
+/// take its intents for newer than what they were told before. Revisions go on far above those that
+/// may have been given out since the backup. Answers the new epoch.
+///
+/// # Errors
+/// When a server has the database open, or it can't be written.
+pub async fn raise_epoch(path: &Path) -> Result<Epoch, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing { path: path.to_owned() });
+    }
+    let _lock = lock(path)?;
+    let mut writer =
+        connect(path).await.map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+    sqlx::migrate!()
+        .run_direct(None, &mut writer, false)
+        .await
+        .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+    Ok(meta::raise_epoch(&mut writer).await?)
+}
+
+/// The lock that keeps a second server off the database; it goes with the file handle.
+fn lock(path: &Path) -> Result<fs::File, OpenError> {
+    let failed = |source| OpenError::Lock { path: path.to_owned(), source };
+    // SQLite makes its own files like this one: for the owner only.
+    private_file(path).map_err(failed)?;
+    let file = private_file(&path.with_extension("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn private_file(path: &Path) -> std::io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // After a burst the log shrinks again, to 64 MiB.
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    options(path).connect().await
+}
+
+/// Everything there is, as a ledger.
+async fn load(
+    connection: &mut SqliteConnection,
+    config: LedgerConfig,
+) -> Result<Ledger, StoreError> {
+    let mut ledger = Ledger::new(config);
+    let hosts = hosts::read_all(connection).await?;
+    let subnets = hosts.iter().map(|host| (host.id, host.subnet)).collect();
+    let hosts: Vec<Change> = hosts.into_iter().map(|h| Change::PutHost(Arc::new(h))).collect();
+    ledger.apply(&hosts);
+    let tokens = tokens::read_all(connection).await?;
+    ledger.apply(&tokens.into_iter().map(Change::PutToken).collect::<Vec<_>>());
+    let vms = vms::read_all(connection, &subnets).await?;
+    ledger.apply(&vms.into_iter().map(|vm| Change::PutVm(Arc::new(vm))).collect::<Vec<_>>());
+    Ok(ledger)
+}
+
+/// A submission by the server itself.
+pub fn by_server(mutation: Mutation, at: jiff::Timestamp) -> Submission {
+    Submission { mutation, actor: "banger-server".to_owned(), traceparent: String::new(), at }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! The tables of VMs: living ones, and the ids of those that are gone.
+//!
+//! Rows go in as one JSON array for the whole group, so that a group of a thousand is one statement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Generation, HostId, VmId};
+use jiff::Timestamp;
+use serde::ser::{Serialize, SerializeTuple as _, Serializer};
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
+
+use super::error::StoreError;
+use crate::model::intent::{Desired, Fingerprint, NetAllocation, VmIntent};
+use crate::model::placement::NoHost;
+use crate::model::spec::VmSpec;
+use crate::model::subnet::Subnet;
+
+/// A row as it is written: an array, in the order of the columns of [`put`].
+struct Row<'a>(&'a VmIntent);
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let vm = self.0;
+        let mut row = serializer.serialize_tuple(18)?;
+        row.serialize_element(&vm.id)?;
+        row.serialize_element(&vm.name)?;
+        row.serialize_element(&vm.spec.to_json())?;
+        row.serialize_element(vm.desired.as_str())?;
+        row.serialize_element(&vm.host)?;
+        row.serialize_element(&vm.net.map(|net| net.slot))?;
+        row.serialize_element(&vm.net.map(|net| net.address))?;
+        row.serialize_element(&vm.pending.map(NoHost::reason))?;
+        row.serialize_element(&vm.generation)?;
+        row.serialize_element(&vm.boot_number)?;
+        row.serialize_element(&vm.root_disk_number)?;
+        // At most an hour.
+        row.serialize_element(&u64::try_from(vm.stop_grace.as_millis()).unwrap_or(u64::MAX))?;
+        row.serialize_element(&hex::encode(vm.fingerprint.0))?;
+        row.serialize_element(&vm.request_id)?;
+        row.serialize_element(&vm.created_at.as_microsecond())?;
+        row.serialize_element(&vm.updated_at.as_microsecond())?;
+        row.serialize_element(&vm.traceparent)?;
+        row.serialize_element(&vm.actor)?;
+        row.end()
+    }
+}
+
+/// Writes VMs, new or changed. What never changes after the create is not written again.
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    vms: &[Arc<VmIntent>],
+) -> Result<(), StoreError> {
+    if vms.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Row<'_>> = vms.iter().map(|vm| Row(vm)).collect();
+    let rows = serde_json::to_string(&rows).expect("rows have only texts and numbers");
+    sqlx::query(
+        "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
+             boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
+             updated_at, traceparent, actor)
+         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
+             value->>7, value->>8, value->>9, value->>10, value->>11, unhex(value->>12),
+             value->>13, value->>14, value->>15, value->>16, value->>17
+         FROM json_each(?) WHERE true
+         ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, desired = excluded.desired,
+             host = excluded.host, slot = excluded.slot, address = excluded.address,
+             pending = excluded.pending, generation = excluded.generation,
+             boot_number = excluded.boot_number, root_disk_number = excluded.root_disk_number,
+             stop_grace_ms = excluded.stop_grace_ms, updated_at = excluded.updated_at,
+             traceparent = excluded.traceparent, actor = excluded.actor",
+    )
+    .bind(rows)
+    .execute(connection)
+    .await
+    .map_err(StoreError::during("write VMs"))?;
+    Ok(())
+}
+
+/// Removes VMs and keeps their ids as used up.
+pub(super) async fn remove(
+    connection: &mut SqliteConnection,
+    vms: &[(Arc<VmIntent>, Timestamp)],
+) -> Result<(), StoreError> {
+    if vms.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = vms
+        .iter()
+        .map(|(vm, at)| json!([vm.id, vm.request_id, vm.name, at.as_microsecond()]))
+        .collect();
+    let rows = serde_json::Value::from(rows).to_string();
+    sqlx::query("DELETE FROM vms WHERE id IN (SELECT value->>0 FROM json_each(?))")
+        .bind(&rows)
+        .execute(&mut *connection)
+        .await
+        .map_err(StoreError::during("remove VMs"))?;
+    sqlx::query(
+        "INSERT INTO deleted_vms (id, request_id, name, deleted_at)
+         SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)",
+    )
+    .bind(rows)
+    .execute(connection)
+    .await
+    .map_err(StoreError::during("keep the ids of deleted VMs"))?;
+    Ok(())
+}
+
+/// Which of these ids belonged to VMs that are gone, as id or as request id.
+pub(super) async fn used_up(readers: &SqlitePool, ids: &[VmId]) -> Result<Vec<VmId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let wanted = json!(ids).to_string();
+    let found: Vec<String> = sqlx::query_scalar(
+        "SELECT id FROM deleted_vms WHERE id IN (SELECT value FROM json_each(?1))
+         UNION
+         SELECT request_id FROM deleted_vms WHERE request_id IN (SELECT value FROM json_each(?1))",
+    )
+    .bind(wanted)
+    .fetch_all(readers)
+    .await
+    .map_err(StoreError::during("look for ids of deleted VMs"))?;
+    found.into_iter().map(|id| id.parse().map_err(|_| corrupt("id", &id))).collect()
+}
+
+/// Every living VM.
+pub(super) async fn read_all(
+    connection: &mut SqliteConnection,
+    subnets: &HashMap<HostId, Subnet>,
+) -> Result<Vec<VmIntent>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, name, spec, desired, host, slot, address, pending, generation, boot_number,
+             root_disk_number, stop_grace_ms, fingerprint, request_id, created_at, updated_at,
+             traceparent, actor
+         FROM vms",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(StoreError::during("read VMs"))?;
+    rows.iter().map(|row| read_row(row, subnets)).collect()
+}
+
+fn read_row(row: &SqliteRow, subnets: &HashMap<HostId, Subnet>) -> Result<VmIntent, StoreError> {
+    let id_text: String = get(row, "id")?;
+    let bad = |column| corrupt(column, &id_text);
+    let count = |column: &'static str| -> Result<u64, StoreError> {
+        u64::try_from(get::<i64>(row, column)?).map_err(|_| bad(column))
+    };
+    let time = |column: &'static str| -> Result<Timestamp, StoreError> {
+        Timestamp::from_microsecond(get(row, column)?).map_err(|_| bad(column))
+    };
+    let id_of = |column: &'static str| get::<Option<String>>(row, column);
+    let host: Option<HostId> =
+        id_of("host")?.map(|id| id.parse().map_err(|_| bad("host"))).transpose()?;
+    let net = match host {
+        None => None,
+        Some(host) => {
+            let subnet = subnets.get(&host).ok_or_else(|| bad("host"))?;
+            let slot = u32::try_from(count("slot")?).map_err(|_| bad("slot"))?;
+            let net = NetAllocation::of(*subnet, slot).ok_or_else(|| bad("slot"))?;
+            let address: String = get(row, "address")?;
+            if address != net.address.to_string() {
+                return Err(bad("address"));
+            }
+            Some(net)
+        }
+    };
+    let pending: Option<String> = get(row, "pending")?;
+    let fingerprint: Vec<u8> = get(row, "fingerprint")?;
+    Ok(VmIntent {
+        id: id_text.parse().map_err(|_| bad("id"))?,
+        name: get(row, "name")?,
+        spec: Arc::new(VmSpec::from_json(&get::<String>(row, "spec")?).map_err(|_| bad("spec"))?),
+        desired: Desired::parse(&get::<String>(row, "desired")?).ok_or_else(|| bad("desired"))?,
+        host,
+        net,
+        pending: pending
+            .map(|why| NoHost::parse(&why).ok_or_else(|| bad("pending")))
+            .transpose()?,
+        generation: Generation(count("generation")?),
+        boot_number: count("boot_number")?,
+        root_disk_number: count("root_disk_number")?,
+        stop_grace: Duration::from_millis(count("stop_grace_ms")?),
+        fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| bad("fingerprint"))?),
+        request_id: id_of("request_id")?
+            .map(|id| id.parse().map_err(|_| bad("request_id")))
+            .transpose()?,
+        created_at: time("created_at")?,
+        updated_at: time("updated_at")?,
+        traceparent: get(row, "traceparent")?,
+        actor: get(row, "actor")?,
+    })
+}
+
+fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get(column).map_err(StoreError::during("read a column of VMs"))
+}
+
+fn corrupt(column: &'static str, row: &str) -> StoreError {
+    StoreError::Corrupt { table: "vms", column, row: row.to_owned() }
+}

@@ -1,0 +1,450 @@
+//! The one writer: decides mutations, commits them in groups, publishes, answers.
+//!
+//! ```text
+//! queue ─▶ take what waits ─▶ decide and apply each (ledger) ─▶ one transaction ─▶ sink ─▶ answers
+//!                                                                   │ failed
+//!                                                                   ▼
+//!                          answers "unavailable" ◀─ load the ledger anew, on a new connection
+//! ```
+//! While one group is being written the next one gathers in the queue, so a group is as large as
+//! the disk is slow. Nobody is answered before the commit, refusals included: they may stand on
+//! changes of the same group.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use banger_proto::ids::VmId;
+use parking_lot::Mutex;
+use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument as _, error, info_span, warn};
+
+use super::error::{MutateError, StoreError, chain};
+use super::net_effect::NetEffect;
+use super::{REVISION_BLOCK, connect, events, hosts, load, meta, tokens, vms};
+use crate::model::ledger::{Change, Ledger, Mutation, Outcome, Submission};
+
+/// Most mutations of one group.
+const MAX_GROUP: usize = 4096;
+
+/// How often a VM's history is trimmed: after so many lines.
+const TRIM_EVERY: u32 = 100;
+
+/// Told of every commit, in order, before its callers are answered. Must not block.
+pub type CommitSink = Arc<dyn Fn(&[Change]) + Send + Sync>;
+
+/// Told what every commit has cost. Must not block.
+pub type CommitMeter = Arc<dyn Fn(CommitStats) + Send + Sync>;
+
+/// What one commit has cost.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitStats {
+    /// How many mutations it carried.
+    pub mutations: usize,
+    /// How many rows it wrote or removed.
+    pub rows: usize,
+    /// How long the transaction took, its sync to disk included.
+    pub duration: Duration,
+    /// Whether it failed.
+    pub failed: bool,
+}
+
+type Reply = oneshot::Sender<Result<Outcome, MutateError>>;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Decide and store.
+    Submit { submission: Box<Submission>, reply: Reply },
+    /// Reserve a block of revisions.
+    Reserve { reply: oneshot::Sender<Result<Range<u64>, MutateError>> },
+}
+
+/// The counters that change with every commit, as they are in the database.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) commit: u64,
+    pub(super) event: u64,
+}
+
+impl Numbers {
+    pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
+        Ok(Self {
+            commit: meta::read(connection, meta::COMMIT_NUMBER).await?,
+            event: meta::read(connection, meta::EVENT_NUMBER).await?,
+        })
+    }
+}
+
+/// A transaction whose outcome was missed, with what it would have published.
+struct Doubtful {
+    commit: u64,
+    changes: Vec<Change>,
+}
+
+/// One mutation of a group, decided.
+struct Entry {
+    submission: Box<Submission>,
+    reply: Reply,
+    answer: Result<Outcome, MutateError>,
+}
+
+/// What the writer works on.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    pub(super) connection: SqliteConnection,
+    pub(super) numbers: Numbers,
+    pub(super) readers: SqlitePool,
+    /// Keeps other servers off for as long as it is held.
+    pub(super) lock: fs::File,
+}
+
+pub(super) struct Writer {
+    path: PathBuf,
+    /// `None` after a failure, until it could be opened again and the ledger loaded.
+    connection: Option<SqliteConnection>,
+    numbers: Numbers,
+    doubtful: Option<Doubtful>,
+    readers: SqlitePool,
+    ledger: Arc<Mutex<Ledger>>,
+    sink: CommitSink,
+    meter: CommitMeter,
+    /// Lines of history per VM since its last trim in this life of the server. A VM that is not
+    /// here and is older than this life is trimmed with its first line.
+    event_counts: HashMap<VmId, u32>,
+    _lock: fs::File,
+}
+
+impl Writer {
+    /// Over a database that was just loaded into `ledger`.
+    pub(super) fn new(
+        opened: Opened,
+        ledger: Arc<Mutex<Ledger>>,
+        sink: CommitSink,
+        meter: CommitMeter,
+    ) -> Self {
+        Self {
+            path: opened.path,
+            connection: Some(opened.connection),
+            numbers: opened.numbers,
+            doubtful: None,
+            readers: opened.readers,
+            ledger,
+            sink,
+            meter,
+            event_counts: HashMap::new(),
+            _lock: opened.lock,
+        }
+    }
+
+    /// Works until the queue is closed, or told to close and the queue is empty.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Job>,
+        closing: CancellationToken,
+        done: DropGuard,
+    ) {
+        let mut jobs = Vec::new();
+        loop {
+            tokio::select! {
+                // Cancel-safe: recv_many takes nothing out of the queue when it loses the race.
+                taken = queue.recv_many(&mut jobs, MAX_GROUP) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.work(std::mem::take(&mut jobs)).await;
+                }
+                () = closing.cancelled(), if !queue.is_closed() => queue.close(),
+            }
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(source) = sqlx::Connection::close(connection).await
+        {
+            warn!(
+                error = chain(&source),
+                "closing the database failed; its log is replayed at the next start"
+            );
+        }
+        // The lock goes before anybody hears that the store is closed.
+        drop(self);
+        drop(done);
+    }
+
+    async fn work(&mut self, jobs: Vec<Job>) {
+        let mut group = Vec::with_capacity(jobs.len());
+        let mut reservations = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Submit { submission, reply } => group.push((submission, reply)),
+                Job::Reserve { reply } => reservations.push(reply),
+            }
+        }
+        if !group.is_empty() {
+            let span = info_span!("commit", mutations = group.len());
+            self.commit(group).instrument(span).await;
+        }
+        for reply in reservations {
+            // A caller that is gone has lost a block of revisions, of which there are enough.
+            let _ = reply.send(self.reserve().await);
+        }
+    }
+
+    async fn reserve(&mut self) -> Result<Range<u64>, MutateError> {
+        self.ready().await?;
+        let Some(connection) = &mut self.connection else { return Err(MutateError::Closed) };
+        let block = meta::reserve_revisions(connection, REVISION_BLOCK).await;
+        if block.is_err() {
+            self.connection = None;
+        }
+        Ok(block?)
+    }
+
+    /// Stores one group and answers its callers.
+    async fn commit(&mut self, group: Vec<(Box<Submission>, Reply)>) {
+        let mutations = group.len();
+        if let Err(error) = self.prepare(&group).await {
+            let reason = chain(&error);
+            for (_, reply) in group {
+                answer(reply, Err(MutateError::Unavailable { reason: reason.clone() }));
+            }
+            return;
+        }
+        let (entries, changes) = self.decide(group);
+        if changes.is_empty() {
+            self.ledger.lock().clear_used_up();
+            answer_all(entries);
+            return;
+        }
+        let effect = NetEffect::of(&changes);
+        let started = Instant::now();
+        let written = self.write(&effect).await;
+        let stats = CommitStats {
+            mutations,
+            rows: effect.rows(),
+            duration: started.elapsed(),
+            failed: written.is_err(),
+        };
+        (self.meter)(stats);
+        self.ledger.lock().clear_used_up();
+        match written {
+            Ok(()) => {
+                (self.sink)(&changes);
+                answer_all(entries);
+            }
+            Err(Failed { error, commit }) => {
+                self.doubtful = commit.map(|commit| Doubtful { commit, changes });
+                self.recover(entries, error).await;
+            }
+        }
+    }
+
+    /// A connection to write on, and the used-up ids that the group may meet.
+    async fn prepare(&mut self, group: &[(Box<Submission>, Reply)]) -> Result<(), StoreError> {
+        self.ready().await?;
+        let ids: Vec<VmId> =
+            group.iter().flat_map(|(submission, _)| given_ids(submission)).collect();
+        let used_up = vms::used_up(&self.readers, &ids).await?;
+        self.ledger.lock().note_used_up(used_up);
+        Ok(())
+    }
+
+    /// Makes sure that there is a connection. After a failure that is a new one, the ledger is
+    /// loaded anew, and a transaction whose outcome was missed and which is there after all is
+    /// published: then the answer is true.
+    pub(super) async fn ready(&mut self) -> Result<bool, StoreError> {
+        if self.connection.is_some() {
+            return Ok(false);
+        }
+        let opened = connect(&self.path).await;
+        let mut connection = opened.map_err(StoreError::during("open the database again"))?;
+        let numbers = Numbers::read(&mut connection).await?;
+        let config = self.ledger.lock().config().clone();
+        let mut fresh = load(&mut connection, config).await?;
+        {
+            let mut ledger = self.ledger.lock();
+            fresh.keep_capacities_of(&ledger);
+            *ledger = fresh;
+        }
+        self.connection = Some(connection);
+        self.numbers = numbers;
+        let landed = self.doubtful.take().filter(|doubtful| doubtful.commit == numbers.commit);
+        if let Some(doubtful) = &landed {
+            warn!(commit = doubtful.commit, "a commit that reported a failure is in the database");
+            (self.sink)(&doubtful.changes);
+        }
+        Ok(landed.is_some())
+    }
+
+    /// As if the outcome of this commit had been missed.
+    #[cfg(test)]
+    pub(super) fn lose_sight_of(&mut self, commit: u64, changes: Vec<Change>) {
+        self.connection = None;
+        self.doubtful = Some(Doubtful { commit, changes });
+    }
+
+    /// Decides each mutation and lets the ledger take it over at once, so that the next one sees it.
+    fn decide(&self, group: Vec<(Box<Submission>, Reply)>) -> (Vec<Entry>, Vec<Change>) {
+        let mut ledger = self.ledger.lock();
+        let mut changes = Vec::new();
+        let entries = group
+            .into_iter()
+            .map(|(submission, reply)| {
+                let answer = match ledger.decide(&submission) {
+                    Ok(decided) => {
+                        ledger.apply(&decided.changes);
+                        changes.extend(decided.changes);
+                        Ok(decided.outcome)
+                    }
+                    Err(refusal) => Err(refusal.into()),
+                };
+                Entry { submission, reply, answer }
+            })
+            .collect();
+        (entries, changes)
+    }
+
+    /// One transaction. When it fails the connection is thrown away: SQLite may or may not have
+    /// rolled back by itself, and a new connection knows.
+    async fn write(&mut self, effect: &NetEffect) -> Result<(), Failed> {
+        let Some(mut connection) = self.connection.take() else {
+            let source = sqlx::Error::PoolClosed;
+            let error = StoreError::Database { what: "write without a connection", source };
+            return Err(Failed { error, commit: None });
+        };
+        let numbers = Numbers {
+            commit: self.numbers.commit + 1,
+            event: self.numbers.event + u64::try_from(effect.events.len()).unwrap_or(0),
+        };
+        let to_trim = self.due_for_trim(effect);
+        let first_event = self.numbers.event + 1;
+        write_rows(&mut connection, effect, &to_trim, first_event, numbers)
+            .await
+            .map_err(|error| Failed { error, commit: None })?;
+        execute(&mut connection, "COMMIT", "commit")
+            .await
+            .map_err(|error| Failed { error, commit: Some(numbers.commit) })?;
+        self.connection = Some(connection);
+        self.numbers = numbers;
+        Ok(())
+    }
+
+    /// VMs whose history may have grown past its bound with this group.
+    fn due_for_trim(&mut self, effect: &NetEffect) -> Vec<VmId> {
+        let mut due = Vec::new();
+        for event in &effect.events {
+            let old = event.generation.0 > 1;
+            let count =
+                self.event_counts.entry(event.vm).or_insert(if old { TRIM_EVERY } else { 0 });
+            *count += 1;
+            if *count > TRIM_EVERY {
+                *count = 0;
+                due.push(event.vm);
+            }
+        }
+        for (gone, _) in &effect.removed_vms {
+            self.event_counts.remove(&gone.id);
+        }
+        due
+    }
+
+    /// The group was not seen to be stored. Its connection is gone already, so the ledger can't but
+    /// be loaded anew before the next group.
+    async fn recover(&mut self, entries: Vec<Entry>, error: StoreError) {
+        let reason = chain(&error);
+        error!(error = reason, mutations = entries.len(), "a group of mutations failed");
+        // At once, so that readers of the ledger do not see for long what is not there.
+        match self.ready().await {
+            Ok(true) => return answer_all(entries),
+            Ok(false) => {}
+            Err(error) => error!(error = chain(&error), "the store can't be read again yet"),
+        }
+        // One mutation that the database can't take shall not hurt the others of its group.
+        let one_by_one = error.is_constraint() && entries.len() > 1;
+        for entry in entries {
+            if one_by_one {
+                Box::pin(self.commit(vec![(entry.submission, entry.reply)])).await;
+                continue;
+            }
+            let reason = reason.clone();
+            let failure = if error.is_constraint() {
+                MutateError::Defect { reason }
+            } else {
+                MutateError::Unavailable { reason }
+            };
+            answer(entry.reply, Err(failure));
+        }
+    }
+}
+
+/// Everything of a group but its commit.
+async fn write_rows(
+    connection: &mut SqliteConnection,
+    effect: &NetEffect,
+    to_trim: &[VmId],
+    first_event: u64,
+    numbers: Numbers,
+) -> Result<(), StoreError> {
+    execute(connection, "BEGIN IMMEDIATE", "begin a transaction").await?;
+    vms::remove(connection, &effect.removed_vms).await?;
+    hosts::remove(connection, &effect.removed_hosts).await?;
+    hosts::put(connection, &effect.put_hosts).await?;
+    vms::put(connection, &effect.put_vms).await?;
+    tokens::remove(connection, &effect.removed_tokens).await?;
+    tokens::put(connection, &effect.put_tokens).await?;
+    events::append(connection, &effect.events, first_event).await?;
+    events::trim(connection, to_trim).await?;
+    meta::set_numbers(connection, numbers.commit, numbers.event).await
+}
+
+/// Why a transaction was not seen to be committed; with its number when it came to the commit.
+struct Failed {
+    error: StoreError,
+    commit: Option<u64>,
+}
+
+async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    what: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::query(sql).execute(connection).await.map_err(StoreError::during(what))?;
+    Ok(())
+}
+
+fn answer_all(entries: Vec<Entry>) {
+    for entry in entries {
+        answer(entry.reply, entry.answer);
+    }
+}
+
+fn answer(reply: Reply, result: Result<Outcome, MutateError>) {
+    // A caller that is gone does not need its answer; what it asked for stands.
+    let _ = reply.send(result);
+}
+
+/// Ids of a create that the client chose and that may therefore be used up.
+pub(super) fn given_ids(submission: &Submission) -> Vec<VmId> {
+    match &submission.mutation {
+        Mutation::CreateVm(create) => {
+            create.request_id.into_iter().chain(create.id_is_given.then_some(create.id)).collect()
+        }
+        Mutation::UpdateVm { .. }
+        | Mutation::SetPower { .. }
+        | Mutation::DeleteVm { .. }
+        | Mutation::Forget { .. }
+        | Mutation::Place { .. }
+        | Mutation::PlacePending
+        | Mutation::Record { .. }
+        | Mutation::CreateJoinToken(_)
+        | Mutation::JoinHost(_)
+        | Mutation::UpdateHost { .. }
+        | Mutation::SetCordon { .. }
+        | Mutation::DeleteHost { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,120 @@
+//! Values for tests of what lives: intents, hosts, and what agents say. Told apart by a number.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Epoch, Generation, Version};
+
+use crate::model::fixtures::spec_with;
+pub(crate) use crate::model::fixtures::{at, host_id, vm_id};
+use crate::model::host::{HostFacts, HostHealth, HostRecord, HostState, Resources};
+use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
+use crate::model::labels::Labels;
+use crate::model::observed::{DevicesSeen, ObservedVm, Phase};
+use crate::model::spec::VmSpec;
+use crate::model::subnet::Subnet;
+
+/// The epoch of every test's store.
+pub(crate) const EPOCH: Epoch = Epoch(1);
+
+pub(crate) fn subnet(number: u8) -> Subnet {
+    Subnet::new(Ipv4Addr::new(10, 64, number << 4, 0), 20).expect("a /20")
+}
+
+pub(crate) fn spec(labels: &[(&str, &str)]) -> Arc<VmSpec> {
+    spec_with(|draft| {
+        draft.labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    })
+}
+
+/// VM number `number`, wanted running, on host 1 unless it is changed.
+pub(crate) fn intent(number: u32) -> VmIntent {
+    VmIntent {
+        id: vm_id(number.into()),
+        name: format!("vm-{number}"),
+        spec: spec(&[]),
+        desired: Desired::Running,
+        host: Some(host_id(1)),
+        net: NetAllocation::of(subnet(1), number + 2),
+        pending: None,
+        generation: Generation(1),
+        boot_number: 0,
+        root_disk_number: 0,
+        stop_grace: DEFAULT_STOP_GRACE,
+        fingerprint: Fingerprint([0; 32]),
+        request_id: None,
+        created_at: at(0),
+        updated_at: at(0),
+        traceparent: String::new(),
+        actor: "test".to_owned(),
+    }
+}
+
+/// The same VM with the next generation and another wish.
+pub(crate) fn wanting(intent: &VmIntent, desired: Desired) -> VmIntent {
+    VmIntent { desired, generation: intent.generation.next(), ..intent.clone() }
+}
+
+pub(crate) fn version(generation: u64) -> Version {
+    Version { epoch: EPOCH, generation: Generation(generation) }
+}
+
+/// A VM that holds and has reached this generation.
+pub(crate) fn seen(phase: Phase, generation: u64) -> Box<ObservedVm> {
+    Box::new(ObservedVm {
+        accepted: version(generation),
+        settled: version(generation),
+        phase,
+        fault: None,
+        observed_at: at(1),
+        phase_since: at(1),
+        process: None,
+        boot_id: "boot".to_owned(),
+        exit: None,
+        restart_count: 0,
+        adopted_at: None,
+        devices: DevicesSeen::default(),
+        next_attempt_at: None,
+        name: String::new(),
+    })
+}
+
+pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
+    Arc::new(HostRecord {
+        id: host_id(number.into()),
+        name: format!("host-{number}"),
+        agent_address: format!("192.0.2.{number}:7072"),
+        labels: Labels::new(),
+        cordoned: false,
+        subnet: subnet(u8::try_from(number).expect("few hosts")),
+        certificate_expires_at: at(1_000_000),
+        generation: 1,
+        created_at: at(0),
+        updated_at: at(0),
+    })
+}
+
+pub(crate) fn facts() -> HostFacts {
+    HostFacts {
+        boot_id: "boot".to_owned(),
+        agent_epoch: 1,
+        agent_version: "0.1.0".to_owned(),
+        simulated: true,
+        vmm: "simulated".to_owned(),
+        kernel_release: "6.1".to_owned(),
+        capacity: Resources { vcpus: 64, memory_mib: 65_536, disk_mib: 1_000_000 },
+        images: Vec::new(),
+        heartbeat_interval: Duration::from_secs(1),
+    }
+}
+
+pub(crate) fn health(state: HostState) -> HostHealth {
+    HostHealth {
+        state,
+        since: at(0),
+        reason: if state.is_online() { "" } else { "HOST_UNREACHABLE" },
+        message: String::new(),
+        last_seen: Some(at(1)),
+    }
+}

@@ -1,0 +1,37 @@
+//! The one table that everybody reads, and its changes in order.
+//!
+//! The [`View`] joins intents (from the store, after each commit) and observations (from the
+//! sessions) under one mutex, and gives every change one revision. Four kinds of readers:
+//!
+//! - a list takes a [`Snapshot`], which costs nothing and holds up nobody;
+//! - a stream holds a [`Watcher`], a cursor over the table's changes;
+//! - a wait holds a [`VmWait`], woken by changes of its VM only;
+//! - a driver asks for the VMs of its host that need something, and is woken when there are some.
+//!
+//! ```text
+//! store ── committed ─▶ ┌──────────────┐ ─▶ ring of segments ─▶ watchers that keep up
+//!                       │ table, index │ ─▶ index by revision ─▶ watchers that fell behind
+//! session ── observed ─▶└──────────────┘ ─▶ unsettled per host ─▶ reconcile
+//! ```
+//!
+//! A change is encoded once, by the first stream that sends it, and shared by the others. A
+//! watcher that falls behind the ring skips from its cursor through the index by revision: it sees
+//! each VM's newest state, in order, and never holds up a writer. Nothing here grows with the number
+//! of changes: the ring and the list of deleted VMs are bounded, and a cursor older than both is
+//! answered with "list again".
+
+mod record;
+mod ring;
+mod table;
+mod view;
+mod waiters;
+mod watcher;
+
+pub use record::VmRecord;
+pub use ring::{Encoded, Event, EventKind, Segment};
+#[cfg(test)]
+pub(crate) use table::needs_the_server;
+pub use table::{Limits, Snapshot};
+pub use view::{HostRecords, HostSnapshot, View};
+pub use waiters::VmWait;
+pub use watcher::{Batch, Changes, WatchEnd, Watcher};

@@ -1,0 +1,180 @@
+//! The newest changes, shared by all streams that keep up.
+//!
+//! Changes are kept in segments: all that one commit or one report changed, at most
+//! [`SEGMENT_EVENTS`] of them. A segment is encoded once, by the first stream that sends it, as the
+//! concatenation of its events; a stream that shows everything copies the whole, one with a filter
+//! copies the events it shows. The view owns the ring and its mutex; a stream takes segments out
+//! by `Arc` and encodes without the mutex.
+//!
+//! The ring is bounded by events and by bytes. What falls off it is still in the table.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use banger_proto::ids::Revision;
+use bytes::Bytes;
+
+use super::record::VmRecord;
+use crate::model::filter::VmFilter;
+
+/// Most events of one segment. With the largest metadata an event has about 40 KiB, so that one
+/// segment always fits one message of the wire.
+pub(super) const SEGMENT_EVENTS: usize = 64;
+
+/// How a change looks to one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The VM is new to the stream.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone, or no longer matches the filter.
+    Removed,
+}
+
+/// One change.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The VM after the change; of a VM that is gone, its last state.
+    pub record: Arc<VmRecord>,
+    /// The VM before the change; `None` when it is new.
+    pub before: Option<Arc<VmRecord>>,
+    /// Nothing of the VM is left.
+    pub gone: bool,
+}
+
+impl Event {
+    /// The revision of the change.
+    pub fn revision(&self) -> Revision {
+        self.record.revision
+    }
+
+    /// How a stream that shows everything sees it.
+    pub fn kind(&self) -> EventKind {
+        match (&self.before, self.gone) {
+            (_, true) => EventKind::Removed,
+            (None, false) => EventKind::Added,
+            (Some(_), false) => EventKind::Modified,
+        }
+    }
+
+    /// How a stream with this filter sees it; `None`: not at all.
+    pub fn kind_for(&self, filter: &VmFilter) -> Option<EventKind> {
+        let before = self.before.as_ref().is_some_and(|record| record.matches(filter));
+        let after = !self.gone && self.record.matches(filter);
+        match (before, after) {
+            (false, false) => None,
+            (false, true) => Some(EventKind::Added),
+            (true, true) => Some(EventKind::Modified),
+            (true, false) => Some(EventKind::Removed),
+        }
+    }
+}
+
+/// A segment as bytes.
+#[derive(Debug)]
+pub struct Encoded {
+    /// All events, one after the other.
+    pub bytes: Bytes,
+    /// Where each event ends in `bytes`.
+    pub ends: Box<[usize]>,
+}
+
+impl Encoded {
+    /// The bytes of one event. Empty when there is no such event.
+    pub fn event(&self, index: usize) -> Bytes {
+        let start = match index.checked_sub(1) {
+            None => 0,
+            Some(before) => self.ends.get(before).copied().unwrap_or(self.bytes.len()),
+        };
+        let end = self.ends.get(index).copied().unwrap_or(start);
+        self.bytes.slice(start..end)
+    }
+}
+
+/// Some changes, one after the other.
+#[derive(Debug)]
+pub struct Segment {
+    events: Box<[Event]>,
+    encoded: OnceLock<Encoded>,
+}
+
+impl Segment {
+    /// The changes, lowest revision first.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The highest revision in it.
+    pub fn last(&self) -> Revision {
+        self.events.last().map_or(Revision(0), Event::revision)
+    }
+
+    /// The lowest revision in it.
+    pub fn first(&self) -> Revision {
+        self.events.first().map_or(Revision(0), Event::revision)
+    }
+
+    /// The segment as bytes; `encode` runs once in the life of the segment.
+    pub fn encoded(&self, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
+        self.encoded.get_or_init(|| encode(&self.events))
+    }
+}
+
+/// Bounded, newest last.
+#[derive(Debug)]
+pub(super) struct Ring {
+    segments: VecDeque<(usize, Arc<Segment>)>,
+    events: usize,
+    weight: usize,
+    max_events: usize,
+    max_weight: usize,
+    /// Every change after this revision is in the ring.
+    floor: Revision,
+}
+
+impl Ring {
+    pub(super) fn new(floor: Revision, max_events: usize, max_weight: usize) -> Self {
+        Self { segments: VecDeque::new(), events: 0, weight: 0, max_events, max_weight, floor }
+    }
+
+    /// Adds changes, in order of their revisions, and drops the oldest while over the bounds.
+    pub(super) fn push(&mut self, events: Vec<Event>) {
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let part: Box<[Event]> = events.by_ref().take(SEGMENT_EVENTS).collect();
+            let weight = part.iter().map(|event| event.record.weight()).sum();
+            self.events += part.len();
+            self.weight += weight;
+            self.segments
+                .push_back((weight, Arc::new(Segment { events: part, encoded: OnceLock::new() })));
+        }
+        while self.events > self.max_events || self.weight > self.max_weight {
+            let Some((weight, dropped)) = self.segments.pop_front() else { break };
+            self.events -= dropped.events.len();
+            self.weight -= weight;
+            self.floor = dropped.last();
+        }
+    }
+
+    /// The segments with changes after `cursor`, oldest first, as many as have together about
+    /// `budget` bytes and at least one; `None` when some of them have fallen off.
+    pub(super) fn after(&self, cursor: Revision, budget: usize) -> Option<Vec<Arc<Segment>>> {
+        if cursor < self.floor {
+            return None;
+        }
+        let start = self.segments.partition_point(|(_, segment)| segment.last() <= cursor);
+        let mut taken = 0;
+        let segments = self
+            .segments
+            .range(start..)
+            .take_while(|(weight, _)| {
+                let fits = taken == 0 || taken + weight <= budget;
+                taken += weight;
+                fits
+            })
+            .map(|(_, segment)| Arc::clone(segment))
+            .collect();
+        Some(segments)
+    }
+}

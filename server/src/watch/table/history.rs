@@ -1,0 +1,83 @@
+//! Which observed changes are lines of a VM's history.
+//!
+//! A line says what a host reported: that the VM entered a lasting state, or that a new agent took
+//! over its process. Steps on the way (preparing, starting) and the comings and goings of knowledge
+//! (unknown) are no lines: with many VMs on a host that flaps they would drown the rest.
+
+use jiff::Timestamp;
+
+use super::{Sight, VmRecord};
+use crate::model::history::{EventKind, HistoryEvent};
+use crate::model::observed::Phase;
+use crate::model::status::VmState;
+
+/// The lines that follow from one change of a record, with what was seen of the VM before.
+///
+/// `started_at` is when this server started. What the first inventory shows has most likely been
+/// recorded by the server before, so that it counts only when it is newer than this server, or a
+/// failure.
+pub(super) fn of_change(
+    before: Option<Sight>,
+    record: &VmRecord,
+    started_at: Timestamp,
+    lines: &mut Vec<HistoryEvent>,
+) {
+    let Some(vm) = record.seen() else { return };
+    if let Some(adopted_at) = vm.adopted_at
+        && before.and_then(|before| before.adopted_at) != Some(adopted_at)
+        && adopted_at >= started_at
+    {
+        let pid = vm.process.map_or(0, |process| process.pid);
+        let message = format!("a new agent took over the running process {pid}");
+        lines.push(line(record, VmState::Running, adopted_at, "ADOPTED", message));
+    }
+    let Some(state) = lasting(vm.phase) else { return };
+    let entered = match before {
+        Some(before) => before.phase != vm.phase || before.phase_since != vm.phase_since,
+        None => vm.phase_since >= started_at || is_failure(state),
+    };
+    // An adopted process was running all along.
+    let adopted = vm.adopted_at.is_some()
+        && state == VmState::Running
+        && before.is_none_or(|before| before.process == vm.process);
+    if entered && !adopted {
+        let (reason, message) = (record.status.reason.clone(), record.status.message.clone());
+        lines.push(line(record, state, vm.phase_since, &reason, message));
+    }
+}
+
+fn lasting(phase: Phase) -> Option<VmState> {
+    match phase {
+        Phase::Running => Some(VmState::Running),
+        Phase::Paused => Some(VmState::Paused),
+        Phase::Stopped => Some(VmState::Stopped),
+        Phase::Crashed => Some(VmState::Crashed),
+        Phase::Failed => Some(VmState::Failed),
+        Phase::Preparing | Phase::Starting | Phase::Stopping | Phase::Deleting | Phase::Unclear => {
+            None
+        }
+    }
+}
+
+fn is_failure(state: VmState) -> bool {
+    matches!(state, VmState::Crashed | VmState::Failed)
+}
+
+fn line(
+    record: &VmRecord,
+    state: VmState,
+    at: Timestamp,
+    reason: &str,
+    message: String,
+) -> HistoryEvent {
+    let host = record.host.as_ref().map_or("?", |host| host.record.name.as_str());
+    HistoryEvent {
+        vm: record.id(),
+        generation: record.intent.generation,
+        kind: EventKind::Entered(state),
+        reason: reason.to_owned(),
+        message,
+        actor: format!("host {host}"),
+        at,
+    }
+}

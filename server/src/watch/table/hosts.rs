@@ -1,0 +1,282 @@
+//! Hosts in the table: their VMs, their health, and what their agents report.
+//!
+//! An inventory counts only when it is complete: until then no VM of the host becomes absent. A VM
+//! that an agent holds and no intent knows is listed as unclaimed and never touched.
+
+use super::{
+    Arc, BTreeMap, BTreeSet, Effects, HostHealth, HostId, HostRecord, HostState, HostView,
+    Observation, ObservedVm, Resources, Table, Timestamp, UnknownWhy, VmId, VmRecord,
+    needs_the_server,
+};
+use crate::model::host::HostFacts;
+
+/// One host.
+#[derive(Debug)]
+pub(in crate::watch) struct HostEntry {
+    pub(in crate::watch) view: Arc<HostView>,
+    /// VMs placed here.
+    pub(in crate::watch) vms: BTreeSet<VmId>,
+    /// Those of them for which the server has something to do.
+    pub(in crate::watch) unsettled: BTreeSet<VmId>,
+    /// VMs the agent holds and no intent knows.
+    pub(in crate::watch) unclaimed: BTreeMap<VmId, Box<ObservedVm>>,
+    /// What the VMs placed here may use.
+    pub(in crate::watch) booked: Resources,
+    /// Grows with every change of anything above.
+    pub(in crate::watch) version: u64,
+}
+
+impl Table {
+    pub(in crate::watch) fn hosts(&self) -> impl Iterator<Item = &HostEntry> {
+        self.hosts.values()
+    }
+
+    pub(in crate::watch) fn host(&self, host: HostId) -> Option<&HostEntry> {
+        self.hosts.get(&host)
+    }
+
+    /// The records of the VMs for which the server has something to do on this host.
+    pub(in crate::watch) fn unsettled(&self, host: HostId) -> Vec<Arc<VmRecord>> {
+        self.hosts.get(&host).map_or_else(Vec::new, |entry| self.records(&entry.unsettled))
+    }
+
+    /// The records of all VMs placed on this host.
+    pub(in crate::watch) fn placed_on(&self, host: HostId) -> Vec<Arc<VmRecord>> {
+        self.hosts.get(&host).map_or_else(Vec::new, |entry| self.records(&entry.vms))
+    }
+
+    fn records(&self, ids: &BTreeSet<VmId>) -> Vec<Arc<VmRecord>> {
+        ids.iter().filter_map(|id| self.vms.get(id).cloned()).collect()
+    }
+
+    /// A host has joined or its record has changed.
+    pub(in crate::watch) fn put_host(
+        &mut self,
+        record: &Arc<HostRecord>,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        match self.hosts.get_mut(&record.id) {
+            Some(entry) => {
+                let mut view = HostView::clone(&entry.view);
+                let renamed = view.record.name != record.name;
+                view.record = Arc::clone(record);
+                entry.view = Arc::new(view);
+                if renamed {
+                    self.refresh(record.id, out);
+                }
+            }
+            None => {
+                let view = HostView {
+                    record: Arc::clone(record),
+                    health: HostHealth::connecting(now),
+                    facts: None,
+                };
+                self.hosts.insert(
+                    record.id,
+                    HostEntry {
+                        view: Arc::new(view),
+                        vms: BTreeSet::new(),
+                        unsettled: BTreeSet::new(),
+                        unclaimed: BTreeMap::new(),
+                        booked: Resources::default(),
+                        version: 0,
+                    },
+                );
+            }
+        }
+        self.host_changed(record.id, out);
+        out.records_changed = true;
+        out.wake_placement = true;
+    }
+
+    /// A host is gone. The store has made sure that it holds no VMs.
+    pub(in crate::watch) fn remove_host(&mut self, host: HostId, out: &mut Effects) {
+        if self.hosts.remove(&host).is_some() {
+            self.host_version += 1;
+            out.hosts_changed = true;
+            out.records_changed = true;
+        }
+    }
+
+    /// The session judges the host otherwise than before. Leaving `ONLINE` makes everything on the
+    /// host unknown; becoming `ONLINE` is for [`Table::inventory`] to say.
+    pub(in crate::watch) fn set_health(
+        &mut self,
+        host: HostId,
+        health: HostHealth,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if entry.view.health == health {
+            return;
+        }
+        let before = entry.view.health.state;
+        let state = health.state;
+        let mut view = HostView::clone(&entry.view);
+        view.health = health;
+        entry.view = Arc::new(view);
+        self.host_changed(host, out);
+        if before == state {
+            return;
+        }
+        out.wake_placement = true;
+        let why = match state {
+            HostState::Online => return self.refresh(host, out),
+            HostState::Connecting => UnknownWhy::HostNotYetSeen,
+            HostState::Suspect | HostState::Offline => UnknownWhy::HostUnreachable,
+        };
+        for id in self.vms_of(host) {
+            self.observe(id, out, |before| match before {
+                Observation::Unknown { since, .. } => Observation::Unknown { since: *since, why },
+                Observation::Absent | Observation::Present(_) => {
+                    Observation::Unknown { since: now, why }
+                }
+            });
+        }
+    }
+
+    /// A session has begun and says what is true of the host; its inventory is still to come.
+    pub(in crate::watch) fn set_facts(
+        &mut self,
+        host: HostId,
+        facts: Arc<HostFacts>,
+        out: &mut Effects,
+    ) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if entry.view.facts.as_ref() == Some(&facts) {
+            return;
+        }
+        let mut view = HostView::clone(&entry.view);
+        view.facts = Some(facts);
+        entry.view = Arc::new(view);
+        self.host_changed(host, out);
+        out.wake_placement = true;
+    }
+
+    /// The complete inventory of a host: what it does not list is absent, and the host is online.
+    pub(in crate::watch) fn inventory(
+        &mut self,
+        host: HostId,
+        mut listed: BTreeMap<VmId, Box<ObservedVm>>,
+        health: HostHealth,
+        out: &mut Effects,
+    ) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let came_online = !entry.view.health.state.is_online();
+        let mut view = HostView::clone(&entry.view);
+        view.health = health;
+        entry.view = Arc::new(view);
+        for id in self.vms_of(host) {
+            let seen = match listed.remove(&id) {
+                Some(vm) => Observation::Present(vm),
+                None => Observation::Absent,
+            };
+            self.observe(id, out, |_| seen);
+        }
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.unclaimed = listed;
+        }
+        self.host_changed(host, out);
+        out.wake.insert(host);
+        out.wake_placement |= came_online;
+    }
+
+    /// The agent reports one VM.
+    pub(in crate::watch) fn seen(
+        &mut self,
+        host: HostId,
+        id: VmId,
+        vm: Box<ObservedVm>,
+        out: &mut Effects,
+    ) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if entry.vms.contains(&id) {
+            self.observe(id, out, |_| Observation::Present(vm));
+        } else if entry.unclaimed.insert(id, vm).is_none() {
+            self.host_changed(host, out);
+        }
+    }
+
+    /// The agent confirms that it holds nothing of a VM any more.
+    pub(in crate::watch) fn gone(&mut self, host: HostId, id: VmId, out: &mut Effects) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if entry.vms.contains(&id) {
+            self.observe(id, out, |_| Observation::Absent);
+        } else if entry.unclaimed.remove(&id).is_some() {
+            self.host_changed(host, out);
+        }
+    }
+
+    // === inside ===
+
+    fn vms_of(&self, host: HostId) -> Vec<VmId> {
+        self.hosts.get(&host).map_or_else(Vec::new, |entry| entry.vms.iter().copied().collect())
+    }
+
+    /// Computes every VM of a host again, with what is known of it.
+    fn refresh(&mut self, host: HostId, out: &mut Effects) {
+        for id in self.vms_of(host) {
+            self.observe(id, out, Observation::clone);
+        }
+    }
+
+    fn observe(
+        &mut self,
+        id: VmId,
+        out: &mut Effects,
+        observation: impl FnOnce(&Observation) -> Observation,
+    ) {
+        let Some(before) = self.vms.get(&id).cloned() else { return };
+        let seen = observation(&before.observation);
+        let (intent, trouble) = (Arc::clone(&before.intent), before.trouble.clone());
+        self.put(intent, seen, trouble, Some(before), out);
+    }
+
+    fn host_changed(&mut self, host: HostId, out: &mut Effects) {
+        self.host_version += 1;
+        out.hosts_changed = true;
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.version = self.host_version;
+        }
+    }
+
+    /// Keeps the indexes of a host right for a VM on it.
+    pub(super) fn join_host(
+        &mut self,
+        host: HostId,
+        before: Option<&VmRecord>,
+        record: &VmRecord,
+        out: &mut Effects,
+    ) {
+        let epoch = self.epoch;
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let id = record.id();
+        let was = before
+            .filter(|before| before.intent.host == Some(host))
+            .map(|before| before.intent.spec.resources());
+        let is = record.intent.spec.resources();
+        let joined = entry.vms.insert(id);
+        if joined || was != Some(is) {
+            entry.booked = entry.booked.minus(was.unwrap_or_default()).plus(is);
+            self.host_changed(host, out);
+        }
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if needs_the_server(&record.intent, &record.observation, epoch) {
+            entry.unsettled.insert(id);
+            out.wake.insert(host);
+        } else {
+            entry.unsettled.remove(&id);
+        }
+    }
+
+    pub(super) fn leave_host(&mut self, host: HostId, last: &VmRecord, out: &mut Effects) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        entry.unsettled.remove(&last.id());
+        if entry.vms.remove(&last.id()) {
+            entry.booked = entry.booked.minus(last.intent.spec.resources());
+            self.host_changed(host, out);
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The table behind its mutex, and who is told when it has changed.
+//!
+//! Written by the store's commit sink (intents) and the sessions (observations), each for as long
+//! as its own change takes; read by everybody. No lock is held while anything is encoded, sent or
+//! awaited. Nothing here can fail; a report about a host or VM that is not there is left out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+
+use super::record::VmRecord;
+use super::table::{After, Effects, HostEntry, Limits, Snapshot, Table};
+use super::waiters::{VmWait, Waiters};
+use super::watcher::{WatchEnd, Watcher};
+use crate::clock::SharedClock;
+use crate::fleet::observed::{FleetSink, Sighting};
+use crate::model::filter::VmFilter;
+use crate::model::history::HistoryEvent;
+use crate::model::host::{HostFacts, HostHealth, HostRecord, HostView, Resources};
+use crate::model::intent::VmIntent;
+use crate::model::ledger::{Change, HostRef, VmRef};
+use crate::model::observed::ObservedVm;
+use crate::model::status::{Trouble, VmState};
+
+/// How long a stream may take for its state at the start before it is told to begin anew.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
+
+/// A host as readers see it.
+#[derive(Debug, Clone)]
+pub struct HostSnapshot {
+    /// Record, health and facts.
+    pub view: Arc<HostView>,
+    /// How many VMs are placed on it.
+    pub vm_count: usize,
+    /// What they may use.
+    pub booked: Resources,
+    /// VMs its agent holds that no intent knows.
+    pub unclaimed: Vec<VmId>,
+    /// Grows with every change of the host, over all hosts.
+    pub version: u64,
+}
+
+impl HostSnapshot {
+    fn of(entry: &HostEntry) -> Self {
+        Self {
+            view: Arc::clone(&entry.view),
+            vm_count: entry.vms.len(),
+            booked: entry.booked,
+            unclaimed: entry.unclaimed.keys().copied().collect(),
+            version: entry.version,
+        }
+    }
+}
+
+/// The records of all hosts, by id.
+pub type HostRecords = Arc<[Arc<HostRecord>]>;
+
+/// What streams are told by: where the table is, how often the idle were to speak, whether to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signal {
+    pub(super) revision: Revision,
+    pub(super) tick: u64,
+    pub(super) draining: bool,
+}
+
+/// The one table that everybody reads. See the [module](super).
+#[derive(Debug)]
+pub struct View {
+    clock: SharedClock,
+    table: Mutex<Table>,
+    signal: watch::Sender<Signal>,
+    hosts: watch::Sender<u64>,
+    records: watch::Sender<HostRecords>,
+    waiters: Waiters,
+    drivers: Mutex<HashMap<HostId, Arc<Notify>>>,
+    placement: Notify,
+    history: mpsc::Sender<HistoryEvent>,
+    snapshots: Mutex<Vec<(Instant, Arc<Snapshot>)>>,
+}
+
+impl View {
+    /// An empty view whose first change gets the revision after `first`. History lines that find
+    /// no room in `history` are left out.
+    pub fn new(
+        epoch: Epoch,
+        first: Revision,
+        clock: SharedClock,
+        history: mpsc::Sender<HistoryEvent>,
+        limits: Limits,
+    ) -> Arc<Self> {
+        let started_at = clock.now();
+        Arc::new(Self {
+            clock,
+            table: Mutex::new(Table::new(epoch, first, started_at, limits)),
+            signal: watch::Sender::new(Signal { revision: first, tick: 0, draining: false }),
+            hosts: watch::Sender::new(0),
+            records: watch::Sender::default(),
+            waiters: Waiters::default(),
+            drivers: Mutex::default(),
+            placement: Notify::new(),
+            history,
+            snapshots: Mutex::default(),
+        })
+    }
+
+    // === written by the store ===
+
+    /// Takes over what was stored before this start, and closes the past to streams.
+    pub fn load<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a Arc<HostRecord>>,
+        intents: impl IntoIterator<Item = &'a Arc<VmIntent>>,
+    ) {
+        let now = self.clock.now();
+        self.change(|table, out| {
+            hosts.into_iter().for_each(|host| table.put_host(host, now, out));
+            intents.into_iter().for_each(|intent| table.put_intent(intent, now, out));
+        });
+        self.table.lock().loaded();
+    }
+
+    /// Takes over changes that are durable, in the order of their commits.
+    pub fn committed(&self, changes: &[Change]) {
+        let now = self.clock.now();
+        self.change(|table, out| {
+            for change in changes {
+                match change {
+                    Change::PutVm(intent) => table.put_intent(intent, now, out),
+                    Change::RemoveVm { last, at } => table.forget(last.id, *at, out),
+                    Change::PutHost(record) => table.put_host(record, now, out),
+                    Change::RemoveHost(record) => table.remove_host(record.id, out),
+                    Change::PutToken(_) | Change::RemoveToken(_) | Change::Event(_) => {}
+                }
+            }
+        });
+    }
+
+    // === written by drivers ===
+
+    /// Something keeps the intent of this version from its agent; `None`: no longer.
+    pub fn trouble(&self, vm: VmId, version: Version, trouble: Option<Trouble>) {
+        let trouble = trouble.map(Arc::new);
+        self.change(|table, out| table.set_trouble(vm, version, trouble, out));
+    }
+
+    // === reading ===
+
+    /// The epoch of the store.
+    pub fn epoch(&self) -> Epoch {
+        self.table.lock().epoch()
+    }
+
+    /// The revision of the newest change.
+    pub fn revision(&self) -> Revision {
+        self.table.lock().revision()
+    }
+
+    /// One VM.
+    pub fn get(&self, vm: VmId) -> Option<Arc<VmRecord>> {
+        self.table.lock().get(vm).cloned()
+    }
+
+    /// One VM by what a request names it.
+    pub fn resolve(&self, vm: &VmRef) -> Option<Arc<VmRecord>> {
+        let table = self.table.lock();
+        match vm {
+            VmRef::Id(id) => table.get(*id).cloned(),
+            VmRef::Name(name) => table.named(name).cloned(),
+        }
+    }
+
+    /// All VMs at one revision.
+    pub fn snapshot(&self) -> Snapshot {
+        self.table.lock().snapshot()
+    }
+
+    /// All hosts, by id.
+    pub fn hosts(&self) -> Vec<HostSnapshot> {
+        self.table.lock().hosts().map(HostSnapshot::of).collect()
+    }
+
+    /// One host.
+    pub fn host(&self, host: HostId) -> Option<HostSnapshot> {
+        self.table.lock().host(host).map(HostSnapshot::of)
+    }
+
+    /// One host by what a request names it.
+    pub fn resolve_host(&self, host: &HostRef) -> Option<HostSnapshot> {
+        let table = self.table.lock();
+        match host {
+            HostRef::Id(id) => table.host(*id).map(HostSnapshot::of),
+            HostRef::Name(name) => {
+                table.hosts().find(|entry| entry.view.record.name == *name).map(HostSnapshot::of)
+            }
+        }
+    }
+
+    /// Changes whenever anything about a host does.
+    pub fn hosts_changed(&self) -> watch::Receiver<u64> {
+        self.hosts.subscribe()
+    }
+
+    /// The VMs on this host for which the server has something to do.
+    pub fn unsettled(&self, host: HostId) -> Vec<Arc<VmRecord>> {
+        self.table.lock().unsettled(host)
+    }
+
+    /// All VMs placed on this host.
+    pub fn placed_on(&self, host: HostId) -> Vec<Arc<VmRecord>> {
+        self.table.lock().placed_on(host)
+    }
+
+    /// How many VMs have no host, and which of them are wanted absent.
+    pub fn unplaced(&self) -> (usize, Vec<VmId>) {
+        let table = self.table.lock();
+        (table.unplaced(), table.unplaced_absent())
+    }
+
+    /// How many VMs are in each state.
+    pub fn states(&self) -> [(VmState, u64); VmState::ALL.len()] {
+        self.table.lock().states()
+    }
+
+    /// How many streams are open.
+    pub fn subscribers(&self) -> usize {
+        self.signal.receiver_count()
+    }
+
+    // === waiting ===
+
+    /// Woken when a host's driver has something to look at. A wake-up is kept until it is taken.
+    pub fn driver_wake(&self, host: HostId) -> Arc<Notify> {
+        Arc::clone(self.drivers.lock().entry(host).or_default())
+    }
+
+    /// Woken when VMs without a host may find one.
+    pub async fn placement_wake(&self) {
+        self.placement.notified().await;
+    }
+
+    /// A wait for one VM.
+    pub fn wait(self: &Arc<Self>, vm: VmId) -> VmWait {
+        VmWait::new(Arc::clone(self), vm)
+    }
+
+    /// A stream of changes after a revision, or of the state now and then changes.
+    ///
+    /// # Errors
+    /// The revision is not of this life of the server, or too long ago.
+    pub fn watch(
+        self: &Arc<Self>,
+        after: Option<Revision>,
+        filter: VmFilter,
+    ) -> Result<Watcher, WatchEnd> {
+        let signal = self.signal.subscribe();
+        match after {
+            Some(after) if self.table.lock().knows(after) => {
+                Ok(Watcher::resume(Arc::clone(self), signal, after, filter))
+            }
+            Some(after) => Err(WatchEnd::TooOld { after }),
+            None => {
+                let snapshot = self.shared_snapshot();
+                Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
+            }
+        }
+    }
+
+    /// Lets idle streams say where they are, and lets go of old snapshots. Called every
+    /// few seconds.
+    pub fn tick(&self) {
+        self.snapshots.lock().retain(|(taken, _)| taken.elapsed() < SNAPSHOT_LIFE);
+        self.signal.send_modify(|signal| signal.tick += 1);
+    }
+
+    /// Ends all streams and waits of the API.
+    pub fn drain(&self) {
+        self.signal.send_modify(|signal| signal.draining = true);
+    }
+
+    /// Whether [`View::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.signal.borrow().draining
+    }
+
+    /// Ends when [`View::drain`] was called.
+    pub async fn draining(&self) {
+        let mut signal = self.signal.subscribe();
+        // An error means that the view is gone, which is past draining.
+        let _ = signal.wait_for(|signal| signal.draining).await;
+    }
+
+    pub(super) fn after(
+        &self,
+        cursor: Revision,
+        budget: usize,
+        filter: Option<&VmFilter>,
+    ) -> After {
+        self.table.lock().after(cursor, budget, filter)
+    }
+
+    pub(super) fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// The hosts that there are. Changes only when one joins, leaves, or its record changes.
+    pub fn host_records(&self) -> watch::Receiver<HostRecords> {
+        self.records.subscribe()
+    }
+
+    // === inside ===
+
+    /// Snapshots for the state at the start of streams are held here and only here, so that a
+    /// stream that does not read can't keep old versions of the table alive.
+    fn shared_snapshot(&self) -> Arc<Snapshot> {
+        let snapshot = self.snapshot();
+        let mut snapshots = self.snapshots.lock();
+        if let Some((_, last)) = snapshots.last()
+            && last.revision == snapshot.revision
+        {
+            return Arc::clone(last);
+        }
+        let snapshot = Arc::new(snapshot);
+        snapshots.push((Instant::now(), Arc::clone(&snapshot)));
+        snapshot
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table, &mut Effects)) {
+        let mut out = Effects::default();
+        let revision = {
+            let mut table = self.table.lock();
+            change(&mut table, &mut out);
+            table.publish(&mut out);
+            if out.records_changed {
+                // With the mutex, so that an older list never replaces a newer one.
+                let records = table.hosts().map(|entry| Arc::clone(&entry.view.record)).collect();
+                self.records.send_replace(records);
+            }
+            table.revision()
+        };
+        self.signal.send_if_modified(|signal| {
+            let newer = revision > signal.revision;
+            signal.revision = signal.revision.max(revision);
+            newer
+        });
+        if out.hosts_changed {
+            self.hosts.send_modify(|version| *version += 1);
+        }
+        if !out.wake.is_empty() {
+            let mut drivers = self.drivers.lock();
+            for host in out.wake {
+                drivers.entry(host).or_default().notify_one();
+            }
+        }
+        if out.wake_placement {
+            self.placement.notify_one();
+        }
+        self.waiters.wake(&out.touched);
+        for line in out.history {
+            // Best effort: what does not fit is left out rather than holding up the session.
+            if let Err(error) = self.history.try_send(line) {
+                tracing::debug!(error = %error, "a line of history was left out");
+            }
+        }
+    }
+}
+
+impl FleetSink for View {
+    fn host_health(&self, host: HostId, health: HostHealth) {
+        let now = self.clock.now();
+        self.change(|table, out| table.set_health(host, health, now, out));
+    }
+
+    fn host_facts(&self, host: HostId, facts: Arc<HostFacts>) {
+        self.change(|table, out| table.set_facts(host, facts, out));
+    }
+
+    fn inventory(&self, host: HostId, listed: BTreeMap<VmId, Box<ObservedVm>>, health: HostHealth) {
+        self.change(|table, out| table.inventory(host, listed, health, out));
+    }
+
+    fn observed(&self, host: HostId, sightings: Vec<Sighting>) {
+        self.change(|table, out| {
+            for sighting in sightings {
+                match sighting {
+                    Sighting::Vm(id, vm) => table.seen(host, id, vm, out),
+                    Sighting::Gone(id) => table.gone(host, id, out),
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

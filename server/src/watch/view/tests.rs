@@ -1,0 +1,481 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::super::ring::EventKind;
+use super::super::watcher::{Batch, Changes};
+use super::*;
+use crate::clock::ManualClock;
+use crate::model::host::HostState;
+use crate::model::intent::Desired;
+use crate::model::labels::Selector;
+use crate::model::observed::Phase;
+use crate::testing::{
+    EPOCH, at, facts, health, host_id, host_record, intent, seen, spec, version, vm_id, wanting,
+};
+
+const FIRST: Revision = Revision(1000);
+
+fn view_with(limits: Limits) -> (Arc<View>, mpsc::Receiver<HistoryEvent>) {
+    let (lines, history) = mpsc::channel(64);
+    let clock = Arc::new(ManualClock::at(at(0)));
+    (View::new(EPOCH, FIRST, clock, lines, limits), history)
+}
+
+fn view() -> Arc<View> {
+    view_with(Limits::default()).0
+}
+
+fn put(view: &View, intent: &VmIntent) {
+    view.committed(&[Change::PutVm(Arc::new(intent.clone()))]);
+}
+
+fn forget(view: &View, intent: &VmIntent) {
+    view.committed(&[Change::RemoveVm { last: Arc::new(intent.clone()), at: at(9) }]);
+}
+
+fn with_host(view: &View) {
+    view.committed(&[Change::PutHost(host_record(1))]);
+}
+
+fn online(view: &View, listed: impl IntoIterator<Item = (VmId, Box<ObservedVm>)>) {
+    view.host_facts(host_id(1), Arc::new(facts()));
+    view.inventory(host_id(1), listed.into_iter().collect(), health(HostState::Online));
+}
+
+fn state(view: &View, number: u32) -> VmState {
+    view.get(vm_id(number.into())).expect("it is there").state()
+}
+
+/// What a client makes of a stream.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Client {
+    vms: BTreeMap<VmId, Revision>,
+    /// Highest revision of a change after the state at the start.
+    last: Revision,
+    changes: usize,
+    exact: bool,
+}
+
+impl Client {
+    fn take(&mut self, batch: &Batch, filter: Option<&VmFilter>) {
+        let initial = batch.revision.is_none() || batch.completes_initial_state;
+        let mut apply = |kind: EventKind, record: &VmRecord| {
+            if !initial {
+                assert!(record.revision > self.last, "changes come in order, each once");
+                self.last = record.revision;
+                self.changes += 1;
+            }
+            if self.exact {
+                let known = self.vms.contains_key(&record.id());
+                assert_eq!(known, kind != EventKind::Added, "{kind:?} of a VM known: {known}");
+            }
+            match kind {
+                EventKind::Added | EventKind::Modified => {
+                    self.vms.insert(record.id(), record.revision);
+                }
+                EventKind::Removed => {
+                    self.vms.remove(&record.id());
+                }
+            }
+        };
+        match &batch.changes {
+            Changes::Own(own) => own.iter().for_each(|(kind, record)| apply(*kind, record)),
+            Changes::Shared { segments, after } => {
+                for event in segments.iter().flat_map(|segment| segment.events()) {
+                    if event.revision() <= *after {
+                        continue;
+                    }
+                    let kind = match filter {
+                        None => Some(event.kind()),
+                        Some(filter) => event.kind_for(filter),
+                    };
+                    if let Some(kind) = kind {
+                        apply(kind, &event.record);
+                    }
+                }
+            }
+        }
+        if let Some(revision) = batch.revision {
+            assert!(revision >= self.last, "a revision covers what was sent");
+            self.last = revision;
+        }
+    }
+
+    /// Reads what is there, at most `batches` times.
+    fn read(&mut self, watcher: &mut Watcher, batches: usize) {
+        for _ in 0..batches {
+            match watcher.take().expect("it is not too old") {
+                Some(batch) => self.take(&batch, watcher.filter().cloned().as_ref()),
+                None => return,
+            }
+        }
+    }
+}
+
+fn table(view: &View, filter: &VmFilter) -> BTreeMap<VmId, Revision> {
+    view.snapshot()
+        .vms
+        .iter()
+        .filter(|(_, record)| record.matches(filter))
+        .map(|(id, record)| (*id, record.revision))
+        .collect()
+}
+
+#[test]
+fn a_vm_is_unknown_until_the_inventory_and_absent_only_when_it_is_complete() {
+    let view = view();
+    view.load([&host_record(1)], [&Arc::new(intent(1)), &Arc::new(intent(2))]);
+    assert_eq!(state(&view, 1), VmState::Unknown);
+    assert!(view.unsettled(host_id(1)).is_empty(), "nothing is done about what is not known");
+    online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
+    assert_eq!(state(&view, 1), VmState::Running);
+    assert_eq!(state(&view, 2), VmState::Preparing);
+    let todo: Vec<VmId> = view.unsettled(host_id(1)).iter().map(|r| r.id()).collect();
+    assert_eq!(todo, [vm_id(2)]);
+}
+
+#[test]
+fn a_host_that_is_lost_makes_its_vms_unknown_and_an_inventory_brings_them_back() {
+    let view = view();
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), seen(Phase::Running, 1))]);
+    assert_eq!(state(&view, 1), VmState::Running);
+    view.host_health(host_id(1), health(HostState::Suspect));
+    assert_eq!(state(&view, 1), VmState::Unknown);
+    let unknown = view.get(vm_id(1)).expect("it is there").revision;
+    view.host_health(host_id(1), health(HostState::Offline));
+    let later = view.get(vm_id(1)).expect("it is there");
+    assert_eq!((later.state(), later.revision), (VmState::Unknown, unknown), "no news");
+    online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
+    assert_eq!(state(&view, 1), VmState::Running);
+}
+
+#[test]
+fn a_vm_no_intent_knows_is_unclaimed_until_one_does() {
+    let view = view();
+    with_host(&view);
+    online(&view, [(vm_id(5), seen(Phase::Running, 1))]);
+    assert_eq!(view.host(host_id(1)).expect("a host").unclaimed, [vm_id(5)]);
+    assert!(view.get(vm_id(5)).is_none());
+    put(&view, &intent(5));
+    assert_eq!(state(&view, 5), VmState::Running);
+    assert!(view.host(host_id(1)).expect("a host").unclaimed.is_empty());
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(6), seen(Phase::Running, 1))]);
+    assert_eq!(view.host(host_id(1)).expect("a host").unclaimed, [vm_id(6)]);
+    view.observed(host_id(1), vec![Sighting::Gone(vm_id(6))]);
+    assert!(view.host(host_id(1)).expect("a host").unclaimed.is_empty());
+}
+
+#[test]
+fn the_last_event_of_a_vm_is_removed_with_state_deleted() {
+    let view = view();
+    put(&view, &intent(1));
+    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    let mut client = Client { exact: true, ..Client::default() };
+    client.read(&mut watcher, 10);
+    forget(&view, &intent(1));
+    let batch = watcher.take().expect("not too old").expect("a change");
+    let Changes::Shared { segments, .. } = &batch.changes else { panic!("from the ring") };
+    let [event] = segments[0].events() else { panic!("one event") };
+    assert_eq!(event.kind(), EventKind::Removed);
+    assert_eq!(event.record.state(), VmState::Deleted);
+    assert!(view.get(vm_id(1)).is_none());
+}
+
+#[test]
+fn a_revision_of_another_life_or_long_past_is_too_old() {
+    let limits = Limits { ring_events: 2, tombstones: 1, ..Limits::default() };
+    let (view, _history) = view_with(limits);
+    view.load([&host_record(1)], [&Arc::new(intent(1))]);
+    let start = view.revision();
+    let too_old = |after| {
+        let end = view.watch(Some(after), VmFilter::default()).expect_err("it is too old");
+        assert_eq!(end, WatchEnd::TooOld { after });
+    };
+    too_old(FIRST);
+    too_old(Revision(start.0 + 1));
+    view.watch(Some(start), VmFilter::default()).expect("this life");
+    for number in 2..5 {
+        put(&view, &intent(number));
+        forget(&view, &intent(number));
+    }
+    too_old(start);
+}
+
+#[test]
+fn a_watcher_that_can_not_be_made_whole_is_told_so() {
+    let limits = Limits { ring_events: 1, tombstones: 1, ..Limits::default() };
+    let (view, _history) = view_with(limits);
+    put(&view, &intent(1));
+    let mut watcher = view.watch(Some(view.revision()), VmFilter::default()).expect("known");
+    for number in 2..5 {
+        put(&view, &intent(number));
+        forget(&view, &intent(number));
+    }
+    assert!(matches!(watcher.take(), Err(WatchEnd::TooOld { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_watcher_is_told_where_it_is_and_a_draining_server_ends_it() {
+    let view = view();
+    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    let first = watcher.next().await.expect("the state at the start");
+    assert!(first.completes_initial_state && first.revision == Some(FIRST));
+    view.tick();
+    let bookmark = watcher.next().await.expect("a bookmark");
+    assert!(bookmark.bookmark && bookmark.revision == Some(FIRST));
+    view.drain();
+    assert_eq!(watcher.next().await.expect_err("the end"), WatchEnd::ShuttingDown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_at_the_start_that_is_not_read_is_let_go() {
+    let view = view();
+    put(&view, &intent(1));
+    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    tokio::time::advance(SNAPSHOT_LIFE).await;
+    view.tick();
+    assert!(matches!(watcher.take(), Err(WatchEnd::TooOld { .. })));
+}
+
+#[tokio::test]
+async fn a_wait_is_woken_by_its_own_vm_and_needs_no_change_when_it_is_there_already() {
+    let view = view();
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    let is_running = |record: Option<&Arc<VmRecord>>| {
+        record.is_some_and(|record| record.state() == VmState::Running).then_some(())
+    };
+    let wait = view.wait(vm_id(1));
+    let waiting = tokio::spawn(async move { wait.until(is_running).await });
+    put(&view, &intent(2));
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), seen(Phase::Running, 1))]);
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, waiting).await.expect("it is woken").expect("no panic");
+    let again = view.wait(vm_id(1));
+    tokio::time::timeout(patience, again.until(is_running)).await.expect("at once");
+}
+
+#[test]
+fn history_tells_of_lasting_states_once_and_not_of_comings_and_goings() {
+    let (view, mut history) = view_with(Limits::default());
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    let sight = |phase| vec![Sighting::Vm(vm_id(1), seen(phase, 1))];
+    view.observed(host_id(1), sight(Phase::Preparing));
+    view.observed(host_id(1), sight(Phase::Running));
+    view.host_health(host_id(1), health(HostState::Suspect));
+    online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
+    view.observed(host_id(1), sight(Phase::Crashed));
+    let mut adopted = seen(Phase::Running, 1);
+    adopted.adopted_at = Some(at(5));
+    adopted.phase_since = at(5);
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), adopted)]);
+    let mut kinds = Vec::new();
+    while let Ok(line) = history.try_recv() {
+        assert_eq!(line.actor, "host host-1");
+        kinds.push((line.kind.as_str(), line.reason));
+    }
+    let kinds: Vec<_> = kinds.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
+    assert_eq!(kinds, [("RUNNING", ""), ("CRASHED", ""), ("RUNNING", "ADOPTED")]);
+}
+
+#[test]
+fn trouble_of_an_older_generation_is_not_shown() {
+    let view = view();
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    let trouble = || Some(Trouble { reason: "AGENT_REFUSED", message: "no".to_owned() });
+    view.trouble(vm_id(1), version(1), trouble());
+    assert_eq!(view.get(vm_id(1)).expect("there").status.reason, "AGENT_REFUSED");
+    put(&view, &wanting(&intent(1), Desired::Paused));
+    assert_eq!(view.get(vm_id(1)).expect("there").status.reason, "");
+    view.trouble(vm_id(1), version(1), trouble());
+    assert_eq!(view.get(vm_id(1)).expect("there").status.reason, "");
+}
+
+#[test]
+fn bookings_follow_the_vms_of_a_host() {
+    let view = view();
+    with_host(&view);
+    put(&view, &intent(1));
+    put(&view, &intent(2));
+    let host = view.host(host_id(1)).expect("a host");
+    assert_eq!((host.vm_count, host.booked.memory_mib), (2, 512));
+    forget(&view, &intent(1));
+    let host = view.host(host_id(1)).expect("a host");
+    assert_eq!((host.vm_count, host.booked.memory_mib), (1, 256));
+}
+
+// === list and watch rebuild the table ===
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put { vm: u32, label: bool, placed: bool, desired: Desired },
+    Forget { vm: u32 },
+    See { vm: u32, phase: Phase },
+    Gone { vm: u32 },
+    Lose,
+    Return,
+    Read { batches: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let vm = 0..12_u32;
+    let phase = prop_oneof![Just(Phase::Preparing), Just(Phase::Running), Just(Phase::Stopped)];
+    let desired =
+        prop_oneof![Just(Desired::Running), Just(Desired::Stopped), Just(Desired::Absent)];
+    prop_oneof![
+        6 => (vm.clone(), any::<bool>(), any::<bool>(), desired)
+            .prop_map(|(vm, label, placed, desired)| Step::Put { vm, label, placed, desired }),
+        3 => vm.clone().prop_map(|vm| Step::Forget { vm }),
+        6 => (vm.clone(), phase).prop_map(|(vm, phase)| Step::See { vm, phase }),
+        2 => vm.prop_map(|vm| Step::Gone { vm }),
+        1 => Just(Step::Lose),
+        1 => Just(Step::Return),
+        4 => (0..3_usize).prop_map(|batches| Step::Read { batches }),
+    ]
+}
+
+struct World {
+    view: Arc<View>,
+    intents: BTreeMap<u32, VmIntent>,
+    used_up: BTreeSet<u32>,
+}
+
+impl World {
+    fn act(&mut self, step: &Step, generation: u64) {
+        match step {
+            Step::Put { vm, label, placed, desired } => {
+                // An id is never used again.
+                if self.used_up.contains(vm) {
+                    return;
+                }
+                let labels: &[(&str, &str)] = if *label { &[("tier", "web")] } else { &[] };
+                let was_placed = self.intents.get(vm).is_some_and(|i| i.host.is_some());
+                let host = (*placed || was_placed).then(|| host_id(1));
+                let intent = VmIntent {
+                    spec: spec(labels),
+                    desired: *desired,
+                    host,
+                    generation: banger_proto::ids::Generation(generation),
+                    ..intent(*vm)
+                };
+                put(&self.view, &intent);
+                self.intents.insert(*vm, intent);
+            }
+            Step::Forget { vm } => {
+                if let Some(intent) = self.intents.remove(vm) {
+                    self.used_up.insert(*vm);
+                    forget(&self.view, &intent);
+                }
+            }
+            Step::See { vm, phase } => self.view.observed(
+                host_id(1),
+                vec![Sighting::Vm(vm_id((*vm).into()), seen(*phase, generation))],
+            ),
+            Step::Gone { vm } => {
+                self.view.observed(host_id(1), vec![Sighting::Gone(vm_id((*vm).into()))]);
+            }
+            Step::Lose => self.view.host_health(host_id(1), health(HostState::Suspect)),
+            Step::Return => online(&self.view, [(vm_id(3), seen(Phase::Running, generation))]),
+            Step::Read { .. } => {}
+        }
+    }
+}
+
+fn filters() -> [VmFilter; 3] {
+    let selector = Selector::parse("tier=web").expect("a selector");
+    [
+        VmFilter::default(),
+        VmFilter { selector, ..VmFilter::default() },
+        VmFilter { states: vec![VmState::Running, VmState::Pending], ..VmFilter::default() },
+    ]
+}
+
+proptest! {
+    /// For every filter: a stream that reads at once, one that reads now and then, one that begins
+    /// in the middle, and one that resumes, all end with the table as it is, whatever fell off the
+    /// ring meanwhile.
+    #[test]
+    fn list_and_watch_rebuild_the_table(
+        steps in proptest::collection::vec(step(), 1..120),
+        ring_events in 1..40_usize,
+        begin in 0..100_usize,
+    ) {
+        let limits = Limits { ring_events, ..Limits::default() };
+        let (view, _history) = view_with(limits);
+        with_host(&view);
+        online(&view, []);
+        let start = view.revision();
+        let mut world =
+            World { view: Arc::clone(&view), intents: BTreeMap::new(), used_up: BTreeSet::new() };
+        let mut streams = Vec::new();
+        for filter in filters() {
+            for eager in [true, false] {
+                let watcher = view.watch(None, filter.clone()).expect("from now");
+                streams.push((watcher, Client::default(), eager));
+            }
+            let resumed = view.watch(Some(start), filter.clone()).expect("known");
+            streams.push((resumed, Client { last: start, ..Client::default() }, false));
+        }
+        for (index, step) in steps.iter().enumerate() {
+            if index == begin {
+                for filter in filters() {
+                    let watcher = view.watch(None, filter).expect("from now");
+                    streams.push((watcher, Client::default(), false));
+                }
+            }
+            world.act(step, index as u64 + 1);
+            for (watcher, client, eager) in &mut streams {
+                match step {
+                    _ if *eager => client.read(watcher, usize::MAX),
+                    Step::Read { batches } => client.read(watcher, *batches),
+                    _ => {}
+                }
+            }
+        }
+        let changes = view.revision().0 - start.0;
+        for (watcher, client, eager) in &mut streams {
+            client.read(watcher, usize::MAX);
+            let filter = watcher.filter().cloned().unwrap_or_default();
+            prop_assert_eq!(&client.vms, &table(&view, &filter));
+            if *eager && watcher.filter().is_none() {
+                prop_assert_eq!(client.changes as u64, changes, "every step, once");
+            }
+        }
+        let states: u64 = view.states().iter().map(|(_, count)| count).sum();
+        prop_assert_eq!(states as usize, view.snapshot().vms.len());
+    }
+
+    /// A stream that keeps up is told `ADDED` of what it did not have, and nothing else.
+    #[test]
+    fn a_stream_that_keeps_up_sees_exact_kinds(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
+        let view = view();
+        with_host(&view);
+        online(&view, []);
+        let mut world =
+            World { view: Arc::clone(&view), intents: BTreeMap::new(), used_up: BTreeSet::new() };
+        let mut streams: Vec<_> = filters()
+            .into_iter()
+            .map(|filter| {
+                let watcher = view.watch(None, filter).expect("from now");
+                (watcher, Client { exact: true, ..Client::default() })
+            })
+            .collect();
+        for (index, step) in steps.iter().enumerate() {
+            world.act(step, index as u64 + 1);
+            for (watcher, client) in &mut streams {
+                client.read(watcher, usize::MAX);
+            }
+        }
+    }
+}

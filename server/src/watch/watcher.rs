@@ -1,0 +1,219 @@
+//! One stream of changes: a cursor over the table.
+//!
+//! ```text
+//! Initial ── the state at one revision, by id, in parts ──▶ Live ── changes after the cursor ──▶ …
+//! ```
+//!
+//! A watcher holds no changes, only the revision up to which it has handed out everything. As
+//! long as it keeps up it reads from the ring, every step; fallen behind, it reads each VM's newest
+//! state from the index, in order, until it is back in the ring. While nobody asks it for more it
+//! costs nothing and holds up nobody.
+
+use std::sync::{Arc, Weak};
+
+use banger_proto::ids::{Revision, VmId};
+use tokio::sync::watch;
+
+use super::record::VmRecord;
+use super::ring::{EventKind, Segment};
+use super::table::{After, Snapshot};
+use super::view::{Signal, View};
+use crate::model::filter::VmFilter;
+
+/// About how many bytes of changes are handed out at once.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Why a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WatchEnd {
+    /// What came after the cursor is no longer known in full.
+    #[error("changes after revision {after} are no longer known: list again")]
+    TooOld {
+        /// The cursor.
+        after: Revision,
+    },
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// Some changes, in order.
+#[derive(Debug)]
+pub struct Batch {
+    /// The changes. May be none that the filter shows.
+    pub changes: Changes,
+    /// Everything up to here has been handed out; `None` within the state at the start.
+    pub revision: Option<Revision>,
+    /// This batch completes the state at the start.
+    pub completes_initial_state: bool,
+    /// To be sent even without a change, so that an idle client knows where it is.
+    pub bookmark: bool,
+}
+
+/// The changes of a batch.
+#[derive(Debug)]
+pub enum Changes {
+    /// Of this stream alone.
+    Own(Vec<(EventKind, Arc<VmRecord>)>),
+    /// Shared with other streams. Changes up to `after` were handed out before, and the filter
+    /// has not been applied.
+    Shared {
+        /// In order.
+        segments: Vec<Arc<Segment>>,
+        /// Changes up to here are to be left out.
+        after: Revision,
+    },
+}
+
+/// A stream of changes. Made by [`View::watch`].
+#[derive(Debug)]
+pub struct Watcher {
+    view: Arc<View>,
+    signal: watch::Receiver<Signal>,
+    filter: Option<Box<VmFilter>>,
+    /// Everything up to here has been handed out, once the initial state is.
+    cursor: Revision,
+    initial: Option<Initial>,
+    tick: u64,
+}
+
+/// How far the state at the start has been handed out.
+#[derive(Debug)]
+struct Initial {
+    snapshot: Weak<Snapshot>,
+    after: Option<VmId>,
+}
+
+impl Watcher {
+    pub(super) fn begin(
+        view: Arc<View>,
+        signal: watch::Receiver<Signal>,
+        snapshot: &Arc<Snapshot>,
+        filter: VmFilter,
+    ) -> Self {
+        let initial = Initial { snapshot: Arc::downgrade(snapshot), after: None };
+        Self::new(view, signal, snapshot.revision, Some(initial), filter)
+    }
+
+    pub(super) fn resume(
+        view: Arc<View>,
+        signal: watch::Receiver<Signal>,
+        after: Revision,
+        filter: VmFilter,
+    ) -> Self {
+        Self::new(view, signal, after, None, filter)
+    }
+
+    fn new(
+        view: Arc<View>,
+        signal: watch::Receiver<Signal>,
+        cursor: Revision,
+        initial: Option<Initial>,
+        filter: VmFilter,
+    ) -> Self {
+        let tick = signal.borrow().tick;
+        let filter = (!filter.is_empty()).then(|| Box::new(filter));
+        Self { view, signal, filter, cursor, initial, tick }
+    }
+
+    /// The filter, unless everything is shown.
+    pub fn filter(&self) -> Option<&VmFilter> {
+        self.filter.as_deref()
+    }
+
+    /// The next changes; waits until there are some, or until it is time to say that there are
+    /// none. Cancel-safe: nothing is taken before it is returned.
+    ///
+    /// # Errors
+    /// The stream is over.
+    pub async fn next(&mut self) -> Result<Batch, WatchEnd> {
+        loop {
+            // Marked as seen before the table is read, so that a change after that is noticed.
+            let signal = *self.signal.borrow_and_update();
+            if signal.draining {
+                return Err(WatchEnd::ShuttingDown);
+            }
+            if let Some(batch) = self.take()? {
+                self.tick = signal.tick;
+                return Ok(batch);
+            }
+            if signal.tick != self.tick {
+                self.tick = signal.tick;
+                return Ok(self.bookmark());
+            }
+            if self.signal.changed().await.is_err() {
+                return Err(WatchEnd::ShuttingDown);
+            }
+        }
+    }
+
+    fn bookmark(&self) -> Batch {
+        Batch {
+            changes: Changes::Own(Vec::new()),
+            revision: Some(self.cursor),
+            completes_initial_state: false,
+            bookmark: true,
+        }
+    }
+
+    /// What can be handed out without waiting.
+    pub(super) fn take(&mut self) -> Result<Option<Batch>, WatchEnd> {
+        if let Some(initial) = &mut self.initial {
+            let Some(snapshot) = initial.snapshot.upgrade() else {
+                return Err(WatchEnd::TooOld { after: self.cursor });
+            };
+            let (part, last) = part_of(&snapshot, initial.after, self.filter.as_deref());
+            initial.after = last;
+            let complete = last.is_none();
+            if complete {
+                self.initial = None;
+            }
+            return Ok(Some(Batch {
+                changes: Changes::Own(part),
+                revision: complete.then_some(self.cursor),
+                completes_initial_state: complete,
+                bookmark: complete,
+            }));
+        }
+        let (changes, revision) =
+            match self.view.after(self.cursor, BATCH_BYTES, self.filter.as_deref()) {
+                After::Nothing => return Ok(None),
+                After::TooOld => return Err(WatchEnd::TooOld { after: self.cursor }),
+                After::Newest(newest, revision) => (Changes::Own(newest), revision),
+                After::Steps(segments) => {
+                    let last = segments.last().map_or(self.cursor, |segment| segment.last());
+                    (Changes::Shared { segments, after: self.cursor }, last)
+                }
+            };
+        self.cursor = self.cursor.max(revision);
+        Ok(Some(Batch {
+            changes,
+            revision: Some(self.cursor),
+            completes_initial_state: false,
+            bookmark: false,
+        }))
+    }
+}
+
+/// The next VMs of the state at the start that the filter shows, and where to go on; `None` when
+/// these are the last.
+fn part_of(
+    snapshot: &Snapshot,
+    after: Option<VmId>,
+    filter: Option<&VmFilter>,
+) -> (Vec<(EventKind, Arc<VmRecord>)>, Option<VmId>) {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let from = after.map_or(Unbounded, Excluded);
+    let mut part = Vec::new();
+    let mut weight = 0;
+    for (id, record) in snapshot.vms.range((from, Unbounded)) {
+        if filter.is_none_or(|filter| record.matches(filter)) {
+            weight += record.weight();
+            part.push((EventKind::Added, Arc::clone(record)));
+            if weight >= BATCH_BYTES {
+                return (part, Some(*id));
+            }
+        }
+    }
+    (part, None)
+}
