@@ -1,1 +1,45 @@
-//! agent
+//! One host of the fleet: a root daemon that makes the host match what the server wants.
+//!
+//! The data path, in the order of the modules:
+//!
+//! ```text
+//!  server ══ gRPC, mTLS ══▶ rpc ─▶ assignment ─▶ supervisor ─ wakes ─▶ vm: one task for each VM
+//!                           ▲                                           │
+//!                           │                        probe → plan → apply one effect → look again
+//!                           │                                           │
+//!                           └───────── report ◀─────────────────────────┘
+//! ```
+//!
+//! - [`rpc`]: the thin edge. Reads and checks messages; four calls, one road.
+//! - [`assignment`]: which wish wins, by `(epoch, generation)`. Pure.
+//! - [`supervisor`]: who the VMs are; takes over what an earlier life left, sweeps orphans.
+//! - [`vm`]: one VM. What is wanted is joined with what the kernel says, a pure plan names one
+//!   effect, `apply` performs it.
+//! - [`handles`]: hints to kernel objects; [`jail`]: finding the process and knowing it for what
+//!   it is; [`naming`]: every kernel-visible name as a function of the VM's id.
+//! - [`host`]: the seams to the machine, real and fake. Knows nothing of VMs.
+//! - [`report`]: a full inventory, then every change.
+//!
+//! Dependencies point one way: `rpc → supervisor → vm → handles, jail, naming → host`. The kernel
+//! is the truth; nothing on disk is needed to keep a running VM running, and failing to write
+//! any of it never touches one. Everything the agent makes can be found again by name, so an
+//! agent that is killed at any point takes over where it was.
+
+pub mod agent;
+pub mod assignment;
+pub mod clock;
+pub mod config;
+pub mod doctor;
+pub mod handles;
+pub mod host;
+pub mod jail;
+pub mod join;
+pub mod metrics;
+pub mod naming;
+pub mod report;
+pub mod rpc;
+pub mod supervisor;
+pub mod vm;
+
+pub use agent::{Agent, RunningAgent};
+pub use config::AgentConfig;

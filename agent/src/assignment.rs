@@ -1,0 +1,278 @@
+//! What this host is to hold of one VM, and which of two such wishes wins.
+//!
+//! All four mutating RPCs end here: [`merge`] keeps the newest `(epoch, generation)`, refuses an
+//! older one, and takes the same one again as a wake-up. The result is written to `vm.json` before
+//! the RPC is answered, so that an agent cut off from its server still knows what it was told.
+//! Pure: `record` reads and writes the file. What can go wrong: a stale server, a late packet or
+//! a restored backup; each is `Stale` and changes nothing.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use banger_proto::ids::{Version, VmId};
+use serde::{Deserialize, Serialize};
+
+use crate::host::{ImageName, MacAddress};
+
+/// What one host is to hold of one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which VM.
+    pub vm: VmId,
+    /// Orders assignments.
+    pub version: Version,
+    /// Which power state is wanted.
+    pub power: Power,
+    /// The machine. `None` only when the VM is to be absent.
+    pub shape: Option<Shape>,
+    /// How long the guest has to shut down by itself.
+    pub stop_grace: Duration,
+    /// A process started for a lower number is ended, and another one started.
+    pub boot_number: u64,
+    /// A copy-on-write store made for a lower number is made anew.
+    pub root_disk_number: u64,
+    /// The trace this wish came from; may be empty.
+    pub traceparent: String,
+}
+
+/// Which power state is wanted. Nobody can want "booting".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// The guest runs.
+    Running,
+    /// The guest is in memory, its vCPUs stopped.
+    Paused,
+    /// No process; the disks stay.
+    Stopped,
+    /// Nothing is left.
+    Absent,
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// For people.
+    pub name: String,
+    /// Virtual processors, 1 to 32.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The kernel.
+    pub kernel: Image,
+    /// The initial RAM disk.
+    pub initrd: Option<Image>,
+    /// The root file system.
+    pub root_image: Image,
+    /// Size of the copy-on-write store in MiB.
+    pub root_disk_mib: u32,
+    /// Size of the second disk in MiB; 0 means none.
+    pub work_disk_mib: u32,
+    /// The kernel's command line; empty means the usual one.
+    pub boot_args: String,
+    /// The metadata document, JSON text.
+    pub metadata_json: Option<String>,
+    /// How the guest is connected.
+    pub network: Network,
+    /// Bounds on throughput.
+    pub limits: Limits,
+    /// What to do when the process ends by itself.
+    pub restart: RestartPolicy,
+}
+
+/// A file of the image directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Image {
+    /// Its name.
+    pub name: ImageName,
+    /// The digest its content must have, 64 lower-case hexadecimal digits; `None`: any content.
+    pub sha256: Option<String>,
+}
+
+impl Image {
+    /// Whether two are known to be different files. A digest that only one of them has says
+    /// nothing, and a disk is never dropped for that.
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
+        let digests = self.sha256.as_ref().zip(other.sha256.as_ref());
+        self.name != other.name || digests.is_some_and(|(a, b)| a != b)
+    }
+}
+
+/// How the guest is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The guest's address.
+    pub address: Ipv4Addr,
+    /// The bridge's address.
+    pub gateway: Ipv4Addr,
+    /// Of the subnet of both.
+    pub prefix: u8,
+    /// The guest's Ethernet address.
+    pub mac: MacAddress,
+    /// The guest's vsock address.
+    pub vsock_cid: u32,
+    /// Whether the guest reaches the uplink.
+    pub nat: bool,
+    /// `<name>.<domain>`; may be empty.
+    pub dns_name: String,
+}
+
+/// Bounds on throughput; 0 means none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes a second, each disk.
+    pub disk_bytes_per_second: u64,
+    /// Operations a second, each disk.
+    pub disk_ops_per_second: u64,
+    /// Bytes a second the guest receives.
+    pub net_rx_bytes_per_second: u64,
+    /// Bytes a second the guest sends.
+    pub net_tx_bytes_per_second: u64,
+}
+
+/// What to do when the process ends though it should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Leave it.
+    Never,
+    /// Start it again when it crashed.
+    OnFailure,
+    /// Start it again however it ended.
+    Always,
+}
+
+/// How far the host has come with what cannot be read back from the kernel. Kept in `vm.json`
+/// beside the assignment, because losing it would lose or repeat a change of a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The boot number that no older process is left of.
+    pub boot_number: u64,
+    /// The number the copy-on-write store was made for.
+    pub root_disk_number: u64,
+    /// The image the copy-on-write store belongs to: over another one it would be garbage.
+    pub root_image: Option<Image>,
+    /// The process ended by itself, for this boot number.
+    pub halt: Option<Halt>,
+    /// The boot of the host in which the server last spoke of the VM: in another one nothing is
+    /// started for it.
+    #[serde(default)]
+    pub told_in_boot: String,
+}
+
+/// A process that ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The boot number it was started for.
+    pub boot_number: u64,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// A signal, a status other than 0, or not known; and nobody asked for it.
+    pub crashed: bool,
+    /// Exit status.
+    pub code: Option<i32>,
+    /// Signal that ended it.
+    pub signal: Option<i32>,
+    /// A sentence.
+    pub message: String,
+    /// When it was noticed.
+    pub at: jiff::Timestamp,
+}
+
+/// What is known of one VM's wish: the content of `vm.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The newest accepted.
+    pub assignment: Assignment,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+impl Record {
+    /// Whether the process has to be ended and started once.
+    #[must_use]
+    pub fn reboot_pending(&self) -> bool {
+        self.assignment.boot_number > self.progress.boot_number
+    }
+
+    /// Whether the copy-on-write store has to be made anew.
+    #[must_use]
+    pub fn root_disk_pending(&self) -> bool {
+        let Some(shape) = &self.assignment.shape else { return false };
+        self.assignment.root_disk_number > self.progress.root_disk_number
+            || self
+                .progress
+                .root_image
+                .as_ref()
+                .is_some_and(|image| image.differs(&shape.root_image))
+    }
+
+    /// The halt that counts for the assignment.
+    #[must_use]
+    pub fn halt(&self) -> Option<&Halt> {
+        self.progress.halt.as_ref().filter(|halt| halt.boot_number == self.assignment.boot_number)
+    }
+}
+
+/// What [`merge`] says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merge {
+    /// Newer: to be written, then acted upon.
+    Newer(Box<Record>),
+    /// The same version again: only wakes.
+    Same,
+    /// Older than what is held; nothing changes.
+    Stale {
+        /// The highest seen.
+        seen: Version,
+    },
+}
+
+/// Merges an assignment into what is held of the same VM.
+#[must_use]
+pub fn merge(held: Option<&Record>, offered: Assignment) -> Merge {
+    let Some(held) = held else { return Merge::Newer(Box::new(first(offered))) };
+    match offered.version.cmp(&held.assignment.version) {
+        std::cmp::Ordering::Less => Merge::Stale { seen: held.assignment.version },
+        std::cmp::Ordering::Equal => Merge::Same,
+        std::cmp::Ordering::Greater => {
+            let mut record = Record { assignment: offered, progress: held.progress.clone() };
+            match record.assignment.power {
+                // Wanting it stopped is knowing that it does not run: a later start is a new one.
+                Power::Stopped | Power::Absent => record.progress.halt = None,
+                Power::Running | Power::Paused => {}
+            }
+            if record.assignment.power == Power::Absent && record.assignment.shape.is_none() {
+                // A delete names the VM only; the shape says which image to let go.
+                record.assignment.shape.clone_from(&held.assignment.shape);
+            }
+            if record.progress.root_image.is_none() {
+                record.progress.root_image =
+                    record.assignment.shape.as_ref().map(|shape| shape.root_image.clone());
+            }
+            Merge::Newer(Box::new(record))
+        }
+    }
+}
+
+/// With no record nothing is known to be pending: a process or a store found is taken to be of
+/// the numbers wanted now, because missing information never destroys.
+fn first(assignment: Assignment) -> Record {
+    let progress = Progress {
+        boot_number: assignment.boot_number,
+        root_disk_number: assignment.root_disk_number,
+        root_image: assignment.shape.as_ref().map(|shape| shape.root_image.clone()),
+        halt: None,
+        told_in_boot: String::new(),
+    };
+    Record { assignment, progress }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,432 @@
+//! What an operator may set.
+//!
+//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main` reads
+//! it, [`AgentConfig::check`] lists all problems at once, and the rest of the agent takes it as
+//! given.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use banger_proto::wire::telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+
+use crate::host::exec::Tool;
+use crate::host::linux::{Chains, LinuxConfig, Reserve};
+use crate::naming::{InstanceTag, Naming};
+use crate::supervisor::sweep::SweepSettings;
+
+/// Where the file is when nothing else is said.
+pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// Where the server reaches the agent. Mutual TLS always.
+    pub listen: SocketAddr,
+    /// Where `/metrics` and `/healthz` are.
+    pub metrics_listen: SocketAddr,
+    /// Holds identity, records, disks, images and jails. Made with mode 0700 when it is not there.
+    pub state_dir: PathBuf,
+    /// Holds the sockets of VMs.
+    pub runtime_dir: PathBuf,
+    /// Kernels and root file systems; `images` in the state directory when not set.
+    pub image_dir: Option<PathBuf>,
+    /// The jailer's base directory; `jails` in the state directory when not set. Its file system
+    /// must allow device nodes and programs.
+    pub jail_dir: Option<PathBuf>,
+    /// Keeps several agents on one machine apart: one letter a-z and one of a-z and 0-9.
+    pub instance: String,
+    /// After a reboot of the host, start VMs before the server has spoken. Only for a host that
+    /// stands alone: elsewhere a VM may have been moved meanwhile.
+    pub autonomous: bool,
+    /// Labels the host joins with.
+    pub labels: BTreeMap<String, String>,
+    /// Programs that are not to be looked for.
+    pub tools: ToolsConfig,
+    /// What is kept for the host itself.
+    pub reserve: ReserveConfig,
+    /// How guests are run.
+    pub guests: GuestsConfig,
+    /// How long things may take.
+    pub limits: LimitsConfig,
+    /// Objects of ours that no VM owns.
+    pub sweep: SweepConfig,
+    /// Log and traces.
+    pub telemetry: TelemetrySection,
+}
+
+/// Programs, by absolute path; those not set are looked for in the usual directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolsConfig {
+    /// The VMM. The file itself, links resolved, must be named `firecracker`.
+    pub firecracker: Option<PathBuf>,
+    /// Starts the VMM.
+    pub jailer: Option<PathBuf>,
+    /// Device-mapper's command.
+    pub dmsetup: Option<PathBuf>,
+    /// Reads routes.
+    pub ip: Option<PathBuf>,
+    /// Applies rendered rules.
+    pub iptables_restore: Option<PathBuf>,
+    /// Reads the rules there are.
+    pub iptables_save: Option<PathBuf>,
+}
+
+/// What is kept for the host itself and not offered to VMs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReserveConfig {
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disk in MiB.
+    pub disk_mib: u64,
+}
+
+/// How guests are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuestsConfig {
+    /// VMMs run as this user id plus the number of the guest's address in its subnet.
+    pub uid_base: u32,
+    /// The control group above all guests, relative to where cgroup2 is mounted; a group named
+    /// after the instance is made in it.
+    pub cgroup_parent: PathBuf,
+    /// How many files one VMM may have open.
+    pub max_files: u32,
+}
+
+/// How long things may take, in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// The longest silence towards the server.
+    pub heartbeat_secs: u64,
+    /// One run of a tool.
+    pub tool_secs: u64,
+    /// One call of a VMM's API.
+    pub vmm_call_secs: u64,
+    /// A VMM's start until its API answers.
+    pub vmm_ready_secs: u64,
+}
+
+/// Objects of ours that no VM owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SweepConfig {
+    /// How long one has to be there before it is removed, in seconds.
+    pub grace_secs: u64,
+    /// Seconds between two looks.
+    pub interval_secs: u64,
+    /// Most removals in an hour.
+    pub budget_per_hour: u32,
+}
+
+/// Log and traces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetrySection {
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+    /// What is logged, such as "info,banger_agent=debug".
+    pub log_filter: String,
+    /// Where spans are exported over OTLP, such as "http://127.0.0.1:4317".
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7072)),
+            metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7073)),
+            state_dir: PathBuf::from("/var/lib/banger-agent"),
+            runtime_dir: PathBuf::from("/run/banger-agent"),
+            image_dir: None,
+            jail_dir: None,
+            instance: InstanceTag::default().to_string(),
+            autonomous: false,
+            labels: BTreeMap::new(),
+            tools: ToolsConfig::default(),
+            reserve: ReserveConfig::default(),
+            guests: GuestsConfig::default(),
+            limits: LimitsConfig::default(),
+            sweep: SweepConfig::default(),
+            telemetry: TelemetrySection::default(),
+        }
+    }
+}
+
+impl Default for ReserveConfig {
+    fn default() -> Self {
+        Self { memory_mib: 512, disk_mib: 1024 }
+    }
+}
+
+impl Default for GuestsConfig {
+    fn default() -> Self {
+        Self {
+            uid_base: 200_000,
+            cgroup_parent: PathBuf::from("banger.slice/banger-guests.slice"),
+            max_files: 1024,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { heartbeat_secs: 2, tool_secs: 30, vmm_call_secs: 10, vmm_ready_secs: 10 }
+    }
+}
+
+impl Default for SweepConfig {
+    fn default() -> Self {
+        let SweepSettings { grace, interval, budget_per_hour } = SweepSettings::default();
+        Self { grace_secs: grace.as_secs(), interval_secs: interval.as_secs(), budget_per_hour }
+    }
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Text, log_filter: "info".to_owned(), otlp_endpoint: None }
+    }
+}
+
+/// Flags that go over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--metrics-listen`
+    pub metrics_listen: Option<SocketAddr>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
+    /// `--runtime-dir`
+    pub runtime_dir: Option<PathBuf>,
+    /// `--image-dir`
+    pub image_dir: Option<PathBuf>,
+    /// `--instance`
+    pub instance: Option<String>,
+    /// `--firecracker`
+    pub firecracker: Option<PathBuf>,
+    /// `--jailer`
+    pub jailer: Option<PathBuf>,
+}
+
+/// The configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has an unknown key or a value of a wrong kind.
+    #[error("{} is not a configuration of the agent", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// Values do not fit.
+    #[error("the configuration has problems: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+}
+
+impl AgentConfig {
+    /// Reads a file, lays the flags over it and checks the result. Without a path the default file
+    /// is read if it is there, and the defaults hold if not.
+    ///
+    /// # Errors
+    /// When the file can't be read or understood, or values do not fit: then all of them are listed.
+    pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
+        let config = match path {
+            Some(path) => Self::read(path)?,
+            None if Path::new(DEFAULT_PATH).exists() => Self::read(Path::new(DEFAULT_PATH))?,
+            None => Self::default(),
+        };
+        let config = config.with(overrides);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+    }
+
+    /// The same with flags over it.
+    #[must_use]
+    pub fn with(mut self, overrides: Overrides) -> Self {
+        self.listen = overrides.listen.unwrap_or(self.listen);
+        self.metrics_listen = overrides.metrics_listen.unwrap_or(self.metrics_listen);
+        self.state_dir = overrides.state_dir.unwrap_or(self.state_dir);
+        self.runtime_dir = overrides.runtime_dir.unwrap_or(self.runtime_dir);
+        self.image_dir = overrides.image_dir.or(self.image_dir);
+        self.instance = overrides.instance.unwrap_or(self.instance);
+        self.tools.firecracker = overrides.firecracker.or(self.tools.firecracker);
+        self.tools.jailer = overrides.jailer.or(self.tools.jailer);
+        self
+    }
+
+    /// Checks that the values fit.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if self.listen == self.metrics_listen && self.listen.port() != 0 {
+            problems.push(format!("listen and metrics_listen are both {}", self.listen));
+        }
+        if let Err(why) = self.instance.parse::<InstanceTag>() {
+            problems.push(format!("instance is {:?}; {why}", self.instance));
+        }
+        for (key, path) in self.paths() {
+            if !path.is_absolute() {
+                problems.push(format!("{key} is {}; must be an absolute path", path.display()));
+            }
+        }
+        let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+        let parent = &self.guests.cgroup_parent;
+        // The jailer takes no other.
+        if parent.as_os_str().is_empty() || !parent.components().all(inside) {
+            problems.push(format!(
+                "guests.cgroup_parent is {:?}; must be a relative path without \".\" and \"..\"",
+                parent.display().to_string(),
+            ));
+        }
+        // Below are the host's own users; above, 2^31 less the largest subnet, ids turn negative
+        // somewhere.
+        if !(1000..=2_000_000_000).contains(&self.guests.uid_base) {
+            let uid = self.guests.uid_base;
+            problems.push(format!("guests.uid_base is {uid}; must be 1000 to 2000000000"));
+        }
+        if !(64..=1_048_576).contains(&self.guests.max_files) {
+            let files = self.guests.max_files;
+            problems.push(format!("guests.max_files is {files}; must be 64 to 1048576"));
+        }
+        for (key, value, most) in [
+            ("limits.heartbeat_secs", self.limits.heartbeat_secs, 60),
+            ("limits.tool_secs", self.limits.tool_secs, 600),
+            ("limits.vmm_call_secs", self.limits.vmm_call_secs, 600),
+            ("limits.vmm_ready_secs", self.limits.vmm_ready_secs, 600),
+            ("sweep.grace_secs", self.sweep.grace_secs, 86_400),
+            ("sweep.interval_secs", self.sweep.interval_secs, 86_400),
+        ] {
+            if !(1..=most).contains(&value) {
+                problems.push(format!("{key} is {value}; must be 1 to {most}"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    fn paths(&self) -> Vec<(&'static str, &Path)> {
+        let ToolsConfig { firecracker, jailer, dmsetup, ip, iptables_restore, iptables_save } =
+            &self.tools;
+        let optional = [
+            ("image_dir", &self.image_dir),
+            ("jail_dir", &self.jail_dir),
+            ("tools.firecracker", firecracker),
+            ("tools.jailer", jailer),
+            ("tools.dmsetup", dmsetup),
+            ("tools.ip", ip),
+            ("tools.iptables_restore", iptables_restore),
+            ("tools.iptables_save", iptables_save),
+        ];
+        let mut paths: Vec<_> =
+            optional.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))).collect();
+        paths.push(("state_dir", self.state_dir.as_path()));
+        paths.push(("runtime_dir", self.runtime_dir.as_path()));
+        paths
+    }
+
+    /// Who this host is.
+    #[must_use]
+    pub fn identity_dir(&self) -> PathBuf {
+        self.state_dir.join("identity")
+    }
+
+    /// Kernels and root file systems.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.image_dir.clone().unwrap_or_else(|| self.state_dir.join("images"))
+    }
+
+    /// The jailer's base directory.
+    #[must_use]
+    pub fn jails(&self) -> PathBuf {
+        self.jail_dir.clone().unwrap_or_else(|| self.state_dir.join("jails"))
+    }
+
+    /// The scratch directories of VMs.
+    #[must_use]
+    pub fn vms(&self) -> PathBuf {
+        self.state_dir.join("vms")
+    }
+
+    /// The names of the instance; the default instance's for a tag that
+    /// [`AgentConfig::check`] refuses.
+    #[must_use]
+    pub fn naming(&self) -> Naming {
+        Naming::new(self.instance.parse().unwrap_or_default())
+    }
+
+    /// What the sweep goes by.
+    #[must_use]
+    pub fn sweep(&self) -> SweepSettings {
+        SweepSettings {
+            grace: Duration::from_secs(self.sweep.grace_secs),
+            interval: Duration::from_secs(self.sweep.interval_secs),
+            budget_per_hour: self.sweep.budget_per_hour,
+        }
+    }
+
+    /// The real machine as configured.
+    #[must_use]
+    pub fn linux(&self) -> LinuxConfig {
+        let ToolsConfig { firecracker, jailer, dmsetup, ip, iptables_restore, iptables_save } =
+            &self.tools;
+        let named = [
+            (Tool::Firecracker, firecracker),
+            (Tool::Jailer, jailer),
+            (Tool::Dmsetup, dmsetup),
+            (Tool::Ip, ip),
+            (Tool::IptablesRestore, iptables_restore),
+            (Tool::IptablesSave, iptables_save),
+        ];
+        let naming = self.naming();
+        LinuxConfig {
+            image_dir: self.images(),
+            scratch_dir: self.vms(),
+            jail_dir: self.jails(),
+            runtime_dir: self.runtime_dir.clone(),
+            cgroup_parent: self.guests.cgroup_parent.join(naming.tag().as_str()),
+            tools: named
+                .into_iter()
+                .filter_map(|(tool, path)| Some((tool, path.clone()?)))
+                .collect(),
+            bridge: naming.bridge(),
+            chains: Chains::of_tag(naming.tag().as_str()),
+            reserve: Reserve {
+                memory_mib: self.reserve.memory_mib,
+                disk_mib: self.reserve.disk_mib,
+            },
+            vmm_max_files: self.guests.max_files,
+            tool_time_limit: Duration::from_secs(self.limits.tool_secs),
+            vmm_call_limit: Duration::from_secs(self.limits.vmm_call_secs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Configurations that are taken and that are not.
+
+use super::*;
+
+fn parse(text: &str) -> Result<AgentConfig, toml::de::Error> {
+    toml::from_str(text)
+}
+
+fn problems(config: &AgentConfig) -> Vec<String> {
+    match config.check() {
+        Ok(()) => Vec::new(),
+        Err(ConfigError::Invalid(problems)) => problems,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_empty_file_is_the_defaults_and_they_fit() {
+    let config = parse("").unwrap();
+    assert_eq!(config, AgentConfig::default());
+    assert_eq!(problems(&config), Vec::<String>::new());
+}
+
+#[test]
+fn an_unknown_key_is_refused_in_every_section() {
+    for text in ["no_such = 1", "[guests]\nno_such = 1", "[tools]\nno_such = 1"] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn all_problems_are_listed_at_once() {
+    let config = parse(
+        "listen = \"127.0.0.1:1\"\nmetrics_listen = \"127.0.0.1:1\"\ninstance = \"B\"\n\
+         state_dir = \"state\"\n[tools]\njailer = \"jailer\"\n\
+         [guests]\nuid_base = 0\nmax_files = 1\ncgroup_parent = \"../x\"\n[limits]\ntool_secs = 0\n",
+    )
+    .unwrap();
+    insta::assert_snapshot!(problems(&config).join("\n"), @r#"
+    listen and metrics_listen are both 127.0.0.1:1
+    instance is "B"; an instance tag is one letter a-z and then one of a-z and 0-9
+    tools.jailer is jailer; must be an absolute path
+    state_dir is state; must be an absolute path
+    guests.cgroup_parent is "../x"; must be a relative path without "." and ".."
+    guests.uid_base is 0; must be 1000 to 2000000000
+    guests.max_files is 1; must be 64 to 1048576
+    limits.tool_secs is 0; must be 1 to 600
+    "#);
+}
+
+#[test]
+fn flags_go_over_the_file() {
+    let overrides = Overrides {
+        instance: Some("zz".to_owned()),
+        state_dir: Some(PathBuf::from("/s")),
+        jailer: Some(PathBuf::from("/j")),
+        ..Overrides::default()
+    };
+    let config = AgentConfig::default().with(overrides);
+    assert_eq!(config.jails(), Path::new("/s/jails"));
+    let linux = config.linux();
+    assert_eq!(linux.tools.get(&Tool::Jailer), Some(&PathBuf::from("/j")));
+    assert_eq!(linux.bridge.as_str(), "zzbr0");
+    assert_eq!(linux.chains.nat, "BANGER-ZZ-NAT");
+    assert!(linux.cgroup_parent.ends_with("banger-guests.slice/zz"));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_no_toml_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent.toml");
+    let missing = AgentConfig::load(Some(&path), Overrides::default()).unwrap_err();
+    assert!(missing.to_string().contains("agent.toml"), "{missing}");
+    fs::write(&path, "listen = 7").unwrap();
+    let bad = AgentConfig::load(Some(&path), Overrides::default()).unwrap_err();
+    assert!(matches!(bad, ConfigError::Parse { .. }));
+}

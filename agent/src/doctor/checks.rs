@@ -1,0 +1,241 @@
+//! The checks: first look at the machine, then judge what was seen. Judging is pure.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Check, existing};
+use crate::config::AgentConfig;
+use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
+use crate::host::linux::{kvm, parse_default_route, vmm_from_version};
+
+/// Below this many MiB free there is a warning.
+const LITTLE_DISK_MIB: u64 = 4096;
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub(super) root: bool,
+    pub(super) missing: Vec<MissingTool>,
+    pub(super) vmm: Result<String, String>,
+    pub(super) kvm: Result<(), String>,
+    /// Kernel parts: name, module, whether they are there.
+    pub(super) kernel: Vec<(&'static str, &'static str, bool)>,
+    pub(super) iptables: Result<(), String>,
+    pub(super) cgroup2: bool,
+    pub(super) forwarding: Option<bool>,
+    pub(super) uplink: Option<String>,
+    pub(super) disk_free_mib: Option<u64>,
+    pub(super) devices_allowed: Option<bool>,
+    pub(super) state_dir: String,
+    pub(super) joined: bool,
+}
+
+/// Whether a device opens: that its file is there does not say that the kernel has it.
+fn opens(path: &str) -> bool {
+    std::fs::OpenOptions::new().read(true).write(true).open(path).is_ok()
+}
+
+/// Whether a file of `/proc` has this word.
+fn listed(path: &str, name: &str) -> bool {
+    std::fs::read_to_string(path)
+        .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().any(|w| w == name)))
+}
+
+impl Machine {
+    pub(super) async fn look(config: &AgentConfig) -> Self {
+        let limit = Duration::from_secs(config.limits.tool_secs.min(10));
+        let exec = RealExec::find(&config.linux().tools, &search_dirs(), limit);
+        let root = rustix::process::geteuid().is_root();
+        let run = async |tool, args: &[&str]| {
+            let output = exec.run(&ToolCall::new(tool, args.iter().copied())).await;
+            match output {
+                Ok(output) if output.succeeded() => Ok(output.stdout),
+                Ok(output) => Err(output.complaint()),
+                Err(error) => Err(error.chain()),
+            }
+        };
+        let vmm = run(Tool::Firecracker, &["--version"]).await.and_then(|text| {
+            vmm_from_version(&text).ok_or_else(|| "its version cannot be read".to_owned())
+        });
+        let targets = run(Tool::Dmsetup, &["targets"]).await.unwrap_or_default();
+        let routes = run(Tool::Ip, &["-4", "route", "show", "default"]).await;
+        let iptables = run(Tool::IptablesSave, &["-t", "nat"]).await.map(drop);
+        // A panic in it counts as a failure.
+        let kvm = tokio::task::spawn_blocking(kvm::check).await;
+        let kvm = kvm.map_err(|error| chain(&error)).and_then(|r| r.map_err(|error| chain(&error)));
+        let state = existing(&config.state_dir);
+        let disk = rustix::fs::statvfs(state).ok();
+        Self {
+            root,
+            missing: exec.missing(),
+            vmm,
+            kvm,
+            kernel: vec![
+                ("loop devices", "loop", opens("/dev/loop-control")),
+                ("device-mapper", "dm_mod", listed("/proc/misc", "device-mapper")),
+                ("dm-snapshot", "dm_snapshot", targets.lines().any(|l| l.starts_with("snapshot "))),
+                ("tun/tap", "tun", opens("/dev/net/tun")),
+                ("bridge", "bridge", Path::new("/sys/module/bridge").exists()),
+            ],
+            iptables,
+            cgroup2: listed("/proc/self/mounts", "cgroup2"),
+            forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .ok()
+                .map(|text| text.trim() == "1"),
+            uplink: routes.ok().and_then(|text| parse_default_route(&text)).map(|l| l.to_string()),
+            disk_free_mib: disk
+                .as_ref()
+                .map(|d| d.f_bavail.saturating_mul(d.f_frsize) / 1024 / 1024),
+            devices_allowed: disk.as_ref().map(|d| {
+                let flags = d.f_flag;
+                !flags.contains(rustix::fs::StatVfsMountFlags::NODEV)
+                    && !flags.contains(rustix::fs::StatVfsMountFlags::NOEXEC)
+            }),
+            state_dir: config.state_dir.display().to_string(),
+            joined: config.identity_dir().join("agent.crt").exists(),
+        }
+    }
+
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![self.root_check()];
+        checks.extend(Tool::ALL.map(|tool| self.tool_check(tool)));
+        checks.push(self.kvm_check());
+        checks.extend(self.kernel.iter().map(|part| kernel_check(*part)));
+        checks.push(self.iptables_check());
+        checks.push(self.cgroup_check());
+        checks.extend([self.forwarding_check(), self.uplink_check()]);
+        checks.extend([self.disk_check(), self.devices_check(), self.joined_check()]);
+        checks
+    }
+
+    fn root_check(&self) -> Check {
+        let found = if self.root { "runs as root" } else { "does not run as root" };
+        check("root", self.root, true, found, "run it with sudo, or by its unit")
+    }
+
+    fn tool_check(&self, tool: Tool) -> Check {
+        let missing = self.missing.iter().find(|missing| missing.tool == tool);
+        let mend = match tool.package() {
+            Some(package) => format!("apt-get install {package}"),
+            None => "deploy/get-firecracker.sh, or set it under [tools]".to_owned(),
+        };
+        let found = match (tool, missing, &self.vmm) {
+            (_, Some(missing), _) => missing.to_string(),
+            (Tool::Firecracker, None, Ok(version)) => format!("{version} is installed"),
+            (Tool::Firecracker, None, Err(why)) => {
+                let found = format!("firecracker does not run: {why}");
+                return check(tool.name(), false, true, &found, &mend);
+            }
+            (_, None, _) => format!("{} is installed", tool.name()),
+        };
+        check(tool.name(), missing.is_none(), true, &found, &mend)
+    }
+
+    fn kvm_check(&self) -> Check {
+        let stand_in = self.vmm.as_deref().is_ok_and(|vmm| !vmm.starts_with("firecracker "));
+        match &self.kvm {
+            Ok(()) => {
+                check("kvm", true, true, "/dev/kvm runs a small guest at the processor's speed", "")
+            }
+            Err(why) => {
+                let mend = "modprobe kvm_intel or kvm_amd; switch virtualization on in the \
+                            firmware, or nested virtualization on in the machine below";
+                check("kvm", false, !stand_in, &format!("no guest runs: {why}"), mend)
+            }
+        }
+    }
+
+    fn iptables_check(&self) -> Check {
+        match &self.iptables {
+            Ok(()) => check("iptables", true, true, "the table nat can be read", ""),
+            Err(why) => {
+                let found = format!("the table nat cannot be read: {why}");
+                check("iptables", false, true, &found, "modprobe iptable_nat nf_tables")
+            }
+        }
+    }
+
+    fn cgroup_check(&self) -> Check {
+        let found = if self.cgroup2 {
+            "control groups of version 2 are mounted"
+        } else {
+            "no control groups of version 2: guests would be in the agent's own group"
+        };
+        let mend = "boot with systemd.unified_cgroup_hierarchy=1";
+        check("cgroup2", self.cgroup2, false, found, mend)
+    }
+
+    fn forwarding_check(&self) -> Check {
+        let on = self.forwarding == Some(true);
+        let found = match self.forwarding {
+            Some(true) => "IPv4 forwarding is on",
+            Some(false) => "IPv4 forwarding is off; the agent switches it on with the first guest",
+            None => "it cannot be told whether IPv4 forwarding is on",
+        };
+        check("forwarding", on, false, found, "sysctl -w net.ipv4.ip_forward=1")
+    }
+
+    fn uplink_check(&self) -> Check {
+        match &self.uplink {
+            Some(uplink) => check("uplink", true, false, &format!("the uplink is {uplink}"), ""),
+            None => {
+                let found = "no default route: guests with address translation cannot start";
+                check("uplink", false, false, found, "ip route add default via GATEWAY")
+            }
+        }
+    }
+
+    fn disk_check(&self) -> Check {
+        let enough = self.disk_free_mib.is_some_and(|free| free >= LITTLE_DISK_MIB);
+        let found = match self.disk_free_mib {
+            Some(free) => format!("{free} MiB are free for {}", self.state_dir),
+            None => format!("it cannot be told how much is free for {}", self.state_dir),
+        };
+        check("disk", enough, false, &found, "free some, or set state_dir to a larger file system")
+    }
+
+    fn devices_check(&self) -> Check {
+        let allowed = self.devices_allowed == Some(true);
+        let found = if allowed {
+            format!("the file system of {} allows device nodes and programs", self.state_dir)
+        } else {
+            format!("the file system of {} is mounted nodev or noexec", self.state_dir)
+        };
+        check("jails", allowed, true, &found, "remount it with dev,exec, or set jail_dir")
+    }
+
+    fn joined_check(&self) -> Check {
+        let found = if self.joined { "has joined a fleet" } else { "has not joined a fleet yet" };
+        let mend = "banger-agent join --server URL --token TOKEN";
+        check("joined", self.joined, false, found, mend)
+    }
+}
+
+fn kernel_check((what, module, there): (&'static str, &'static str, bool)) -> Check {
+    // A bridge's module is loaded by the first bridge.
+    let required = module != "bridge";
+    let found = if there {
+        format!("the kernel has {what}")
+    } else if required {
+        format!("the kernel has no {what}")
+    } else {
+        format!("the module for {what} is not loaded yet")
+    };
+    check(module, there, required, &found, &format!("modprobe {module}"))
+}
+
+fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {
+    let mend = if ok { String::new() } else { mend.to_owned() };
+    Check { name, ok, required, message: message.to_owned(), mend }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! What is to go wrong, as data.
+//!
+//! Made by tests and sweeps, read by the gate. A rule says where it strikes ([`At`]) and how
+//! ([`Fault`]). Names of effects are `<seam>.<method>` as in `host/*.rs`: `"snapshots.ensure"`,
+//! `"launcher.launch"`. What can go wrong: a rule that matches nothing strikes nothing; compare
+//! [`super::FakeKernel::trace`].
+
+use crate::host::HostErrorKind;
+
+/// Where a fault strikes. Each rule counts for itself the effects that match it, from 1, since the
+/// plan was set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct At {
+    verb: Option<String>,
+    object: Option<String>,
+    nth: Option<u64>,
+}
+
+impl At {
+    /// The `n`-th effect of all.
+    #[must_use]
+    pub fn nth(n: u64) -> Self {
+        Self { nth: Some(n), ..Self::default() }
+    }
+
+    /// Every effect of this name.
+    #[must_use]
+    pub fn verb(verb: impl Into<String>) -> Self {
+        Self { verb: Some(verb.into()), ..Self::default() }
+    }
+
+    /// Of those only the `n`-th.
+    #[must_use]
+    pub fn only(mut self, n: u64) -> Self {
+        self.nth = Some(n);
+        self
+    }
+
+    /// Of those only on objects whose name contains `text`.
+    #[must_use]
+    pub fn object(mut self, text: impl Into<String>) -> Self {
+        self.object = Some(text.into());
+        self
+    }
+}
+
+/// How it strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done; the verb fails.
+    Fail(HostErrorKind),
+    /// It is done, but the verb says it failed: [`HostErrorKind::TimedOut`] of a slow machine.
+    FailAfter(HostErrorKind),
+    /// The agent dies before it: nothing is done, nothing answers any more.
+    CrashBefore,
+    /// The agent dies after it: it is done, nothing answers any more.
+    CrashAfter,
+    /// No answer until [`super::FakeKernel::release`]; then it is done. Not done when the caller
+    /// gives up.
+    Hang,
+    /// It is done at once, but no answer until [`super::FakeKernel::release`].
+    HangAfter,
+}
+
+/// All that is to go wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FaultPlan {
+    rules: Vec<Rule>,
+    reads: Vec<(String, HostErrorKind)>,
+    pub(super) repeat: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    at: At,
+    fault: Fault,
+    seen: u64,
+}
+
+impl FaultPlan {
+    /// Nothing goes wrong.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Adds a rule. Where several match one effect the first decides.
+    #[must_use]
+    pub fn with(mut self, at: At, fault: Fault) -> Self {
+        self.rules.push(Rule { at, fault, seen: 0 });
+        self
+    }
+
+    /// Fails the `n`-th effect.
+    #[must_use]
+    pub fn fail(self, n: u64, kind: HostErrorKind) -> Self {
+        self.with(At::nth(n), Fault::Fail(kind))
+    }
+
+    /// Ends the agent right after the `n`-th effect.
+    #[must_use]
+    pub fn crash_after(self, n: u64) -> Self {
+        self.with(At::nth(n), Fault::CrashAfter)
+    }
+
+    /// Hangs the `n`-th effect.
+    #[must_use]
+    pub fn hang(self, n: u64) -> Self {
+        self.with(At::nth(n), Fault::Hang)
+    }
+
+    /// Fails every read of this name, such as `"processes.observe"`.
+    #[must_use]
+    pub fn fail_reads(mut self, verb: impl Into<String>, kind: HostErrorKind) -> Self {
+        self.reads.push((verb.into(), kind));
+        self
+    }
+
+    /// Performs each repeatable effect twice and gives the second answer. A second one that does
+    /// not find things as asked is in [`super::FakeKernel::violations`].
+    #[must_use]
+    pub fn repeat_each(mut self) -> Self {
+        self.repeat = true;
+        self
+    }
+
+    /// Counts an effect and says what becomes of it.
+    pub(super) fn strike(&mut self, verb: &str, object: &str) -> Option<Fault> {
+        let mut struck = None;
+        for rule in &mut self.rules {
+            let at = &rule.at;
+            let matches = at.verb.as_deref().is_none_or(|wanted| wanted == verb)
+                && at.object.as_deref().is_none_or(|wanted| object.contains(wanted));
+            if matches {
+                rule.seen += 1;
+                if at.nth.is_none_or(|nth| nth == rule.seen) {
+                    struck = struck.or(Some(rule.fault));
+                }
+            }
+        }
+        struck
+    }
+
+    pub(super) fn strike_read(&self, verb: &str) -> Option<HostErrorKind> {
+        self.reads.iter().find(|(wanted, _)| wanted == verb).map(|(_, kind)| *kind)
+    }
+}

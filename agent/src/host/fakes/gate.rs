@@ -1,0 +1,290 @@
+//! The one gate that every effect passes, and the seam that all traits are implemented on.
+//!
+//! Driven by every verb of the fakes. The gate counts, asks the fault plan, performs the effect
+//! under the kernel's one lock, and writes the trace there, so that the trace is in the order of
+//! the effects. A bundle whose agent has died gets no answer: its futures pend for ever.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::pending;
+use std::time::Duration;
+
+use super::HostOptions;
+use super::faults::{Fault, FaultPlan};
+use super::kernel::{Core, FakeKernel};
+use super::state::State;
+use crate::host::{Change, HostError, HostErrorKind, HostResult};
+
+/// How many lines of trace are kept.
+const TRACE_LINES: usize = 200_000;
+
+/// What the gate knows.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) plan: FaultPlan,
+    pub(super) count: u64,
+    pub(super) delay: Duration,
+    /// The agent of the present life has died.
+    pub(super) crashed: bool,
+    /// No bundle of this life or an earlier one gets an answer.
+    pub(super) frozen_through: Option<u64>,
+    pub(super) releases: u64,
+    pub(super) hanging: usize,
+    pub(super) violations: Vec<String>,
+    pub(super) trace: VecDeque<String>,
+    pub(super) tracing: bool,
+}
+
+impl Gate {
+    pub(super) fn new(tracing: bool) -> Self {
+        Self {
+            plan: FaultPlan::none(),
+            count: 0,
+            delay: Duration::ZERO,
+            crashed: false,
+            frozen_through: None,
+            releases: 0,
+            hanging: 0,
+            violations: Vec::new(),
+            trace: VecDeque::new(),
+            tracing,
+        }
+    }
+
+    fn frozen(&self, life: u64) -> bool {
+        self.frozen_through.is_some_and(|through| life <= through)
+    }
+
+    pub(super) fn freeze(&mut self, life: u64) {
+        self.frozen_through = self.frozen_through.max(Some(life));
+    }
+
+    fn note(&mut self, verb: &str, object: &str, outcome: impl fmt::Display) {
+        if self.tracing {
+            if self.trace.len() == TRACE_LINES {
+                self.trace.pop_front();
+            }
+            self.trace.push_back(format!("{verb} {object}: {outcome}"));
+        }
+    }
+}
+
+/// Whether the gate may perform an effect twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// The second would be refused or would do another thing.
+    Never,
+    /// The second succeeds and may change something again.
+    Allowed,
+    /// The second finds everything as asked.
+    MustBeSo,
+}
+
+/// What an effect answers, as far as the gate looks into it.
+pub(super) trait Answer: Send {
+    /// What it did, `None` when the verb does not say.
+    fn change(&self) -> Option<Change>;
+}
+
+impl Answer for () {
+    fn change(&self) -> Option<Change> {
+        None
+    }
+}
+
+impl Answer for Change {
+    fn change(&self) -> Option<Change> {
+        Some(*self)
+    }
+}
+
+impl<T: Send> Answer for (T, Change) {
+    fn change(&self) -> Option<Change> {
+        Some(self.1)
+    }
+}
+
+impl Answer for crate::host::Launched {
+    fn change(&self) -> Option<Change> {
+        Some(Change::Made)
+    }
+}
+
+fn outcome<T: Answer>(result: &HostResult<T>) -> String {
+    match result {
+        Ok(answer) => match answer.change() {
+            Some(Change::Made) => "made".to_owned(),
+            Some(Change::AlreadySo) => "already so".to_owned(),
+            None => "done".to_owned(),
+        },
+        Err(error) => format!("{:?}", error.kind),
+    }
+}
+
+/// All seams of one bundle.
+pub(super) struct Seam {
+    pub(super) kernel: FakeKernel,
+    pub(super) shown: HostOptions,
+    life: u64,
+}
+
+impl Seam {
+    pub(super) fn new(kernel: FakeKernel, shown: HostOptions) -> Self {
+        let life = kernel.inner.core.lock().state.life;
+        Self { kernel, shown, life }
+    }
+
+    /// Performs an effect, or what the fault plan makes of it.
+    pub(super) async fn effect<T: Answer>(
+        &self,
+        verb: &'static str,
+        object: String,
+        repeat: Repeat,
+        apply: impl Fn(&mut State) -> HostResult<T> + Send,
+    ) -> HostResult<T> {
+        let Some((fault, delay)) = self.admit(verb, &object) else { return pending().await };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        match fault {
+            Some(Fault::Fail(kind)) => return Err(staged(kind, verb, &object)),
+            Some(Fault::CrashBefore) => return pending().await,
+            Some(Fault::Hang) => self.hang().await,
+            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter) | None => {}
+        }
+        let crash = fault == Some(Fault::CrashAfter);
+        let Some(result) = self.perform(verb, &object, repeat, crash, apply) else {
+            return pending().await;
+        };
+        match fault {
+            Some(Fault::CrashAfter) => return pending().await,
+            Some(Fault::HangAfter) => self.hang().await,
+            Some(Fault::FailAfter(kind)) => {
+                result?;
+                return Err(staged(kind, verb, &object));
+            }
+            Some(Fault::Fail(_) | Fault::CrashBefore | Fault::Hang) | None => {}
+        }
+        result
+    }
+
+    /// Reads; passes no gate.
+    pub(super) async fn read<T: Send>(
+        &self,
+        verb: &'static str,
+        read: impl FnOnce(&mut State) -> HostResult<T> + Send,
+    ) -> HostResult<T> {
+        match self.look(verb, read) {
+            Some(result) => result,
+            None => pending().await,
+        }
+    }
+
+    /// As [`Self::read`] at once; `None` when the agent of this bundle is dead.
+    pub(super) fn look<T>(
+        &self,
+        verb: &'static str,
+        read: impl FnOnce(&mut State) -> HostResult<T>,
+    ) -> Option<HostResult<T>> {
+        let mut core = self.kernel.inner.core.lock();
+        if core.gate.frozen(self.life) {
+            return None;
+        }
+        Some(match core.gate.plan.strike_read(verb) {
+            Some(kind) => Err(staged(kind, verb, "")),
+            None => read(&mut core.state),
+        })
+    }
+
+    fn admit(&self, verb: &str, object: &str) -> Option<(Option<Fault>, Duration)> {
+        let mut core = self.kernel.inner.core.lock();
+        let gate = &mut core.gate;
+        if gate.frozen(self.life) {
+            return None;
+        }
+        gate.count += 1;
+        let fault = gate.plan.strike(verb, object);
+        let delay = gate.delay;
+        match fault {
+            Some(Fault::Fail(kind)) => gate.note(verb, object, format!("staged {kind:?}")),
+            Some(Fault::CrashBefore) => {
+                gate.note(verb, object, "staged crash before");
+                self.crash(&mut core);
+            }
+            Some(Fault::Hang) => gate.note(verb, object, "staged hang"),
+            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter) | None => {}
+        }
+        Some((fault, delay))
+    }
+
+    fn perform<T: Answer>(
+        &self,
+        verb: &str,
+        object: &str,
+        repeat: Repeat,
+        crash: bool,
+        apply: impl Fn(&mut State) -> HostResult<T>,
+    ) -> Option<HostResult<T>> {
+        let mut core = self.kernel.inner.core.lock();
+        if core.gate.frozen(self.life) {
+            return None;
+        }
+        let Core { state, gate } = &mut *core;
+        let mut result = apply(state);
+        gate.note(verb, object, outcome(&result));
+        if gate.plan.repeat && repeat != Repeat::Never && result.is_ok() {
+            result = apply(state);
+            gate.note(verb, object, format!("repeated, {}", outcome(&result)));
+            let so = match &result {
+                Ok(answer) => answer.change() != Some(Change::Made),
+                Err(_) => false,
+            };
+            if repeat == Repeat::MustBeSo && !so {
+                let outcome = outcome(&result);
+                gate.violations.push(format!("{verb} {object} repeated: {outcome}"));
+            }
+        }
+        gate.violations.append(&mut state.violations);
+        if crash {
+            gate.note(verb, object, "staged crash after");
+            self.crash(&mut core);
+        }
+        drop(core);
+        self.kernel.inner.touched();
+        Some(result)
+    }
+
+    fn crash(&self, core: &mut Core) {
+        core.gate.crashed = true;
+        core.gate.freeze(self.life);
+        self.kernel.inner.crashed.notify_waiters();
+    }
+
+    /// Until somebody releases what hangs.
+    async fn hang(&self) {
+        struct Hanging<'a>(&'a FakeKernel);
+        impl Drop for Hanging<'_> {
+            fn drop(&mut self) {
+                self.0.inner.core.lock().gate.hanging -= 1;
+            }
+        }
+        let mine = {
+            let mut core = self.kernel.inner.core.lock();
+            core.gate.hanging += 1;
+            core.gate.releases
+        };
+        let _hanging = Hanging(&self.kernel);
+        loop {
+            // Made before the look, so that no release is missed between the two.
+            let released = self.kernel.inner.released.notified();
+            if self.kernel.inner.core.lock().gate.releases > mine {
+                return;
+            }
+            released.await;
+        }
+    }
+}
+
+fn staged(kind: HostErrorKind, verb: &str, object: &str) -> HostError {
+    HostError::new(kind, "perform", format!("{verb} {object}").trim_end()).detail("staged fault")
+}

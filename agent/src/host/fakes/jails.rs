@@ -1,0 +1,193 @@
+//! Jail directories of the fake machine: the seam of `host/jails.rs`.
+//!
+//! What can go wrong: a file to be linked is missing, the disk is full, a live process sits in the
+//! jail that is to be removed.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use super::files::full;
+use super::gate::{Repeat, Seam};
+use super::space::{BLOCK, Full};
+use super::state::{ApiLink, Entry, Jail, State, file_id, refuse};
+use crate::host::{
+    BackingFile, Change, HostErrorKind, HostResult, JailAccess, JailFacts, JailId, JailSpec, Jails,
+    PathPart, SocketEntry, in_jail,
+};
+
+/// A name in a jail's root, from its absolute path as the VMM sees it.
+pub(super) fn root_entry(path: &str) -> PathPart {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    PathPart::new(first).expect("the paths of `in_jail` and the jailer are plain file names")
+}
+
+const FIFOS: [&str; 3] = [in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS];
+
+/// What a run of the jailer and the VMM leaves and the next one trips over.
+pub(super) const LEFTOVERS: [&str; 4] = [in_jail::PIDFILE, "/dev", "/run", in_jail::VSOCK];
+
+impl State {
+    fn wanted_entries(&self, spec: &JailSpec) -> HostResult<Vec<(PathPart, Entry)>> {
+        let verb = "build jail";
+        let mut entries: Vec<(PathPart, Entry)> =
+            FIFOS.iter().map(|path| (root_entry(path), Entry::Fifo)).collect();
+        for file in &spec.files {
+            let write = match (file.access, &file.from) {
+                (JailAccess::Write, BackingFile::Image(name)) => {
+                    let why = format!("image {name} is never written");
+                    return Err(refuse(HostErrorKind::Invalid, verb, &spec.id, why));
+                }
+                (JailAccess::Write, BackingFile::Scratch { .. }) => true,
+                (JailAccess::Read, _) => false,
+            };
+            let Some(inode) = self.inode_of(&file.from) else {
+                let why = format!("there is no {}", file.from);
+                return Err(refuse(HostErrorKind::NotFound, verb, &spec.id, why));
+            };
+            entries.push((file.name.clone(), Entry::File { inode, write }));
+        }
+        let devices = spec.devices.iter();
+        entries.extend(devices.map(|node| (node.name.clone(), Entry::Device(node.device))));
+        Ok(entries)
+    }
+
+    fn build_jail(&mut self, spec: &JailSpec) -> HostResult<Change> {
+        let entries = self.wanted_entries(spec)?;
+        let jail = self.jails.get(&spec.id);
+        let root = match jail.and_then(|jail| jail.root) {
+            Some(root) => root,
+            None => {
+                self.space.create(BLOCK, BLOCK, &[]).map_err(|Full| full("build jail", &spec.id))?
+            }
+        };
+        let jail = self.jails.entry(spec.id.clone()).or_default();
+        let mut changed = jail.root != Some(root)
+            || jail.uid != spec.uid
+            || !jail.cgroup
+            || !jail.vsock_link
+            || jail.api_link != ApiLink::Ours;
+        for (name, entry) in entries {
+            if jail.entries.get(&name) == Some(&entry) {
+                continue;
+            }
+            changed = true;
+            if let Entry::File { inode, .. } = &entry {
+                self.space.link(*inode);
+            }
+            if let Some(Entry::File { inode, .. }) = jail.entries.insert(name, entry) {
+                self.space.unlink(inode);
+            }
+        }
+        jail.root = Some(root);
+        jail.uid = spec.uid;
+        jail.cgroup = true;
+        jail.vsock_link = true;
+        jail.api_link = ApiLink::Ours;
+        Ok(Change::from_bool(changed))
+    }
+
+    fn clear_jail(&mut self, id: &JailId) -> Change {
+        let Some(jail) = self.jails.get_mut(id) else { return Change::AlreadySo };
+        let mut changed = jail.pidfile.take().is_some() | jail.socket.take().is_some();
+        for path in LEFTOVERS {
+            changed |= jail.entries.remove(&root_entry(path)).is_some();
+        }
+        Change::from_bool(changed)
+    }
+
+    fn remove_jail(&mut self, id: &JailId) -> HostResult<Change> {
+        if !self.jails.contains_key(id) {
+            return Ok(Change::AlreadySo);
+        }
+        if let Some(pid) = self.pid_of(id) {
+            let why = format!("process {pid} is in its control group");
+            return Err(refuse(HostErrorKind::Busy, "remove jail", id, why));
+        }
+        let jail = self.jails.remove(id).unwrap_or_default();
+        self.drop_jail_files(jail);
+        Ok(Change::Made)
+    }
+
+    /// Takes the room of a jail's files back.
+    pub(super) fn drop_jail_files(&mut self, jail: Jail) {
+        for entry in jail.entries.into_values() {
+            if let Entry::File { inode, .. } = entry {
+                self.space.unlink(inode);
+            }
+        }
+        if let Some(root) = jail.root {
+            self.space.unlink(root);
+        }
+    }
+}
+
+#[async_trait]
+impl Jails for Seam {
+    async fn list(&self) -> HostResult<Vec<JailId>> {
+        self.read("jails.list", |state| Ok(state.jails.keys().cloned().collect())).await
+    }
+
+    async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
+        self.read("jails.observe", |state| {
+            Ok(state.jails.get(id).map(|jail| JailFacts {
+                root: jail.root.map(file_id),
+                entries: jail.entries.keys().cloned().collect(),
+                cgroup: jail.cgroup,
+            }))
+        })
+        .await
+    }
+
+    async fn ensure(&self, spec: &JailSpec) -> HostResult<Change> {
+        self.effect("jails.ensure", spec.id.to_string(), Repeat::MustBeSo, |state| {
+            state.build_jail(spec)
+        })
+        .await
+    }
+
+    async fn clear(&self, id: &JailId) -> HostResult<Change> {
+        self.effect("jails.clear", id.to_string(), Repeat::MustBeSo, |state| {
+            Ok(state.clear_jail(id))
+        })
+        .await
+    }
+
+    async fn remove(&self, id: &JailId) -> HostResult<Change> {
+        self.effect("jails.remove", id.to_string(), Repeat::MustBeSo, |state| state.remove_jail(id))
+            .await
+    }
+
+    async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry> {
+        let ours = || self.root_path(id).join(in_jail::API_SOCKET.trim_start_matches('/'));
+        self.read("jails.observe_api_socket", |state| {
+            Ok(match state.jails.get(id).map(|jail| &jail.api_link) {
+                None | Some(ApiLink::Missing) => SocketEntry::Missing,
+                Some(ApiLink::NotALink) => SocketEntry::NotALink,
+                Some(ApiLink::Ours) => SocketEntry::Link(ours()),
+                Some(ApiLink::Elsewhere(target)) => SocketEntry::Link(target.clone()),
+            })
+        })
+        .await
+    }
+
+    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+        self.read("jails.read_pidfile", |state| {
+            let pidfile = state.jails.get(id).and_then(|jail| jail.pidfile.as_ref());
+            Ok(pidfile.map(|content| content[..content.len().min(64)].to_vec()))
+        })
+        .await
+    }
+
+    fn root_path(&self, id: &JailId) -> PathBuf {
+        self.shown.jail_dir.join("firecracker").join(id.as_str()).join("root")
+    }
+
+    fn api_socket_path(&self, id: &JailId) -> PathBuf {
+        self.shown.runtime_dir.join(format!("{id}.sock"))
+    }
+
+    fn vsock_path(&self, id: &JailId) -> PathBuf {
+        self.shown.runtime_dir.join(format!("{id}.vsock"))
+    }
+}

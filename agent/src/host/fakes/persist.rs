@@ -1,0 +1,176 @@
+//! The fake machine in a file, so that it outlives a simulated agent.
+//!
+//! Driven by `run --simulate`. A thread of its own writes the whole state, soon after a change and
+//! at most every 200 ms (less often when writing takes long), as one snapshot by way of a temporary
+//! file and a rename: the parts always fit together. What can go wrong: the agent is killed before
+//! the last moments are written, the file is garbled (refused), or the disk is full (warned about,
+//! tried again at the next change).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::kernel::{FakeKernel, Inner, unix_seconds};
+use super::state::{FORMAT, State};
+use crate::clock::Clock;
+
+/// Between two writes at least this.
+const AT_MOST_EVERY: Duration = Duration::from_millis(200);
+
+/// Between two writes at least this many times as long as one takes.
+const SHARE: u32 = 10;
+
+/// Tells the writing thread of changes.
+pub(super) struct Saver {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    // One write at a time, so that an older snapshot never replaces a newer one.
+    writing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Pending {
+    dirty: bool,
+    stopped: bool,
+}
+
+impl Saver {
+    /// Something changed.
+    pub(super) fn mark(&self) {
+        let mut pending = self.shared.pending.lock();
+        if !pending.dirty {
+            pending.dirty = true;
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        self.shared.pending.lock().stopped = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl FakeKernel {
+    /// The machine of this file, or a new one when there is none; its changes are saved there
+    /// from now on. Opening begins a new life of the agent.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no saved machine; no random number is to be had.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with_clock(path, Clock::system())
+    }
+
+    /// As [`Self::open`], by this clock.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_with_clock(path: &Path, clock: Clock) -> io::Result<Self> {
+        let mut state = match std::fs::read(path) {
+            Ok(content) => decode(&content)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut machine = [0; 8];
+                // Other simulated machines must not have the same boot id.
+                getrandom::fill(&mut machine).map_err(io::Error::other)?;
+                State::new(u64::from_le_bytes(machine) >> 1, unix_seconds(&clock))
+            }
+            Err(error) => return Err(error),
+        };
+        state.new_agent();
+        let kernel = Self::of(state, clock, false);
+        let saver =
+            Saver { shared: Arc::default(), path: path.to_owned(), writing: Mutex::new(()) };
+        let shared = saver.shared.clone();
+        // A new kernel has no saver yet.
+        let _ = kernel.inner.saver.set(saver);
+        kernel.save()?;
+        let weak = Arc::downgrade(&kernel.inner);
+        std::thread::Builder::new()
+            .name("simulated-kernel".to_owned())
+            .spawn(move || keep_saved(&weak, &shared))?;
+        Ok(kernel)
+    }
+
+    /// Writes the state now; nothing for a machine without a file. Blocks while it does: call it
+    /// at the end of the agent.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        save(&self.inner)
+    }
+}
+
+/// What the thread had no time for.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let dirty = self.saver.get().is_some_and(|saver| saver.shared.pending.lock().dirty);
+        if dirty && let Err(error) = save(self) {
+            tracing::warn!(%error, "the simulated machine could not be saved");
+        }
+    }
+}
+
+fn decode(content: &[u8]) -> io::Result<State> {
+    let mut state: State = serde_json::from_slice(content)?;
+    if state.format != FORMAT {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the simulated machine has format {}, not {FORMAT}", state.format),
+        ));
+    }
+    state.reindex();
+    Ok(state)
+}
+
+fn save(inner: &Inner) -> io::Result<()> {
+    let Some(saver) = inner.saver.get() else { return Ok(()) };
+    let _writing = saver.writing.lock();
+    // Before the copy: what changes after it is dirty again.
+    saver.shared.pending.lock().dirty = false;
+    let written = (|| {
+        let state = inner.core.lock().state.clone();
+        let content = serde_json::to_vec(&state)?;
+        let mut temporary = saver.path.clone().into_os_string();
+        temporary.push(".new");
+        std::fs::write(&temporary, content)?;
+        std::fs::rename(&temporary, &saver.path)
+    })();
+    if written.is_err() {
+        saver.shared.pending.lock().dirty = true;
+    }
+    written
+}
+
+/// Until the kernel is gone. Holds it only while it writes.
+fn keep_saved(kernel: &Weak<Inner>, shared: &Shared) {
+    let mut pause = AT_MOST_EVERY;
+    loop {
+        let mut pending = shared.pending.lock();
+        while !pending.dirty && !pending.stopped {
+            shared.wake.wait(&mut pending);
+        }
+        if !pending.stopped {
+            let until = std::time::Instant::now() + pause;
+            while !pending.stopped && !shared.wake.wait_until(&mut pending, until).timed_out() {}
+        }
+        let stopped = pending.stopped;
+        drop(pending);
+        let Some(inner) = kernel.upgrade().filter(|_| !stopped) else { return };
+        let began = std::time::Instant::now();
+        if let Err(error) = save(&inner) {
+            tracing::warn!(%error, "the simulated machine could not be saved");
+        }
+        pause = AT_MOST_EVERY.max(began.elapsed() * SHARE);
+    }
+}

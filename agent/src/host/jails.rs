@@ -1,0 +1,139 @@
+//! The seam to jail directories: what a VMM sees of the machine.
+//!
+//! Driven by the VM tasks. What can go wrong: a leftover of an earlier life, a full disk, a process
+//! that still sits in the jail. The VMM's user owns the jail's root, so whatever lies in it may
+//! have been replaced by a hostile VMM: nothing in it is followed or believed.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use super::{BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart};
+
+/// How a file comes into a jail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JailAccess {
+    /// The VMM reads it: a hard link with the file's own owner and mode when that is world-readable
+    /// and on the same file system, else a copy.
+    Read,
+    /// The VMM writes it: a hard link, owned by the jail's user. Refused across file systems.
+    Write,
+}
+
+/// A file in a jail's root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailFile {
+    /// Its name in the jail.
+    pub name: PathPart,
+    /// What it is.
+    pub from: BackingFile,
+    /// What the VMM does with it.
+    pub access: JailAccess,
+}
+
+/// A block device node in a jail's root, owned by the jail's user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailDevice {
+    /// Its name in the jail.
+    pub name: PathPart,
+    /// Which device.
+    pub device: DeviceNumber,
+}
+
+/// A jail to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailSpec {
+    /// The jailer's `--id`.
+    pub id: JailId,
+    /// User and group the VMM runs as.
+    pub uid: u32,
+    /// Files to put into it.
+    pub files: Vec<JailFile>,
+    /// Device nodes to put into it.
+    pub devices: Vec<JailDevice>,
+}
+
+/// A jail that exists, wholly or in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailFacts {
+    /// Its root directory, which `/proc/<pid>/root` of its process is.
+    pub root: Option<FileId>,
+    /// The names in its root directory, in order.
+    pub entries: Vec<PathPart>,
+    /// Whether its control group exists.
+    pub cgroup: bool,
+}
+
+/// What lies at the place of a jail's API socket in the runtime directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketEntry {
+    /// Nothing.
+    Missing,
+    /// Something that is no symlink.
+    NotALink,
+    /// A symlink to this path.
+    Link(PathBuf),
+}
+
+/// Jail directories, laid out as the jailer expects:
+/// `<base>/firecracker/<id>/root`, with symlinks `<runtime dir>/<id>.sock` and `.vsock` into it.
+///
+/// Inside every jail: `run/firecracker.socket` (API, made by the VMM), `v.sock` (vsock, made by
+/// the VMM), `console.fifo`, `log.fifo` and `metrics.fifo`, `firecracker` and `firecracker.pid`
+/// (made by the jailer).
+#[async_trait]
+pub trait Jails: Send + Sync {
+    /// The jails of which anything is left: a directory, a control group, or a symlink in the
+    /// runtime directory.
+    async fn list(&self) -> HostResult<Vec<JailId>>;
+
+    /// What there is of a jail; `None` when nothing.
+    async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>>;
+
+    /// Builds the jail: directories, files, device nodes, FIFOs, control group and symlinks.
+    /// An object of the right name and kind that is there already is replaced if it is not the
+    /// one asked for.
+    async fn ensure(&self, spec: &JailSpec) -> HostResult<Change>;
+
+    /// Removes what the jailer and the VMM left that would block the next start: the pidfile, the
+    /// sockets, the device nodes that the jailer makes.
+    async fn clear(&self, id: &JailId) -> HostResult<Change>;
+
+    /// Removes the jail, its control group and its symlinks.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::Busy`] while a process is in the control group.
+    async fn remove(&self, id: &JailId) -> HostResult<Change>;
+
+    /// What lies at the API socket's place in the runtime directory.
+    async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry>;
+
+    /// The pidfile's content as the jailer wrote it, `None` when there is none. At most 64 bytes
+    /// are read.
+    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>>;
+
+    /// The jail's root directory, for showing and for comparing with a symlink's target.
+    fn root_path(&self, id: &JailId) -> PathBuf;
+
+    /// The symlink to the API socket in the runtime directory.
+    fn api_socket_path(&self, id: &JailId) -> PathBuf;
+
+    /// The symlink to the vsock socket in the runtime directory.
+    fn vsock_path(&self, id: &JailId) -> PathBuf;
+}
+
+/// Names inside a jail, the same in every one. Absolute as the VMM sees them.
+pub mod in_jail {
+    /// The API socket, Firecracker's default.
+    pub const API_SOCKET: &str = "/run/firecracker.socket";
+    /// The host's end of the vsock device.
+    pub const VSOCK: &str = "/v.sock";
+    /// What the guest writes to its serial console.
+    pub const CONSOLE: &str = "/console.fifo";
+    /// The VMM's log.
+    pub const LOG: &str = "/log.fifo";
+    /// The VMM's metrics.
+    pub const METRICS: &str = "/metrics.fifo";
+    /// The pidfile that the jailer writes: the name of the program it starts, plus `.pid`.
+    pub const PIDFILE: &str = "/firecracker.pid";
+}

@@ -1,0 +1,215 @@
+//! Opening, making and removing files beneath a directory of ours, through no symlink.
+//!
+//! Used by every file verb. A directory is opened once, at the start; from then on files are
+//! opened relative to that descriptor with `openat2(2)` and `RESOLVE_BENEATH |
+//! RESOLVE_NO_SYMLINKS`, so that neither a name nor a symlink put there later leads outside. A
+//! jail's root belongs to a VMM that may be hostile: nothing in it is opened by path.
+//!
+//! What can go wrong: `ELOOP` where somebody put a symlink, `EXDEV` where a mount or `..` was met.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::host::{BackingFile, FileFacts, FileId};
+
+const NO_ESCAPE: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// How deep a tree is removed. Ours are four deep; a deeper one is somebody's attempt to exhaust
+/// the agent's descriptors, since one is held for each level.
+const MAX_DEPTH: u32 = 32;
+
+/// A directory of ours, held open.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens a directory, made with mode 0700 if it is missing. Here, and only here, symlinks on
+    /// the way are followed: the operator chose the place.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        let path = path.canonicalize()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
+        Ok(Self { fd, path })
+    }
+
+    /// Where it lies, without symlinks.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens something beneath it.
+    pub(crate) fn open_at(
+        &self,
+        path: impl AsRef<Path>,
+        flags: OFlags,
+        mode: u32,
+    ) -> rustix::io::Result<OwnedFd> {
+        open_beneath(self.fd.as_fd(), path.as_ref(), flags, mode)
+    }
+
+    /// Opens a directory beneath it.
+    pub(crate) fn dir(&self, path: impl AsRef<Path>) -> rustix::io::Result<OwnedFd> {
+        self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+    }
+
+    /// Removes whatever has this name directly beneath it, with all below. Whether there was
+    /// anything.
+    pub(crate) fn remove_tree(&self, name: &str) -> rustix::io::Result<bool> {
+        remove_tree(self.fd.as_fd(), name)
+    }
+
+    /// The names directly beneath it, in order.
+    pub(crate) fn names(&self) -> rustix::io::Result<Vec<String>> {
+        names(self.fd.as_fd())
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// `openat2` that cannot leave `dir`.
+pub(crate) fn open_beneath(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: u32,
+) -> rustix::io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        match rustix::fs::openat2(dir, path, flags, Mode::from_raw_mode(mode), NO_ESCAPE) {
+            // The kernel asks to try again when a rename elsewhere raced with the walk.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// `None` in place of "there is no such file".
+pub(crate) fn missing_is_none<T>(result: rustix::io::Result<T>) -> rustix::io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Facts of an open file.
+pub(crate) fn file_facts(fd: impl AsFd) -> rustix::io::Result<FileFacts> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok(FileFacts {
+        id: FileId { device: stat.st_dev, inode: stat.st_ino },
+        size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+        // POSIX counts in 512 bytes whatever the file system's block size is.
+        allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
+    })
+}
+
+/// Whether an open file is of this type.
+pub(crate) fn is_a(fd: impl AsFd, what: FileType) -> rustix::io::Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == what)
+}
+
+/// The names in an open directory, in order, without `.` and `..`. Names that are no UTF-8 are
+/// none of ours and left out.
+pub(crate) fn names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        if let Ok(name) = entry?.file_name().to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Removes whatever has this name in `parent`, with all below. Whether there was anything.
+/// Follows no symlink (it is removed itself) and enters no mount (`EXDEV`).
+pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &str) -> rustix::io::Result<bool> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::INVAL)?;
+    remove_level(parent, &name, 0)
+}
+
+fn remove_level(parent: BorrowedFd<'_>, name: &CStr, depth: u32) -> rustix::io::Result<bool> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) => return Ok(true),
+        Err(Errno::NOENT) => return Ok(false),
+        // Linux says EISDIR for a directory; POSIX allows EPERM.
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    if depth == MAX_DEPTH {
+        return Err(Errno::LOOP);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = NO_ESCAPE.union(ResolveFlags::NO_XDEV);
+    let dir = match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
+        Err(Errno::NOENT) => return Ok(false),
+        other => other?,
+    };
+    // Somebody may put a file in while we empty the directory: empty it again, a few times.
+    for _ in 0..8 {
+        for entry in Dir::read_from(&dir)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                remove_level(dir.as_fd(), entry.file_name(), depth + 1)?;
+            }
+        }
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => return Ok(true),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(Errno::NOTEMPTY) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::NOTEMPTY)
+}
+
+/// The two directories that files for loop devices and jails come from.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    /// The image directory.
+    pub(crate) images: Root,
+    /// The scratch directories.
+    pub(crate) scratch: Root,
+}
+
+impl Roots {
+    /// Opens a backing file.
+    pub(crate) fn open(&self, file: &BackingFile, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        match file {
+            BackingFile::Image(image) => self.images.open_at(image.as_str(), flags, 0),
+            BackingFile::Scratch { dir, file } => {
+                self.scratch.open_at(Path::new(dir.as_str()).join(file.as_str()), flags, 0)
+            }
+        }
+    }
+
+    /// Where a backing file lies, for comparing with what the kernel shows.
+    pub(crate) fn shown_path(&self, file: &BackingFile) -> PathBuf {
+        match file {
+            BackingFile::Image(image) => self.images.path().join(image.as_str()),
+            BackingFile::Scratch { dir, file } => {
+                self.scratch.path().join(dir.as_str()).join(file.as_str())
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Facts of this machine, from `/proc`, the scratch file system and the tools.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use procfs::{Current, Meminfo};
+
+use super::beneath::Roots;
+use super::{blocking, kvm};
+use crate::host::exec::{Exec, Tool, ToolCall, run_ok};
+use crate::host::{BootTime, Capacity, Facts, HostError, HostErrorKind, HostResult, LinkName};
+
+/// What is kept for the host itself and not offered to VMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reserve {
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Disk in MiB.
+    pub disk_mib: u64,
+}
+
+/// For how long a `/dev/kvm` that worked is believed to work.
+const KVM_BELIEVED: Duration = Duration::from_secs(60);
+
+/// This machine.
+pub(crate) struct LinuxFacts {
+    exec: Arc<dyn Exec>,
+    roots: Arc<Roots>,
+    reserve: Reserve,
+    vmm: tokio::sync::OnceCell<String>,
+    kvm_worked: Mutex<Option<Instant>>,
+}
+
+impl LinuxFacts {
+    pub(crate) fn new(exec: Arc<dyn Exec>, roots: Arc<Roots>, reserve: Reserve) -> Self {
+        Self {
+            exec,
+            roots,
+            reserve,
+            vmm: tokio::sync::OnceCell::new(),
+            kvm_worked: Mutex::default(),
+        }
+    }
+}
+
+/// The stand-in of the tests calls itself so; it needs no KVM.
+pub(super) const STAND_IN: &str = "stand-in";
+
+/// Reads the first line of `firecracker --version`: `Firecracker v1.16.1`.
+#[must_use]
+pub fn vmm_from_version(text: &str) -> Option<String> {
+    if text.contains(STAND_IN) {
+        return Some(STAND_IN.to_owned());
+    }
+    let version = text.lines().next()?.trim().strip_prefix("Firecracker v")?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    (!version.is_empty() && version.len() <= 40 && version.bytes().all(fits))
+        .then(|| format!("firecracker {version}"))
+}
+
+/// Reads `ip -4 route show default`: the device of the default route with the lowest metric, the
+/// first of equals. `None` without a default route.
+///
+/// ```text
+/// default via 192.0.2.1 dev enp5s0 proto dhcp src 192.0.2.2 metric 100
+/// ```
+#[must_use]
+pub fn parse_default_route(text: &str) -> Option<LinkName> {
+    let mut best: Option<(u32, LinkName)> = None;
+    let mut metric = None;
+    for line in text.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let after = |name: &str| {
+            words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1))
+        };
+        match words.first() {
+            Some(&"default") => {
+                metric = Some(after("metric").and_then(|text| text.parse().ok()).unwrap_or(0));
+            }
+            // A route over several devices has them on lines of their own.
+            Some(&"nexthop") => {}
+            Some(_) | None => metric = None,
+        }
+        let device = after("dev").and_then(|name| LinkName::new(name).ok());
+        if let (Some(metric), Some(device)) = (metric, device)
+            && best.as_ref().is_none_or(|(lowest, _)| metric < *lowest)
+        {
+            best = Some((metric, device));
+        }
+    }
+    best.map(|(_, device)| device)
+}
+
+/// The device of the default route.
+pub(super) async fn observe_uplink(exec: &dyn Exec) -> HostResult<LinkName> {
+    let call = ToolCall::new(Tool::Ip, ["-4", "route", "show", "default"]);
+    let text = run_ok(exec, "read", "the default route", &call).await?;
+    parse_default_route(&text).ok_or_else(|| {
+        HostError::new(HostErrorKind::NoUplink, "find", "the uplink")
+            .detail("the host has no default route")
+    })
+}
+
+async fn read_text(path: &'static str) -> HostResult<String> {
+    blocking(move || {
+        std::fs::read_to_string(path)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| HostError::io("read", path, error))
+    })
+    .await
+}
+
+#[async_trait]
+impl Facts for LinuxFacts {
+    async fn boot_id(&self) -> HostResult<String> {
+        read_text("/proc/sys/kernel/random/boot_id").await
+    }
+
+    async fn boot_time(&self) -> HostResult<BootTime> {
+        let text = read_text("/proc/stat").await?;
+        let unix_seconds = text
+            .lines()
+            .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+            .ok_or_else(|| {
+                HostError::new(HostErrorKind::Other, "read", "/proc/stat").detail("no btime")
+            })?;
+        Ok(BootTime { unix_seconds, ticks_per_second: procfs::ticks_per_second() })
+    }
+
+    async fn capacity(&self) -> HostResult<Capacity> {
+        let (roots, reserve) = (self.roots.clone(), self.reserve);
+        blocking(move || {
+            let memory = Meminfo::current().map_err(|error| {
+                HostError::new(HostErrorKind::Other, "read", "/proc/meminfo").because(error)
+            })?;
+            let disk = rustix::fs::fstatvfs(&roots.scratch)
+                .map_err(|error| HostError::io("look at", roots.scratch.path().display(), error))?;
+            let online = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN)
+                .map_err(|error| HostError::io("count", "processors", error))?;
+            let mib = 1024 * 1024;
+            Ok(Capacity {
+                vcpus: online.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+                memory_mib: (memory.mem_total / mib).saturating_sub(reserve.memory_mib),
+                disk_mib: (disk.f_blocks.saturating_mul(disk.f_frsize) / mib)
+                    .saturating_sub(reserve.disk_mib),
+            })
+        })
+        .await
+    }
+
+    async fn kernel_release(&self) -> HostResult<String> {
+        read_text("/proc/sys/kernel/osrelease").await
+    }
+
+    async fn vmm(&self) -> HostResult<String> {
+        let found = self.vmm.get_or_try_init(|| async {
+            let call = ToolCall::new(Tool::Firecracker, ["--version"]);
+            let text = run_ok(&*self.exec, "ask", "the VMM's version", &call).await?;
+            vmm_from_version(&text).ok_or_else(|| {
+                HostError::new(HostErrorKind::Other, "read", "the VMM's version")
+                    .detail(format!("it says {:?}", text.lines().next().unwrap_or_default()))
+            })
+        });
+        found.await.cloned()
+    }
+
+    async fn uplink(&self) -> HostResult<LinkName> {
+        observe_uplink(&*self.exec).await
+    }
+
+    async fn preflight(&self) -> HostResult<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(HostError::new(HostErrorKind::NotPermitted, "start", "guests")
+                .detail("the agent does not run as root"));
+        }
+        for tool in Tool::ALL {
+            self.exec.path(tool)?;
+        }
+        if self.vmm().await? == STAND_IN {
+            return Ok(());
+        }
+        let believed = |worked: Instant| worked.elapsed() < KVM_BELIEVED;
+        if self.kvm_worked.lock().is_some_and(believed) {
+            return Ok(());
+        }
+        blocking(|| kvm::check().map_err(kvm::unavailable)).await?;
+        *self.kvm_worked.lock() = Some(Instant::now());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

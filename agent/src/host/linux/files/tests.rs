@@ -1,0 +1,158 @@
+//! Scratch files are replaced whole or not at all, and nothing is reached through a symlink.
+
+use super::*;
+use crate::host::BackingFile;
+use crate::host::linux::beneath::Root;
+
+struct Fixture {
+    temp: tempfile::TempDir,
+    roots: Arc<Roots>,
+    files: LinuxFiles,
+}
+
+fn fixture() -> Fixture {
+    let temp = tempfile::tempdir().unwrap();
+    let roots = Arc::new(Roots {
+        images: Root::open(&temp.path().join("images")).unwrap(),
+        scratch: Root::open(&temp.path().join("vms")).unwrap(),
+    });
+    Fixture { files: LinuxFiles::new(roots.clone()), roots, temp }
+}
+
+fn part(text: &str) -> PathPart {
+    PathPart::new(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_scratch_file_is_read_back_as_it_was_written() {
+    let f = fixture();
+    let (dir, file) = (part("vm"), part("handles.json"));
+    assert_eq!(f.files.ensure_dir(&dir).await.unwrap(), Change::Made);
+    assert_eq!(f.files.ensure_dir(&dir).await.unwrap(), Change::AlreadySo);
+    assert_eq!(f.files.read(&dir, &file).await.unwrap(), None);
+    f.files.replace(&dir, &file, b"one").await.unwrap();
+    f.files.replace(&dir, &file, b"2").await.unwrap();
+    assert_eq!(f.files.read(&dir, &file).await.unwrap().unwrap(), b"2");
+    // No temporary file stays behind.
+    let left: Vec<_> = std::fs::read_dir(f.temp.path().join("vms/vm")).unwrap().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(f.files.list_dirs().await.unwrap(), std::slice::from_ref(&dir));
+    assert_eq!(f.files.remove(&dir, &file).await.unwrap(), Change::Made);
+    assert_eq!(f.files.remove(&dir, &file).await.unwrap(), Change::AlreadySo);
+    assert_eq!(f.files.remove_dir(&dir).await.unwrap(), Change::Made);
+    assert_eq!(f.files.remove_dir(&dir).await.unwrap(), Change::AlreadySo);
+}
+
+#[tokio::test]
+async fn writing_into_a_directory_that_is_gone_says_not_found() {
+    let f = fixture();
+    let error = f.files.replace(&part("vm"), &part("x"), b"1").await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn many_writers_of_one_file_leave_one_whole_content() {
+    let f = Arc::new(fixture());
+    f.files.ensure_dir(&part("vm")).await.unwrap();
+    let writers: Vec<_> = (0..32u8)
+        .map(|n| {
+            let f = f.clone();
+            tokio::spawn(async move {
+                f.files.replace(&part("vm"), &part("x"), &[n; 5000]).await.unwrap();
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let content = f.files.read(&part("vm"), &part("x")).await.unwrap().unwrap();
+    assert_eq!(content.len(), 5000);
+    assert!(content.iter().all(|byte| *byte == content[0]));
+}
+
+#[tokio::test]
+async fn a_symlink_is_never_followed() {
+    let f = fixture();
+    let outside = f.temp.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("secret"), "s").unwrap();
+    // As a directory.
+    std::os::unix::fs::symlink(&outside, f.temp.path().join("vms/vm")).unwrap();
+    assert!(f.files.ensure_dir(&part("vm")).await.is_err());
+    assert!(f.files.read(&part("vm"), &part("secret")).await.is_err());
+    assert!(f.files.replace(&part("vm"), &part("secret"), b"x").await.is_err());
+    // Removing it removes the link, not what it points to.
+    assert_eq!(f.files.remove_dir(&part("vm")).await.unwrap(), Change::Made);
+    assert_eq!(std::fs::read(outside.join("secret")).unwrap(), b"s");
+    // As a file.
+    f.files.ensure_dir(&part("vm")).await.unwrap();
+    std::os::unix::fs::symlink(outside.join("secret"), f.temp.path().join("vms/vm/x")).unwrap();
+    assert!(f.files.read(&part("vm"), &part("x")).await.is_err());
+    assert!(f.files.ensure_sparse(&part("vm"), &part("x"), 10).await.is_err());
+    // Replacing puts a file in the link's place.
+    f.files.replace(&part("vm"), &part("x"), b"new").await.unwrap();
+    assert_eq!(std::fs::read(outside.join("secret")).unwrap(), b"s");
+    // Deep inside a tree that is removed.
+    std::os::unix::fs::symlink(&outside, f.temp.path().join("vms/vm/link")).unwrap();
+    f.files.remove_dir(&part("vm")).await.unwrap();
+    assert_eq!(std::fs::read(outside.join("secret")).unwrap(), b"s");
+}
+
+#[tokio::test]
+async fn a_sparse_file_takes_no_space_and_never_shrinks() {
+    let f = fixture();
+    let (dir, file) = (part("vm"), part("root.cow"));
+    f.files.ensure_dir(&dir).await.unwrap();
+    assert_eq!(f.files.ensure_sparse(&dir, &file, 1 << 30).await.unwrap(), Change::Made);
+    assert_eq!(f.files.ensure_sparse(&dir, &file, 1 << 20).await.unwrap(), Change::AlreadySo);
+    let facts = f.files.observe(&dir, &file).await.unwrap().unwrap();
+    assert_eq!(facts.size_bytes, 1 << 30);
+    assert!(facts.allocated_bytes < 1 << 20, "{facts:?}");
+    assert_eq!(f.files.observe(&dir, &part("none")).await.unwrap(), None);
+    assert_eq!(f.files.observe(&part("gone"), &file).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_file_too_large_for_scratch_is_not_read() {
+    let f = fixture();
+    f.files.ensure_dir(&part("vm")).await.unwrap();
+    f.files.ensure_sparse(&part("vm"), &part("x"), READ_LIMIT + 1).await.unwrap();
+    let error = f.files.read(&part("vm"), &part("x")).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_fifo_in_place_of_a_file_does_not_hang_the_reader() {
+    let f = fixture();
+    f.files.ensure_dir(&part("vm")).await.unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        f.temp.path().join("vms/vm/x"),
+        FileType::Fifo,
+        Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let error = f.files.read(&part("vm"), &part("x")).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Invalid);
+}
+
+#[test]
+fn a_backing_file_opens_beneath_its_own_root() {
+    let f = fixture();
+    std::fs::write(f.temp.path().join("images/a"), "A").unwrap();
+    let image = BackingFile::Image(crate::host::ImageName::new("a").unwrap());
+    assert!(f.roots.open(&image, OFlags::RDONLY).is_ok());
+    assert!(f.roots.shown_path(&image).ends_with("images/a"));
+}
+
+#[test]
+fn a_tree_deeper_than_any_of_ours_is_refused_not_followed() {
+    let f = fixture();
+    let mut deep = f.temp.path().join("vms/deep");
+    for _ in 0..40 {
+        deep.push("d");
+    }
+    std::fs::create_dir_all(&deep).unwrap();
+    assert_eq!(f.roots.scratch.remove_tree("deep"), Err(Errno::LOOP));
+}

@@ -1,0 +1,189 @@
+//! Our chains with a recorded `iptables`, and with the real one in a network namespace.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::host::TapName;
+use crate::host::exec::recording::RecordingExec;
+use crate::host::exec::{RealExec, search_dirs};
+use crate::host::linux::test_net::in_namespace;
+
+fn layout() -> FirewallLayout {
+    FirewallLayout { chains: Chains::of_tag("bg"), bridge: LinkName::new("bgbr0").unwrap() }
+}
+
+fn guest(n: u8) -> GuestNet {
+    GuestNet {
+        key: GuestKey::new(format!("vm-{n}")).unwrap(),
+        tap: Some(TapName::new(format!("bg-{n:012}")).unwrap()),
+        address: Some(Ipv4Addr::new(10, 64, 0, n)),
+        nat: true,
+    }
+}
+
+const ROUTE: (i32, &str, &str) = (0, "default via 192.0.2.1 dev enp5s0 metric 100\n", "");
+const EMPTY: (i32, &str, &str) = (0, "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "");
+
+struct Recorded {
+    exec: Arc<RecordingExec>,
+    firewall: Iptables,
+    switch: tempfile::NamedTempFile,
+}
+
+fn recorded<'a>(
+    forwarding: &str,
+    answers: impl IntoIterator<Item = (i32, &'a str, &'a str)>,
+) -> Recorded {
+    let switch = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(switch.path(), forwarding).unwrap();
+    let exec = Arc::new(RecordingExec::answering(answers));
+    let path = switch.path().to_owned();
+    Recorded { firewall: Iptables::with_forwarding(exec.clone(), layout(), path), exec, switch }
+}
+
+impl Recorded {
+    fn forwarding(&self) -> String {
+        std::fs::read_to_string(self.switch.path()).unwrap().trim().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn adding_a_guest_is_one_restore_and_switches_forwarding_on() {
+    let f = recorded("0\n", [ROUTE, EMPTY]);
+    assert_eq!(f.firewall.ensure(&guest(2)).await.unwrap(), Change::Made);
+    assert_eq!(f.forwarding(), "1");
+    let text = f.exec.transcript();
+    let calls: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        calls,
+        ["ip -4 route show default", "iptables-save", "iptables-restore --noflush -w 10"]
+    );
+    assert!(text.contains("-s 10.64.0.2/32 -o enp5s0"));
+}
+
+#[tokio::test]
+async fn removing_a_guest_leaves_forwarding_alone() {
+    for state in ["0", "1"] {
+        let f = recorded("0\n", [ROUTE, EMPTY]);
+        f.firewall.ensure(&guest(2)).await.unwrap();
+        std::fs::write(f.switch.path(), state).unwrap();
+        assert_eq!(f.firewall.remove(&guest(2).key).await.unwrap(), Change::Made);
+        assert_eq!(f.forwarding(), state);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_without_address_or_tap_runs_no_command() {
+    for lacking in [
+        GuestNet { address: None, ..guest(2) },
+        GuestNet { tap: None, ..guest(2) },
+        GuestNet { tap: None, nat: false, ..guest(2) },
+    ] {
+        let f = recorded("0", []);
+        let error = f.firewall.ensure(&lacking).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Invalid);
+        assert_eq!((f.exec.count(), f.forwarding()), (0, "0".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn without_a_default_route_no_rule_is_touched() {
+    let f = recorded("0", [(0, "", "")]);
+    let error = f.firewall.ensure(&guest(2)).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::NoUplink);
+    assert_eq!((f.exec.count(), f.forwarding()), (1, "0".to_owned()));
+}
+
+#[tokio::test]
+async fn a_guest_without_translation_needs_no_uplink_and_no_forwarding() {
+    let f = recorded("0", [EMPTY]);
+    let closed = GuestNet { nat: false, ..guest(2) };
+    f.firewall.ensure(&closed).await.unwrap();
+    assert_eq!(f.forwarding(), "0");
+    assert!(!f.exec.transcript().contains("MASQUERADE"));
+}
+
+#[tokio::test]
+async fn callers_that_come_together_are_applied_together() {
+    let closed = |n| GuestNet { nat: false, ..guest(n) };
+    let f = recorded("0", [EMPTY]);
+    let (two, three, four) = (closed(2), closed(3), closed(4));
+    let (a, b, c) =
+        tokio::join!(f.firewall.ensure(&two), f.firewall.ensure(&three), f.firewall.ensure(&four));
+    assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (Change::Made, Change::Made, Change::Made));
+    assert_eq!(f.exec.count(), 2, "{}", f.exec.transcript());
+}
+
+#[tokio::test]
+async fn a_refused_restore_is_told_to_every_caller_and_believed_by_none() {
+    let locked = (4, "", "Another app is currently holding the xtables lock.");
+    let closed = GuestNet { nat: false, ..guest(2) };
+    let f = recorded("0", [EMPTY, locked, EMPTY]);
+    let error = f.firewall.ensure(&closed).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::Refused);
+    assert_eq!(f.firewall.observe(&closed.key).await.unwrap(), None);
+}
+
+fn real() -> Iptables {
+    let limit = std::time::Duration::from_secs(20);
+    Iptables::new(Arc::new(RealExec::find(&BTreeMap::new(), &search_dirs(), limit)), layout())
+}
+
+/// Gives the namespace an uplink.
+async fn with_uplink() {
+    use crate::host::Taps;
+    let bridge = crate::host::BridgeSpec {
+        name: LinkName::new("up0").unwrap(),
+        address: "192.0.2.2".parse().unwrap(),
+        prefix: 24,
+    };
+    super::super::taps::LinuxTaps.ensure_bridge(&bridge).await.unwrap();
+    let exec = RealExec::find(&BTreeMap::new(), &search_dirs(), std::time::Duration::from_secs(20));
+    let route = ["route", "add", "default", "via", "192.0.2.1", "dev", "up0", "onlink"];
+    let call = ToolCall::new(Tool::Ip, route);
+    run_ok(&exec, "add", "a default route", &call).await.unwrap();
+}
+
+#[test]
+fn priv_the_kernel_holds_what_we_render_and_nothing_after() {
+    in_namespace(|| async {
+        with_uplink().await;
+        let before = real().inner.look().await.unwrap();
+        let firewall = real();
+        assert_eq!(firewall.ensure(&guest(2)).await.unwrap(), Change::Made);
+        assert_eq!(firewall.ensure(&guest(2)).await.unwrap(), Change::AlreadySo);
+        let closed = GuestNet { nat: false, ..guest(3) };
+        assert_eq!(firewall.ensure(&closed).await.unwrap(), Change::Made);
+        let forwarding = std::fs::read_to_string(FORWARDING).unwrap();
+        assert_eq!(forwarding.trim(), "1");
+
+        // Another life of the agent reads them back, and adding one keeps the others.
+        let fresh = real();
+        let listed = fresh.list().await.unwrap();
+        assert_eq!(listed.into_values().collect::<Vec<_>>(), [guest(2), closed.clone()]);
+        assert_eq!(fresh.ensure(&guest(4)).await.unwrap(), Change::Made);
+        assert_eq!(fresh.list().await.unwrap().len(), 3);
+
+        for net in [guest(2), closed, guest(4)] {
+            assert_eq!(fresh.remove(&net.key).await.unwrap(), Change::Made);
+            assert_eq!(fresh.remove(&net.key).await.unwrap(), Change::AlreadySo);
+        }
+        assert_eq!(real().inner.look().await.unwrap(), before);
+        assert_eq!(fresh.remove_all().await.unwrap(), Change::AlreadySo);
+    });
+}
+
+#[test]
+fn priv_rules_flushed_by_hand_come_back_with_the_next_change() {
+    in_namespace(|| async {
+        with_uplink().await;
+        let firewall = real();
+        firewall.ensure(&guest(2)).await.unwrap();
+        let flush = "*filter\n:BANGER-BG-FWD - [0:0]\n-D FORWARD -j BANGER-BG-FWD\nCOMMIT\n";
+        let call = ToolCall::new(Tool::IptablesRestore, ["--noflush"]).stdin(flush);
+        run_ok(&*firewall.inner.exec, "flush", "rules", &call).await.unwrap();
+        assert_eq!(firewall.list().await.unwrap().len(), 0);
+        assert_eq!(firewall.ensure(&guest(3)).await.unwrap(), Change::Made);
+        assert_eq!(firewall.list().await.unwrap().len(), 2);
+    });
+}

@@ -1,0 +1,342 @@
+//! Jail directories, laid out for Firecracker's jailer (its `docs/jailer.md` and
+//! `src/jailer/src/env.rs` of 1.16).
+//!
+//! The jailer itself makes `/dev/kvm`, `/dev/net/tun`, `/dev/urandom`, `/run` and the copy of the
+//! VMM, gives the root directory to the jail's user and writes the pidfile. It refuses device nodes
+//! and a pidfile that are there already, and writes its copy over an older one without shortening
+//! it; so all of that is removed before each start ([`Jails::clear`]).
+//!
+//! What can go wrong: the image directory is another file system than the jails' (files are
+//! copied), the kernel's control groups are not version 2 (then guests stay in the agent's group).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::beneath::{self, Root, Roots, missing_is_none};
+use super::blocking;
+use crate::host::{
+    Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, Jails, PathPart,
+    SocketEntry, in_jail,
+};
+
+mod cgroups;
+mod fill;
+
+pub(crate) use cgroups::Cgroups;
+
+/// The directory between the base and the jails: the name of the program that is jailed. The
+/// kernel's `comm` of the process is this name too.
+pub(crate) const PROGRAM: &str = "firecracker";
+
+/// What the jailer and the VMM leave in a jail's root.
+const LEFT_BEHIND: [&str; 7] =
+    ["dev", "run", "old_root", "sys", "v.sock", "firecracker", "firecracker.pid"];
+
+/// Where jails lie.
+#[derive(Debug)]
+pub(crate) struct JailTree {
+    base: Root,
+    runtime: Root,
+    roots: Arc<Roots>,
+    cgroups: Option<Cgroups>,
+}
+
+impl JailTree {
+    pub(crate) fn new(
+        base: Root,
+        runtime: Root,
+        roots: Arc<Roots>,
+        cgroups: Option<Cgroups>,
+    ) -> Self {
+        Self { base, runtime, roots, cgroups }
+    }
+
+    /// The jailer's `--chroot-base-dir`.
+    pub(crate) fn base_path(&self) -> &Path {
+        self.base.path()
+    }
+
+    /// The jailer's `--parent-cgroup`; `None` without control groups of version 2.
+    pub(crate) fn cgroup(&self, id: &JailId) -> Option<String> {
+        self.cgroups.as_ref().map(|cgroups| cgroups.relative(id))
+    }
+
+    fn root_path(&self, id: &JailId) -> PathBuf {
+        self.base.path().join(PROGRAM).join(id.as_str()).join("root")
+    }
+
+    fn open_root(&self, id: &JailId) -> rustix::io::Result<Option<OwnedFd>> {
+        missing_is_none(self.base.dir(Path::new(PROGRAM).join(id.as_str()).join("root")))
+    }
+
+    /// Opens something in a jail, `None` when it is not there. `path` is as the VMM sees it, such
+    /// as `/log.fifo`. Nothing in a jail is followed: the VMM owns it.
+    pub(crate) fn open_in(
+        &self,
+        id: &JailId,
+        path: &str,
+        flags: OFlags,
+    ) -> rustix::io::Result<Option<OwnedFd>> {
+        let Some(root) = self.open_root(id)? else { return Ok(None) };
+        let path = Path::new(path.trim_start_matches('/'));
+        missing_is_none(beneath::open_beneath(root.as_fd(), path, flags, 0))
+    }
+
+    fn link_name(id: &JailId, suffix: &str) -> String {
+        format!("{id}.{suffix}")
+    }
+
+    fn links(&self, id: &JailId) -> [(String, PathBuf); 2] {
+        let root = self.root_path(id);
+        let inside = |path: &str| root.join(path.trim_start_matches('/'));
+        [
+            (Self::link_name(id, "sock"), inside(in_jail::API_SOCKET)),
+            (Self::link_name(id, "vsock"), inside(in_jail::VSOCK)),
+        ]
+    }
+
+    fn ensure_link(&self, name: &str, target: &Path) -> rustix::io::Result<bool> {
+        let current = rustix::fs::readlinkat(&self.runtime, name, Vec::new());
+        match current {
+            Ok(current) if current.as_bytes() == target.as_os_str().as_encoded_bytes() => {
+                return Ok(false);
+            }
+            Ok(_) => {}
+            Err(Errno::NOENT) => {}
+            // Something that is no symlink.
+            Err(Errno::INVAL) => drop(self.runtime.remove_tree(name)?),
+            Err(error) => return Err(error),
+        }
+        let temporary = format!(".{name}.new");
+        self.runtime.remove_tree(&temporary)?;
+        rustix::fs::symlinkat(target, &self.runtime, &*temporary)?;
+        rustix::fs::renameat(&self.runtime, &*temporary, &self.runtime, name)?;
+        Ok(true)
+    }
+
+    fn ensure(&self, spec: &JailSpec) -> HostResult<Change> {
+        let verb = "build jail";
+        let failed = |error: Errno| HostError::io(verb, &spec.id, error);
+        let mut changed = false;
+        let mut path = PathBuf::new();
+        for part in [PROGRAM, spec.id.as_str(), "root"] {
+            path.push(part);
+            match rustix::fs::mkdirat(&self.base, &path, Mode::RWXU) {
+                Ok(()) => changed = true,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let root = self.open_root(&spec.id).map_err(failed)?.ok_or_else(|| {
+            HostError::new(HostErrorKind::NotFound, verb, &spec.id)
+                .detail("its directory was removed at once by somebody else")
+        })?;
+        let jail = fill::Jail { root: root.as_fd(), roots: &self.roots, uid: spec.uid };
+        for file in &spec.files {
+            changed |= jail.ensure_file(file)?;
+        }
+        for device in &spec.devices {
+            changed |= jail.ensure_device(device)?;
+        }
+        for fifo in [in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS] {
+            changed |= jail.ensure_fifo(fifo.trim_start_matches('/'))?;
+        }
+        if let Some(cgroups) = &self.cgroups {
+            changed |= cgroups.ensure(&spec.id)?;
+        }
+        for (name, target) in self.links(&spec.id) {
+            changed |= self.ensure_link(&name, &target).map_err(failed)?;
+        }
+        Ok(Change::from_bool(changed))
+    }
+
+    fn clear(&self, id: &JailId) -> HostResult<Change> {
+        let failed = |error: Errno| HostError::io("clear jail", id, error);
+        let Some(root) = self.open_root(id).map_err(failed)? else {
+            return Ok(Change::AlreadySo);
+        };
+        let mut changed = false;
+        for name in LEFT_BEHIND {
+            changed |= beneath::remove_tree(root.as_fd(), name).map_err(failed)?;
+        }
+        Ok(Change::from_bool(changed))
+    }
+
+    fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
+        let failed = |error: Errno| HostError::io("look at jail", id, error);
+        let cgroup = self.cgroups.as_ref().is_some_and(|cgroups| cgroups.exists(id));
+        let root = self.open_root(id).map_err(failed)?;
+        let Some(root) = root else {
+            let path = Path::new(PROGRAM).join(id.as_str());
+            let part = missing_is_none(self.base.dir(path)).map_err(failed)?.is_some();
+            return Ok((part || cgroup).then(|| JailFacts {
+                root: None,
+                entries: Vec::new(),
+                cgroup,
+            }));
+        };
+        let entries = beneath::names(root.as_fd()).map_err(failed)?;
+        Ok(Some(JailFacts {
+            root: Some(beneath::file_facts(&root).map_err(failed)?.id),
+            entries: entries.iter().filter_map(|name| PathPart::new(name).ok()).collect(),
+            cgroup,
+        }))
+    }
+
+    fn remove_files(&self, id: &JailId) -> HostResult<bool> {
+        let failed = |error: Errno| HostError::io("remove jail", id, error);
+        let mut changed = false;
+        if let Some(program) = missing_is_none(self.base.dir(PROGRAM)).map_err(failed)? {
+            changed |= beneath::remove_tree(program.as_fd(), id.as_str()).map_err(failed)?;
+        }
+        for (name, _) in self.links(id) {
+            changed |= self.runtime.remove_tree(&name).map_err(failed)?;
+        }
+        Ok(changed)
+    }
+
+    fn list(&self) -> HostResult<Vec<JailId>> {
+        let failed = |error: Errno| HostError::io("list", "jails", error);
+        let mut names = match missing_is_none(self.base.dir(PROGRAM)).map_err(failed)? {
+            Some(program) => beneath::names(program.as_fd()).map_err(failed)?,
+            None => Vec::new(),
+        };
+        for name in self.runtime.names().map_err(failed)? {
+            let stem = name.strip_suffix(".sock").or_else(|| name.strip_suffix(".vsock"));
+            names.extend(stem.map(str::to_owned));
+        }
+        if let Some(cgroups) = &self.cgroups {
+            names.extend(cgroups.names()?);
+        }
+        let mut ids: Vec<_> = names.iter().filter_map(|name| JailId::new(name).ok()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry> {
+        let name = Self::link_name(id, "sock");
+        match rustix::fs::readlinkat(&self.runtime, &*name, Vec::new()) {
+            Ok(target) => {
+                use std::os::unix::ffi::OsStringExt;
+                let target = std::ffi::OsString::from_vec(target.into_bytes());
+                Ok(SocketEntry::Link(PathBuf::from(target)))
+            }
+            Err(Errno::NOENT) => Ok(SocketEntry::Missing),
+            Err(Errno::INVAL) => Ok(SocketEntry::NotALink),
+            Err(error) => Err(HostError::io("read the API socket's link of", id, error)),
+        }
+    }
+
+    fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+        use std::io::Read;
+        let failed = |error: Errno| HostError::io("read the pidfile of", id, error);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let Some(fd) = self.open_in(id, in_jail::PIDFILE, flags).map_err(failed)? else {
+            return Ok(None);
+        };
+        if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
+            return Err(HostError::new(HostErrorKind::Invalid, "read the pidfile of", id)
+                .detail("it is no regular file"));
+        }
+        let mut content = Vec::new();
+        std::fs::File::from(fd)
+            .take(64)
+            .read_to_end(&mut content)
+            .map_err(|error| HostError::io("read the pidfile of", id, error))?;
+        Ok(Some(content))
+    }
+}
+
+/// Jail directories of this machine.
+pub(crate) struct LinuxJails {
+    tree: Arc<JailTree>,
+}
+
+impl LinuxJails {
+    pub(crate) fn new(tree: Arc<JailTree>) -> Self {
+        Self { tree }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&JailTree) -> HostResult<T> + Send + 'static,
+    ) -> HostResult<T> {
+        let tree = self.tree.clone();
+        blocking(move || work(&tree)).await
+    }
+}
+
+#[async_trait]
+impl Jails for LinuxJails {
+    async fn list(&self) -> HostResult<Vec<JailId>> {
+        self.with(JailTree::list).await
+    }
+
+    async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
+        let id = id.clone();
+        self.with(move |tree| tree.observe(&id)).await
+    }
+
+    async fn ensure(&self, spec: &JailSpec) -> HostResult<Change> {
+        let spec = spec.clone();
+        self.with(move |tree| tree.ensure(&spec)).await
+    }
+
+    async fn clear(&self, id: &JailId) -> HostResult<Change> {
+        let id = id.clone();
+        self.with(move |tree| tree.clear(&id)).await
+    }
+
+    async fn remove(&self, id: &JailId) -> HostResult<Change> {
+        // The group first: while a process is in it, the jail is in use.
+        let group = match &self.tree.cgroups {
+            Some(cgroups) => cgroups.remove(id).await?,
+            None => false,
+        };
+        let id = id.clone();
+        let files = self.with(move |tree| tree.remove_files(&id)).await?;
+        Ok(Change::from_bool(group || files))
+    }
+
+    async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry> {
+        let id = id.clone();
+        self.with(move |tree| tree.observe_api_socket(&id)).await
+    }
+
+    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+        let id = id.clone();
+        self.with(move |tree| tree.read_pidfile(&id)).await
+    }
+
+    fn root_path(&self, id: &JailId) -> PathBuf {
+        self.tree.root_path(id)
+    }
+
+    fn api_socket_path(&self, id: &JailId) -> PathBuf {
+        self.tree.runtime.path().join(JailTree::link_name(id, "sock"))
+    }
+
+    fn vsock_path(&self, id: &JailId) -> PathBuf {
+        self.tree.runtime.path().join(JailTree::link_name(id, "vsock"))
+    }
+}
+
+/// A user's number as the file calls take it. User and group of a jail have the same number.
+fn owner(uid: u32) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))
+}
+
+/// Gives an entry of a directory, never what it points to, to a jail's user.
+fn give(dir: impl AsFd, name: &str, uid: u32) -> rustix::io::Result<()> {
+    let (user, group) = owner(uid);
+    rustix::fs::chownat(dir, name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! Jails in a temporary directory. What needs root says so.
+
+use super::*;
+use crate::host::{
+    BackingFile, DeviceNumber, FileId, HostErrorKind, ImageName, JailAccess, JailDevice, JailFile,
+};
+
+const UID: u32 = 200_002;
+
+struct Fixture {
+    temp: tempfile::TempDir,
+    jails: LinuxJails,
+}
+
+fn fixture() -> Fixture {
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| Root::open(&temp.path().join(name)).unwrap();
+    let roots = Arc::new(Roots { images: at("images"), scratch: at("vms") });
+    std::fs::create_dir(temp.path().join("vms/vm")).unwrap();
+    std::fs::write(temp.path().join("vms/vm/work.img"), "work").unwrap();
+    std::fs::write(temp.path().join("images/vmlinux"), "kernel").unwrap();
+    // A directory stands for the mount of the control groups.
+    let cgroups = Cgroups::at(&temp.path().join("cgroup"), Path::new("banger-bg.slice"));
+    let tree = JailTree::new(at("jails"), at("run"), roots, Some(cgroups));
+    Fixture { jails: LinuxJails::new(Arc::new(tree)), temp }
+}
+
+fn id() -> JailId {
+    JailId::new("0191e0a0-0000-7000-8000-000000000001").unwrap()
+}
+
+fn part(text: &str) -> PathPart {
+    PathPart::new(text).unwrap()
+}
+
+fn spec() -> JailSpec {
+    JailSpec {
+        id: id(),
+        uid: UID,
+        files: vec![
+            JailFile {
+                name: part("kernel"),
+                from: BackingFile::Image(ImageName::new("vmlinux").unwrap()),
+                access: JailAccess::Read,
+            },
+            JailFile {
+                name: part("work"),
+                from: BackingFile::Scratch { dir: part("vm"), file: part("work.img") },
+                access: JailAccess::Write,
+            },
+        ],
+        devices: vec![JailDevice {
+            name: part("rootfs"),
+            device: DeviceNumber { major: 254, minor: 7 },
+        }],
+    }
+}
+
+impl Fixture {
+    fn in_jail(&self, name: &str) -> PathBuf {
+        self.jails.root_path(&id()).join(name)
+    }
+}
+
+#[tokio::test]
+async fn priv_a_jail_is_built_once_and_removed_wholly() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let f = fixture();
+    assert_eq!(f.jails.observe(&id()).await.unwrap(), None);
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::AlreadySo);
+
+    let device = std::fs::symlink_metadata(f.in_jail("rootfs")).unwrap();
+    assert!(device.file_type().is_block_device());
+    assert_eq!(device.rdev(), rustix::fs::makedev(254, 7));
+    assert_eq!((device.uid(), device.gid(), device.mode() & 0o777), (UID, UID, 0o600));
+    let work = std::fs::metadata(f.in_jail("work")).unwrap();
+    assert_eq!((work.uid(), work.nlink()), (UID, 2));
+    // The image is a link and still root's: the VMM cannot write it.
+    let kernel = std::fs::metadata(f.in_jail("kernel")).unwrap();
+    assert_eq!((kernel.uid(), kernel.nlink()), (0, 2));
+    for fifo in ["console.fifo", "log.fifo", "metrics.fifo"] {
+        let fifo = std::fs::symlink_metadata(f.in_jail(fifo)).unwrap();
+        assert!(fifo.file_type().is_fifo() && fifo.uid() == UID);
+    }
+
+    let facts = f.jails.observe(&id()).await.unwrap().unwrap();
+    let root = std::fs::metadata(f.jails.root_path(&id())).unwrap();
+    assert_eq!(facts.root, Some(FileId { device: root.dev(), inode: root.ino() }));
+    assert!(facts.cgroup && facts.entries.contains(&part("kernel")));
+    let target = f.jails.root_path(&id()).join("run/firecracker.socket");
+    assert_eq!(f.jails.observe_api_socket(&id()).await.unwrap(), SocketEntry::Link(target));
+    assert_eq!(f.jails.list().await.unwrap(), [id()]);
+
+    assert_eq!(f.jails.remove(&id()).await.unwrap(), Change::Made);
+    assert_eq!(f.jails.remove(&id()).await.unwrap(), Change::AlreadySo);
+    assert_eq!(f.jails.observe(&id()).await.unwrap(), None);
+    assert_eq!(f.jails.list().await.unwrap(), []);
+    assert_eq!(f.jails.observe_api_socket(&id()).await.unwrap(), SocketEntry::Missing);
+    // The originals stay.
+    assert_eq!(std::fs::read(f.temp.path().join("images/vmlinux")).unwrap(), b"kernel");
+    assert_eq!(std::fs::read(f.temp.path().join("vms/vm/work.img")).unwrap(), b"work");
+}
+
+#[tokio::test]
+async fn priv_an_unreadable_image_is_copied_for_the_jails_user() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let f = fixture();
+    let image = f.temp.path().join("images/vmlinux");
+    std::fs::set_permissions(&image, std::fs::Permissions::from_mode(0o600)).unwrap();
+    f.jails.ensure(&spec()).await.unwrap();
+    let copy = std::fs::metadata(f.in_jail("kernel")).unwrap();
+    assert_eq!((copy.uid(), copy.nlink(), copy.mode() & 0o777), (UID, 1, 0o400));
+    assert_eq!(std::fs::read(f.in_jail("kernel")).unwrap(), b"kernel");
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::AlreadySo);
+    // A newer image is copied anew.
+    std::fs::write(&image, "kernel two").unwrap();
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
+    assert_eq!(std::fs::read(f.in_jail("kernel")).unwrap(), b"kernel two");
+}
+
+#[tokio::test]
+async fn priv_what_a_hostile_vmm_left_is_replaced_not_followed() {
+    let f = fixture();
+    f.jails.ensure(&spec()).await.unwrap();
+    let secret = f.temp.path().join("secret");
+    std::fs::write(&secret, "s").unwrap();
+    for name in ["kernel", "work", "rootfs", "log.fifo"] {
+        std::fs::remove_file(f.in_jail(name)).unwrap();
+        std::os::unix::fs::symlink(&secret, f.in_jail(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(&secret, f.in_jail("firecracker.pid")).unwrap();
+    assert!(f.jails.read_pidfile(&id()).await.is_err());
+    f.jails.clear(&id()).await.unwrap();
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
+    assert_eq!(std::fs::read(&secret).unwrap(), b"s");
+    assert_eq!(std::fs::read(f.in_jail("kernel")).unwrap(), b"kernel");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(&secret).unwrap().uid(), 0);
+}
+
+#[tokio::test]
+async fn priv_clearing_takes_away_what_would_block_the_next_start() {
+    let f = fixture();
+    assert_eq!(f.jails.clear(&id()).await.unwrap(), Change::AlreadySo);
+    f.jails.ensure(&spec()).await.unwrap();
+    std::fs::create_dir_all(f.in_jail("dev/net")).unwrap();
+    std::fs::create_dir_all(f.in_jail("run")).unwrap();
+    std::fs::write(f.in_jail("run/firecracker.socket"), "").unwrap();
+    std::fs::write(f.in_jail("firecracker"), "binary").unwrap();
+    std::fs::write(f.in_jail("firecracker.pid"), "123").unwrap();
+    assert_eq!(f.jails.read_pidfile(&id()).await.unwrap().unwrap(), b"123");
+    assert_eq!(f.jails.clear(&id()).await.unwrap(), Change::Made);
+    assert_eq!(f.jails.clear(&id()).await.unwrap(), Change::AlreadySo);
+    assert_eq!(f.jails.read_pidfile(&id()).await.unwrap(), None);
+    // What we built is still there.
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::AlreadySo);
+}
+
+#[tokio::test]
+async fn a_missing_image_is_not_found_and_named() {
+    let f = fixture();
+    std::fs::remove_file(f.temp.path().join("images/vmlinux")).unwrap();
+    let error = f.jails.ensure(&spec()).await.unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::NotFound);
+    assert!(error.to_string().contains("image vmlinux"), "{error}");
+}
+
+#[tokio::test]
+async fn an_api_socket_that_is_no_symlink_is_told_apart() {
+    let f = fixture();
+    std::fs::write(f.temp.path().join("run").join(format!("{}.sock", id())), "").unwrap();
+    assert_eq!(f.jails.observe_api_socket(&id()).await.unwrap(), SocketEntry::NotALink);
+    assert_eq!(f.jails.list().await.unwrap(), [id()]);
+}
+
+#[test]
+fn the_mount_of_version_2_is_found_beside_version_1() {
+    let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+    let mount = cgroups::mount_point(hybrid);
+    assert_eq!(mount, Some(PathBuf::from("/sys/fs/cgroup/unified")));
+    assert_eq!(cgroups::mount_point("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n"), None);
+}

@@ -1,0 +1,110 @@
+//! Starts a jailer: its `docs/jailer.md`.
+//!
+//! It is run undaemonized and without a pid namespace of its own, so that it, and the VMM that it
+//! execs, is one process and our child, whose exit code we learn. It has a process group of its own
+//! and outlives us.
+//!
+//! Its output goes to the jail's `log.fifo`, opened for reading and writing and non-blocking: a
+//! FIFO whose reader is gone would kill the writer by SIGPIPE, and one that is full would block it.
+//! This way neither happens: the VMM holds the reading end too, and what does not fit is lost.
+//! Firecracker 1.16 counts a log line lost this way (`missed_log_count`, `logger/logging.rs`) and
+//! goes on; it opens the FIFOs it is told of itself in the same way (`open_file_nonblock`,
+//! `utils/mod.rs`). A byte of the guest's console that does not fit is dropped and counted
+//! (`SerialWrapper::write`, `devices/legacy/serial.rs`). Nothing of it ever blocks the guest.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use super::beneath;
+use super::blocking;
+use super::children::Children;
+use super::jails::{JailTree, PROGRAM};
+use crate::host::exec::{Exec, LaunchCall, Tool};
+use crate::host::{
+    HostError, HostErrorKind, HostResult, JailId, LaunchSpec, Launched, Launcher, in_jail,
+};
+
+/// Starts jailers of this machine.
+pub(crate) struct JailerLauncher {
+    exec: Arc<dyn Exec>,
+    tree: Arc<JailTree>,
+    children: Arc<Children>,
+    max_files: u32,
+}
+
+impl JailerLauncher {
+    pub(crate) fn new(
+        exec: Arc<dyn Exec>,
+        tree: Arc<JailTree>,
+        children: Arc<Children>,
+        max_files: u32,
+    ) -> Self {
+        Self { exec, tree, children, max_files }
+    }
+
+    /// The jailer's arguments.
+    fn arguments(&self, spec: &LaunchSpec) -> HostResult<Vec<String>> {
+        let program = self.exec.path(Tool::Firecracker)?;
+        // The jailer resolves symlinks and names the jail's directory, the pidfile and the process
+        // after what it finds.
+        let real = program.canonicalize().unwrap_or_else(|_| program.clone());
+        if real.file_name().is_none_or(|name| name != PROGRAM) {
+            return Err(HostError::new(HostErrorKind::Invalid, "start", program.display()).detail(
+                format!("the file itself must be named {PROGRAM}, not {}", real.display()),
+            ));
+        }
+        let mut args: Vec<String> = Vec::new();
+        let mut pair = |name: &str, value: String| args.extend([name.to_owned(), value]);
+        pair("--id", spec.id.to_string());
+        pair("--exec-file", real.display().to_string());
+        pair("--uid", spec.uid.to_string());
+        pair("--gid", spec.uid.to_string());
+        pair("--chroot-base-dir", self.tree.base_path().display().to_string());
+        if let Some(group) = self.tree.cgroup(&spec.id) {
+            pair("--cgroup-version", "2".to_owned());
+            pair("--parent-cgroup", group);
+        }
+        pair("--resource-limit", format!("no-file={}", self.max_files));
+        Ok(args)
+    }
+}
+
+/// Opens one of a jail's FIFOs for both directions, non-blocking.
+pub(super) fn open_fifo(
+    tree: &JailTree,
+    id: &JailId,
+    path: &str,
+) -> HostResult<Option<std::os::fd::OwnedFd>> {
+    let failed = |error: Errno| HostError::io("open", format!("{path} of jail {id}"), error);
+    let flags = OFlags::RDWR | OFlags::NONBLOCK;
+    match tree.open_in(id, path, flags).map_err(failed)? {
+        Some(fd) if beneath::is_a(&fd, FileType::Fifo).map_err(failed)? => Ok(Some(fd)),
+        Some(_) => {
+            Err(HostError::new(HostErrorKind::Invalid, "open", format!("{path} of jail {id}"))
+                .detail("it is no FIFO"))
+        }
+        None => Ok(None),
+    }
+}
+
+#[async_trait]
+impl Launcher for JailerLauncher {
+    async fn launch(&self, spec: &LaunchSpec) -> HostResult<Launched> {
+        let args = self.arguments(spec)?;
+        let (tree, id) = (self.tree.clone(), spec.id.clone());
+        let output = blocking(move || open_fifo(&tree, &id, in_jail::LOG)).await?;
+        let output = output.ok_or_else(|| {
+            HostError::new(HostErrorKind::NotFound, "start a VMM in jail", &spec.id)
+                .detail("the jail is not built")
+        })?;
+        // No await between the two: a process that is started is always adopted.
+        let child = self.exec.launch(LaunchCall { program: Tool::Jailer, args, output })?;
+        self.children.adopt(child)
+    }
+}
+
+#[cfg(test)]
+mod tests;

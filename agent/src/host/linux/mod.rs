@@ -1,0 +1,123 @@
+//! The seams over a real Linux machine.
+//!
+//! [`host`] opens the directories, finds the tools and ties the parts together. Everything below
+//! needs root, and each part says for itself what else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exec::{Exec, RealExec, Tool, search_dirs};
+use super::{Host, HostError, HostErrorKind, HostResult, LinkName};
+
+pub(crate) mod beneath;
+mod children;
+mod facts;
+mod files;
+mod firewall;
+mod images;
+mod jails;
+pub(crate) mod kvm;
+mod launcher;
+mod links;
+mod loops;
+mod outputs;
+mod processes;
+mod ready;
+mod snapshots;
+mod taps;
+#[cfg(test)]
+mod test_net;
+mod vmm;
+
+pub use facts::{Reserve, parse_default_route, vmm_from_version};
+pub use firewall::{Chains, FirewallLayout};
+
+use beneath::{Root, Roots};
+
+/// Where a machine's parts lie and what they are called.
+#[derive(Debug, Clone)]
+pub struct LinuxConfig {
+    /// The image directory.
+    pub image_dir: PathBuf,
+    /// The scratch directories, one for each VM.
+    pub scratch_dir: PathBuf,
+    /// The jailer's `--chroot-base-dir`.
+    pub jail_dir: PathBuf,
+    /// The runtime directory, with the sockets.
+    pub runtime_dir: PathBuf,
+    /// The control group of all guests, relative to where cgroup2 is mounted.
+    pub cgroup_parent: PathBuf,
+    /// Places of tools that are not to be looked for.
+    pub tools: BTreeMap<Tool, PathBuf>,
+    /// The guests' bridge.
+    pub bridge: LinkName,
+    /// Names of our chains and comments.
+    pub chains: Chains,
+    /// Kept for the host itself.
+    pub reserve: Reserve,
+    /// How many files a VMM may have open.
+    pub vmm_max_files: u32,
+    /// How long a tool may take.
+    pub tool_time_limit: Duration,
+    /// How long one call of the VMM's API may take.
+    pub vmm_call_limit: Duration,
+}
+
+/// Opens the directories, finds the tools and ties the parts together. Must be called within a
+/// tokio runtime.
+///
+/// # Errors
+/// A directory cannot be made or opened. A missing tool is no error here: its verbs will say so.
+pub fn host(config: &LinuxConfig) -> HostResult<Host> {
+    let open = |path: &PathBuf| {
+        Root::open(path).map_err(|error| HostError::io("open directory", path.display(), error))
+    };
+    let roots =
+        Arc::new(Roots { images: open(&config.image_dir)?, scratch: open(&config.scratch_dir)? });
+    let exec: Arc<dyn Exec> =
+        Arc::new(RealExec::find(&config.tools, &search_dirs(), config.tool_time_limit));
+    let children = Arc::new(children::Children::default());
+    let facts = Arc::new(facts::LinuxFacts::new(exec.clone(), roots.clone(), config.reserve));
+    let jails = Arc::new(jails::JailTree::new(
+        open(&config.jail_dir)?,
+        open(&config.runtime_dir)?,
+        roots.clone(),
+        jails::Cgroups::detect(&config.cgroup_parent),
+    ));
+    let layout = FirewallLayout { chains: config.chains.clone(), bridge: config.bridge.clone() };
+    Ok(Host {
+        simulated: false,
+        files: Arc::new(files::LinuxFiles::new(roots.clone())),
+        images: Arc::new(images::LinuxImages::new(roots.clone())),
+        loops: Arc::new(loops::LinuxLoops::new(roots.clone())),
+        snapshots: Arc::new(snapshots::DmSnapshots::new(exec.clone())),
+        taps: Arc::new(taps::LinuxTaps),
+        firewall: Arc::new(firewall::Iptables::new(exec.clone(), layout)),
+        outputs: Arc::new(outputs::FifoOutputs::new(jails.clone(), roots)),
+        vmm: Arc::new(vmm::FirecrackerApi::new(jails.clone(), config.vmm_call_limit)),
+        launcher: Arc::new(launcher::JailerLauncher::new(
+            exec,
+            jails.clone(),
+            children.clone(),
+            config.vmm_max_files,
+        )),
+        processes: Arc::new(processes::LinuxProcesses::new(children)),
+        jails: Arc::new(jails::LinuxJails::new(jails)),
+        facts,
+    })
+}
+
+/// Runs file system work off the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> HostResult<T> + Send + 'static,
+) -> HostResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // It panicked, or the runtime is going away; there is no object to name.
+        Err(error) => {
+            Err(HostError::new(HostErrorKind::Other, "finish", "the work").because(error))
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Processes by way of `/proc` and pidfds: proc_pid_stat(5), pidfd_open(2).
+//!
+//! Everything of one process is read through one descriptor of its `/proc` directory, which goes
+//! dead with it: no two facts can be of two processes.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use procfs::FromRead;
+use procfs::process::Stat;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
+
+use super::blocking;
+use super::children::Children;
+use super::ready::readable;
+use crate::host::{
+    Change, ExitStatus, FileId, HostError, HostErrorKind, HostResult, Pid, ProcessFacts, Processes,
+    Signal,
+};
+
+/// How much of a command line is read.
+const ARGUMENTS_LIMIT: u64 = 64 * 1024;
+
+/// The processes of this machine.
+pub(crate) struct LinuxProcesses {
+    children: Arc<Children>,
+}
+
+impl LinuxProcesses {
+    pub(crate) fn new(children: Arc<Children>) -> Self {
+        Self { children }
+    }
+}
+
+/// "The process is gone", in the forms that `/proc` has for it.
+fn is_gone(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::SRCH)
+}
+
+fn open_proc(pid: Pid) -> rustix::io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(error) if is_gone(error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_file(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let fd = match rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(error) if is_gone(error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    match std::fs::File::from(fd).take(ARGUMENTS_LIMIT).read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(error) if is_gone(error) => Ok(None),
+            Some(error) => Err(error),
+            None => Err(Errno::IO),
+        },
+    }
+}
+
+fn read_stat(dir: BorrowedFd<'_>) -> rustix::io::Result<Option<Stat>> {
+    match read_file(dir, "stat")? {
+        Some(bytes) => Stat::from_read(&*bytes).map(Some).map_err(|_| Errno::BADMSG),
+        None => Ok(None),
+    }
+}
+
+/// Cut at NULs, as the kernel joins them.
+fn split_arguments(bytes: &[u8]) -> Vec<String> {
+    bytes
+        .strip_suffix(b"\0")
+        .unwrap_or(bytes)
+        .split(|byte| *byte == 0)
+        .filter(|_| !bytes.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
+fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {
+    let Some(dir) = open_proc(pid)? else { return Ok(None) };
+    let dir = dir.as_fd();
+    let Some(stat) = read_stat(dir)? else { return Ok(None) };
+    let Some(arguments) = read_file(dir, "cmdline")? else { return Ok(None) };
+    // With the dot: what the link leads to, seen from inside, not the link.
+    let root = match rustix::fs::statat(dir, "root/.", AtFlags::empty()) {
+        Ok(stat) => Some(FileId { device: stat.st_dev, inode: stat.st_ino }),
+        // A zombie has none; another's may be barred.
+        Err(_) => None,
+    };
+    Ok(Some(ProcessFacts {
+        pid,
+        start_ticks: stat.starttime,
+        zombie: matches!(stat.state, 'Z' | 'X' | 'x'),
+        comm: stat.comm,
+        arguments: split_arguments(&arguments),
+        root,
+    }))
+}
+
+/// When a process started, `None` when there is none of this id.
+pub(super) fn start_ticks(pid: Pid) -> HostResult<Option<u64>> {
+    let read = || -> rustix::io::Result<Option<u64>> {
+        let Some(dir) = open_proc(pid)? else { return Ok(None) };
+        Ok(read_stat(dir.as_fd())?.map(|stat| stat.starttime))
+    };
+    read().map_err(|error| HostError::io("look at process", pid, error))
+}
+
+/// A pidfd of exactly this process, `None` when it is gone.
+///
+/// The descriptor is opened first and the identity read after: the process that has the right
+/// identity then had this pid all the time since it started, so also when the descriptor was
+/// opened.
+fn open_pidfd(pid: Pid, expected: u64) -> HostResult<Option<OwnedFd>> {
+    let failed = |error: Errno| HostError::io("open process", pid, error);
+    let raw = i32::try_from(pid.get())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .ok_or_else(|| HostError::new(HostErrorKind::Invalid, "open process", pid))?;
+    let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::SRCH) => return Ok(None),
+        // A thread of some process has the number now.
+        Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match observe(pid).map_err(failed)? {
+        Some(facts) if facts.start_ticks == expected && !facts.zombie => Ok(Some(pidfd)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+#[async_trait]
+impl Processes for LinuxProcesses {
+    async fn list(&self, comm: &str) -> HostResult<Vec<ProcessFacts>> {
+        let wanted = comm.to_owned();
+        blocking(move || {
+            let failed = |error: Errno| HostError::io("list", "processes", error);
+            let entries = std::fs::read_dir("/proc")
+                .map_err(|error| HostError::io("list", "processes", error))?;
+            let mut found = Vec::new();
+            for entry in entries {
+                let entry = entry.map_err(|error| HostError::io("list", "processes", error))?;
+                let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                let Some(pid) = number.and_then(Pid::new) else { continue };
+                // The cheap question first: there are many processes and few of ours.
+                let Some(dir) = open_proc(pid).map_err(failed)? else { continue };
+                let comm = read_file(dir.as_fd(), "comm").map_err(failed)?.unwrap_or_default();
+                if comm.strip_suffix(b"\n").unwrap_or(&comm) == wanted.as_bytes() {
+                    found.extend(observe(pid).map_err(failed)?.filter(|f| f.comm == wanted));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>> {
+        blocking(move || observe(pid).map_err(|error| HostError::io("look at process", pid, error)))
+            .await
+    }
+
+    async fn signal(&self, pid: Pid, start_ticks: u64, signal: Signal) -> HostResult<Change> {
+        blocking(move || {
+            let Some(pidfd) = open_pidfd(pid, start_ticks)? else {
+                return Ok(Change::AlreadySo);
+            };
+            let number = match signal {
+                Signal::Terminate => rustix::process::Signal::TERM,
+                Signal::Kill => rustix::process::Signal::KILL,
+            };
+            match pidfd_send_signal(pidfd, number) {
+                Ok(()) => Ok(Change::Made),
+                Err(Errno::SRCH) => Ok(Change::AlreadySo),
+                Err(error) => Err(HostError::io("signal process", pid, error)),
+            }
+        })
+        .await
+    }
+
+    async fn wait_exit(&self, pid: Pid, start_ticks: u64) -> HostResult<ExitStatus> {
+        if let Some(mut exit) = self.children.exit_of(pid, start_ticks) {
+            // Cancel-safe: `wait_for` only looks.
+            return match exit.wait_for(Option::is_some).await {
+                Ok(status) => Ok(status.unwrap_or(ExitStatus::Unknown)),
+                // The task that reaps is gone with the runtime.
+                Err(_) => Ok(ExitStatus::Unknown),
+            };
+        }
+        let Some(pidfd) = blocking(move || open_pidfd(pid, start_ticks)).await? else {
+            return Ok(ExitStatus::Unknown);
+        };
+        let failed = |error| HostError::io("wait for process", pid, error);
+        let pidfd = readable(pidfd).map_err(failed)?;
+        drop(pidfd.readable().await.map_err(failed)?);
+        Ok(ExitStatus::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! The seam to device-mapper snapshots: a root disk is a shared image plus what was written.
+//!
+//! Driven by the VM tasks. What can go wrong: the name is taken, the device is busy on removal, the
+//! store is full (then the snapshot is invalid for ever and the guest's disk is lost).
+
+use async_trait::async_trait;
+
+use super::{Change, DeviceNumber, DmName, HostResult, LoopDevice};
+
+/// A device-mapper snapshot to be: reads fall through to `base`, writes go to `cow`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSpec {
+    /// Its name in `/dev/mapper`.
+    pub name: DmName,
+    /// The shared read-only origin.
+    pub base: LoopDevice,
+    /// The origin's size in bytes, which is the snapshot's; a multiple of 512.
+    pub base_bytes: u64,
+    /// Where what is written goes. A store with a valid header is continued, an empty one (all
+    /// zeroes) is begun.
+    pub cow: LoopDevice,
+}
+
+/// How full a snapshot's store is, in sectors of 512 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotFill {
+    /// It works.
+    Used {
+        /// Occupied, with metadata.
+        used: u64,
+        /// There are.
+        total: u64,
+    },
+    /// The store filled up or failed: every write fails from now on, and there is no way back.
+    Invalid,
+    /// The kernel could not say: `Overflow`, `Merge failed` or `Unknown`.
+    Unclear,
+}
+
+/// A device-mapper snapshot that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// Its name.
+    pub name: DmName,
+    /// Its block device.
+    pub device: DeviceNumber,
+    /// How many have it open.
+    pub open_count: u32,
+    /// The device it reads from.
+    pub base: DeviceNumber,
+    /// The device it writes to.
+    pub cow: DeviceNumber,
+    /// Its size in sectors of 512 bytes.
+    pub size_sectors: u64,
+    /// How full its store is.
+    pub fill: SnapshotFill,
+}
+
+/// Device-mapper snapshots.
+#[async_trait]
+pub trait Snapshots: Send + Sync {
+    /// Our snapshots: those whose name begins with `prefix`.
+    async fn list(&self, prefix: &str) -> HostResult<Vec<SnapshotFacts>>;
+
+    /// One snapshot, `None` when there is none.
+    async fn observe(&self, name: &DmName) -> HostResult<Option<SnapshotFacts>>;
+
+    /// Makes a snapshot, or finds it made of exactly these devices.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::NameTaken`] when a device of that name has another table.
+    async fn ensure(&self, spec: &SnapshotSpec) -> HostResult<(SnapshotFacts, Change)>;
+
+    /// Removes a snapshot. Busy is retried with back-off for a few seconds.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::Busy`] when it still was after that.
+    async fn remove(&self, name: &DmName) -> HostResult<Change>;
+}

@@ -1,0 +1,398 @@
+//! Is the VM's process alive? The one place that answers, [`vm_alive`]; nobody compares pids
+//! inline.
+//!
+//! How a process is found:
+//! 1. By its command line, which carries the VM's API socket path when it was started directly.
+//! 2. A jailed Firecracker shows only the path inside its chroot, so: through the API socket's
+//!    symlink to the chroot, and from there the jailer's pidfile.
+//! 3. When the pidfile leads nowhere, by `--id` among the processes listed: a pidfile may be lost
+//!    while its process lives, and a second process over the same disks must never be started.
+//!
+//! A pid is believed only as a whole identity: pid, start time and boot id; `--id <vm>` on the
+//! command line; and its root being the jail's directory. Each way to find nothing is a variant
+//! of [`WhyNot`]. What cannot be read is [`Liveness::CannotTell`], and then nothing may be done.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::{layout, pidfile};
+use crate::handles::ProcessIdentity;
+use crate::host::{
+    FileId, Host, HostError, HostResult, JailId, Pid, ProcessFacts, Processes, SocketEntry,
+};
+
+/// The `comm` of a VMM.
+pub const VMM_COMM: &str = "firecracker";
+
+/// The `comm` of a VMM's process until its jailer has become it.
+const JAILER_COMM: &str = "jailer";
+
+/// Whether the VM's process is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Liveness {
+    /// Ours, alive, wholly identified.
+    Alive(ProcessIdentity),
+    /// There is none.
+    Dead(WhyNot),
+    /// What our record points to is somebody else's process: the record is dropped, the process
+    /// is never signalled.
+    SomebodyElses {
+        /// Whose pid it is now.
+        pid: Pid,
+        /// What gave it away.
+        why: Foreign,
+    },
+    /// Nothing may be concluded, so nothing is done.
+    CannotTell(WhyUnclear),
+}
+
+/// Why no process was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WhyNot {
+    /// The runtime directory has no API socket for the VM.
+    #[error("there is no API socket")]
+    SocketMissing,
+    /// The API socket is no symlink, so it leads to no chroot.
+    #[error("the API socket is no symlink")]
+    SocketNotALink,
+    /// The API socket's symlink leads elsewhere than to the VM's jail.
+    #[error("the API socket leads to {}, which is not the VM's jail", target.display())]
+    SocketElsewhere {
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// The jail has no pidfile.
+    #[error("there is no pidfile")]
+    PidfileMissing,
+    /// The pidfile holds something else than a pid.
+    #[error(transparent)]
+    PidfileGarbage(pidfile::Garbage),
+    /// No process has the pid.
+    #[error("no process has the pid {pid}")]
+    NoSuchProcess {
+        /// The pid.
+        pid: Pid,
+    },
+    /// The process is dead and waits to be reaped.
+    #[error("process {pid} is a zombie")]
+    Zombie {
+        /// The pid.
+        pid: Pid,
+    },
+    /// The process of that pid runs something else.
+    #[error("process {pid} is {comm:?}, no firecracker")]
+    WrongComm {
+        /// The pid.
+        pid: Pid,
+        /// What it runs.
+        comm: String,
+    },
+    /// The pid belongs to another process now.
+    #[error("process {pid} is somebody else's")]
+    SomebodyElses {
+        /// The pid.
+        pid: Pid,
+    },
+}
+
+/// What shows that a process is not the VM's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Foreign {
+    /// It started at another time: the pid was recycled.
+    #[error("it started at another time")]
+    StartedAtAnotherTime,
+    /// Its command line names another VM, or none.
+    #[error("its command line does not have --id of this VM")]
+    AnotherId,
+    /// Its root is another directory than the VM's jail.
+    #[error("its root is not the VM's jail")]
+    AnotherRoot,
+    /// It was recorded in another boot of the machine.
+    #[error("it was recorded before the machine booted")]
+    AnotherBoot,
+}
+
+/// Why nothing can be concluded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WhyUnclear {
+    /// The machine did not answer.
+    #[error("{what}")]
+    Unreadable {
+        /// The error, whole.
+        what: String,
+    },
+    /// It is the jailer, which has not become the VMM yet.
+    #[error("process {pid} is still the jailer")]
+    StillTheJailer {
+        /// The pid.
+        pid: Pid,
+    },
+    /// Its command line fits but its root may not be read.
+    #[error("the root of process {pid} cannot be read")]
+    RootUnreadable {
+        /// The pid.
+        pid: Pid,
+    },
+    /// Its command line fits but the jail to compare its root with is gone.
+    #[error("the jail of process {pid} is gone, so that its root cannot be compared")]
+    JailGone {
+        /// The pid.
+        pid: Pid,
+    },
+}
+
+impl WhyUnclear {
+    fn unreadable(error: &HostError) -> Self {
+        Self::Unreadable { what: error.chain() }
+    }
+}
+
+/// All VMM processes at one moment, read once for any number of VMs.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessTable {
+    processes: Vec<ProcessFacts>,
+    by_argument: HashMap<String, Vec<usize>>,
+}
+
+impl ProcessTable {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub async fn read(processes: &dyn Processes) -> HostResult<Self> {
+        // In this order: a jailer that becomes a VMM between the two is in the second list.
+        let mut all = processes.list(JAILER_COMM).await?;
+        all.extend(processes.list(VMM_COMM).await?);
+        Ok(Self::of(all))
+    }
+
+    /// From facts already read.
+    #[must_use]
+    pub fn of(processes: Vec<ProcessFacts>) -> Self {
+        let mut by_argument: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, process) in processes.iter().enumerate() {
+            for argument in &process.arguments {
+                by_argument.entry(argument.clone()).or_default().push(index);
+            }
+        }
+        Self { processes, by_argument }
+    }
+
+    fn with_argument<'a>(&'a self, argument: &str) -> impl Iterator<Item = &'a ProcessFacts> {
+        let indexes = self.by_argument.get(argument).map_or(&[][..], Vec::as_slice);
+        indexes.iter().map(|index| &self.processes[*index])
+    }
+
+    /// The jails named by `--id` on any command line.
+    pub fn jails(&self) -> impl Iterator<Item = JailId> + '_ {
+        self.processes
+            .iter()
+            .filter(|process| !process.zombie)
+            .filter_map(|process| id_argument(&process.arguments))
+            .filter_map(|id| JailId::new(id).ok())
+    }
+}
+
+/// Where a look for a process begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// The VM's jail.
+    pub jail: &'a JailId,
+    /// The present boot.
+    pub boot_id: &'a str,
+    /// The process we remember, if any.
+    pub remembered: Option<&'a ProcessIdentity>,
+    /// All processes. Without it only the remembered one and the pidfile are looked at, which is
+    /// enough once the agent has looked at everything at its start: what was started since, it
+    /// started itself.
+    pub table: Option<&'a ProcessTable>,
+}
+
+/// Whether the VM's process is alive: the one question of liveness.
+pub async fn vm_alive(host: &Host, search: Search<'_>) -> Liveness {
+    let root = match host.jails.observe(search.jail).await {
+        Ok(jail) => jail.and_then(|jail| jail.root),
+        Err(error) => return Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+    };
+    let expected = Expected { jail: search.jail, root, boot_id: search.boot_id };
+
+    // What we remember, if it still is what it was: the usual case, and it costs one look.
+    let mut stale = None;
+    if let Some(remembered) = search.remembered {
+        match look_at_remembered(host, &expected, remembered).await {
+            Liveness::Dead(_) => {}
+            Liveness::SomebodyElses { pid, why } => stale = Some((pid, why)),
+            found @ (Liveness::Alive(_) | Liveness::CannotTell(_)) => return found,
+        }
+    }
+    // 1. By the API socket path on a command line.
+    let socket = host.jails.api_socket_path(search.jail);
+    if let (Some(table), Some(socket)) = (search.table, socket.to_str())
+        && let Some(found) = by_command_line(table, &expected, socket)
+    {
+        return found;
+    }
+    // 2. By the pidfile.
+    let by_pidfile = by_pidfile(host, &expected).await;
+    if matches!(by_pidfile, Liveness::Alive(_) | Liveness::CannotTell(_)) {
+        return by_pidfile;
+    }
+    // 3. By `--id`.
+    if let Some(found) = search.table.and_then(|table| by_id(table, &expected)) {
+        return found;
+    }
+    match stale {
+        Some((pid, why)) => Liveness::SomebodyElses { pid, why },
+        None => by_pidfile,
+    }
+}
+
+struct Expected<'a> {
+    jail: &'a JailId,
+    root: Option<FileId>,
+    boot_id: &'a str,
+}
+
+impl Expected<'_> {
+    fn identity(&self, process: &ProcessFacts) -> ProcessIdentity {
+        ProcessIdentity {
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+            boot_id: self.boot_id.to_owned(),
+        }
+    }
+
+    /// Whether a process is a jailer for the VM.
+    fn is_jailer(&self, process: &ProcessFacts) -> bool {
+        !process.zombie
+            && process.comm == JAILER_COMM
+            && id_argument(&process.arguments) == Some(self.jail.as_str())
+    }
+
+    /// Whether a process is the VM's, by everything but how it was found.
+    fn judge(&self, process: &ProcessFacts) -> Liveness {
+        let pid = process.pid;
+        if process.zombie {
+            return Liveness::Dead(WhyNot::Zombie { pid });
+        }
+        if self.is_jailer(process) {
+            return Liveness::CannotTell(WhyUnclear::StillTheJailer { pid });
+        }
+        if process.comm != VMM_COMM {
+            return Liveness::Dead(WhyNot::WrongComm { pid, comm: process.comm.clone() });
+        }
+        if id_argument(&process.arguments) != Some(self.jail.as_str()) {
+            return Liveness::SomebodyElses { pid, why: Foreign::AnotherId };
+        }
+        match (process.root, self.root) {
+            (Some(its), Some(ours)) if its == ours => Liveness::Alive(self.identity(process)),
+            (Some(_), Some(_)) => Liveness::SomebodyElses { pid, why: Foreign::AnotherRoot },
+            (None, _) => Liveness::CannotTell(WhyUnclear::RootUnreadable { pid }),
+            (Some(_), None) => Liveness::CannotTell(WhyUnclear::JailGone { pid }),
+        }
+    }
+}
+
+/// The value of `--id`, in either of its spellings.
+fn id_argument(arguments: &[String]) -> Option<&str> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--id" {
+            return arguments.next().map(String::as_str);
+        }
+        if let Some(id) = argument.strip_prefix("--id=") {
+            return Some(id);
+        }
+    }
+    None
+}
+
+async fn look_at_remembered(
+    host: &Host,
+    expected: &Expected<'_>,
+    remembered: &ProcessIdentity,
+) -> Liveness {
+    let pid = remembered.pid;
+    if remembered.boot_id != expected.boot_id {
+        return Liveness::SomebodyElses { pid, why: Foreign::AnotherBoot };
+    }
+    match host.processes.observe(pid).await {
+        Err(error) => Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+        Ok(None) => Liveness::Dead(WhyNot::NoSuchProcess { pid }),
+        Ok(Some(process)) if process.start_ticks != remembered.start_ticks => {
+            Liveness::SomebodyElses { pid, why: Foreign::StartedAtAnotherTime }
+        }
+        // Started by us and still the jailer, which has yet to make the pidfile and to become the
+        // VMM. Nothing but our own memory of its start shows that.
+        Ok(Some(process)) if expected.is_jailer(&process) => {
+            Liveness::Alive(expected.identity(&process))
+        }
+        Ok(Some(process)) => expected.judge(&process),
+    }
+}
+
+/// A directly started VMM has the host's root, so its root proves nothing; the path is the VM's
+/// alone, and a command line that names another VM beside it is refused.
+fn by_command_line(
+    table: &ProcessTable,
+    expected: &Expected<'_>,
+    socket: &str,
+) -> Option<Liveness> {
+    table
+        .with_argument(socket)
+        .filter(|process| !process.zombie && process.comm == VMM_COMM)
+        .find(|process| {
+            id_argument(&process.arguments).is_none_or(|id| id == expected.jail.as_str())
+        })
+        .map(|process| Liveness::Alive(expected.identity(process)))
+}
+
+async fn by_pidfile(host: &Host, expected: &Expected<'_>) -> Liveness {
+    match read_pid(host, expected.jail).await {
+        Err(error) => Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+        Ok(Err(why)) => Liveness::Dead(why),
+        Ok(Ok(pid)) => match host.processes.observe(pid).await {
+            Err(error) => Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+            Ok(None) => Liveness::Dead(WhyNot::NoSuchProcess { pid }),
+            Ok(Some(process)) => expected.judge(&process),
+        },
+    }
+}
+
+async fn read_pid(host: &Host, jail: &JailId) -> HostResult<Result<Pid, WhyNot>> {
+    let target = match host.jails.observe_api_socket(jail).await? {
+        SocketEntry::Missing => return Ok(Err(WhyNot::SocketMissing)),
+        SocketEntry::NotALink => return Ok(Err(WhyNot::SocketNotALink)),
+        SocketEntry::Link(target) => target,
+    };
+    if !leads_to(&target, &host.jails.root_path(jail)) {
+        return Ok(Err(WhyNot::SocketElsewhere { target }));
+    }
+    Ok(match host.jails.read_pidfile(jail).await? {
+        None => Err(WhyNot::PidfileMissing),
+        Some(content) => pidfile::parse(&content).map_err(WhyNot::PidfileGarbage),
+    })
+}
+
+fn leads_to(target: &Path, root: &Path) -> bool {
+    layout::chroot_of(target).is_some_and(|chroot| chroot == root)
+}
+
+/// Of the processes with our `--id`: the one that is ours, else one that might be. One that is
+/// somebody else's (another instance of the agent may have a jail of the same id) is passed over.
+fn by_id(table: &ProcessTable, expected: &Expected<'_>) -> Option<Liveness> {
+    let mut unclear = None;
+    let spelled = format!("--id={}", expected.jail);
+    for process in table.with_argument(expected.jail.as_str()).chain(table.with_argument(&spelled))
+    {
+        match expected.judge(process) {
+            found @ Liveness::Alive(_) => return Some(found),
+            found @ Liveness::CannotTell(_) => unclear = Some(found),
+            Liveness::Dead(_) | Liveness::SomebodyElses { .. } => {}
+        }
+    }
+    unclear
+}
+
+#[cfg(test)]
+mod tests;

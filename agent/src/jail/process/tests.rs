@@ -1,0 +1,347 @@
+//! Which process is found for a VM, and which is not.
+//!
+//! The machine is a fixture here, so that each case states exactly what `/proc` and the jail say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::host::fakes::FakeKernel;
+use crate::host::{Change, ExitStatus, HostErrorKind, JailFacts, JailSpec, Signal};
+
+const OURS: &str = "0193a7e2-3f40-7c21-9d5e-000000000001";
+const OTHER: &str = "0193a7e2-3f40-7c21-9d5e-000000000002";
+const JAIL_ROOT: FileId = FileId { device: 8, inode: 100 };
+const BOOT: &str = "boot-1";
+
+fn pid(n: u32) -> Pid {
+    Pid::new(n).unwrap()
+}
+
+/// What the machine says: a VM whose jailed process 4711 runs, until a test changes it.
+#[derive(Clone)]
+struct Machine {
+    processes: BTreeMap<Pid, ProcessFacts>,
+    socket: SocketEntry,
+    pidfile: Option<Vec<u8>>,
+    jail_root: Option<FileId>,
+    unreadable: bool,
+}
+
+fn jailed(n: u32, id: &str) -> ProcessFacts {
+    let arguments = ["/firecracker", "--id", id, "--start-time-us", "1"];
+    ProcessFacts {
+        pid: pid(n),
+        start_ticks: 500,
+        comm: "firecracker".to_owned(),
+        zombie: false,
+        arguments: arguments.map(str::to_owned).to_vec(),
+        root: Some(JAIL_ROOT),
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        let target = format!("/jails/firecracker/{OURS}/root/run/firecracker.socket");
+        let mut machine = Self {
+            processes: BTreeMap::new(),
+            socket: SocketEntry::Link(target.into()),
+            pidfile: Some(b"4711".to_vec()),
+            jail_root: Some(JAIL_ROOT),
+            unreadable: false,
+        };
+        machine.run(jailed(4711, OURS));
+        machine
+    }
+
+    fn run(&mut self, process: ProcessFacts) {
+        self.processes.insert(process.pid, process);
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut ProcessFacts)) {
+        change(self.processes.get_mut(&pid(4711)).unwrap());
+    }
+
+    async fn find(&self, remembered: Option<&ProcessIdentity>) -> Liveness {
+        let fixture = Arc::new(self.clone());
+        let mut host = FakeKernel::new().host();
+        host.processes = fixture.clone();
+        host.jails = fixture.clone();
+        let table = ProcessTable::of(self.processes.values().cloned().collect());
+        let search = Search {
+            jail: &JailId::new(OURS).unwrap(),
+            boot_id: BOOT,
+            remembered,
+            table: Some(&table),
+        };
+        vm_alive(&host, search).await
+    }
+}
+
+#[async_trait]
+impl Processes for Machine {
+    async fn list(&self, comm: &str) -> HostResult<Vec<ProcessFacts>> {
+        Ok(self.processes.values().filter(|process| process.comm == comm).cloned().collect())
+    }
+
+    async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>> {
+        if self.unreadable {
+            return Err(HostError::new(HostErrorKind::Other, "read process", pid));
+        }
+        Ok(self.processes.get(&pid).cloned())
+    }
+
+    async fn signal(&self, _: Pid, _: u64, _: Signal) -> HostResult<Change> {
+        panic!("looking for a process signals none")
+    }
+
+    async fn wait_exit(&self, _: Pid, _: u64) -> HostResult<ExitStatus> {
+        panic!("looking for a process waits for none")
+    }
+}
+
+#[async_trait]
+impl crate::host::Jails for Machine {
+    async fn list(&self) -> HostResult<Vec<JailId>> {
+        Ok(vec![JailId::new(OURS).unwrap()])
+    }
+
+    async fn observe(&self, _: &JailId) -> HostResult<Option<JailFacts>> {
+        let root = self.jail_root;
+        Ok(root.map(|_| JailFacts { root, entries: Vec::new(), cgroup: true }))
+    }
+
+    async fn ensure(&self, _: &JailSpec) -> HostResult<Change> {
+        panic!("looking for a process changes no jail")
+    }
+
+    async fn clear(&self, _: &JailId) -> HostResult<Change> {
+        panic!("looking for a process changes no jail")
+    }
+
+    async fn remove(&self, _: &JailId) -> HostResult<Change> {
+        panic!("looking for a process changes no jail")
+    }
+
+    async fn observe_api_socket(&self, _: &JailId) -> HostResult<SocketEntry> {
+        Ok(self.socket.clone())
+    }
+
+    async fn read_pidfile(&self, _: &JailId) -> HostResult<Option<Vec<u8>>> {
+        Ok(self.pidfile.clone())
+    }
+
+    fn root_path(&self, id: &JailId) -> PathBuf {
+        format!("/jails/firecracker/{id}/root").into()
+    }
+
+    fn api_socket_path(&self, id: &JailId) -> PathBuf {
+        format!("/run/banger/{id}.sock").into()
+    }
+
+    fn vsock_path(&self, id: &JailId) -> PathBuf {
+        format!("/run/banger/{id}.vsock").into()
+    }
+}
+
+fn alive(n: u32) -> Liveness {
+    Liveness::Alive(identity(n))
+}
+
+fn identity(n: u32) -> ProcessIdentity {
+    ProcessIdentity { pid: pid(n), start_ticks: 500, boot_id: BOOT.to_owned() }
+}
+
+#[tokio::test]
+async fn pidfile_happy_path_finds_the_jailed_process() {
+    assert_eq!(Machine::new().find(None).await, alive(4711));
+}
+
+#[tokio::test]
+async fn white_space_in_the_pidfile_is_tolerated() {
+    let mut machine = Machine::new();
+    machine.pidfile = Some(b" 4711\n".to_vec());
+    assert_eq!(machine.find(None).await, alive(4711));
+}
+
+#[tokio::test]
+async fn missing_pidfile_is_not_found() {
+    let mut machine = Machine::new();
+    machine.pidfile = None;
+    machine.processes.clear();
+    assert_eq!(machine.find(None).await, Liveness::Dead(WhyNot::PidfileMissing));
+}
+
+#[tokio::test]
+async fn stale_pid_in_the_pidfile_is_not_found() {
+    let mut machine = Machine::new();
+    machine.processes.clear();
+    let why = WhyNot::NoSuchProcess { pid: pid(4711) };
+    assert_eq!(machine.find(None).await, Liveness::Dead(why));
+}
+
+#[tokio::test]
+async fn wrong_comm_is_not_found() {
+    let mut machine = Machine::new();
+    machine.change(|process| process.comm = "sshd".to_owned());
+    let why = WhyNot::WrongComm { pid: pid(4711), comm: "sshd".to_owned() };
+    assert_eq!(machine.find(None).await, Liveness::Dead(why));
+}
+
+#[tokio::test]
+async fn garbage_in_the_pidfile_is_not_found() {
+    let mut machine = Machine::new();
+    machine.pidfile = Some(b"not a pid".to_vec());
+    machine.processes.clear();
+    let found = machine.find(None).await;
+    assert!(matches!(found, Liveness::Dead(WhyNot::PidfileGarbage(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn api_socket_that_is_no_symlink_is_not_found() {
+    let mut machine = Machine::new();
+    machine.socket = SocketEntry::NotALink;
+    machine.processes.clear();
+    assert_eq!(machine.find(None).await, Liveness::Dead(WhyNot::SocketNotALink));
+}
+
+#[tokio::test]
+async fn missing_api_socket_is_not_found() {
+    let mut machine = Machine::new();
+    machine.socket = SocketEntry::Missing;
+    machine.processes.clear();
+    assert_eq!(machine.find(None).await, Liveness::Dead(WhyNot::SocketMissing));
+}
+
+#[tokio::test]
+async fn an_api_socket_that_leads_out_of_the_jail_is_not_found() {
+    let mut machine = Machine::new();
+    let target = format!("/jails/firecracker/{OTHER}/root/run/firecracker.socket");
+    machine.socket = SocketEntry::Link(target.clone().into());
+    machine.processes.clear();
+    let why = WhyNot::SocketElsewhere { target: target.into() };
+    assert_eq!(machine.find(None).await, Liveness::Dead(why));
+}
+
+#[tokio::test]
+async fn pid_recycled_to_another_vms_firecracker_is_somebody_elses() {
+    let mut machine = Machine::new();
+    machine
+        .run(ProcessFacts { root: Some(FileId { device: 8, inode: 200 }), ..jailed(4711, OTHER) });
+    let found = machine.find(None).await;
+    assert_eq!(found, Liveness::SomebodyElses { pid: pid(4711), why: Foreign::AnotherId });
+}
+
+#[tokio::test]
+async fn a_remembered_pid_with_another_start_time_is_somebody_elses() {
+    let mut machine = Machine::new();
+    machine.pidfile = None;
+    machine.run(ProcessFacts { start_ticks: 501, ..jailed(4711, OTHER) });
+    let why = Foreign::StartedAtAnotherTime;
+    let found = machine.find(Some(&identity(4711))).await;
+    assert_eq!(found, Liveness::SomebodyElses { pid: pid(4711), why });
+}
+
+#[tokio::test]
+async fn a_process_remembered_from_another_boot_is_never_believed() {
+    let mut machine = Machine::new();
+    machine.processes.clear();
+    let before = ProcessIdentity { boot_id: "boot-0".to_owned(), ..identity(4711) };
+    let found = machine.find(Some(&before)).await;
+    let why = Foreign::AnotherBoot;
+    assert_eq!(found, Liveness::SomebodyElses { pid: pid(4711), why });
+}
+
+#[tokio::test]
+async fn a_firecracker_in_another_root_with_our_id_is_somebody_elses() {
+    let mut machine = Machine::new();
+    machine.change(|process| process.root = Some(FileId { device: 8, inode: 200 }));
+    let why = Foreign::AnotherRoot;
+    assert_eq!(machine.find(None).await, Liveness::SomebodyElses { pid: pid(4711), why });
+}
+
+#[tokio::test]
+async fn zombie_is_dead() {
+    let mut machine = Machine::new();
+    machine.change(|process| {
+        process.zombie = true;
+        process.arguments.clear();
+        process.root = None;
+    });
+    let why = WhyNot::Zombie { pid: pid(4711) };
+    assert_eq!(machine.find(None).await, Liveness::Dead(why.clone()));
+    assert_eq!(machine.find(Some(&identity(4711))).await, Liveness::Dead(why));
+}
+
+#[tokio::test]
+async fn a_root_that_cannot_be_read_cannot_be_told() {
+    let mut machine = Machine::new();
+    machine.change(|process| process.root = None);
+    let why = WhyUnclear::RootUnreadable { pid: pid(4711) };
+    assert_eq!(machine.find(None).await, Liveness::CannotTell(why));
+}
+
+#[tokio::test]
+async fn a_jailer_that_has_not_become_the_vmm_yet_cannot_be_told() {
+    let mut machine = Machine::new();
+    machine.change(|process| process.comm = "jailer".to_owned());
+    let why = WhyUnclear::StillTheJailer { pid: pid(4711) };
+    assert_eq!(machine.find(None).await, Liveness::CannotTell(why));
+    assert_eq!(machine.find(Some(&identity(4711))).await, alive(4711), "we remember its start");
+}
+
+#[tokio::test]
+async fn a_process_whose_jail_is_gone_cannot_be_told() {
+    let mut machine = Machine::new();
+    machine.jail_root = None;
+    let why = WhyUnclear::JailGone { pid: pid(4711) };
+    assert_eq!(machine.find(None).await, Liveness::CannotTell(why));
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_answer_cannot_be_told() {
+    let mut machine = Machine::new();
+    machine.unreadable = true;
+    assert!(matches!(machine.find(None).await, Liveness::CannotTell(_)));
+}
+
+#[tokio::test]
+async fn a_direct_unjailed_launch_is_found_by_the_socket_on_its_command_line() {
+    let mut machine = Machine::new();
+    machine.socket = SocketEntry::NotALink;
+    machine.processes.clear();
+    let socket = format!("/run/banger/{OURS}.sock");
+    machine.run(ProcessFacts {
+        arguments: vec!["firecracker".to_owned(), "--api-sock".to_owned(), socket],
+        root: Some(FileId { device: 1, inode: 2 }),
+        ..jailed(99, OURS)
+    });
+    assert_eq!(machine.find(None).await, alive(99));
+}
+
+#[tokio::test]
+async fn a_live_process_is_found_by_its_id_when_the_pidfile_is_garbage() {
+    let mut machine = Machine::new();
+    machine.pidfile = Some(b"garbage".to_vec());
+    assert_eq!(machine.find(None).await, alive(4711));
+    machine.pidfile = Some(b"1".to_vec());
+    assert_eq!(machine.find(None).await, alive(4711));
+}
+
+#[tokio::test]
+async fn lookup_prefers_the_live_process_over_the_remembered_one() {
+    let mut machine = Machine::new();
+    machine.run(ProcessFacts { start_ticks: 7, ..jailed(12, OTHER) });
+    assert_eq!(machine.find(Some(&identity(12))).await, alive(4711));
+}
+
+#[test]
+fn the_id_is_read_in_both_spellings() {
+    let arguments = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(id_argument(&arguments("/firecracker --id a")), Some("a"));
+    assert_eq!(id_argument(&arguments("/firecracker --id=a")), Some("a"));
+    assert_eq!(id_argument(&arguments("/firecracker --ident a")), None);
+    assert_eq!(id_argument(&arguments("/firecracker --id")), None);
+}

@@ -1,0 +1,84 @@
+//! The edge to the server: `banger.agent.v1.AgentService` over mutual TLS.
+//!
+//! Thin: a request is read ([`convert`]), handed to the [`AgentDesk`], and answered. All four
+//! mutating calls end in [`AgentDesk::assign`], which merges one assignment by its version and
+//! answers when that is on disk. Nothing here waits for the host. What can go wrong: a message
+//! that makes no sense, a stale version, a record that cannot be written; `status` is the only
+//! builder of what is said then.
+
+mod convert;
+mod observe;
+mod service;
+mod status;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use banger_proto::ids::{Epoch, HostId, Version};
+use tokio_util::sync::CancellationToken;
+
+pub use self::service::AgentRpc;
+
+use crate::assignment::Assignment;
+use crate::host::{Capacity, ImageFacts};
+use crate::report::Reporter;
+
+/// What the edge asks of the agent.
+#[async_trait]
+pub trait AgentDesk: Send + Sync + 'static {
+    /// Merges an assignment into what is held of its VM, records it and wakes the VM's task.
+    async fn assign(&self, offered: Assignment) -> Assigned;
+
+    /// What is true of the host now.
+    async fn host_facts(&self) -> HostFacts;
+
+    /// The newest report of every VM.
+    fn reporter(&self) -> &Reporter;
+
+    /// The store of the server that calls, for the log.
+    fn server_seen(&self, name: &str, epoch: Epoch);
+
+    /// Fires when the agent shuts down: streams end then.
+    fn draining(&self) -> CancellationToken;
+}
+
+/// What became of an assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assigned {
+    /// It is held, and on disk.
+    Accepted(Version),
+    /// A newer one is held.
+    Stale {
+        /// The highest seen.
+        seen: Version,
+    },
+    /// It asked for the VM to be absent, and nothing of it is here.
+    Absent,
+    /// It could not be written to disk; nothing changed.
+    NotRecorded(String),
+    /// The agent takes no more assignments.
+    ShuttingDown,
+}
+
+/// What is true of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Which host.
+    pub host: HostId,
+    /// Changes with every boot.
+    pub boot_id: String,
+    /// Counts the starts of the agent.
+    pub agent_epoch: u64,
+    /// No kernel object is made.
+    pub simulated: bool,
+    /// Such as `firecracker 1.16.1`.
+    pub vmm: String,
+    /// As `uname -r`.
+    pub kernel_release: String,
+    /// What VMs may use.
+    pub capacity: Capacity,
+    /// The image directory.
+    pub images: Vec<ImageFacts>,
+    /// The longest silence on an `Observe` stream.
+    pub heartbeat_interval: Duration,
+}

@@ -1,0 +1,146 @@
+//! The `Observe` stream: facts of the host, the full inventory in parts, then changes.
+//!
+//! One task a stream. It ends when the reader is gone or the agent drains. A slow reader holds up
+//! only its own task: what changes meanwhile coalesces in its subscription. While nothing changes
+//! a heartbeat is sent, and the facts of the host again when they are not what was sent last (an
+//! image was added, a digest is known).
+
+use std::sync::Arc;
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::agent_v1::observe_response::Event;
+use banger_proto::wire::limits::INVENTORY_PART_VMS;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{AgentDesk, HostFacts, convert, status};
+use crate::host::ImageKind;
+use crate::report::{Reported, VmReport};
+
+/// Messages on their way to one reader; more wait in its subscription, coalesced.
+const QUEUE: usize = 64;
+
+type Message = Result<wire::ObserveResponse, Status>;
+
+/// Starts the stream's task.
+pub(super) fn start<D: AgentDesk>(desk: Arc<D>) -> ReceiverStream<Message> {
+    let (send, stream) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let draining = desk.draining();
+        // Cancel-safe: the stream is over in either case, and a report that was taken and not
+        // sent is in the full inventory that begins the next stream.
+        tokio::select! {
+            Err(ReaderGone) = run(&*desk, Sender { send: send.clone(), sequence: 0 }) => {}
+            () = draining.cancelled() => drop(send.send(Err(status::shutting_down())).await),
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+struct ReaderGone;
+
+struct Sender {
+    send: mpsc::Sender<Message>,
+    sequence: u64,
+}
+
+impl Sender {
+    async fn event(&mut self, event: Event) -> Result<(), ReaderGone> {
+        self.sequence += 1;
+        let message = wire::ObserveResponse { sequence: self.sequence, event: Some(event) };
+        self.send.send(Ok(message)).await.map_err(|_| ReaderGone)
+    }
+}
+
+async fn run<D: AgentDesk>(
+    desk: &D,
+    mut sender: Sender,
+) -> Result<std::convert::Infallible, ReaderGone> {
+    let (inventory, mut subscription) = desk.reporter().subscribe();
+    let mut facts = desk.host_facts().await;
+    sender.event(Event::Host(host_facts(&facts))).await?;
+    for part in inventory_parts(&inventory) {
+        sender.event(Event::Inventory(part)).await?;
+    }
+    drop(inventory);
+    let mut heartbeat = tokio::time::interval(facts.heartbeat_interval);
+    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    heartbeat.reset();
+    loop {
+        // Both arms are cancel-safe: `changes` takes only what it returns, a tick that is not
+        // taken comes at the next turn.
+        tokio::select! {
+            changes = subscription.changes() => {
+                // A reader this slow begins anew: the end of the stream asks for that.
+                let Ok(changes) = changes else { return Err(ReaderGone) };
+                for change in changes {
+                    sender.event(change_event(change)).await?;
+                }
+            }
+            _ = heartbeat.tick() => {
+                let now = desk.host_facts().await;
+                if now != facts {
+                    facts = now;
+                    sender.event(Event::Host(host_facts(&facts))).await?;
+                }
+                sender.event(Event::Heartbeat(wire::Heartbeat::default())).await?;
+            }
+        }
+    }
+}
+
+/// At least one part: an empty inventory is told too.
+fn inventory_parts(reports: &[Arc<VmReport>]) -> Vec<wire::InventoryPart> {
+    let mut parts: Vec<wire::InventoryPart> = reports
+        .chunks(INVENTORY_PART_VMS)
+        .map(|chunk| {
+            let vms = chunk.iter().map(|report| convert::observed(report)).collect();
+            wire::InventoryPart { vms, last: false }
+        })
+        .collect();
+    match parts.last_mut() {
+        Some(last) => last.last = true,
+        None => parts.push(wire::InventoryPart { vms: Vec::new(), last: true }),
+    }
+    parts
+}
+
+fn change_event(change: Reported) -> Event {
+    match change {
+        Reported::Vm(report) => Event::Vm(convert::observed(&report)),
+        Reported::Gone { vm, version } => Event::Gone(wire::VmGone {
+            vm_id: vm.to_string(),
+            version: Some(convert::version_to_wire(version)),
+        }),
+    }
+}
+
+/// The facts as sent.
+pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
+    let images = facts.images.iter().map(|image| wire::ImageFile {
+        name: image.name.to_string(),
+        size_bytes: image.size_bytes,
+        sha256: image.sha256.clone().unwrap_or_default(),
+        kind: match image.kind {
+            ImageKind::Kernel => wire::ImageKind::Kernel,
+            ImageKind::Root => wire::ImageKind::Root,
+            ImageKind::Other => wire::ImageKind::Unspecified,
+        }
+        .into(),
+    });
+    wire::HostFacts {
+        host_id: facts.host.to_string(),
+        boot_id: facts.boot_id.clone(),
+        agent_epoch: facts.agent_epoch,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        simulated: facts.simulated,
+        vmm: facts.vmm.clone(),
+        kernel_release: facts.kernel_release.clone(),
+        vcpus: facts.capacity.vcpus,
+        memory_mib: facts.capacity.memory_mib,
+        disk_mib: facts.capacity.disk_mib,
+        images: images.collect(),
+        heartbeat_interval: prost_types::Duration::try_from(facts.heartbeat_interval).ok(),
+    }
+}

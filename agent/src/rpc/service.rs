@@ -1,0 +1,195 @@
+//! One method a call, each: read, ask the desk, answer.
+
+use std::sync::Arc;
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::agent_v1::agent_service_server::AgentService;
+use banger_proto::ids::VmId;
+use banger_proto::wire::limits::MAX_ASSIGNMENTS_PER_MESSAGE;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+
+use super::convert::{self, WireError};
+use super::{AgentDesk, Assigned, observe, status};
+use crate::assignment::{Assignment, Power};
+
+/// The service over a desk.
+pub struct AgentRpc<D> {
+    desk: Arc<D>,
+}
+
+impl<D: AgentDesk> AgentRpc<D> {
+    /// Serves this desk.
+    pub const fn new(desk: Arc<D>) -> Self {
+        Self { desk }
+    }
+
+    async fn assign(&self, offered: Assignment) -> Assigned {
+        let span = tracing::info_span!("assign", vm.id = %offered.vm, version = %offered.version);
+        banger_proto::wire::trace::link(&span, &offered.traceparent);
+        self.desk.assign(offered).instrument(span).await
+    }
+
+    /// For the calls that carry a shape: what they want can't be absent already.
+    async fn assign_one(
+        &self,
+        value: Option<wire::Assignment>,
+        allowed: &[Power],
+    ) -> Result<wire::Version, Status> {
+        let offered = convert::assignment(value).map_err(|error| status::invalid(&error))?;
+        if !allowed.contains(&offered.power) {
+            return Err(status::invalid(&WireError {
+                field: "assignment.desired".to_owned(),
+                problem: "is not one that this call may ask for".to_owned(),
+            }));
+        }
+        let (vm, version) = (offered.vm, offered.version);
+        let assigned = self.assign(offered).await;
+        match assigned {
+            Assigned::Accepted(version) => Ok(convert::version_to_wire(version)),
+            Assigned::Absent => Ok(convert::version_to_wire(version)),
+            Assigned::Stale { seen } => Err(status::stale(vm, version, seen)),
+            Assigned::NotRecorded(why) => Err(status::not_recorded(vm, &why)),
+            Assigned::ShuttingDown => Err(status::shutting_down()),
+        }
+    }
+
+    async fn result_of(&self, value: wire::Assignment) -> wire::AssignmentResult {
+        let vm_id = value.vm_id.clone();
+        let refused = |error: String| wire::AssignmentResult {
+            vm_id: vm_id.clone(),
+            error,
+            ..wire::AssignmentResult::default()
+        };
+        let offered = match convert::assignment(Some(value)) {
+            Ok(offered) => offered,
+            Err(error) => return refused(error.to_string()),
+        };
+        let accepted = |version| wire::AssignmentResult {
+            vm_id: vm_id.clone(),
+            accepted: Some(convert::version_to_wire(version)),
+            ..wire::AssignmentResult::default()
+        };
+        let version = offered.version;
+        match self.assign(offered).await {
+            Assigned::Accepted(version) => accepted(version),
+            Assigned::Stale { seen } => {
+                wire::AssignmentResult { stale: true, ..accepted(seen) }
+            }
+            Assigned::Absent => wire::AssignmentResult { absent: true, ..accepted(version) },
+            Assigned::NotRecorded(why) => {
+                refused(format!("its record cannot be written, nothing was changed: {why}"))
+            }
+            Assigned::ShuttingDown => refused("the agent is shutting down".to_owned()),
+        }
+    }
+}
+
+fn deletion(request: wire::DeleteVmRequest) -> Result<Assignment, WireError> {
+    Ok(Assignment {
+        vm: convert::vm_id("vm_id", &request.vm_id)?,
+        version: convert::version("version", request.version)?,
+        power: Power::Absent,
+        shape: None,
+        stop_grace: convert::stop_grace("stop_grace", request.stop_grace)?,
+        boot_number: 0,
+        root_disk_number: 0,
+        traceparent: convert::traceparent(request.traceparent),
+    })
+}
+
+#[tonic::async_trait]
+impl<D: AgentDesk> AgentService for AgentRpc<D> {
+    async fn create_vm(
+        &self,
+        request: Request<wire::CreateVmRequest>,
+    ) -> Result<Response<wire::CreateVmResponse>, Status> {
+        let allowed = [Power::Running, Power::Paused, Power::Stopped];
+        let accepted = self.assign_one(request.into_inner().assignment, &allowed).await?;
+        Ok(Response::new(wire::CreateVmResponse { accepted: Some(accepted) }))
+    }
+
+    async fn stop_vm(
+        &self,
+        request: Request<wire::StopVmRequest>,
+    ) -> Result<Response<wire::StopVmResponse>, Status> {
+        let accepted =
+            self.assign_one(request.into_inner().assignment, &[Power::Stopped]).await?;
+        Ok(Response::new(wire::StopVmResponse { accepted: Some(accepted) }))
+    }
+
+    async fn delete_vm(
+        &self,
+        request: Request<wire::DeleteVmRequest>,
+    ) -> Result<Response<wire::DeleteVmResponse>, Status> {
+        let offered = deletion(request.into_inner()).map_err(|error| status::invalid(&error))?;
+        let (vm, version): (VmId, _) = (offered.vm, offered.version);
+        let (accepted, absent) = match self.assign(offered).await {
+            Assigned::Accepted(version) => (version, false),
+            Assigned::Absent => (version, true),
+            Assigned::Stale { seen } => return Err(status::stale(vm, version, seen)),
+            Assigned::NotRecorded(why) => return Err(status::not_recorded(vm, &why)),
+            Assigned::ShuttingDown => return Err(status::shutting_down()),
+        };
+        let accepted = Some(convert::version_to_wire(accepted));
+        Ok(Response::new(wire::DeleteVmResponse { accepted, absent }))
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<wire::ReconcileRequest>,
+    ) -> Result<Response<wire::ReconcileResponse>, Status> {
+        let assignments = request.into_inner().assignments;
+        if assignments.len() > MAX_ASSIGNMENTS_PER_MESSAGE {
+            return Err(status::invalid(&WireError {
+                field: "assignments".to_owned(),
+                problem: format!("more than {MAX_ASSIGNMENTS_PER_MESSAGE}"),
+            }));
+        }
+        // Together, because each waits for its own record to be on disk.
+        let results = assignments.into_iter().map(|assignment| self.result_of(assignment));
+        let results = futures_util::future::join_all(results).await;
+        Ok(Response::new(wire::ReconcileResponse { results }))
+    }
+
+    async fn get_inventory(
+        &self,
+        _request: Request<wire::GetInventoryRequest>,
+    ) -> Result<Response<wire::GetInventoryResponse>, Status> {
+        let host = Some(observe::host_facts(&self.desk.host_facts().await));
+        let vms = self.desk.reporter().all();
+        let vms = vms.iter().map(|report| convert::observed(report)).collect();
+        Ok(Response::new(wire::GetInventoryResponse { host, vms }))
+    }
+
+    async fn sweep(
+        &self,
+        _request: Request<wire::SweepRequest>,
+    ) -> Result<Response<wire::SweepResponse>, Status> {
+        Err(status::not_implemented("Sweep"))
+    }
+
+    type ReadConsoleStream = ReceiverStream<Result<wire::ReadConsoleResponse, Status>>;
+
+    async fn read_console(
+        &self,
+        _request: Request<wire::ReadConsoleRequest>,
+    ) -> Result<Response<Self::ReadConsoleStream>, Status> {
+        Err(status::not_implemented("ReadConsole"))
+    }
+
+    type ObserveStream = ReceiverStream<Result<wire::ObserveResponse, Status>>;
+
+    async fn observe(
+        &self,
+        request: Request<wire::ObserveRequest>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let request = request.into_inner();
+        self.desk.server_seen(&request.server_name, banger_proto::ids::Epoch(request.server_epoch));
+        Ok(Response::new(observe::start(Arc::clone(&self.desk))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use banger_proto::agent_v1::observe_response::Event;
+use banger_proto::ids::{Epoch, Generation, HostId, Version};
+use parking_lot::Mutex;
+use tokio_stream::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::host::Capacity;
+use crate::report::Reporter;
+use crate::rpc::HostFacts;
+
+struct Desk {
+    answer: Mutex<Assigned>,
+    reporter: Reporter,
+    draining: CancellationToken,
+}
+
+#[async_trait]
+impl AgentDesk for Desk {
+    async fn assign(&self, _offered: Assignment) -> Assigned {
+        self.answer.lock().clone()
+    }
+
+    async fn host_facts(&self) -> HostFacts {
+        HostFacts {
+            host: HostId::from_uuid(uuid::Uuid::from_u128(7)),
+            boot_id: "b".to_owned(),
+            agent_epoch: 3,
+            simulated: true,
+            vmm: "simulated".to_owned(),
+            kernel_release: "6.1".to_owned(),
+            capacity: Capacity { vcpus: 4, memory_mib: 1024, disk_mib: 1024 },
+            images: Vec::new(),
+            heartbeat_interval: Duration::from_secs(2),
+        }
+    }
+
+    fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    fn server_seen(&self, _name: &str, _epoch: Epoch) {}
+
+    fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+}
+
+fn version(generation: u64) -> Version {
+    Version { epoch: Epoch(1), generation: Generation(generation) }
+}
+
+fn rpc(answer: Assigned) -> (Arc<Desk>, AgentRpc<Desk>) {
+    let desk = Arc::new(Desk {
+        answer: Mutex::new(answer),
+        reporter: Reporter::default(),
+        draining: CancellationToken::new(),
+    });
+    (Arc::clone(&desk), AgentRpc::new(desk))
+}
+
+fn delete() -> wire::DeleteVmRequest {
+    wire::DeleteVmRequest {
+        vm_id: "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".to_owned(),
+        version: Some(wire::Version { epoch: 1, generation: 4 }),
+        ..wire::DeleteVmRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_stale_version_is_refused_and_says_what_was_seen() {
+    let (_, rpc) = rpc(Assigned::Stale { seen: version(9) });
+    let error = rpc.delete_vm(Request::new(delete())).await.expect_err("stale");
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    let info = error.get_details_error_info().expect("has one");
+    assert_eq!(info.reason, "STALE_GENERATION");
+    assert_eq!(info.metadata["seen_epoch"], "1");
+    assert_eq!(info.metadata["seen_generation"], "9");
+}
+
+#[tokio::test]
+async fn deleting_what_is_not_there_succeeds_and_says_so() {
+    let (_, rpc) = rpc(Assigned::Absent);
+    let answer = rpc.delete_vm(Request::new(delete())).await.expect("absent").into_inner();
+    assert!(answer.absent);
+}
+
+#[tokio::test]
+async fn one_bad_assignment_does_not_refuse_the_others() {
+    let (_, rpc) = rpc(Assigned::Accepted(version(4)));
+    let bad = wire::Assignment { vm_id: "x".to_owned(), ..wire::Assignment::default() };
+    let good = wire::Assignment {
+        vm_id: delete().vm_id,
+        version: delete().version,
+        desired: wire::Power::Absent.into(),
+        ..wire::Assignment::default()
+    };
+    let request = wire::ReconcileRequest { assignments: vec![bad, good] };
+    let answer = rpc.reconcile(Request::new(request)).await.expect("answered").into_inner();
+    assert!(answer.results[0].error.contains("assignment.vm_id"), "{answer:?}");
+    assert_eq!(answer.results[1].accepted, delete().version);
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_says_so() {
+    let (_, rpc) = rpc(Assigned::Absent);
+    let error = rpc.sweep(Request::new(wire::SweepRequest::default())).await.expect_err("later");
+    assert_eq!(error.code(), Code::Unimplemented);
+    assert_eq!(error.get_details_error_info().expect("has one").reason, "NOT_IMPLEMENTED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_has_facts_then_inventory_then_heartbeats_numbered_without_gap() {
+    let (desk, rpc) = rpc(Assigned::Absent);
+    let request = Request::new(wire::ObserveRequest::default());
+    let mut stream = rpc.observe(request).await.expect("starts").into_inner();
+    let mut kinds = Vec::new();
+    for expected in 1..=4 {
+        let message = stream.next().await.expect("goes on").expect("no error");
+        assert_eq!(message.sequence, expected);
+        kinds.push(match message.event.expect("has one") {
+            Event::Host(facts) => format!("host of agent life {}", facts.agent_epoch),
+            Event::Inventory(part) => format!("inventory, last {}", part.last),
+            Event::Vm(_) | Event::Gone(_) => "change".to_owned(),
+            Event::Heartbeat(_) => "heartbeat".to_owned(),
+        });
+    }
+    assert_eq!(kinds, ["host of agent life 3", "inventory, last true", "heartbeat", "heartbeat"]);
+    desk.draining.cancel();
+    let error = loop {
+        match stream.next().await.expect("ends with a status") {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.code(), Code::Unavailable);
+}

@@ -1,0 +1,80 @@
+//! The only builder of `tonic::Status` in the agent.
+
+use std::collections::HashMap;
+
+use banger_proto::ids::{Version, VmId};
+use banger_proto::v1::ErrorReason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::convert::WireError;
+
+const DOMAIN: &str = "banger";
+
+fn status(
+    code: Code,
+    reason: ErrorReason,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+    message: String,
+) -> Status {
+    let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Status::with_error_details(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, DOMAIN, metadata),
+    )
+}
+
+/// A message that makes no sense: the server and this agent do not speak the same language, or
+/// the peer is not what it says.
+pub(super) fn invalid(error: &WireError) -> Status {
+    let mut details = ErrorDetails::with_bad_request_violation(error.field.clone(), &error.problem);
+    let reason = ErrorReason::InvalidFields.as_str_name().trim_start_matches("ERROR_REASON_");
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
+}
+
+/// An older version than one that was accepted.
+pub(super) fn stale(vm: VmId, offered: Version, seen: Version) -> Status {
+    status(
+        Code::FailedPrecondition,
+        ErrorReason::StaleGeneration,
+        [
+            ("seen_epoch", seen.epoch.to_string()),
+            ("seen_generation", seen.generation.to_string()),
+        ],
+        format!("VM {vm}: version {offered} is older than {seen}, which this host holds already"),
+    )
+}
+
+/// The record could not be written, so nothing was accepted.
+pub(super) fn not_recorded(vm: VmId, why: &str) -> Status {
+    status(
+        Code::Unavailable,
+        ErrorReason::StoreUnavailable,
+        [],
+        format!("VM {vm}: its record cannot be written, nothing was changed: {why}"),
+    )
+}
+
+/// The agent is shutting down.
+pub(super) fn shutting_down() -> Status {
+    status(
+        Code::Unavailable,
+        ErrorReason::ShuttingDown,
+        [],
+        "the agent is shutting down; the VMs run on".to_owned(),
+    )
+}
+
+/// A call of later work.
+pub(super) fn not_implemented(call: &str) -> Status {
+    status(
+        Code::Unimplemented,
+        ErrorReason::NotImplemented,
+        [],
+        format!("{call} is not implemented in this version of banger-agent"),
+    )
+}

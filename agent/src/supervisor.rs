@@ -1,0 +1,330 @@
+//! All VMs of the host: who they are, and one task for each.
+//!
+//! Driven by the RPCs (through [`Supervisor::accept`]) and by the start of the agent. Owns the map
+//! from VM to task; nothing else starts or ends one. What can go wrong: an assignment cannot be
+//! written (refused, nothing changed), or a VM's record cannot be read (the VM is kept as it is
+//! and reported, until the server says again what it should be).
+//!
+//! - [`adoption`]: the start of the agent.
+//! - [`desk`]: what the RPCs see.
+//! - [`sweep`]: objects of ours that no VM owns.
+//! - [`life`]: which life of the agent this is, and whether the host was rebooted before it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::ids::{Version, VmId};
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assignment::{Assignment, Power};
+use crate::handles::{VmHandles, file};
+use crate::host::{HostError, HostErrorKind, HostResult};
+use crate::jail::process::ProcessTable;
+use crate::report::{Devices, Reporter, VmReport};
+use crate::vm::machine::Vm;
+use crate::vm::phase::{Fault, Phase};
+use crate::vm::record::{Accepted, RecordCell};
+use crate::vm::shared::Shared;
+use crate::vm::task::{self, Bell, Looked};
+
+pub mod adoption;
+pub mod desk;
+pub mod life;
+pub mod sweep;
+
+/// Assignments of one message that are written at the same time.
+const WRITERS: usize = 64;
+
+/// How long writing a record may take before the server is told that it is not known to be held.
+const RECORD_LIMIT: Duration = Duration::from_secs(10);
+
+/// What became of an assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is on disk, and its task is awake.
+    Accepted(Version),
+    /// A newer one is held; nothing changed.
+    Stale(Version),
+    /// Nothing of the VM is here, and nothing was asked for.
+    Absent,
+}
+
+/// All VMs of the host. Cheap to clone.
+#[derive(Clone)]
+pub struct Supervisor(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    vms: Mutex<HashMap<VmId, Arc<Entry>>>,
+    /// VMs of which there is something here and no readable record.
+    stranded: Mutex<BTreeSet<VmId>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct Entry {
+    record: Arc<RecordCell>,
+    bell: Bell,
+    spawned: std::sync::atomic::AtomicBool,
+}
+
+impl Supervisor {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner {
+            shared,
+            vms: Mutex::default(),
+            stranded: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// What the tasks share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Where reports are.
+    #[must_use]
+    pub fn reporter(&self) -> &Reporter {
+        &self.0.shared.reporter
+    }
+
+    /// Takes assignments, each on its own: one that fails holds up no other. Answers in order,
+    /// when each is on disk.
+    pub async fn accept(&self, assignments: Vec<Assignment>) -> Vec<HostResult<Outcome>> {
+        futures_util::stream::iter(assignments)
+            .map(|assignment| self.accept_one(assignment))
+            .buffered(WRITERS)
+            .collect()
+            .await
+    }
+
+    /// Takes one assignment.
+    ///
+    /// # Errors
+    /// It could not be written; nothing changed.
+    pub async fn accept_one(&self, assignment: Assignment) -> HostResult<Outcome> {
+        let vm = assignment.vm;
+        loop {
+            let entry = self.entry(vm);
+            let unknown = entry.record.get().is_none();
+            let leftovers = unknown && self.has_leftovers(vm).await;
+            if unknown && !leftovers && assignment.power == Power::Absent {
+                self.drop_if_empty(vm, &entry);
+                return Ok(Outcome::Absent);
+            }
+            match self.merge(&entry, assignment.clone()).await {
+                Ok(Accepted::Held(version)) => {
+                    self.spawn_once(vm, &entry, leftovers, None, None).await;
+                    entry.bell.wake.notify_one();
+                    return Ok(Outcome::Accepted(version));
+                }
+                Ok(Accepted::Stale(seen)) => return Ok(Outcome::Stale(seen)),
+                Ok(Accepted::Gone) => self.drop_entry(vm, &entry),
+                Err(error) => {
+                    self.drop_if_empty(vm, &entry);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// On a task of its own: a caller that goes away must not let go of the record's lock while
+    /// the file is being written.
+    async fn merge(&self, entry: &Entry, offered: Assignment) -> HostResult<Accepted> {
+        let vm = offered.vm;
+        let (host, record) = (self.0.shared.host.clone(), Arc::clone(&entry.record));
+        let boot_id = self.0.shared.boot_id.clone();
+        let merging = tokio::spawn(async move {
+            tokio::time::timeout(RECORD_LIMIT, record.merge(&*host.files, offered, &boot_id)).await
+        });
+        let failed = |kind| HostError::new(kind, "write record of VM", vm);
+        match merging.await {
+            Ok(Ok(merged)) => merged,
+            // Whether it is on disk is unknown; the server sends it again, which is harmless.
+            Ok(Err(_)) => Err(failed(HostErrorKind::TimedOut)),
+            Err(died) => Err(failed(HostErrorKind::Other).because(died)),
+        }
+    }
+
+    /// Makes every task run a pass.
+    pub fn wake_all(&self) {
+        for entry in self.0.vms.lock().values() {
+            entry.bell.wake.notify_one();
+        }
+    }
+
+    /// The VMs that own objects here, with a record or without.
+    #[must_use]
+    pub fn owners(&self) -> BTreeSet<VmId> {
+        let mut owners: BTreeSet<VmId> = self.0.vms.lock().keys().copied().collect();
+        owners.extend(self.0.stranded.lock().iter());
+        owners
+    }
+
+    /// Stops all tasks after the effect each is at, and leaves every VM as it is. A task that
+    /// does not come to an end within the limit is left to die with the process, which is as
+    /// safe as a crash.
+    pub async fn shutdown(&self, limit: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.0.tasks.len(), "tasks of VMs did not come to an end");
+        }
+    }
+
+    fn entry(&self, vm: VmId) -> Arc<Entry> {
+        let mut vms = self.0.vms.lock();
+        let entry = vms.entry(vm).or_insert_with(|| self.new_entry(vm, None));
+        Arc::clone(entry)
+    }
+
+    fn new_entry(&self, vm: VmId, record: Option<crate::assignment::Record>) -> Arc<Entry> {
+        let names = self.0.shared.naming.vm(vm);
+        Arc::new(Entry {
+            record: Arc::new(RecordCell::new(names, record)),
+            bell: Bell { wake: Arc::default(), stop: self.0.stop.clone() },
+            spawned: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    fn drop_entry(&self, vm: VmId, entry: &Arc<Entry>) {
+        let mut vms = self.0.vms.lock();
+        if vms.get(&vm).is_some_and(|held| Arc::ptr_eq(held, entry)) {
+            vms.remove(&vm);
+        }
+    }
+
+    /// Drops an entry that never held anything, unless somebody else is filling it just now.
+    fn drop_if_empty(&self, vm: VmId, entry: &Arc<Entry>) {
+        let mut vms = self.0.vms.lock();
+        let ours = vms.get(&vm).is_some_and(|held| Arc::ptr_eq(held, entry));
+        // Two: the map's and the caller's. More: another call has it and will merge into it.
+        if ours && Arc::strong_count(entry) <= 2 && entry.record.get().is_none() {
+            vms.remove(&vm);
+        }
+    }
+
+    /// Whether anything of a VM without a record may be here. What cannot be told counts as yes.
+    async fn has_leftovers(&self, vm: VmId) -> bool {
+        if self.0.stranded.lock().contains(&vm) {
+            return true;
+        }
+        let (host, names) = (&self.0.shared.host, self.0.shared.naming.vm(vm));
+        let (jail, snapshot, tap, rules) = futures_util::join!(
+            host.jails.observe(&names.jail),
+            host.snapshots.observe(&names.snapshot),
+            host.taps.observe(&names.tap),
+            host.firewall.observe(&names.rules),
+        );
+        let nothing = matches!(jail, Ok(None))
+            && matches!(snapshot, Ok(None))
+            && matches!(tap, Ok(None))
+            && matches!(rules, Ok(None));
+        !nothing
+    }
+
+    /// Starts the task of a VM, unless it runs.
+    async fn spawn_once(
+        &self,
+        vm: VmId,
+        entry: &Arc<Entry>,
+        leftovers: bool,
+        table: Option<Arc<ProcessTable>>,
+        looked: Option<Looked>,
+    ) {
+        if entry.spawned.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            return;
+        }
+        let hints = if leftovers { self.hints(vm).await } else { VmHandles::default() };
+        self.0.stranded.lock().remove(&vm);
+        let mut state = Vm::new(vm, Arc::clone(&self.0.shared), Arc::clone(&entry.record), hints);
+        if leftovers && table.is_none() {
+            state.search_everywhere();
+        }
+        let (this, entry, bell) = (self.clone(), Arc::clone(entry), entry.bell.clone());
+        self.0.tasks.spawn(async move {
+            let gone = task::run(state, bell, table, looked).await;
+            if gone {
+                let version = entry.record.get().map(|record| record.assignment.version);
+                this.drop_entry(vm, &entry);
+                this.0.shared.reporter.gone(vm, version.unwrap_or_default());
+                tracing::info!(%vm, "nothing of the VM is left");
+            }
+        });
+    }
+
+    async fn hints(&self, vm: VmId) -> VmHandles {
+        let names = self.0.shared.naming.vm(vm);
+        match file::load(&*self.0.shared.host.files, vm, &names).await {
+            Ok(hints) => hints,
+            Err(file::NoHints::Missing) => VmHandles::default(),
+            Err(why) => {
+                tracing::warn!(%vm, error = chain(&why), "no hints; the kernel is asked");
+                VmHandles::default()
+            }
+        }
+    }
+
+    /// Keeps a VM whose record is lost, and says so.
+    fn strand(&self, vm: VmId, phase: Phase, fault: Fault) {
+        if !self.0.stranded.lock().insert(vm) {
+            return;
+        }
+        tracing::warn!(%vm, reason = fault.reason.as_str(), error = fault.message,
+            "the VM is kept as it is");
+        let now = self.0.shared.clock.now();
+        self.0.shared.reporter.publish(Arc::new(VmReport {
+            vm,
+            name: String::new(),
+            accepted: Version::default(),
+            settled: None,
+            phase,
+            phase_since: now,
+            observed_at: now,
+            fault: Some(fault),
+            process: None,
+            process_started_at: None,
+            boot_id: self.0.shared.boot_id.clone(),
+            exit: None,
+            restart_count: 0,
+            adopted_at: None,
+            next_attempt_at: None,
+            devices: Devices::default(),
+        }));
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// Why the supervisor could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine could not be read.
+    #[error("the host cannot be read")]
+    Host(#[source] HostError),
+    /// Its own record of lives could not be written.
+    #[error("the agent's own record could not be written")]
+    Life(#[source] life::LifeError),
+}
+
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! The agent as its edge sees it: assignments in, reports and facts of the host out.
+//!
+//! Driven by the RPCs. Adds to the [`Supervisor`] who this host is and whether the agent drains.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use banger_proto::ids::{Epoch, HostId};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, Supervisor};
+use crate::assignment::Assignment;
+use crate::host::{Capacity, HostResult};
+use crate::report::Reporter;
+use crate::rpc::{AgentDesk, Assigned, HostFacts};
+
+/// Who this host is.
+#[derive(Debug, Clone)]
+pub struct HostIdentity {
+    /// Which host.
+    pub host: HostId,
+    /// Counts the starts of the agent.
+    pub agent_epoch: u64,
+    /// The longest silence on an `Observe` stream.
+    pub heartbeat_interval: Duration,
+}
+
+/// The agent as its edge sees it.
+pub struct Desk {
+    supervisor: Supervisor,
+    identity: HostIdentity,
+    draining: CancellationToken,
+    last_facts: Mutex<Option<HostFacts>>,
+}
+
+impl Desk {
+    /// In front of a supervisor. `draining` fires when the agent shuts down.
+    #[must_use]
+    pub fn new(
+        supervisor: Supervisor,
+        identity: HostIdentity,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { supervisor, identity, draining, last_facts: Mutex::new(None) }
+    }
+
+    /// The supervisor behind it.
+    #[must_use]
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+}
+
+/// A fact that cannot be read just now is what it was; the host does not lose its capacity
+/// because one file could not be opened.
+fn fact<T>(what: &'static str, read: HostResult<T>, before: Option<T>, never: T) -> T {
+    match read {
+        Ok(fact) => fact,
+        Err(error) => {
+            tracing::warn!(what, error = error.chain(), "a fact of the host cannot be read");
+            before.unwrap_or(never)
+        }
+    }
+}
+
+#[async_trait]
+impl AgentDesk for Desk {
+    async fn assign(&self, offered: Assignment) -> Assigned {
+        if self.draining.is_cancelled() {
+            return Assigned::ShuttingDown;
+        }
+        match self.supervisor.accept_one(offered).await {
+            Ok(Outcome::Accepted(version)) => Assigned::Accepted(version),
+            Ok(Outcome::Stale(seen)) => Assigned::Stale { seen },
+            Ok(Outcome::Absent) => Assigned::Absent,
+            Err(error) => Assigned::NotRecorded(error.chain()),
+        }
+    }
+
+    async fn host_facts(&self) -> HostFacts {
+        let shared = self.supervisor.shared();
+        let host = &shared.host;
+        let (vmm, kernel, capacity, images) = futures_util::join!(
+            host.facts.vmm(),
+            host.facts.kernel_release(),
+            host.facts.capacity(),
+            host.images.list(),
+        );
+        let before = self.last_facts.lock().clone();
+        let before = before.as_ref();
+        let nothing = Capacity { vcpus: 0, memory_mib: 0, disk_mib: 0 };
+        let facts = HostFacts {
+            host: self.identity.host,
+            boot_id: shared.boot_id.clone(),
+            agent_epoch: self.identity.agent_epoch,
+            simulated: host.simulated,
+            vmm: fact("vmm", vmm, before.map(|f| f.vmm.clone()), String::new()),
+            kernel_release: fact(
+                "kernel release",
+                kernel,
+                before.map(|f| f.kernel_release.clone()),
+                String::new(),
+            ),
+            capacity: fact("capacity", capacity, before.map(|f| f.capacity), nothing),
+            images: fact("images", images, before.map(|f| f.images.clone()), Vec::new()),
+            heartbeat_interval: self.identity.heartbeat_interval,
+        };
+        *self.last_facts.lock() = Some(facts.clone());
+        facts
+    }
+
+    fn reporter(&self) -> &Reporter {
+        self.supervisor.reporter()
+    }
+
+    fn server_seen(&self, name: &str, epoch: Epoch) {
+        tracing::info!(server = name, %epoch, "a server observes this host");
+    }
+
+    fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+}

@@ -1,0 +1,201 @@
+//! Jail, VMM process and guest.
+//!
+//! Beside each step stands what an agent that dies in it needs to know afterwards: the handles
+//! name the process as soon as it is there, and say that we are ending it before we do.
+
+use std::net::Ipv4Addr;
+
+use super::{Failed, flush_hints, uid};
+use crate::assignment::{Image, Record, Shape};
+use crate::handles::{ProcessHandle, ProcessIdentity};
+use crate::host::{
+    Change, Drive, HostError, HostErrorKind, HostResult, JailAccess, JailDevice, JailFile,
+    JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig, VmmState,
+};
+use crate::naming::{self, in_jail, part};
+use crate::vm::effect::Effect;
+use crate::vm::exit::exit_from;
+use crate::vm::machine::Vm;
+use crate::vm::phase::Reason;
+
+pub(super) async fn build_jail(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
+    let device = match vm.memory.attempt.as_ref().and_then(|attempt| attempt.root_device) {
+        Some(device) => device,
+        None => {
+            let found = vm.host().snapshots.observe(&vm.names.snapshot).await?;
+            let missing =
+                || HostError::new(HostErrorKind::NotFound, "find root disk", &vm.names.snapshot);
+            found.ok_or_else(missing)?.device
+        }
+    };
+    let read = |name, image: &Image| JailFile {
+        name: part(name),
+        from: naming::base(image.name.clone()),
+        access: JailAccess::Read,
+    };
+    let mut files = vec![read(in_jail::KERNEL, &shape.kernel)];
+    files.extend(shape.initrd.as_ref().map(|image| read(in_jail::INITRD, image)));
+    if shape.work_disk_mib > 0 {
+        files.push(JailFile {
+            name: part(in_jail::WORK),
+            from: vm.names.work(),
+            access: JailAccess::Write,
+        });
+    }
+    let spec = JailSpec {
+        id: vm.names.jail.clone(),
+        uid: uid(vm, shape),
+        files,
+        devices: vec![JailDevice { name: part(in_jail::ROOT), device }],
+    };
+    vm.host().jails.ensure(&spec).await
+}
+
+pub(super) async fn launch(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
+    let spec = LaunchSpec { id: vm.names.jail.clone(), uid: uid(vm, shape) };
+    let started = vm.host().launcher.launch(&spec).await?;
+    let again = vm.memory.ended.is_some();
+    let started_at = Some(vm.shared.clock.now());
+    vm.handles.update(|handles| {
+        handles.restart_count += u32::from(again);
+        handles.process = Some(ProcessHandle {
+            identity: ProcessIdentity {
+                pid: started.pid,
+                start_ticks: started.start_ticks,
+                boot_id: vm.shared.boot_id.clone(),
+            },
+            ending: false,
+            started_at,
+        });
+    });
+    vm.adopted_at = None;
+    flush_hints(vm).await;
+    Ok(Change::Made)
+}
+
+/// Waits for the API and tells the VMM its machine. One that ends meanwhile is not waited for.
+pub(super) async fn configure(vm: &Vm, shape: &Shape) -> Result<Change, Failed> {
+    let jail = &vm.names.jail;
+    let told = async {
+        vm.host().vmm.wait_ready(jail, vm.shared.settings.vmm_ready_limit).await?;
+        vm.host().vmm.configure(jail, &vmm_config(vm, shape)).await
+    };
+    let ended = async {
+        match vm.handles.get().process {
+            Some(process) => {
+                let ProcessIdentity { pid, start_ticks, .. } = process.identity;
+                vm.host().processes.wait_exit(pid, start_ticks).await
+            }
+            None => std::future::pending().await,
+        }
+    };
+    // Cancel-safe: whichever comes second is dropped, and the attempt is over with the end.
+    let failed = |error: &HostError| {
+        Failed::new(Reason::of(Effect::Configure, error), error.chain())
+    };
+    tokio::select! {
+        biased;
+        told = told => told.map(|()| Change::Made).map_err(|error| failed(&error)),
+        Ok(status) = ended => {
+            let log = vm.host().outputs.log_tail(&vm.names.dir).await.unwrap_or_default();
+            let exit = exit_from(status, &log, vm.shared.clock.now());
+            Err(Failed::new(Reason::VmmExited, exit.message))
+        }
+    }
+}
+
+fn vmm_config(vm: &Vm, shape: &Shape) -> VmmConfig {
+    let limits = &shape.limits;
+    let disk = RateLimit {
+        bytes_per_second: limits.disk_bytes_per_second,
+        ops_per_second: limits.disk_ops_per_second,
+    };
+    let net = |bytes| RateLimit { bytes_per_second: bytes, ops_per_second: 0 };
+    let drive = |id, root| Drive { id, name: part(id), root, read_only: false, limit: disk };
+    let mut drives = vec![drive(in_jail::ROOT, true)];
+    if shape.work_disk_mib > 0 {
+        drives.push(drive(in_jail::WORK, false));
+    }
+    VmmConfig {
+        vcpus: shape.vcpus,
+        memory_mib: shape.memory_mib,
+        kernel: part(in_jail::KERNEL),
+        initrd: shape.initrd.as_ref().map(|_| part(in_jail::INITRD)),
+        boot_args: boot_args(shape),
+        drives,
+        interface: Some(NetInterface {
+            tap: vm.names.tap.clone(),
+            mac: shape.network.mac,
+            receive: net(limits.net_rx_bytes_per_second),
+            send: net(limits.net_tx_bytes_per_second),
+        }),
+        vsock_cid: Some(shape.network.vsock_cid),
+        metadata_json: shape.metadata_json.clone(),
+    }
+}
+
+/// The command line of the spec, or the usual one with a serial console and a reboot that ends
+/// the VMM; and the network for a kernel or an init that reads `ip=`
+/// (Documentation/admin-guide/nfs/nfsroot.rst), unless the spec has said it otherwise.
+#[must_use]
+pub fn boot_args(shape: &Shape) -> String {
+    let mut args = match shape.boot_args.as_str() {
+        "" => "console=ttyS0 reboot=k panic=1".to_owned(),
+        said => said.to_owned(),
+    };
+    if args.split_ascii_whitespace().any(|word| word.starts_with("ip=")) {
+        return args;
+    }
+    let network = &shape.network;
+    let mask = u32::MAX.checked_shl(32 - u32::from(network.prefix)).unwrap_or(0);
+    args.push_str(&format!(
+        " ip={}::{}:{}:{}:eth0:off",
+        network.address,
+        network.gateway,
+        Ipv4Addr::from(mask),
+        shape.name,
+    ));
+    args
+}
+
+pub(super) async fn start_guest(vm: &Vm) -> HostResult<Change> {
+    let jail = &vm.names.jail;
+    match vm.host().vmm.start(jail).await {
+        Ok(()) => Ok(Change::Made),
+        // Said again after an answer that was lost: the VMM refuses a second start.
+        Err(error) if error.kind == HostErrorKind::Refused => {
+            match vm.host().vmm.describe(jail).await? {
+                VmmState::Running | VmmState::Paused => Ok(Change::AlreadySo),
+                VmmState::NotStarted => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) async fn put_metadata(vm: &Vm, record: &Record) -> HostResult<Change> {
+    let document = record.assignment.shape.as_ref().and_then(|s| s.metadata_json.as_deref());
+    let Some(document) = document else { return Ok(Change::AlreadySo) };
+    vm.host().vmm.put_metadata(&vm.names.jail, document).await?;
+    Ok(Change::Made)
+}
+
+/// Notes on disk that we are ending the process, so that an agent that finds it dead does not
+/// take it for a crash.
+pub(super) async fn note_ending(vm: &Vm) {
+    vm.handles.update(|handles| {
+        if let Some(process) = &mut handles.process {
+            process.ending = true;
+        }
+    });
+    flush_hints(vm).await;
+}
+
+pub(super) async fn kill(vm: &Vm) -> HostResult<Change> {
+    note_ending(vm).await;
+    let Some(process) = vm.handles.get().process else { return Ok(Change::AlreadySo) };
+    let (pid, ticks) = (process.identity.pid, process.identity.start_ticks);
+    let change = vm.host().processes.signal(pid, ticks, Signal::Kill).await?;
+    vm.host().processes.wait_exit(pid, ticks).await?;
+    Ok(change)
+}

@@ -1,0 +1,156 @@
+//! Looking at one VM, and joining what is seen with what was remembered.
+//!
+//! Driven by the VM's task at the beginning of a pass. Where the process is found alive it is
+//! kept; where it is found dead, how it ended decides what that means. What can go wrong: a part
+//! of the machine does not answer; then the look says so and nothing is done on its account.
+
+use std::time::Duration;
+
+use super::effect::Effect;
+use super::exit::exit_from;
+use super::machine::Vm;
+use super::phase::{Fault, Reason};
+use super::plan::teardown;
+use super::probe::{Eyes, Probe};
+use super::status;
+use crate::assignment::{Exit, Power};
+use crate::handles::adopt::{Adoption, adopt};
+use crate::handles::{ProcessHandle, ProcessIdentity, VmHandles};
+use crate::host::ExitStatus;
+use crate::jail::process::{Liveness, ProcessTable, Search, WhyNot, WhyUnclear, vm_alive};
+
+/// How long a whole look may take before it counts as "cannot tell".
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+
+impl Vm {
+    /// Looks at everything that matters of this VM and folds what was seen into its memory.
+    /// `table` is given at the start of the agent, where one reading of all processes serves
+    /// all VMs.
+    pub async fn look(&mut self, table: Option<&ProcessTable>) -> Probe {
+        let probe = match tokio::time::timeout(LOOK_LIMIT, self.look_whole(table)).await {
+            Ok(probe) => probe,
+            Err(_) => Probe::Unclear(WhyUnclear::Unreadable {
+                what: format!("looking took longer than {} s", LOOK_LIMIT.as_secs()),
+            }),
+        };
+        let (unclear, mute) = match &probe {
+            Probe::Unclear(_) => (self.memory.unclear + 1, self.memory.mute),
+            Probe::Alive(alive) if alive.vmm.present().is_none() => (0, self.memory.mute + 1),
+            Probe::Alive(_) | Probe::Dead(_) => (0, 0),
+        };
+        (self.memory.unclear, self.memory.mute) = (unclear, mute);
+        probe
+    }
+
+    async fn look_whole(&mut self, table: Option<&ProcessTable>) -> Probe {
+        let own_table = match table {
+            Some(_) => None,
+            // A start whose outcome is unknown may have left a process that nothing points to.
+            None if self.search_all => ProcessTable::read(&*self.shared.host.processes).await.ok(),
+            None => None,
+        };
+        let hints = self.handles.get();
+        let search = Search {
+            jail: &self.names.jail,
+            boot_id: &self.shared.boot_id,
+            remembered: hints.process.as_ref().map(|process| &process.identity),
+            table: table.or(own_table.as_ref()),
+        };
+        let liveness = vm_alive(self.host(), search).await;
+        self.notice(hints, &liveness).await;
+        self.looked = true;
+        self.search_all = self.search_all && own_table.is_none() && table.is_none();
+        let ask_vmm = self.memory.attempt.is_none();
+        let handles = self.handles.get();
+        let probe = self.eyes(&handles).look(liveness, ask_vmm).await;
+        self.note_seen(&probe);
+        probe
+    }
+
+    pub(super) fn eyes<'a>(&'a self, handles: &'a VmHandles) -> Eyes<'a> {
+        Eyes {
+            host: &self.shared.host,
+            names: &self.names,
+            handles,
+            base_held: self.shared.bases.holds(self.id),
+        }
+    }
+
+    /// Joins what was remembered with what was found.
+    async fn notice(&mut self, hints: VmHandles, liveness: &Liveness) {
+        match adopt(hints, liveness, &self.shared.boot_id) {
+            Adoption::Keep { handles, corrected } => {
+                self.handles.update(|now| *now = handles);
+                if !self.looked || corrected {
+                    self.adopted_at = Some(self.shared.clock.now());
+                    self.memory.restart.alive_since = Some(self.shared.clock.monotonic());
+                    tracing::info!(vm = %self.id, corrected, "adopted the running process");
+                }
+            }
+            Adoption::Demote { handles, ended, why } => {
+                self.handles.update(|now| *now = handles);
+                if let Some(ended) = ended {
+                    self.process_ended(&ended, &why).await;
+                }
+            }
+            Adoption::Unclear { .. } => {}
+        }
+    }
+
+    async fn process_ended(&mut self, ended: &ProcessHandle, why: &WhyNot) {
+        self.adopted_at = None;
+        let now = self.shared.clock.monotonic();
+        if ended.identity.boot_id != self.shared.boot_id {
+            tracing::info!(vm = %self.id, "the host was rebooted; the VM is stopped");
+            self.memory.process_gone();
+            return;
+        }
+        let exit = self.exit_of(ended).await;
+        tracing::info!(vm = %self.id, %why, expected = ended.ending, exit = exit.message,
+            "the process has ended");
+        let wanted_down = self.record.get().is_some_and(|record| {
+            matches!(record.assignment.power, Power::Stopped | Power::Absent)
+        });
+        if self.memory.attempt.is_some() {
+            let step = Effect::StartGuest.step();
+            let fault = Fault::new(Reason::VmmExited, step, exit.message.clone());
+            self.memory.exit = Some(exit);
+            self.memory.attempt_failed(fault, now);
+            self.memory.process_gone();
+        } else if ended.ending || wanted_down || self.memory.failure.is_some() {
+            // With a failed attempt behind it the process never had a guest.
+            self.memory.exit = Some(Exit { crashed: false, ..exit });
+            self.memory.process_gone();
+        } else {
+            self.memory.ended_by_itself(exit, now);
+        }
+    }
+
+    async fn exit_of(&self, ended: &ProcessHandle) -> Exit {
+        let ProcessIdentity { pid, start_ticks, .. } = ended.identity;
+        let status = self.host().processes.wait_exit(pid, start_ticks);
+        // It is dead, so that this answers at once.
+        let status = match tokio::time::timeout(Duration::from_secs(2), status).await {
+            Ok(Ok(status)) => status,
+            Ok(Err(_)) | Err(_) => ExitStatus::Unknown,
+        };
+        let log = self.host().outputs.log_tail(&self.names.dir).await.unwrap_or_default();
+        exit_from(status, &log, self.shared.clock.now())
+    }
+
+    pub(super) fn note_seen(&mut self, probe: &Probe) {
+        let Probe::Dead(objects) = probe else { return };
+        if let Some(snapshot) = objects.snapshot.present() {
+            self.fill = status::fill(snapshot.fill).or(self.fill);
+        }
+        if self.memory.attempt.is_some() {
+            return;
+        }
+        let now = self.shared.clock.monotonic();
+        for (effect, why) in teardown::unknown(objects) {
+            if self.memory.step_due(effect, now) {
+                self.memory.failed(effect, teardown::UNKNOWN_REASON, why, now);
+            }
+        }
+    }
+}

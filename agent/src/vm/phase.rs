@@ -1,0 +1,244 @@
+//! What a VM is seen to be, and what went wrong with it.
+//!
+//! Reasons are a closed list, documented in docs/STATES.md; a reason says what to do, the step
+//! says where, the message says what was told.
+
+use crate::clock::Moment;
+use crate::host::{HostError, HostErrorKind};
+
+use super::effect::Effect;
+
+/// What a VM is seen to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Disks, tap and jail are being made.
+    Preparing,
+    /// The process is being started and told its machine.
+    Starting,
+    /// The guest runs.
+    Running,
+    /// The guest's vCPUs are stopped.
+    Paused,
+    /// The process is being ended, or what it used torn down.
+    Stopping,
+    /// No process; the disks are kept.
+    Stopped,
+    /// The process ended by itself.
+    Crashed,
+    /// A step failed.
+    Failed,
+    /// Everything is being torn down.
+    Deleting,
+    /// It cannot be told whether the VM's process lives; nothing is done.
+    Unclear,
+    /// Nothing is left.
+    Gone,
+}
+
+/// Why a VM is failed, crashed or unclear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The kernel is not in the image directory.
+    KernelImageMissing,
+    /// The initial RAM disk is not in the image directory.
+    InitrdImageMissing,
+    /// The root image is not in the image directory.
+    RootImageMissing,
+    /// An image is not what the spec says.
+    ImageDigestMismatch,
+    /// An image is no kernel, or no file system.
+    ImageNotUsable,
+    /// A disk is full or read-only.
+    DiskFull,
+    /// A program is not installed.
+    ToolMissing,
+    /// A program or the kernel refused.
+    ToolFailed,
+    /// `/dev/kvm` is missing or does not work.
+    KvmUnavailable,
+    /// The agent lacks the rights.
+    NotRoot,
+    /// There is no default route.
+    NoUplink,
+    /// An interface that is not ours has the tap's name.
+    TapNameTaken,
+    /// A device is in use and could not be removed.
+    DeviceBusy,
+    /// The jailer or the VMM did not start.
+    VmmStartFailed,
+    /// The VMM refused its configuration.
+    VmmConfigureFailed,
+    /// The VMM ended before the guest ran.
+    VmmExited,
+    /// The VMM's API does not answer.
+    VmmUnresponsive,
+    /// It cannot be told whether a process is the VM's.
+    ProcessUnclear,
+    /// `vm.json` cannot be read.
+    RecordUnreadable,
+    /// A defect.
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, for documentation and tests.
+    pub const ALL: [Self; 20] = [
+        Self::KernelImageMissing,
+        Self::InitrdImageMissing,
+        Self::RootImageMissing,
+        Self::ImageDigestMismatch,
+        Self::ImageNotUsable,
+        Self::DiskFull,
+        Self::ToolMissing,
+        Self::ToolFailed,
+        Self::KvmUnavailable,
+        Self::NotRoot,
+        Self::NoUplink,
+        Self::TapNameTaken,
+        Self::DeviceBusy,
+        Self::VmmStartFailed,
+        Self::VmmConfigureFailed,
+        Self::VmmExited,
+        Self::VmmUnresponsive,
+        Self::ProcessUnclear,
+        Self::RecordUnreadable,
+        Self::Internal,
+    ];
+
+    /// As sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KernelImageMissing => "KERNEL_IMAGE_MISSING",
+            Self::InitrdImageMissing => "INITRD_IMAGE_MISSING",
+            Self::RootImageMissing => "ROOT_IMAGE_MISSING",
+            Self::ImageDigestMismatch => "IMAGE_DIGEST_MISMATCH",
+            Self::ImageNotUsable => "IMAGE_NOT_USABLE",
+            Self::DiskFull => "DISK_FULL",
+            Self::ToolMissing => "TOOL_MISSING",
+            Self::ToolFailed => "TOOL_FAILED",
+            Self::KvmUnavailable => "KVM_UNAVAILABLE",
+            Self::NotRoot => "NOT_ROOT",
+            Self::NoUplink => "NO_UPLINK",
+            Self::TapNameTaken => "TAP_NAME_TAKEN",
+            Self::DeviceBusy => "DEVICE_BUSY",
+            Self::VmmStartFailed => "VMM_START_FAILED",
+            Self::VmmConfigureFailed => "VMM_CONFIGURE_FAILED",
+            Self::VmmExited => "VMM_EXITED",
+            Self::VmmUnresponsive => "VMM_UNRESPONSIVE",
+            Self::ProcessUnclear => "PROCESS_UNCLEAR",
+            Self::RecordUnreadable => "RECORD_UNREADABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+
+    /// Whether trying the same again may end otherwise without the intent being changed: all that
+    /// an operator can mend at the host does. Rights are given to a process when it starts, so
+    /// that one needs a new agent.
+    #[must_use]
+    pub const fn retry_can_help(self) -> bool {
+        match self {
+            Self::NotRoot | Self::RecordUnreadable => false,
+            Self::KernelImageMissing
+            | Self::InitrdImageMissing
+            | Self::RootImageMissing
+            | Self::ImageDigestMismatch
+            | Self::ImageNotUsable
+            | Self::DiskFull
+            | Self::ToolMissing
+            | Self::ToolFailed
+            | Self::KvmUnavailable
+            | Self::NoUplink
+            | Self::TapNameTaken
+            | Self::DeviceBusy
+            | Self::VmmStartFailed
+            | Self::VmmConfigureFailed
+            | Self::VmmExited
+            | Self::VmmUnresponsive
+            | Self::ProcessUnclear
+            | Self::Internal => true,
+        }
+    }
+
+    /// The reason for a host verb that failed during an effect.
+    #[must_use]
+    pub fn of(effect: Effect, error: &HostError) -> Self {
+        match error.kind {
+            HostErrorKind::MissingTool => Self::ToolMissing,
+            HostErrorKind::NoSpace => Self::DiskFull,
+            HostErrorKind::NotPermitted => Self::NotRoot,
+            HostErrorKind::NoUplink => Self::NoUplink,
+            HostErrorKind::KvmUnavailable => Self::KvmUnavailable,
+            HostErrorKind::NameTaken => match effect {
+                Effect::EnsureTap | Effect::RemoveTap => Self::TapNameTaken,
+                _ => Self::of_step(effect),
+            },
+            HostErrorKind::Busy => Self::DeviceBusy,
+            HostErrorKind::NotFound
+            | HostErrorKind::Invalid
+            | HostErrorKind::TimedOut
+            | HostErrorKind::Refused
+            | HostErrorKind::Other => Self::of_step(effect),
+        }
+    }
+
+    /// The reason where the kind of error says nothing more than that the step failed.
+    #[must_use]
+    pub const fn of_step(effect: Effect) -> Self {
+        match effect {
+            Effect::Launch => Self::VmmStartFailed,
+            Effect::Configure | Effect::StartGuest => Self::VmmConfigureFailed,
+            Effect::Pause | Effect::Resume | Effect::PutMetadata | Effect::AskGuestToStop => {
+                Self::VmmUnresponsive
+            }
+            Effect::CheckHost
+            | Effect::CheckImages
+            | Effect::AttachBase
+            | Effect::MakeCowFile
+            | Effect::MakeWorkDisk
+            | Effect::AttachCow
+            | Effect::CreateSnapshot
+            | Effect::EnsureTap
+            | Effect::EnsureRules
+            | Effect::BuildJail
+            | Effect::CollectOutputs
+            | Effect::Kill
+            | Effect::StopOutputs
+            | Effect::RemoveJail
+            | Effect::RemoveRules
+            | Effect::RemoveTap
+            | Effect::RemoveSnapshot
+            | Effect::DetachCow
+            | Effect::ReleaseBase
+            | Effect::RemoveCowFile
+            | Effect::RemoveWorkDisk
+            | Effect::RemoveDir
+            | Effect::MarkBooted
+            | Effect::MarkRootDisk
+            | Effect::MarkHalted => Self::ToolFailed,
+        }
+    }
+}
+
+/// A step that failed, or a question that cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What to do about it.
+    pub reason: Reason,
+    /// The step, such as "attach the copy-on-write loop device".
+    pub step: &'static str,
+    /// What was told.
+    pub message: String,
+    /// What could not be undone, each as "kind name".
+    pub left_behind: Vec<String>,
+    /// When the agent tries again; `None`: not before it is told something new.
+    pub retry_at: Option<Moment>,
+}
+
+impl Fault {
+    /// A fault with nothing left behind and no retry.
+    #[must_use]
+    pub fn new(reason: Reason, step: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, step, message: message.into(), left_behind: Vec::new(), retry_at: None }
+    }
+}

@@ -1,0 +1,144 @@
+//! A VM that is to run and has no process: begin from nothing, then build in order. Pure.
+
+use crate::assignment::RestartPolicy;
+use crate::clock::Moment;
+use crate::host::SnapshotFill;
+
+use super::teardown;
+use super::{Next, Recorded, Waiting, Wanted, stays_down, step};
+use crate::vm::effect::Effect;
+use crate::vm::memory::Attempt;
+use crate::vm::phase::{Fault, Phase, Reason};
+use crate::vm::probe::{Objects, Seen};
+
+/// What to do next towards a running guest.
+pub(super) fn next(
+    wanted: &Wanted<'_>,
+    recorded: &Recorded<'_>,
+    objects: &Objects,
+    now: Moment,
+) -> Next {
+    let memory = recorded.memory;
+    if let Some(attempt) = &memory.attempt {
+        return build(wanted, attempt, objects);
+    }
+    let policy =
+        wanted.assignment.shape.as_ref().map_or(RestartPolicy::Never, |shape| shape.restart);
+    // First of all, lest a crash be forgotten if the agent dies during the teardown.
+    if let Some(exit) = &memory.ended
+        && stays_down(policy, exit.crashed)
+        && !wanted.reboot
+    {
+        return step(recorded, Effect::MarkHalted, now);
+    }
+    match (teardown::before_a_start(recorded, objects, now), &memory.failure) {
+        (None, _) => {}
+        // What failed first is what a person has to know; what is left behind adds to it.
+        (Some(Next::Stuck(left)), Some(first)) => {
+            return Next::Stuck(Fault {
+                left_behind: left.left_behind,
+                retry_at: left.retry_at,
+                ..first.fault.clone()
+            });
+        }
+        (Some(next), _) => return next,
+    }
+    if wanted.reboot {
+        return step(recorded, Effect::MarkBooted, now);
+    }
+    if wanted.new_root_disk {
+        return match objects.cow_file {
+            Seen::Absent => step(recorded, Effect::MarkRootDisk, now),
+            Seen::Present(_) | Seen::Unknown(_) => step(recorded, Effect::RemoveCowFile, now),
+        };
+    }
+    if !wanted.may_start {
+        return Next::Settled(Phase::Stopped);
+    }
+    if memory.ended.is_some() {
+        if let Some(not_before) = memory.restart.not_before.filter(|at| now < *at) {
+            return Next::WaitUntil(not_before, Waiting::Restart);
+        }
+    } else if let Some(halt) = &recorded.progress.halt
+        && halt.boot_number == wanted.assignment.boot_number
+        && stays_down(policy, halt.exit.crashed)
+    {
+        let phase = if halt.exit.crashed { Phase::Crashed } else { Phase::Stopped };
+        return Next::Settled(phase);
+    }
+    if let Some(failure) = &memory.failure
+        && failure.fault.retry_at.is_none_or(|retry_at| now < retry_at)
+    {
+        return Next::Stuck(failure.fault.clone());
+    }
+    build(wanted, &Attempt::default(), objects)
+}
+
+/// The next effect of an attempt: the first in order whose object is not there. An object that
+/// cannot be looked at is made once; the verb that makes it is idempotent and its word is taken.
+fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
+    let Some(shape) = &wanted.assignment.shape else {
+        return Next::Stuck(Fault::new(
+            Reason::Internal,
+            Effect::CheckImages.step(),
+            "the assignment has no shape",
+        ));
+    };
+    let done = |effect| attempt.done.contains(&effect);
+    let lacks = |effect, is_there: Option<bool>| !is_there.unwrap_or_else(|| done(effect));
+    let size = |seen: &Seen<u64>, wanted_mib: u32| match seen {
+        Seen::Present(bytes) => Some(*bytes >= bytes_of(wanted_mib)),
+        Seen::Absent => Some(false),
+        Seen::Unknown(_) => None,
+    };
+    let order = [
+        (Effect::CheckHost, !done(Effect::CheckHost)),
+        (Effect::CheckImages, !done(Effect::CheckImages)),
+        (Effect::AttachBase, !(done(Effect::AttachBase) && objects.base_held)),
+        (
+            Effect::MakeCowFile,
+            lacks(Effect::MakeCowFile, size(&objects.cow_file, shape.root_disk_mib)),
+        ),
+        (
+            Effect::MakeWorkDisk,
+            shape.work_disk_mib > 0
+                && lacks(Effect::MakeWorkDisk, size(&objects.work_file, shape.work_disk_mib)),
+        ),
+        (Effect::AttachCow, lacks(Effect::AttachCow, there(&objects.cow_loop))),
+        (Effect::CreateSnapshot, lacks(Effect::CreateSnapshot, there(&objects.snapshot))),
+        (Effect::EnsureTap, lacks(Effect::EnsureTap, there(&objects.tap))),
+        (
+            Effect::EnsureRules,
+            match &objects.rules {
+                Seen::Present(rules) => wanted.rules != Some(rules),
+                Seen::Absent => true,
+                Seen::Unknown(_) => !done(Effect::EnsureRules),
+            },
+        ),
+        (Effect::BuildJail, !done(Effect::BuildJail)),
+        (Effect::CollectOutputs, !done(Effect::CollectOutputs)),
+    ];
+    if objects.snapshot.present().is_some_and(|snapshot| snapshot.fill == SnapshotFill::Invalid) {
+        return Next::Stuck(Fault::new(
+            Reason::DiskFull,
+            Effect::CreateSnapshot.step(),
+            "the copy-on-write store ran full and is invalid; the root disk has to be reset",
+        ));
+    }
+    let missing = order.into_iter().find_map(|(effect, missing)| missing.then_some(effect));
+    Next::Do(missing.unwrap_or(Effect::Launch))
+}
+
+fn there<T>(seen: &Seen<T>) -> Option<bool> {
+    match seen {
+        Seen::Present(_) => Some(true),
+        Seen::Absent => Some(false),
+        Seen::Unknown(_) => None,
+    }
+}
+
+/// MiB in bytes.
+#[must_use]
+pub fn bytes_of(mib: u32) -> u64 {
+    u64::from(mib) << 20
+}

@@ -1,0 +1,509 @@
+//! What is done next, and what never is.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::assignment::{Exit, Halt, Merge, merge};
+use crate::handles::ProcessIdentity;
+use crate::host::{
+    DeviceNumber, FileId, JailFacts, LoopDevice, LoopFacts, Pid, SnapshotFacts, SnapshotFill,
+};
+use crate::jail::process::{WhyNot, WhyUnclear};
+use crate::naming::Naming;
+use crate::vm::fixtures::{assignment_of, vm_id};
+use crate::vm::memory::{Attempt, Done};
+use crate::vm::probe::Objects;
+
+struct Case {
+    record: Record,
+    memory: Memory,
+    handles: VmHandles,
+    names: VmNames,
+    rules: GuestNet,
+    may_start: bool,
+    now: Moment,
+}
+
+fn at(seconds: u64) -> Moment {
+    Moment(Duration::from_secs(seconds))
+}
+
+impl Case {
+    fn new(power: Power) -> Self {
+        let names = Naming::default().vm(vm_id(1));
+        let Merge::Newer(record) = merge(None, assignment_of(1, 1, 1, power)) else {
+            panic!("the first is newer")
+        };
+        let address = record.assignment.shape.as_ref().unwrap().network.address;
+        Self {
+            record: *record,
+            memory: Memory { collecting: false, ..Memory::default() },
+            handles: VmHandles::default(),
+            rules: GuestNet {
+                key: names.rules.clone(),
+                tap: Some(names.tap.clone()),
+                address: Some(address),
+                nat: true,
+            },
+            names,
+            may_start: true,
+            now: at(1000),
+        }
+    }
+
+    fn next(&self, probe: &Probe) -> Next {
+        let wanted = Wanted::of(&self.record, self.may_start, Some(&self.rules));
+        let recorded = Recorded {
+            progress: &self.record.progress,
+            handles: &self.handles,
+            memory: &self.memory,
+            names: &self.names,
+        };
+        next(&wanted, &recorded, probe, self.now)
+    }
+
+    fn alive(&self, vmm: VmmState) -> Probe {
+        Probe::Alive(Alive {
+            identity: ProcessIdentity {
+                pid: Pid::new(10).unwrap(),
+                start_ticks: 1,
+                boot_id: String::new(),
+            },
+            vmm: Seen::Present(vmm),
+            rules: Seen::Present(self.rules.clone()),
+        })
+    }
+
+    fn policy(&mut self, policy: RestartPolicy) {
+        self.record.assignment.shape.as_mut().unwrap().restart = policy;
+    }
+}
+
+fn nothing() -> Objects {
+    Objects {
+        why: WhyNot::SocketMissing,
+        jail: Seen::Absent,
+        rules: Seen::Absent,
+        tap: Seen::Absent,
+        snapshot: Seen::Absent,
+        cow_loop: Seen::Absent,
+        base_held: false,
+        cow_file: Seen::Absent,
+        work_file: Seen::Absent,
+    }
+}
+
+fn everything(case: &Case) -> Objects {
+    let number = DeviceNumber { major: 253, minor: 0 };
+    Objects {
+        why: WhyNot::SocketMissing,
+        jail: Seen::Present(JailFacts { root: None, entries: Vec::new(), cgroup: false }),
+        rules: Seen::Present(case.rules.clone()),
+        tap: Seen::Present(()),
+        snapshot: Seen::Present(SnapshotFacts {
+            name: case.names.snapshot.clone(),
+            device: number,
+            open_count: 0,
+            base: number,
+            cow: number,
+            size_sectors: 1,
+            fill: SnapshotFill::Used { used: 1, total: 2 },
+        }),
+        cow_loop: Seen::Present(LoopFacts {
+            device: LoopDevice(4),
+            backing_path: "root.cow".into(),
+            backing: FileId { device: 1, inode: 1 },
+            read_only: false,
+            size_bytes: 64 << 20,
+            holders: vec!["dm-0".to_owned()],
+        }),
+        base_held: true,
+        cow_file: Seen::Present(64 << 20),
+        work_file: Seen::Present(0),
+    }
+}
+
+fn exit(crashed: bool) -> Exit {
+    Exit {
+        crashed,
+        code: None,
+        signal: None,
+        message: String::new(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// Performs a plan on paper: every effect succeeds and does what it says.
+fn walk(case: &mut Case, mut objects: Objects) -> (Vec<Effect>, Option<Next>) {
+    let full = everything(case);
+    let mut effects = Vec::new();
+    for _ in 0..60 {
+        let effect = match case.next(&Probe::Dead(Box::new(objects.clone()))) {
+            Next::Do(effect) => effect,
+            rest => return (effects, Some(rest)),
+        };
+        effects.push(effect);
+        case.memory.begin(effect);
+        let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+        case.memory.done(effect, crate::host::Change::Made, &done);
+        match effect {
+            Effect::AttachBase => objects.base_held = true,
+            Effect::MakeCowFile => objects.cow_file = full.cow_file.clone(),
+            Effect::MakeWorkDisk => objects.work_file = Seen::Present(u64::MAX),
+            Effect::AttachCow => objects.cow_loop = full.cow_loop.clone(),
+            Effect::CreateSnapshot => objects.snapshot = full.snapshot.clone(),
+            Effect::EnsureTap => objects.tap = Seen::Present(()),
+            Effect::EnsureRules => objects.rules = full.rules.clone(),
+            Effect::BuildJail => objects.jail = full.jail.clone(),
+            Effect::RemoveJail => objects.jail = Seen::Absent,
+            Effect::RemoveRules => objects.rules = Seen::Absent,
+            Effect::RemoveTap => objects.tap = Seen::Absent,
+            Effect::RemoveSnapshot => objects.snapshot = Seen::Absent,
+            Effect::DetachCow => objects.cow_loop = Seen::Absent,
+            Effect::ReleaseBase => objects.base_held = false,
+            Effect::RemoveCowFile => objects.cow_file = Seen::Absent,
+            Effect::RemoveWorkDisk => objects.work_file = Seen::Absent,
+            Effect::MarkBooted => {
+                case.record.progress.boot_number = case.record.assignment.boot_number;
+            }
+            Effect::MarkRootDisk => {
+                case.record.progress.root_disk_number = case.record.assignment.root_disk_number;
+            }
+            Effect::Launch | Effect::RemoveDir => return (effects, None),
+            _ => {}
+        }
+    }
+    panic!("the plan never comes to an end: {effects:?}")
+}
+
+#[test]
+fn a_vm_is_built_in_the_order_of_the_design() {
+    let (effects, _) = walk(&mut Case::new(Power::Running), nothing());
+    assert_eq!(
+        effects,
+        [
+            Effect::CheckHost,
+            Effect::CheckImages,
+            Effect::AttachBase,
+            Effect::MakeCowFile,
+            Effect::AttachCow,
+            Effect::CreateSnapshot,
+            Effect::EnsureTap,
+            Effect::EnsureRules,
+            Effect::BuildJail,
+            Effect::CollectOutputs,
+            Effect::Launch,
+        ]
+    );
+}
+
+#[test]
+fn after_the_launch_the_vmm_is_configured_and_then_the_guest_started() {
+    let mut case = Case::new(Power::Running);
+    case.memory.attempt = Some(Attempt::default());
+    let alive = case.alive(VmmState::NotStarted);
+    assert_eq!(case.next(&alive), Next::Do(Effect::Configure));
+    case.memory.attempt.as_mut().unwrap().done.insert(Effect::Configure);
+    assert_eq!(case.next(&alive), Next::Do(Effect::StartGuest));
+}
+
+#[test]
+fn teardown_is_the_reverse_and_the_record_goes_last() {
+    let mut case = Case::new(Power::Absent);
+    case.memory.collecting = true;
+    let objects = everything(&case);
+    let (effects, _) = walk(&mut case, objects);
+    assert_eq!(
+        effects,
+        [
+            Effect::StopOutputs,
+            Effect::RemoveJail,
+            Effect::RemoveRules,
+            Effect::RemoveTap,
+            Effect::RemoveSnapshot,
+            Effect::DetachCow,
+            Effect::ReleaseBase,
+            Effect::RemoveCowFile,
+            Effect::RemoveWorkDisk,
+            Effect::RemoveDir,
+        ]
+    );
+}
+
+#[test]
+fn a_stopped_vm_keeps_its_disks_and_nothing_else() {
+    let mut case = Case::new(Power::Stopped);
+    let objects = everything(&case);
+    let (effects, rest) = walk(&mut case, objects);
+    assert_eq!(rest, Some(Next::Settled(Phase::Stopped)));
+    assert!(!effects.contains(&Effect::RemoveCowFile));
+    assert!(!effects.contains(&Effect::RemoveWorkDisk));
+    assert!(effects.contains(&Effect::RemoveSnapshot));
+}
+
+#[test]
+fn every_start_begins_from_nothing() {
+    let mut case = Case::new(Power::Running);
+    let objects = everything(&case);
+    let (effects, _) = walk(&mut case, objects);
+    let check = effects.iter().position(|e| *e == Effect::CheckHost).unwrap();
+    let teardown = [
+        Effect::RemoveJail,
+        Effect::RemoveRules,
+        Effect::RemoveTap,
+        Effect::RemoveSnapshot,
+        Effect::DetachCow,
+        Effect::ReleaseBase,
+    ];
+    assert_eq!(effects[..check], teardown);
+    assert!(!effects.contains(&Effect::MakeCowFile), "the disk is kept");
+}
+
+#[test]
+fn an_unclear_process_stops_everything() {
+    for power in [Power::Running, Power::Paused, Power::Stopped, Power::Absent] {
+        let why = WhyUnclear::RootUnreadable { pid: Pid::new(9).unwrap() };
+        let Next::Stuck(fault) = Case::new(power).next(&Probe::Unclear(why)) else {
+            panic!("nothing may be done")
+        };
+        assert_eq!(fault.reason, Reason::ProcessUnclear);
+        assert!(fault.retry_at.is_some());
+    }
+}
+
+#[test]
+fn a_running_guest_is_asked_to_stop_then_given_its_grace_then_ended() {
+    let mut case = Case::new(Power::Stopped);
+    let alive = case.alive(VmmState::Running);
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop));
+    case.memory.stop_by = Some(at(1005));
+    assert_eq!(case.next(&alive), Next::WaitUntil(at(1005), Waiting::GuestToShutDown));
+    case.now = at(1005);
+    assert_eq!(case.next(&alive), Next::Do(Effect::Kill));
+}
+
+#[test]
+fn without_grace_a_guest_is_ended_at_once() {
+    let mut case = Case::new(Power::Absent);
+    case.record.assignment.stop_grace = Duration::ZERO;
+    assert_eq!(case.next(&case.alive(VmmState::Running)), Next::Do(Effect::Kill));
+}
+
+#[test]
+fn a_paused_guest_is_resumed_to_hear_that_it_should_stop() {
+    let case = Case::new(Power::Stopped);
+    assert_eq!(case.next(&case.alive(VmmState::Paused)), Next::Do(Effect::Resume));
+}
+
+#[test]
+fn a_vmm_that_never_had_a_guest_is_ended_without_asking() {
+    let case = Case::new(Power::Stopped);
+    assert_eq!(case.next(&case.alive(VmmState::NotStarted)), Next::Do(Effect::Kill));
+}
+
+#[test]
+fn pause_and_resume_follow_what_is_wanted() {
+    let mut paused = Case::new(Power::Paused);
+    paused.memory.collecting = true;
+    assert_eq!(paused.next(&paused.alive(VmmState::Running)), Next::Do(Effect::Pause));
+    assert_eq!(paused.next(&paused.alive(VmmState::Paused)), Next::Settled(Phase::Paused));
+    let mut running = Case::new(Power::Running);
+    running.memory.collecting = true;
+    assert_eq!(running.next(&running.alive(VmmState::Paused)), Next::Do(Effect::Resume));
+    assert_eq!(running.next(&running.alive(VmmState::Running)), Next::Settled(Phase::Running));
+}
+
+#[test]
+fn a_higher_boot_number_ends_the_process_and_starts_another_once() {
+    let mut case = Case::new(Power::Running);
+    case.record.assignment.boot_number = 2;
+    let alive = case.alive(VmmState::Running);
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop));
+    let (effects, _) = walk(&mut case, nothing());
+    assert_eq!(effects.first(), Some(&Effect::MarkBooted));
+    assert_eq!(effects.last(), Some(&Effect::Launch));
+    case.memory = Memory { collecting: true, ..Memory::default() };
+    assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
+}
+
+#[test]
+fn a_reset_of_the_root_disk_makes_the_store_anew_and_keeps_the_work_disk() {
+    let mut case = Case::new(Power::Running);
+    case.record.assignment.root_disk_number = 2;
+    let objects = everything(&case);
+    let (effects, _) = walk(&mut case, objects);
+    let place = |effect| effects.iter().position(|e| *e == effect).unwrap();
+    assert!(place(Effect::DetachCow) < place(Effect::RemoveCowFile));
+    assert!(place(Effect::RemoveCowFile) < place(Effect::MarkRootDisk));
+    assert!(place(Effect::MarkRootDisk) < place(Effect::MakeCowFile));
+    assert!(!effects.contains(&Effect::RemoveWorkDisk));
+}
+
+#[test]
+fn after_a_crash_the_policy_decides() {
+    for (policy, crashed, stays) in [
+        (RestartPolicy::Never, true, true),
+        (RestartPolicy::Never, false, true),
+        (RestartPolicy::OnFailure, true, false),
+        (RestartPolicy::OnFailure, false, true),
+        (RestartPolicy::Always, true, false),
+        (RestartPolicy::Always, false, false),
+    ] {
+        let mut case = Case::new(Power::Running);
+        case.policy(policy);
+        case.memory.ended_by_itself(exit(crashed), at(999));
+        let next = case.next(&Probe::Dead(Box::new(nothing())));
+        let expected =
+            if stays { Next::Do(Effect::MarkHalted) } else { Next::Do(Effect::CheckHost) };
+        assert_eq!(next, expected, "{policy:?}, crashed: {crashed}");
+    }
+}
+
+#[test]
+fn a_crashed_vm_that_stays_down_is_shown_crashed_and_a_clean_one_stopped() {
+    for (crashed, phase) in [(true, Phase::Crashed), (false, Phase::Stopped)] {
+        let mut case = Case::new(Power::Running);
+        case.record.progress.halt = Some(Halt { boot_number: 1, exit: exit(crashed) });
+        let next = case.next(&Probe::Dead(Box::new(nothing())));
+        assert_eq!(next, Next::Settled(phase));
+        case.record.assignment.boot_number = 2;
+        let next = case.next(&Probe::Dead(Box::new(nothing())));
+        assert_eq!(next, Next::Do(Effect::MarkBooted), "a new boot number is a new wish");
+    }
+}
+
+#[test]
+fn a_restart_waits_for_its_back_off() {
+    let mut case = Case::new(Power::Running);
+    case.policy(RestartPolicy::Always);
+    case.memory.ended_by_itself(exit(true), at(1000));
+    let dead = Probe::Dead(Box::new(nothing()));
+    assert_eq!(case.next(&dead), Next::WaitUntil(at(1001), Waiting::Restart));
+    case.now = at(1001);
+    assert_eq!(case.next(&dead), Next::Do(Effect::CheckHost));
+}
+
+#[test]
+fn a_failed_start_is_undone_then_reported_then_tried_again() {
+    let mut case = Case::new(Power::Running);
+    case.memory.begin(Effect::CheckHost);
+    let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+    case.memory.done(Effect::MakeCowFile, crate::host::Change::Made, &done);
+    let full = "no space".to_owned();
+    case.memory.failed(Effect::AttachCow, Reason::DiskFull, full, case.now);
+    let objects = Objects { base_held: true, cow_file: Seen::Present(1), ..nothing() };
+    let (effects, rest) = walk(&mut case, objects);
+    assert_eq!(effects, [Effect::ReleaseBase, Effect::RemoveCowFile]);
+    let Some(Next::Stuck(fault)) = rest else { panic!("reported: {rest:?}") };
+    assert_eq!(fault.reason, Reason::DiskFull);
+    assert_eq!(fault.step, "attach the copy-on-write loop device");
+    assert_eq!(fault.retry_at, Some(at(1001)));
+    case.now = at(1001);
+    assert_eq!(case.next(&Probe::Dead(Box::new(nothing()))), Next::Do(Effect::CheckHost));
+}
+
+#[test]
+fn a_disk_that_was_there_before_survives_a_failed_start() {
+    let mut case = Case::new(Power::Running);
+    case.memory.begin(Effect::CheckHost);
+    case.memory.failed(Effect::EnsureTap, Reason::TapNameTaken, String::new(), case.now);
+    let objects = everything(&case);
+    let (effects, _) = walk(&mut case, objects);
+    assert!(!effects.contains(&Effect::RemoveCowFile), "{effects:?}");
+}
+
+#[test]
+fn a_busy_device_blocks_only_what_stands_on_it_and_is_named() {
+    let mut case = Case::new(Power::Absent);
+    for _ in 0..3 {
+        let busy = "busy".to_owned();
+        case.memory.failed(Effect::RemoveSnapshot, Reason::DeviceBusy, busy, case.now);
+    }
+    let objects = everything(&case);
+    let (effects, rest) = walk(&mut case, objects);
+    assert_eq!(
+        effects,
+        [Effect::RemoveJail, Effect::RemoveRules, Effect::RemoveTap, Effect::RemoveWorkDisk]
+    );
+    let Some(Next::Stuck(fault)) = rest else { panic!("shown: {rest:?}") };
+    assert_eq!(fault.reason, Reason::DeviceBusy);
+    assert!(fault.left_behind.contains(&format!("dm-device {}", case.names.snapshot)));
+    assert!(fault.left_behind.contains(&"loop-device /dev/loop4".to_owned()));
+    assert_eq!(fault.retry_at, Some(at(1004)));
+}
+
+#[test]
+fn nothing_starts_before_the_server_has_spoken() {
+    let mut case = Case::new(Power::Running);
+    case.may_start = false;
+    let dead = Probe::Dead(Box::new(nothing()));
+    assert_eq!(case.next(&dead), Next::Settled(Phase::Stopped));
+    let alive = case.alive(VmmState::Running);
+    case.memory.collecting = true;
+    assert_eq!(case.next(&alive), Next::Settled(Phase::Running), "what runs, runs on");
+}
+
+#[test]
+fn rules_flushed_by_hand_are_put_back_and_live_changes_reach_a_running_guest() {
+    let mut case = Case::new(Power::Running);
+    case.memory.collecting = true;
+    let Probe::Alive(mut alive) = case.alive(VmmState::Running) else { panic!("alive") };
+    alive.rules = Seen::Absent;
+    assert_eq!(case.next(&Probe::Alive(alive.clone())), Next::Do(Effect::EnsureRules));
+    alive.rules = Seen::Present(GuestNet { nat: false, ..case.rules.clone() });
+    assert_eq!(case.next(&Probe::Alive(alive)), Next::Do(Effect::EnsureRules));
+    let metadata = Some("{\"a\":1}".to_owned());
+    case.record.assignment.shape.as_mut().unwrap().metadata_json = metadata.clone();
+    let alive = case.alive(VmmState::Running);
+    assert_eq!(case.next(&alive), Next::Do(Effect::PutMetadata));
+    case.memory.metadata = metadata;
+    assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
+}
+
+#[test]
+fn a_vmm_that_does_not_answer_is_left_alone_while_it_should_run() {
+    let case = Case::new(Power::Running);
+    let Probe::Alive(mut alive) = case.alive(VmmState::Running) else { panic!("alive") };
+    alive.vmm = Seen::Unknown("timed out".to_owned());
+    let Next::Stuck(fault) = case.next(&Probe::Alive(alive)) else { panic!("reported") };
+    assert_eq!(fault.reason, Reason::VmmUnresponsive);
+}
+
+fn seen<T: Clone + std::fmt::Debug>(there: T) -> impl Strategy<Value = Seen<T>> {
+    prop_oneof![Just(Seen::Present(there)), Just(Seen::Absent), Just(Seen::Unknown("?".into()))]
+}
+
+proptest! {
+    /// Whatever is there or cannot be seen: a VM that should run, or stop, never loses a disk.
+    #[test]
+    fn no_disk_is_ever_removed_unless_the_vm_is_to_be_absent_or_its_root_disk_reset(
+        stopped: bool,
+        reboot: bool,
+        failed: bool,
+        jail in seen(()),
+        snapshot in seen(()),
+        cow in seen(64_u64 << 20),
+        work in seen(0_u64),
+    ) {
+        let mut case = Case::new(if stopped { Power::Stopped } else { Power::Running });
+        case.record.assignment.boot_number += u64::from(reboot);
+        if failed {
+            case.memory.begin(Effect::CheckHost);
+            case.memory.failed(Effect::BuildJail, Reason::DiskFull, String::new(), at(900));
+        }
+        let full = everything(&case);
+        let objects = Objects {
+            jail: if jail.is_absent() { Seen::Absent } else { full.jail.clone() },
+            snapshot: if snapshot.is_absent() { Seen::Absent } else { full.snapshot.clone() },
+            cow_file: cow,
+            work_file: work,
+            ..full
+        };
+        let (effects, _) = walk(&mut case, objects);
+        prop_assert!(!effects.contains(&Effect::RemoveCowFile));
+        prop_assert!(!effects.contains(&Effect::RemoveWorkDisk));
+        prop_assert!(!effects.contains(&Effect::RemoveDir));
+    }
+}

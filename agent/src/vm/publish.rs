@@ -1,0 +1,91 @@
+//! Showing one VM: from everything that is known of it to a report.
+//!
+//! Driven by the VM's task after every plan. A report goes out only when it says something new.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::apply;
+use super::machine::Vm;
+use super::phase::Phase;
+use super::plan::{Next, Wanted};
+use super::probe::Probe;
+use super::status;
+use crate::assignment::Record;
+use crate::handles::{LoopHandle, VmHandles};
+use crate::report::{Devices, VmReport};
+
+impl Vm {
+    /// Shows the present state, if it differs from what was shown.
+    pub fn publish(&mut self, record: &Record, probe: &Probe, next: &Next) {
+        let handles = self.handles.get();
+        let rules = apply::rules_of(self, record);
+        let wanted = Wanted::of(record, self.may_start(record), rules.as_ref());
+        let recorded = self.recorded(record, &handles);
+        let phase = status::phase_of(&wanted, &recorded, probe, next);
+        let before = self.shown.as_ref();
+        let under_way = matches!(next, Next::Do(_));
+        if phase == Phase::Gone || under_way && before.is_some_and(|before| before.phase == phase) {
+            // Nobody follows every single effect; what a phase ends in is shown.
+            return;
+        }
+        let (clock, now) = (&self.shared.clock, self.shared.clock.now());
+        let version = record.assignment.version;
+        let settled = match next {
+            Next::Settled(_) | Next::Stuck(_) => Some(version),
+            Next::Do(_) | Next::WaitUntil(..) => before.and_then(|before| before.settled),
+        };
+        let process = handles.process.as_ref().map(|process| &process.identity);
+        let report = VmReport {
+            vm: self.id,
+            name: record.assignment.shape.as_ref().map_or_else(String::new, |s| s.name.clone()),
+            accepted: version,
+            settled,
+            phase,
+            phase_since: before
+                .filter(|before| before.phase == phase)
+                .map_or(now, |before| before.phase_since),
+            observed_at: now,
+            fault: status::fault_of(&recorded, phase, next),
+            process: process.cloned(),
+            process_started_at: process
+                .and_then(|process| status::started_at(process, self.shared.boot_time)),
+            boot_id: self.shared.boot_id.clone(),
+            exit: self.memory.exit.clone().or_else(|| record.halt().map(|halt| halt.exit.clone())),
+            restart_count: handles.restart_count,
+            adopted_at: self.adopted_at,
+            next_attempt_at: status::next_attempt(next)
+                .and_then(|at| now.checked_add(clock.monotonic().until(at)).ok()),
+            devices: self.devices(&handles),
+        };
+        if before.is_some_and(|before| status::alike(before, &report)) {
+            return;
+        }
+        let report = Arc::new(report);
+        self.shown = Some(Arc::clone(&report));
+        self.shared.reporter.publish(report);
+    }
+
+    fn devices(&self, handles: &VmHandles) -> Devices {
+        let device = |handle: &Option<LoopHandle>| {
+            handle
+                .as_ref()
+                .and_then(|handle| handle.attached)
+                .map_or_else(String::new, |(device, _)| device.to_string())
+        };
+        let socket = |path: PathBuf| match handles.process {
+            Some(_) => path.display().to_string(),
+            None => String::new(),
+        };
+        let host = self.host();
+        Devices {
+            tap: handles.tap.as_ref().map_or_else(String::new, ToString::to_string),
+            base_loop: device(&handles.base_loop),
+            cow_loop: device(&handles.cow_loop),
+            snapshot: handles.snapshot.as_ref().map_or_else(String::new, ToString::to_string),
+            cow_sectors: self.fill,
+            api_socket: socket(host.jails.api_socket_path(&self.names.jail)),
+            vsock_socket: socket(host.jails.vsock_path(&self.names.jail)),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `vm.json`: on disk before it is believed, and one winner.
+
+use super::*;
+use crate::assignment::Power;
+use crate::host::HostErrorKind;
+use crate::host::fakes::{FakeKernel, FaultPlan};
+use crate::naming::Naming;
+use crate::vm::fixtures::{assignment, assignment_of, version, vm_id};
+
+fn cell() -> RecordCell {
+    RecordCell::new(Naming::default().vm(vm_id(1)), None)
+}
+
+#[tokio::test]
+async fn an_accepted_assignment_is_on_disk() {
+    let host = FakeKernel::new().host();
+    let cell = cell();
+    let accepted = cell.merge(&*host.files, assignment(1, 1), "b").await.unwrap();
+    assert_eq!(accepted, Accepted::Held(version(1, 1)));
+    let read = load(&*host.files, vm_id(1), &Naming::default().vm(vm_id(1))).await.unwrap();
+    assert_eq!(read, *cell.get().unwrap());
+    assert_eq!(read.assignment, assignment(1, 1));
+    assert_eq!(read.progress.told_in_boot, "b");
+}
+
+#[tokio::test]
+async fn an_assignment_that_cannot_be_written_is_not_accepted() {
+    let kernel = FakeKernel::new();
+    let host = kernel.host();
+    let cell = cell();
+    cell.merge(&*host.files, assignment(1, 1), "b").await.unwrap();
+    kernel.set_faults(FaultPlan::none().fail(1, HostErrorKind::NoSpace));
+    let refused = cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap_err();
+    assert_eq!(refused.kind, HostErrorKind::NoSpace);
+    assert_eq!(cell.get().unwrap().assignment.version, version(1, 1));
+    let accepted = cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap();
+    assert_eq!(accepted, Accepted::Held(version(1, 2)));
+}
+
+#[tokio::test]
+async fn the_same_version_again_writes_nothing() {
+    let kernel = FakeKernel::new();
+    let host = kernel.host();
+    let cell = cell();
+    cell.merge(&*host.files, assignment(1, 1), "b").await.unwrap();
+    kernel.set_faults(FaultPlan::none());
+    cell.merge(&*host.files, assignment(1, 1), "b").await.unwrap();
+    assert_eq!(kernel.effects(), 0);
+    cell.merge(&*host.files, assignment(1, 1), "another boot").await.unwrap();
+    assert_eq!(kernel.effects(), 1, "but for the boot in which the server has spoken");
+}
+
+#[tokio::test]
+async fn a_removal_never_removes_a_newer_wish() {
+    let host = FakeKernel::new().host();
+    let cell = cell();
+    cell.merge(&*host.files, assignment_of(1, 1, 1, Power::Absent), "b").await.unwrap();
+    cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap();
+    let removed = cell.remove(&*host.files, version(1, 1)).await.unwrap();
+    assert_eq!(removed, Removed::NewerWish);
+    assert_eq!(cell.remove(&*host.files, version(1, 2)).await.unwrap(), Removed::Gone);
+    let late = cell.merge(&*host.files, assignment(1, 3), "b").await.unwrap();
+    assert_eq!(late, Accepted::Gone);
+}
+
+#[test]
+fn a_record_cut_at_every_byte_is_never_half_believed() {
+    let record = Record {
+        assignment: assignment(1, 1),
+        progress: crate::assignment::Progress {
+            boot_number: 1,
+            root_disk_number: 1,
+            root_image: None,
+            halt: None,
+            told_in_boot: String::new(),
+        },
+    };
+    let content = encode(&record);
+    assert_eq!(decode(vm_id(1), &content).unwrap(), record);
+    for length in 0..content.len() {
+        let cut = decode(vm_id(1), &content[..length]);
+        assert!(matches!(cut, Err(Unreadable::Corrupt(_))), "cut at {length}");
+    }
+    assert!(matches!(decode(vm_id(2), &content), Err(Unreadable::Foreign { .. })));
+}

@@ -1,0 +1,58 @@
+//! What the tasks of all VMs share: the machine, names, time, settings, and where reports go.
+//!
+//! Made once at the start of the agent; nothing in it changes what a VM is wanted to be.
+
+use std::time::Duration;
+
+use super::bases::BaseUsers;
+use crate::clock::Clock;
+use crate::host::{BootTime, Host};
+use crate::naming::Naming;
+use crate::report::Reporter;
+
+/// What the tasks of all VMs share.
+pub struct Shared {
+    /// The machine.
+    pub host: Host,
+    /// Names.
+    pub naming: Naming,
+    /// Time.
+    pub clock: Clock,
+    /// The present boot.
+    pub boot_id: String,
+    /// Turns ticks into times.
+    pub boot_time: BootTime,
+    /// Settings.
+    pub settings: Settings,
+    /// Users of root images.
+    pub bases: BaseUsers,
+    /// Where reports go.
+    pub reporter: Reporter,
+    /// Told of every effect: its name, whether it succeeded, how long it took.
+    pub on_effect: Option<Box<EffectObserver>>,
+}
+
+/// See [`Shared::on_effect`].
+pub type EffectObserver = dyn Fn(&'static str, bool, Duration) + Send + Sync;
+
+/// What the operator or the start of the agent decided for all VMs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The user id of the guest with address 0 of its subnet.
+    pub uid_base: u32,
+    /// Whether a process may be started before the server has spoken of its VM in this boot of
+    /// the host: only on a host that stands alone.
+    pub may_start_unasked: bool,
+    /// How long a VMM may take to open its API.
+    pub vmm_ready_limit: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            uid_base: 200_000,
+            may_start_unasked: false,
+            vmm_ready_limit: Duration::from_secs(10),
+        }
+    }
+}
