@@ -1,1 +1,39 @@
-//! client
+//! The client of banger: talks to one server over gRPC.
+//!
+//! Read in this order: [`contexts`] says which server is meant, [`connect`] reaches it, [`vms`],
+//! [`hosts`] and [`images`] are its calls one to one. [`watch`] and [`wait`] are more than a call:
+//! they survive broken connections, restarts of the server and revisions that are too old.
+//! [`error`] says what can go wrong: never reached, broken in the middle (outcome unknown), or
+//! answered with a refusal.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), banger_client::ClientError> {
+//! use banger_client::{Client, Endpoint};
+//!
+//! let endpoint = Endpoint::new("http://127.0.0.1:7070")?;
+//! let client = Client::connect(&endpoint).await?;
+//! for vm in client.vms().list_all(Default::default()).await?.vms {
+//!     println!("{} {}", vm.id, vm.name);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod backoff;
+pub mod connect;
+pub mod contexts;
+pub mod error;
+pub mod hosts;
+pub mod images;
+pub mod vms;
+pub mod wait;
+pub mod watch;
+
+pub use banger_proto::v1;
+pub use connect::{Client, Endpoint};
+pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal};
+pub use hosts::Hosts;
+pub use images::Images;
+pub use vms::{VmList, Vms};
+pub use wait::{WaitFor, Waited};
+pub use watch::{Change, ChangeKind, Update, WatchStream};

@@ -1,0 +1,132 @@
+//! `banger vm`: reading VMs. What changes them is in `create` and `change`.
+
+use banger_client::v1::{
+    ExplainVmResponse, ListVmEventsResponse, ListVmsResponse, ReadConsoleRequest, Vm, VmFilter,
+};
+use tokio::io::AsyncWriteExt as _;
+
+use super::{change, create, for_each, watch};
+use crate::args::vm::{ConsoleArgs, FilterArgs, VmCommand};
+use crate::clock::now;
+use crate::failure::Failure;
+use crate::output::text::clean;
+use crate::output::vms;
+use crate::session::Session;
+
+pub(super) async fn run(session: &Session, command: VmCommand) -> Result<(), Failure> {
+    match command {
+        VmCommand::Create(args) => create::create(session, *args).await,
+        VmCommand::Update(args) => create::update(session, *args).await,
+        VmCommand::Ls(args) => list(session, args).await,
+        VmCommand::Get(args) => get(session, &args.vms).await,
+        VmCommand::Start(args) => change::start(session, args).await,
+        VmCommand::Stop(args) => change::stop(session, args).await,
+        VmCommand::Reboot(args) => change::reboot(session, args).await,
+        VmCommand::Pause(args) => change::pause(session, args).await,
+        VmCommand::Resume(args) => change::resume(session, args).await,
+        VmCommand::Rm(args) => change::remove(session, args).await,
+        VmCommand::Wait(args) => change::wait_for(session, args).await,
+        VmCommand::Watch(args) => watch::watch(session, args).await,
+        VmCommand::Events(args) => events(session, &args.vm).await,
+        VmCommand::Explain(args) => explain(session, &args.vm).await,
+        VmCommand::Console(args) => console(session, args).await,
+    }
+}
+
+pub(super) fn filter(args: FilterArgs) -> VmFilter {
+    VmFilter {
+        label_selector: args.selector.unwrap_or_default(),
+        host: args.host.unwrap_or_default(),
+        states: args.state.into_iter().map(Into::into).collect(),
+    }
+}
+
+async fn list(session: &Session, args: FilterArgs) -> Result<(), Failure> {
+    let list = session.client.vms().list_all(filter(args)).await?;
+    let message = ListVmsResponse {
+        total_size: list.vms.len() as u64,
+        vms: list.vms,
+        revision: list.revision,
+        next_page_token: String::new(),
+    };
+    if message.vms.is_empty() {
+        session.printer.note("No VMs.");
+    }
+    session.printer.whole(
+        &message,
+        |m| names(&m.vms),
+        |m| match m.vms[..] {
+            [] => String::new(),
+            _ => vms::table(&m.vms, now()),
+        },
+    )
+}
+
+async fn get(session: &Session, names: &[String]) -> Result<(), Failure> {
+    let read = |name: String| async move { Ok(session.client.vms().get(&name).await?) };
+    let (found, outcome) = for_each(names, read).await;
+    show(session, found, names.len() > 1, |found| {
+        let blocks: Vec<_> = found.iter().map(|vm| vms::detail(vm, now())).collect();
+        blocks.join("\n")
+    })?;
+    outcome
+}
+
+pub(super) fn names(vms: &[Vm]) -> Vec<String> {
+    vms.iter().map(|vm| vm.name.clone()).collect()
+}
+
+/// Prints VMs: one as itself, several as a list.
+pub(super) fn show(
+    session: &Session,
+    mut found: Vec<Vm>,
+    several: bool,
+    table: impl FnOnce(&[Vm]) -> String,
+) -> Result<(), Failure> {
+    match (several, found.pop()) {
+        (false, None) => Ok(()),
+        (false, Some(vm)) => session.printer.whole(
+            &vm,
+            |vm| names(std::slice::from_ref(vm)),
+            |vm| table(std::slice::from_ref(vm)),
+        ),
+        (true, last) => {
+            found.extend(last);
+            let message = ListVmsResponse { vms: found, ..ListVmsResponse::default() };
+            session.printer.whole(&message, |m| names(&m.vms), |m| table(&m.vms))
+        }
+    }
+}
+
+async fn events(session: &Session, vm: &str) -> Result<(), Failure> {
+    let events = session.client.vms().events(vm).await?;
+    let message = ListVmEventsResponse { events, next_page_token: String::new() };
+    session.printer.whole(
+        &message,
+        |m| m.events.iter().map(|event| event.r#type.clone()).collect(),
+        |m| vms::history(&m.events, now()),
+    )
+}
+
+async fn explain(session: &Session, vm: &str) -> Result<(), Failure> {
+    let explained = session.client.vms().explain(vm).await?;
+    let name = |e: &ExplainVmResponse| vec![e.decision.clone()];
+    session.printer.whole(&explained, name, vms::explanation)
+}
+
+async fn console(session: &Session, args: ConsoleArgs) -> Result<(), Failure> {
+    let ConsoleArgs { vm, follow, tail } = args;
+    let name = clean(&vm);
+    let request = ReadConsoleRequest { vm, follow, tail_bytes: tail };
+    let mut console = session.client.vms().console(request).await?;
+    // A console is what the guest writes, byte for byte: its colours are its own.
+    let mut out = tokio::io::stdout();
+    while let Some(data) = console.next().await? {
+        out.write_all(&data).await?;
+        out.flush().await?;
+    }
+    if follow {
+        session.printer.note(&format!("The console of {name} has ended."));
+    }
+    Ok(())
+}

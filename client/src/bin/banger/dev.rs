@@ -1,0 +1,36 @@
+//! `banger dev`: a server and agents of this machine as real separate processes over loopback.
+//!
+//! ```text
+//!   up:   lock ─ mode (doctor) ─ ports ─ server ─ ready ─ token ─ join ─ agent ─ ONLINE ─ unlock
+//!   down: lock ─ (start what a delete needs) ─ delete VMs ─ gone ─ agents ─ server ─ remove
+//! ```
+//!
+//! Everything is under one directory (`layout`), and one file in it says what was started
+//! (`record`). A process is only believed to be ours by its start time and boot id (`process`), so
+//! that a stale record never ends a stranger. Every step looks first and does only what is
+//! missing: both commands can be repeated at any time.
+
+use crate::args::Global;
+use crate::args::dev::{DevArgs, DevCommand};
+use crate::failure::Failure;
+use crate::output::Printer;
+
+mod down;
+mod fleet;
+mod layout;
+mod mode;
+mod ports;
+mod process;
+mod record;
+mod status;
+mod up;
+
+pub(crate) async fn run(global: &Global, args: DevArgs) -> Result<(), Failure> {
+    let printer = Printer::new(global.output);
+    match args.command {
+        None => up::up(printer, args.up).await,
+        Some(DevCommand::Up(up)) => up::up(printer, up).await,
+        Some(DevCommand::Down(down)) => down::down(printer, down).await,
+        Some(DevCommand::Status(dir)) => status::status(printer, dir).await,
+    }
+}

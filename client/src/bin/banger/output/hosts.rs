@@ -1,0 +1,135 @@
+//! Hosts, their images and kernel objects, as people read them.
+
+use banger_client::v1::{
+    Host, HostImage, HostImageKind, HostObject, HostResources, HostState, Image,
+};
+use jiff::Timestamp;
+
+use super::table::{Row, Tone, columns, host_tone, pairs, plain};
+use super::text::{
+    SIMULATED, age, bytes, clean, host_state_name, labels, mebibytes, moment, or_number, span,
+};
+
+fn state(host: &Host) -> (String, Tone) {
+    let state = host.status.as_ref().map_or(0, |s| s.state);
+    let tone = HostState::try_from(state).map_or(Tone::Plain, host_tone);
+    let mut text = or_number::<HostState>(state, |s| host_state_name(*s));
+    if host.cordoned {
+        text += ",CORDONED";
+    }
+    (text, tone)
+}
+
+fn name(host: &Host) -> String {
+    let simulated = host.status.as_ref().is_some_and(|s| s.simulated);
+    clean(&host.name) + if simulated { SIMULATED } else { "" }
+}
+
+/// Booked of what there is.
+fn used(host: &Host, what: fn(&HostResources) -> String) -> String {
+    let status = host.status.clone().unwrap_or_default();
+    match (&status.booked, &status.capacity) {
+        (_, None) => "-".to_owned(),
+        (None, Some(capacity)) => format!("0/{}", what(capacity)),
+        (Some(booked), Some(capacity)) => format!("{}/{}", what(booked), what(capacity)),
+    }
+}
+
+/// The list of hosts.
+pub(crate) fn table(hosts: &[Host], now: Timestamp) -> String {
+    let row = |host: &Host| -> Row {
+        let status = host.status.clone().unwrap_or_default();
+        let (vmm, reason) = (status.vmm.as_str(), status.reason.as_str());
+        vec![
+            (name(host), Tone::Plain),
+            state(host),
+            plain(status.vm_count.to_string()),
+            plain(used(host, |r| r.vcpus.to_string())),
+            plain(used(host, |r| mebibytes(r.memory_mib))),
+            plain(used(host, |r| mebibytes(r.disk_mib))),
+            plain(if vmm.is_empty() { "-" } else { vmm }),
+            plain(age(host.create_time, now)),
+            plain(reason),
+        ]
+    };
+    let headers = ["NAME", "STATE", "VMS", "VCPUS", "MEMORY", "DISK", "VMM", "AGE", "REASON"];
+    columns(&headers, hosts.iter().map(row))
+}
+
+/// Everything about one host.
+pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
+    let status = host.status.clone().unwrap_or_default();
+    let text = |text: &str| (!text.is_empty()).then(|| plain(text));
+    let when = |time| moment(time, now).map(plain);
+    let unclaimed = &status.unclaimed_vm_ids;
+    let mut out = pairs([
+        ("Name", Some((name(host), Tone::Plain))),
+        ("Id", Some(plain(&host.id))),
+        ("State", Some(state(host))),
+        ("Reason", text(&status.reason)),
+        ("Message", text(&status.message)),
+        ("State since", when(status.state_since)),
+        ("Last seen", when(status.last_seen)),
+        ("Agent", text(&host.agent_address)),
+        ("Agent version", text(&status.agent_version)),
+        ("Agent starts", (status.agent_epoch > 0).then(|| plain(status.agent_epoch.to_string()))),
+        ("VMM", text(&status.vmm)),
+        ("Kernel", text(&status.kernel_release)),
+        ("Boot id", text(&status.boot_id)),
+        ("Guest subnet", text(&host.guest_subnet)),
+        ("VMs", Some(plain(status.vm_count.to_string()))),
+        ("vCPUs", Some(plain(used(host, |r| r.vcpus.to_string())))),
+        ("Memory", Some(plain(used(host, |r| mebibytes(r.memory_mib))))),
+        ("Disk", Some(plain(used(host, |r| mebibytes(r.disk_mib))))),
+        ("Labels", (!host.labels.is_empty()).then(|| plain(labels(&host.labels)))),
+        ("Unclaimed VMs", (!unclaimed.is_empty()).then(|| plain(unclaimed.join(", ")))),
+        ("Created", when(host.create_time)),
+        ("Certificate until", when(host.certificate_expire_time)),
+        ("Etag", text(&host.etag)),
+    ]);
+    if !status.images.is_empty() {
+        out += "\n";
+        out += &images(&status.images);
+    }
+    out
+}
+
+fn images(images: &[HostImage]) -> String {
+    let row = |image: &HostImage| -> Row {
+        let kind = match image.kind() {
+            HostImageKind::Kernel => "kernel",
+            HostImageKind::Root => "root",
+            HostImageKind::Unspecified => "neither kernel nor root",
+        };
+        let sha256 = if image.sha256.is_empty() { "(being computed)" } else { &image.sha256 };
+        vec![plain(&image.name), plain(kind), plain(bytes(image.size_bytes)), plain(sha256)]
+    };
+    columns(&["IMAGE", "KIND", "SIZE", "SHA256"], images.iter().map(row))
+}
+
+/// Kernel objects of ours.
+pub(crate) fn objects(objects: &[HostObject]) -> String {
+    let row = |object: &HostObject| -> Row {
+        let owner = if object.vm_id.is_empty() {
+            ("orphan".to_owned(), Tone::Bad)
+        } else {
+            plain(&object.vm_id)
+        };
+        let age = object.age.as_ref().map_or("-".to_owned(), |age| span(age.seconds));
+        vec![plain(&object.kind), plain(&object.name), owner, plain(age)]
+    };
+    columns(&["KIND", "NAME", "OWNER", "AGE"], objects.iter().map(row))
+}
+
+/// Images of the server.
+pub(crate) fn server_images(images: &[Image], now: Timestamp) -> String {
+    let row = |image: &Image| -> Row {
+        vec![
+            plain(&image.name),
+            plain(bytes(image.size_bytes)),
+            plain(age(image.create_time, now)),
+            plain(&image.sha256),
+        ]
+    };
+    columns(&["NAME", "SIZE", "AGE", "SHA256"], images.iter().map(row))
+}

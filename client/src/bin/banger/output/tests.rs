@@ -1,0 +1,207 @@
+//! Golden tables, and claims about words and JSON.
+
+use banger_client::v1::*;
+use jiff::Timestamp;
+use prost_types::Timestamp as Time;
+
+use super::{hosts, proto, text, vms};
+
+const EIGHT: i64 = 1_795_334_400;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(EIGHT + 3 * 3600 + 12 * 60).unwrap()
+}
+
+fn at(seconds: i64) -> Option<Time> {
+    Some(Time { seconds: EIGHT + seconds, nanos: 0 })
+}
+
+fn image(name: &str) -> Option<ImageRef> {
+    Some(ImageRef { name: name.to_owned(), sha256: String::new() })
+}
+
+fn vm(name: &str, state: VmState) -> Vm {
+    Vm {
+        id: "0192f0c1-0000-7000-8000-000000000001".to_owned(),
+        name: name.to_owned(),
+        spec: Some(VmSpec {
+            vcpus: 2,
+            memory_mib: 1536,
+            kernel: image("demo-kernel"),
+            root_image: image("demo-root"),
+            root_disk_mib: 1024,
+            work_disk: Some(WorkDisk { size_mib: 512 }),
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            ..VmSpec::default()
+        }),
+        desired_state: DesiredState::Running.into(),
+        status: Some(VmStatus {
+            state: state.into(),
+            host_name: "b0".to_owned(),
+            simulated: true,
+            observed_generation: 2,
+            guest_address: "10.64.0.2".to_owned(),
+            mac_address: "02:fc:0a:40:00:02".to_owned(),
+            vsock_cid: 5,
+            restart_count: 1,
+            observed_at: at(11_500),
+            state_since: at(60),
+            adopted_at: at(120),
+            process: Some(VmProcess { pid: 4242, start_ticks: 99, start_time: at(60) }),
+            exit: Some(VmExit {
+                crashed: true,
+                signal: Some(9),
+                message: "killed".to_owned(),
+                time: at(50),
+                ..VmExit::default()
+            }),
+            ..VmStatus::default()
+        }),
+        generation: 3,
+        etag: "3".to_owned(),
+        revision: 77,
+        create_time: at(0),
+        update_time: at(30),
+    }
+}
+
+fn pending() -> Vm {
+    let mut vm = vm("a-much-longer-name", VmState::Pending);
+    vm.status = Some(VmStatus {
+        state: VmState::Pending.into(),
+        reason: "NO_HOST_HAS_ROOM".to_owned(),
+        message: "no host has 64 vCPUs free".to_owned(),
+        ..VmStatus::default()
+    });
+    vm
+}
+
+fn host(name: &str, simulated: bool) -> Host {
+    Host {
+        id: "0192f0c1-0000-7000-8000-0000000000b0".to_owned(),
+        name: name.to_owned(),
+        agent_address: "127.0.0.1:7072".to_owned(),
+        cordoned: !simulated,
+        guest_subnet: "10.64.0.0/20".to_owned(),
+        create_time: at(0),
+        certificate_expire_time: at(86_400 * 90),
+        etag: "1".to_owned(),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        status: Some(HostStatus {
+            state: HostState::Online.into(),
+            simulated,
+            vmm: if simulated { "simulated" } else { "firecracker 1.16.1" }.to_owned(),
+            capacity: Some(HostResources { vcpus: 8, memory_mib: 16384, disk_mib: 102_400 }),
+            booked: Some(HostResources { vcpus: 2, memory_mib: 1536, disk_mib: 1536 }),
+            vm_count: 1,
+            agent_epoch: 2,
+            last_seen: at(11_519),
+            images: vec![HostImage {
+                name: "demo-kernel".to_owned(),
+                size_bytes: 44_040_192,
+                sha256: String::new(),
+                kind: HostImageKind::Kernel.into(),
+            }],
+            ..HostStatus::default()
+        }),
+    }
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+#[test]
+fn the_tables_are_as_reviewed() {
+    let list = [vm("web", VmState::Running), vm("db", VmState::Crashed), pending()];
+    insta::assert_snapshot!("vm_list", plain(&vms::table(&list, now())));
+    insta::assert_snapshot!("vm_detail", plain(&vms::detail(&list[0], now())));
+    insta::assert_snapshot!("vm_detail_pending", plain(&vms::detail(&list[2], now())));
+    let two = [host("b0", true), host("metal", false)];
+    insta::assert_snapshot!("host_list", plain(&hosts::table(&two, now())));
+    insta::assert_snapshot!("host_detail", plain(&hosts::detail(&two[0], now())));
+    let explained = ExplainVmResponse {
+        vm: Some(pending()),
+        decision: "WAIT".to_owned(),
+        reason: "NO_HOST_HAS_ROOM".to_owned(),
+        explanation: vec!["No host has 64 vCPUs free.".to_owned(), "b0 has 6.".to_owned()],
+    };
+    insta::assert_snapshot!("vm_explained", plain(&vms::explanation(&explained)));
+    let event =
+        |kind: VmEventType, vm: Vm| VmEvent { r#type: kind.into(), revision: 1, vm: Some(vm) };
+    let lines = [
+        event(VmEventType::Added, pending()),
+        event(VmEventType::Modified, vm("web", VmState::Running)),
+        event(VmEventType::Removed, vm("web", VmState::Deleted)),
+    ];
+    let lines: String = lines.iter().map(|e| vms::change_line(e, now())).collect();
+    insta::assert_snapshot!("vm_watch", plain(&lines));
+}
+
+#[test]
+fn json_and_yaml_are_as_reviewed() {
+    let vm = vm("web", VmState::Running);
+    insta::assert_snapshot!("vm_json", proto::json(&vm, true).unwrap());
+    insta::assert_snapshot!("vm_yaml", proto::yaml(&vm).unwrap());
+}
+
+#[test]
+fn every_message_that_is_printed_has_a_descriptor() {
+    for name in proto::NAMES {
+        assert!(proto::descriptor(name).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn yaml_and_json_are_the_same_value() {
+    let vm = vm("yes", VmState::Running);
+    let json: serde_json::Value = serde_json::from_str(&proto::json(&vm, true).unwrap()).unwrap();
+    let yaml: serde_json::Value = yaml_serde::from_str(&proto::yaml(&vm).unwrap()).unwrap();
+    assert_eq!(json, yaml);
+    assert_eq!(proto::from_value::<Vm>(json).unwrap(), vm);
+}
+
+#[test]
+fn ages_have_two_units_at_most() {
+    for (seconds, said) in [
+        (-5, "0s"),
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m0s"),
+        (599, "9m59s"),
+        (600, "10m"),
+        (3600, "1h0m"),
+        (86_399, "23h59m"),
+        (86_400, "1d"),
+        (86_400 * 400, "400d"),
+    ] {
+        assert_eq!(text::span(seconds), said, "{seconds}");
+    }
+    assert_eq!(text::age(None, now()), "-");
+}
+
+#[test]
+fn a_time_that_no_clock_has_is_not_shown() {
+    let absurd = Some(Time { seconds: i64::MAX, nanos: 0 });
+    assert_eq!(text::age(absurd, now()), "-");
+    assert_eq!(text::moment(absurd, now()), None);
+}
+
+#[test]
+fn text_of_a_server_cannot_steer_the_terminal() {
+    assert_eq!(text::clean("a\x1b]0;x\x07b"), "a\\u{1b}]0;x\\u{7}b");
+    assert_eq!(text::clean("line\nbreak"), "line break");
+    assert_eq!(text::clean("\u{202e}txt"), "\\u{202e}txt");
+    let mut hostile = vm("web", VmState::Running);
+    hostile.name = "\x1b[2J".to_owned();
+    hostile.status.as_mut().unwrap().message = "\x1b[2J".to_owned();
+    let shown = vms::table(std::slice::from_ref(&hostile), now()) + &vms::detail(&hostile, now());
+    assert!(!shown.contains("\x1b[2J"), "{shown:?}");
+}
+
+#[test]
+fn a_state_that_is_newer_than_this_command_is_shown_as_its_number() {
+    let mut vm = vm("web", VmState::Running);
+    vm.status.as_mut().unwrap().state = 99;
+    assert!(plain(&vms::table(&[vm], now())).contains("99"));
+}

@@ -1,0 +1,308 @@
+//! Reaches a server: address, CA, token, keepalive, deadlines, trace context.
+//!
+//! An [`Endpoint`] is checked when it is made, so that a bad address or CA file is an error before
+//! anything is sent. A [`Client`] is cheap to clone; its connection is made anew by itself when it
+//! breaks, and a call that was under way then fails with [`ClientError::Interrupted`]. A token goes
+//! in plain text to this machine only, unless that is allowed in so many words.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::wire::{limits, trace};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{Request, Response, Status};
+
+use crate::error::{Call, ClientError, EndpointError, reach_problem};
+use crate::{Hosts, Images, Vms};
+
+mod address;
+
+/// How long a call may take when nothing else was said.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest answer that is read. A page of 1000 VMs that all have the largest metadata is about
+/// 34 MiB.
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Which server, how it is trusted, and as whom to speak.
+#[derive(Clone)]
+pub struct Endpoint {
+    server: String,
+    tls: bool,
+    loopback: bool,
+    ca_pem: Option<Vec<u8>>,
+    token: Option<MetadataValue<Ascii>>,
+    plaintext_token: bool,
+    deadline: Duration,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret; that there is one is not.
+        f.debug_struct("Endpoint")
+            .field("server", &self.server)
+            .field("own_ca", &self.ca_pem.is_some())
+            .field("token", &self.token.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// `http://host:port` or `https://host:port`. Without a scheme it is http for this machine
+    /// itself and https for any other; without a port it is 7070.
+    ///
+    /// # Errors
+    /// [`EndpointError::Server`] for anything else.
+    pub fn new(server: &str) -> Result<Self, EndpointError> {
+        let address = address::parse(server)?;
+        Ok(Self {
+            server: address.url,
+            tls: address.tls,
+            loopback: address.loopback,
+            ca_pem: None,
+            token: None,
+            plaintext_token: false,
+            deadline: DEFAULT_DEADLINE,
+        })
+    }
+
+    /// Trusts the CA certificates in this PEM file, and no others.
+    ///
+    /// # Errors
+    /// The file can't be read or has no certificate.
+    pub fn ca_file(self, path: &Path) -> Result<Self, EndpointError> {
+        let pem = std::fs::read(path)
+            .map_err(|source| EndpointError::ReadCa { path: path.to_owned(), source })?;
+        self.ca_pem(&pem).map_err(|_| EndpointError::NoCertificate { path: Some(path.to_owned()) })
+    }
+
+    /// Trusts the CA certificates in this PEM text, and no others.
+    ///
+    /// # Errors
+    /// The text has no certificate.
+    pub fn ca_pem(mut self, pem: &[u8]) -> Result<Self, EndpointError> {
+        // Tonic passes over what it can't parse; a CA that is silently ignored would show as
+        // "not trusted" much later.
+        if !CertificateDer::pem_slice_iter(pem).any(|found| found.is_ok()) {
+            return Err(EndpointError::NoCertificate { path: None });
+        }
+        self.ca_pem = Some(pem.to_owned());
+        Ok(self)
+    }
+
+    /// Sends `authorization: Bearer <token>` with every call.
+    ///
+    /// # Errors
+    /// The token has characters that a header can't carry.
+    pub fn token(mut self, token: &str) -> Result<Self, EndpointError> {
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(EndpointError::Token);
+        }
+        let mut value: MetadataValue<Ascii> =
+            format!("Bearer {token}").parse().map_err(|_| EndpointError::Token)?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(self)
+    }
+
+    /// Allows the token over plain http to another machine, where anyone on the way can read it.
+    #[must_use]
+    pub fn allow_plaintext_token(mut self, allow: bool) -> Self {
+        self.plaintext_token = allow;
+        self
+    }
+
+    /// How long each call may take. Streams and waits have none or their own.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The address, as a URL.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    fn transport(&self) -> Result<tonic::transport::Endpoint, EndpointError> {
+        if self.token.is_some() && !self.tls && !self.loopback && !self.plaintext_token {
+            return Err(EndpointError::PlaintextToken { server: self.server.clone() });
+        }
+        let transport = tonic::transport::Endpoint::from_shared(self.server.clone())
+            .map_err(|_| EndpointError::Server {
+                text: self.server.clone(),
+                why: "it does not parse as a URL",
+            })?
+            .connect_timeout(limits::CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        if !self.tls {
+            return Ok(transport);
+        }
+        let tls = match &self.ca_pem {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().trust_anchors(self.machine_roots()?),
+        };
+        transport.tls_config(tls.timeout(limits::CONNECT_TIMEOUT)).map_err(|source| {
+            EndpointError::Tls { server: self.server.clone(), source: Box::new(source) }
+        })
+    }
+
+    /// The CAs that this machine trusts.
+    fn machine_roots(&self) -> Result<Vec<rustls::pki_types::TrustAnchor<'static>>, EndpointError> {
+        let mut store = rustls::RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if store.is_empty() {
+            return Err(EndpointError::NoRoots { server: self.server.clone() });
+        }
+        Ok(store.roots)
+    }
+}
+
+/// Adds token and trace context to every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Credentials {
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl tonic::service::Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        trace::inject(request.metadata_mut());
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// What the generated clients stand on.
+pub(crate) type Transport = InterceptedService<Channel, Credentials>;
+
+/// The part that every service of one client shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) transport: Transport,
+    server: Arc<str>,
+    deadline: Duration,
+}
+
+impl Link {
+    /// Makes one call with the client's deadline.
+    pub(crate) async fn unary<Req, Resp, F, Fut>(
+        &self,
+        call: Call,
+        message: Req,
+        send: F,
+    ) -> Result<Resp, ClientError>
+    where
+        F: FnOnce(Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        self.unary_within(self.deadline, call, message, send).await
+    }
+
+    /// Makes one call with a deadline of its own.
+    pub(crate) async fn unary_within<Req, Resp, F, Fut>(
+        &self,
+        deadline: Duration,
+        call: Call,
+        message: Req,
+        send: F,
+    ) -> Result<Resp, ClientError>
+    where
+        F: FnOnce(Request<Req>) -> Fut,
+        Fut: Future<Output = Result<Response<Resp>, Status>>,
+    {
+        let mut request = Request::new(message);
+        // Travels as `grpc-timeout` and is kept on this side too.
+        request.set_timeout(deadline);
+        match send(request).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(self.error(call, Some(deadline), status)),
+        }
+    }
+
+    pub(crate) fn error(
+        &self,
+        call: Call,
+        deadline: Option<Duration>,
+        status: Status,
+    ) -> ClientError {
+        ClientError::from_status(&self.server, call, deadline, status)
+    }
+}
+
+/// A connection to one server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    link: Link,
+}
+
+impl Client {
+    /// Connects now, so that a server that is not there shows at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] or [`ClientError::Endpoint`].
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        let channel = endpoint.transport()?.connect().await.map_err(|source| {
+            let problem = reach_problem(&source);
+            let server = endpoint.server.clone();
+            ClientError::Unreachable { server, problem, source: Box::new(source) }
+        })?;
+        Ok(Self::over(channel, endpoint))
+    }
+
+    /// Connects at the first call, and anew whenever the connection breaks. For programs that
+    /// start together with their server. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`].
+    pub fn connect_lazy(endpoint: &Endpoint) -> Result<Self, ClientError> {
+        Ok(Self::over(endpoint.transport()?.connect_lazy(), endpoint))
+    }
+
+    fn over(channel: Channel, endpoint: &Endpoint) -> Self {
+        let credentials = Credentials { token: endpoint.token.clone() };
+        let transport = InterceptedService::new(channel, credentials);
+        let server = endpoint.server.as_str().into();
+        Self { link: Link { transport, server, deadline: endpoint.deadline } }
+    }
+
+    /// The address, as a URL.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.link.server
+    }
+
+    /// The calls about virtual machines.
+    #[must_use]
+    pub fn vms(&self) -> Vms {
+        Vms::over(self.link.clone())
+    }
+
+    /// The calls about hosts.
+    #[must_use]
+    pub fn hosts(&self) -> Hosts {
+        Hosts::over(self.link.clone())
+    }
+
+    /// The calls about images.
+    #[must_use]
+    pub fn images(&self) -> Images {
+        Images::over(self.link.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! Claims about addresses, tokens and CAs, before anything is sent.
+
+use super::*;
+
+fn url(text: &str) -> String {
+    Endpoint::new(text).map_or_else(|error| error.to_string(), |e| e.server().to_owned())
+}
+
+#[test]
+fn an_address_is_completed_as_people_mean_it() {
+    for (given, meant) in [
+        ("http://127.0.0.1:7070", "http://127.0.0.1:7070"),
+        ("127.0.0.1:7070", "http://127.0.0.1:7070"),
+        ("localhost", "http://localhost:7070"),
+        ("[::1]:9", "http://[::1]:9"),
+        ("[::1]", "http://[::1]:7070"),
+        ("banger.example", "https://banger.example:7070"),
+        ("HTTPS://banger.example:443/", "https://banger.example:443"),
+        (" http://a:1 ", "http://a:1"),
+    ] {
+        assert_eq!(url(given), meant, "{given}");
+    }
+}
+
+#[test]
+fn a_bad_address_is_refused_with_the_reason_and_an_example() {
+    for (given, why) in [
+        ("", "it is empty"),
+        ("ftp://a", "only http and https are known"),
+        ("http://a:0", "the port is not a number from 1 to 65535"),
+        ("http://a:seventy", "the port is not a number from 1 to 65535"),
+        ("http://a:99999", "the port is not a number from 1 to 65535"),
+        ("http://a/b", "a server address has no path"),
+        ("http://me@a", "a server address has no user name"),
+        ("http://", "it does not parse as host and port"),
+        ("a b", "it does not parse as host and port"),
+    ] {
+        let said = url(given);
+        assert!(said.contains(why), "{given:?}: {said}");
+        assert!(said.contains("http://127.0.0.1:7070"), "{given:?}: {said}");
+        assert!(!said.contains('\n'), "{given:?}: {said}");
+    }
+}
+
+#[test]
+fn a_token_goes_in_plain_text_to_this_machine_only() {
+    let near = Endpoint::new("127.0.0.1").unwrap().token("t").unwrap();
+    assert!(near.transport().is_ok());
+    let far = Endpoint::new("http://192.0.2.1").unwrap().token("t").unwrap();
+    assert!(matches!(far.transport(), Err(EndpointError::PlaintextToken { .. })));
+    assert!(far.clone().allow_plaintext_token(true).transport().is_ok());
+    assert!(Endpoint::new("http://192.0.2.1").unwrap().transport().is_ok());
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_refused() {
+    for bad in ["", "  ", "a b", "a\nb", "tökén"] {
+        let refused = Endpoint::new("localhost").unwrap().token(bad);
+        assert!(matches!(refused, Err(EndpointError::Token)), "{bad:?}");
+    }
+    // A file usually ends with a newline.
+    assert!(Endpoint::new("localhost").unwrap().token("secret\n").is_ok());
+}
+
+#[test]
+fn a_ca_without_a_certificate_is_refused_at_once() {
+    let endpoint = || Endpoint::new("https://a").unwrap();
+    assert!(matches!(endpoint().ca_pem(b"hello"), Err(EndpointError::NoCertificate { .. })));
+    let missing = endpoint().ca_file(Path::new("/nonexistent/ca.crt"));
+    assert!(matches!(missing, Err(EndpointError::ReadCa { .. })));
+}
+
+#[test]
+fn debug_output_never_shows_the_token() {
+    let endpoint = Endpoint::new("localhost").unwrap().token("hunter2").unwrap();
+    assert!(!format!("{endpoint:?}").contains("hunter2"));
+}

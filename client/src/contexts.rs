@@ -1,0 +1,247 @@
+//! Which server is meant: contexts in a configuration file, under what flags and environment say.
+//!
+//! The file is `$XDG_CONFIG_HOME/banger/config.toml` (`~/.config/banger/config.toml`):
+//!
+//! ```toml
+//! current = "lab"
+//!
+//! [contexts.lab]
+//! server = "https://banger.lab.example:7070"
+//! ca = "/etc/ssl/lab-ca.crt"
+//! token_file = "/home/me/.config/banger/lab.token"
+//! ```
+//!
+//! A server named by hand gets nothing from the current context: the token of one server is never
+//! sent to another. Written by temporary file and rename, readable by its owner only.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Endpoint;
+use crate::error::{EndpointError, Source};
+
+/// The server when nothing names one.
+pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contexts {
+    /// The context in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// All of them by name.
+    #[serde(default)]
+    pub contexts: BTreeMap<String, Context>,
+}
+
+/// One server and how to speak to it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The address, as [`Endpoint::new`] reads it.
+    pub server: String,
+    /// PEM file of the CA that signed the server's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The bearer token itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// A file that holds the bearer token. Wins over `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Allow the token over plain http to another machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_plaintext: bool,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("server", &self.server)
+            .field("ca", &self.ca)
+            .field("token", &self.token.is_some())
+            .field("token_file", &self.token_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What flags and environment say; each wins over the context.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    /// Name of a context.
+    pub context: Option<String>,
+    /// Server address.
+    pub server: Option<String>,
+    /// CA file.
+    pub ca: Option<PathBuf>,
+    /// Token.
+    pub token: Option<String>,
+    /// File with the token. Wins over `token`.
+    pub token_file: Option<PathBuf>,
+    /// Allow the token in plain text.
+    pub insecure_plaintext: bool,
+}
+
+/// Returned when the configuration can't be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// Neither XDG_CONFIG_HOME nor HOME is set.
+    #[error("there is no place for the configuration: set HOME or XDG_CONFIG_HOME")]
+    NoHome,
+    /// The file or its directory can't be read or written.
+    #[error("cannot {verb} {path}")]
+    File {
+        /// What was tried: "read" or "write".
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no valid configuration.
+    #[error("{path} is not a valid configuration")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Source,
+    },
+    /// No context of this name.
+    #[error("there is no context {name:?}{}", known(.contexts))]
+    NoContext {
+        /// As given.
+        name: String,
+        /// Those that are there.
+        contexts: Vec<String>,
+    },
+    /// The endpoint that results can't be used.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+fn known(contexts: &[String]) -> String {
+    match contexts {
+        [] => "; there are none".to_owned(),
+        names => format!("; there are: {}", names.join(", ")),
+    }
+}
+
+impl Contexts {
+    /// Where the file is, from the environment.
+    ///
+    /// # Errors
+    /// [`ContextError::NoHome`].
+    pub fn default_path() -> Result<PathBuf, ContextError> {
+        let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CONFIG_HOME")
+            .filter(|path| path.is_absolute())
+            .or_else(|| Some(set("HOME")?.join(".config")))
+            .ok_or(ContextError::NoHome)?;
+        Ok(base.join("banger/config.toml"))
+    }
+
+    /// Reads the file; one that is not there is an empty configuration.
+    ///
+    /// # Errors
+    /// The file can't be read or is not valid.
+    pub fn load(path: &Path) -> Result<Self, ContextError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(source) => {
+                return Err(ContextError::File { verb: "read", path: path.to_owned(), source });
+            }
+        };
+        toml::from_str(&text).map_err(|source| ContextError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Replaces the file, mode 0600: it may hold tokens.
+    ///
+    /// # Errors
+    /// The file or its directory can't be written.
+    pub fn save(&self, path: &Path) -> Result<(), ContextError> {
+        let text = toml::to_string_pretty(self).map_err(|source| ContextError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let write = || {
+            let directory = path.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(directory)?;
+            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().map_err(|source| ContextError::File {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The context of this name.
+    ///
+    /// # Errors
+    /// [`ContextError::NoContext`].
+    pub fn get(&self, name: &str) -> Result<&Context, ContextError> {
+        self.contexts.get(name).ok_or_else(|| ContextError::NoContext {
+            name: name.to_owned(),
+            contexts: self.contexts.keys().cloned().collect(),
+        })
+    }
+
+    /// Works out which server is meant.
+    ///
+    /// # Errors
+    /// A context that is not there, or an endpoint that can't be used.
+    pub fn resolve(&self, chosen: &Chosen) -> Result<Endpoint, ContextError> {
+        let context = match (&chosen.context, &chosen.server, &self.current) {
+            (Some(name), _, _) => Some(self.get(name)?),
+            (None, Some(_), _) | (None, None, None) => None,
+            (None, None, Some(name)) => Some(self.get(name)?),
+        };
+        let from = |pick: fn(&Context) -> Option<&PathBuf>| context.and_then(pick);
+        let server = chosen
+            .server
+            .as_deref()
+            .or(context.map(|c| c.server.as_str()))
+            .unwrap_or(DEFAULT_SERVER);
+        let mut endpoint = Endpoint::new(server)?;
+        if let Some(ca) = chosen.ca.as_ref().or(from(|c| c.ca.as_ref())) {
+            endpoint = endpoint.ca_file(ca)?;
+        }
+        let by_hand = chosen.token.is_some() || chosen.token_file.is_some();
+        let (token, token_file) = if by_hand {
+            (chosen.token.as_ref(), chosen.token_file.as_ref())
+        } else {
+            (context.and_then(|c| c.token.as_ref()), from(|c| c.token_file.as_ref()))
+        };
+        if let Some(path) = token_file {
+            let token = std::fs::read_to_string(path).map_err(|source| ContextError::File {
+                verb: "read",
+                path: path.clone(),
+                source,
+            })?;
+            endpoint = endpoint.token(&token)?;
+        } else if let Some(token) = token {
+            endpoint = endpoint.token(token)?;
+        }
+        let allowed = chosen.insecure_plaintext || context.is_some_and(|c| c.insecure_plaintext);
+        Ok(endpoint.allow_plaintext_token(allowed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Claims about which server, token and CA result.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn lab() -> Contexts {
+    let context = |server: &str, token: &str| Context {
+        server: server.to_owned(),
+        token: Some(token.to_owned()),
+        ..Context::default()
+    };
+    Contexts {
+        current: Some("lab".to_owned()),
+        contexts: [
+            ("lab".to_owned(), context("https://lab.example", "lab-token")),
+            ("plain".to_owned(), context("http://192.0.2.1", "plain-token")),
+        ]
+        .into(),
+    }
+}
+
+fn has_token(endpoint: &Endpoint) -> bool {
+    format!("{endpoint:?}").contains("token: true")
+}
+
+#[test]
+fn nothing_configured_means_this_machine() {
+    let endpoint = Contexts::default().resolve(&Chosen::default()).unwrap();
+    assert_eq!(endpoint.server(), "http://127.0.0.1:7070");
+}
+
+#[test]
+fn the_current_context_is_used_with_its_token() {
+    let endpoint = lab().resolve(&Chosen::default()).unwrap();
+    assert_eq!(endpoint.server(), "https://lab.example:7070");
+    assert!(has_token(&endpoint));
+}
+
+#[test]
+fn the_token_of_a_context_never_goes_to_a_server_named_by_hand() {
+    let chosen = Chosen { server: Some("https://other.example".to_owned()), ..Chosen::default() };
+    let endpoint = lab().resolve(&chosen).unwrap();
+    assert_eq!(endpoint.server(), "https://other.example:7070");
+    assert!(!has_token(&endpoint));
+}
+
+#[test]
+fn a_context_named_by_hand_wins_over_the_current_one() {
+    let chosen = Chosen { context: Some("plain".to_owned()), ..Chosen::default() };
+    assert_eq!(lab().resolve(&chosen).unwrap().server(), "http://192.0.2.1:7070");
+}
+
+#[test]
+fn a_context_that_is_not_there_is_an_error_that_names_those_that_are() {
+    let chosen = Chosen { context: Some("moon".to_owned()), ..Chosen::default() };
+    let error = lab().resolve(&chosen).unwrap_err();
+    assert_eq!(error.to_string(), "there is no context \"moon\"; there are: lab, plain");
+}
+
+#[test]
+fn a_saved_configuration_reads_back_and_is_for_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/config.toml");
+    assert_eq!(Contexts::load(&path).unwrap(), Contexts::default());
+    lab().save(&path).unwrap();
+    assert_eq!(Contexts::load(&path).unwrap(), lab());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_misspelt_key_is_an_error_and_not_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, "[contexts.a]\nserver = \"x\"\ntokn = \"y\"\n").unwrap();
+    let error = Contexts::load(&path).unwrap_err();
+    assert!(matches!(error, ContextError::Parse { .. }), "{error:?}");
+}

@@ -1,0 +1,277 @@
+//! The calls about hosts, one to one, and a watch that resumes by itself.
+//!
+//! Wherever a call takes `host`, it is an id or a name.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use banger_proto::v1::host_service_client::HostServiceClient;
+use banger_proto::v1::{
+    CordonHostRequest, CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteHostRequest,
+    DrainHostRequest, ErrorReason, GetHostInventoryRequest, GetHostInventoryResponse,
+    GetHostRequest, Host, JoinHostRequest, JoinHostResponse, ListHostsRequest, ListHostsResponse,
+    SweepHostRequest, SweepHostResponse, UncordonHostRequest, UpdateHostRequest, WatchHostsRequest,
+};
+use futures_util::Stream;
+
+use crate::backoff::{Backoff, spread};
+use crate::connect::{Link, MAX_ANSWER_BYTES, Transport};
+use crate::error::{Call, ClientError};
+
+const WATCH: Call = Call::read("WatchHosts");
+
+/// The calls about hosts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    link: Link,
+    rpc: HostServiceClient<Transport>,
+}
+
+/// What a watch of hosts tells.
+#[derive(Debug)]
+pub enum HostUpdate {
+    /// A host as it is now.
+    Host(Box<Host>),
+    /// A host that is gone, as it was last seen.
+    Removed(Box<Host>),
+    /// All hosts that there are have been told.
+    Current,
+    /// The connection broke; nothing will be missed.
+    Reconnecting {
+        /// Why.
+        error: ClientError,
+        /// When the next attempt is made.
+        pause: Duration,
+    },
+}
+
+/// Hosts, changing. Ends only with an error that no retry can help.
+pub type HostStream = Pin<Box<dyn Stream<Item = Result<HostUpdate, ClientError>> + Send>>;
+
+impl Hosts {
+    pub(crate) fn over(link: Link) -> Self {
+        let rpc = HostServiceClient::new(link.transport.clone())
+            .max_decoding_message_size(MAX_ANSWER_BYTES);
+        Self { link, rpc }
+    }
+
+    /// Makes a token with which one host can join, once.
+    ///
+    /// # Errors
+    /// A bad lifetime or name.
+    pub async fn create_join_token(
+        &self,
+        request: CreateJoinTokenRequest,
+    ) -> Result<CreateJoinTokenResponse, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("CreateJoinToken"), request, |r| async move {
+                rpc.create_join_token(r).await
+            })
+            .await
+    }
+
+    /// Trades a join token and a certificate request for a certificate.
+    ///
+    /// # Errors
+    /// `JOIN_TOKEN_INVALID`, `HOST_NAME_TAKEN`.
+    pub async fn join(&self, request: JoinHostRequest) -> Result<JoinHostResponse, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("JoinHost"), request, |r| async move { rpc.join_host(r).await })
+            .await
+    }
+
+    /// Reads one host.
+    ///
+    /// # Errors
+    /// `HOST_NOT_FOUND`.
+    pub async fn get(&self, host: &str) -> Result<Host, ClientError> {
+        let request = GetHostRequest { host: host.to_owned() };
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::read("GetHost"), request, |r| async move { rpc.get_host(r).await })
+            .await
+    }
+
+    /// Reads one page.
+    ///
+    /// # Errors
+    /// A bad selector or page token.
+    pub async fn list(&self, request: ListHostsRequest) -> Result<ListHostsResponse, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::read("ListHosts"), request, |r| async move { rpc.list_hosts(r).await })
+            .await
+    }
+
+    /// Reads all pages; starts over once if the server forgets the page in between.
+    ///
+    /// # Errors
+    /// A bad selector.
+    pub async fn list_all(&self, label_selector: &str) -> Result<Vec<Host>, ClientError> {
+        match self.pages(label_selector).await {
+            Err(ClientError::Refused(refusal)) if refusal.is(ErrorReason::PageTokenInvalid) => {
+                self.pages(label_selector).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn pages(&self, label_selector: &str) -> Result<Vec<Host>, ClientError> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let label_selector = label_selector.to_owned();
+            let request = ListHostsRequest { page_size: 500, page_token, label_selector };
+            let page = self.list(request).await?;
+            all.extend(page.hosts);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Changes labels or agent address.
+    ///
+    /// # Errors
+    /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
+    pub async fn update(&self, request: UpdateHostRequest) -> Result<Host, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("UpdateHost"), request, |r| async move { rpc.update_host(r).await })
+            .await
+    }
+
+    /// Forgets a host that holds no VMs.
+    ///
+    /// # Errors
+    /// `HOST_NOT_EMPTY`, `HOST_NOT_FOUND` unless `allow_missing`.
+    pub async fn delete(&self, request: DeleteHostRequest) -> Result<Host, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("DeleteHost"), request, |r| async move { rpc.delete_host(r).await })
+            .await
+    }
+
+    /// Places no further VM on the host.
+    ///
+    /// # Errors
+    /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
+    pub async fn cordon(&self, request: CordonHostRequest) -> Result<Host, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("CordonHost"), request, |r| async move { rpc.cordon_host(r).await })
+            .await
+    }
+
+    /// Places VMs on the host again.
+    ///
+    /// # Errors
+    /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
+    pub async fn uncordon(&self, request: UncordonHostRequest) -> Result<Host, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(
+                Call::change("UncordonHost"),
+                request,
+                |r| async move { rpc.uncordon_host(r).await },
+            )
+            .await
+    }
+
+    /// Moves the VMs away from the host.
+    ///
+    /// # Errors
+    /// `NOT_IMPLEMENTED` at present.
+    pub async fn drain(&self, request: DrainHostRequest) -> Result<Host, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("DrainHost"), request, |r| async move { rpc.drain_host(r).await })
+            .await
+    }
+
+    /// Every kernel object of ours on the host.
+    ///
+    /// # Errors
+    /// `NOT_IMPLEMENTED` at present.
+    pub async fn inventory(&self, host: &str) -> Result<GetHostInventoryResponse, ClientError> {
+        let request = GetHostInventoryRequest { host: host.to_owned() };
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::read("GetHostInventory"), request, |r| async move {
+                rpc.get_host_inventory(r).await
+            })
+            .await
+    }
+
+    /// Removes what no VM owns.
+    ///
+    /// # Errors
+    /// `NOT_IMPLEMENTED` at present.
+    pub async fn sweep(&self, request: SweepHostRequest) -> Result<SweepHostResponse, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::change("SweepHost"), request, |r| async move { rpc.sweep_host(r).await })
+            .await
+    }
+
+    /// Follows all hosts: as they are now, then every change, resuming by itself. A reader that is
+    /// slow sees the newest state of each host, not every step.
+    #[must_use]
+    pub fn watch(&self) -> HostStream {
+        let hosts = self.clone();
+        Box::pin(async_stream::stream! {
+            let mut told: HashMap<String, Host> = HashMap::new();
+            let mut backoff = Backoff::default();
+            loop {
+                let error = match hosts.rpc.clone().watch_hosts(WatchHostsRequest {}).await {
+                    Err(status) => status,
+                    Ok(response) => {
+                        let mut stream = response.into_inner();
+                        // Whoever is not seen again before the state is complete went away
+                        // while nobody was looking.
+                        let mut unseen: Option<Vec<String>> = Some(told.keys().cloned().collect());
+                        loop {
+                            let response = match stream.message().await {
+                                Ok(Some(response)) => response,
+                                Ok(None) => break tonic::Status::unavailable("the stream ended"),
+                                Err(status) => break status,
+                            };
+                            backoff.reset();
+                            for host in response.hosts {
+                                if let Some(unseen) = &mut unseen {
+                                    unseen.retain(|id| *id != host.id);
+                                }
+                                let before = told.insert(host.id.clone(), host.clone());
+                                if before.as_ref() != Some(&host) {
+                                    yield Ok(HostUpdate::Host(Box::new(host)));
+                                }
+                            }
+                            let complete = response.initial_state_complete;
+                            let gone = if complete { unseen.take() } else { None };
+                            for id in response.removed_host_ids.into_iter().chain(gone.unwrap_or_default()) {
+                                if let Some(host) = told.remove(&id) {
+                                    yield Ok(HostUpdate::Removed(Box::new(host)));
+                                }
+                            }
+                            if complete {
+                                yield Ok(HostUpdate::Current);
+                            }
+                        }
+                    }
+                };
+                let error = hosts.link.error(WATCH, None, error);
+                if !error.is_passing() {
+                    yield Err(error);
+                    return;
+                }
+                let pause = backoff.pause(spread());
+                yield Ok(HostUpdate::Reconnecting { error, pause });
+                tokio::time::sleep(pause).await;
+            }
+        })
+    }
+}

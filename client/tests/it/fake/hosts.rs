@@ -1,0 +1,160 @@
+//! Hosts and images of the fake server.
+
+use std::pin::Pin;
+
+use banger_client::v1::host_service_server::HostService;
+use banger_client::v1::image_service_server::ImageService;
+use banger_client::v1::*;
+use tonic::{Code, Request, Response, Status};
+
+use super::{EIGHT, Fake, refusal};
+
+fn not_yet<T>(what: &str) -> Result<T, Status> {
+    Err(refusal(Code::Unimplemented, "NOT_IMPLEMENTED", &format!("{what} comes later")))
+}
+
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl HostService for Fake {
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        self.enter("CreateJoinToken", request)?;
+        Ok(Response::new(CreateJoinTokenResponse {
+            token: "bjt_secret".to_owned(),
+            expire_time: Some(prost_types::Timestamp { seconds: EIGHT, nanos: 0 }),
+        }))
+    }
+
+    async fn join_host(
+        &self,
+        _: Request<JoinHostRequest>,
+    ) -> Result<Response<JoinHostResponse>, Status> {
+        not_yet("JoinHost")
+    }
+
+    async fn get_host(&self, request: Request<GetHostRequest>) -> Result<Response<Host>, Status> {
+        let request = self.enter("GetHost", request)?;
+        Ok(Response::new(self.find_host(&request.host)?))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<ListHostsRequest>,
+    ) -> Result<Response<ListHostsResponse>, Status> {
+        self.enter("ListHosts", request)?;
+        let hosts = self.state().hosts.values().cloned().collect();
+        Ok(Response::new(ListHostsResponse { hosts, next_page_token: String::new() }))
+    }
+
+    async fn update_host(
+        &self,
+        request: Request<UpdateHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        let request = self.enter("UpdateHost", request)?;
+        let mut host = self.find_host(&request.host)?;
+        host.labels = request.labels;
+        self.state().hosts.insert(host.name.clone(), host.clone());
+        Ok(Response::new(host))
+    }
+
+    async fn delete_host(
+        &self,
+        request: Request<DeleteHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        let request = self.enter("DeleteHost", request)?;
+        let host = self.find_host(&request.host)?;
+        if !self.state().vms.is_empty() {
+            let text = format!("{} still holds VMs", host.name);
+            return Err(refusal(Code::FailedPrecondition, "HOST_NOT_EMPTY", &text));
+        }
+        self.state().hosts.remove(&host.name);
+        Ok(Response::new(host))
+    }
+
+    async fn cordon_host(
+        &self,
+        request: Request<CordonHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        let request = self.enter("CordonHost", request)?;
+        let mut host = self.find_host(&request.host)?;
+        host.cordoned = true;
+        self.state().hosts.insert(host.name.clone(), host.clone());
+        Ok(Response::new(host))
+    }
+
+    async fn uncordon_host(
+        &self,
+        request: Request<UncordonHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        let request = self.enter("UncordonHost", request)?;
+        Ok(Response::new(self.find_host(&request.host)?))
+    }
+
+    async fn drain_host(
+        &self,
+        request: Request<DrainHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        self.enter("DrainHost", request)?;
+        not_yet("DrainHost")
+    }
+
+    type WatchHostsStream = Stream<WatchHostsResponse>;
+
+    async fn watch_hosts(
+        &self,
+        request: Request<WatchHostsRequest>,
+    ) -> Result<Response<Self::WatchHostsStream>, Status> {
+        self.enter("WatchHosts", request)?;
+        let hosts = self.state().hosts.values().cloned().collect();
+        let response =
+            WatchHostsResponse { hosts, removed_host_ids: vec![], initial_state_complete: true };
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(response)))))
+    }
+
+    async fn get_host_inventory(
+        &self,
+        request: Request<GetHostInventoryRequest>,
+    ) -> Result<Response<GetHostInventoryResponse>, Status> {
+        self.enter("GetHostInventory", request)?;
+        not_yet("GetHostInventory")
+    }
+
+    async fn sweep_host(
+        &self,
+        request: Request<SweepHostRequest>,
+    ) -> Result<Response<SweepHostResponse>, Status> {
+        self.enter("SweepHost", request)?;
+        not_yet("SweepHost")
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Fake {
+    async fn import_image(
+        &self,
+        _: Request<ImportImageRequest>,
+    ) -> Result<Response<Image>, Status> {
+        not_yet("ImportImage")
+    }
+
+    async fn get_image(&self, _: Request<GetImageRequest>) -> Result<Response<Image>, Status> {
+        not_yet("GetImage")
+    }
+
+    async fn list_images(
+        &self,
+        _: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        not_yet("ListImages")
+    }
+
+    async fn delete_image(
+        &self,
+        _: Request<DeleteImageRequest>,
+    ) -> Result<Response<Image>, Status> {
+        not_yet("DeleteImage")
+    }
+}
