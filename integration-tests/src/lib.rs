@@ -1,1 +1,12 @@
-//! integration-tests
+//! What the tests of the whole of banger stand on.
+//!
+//! - [`programs`]: the programs of this workspace as processes, each with a log, ended by pid.
+//! - [`fleet`]: a real server and real agents on simulated hosts, over loopback, that can be
+//!   killed, stopped and started again on the same state.
+//! - [`wait`]: waiting on a predicate, with the last answer in the failure.
+//! - [`specs`]: VMs to ask for.
+
+pub mod fleet;
+pub mod programs;
+pub mod specs;
+pub mod wait;

@@ -1,0 +1,290 @@
+//! A real server and real agents on simulated hosts, as processes over loopback.
+//!
+//! Every part can be killed, stopped and started again on the state it left. All state lies in one
+//! temporary directory, gone with the value.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use banger_proto::v1;
+use banger_proto::v1::host_service_client::HostServiceClient;
+use banger_proto::v1::vm_service_client::VmServiceClient;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::programs::{Running, command, ours};
+use crate::wait::until;
+
+/// A server and its agents.
+#[derive(Debug)]
+pub struct Fleet {
+    server: Option<Running>,
+    agents: Vec<AgentProcess>,
+    api: SocketAddr,
+    server_arguments: Vec<String>,
+    channel: Channel,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct AgentProcess {
+    running: Option<Running>,
+    arguments: Vec<String>,
+    log: PathBuf,
+}
+
+impl Fleet {
+    /// Starts a server and waits until its API answers.
+    pub async fn without_hosts() -> Self {
+        Self::with_config("").await
+    }
+
+    /// The same, with text for the server's configuration file.
+    ///
+    /// # Panics
+    /// When anything does not come up.
+    pub async fn with_config(config: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let [api, metrics] = free_addresses();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("server.toml"), config).expect("a file can be written");
+        std::fs::write(at("agent.toml"), "").expect("a file can be written");
+        let server_arguments = vec![
+            format!("--config={}", at("server.toml")),
+            format!("--listen={api}"),
+            format!("--metrics-listen={metrics}"),
+            format!("--state-dir={}", at("server")),
+        ];
+        let channel = Endpoint::from_shared(format!("http://{api}"))
+            .expect("an address makes a URL")
+            .connect_lazy();
+        let mut fleet =
+            Self { server: None, agents: Vec::new(), api, server_arguments, channel, dir };
+        fleet.start_server().await;
+        fleet
+    }
+
+    /// Starts a server and this many hosts named `host-0`, `host-1` and so on, and waits until all
+    /// are online.
+    pub async fn of(hosts: usize) -> Self {
+        let mut fleet = Self::without_hosts().await;
+        for n in 0..hosts {
+            fleet.add_host(&format!("host-{n}"), &[]).await;
+        }
+        fleet
+    }
+
+    /// Joins a host with labels (`key=value`), starts its agent, and waits until it is online.
+    /// Answers its number.
+    ///
+    /// # Panics
+    /// When anything does not come up.
+    pub async fn add_host(&mut self, name: &str, labels: &[&str]) -> usize {
+        let request =
+            v1::CreateJoinTokenRequest { host_name: name.to_owned(), ..Default::default() };
+        let token = self.hosts().create_join_token(request).await.expect("a token").into_inner();
+        let [listen, metrics] = free_addresses();
+        let n = self.agents.len();
+        let at = |what: &str| self.dir.path().join(format!("{name}.{what}")).display().to_string();
+        let joined = command(&ours("banger-agent"))
+            .args(["join", "--server", &format!("http://{}", self.api)])
+            .args(["--token", &token.token, "--name", name])
+            .args(["--agent-address", &listen.to_string(), "--state-dir", &at("state")])
+            .args(labels.iter().flat_map(|label| ["--label", label]))
+            .output()
+            .expect("banger-agent can be started");
+        let said = String::from_utf8_lossy(&joined.stderr);
+        assert!(joined.status.success(), "banger-agent join: {said}");
+        let config = self.dir.path().join("agent.toml");
+        let arguments = vec![
+            "run".to_owned(),
+            "--simulate".to_owned(),
+            format!("--config={}", config.display()),
+            format!("--state-dir={}", at("state")),
+            format!("--runtime-dir={}", at("run")),
+            format!("--listen={listen}"),
+            format!("--metrics-listen={metrics}"),
+            format!("--instance=t{n}"),
+        ];
+        let log = self.dir.path().join(format!("{name}.log"));
+        self.agents.push(AgentProcess { running: None, arguments, log });
+        self.start_agent(n);
+        self.until_host(name, v1::HostState::Online).await;
+        n
+    }
+
+    /// A client for VMs.
+    #[must_use]
+    pub fn vms(&self) -> VmServiceClient<Channel> {
+        VmServiceClient::new(self.channel.clone())
+    }
+
+    /// A client for hosts.
+    #[must_use]
+    pub fn hosts(&self) -> HostServiceClient<Channel> {
+        HostServiceClient::new(self.channel.clone())
+    }
+
+    /// Where the API is.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// Where all state lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Kills the server: SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_server(&mut self) {
+        self.server.take().expect("the server runs").kill();
+    }
+
+    /// Asks the server to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not run, or ends with an error.
+    pub fn stop_server(&mut self) {
+        let status = self.server.take().expect("the server runs").stop();
+        assert!(status.success(), "the server ended with {status}");
+    }
+
+    /// Starts the server on the state it left, and waits until its API answers.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn start_server(&mut self) {
+        let log = self.dir.path().join("server.log");
+        let server = Running::start(&ours("banger-server"), &self.server_arguments, log);
+        self.server = Some(server);
+        until("the API answers", || async {
+            self.hosts().list_hosts(v1::ListHostsRequest::default()).await.map(drop).or_else(
+                |error| {
+                    if error.code() == tonic::Code::Unauthenticated { Ok(()) } else { Err(error) }
+                },
+            )
+        })
+        .await;
+    }
+
+    /// Kills an agent: SIGKILL.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_agent(&mut self, n: usize) {
+        self.agents[n].running.take().expect("the agent runs").kill();
+    }
+
+    /// Asks an agent to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not run, or ends with an error.
+    pub fn stop_agent(&mut self, n: usize) {
+        let status = self.agents[n].running.take().expect("the agent runs").stop();
+        assert!(status.success(), "the agent ended with {status}");
+    }
+
+    /// Starts an agent on the state it left. Does not wait for it to be online.
+    pub fn start_agent(&mut self, n: usize) {
+        let agent = &mut self.agents[n];
+        let running = Running::start(&ours("banger-agent"), &agent.arguments, agent.log.clone());
+        agent.running = Some(running);
+    }
+
+    /// Stops an agent in its tracks, or lets it go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze_agent(&self, n: usize, frozen: bool) {
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.agents[n].running.as_ref().expect("the agent runs").signal(signal);
+    }
+
+    /// One VM.
+    ///
+    /// # Errors
+    /// As the API answers.
+    pub async fn get(&self, vm: &str) -> Result<v1::Vm, Status> {
+        let request = v1::GetVmRequest { vm: vm.to_owned() };
+        Ok(self.vms().get_vm(request).await?.into_inner())
+    }
+
+    /// Creates a VM.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn create(&self, request: v1::CreateVmRequest) -> v1::Vm {
+        self.vms().create_vm(request).await.expect("created").into_inner()
+    }
+
+    /// Waits until a VM is seen in a state.
+    pub async fn until_state(&self, vm: &str, state: v1::VmState) -> v1::Vm {
+        self.until_vm(vm, state.as_str_name(), |vm| status(vm).state() == state).await
+    }
+
+    /// Waits until a VM is seen as asked.
+    pub async fn until_vm(&self, vm: &str, what: &str, is: impl Fn(&v1::Vm) -> bool) -> v1::Vm {
+        until(&format!("{vm} is {what}"), || async {
+            let vm = self.get(vm).await.map_err(|error| format!("{error:?}"))?;
+            if is(&vm) { Ok(vm) } else { Err(format!("{vm:#?}")) }
+        })
+        .await
+    }
+
+    /// Waits until nothing is known of a VM any more.
+    pub async fn until_gone(&self, vm: &str) {
+        until(&format!("{vm} is gone"), || async {
+            match self.get(vm).await {
+                Err(error) if error.code() == tonic::Code::NotFound => Ok(()),
+                other => Err(format!("{other:#?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a host is in a state.
+    pub async fn until_host(&self, host: &str, state: v1::HostState) -> v1::Host {
+        until(&format!("{host} is {}", state.as_str_name()), || async {
+            let request = v1::GetHostRequest { host: host.to_owned() };
+            let host = self.hosts().get_host(request).await;
+            let host = host.map_err(|error| format!("{error:?}"))?.into_inner();
+            let is = host.status.as_ref().is_some_and(|status| status.state() == state);
+            if is { Ok(host) } else { Err(format!("{host:#?}")) }
+        })
+        .await
+    }
+}
+
+/// The status of a VM; one without is a defect.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn status(vm: &v1::Vm) -> &v1::VmStatus {
+    vm.status.as_ref().expect("a VM has a status")
+}
+
+/// The process of a VM: pid and start.
+#[must_use]
+pub fn process(vm: &v1::Vm) -> Option<(u32, u64)> {
+    status(vm).process.as_ref().map(|process| (process.pid, process.start_ticks))
+}
+
+/// Addresses on loopback that were free a moment ago, all different.
+///
+/// # Panics
+/// When loopback has no free ports.
+#[must_use]
+pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports")
+    });
+    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
+}

@@ -1,0 +1,15 @@
+//! The lines that the repository holds itself to, read from its own files.
+//!
+//! Driven by `cargo nextest run`; needs nothing but the work tree. A failure names the file, the
+//! line and the rule; the rule's reason is beside it in the test. What the compiler, clippy,
+//! cargo-deny and buf already hold is not repeated here.
+
+mod repo {
+    mod deploy;
+    mod docs;
+    mod files;
+    mod layering;
+    mod owners;
+    mod source;
+    mod tree;
+}

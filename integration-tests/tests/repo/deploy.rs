@@ -1,0 +1,139 @@
+//! What is shipped to hosts: configuration that parses and is complete, units that systemd takes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use banger_agent::AgentConfig;
+use banger_integration_tests::programs::command;
+use banger_server::ServerConfig;
+use serde::de::DeserializeOwned;
+
+use super::tree;
+
+/// The file with every setting that is off turned on.
+fn everything_on(text: &str) -> String {
+    text.lines()
+        .map(|line| match line.strip_prefix('#') {
+            // "#key = …" and "#[section]" are settings; "# words" is prose.
+            Some(setting) if !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The keys a configuration knows, in one of its sections ("" for the top), as its own error
+/// about an unknown key lists them.
+fn known_keys<C: DeserializeOwned>(section: &str) -> BTreeSet<String> {
+    let text = match section {
+        "" => "no_such_key = 1".to_owned(),
+        section => format!("[{section}]\nno_such_key = 1"),
+    };
+    let Err(error) = toml::from_str::<C>(&text) else {
+        panic!("an unknown key in [{section}] was accepted");
+    };
+    let message = error.message().to_owned();
+    let listed = message.split_once("expected").map(|(_, rest)| rest).unwrap_or_default();
+    let keys: BTreeSet<_> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!keys.is_empty(), "no keys in {message:?}");
+    keys
+}
+
+/// Fails unless the file shows every key of `C`, and its values are the defaults.
+fn assert_complete<C: DeserializeOwned + Default + PartialEq + std::fmt::Debug>(path: &str) {
+    let text = tree::read(path);
+    let shipped: C = toml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert_eq!(shipped, C::default(), "{path} must show the defaults");
+
+    let on = everything_on(&text);
+    toml::from_str::<C>(&on).unwrap_or_else(|error| panic!("{path} with all settings on: {error}"));
+    let shown: toml::Table = toml::from_str(&on).expect("it parsed a line above");
+    let mut missing = Vec::new();
+    for key in known_keys::<C>("") {
+        match shown.get(&key) {
+            None => missing.push(key),
+            Some(toml::Value::Table(section)) if !is_map(&key) => missing.extend(
+                known_keys::<C>(&key)
+                    .into_iter()
+                    .filter(|inner| !section.contains_key(inner))
+                    .map(|inner| format!("{key}.{inner}")),
+            ),
+            Some(_) => {}
+        }
+    }
+    assert!(missing.is_empty(), "{path} does not show {missing:?}");
+}
+
+/// Whether a section has keys of the operator's own.
+fn is_map(section: &str) -> bool {
+    section == "labels"
+}
+
+#[test]
+fn the_servers_configuration_shows_every_key_with_its_default() {
+    assert_complete::<ServerConfig>("deploy/config/server.toml");
+}
+
+#[test]
+fn the_agents_configuration_shows_every_key_with_its_default() {
+    assert_complete::<AgentConfig>("deploy/config/agent.toml");
+}
+
+#[test]
+fn stopping_the_agents_unit_leaves_guests_running() {
+    let unit = tree::read("deploy/systemd/banger-agent.service");
+    for line in ["KillMode=process", "RuntimeDirectoryPreserve=yes", "OOMPolicy=continue"] {
+        assert!(unit.lines().any(|l| l == line), "the agent's unit must have {line}");
+    }
+    let jails = "StateDirectory=banger-agent";
+    assert!(unit.contains(jails), "jails lie in the state directory, not in the runtime directory");
+}
+
+/// The units in a directory of their own, with programs that exist.
+fn units_with_programs() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for program in ["banger-server", "banger-agent"] {
+        fs::copy("/bin/true", dir.path().join(program)).expect("/bin/true can be copied");
+    }
+    let programs = format!("{}/", dir.path().display());
+    for file in tree::files(&["deploy/systemd"], |_| true) {
+        let name = Path::new(&file.path).file_name().expect("a file has a name");
+        fs::write(dir.path().join(name), file.text.replace("/usr/local/bin/", &programs))
+            .expect("a temporary file can be written");
+    }
+    dir
+}
+
+fn systemd_analyze(dir: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = command(Path::new("systemd-analyze"))
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap_or_else(|error| panic!("systemd-analyze (`make tools` installs it): {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let dir = units_with_programs();
+    let units = ["./banger-server.service", "./banger-agent.service", "./banger-guests.slice"];
+    let (good, said) = systemd_analyze(dir.path(), &[&["verify", "--man=no"], &units[..]].concat());
+    assert!(good && said.trim().is_empty(), "systemd-analyze verify: {said}");
+}
+
+#[test]
+fn the_units_expose_no_more_than_they_need() {
+    // In tenths: the server holds every intent and needs no right at all, the agent is root.
+    let dir = units_with_programs();
+    for (unit, most) in [("./banger-server.service", 15), ("./banger-agent.service", 45)] {
+        let threshold = format!("--threshold={most}");
+        let (good, said) = systemd_analyze(
+            dir.path(),
+            &["security", "--offline=true", "--no-pager", &threshold, unit],
+        );
+        let overall = said.lines().last().unwrap_or_default();
+        assert!(good, "{unit} may be at most {most} tenths: {overall}");
+    }
+}

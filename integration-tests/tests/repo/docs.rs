@@ -1,0 +1,207 @@
+//! What the documents promise to list is listed, and where they point there is something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::source::{without_comments, without_inline_tests};
+use super::tree;
+
+/// The first cells of the tables of a document, where they are code: `| `VM_NOT_FOUND` | …`.
+fn listed(document: &str) -> BTreeSet<String> {
+    tree::read(document)
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once('`').map(|(word, _)| word.to_owned()))
+        .collect()
+}
+
+/// The values of a proto enum without the prefix of its name; the one that is never sent left out.
+fn values(proto: &str, prefix: &str) -> BTreeSet<String> {
+    let found: BTreeSet<_> = tree::read(proto)
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(prefix))
+        .filter_map(|line| line.split_once(" =").map(|(word, _)| word.to_owned()))
+        .filter(|word| word != "UNSPECIFIED")
+        .collect();
+    assert!(!found.is_empty(), "{proto} has no value {prefix}*");
+    found
+}
+
+/// `"WORDS_LIKE_THIS"` in string literals of the files' code, tests left out.
+fn words_in_code(dirs: &[&str]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for file in tree::files(dirs, |path| path.ends_with(".rs")) {
+        if file.is_test() {
+            continue;
+        }
+        let code = without_comments(without_inline_tests(&file.text));
+        // A word with a quote on either side, wherever literals begin and end.
+        for word in code.split('"').filter(|word| is_code_word(word)) {
+            found.insert(word.to_owned(), file.path.clone());
+        }
+    }
+    found
+}
+
+fn is_code_word(word: &str) -> bool {
+    word.len() > 3
+        && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        && word.as_bytes()[0] != b'_'
+}
+
+fn sorted<'a>(words: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+    words.into_iter().map(String::as_str).collect()
+}
+
+#[test]
+fn every_error_reason_is_explained_and_no_other() {
+    let sent = values("proto/banger/v1/error.proto", "ERROR_REASON_");
+    let explained = listed("docs/ERRORS.md");
+    let missing = sorted(sent.difference(&explained));
+    let invented = sorted(explained.difference(&sent));
+    assert!(missing.is_empty(), "not in docs/ERRORS.md: {missing:?}");
+    assert!(invented.is_empty(), "in docs/ERRORS.md, not in error.proto: {invented:?}");
+}
+
+#[test]
+fn every_state_is_explained() {
+    let explained = listed("docs/STATES.md");
+    for (proto, prefix) in [
+        ("proto/banger/v1/vm.proto", "VM_STATE_"),
+        ("proto/banger/v1/vm.proto", "DESIRED_STATE_"),
+        ("proto/banger/v1/host.proto", "HOST_STATE_"),
+        ("proto/banger/v1/vm.proto", "WAIT_OUTCOME_"),
+        ("proto/banger/agent/v1/agent.proto", "PHASE_"),
+    ] {
+        let all = values(proto, prefix);
+        let missing = sorted(all.difference(&explained));
+        assert!(missing.is_empty(), "{prefix}* not in docs/STATES.md: {missing:?}");
+    }
+}
+
+/// Where reasons, event kinds and decisions are named, and words there that are none of them.
+const REASONS: &[&str] = &[
+    "server/src/fleet",
+    "server/src/model",
+    "server/src/reconcile",
+    "server/src/watch",
+    "agent/src/vm",
+];
+const NO_REASONS: &[&str] = &["SCREAMING_SNAKE_CASE"];
+
+#[test]
+fn every_reason_event_and_decision_is_explained_and_no_other() {
+    let explained = listed("docs/STATES.md");
+    let errors = listed("docs/ERRORS.md");
+    let used = words_in_code(REASONS);
+    let missing: Vec<_> = used
+        .iter()
+        .filter(|(word, _)| {
+            !explained.contains(*word)
+                && !errors.contains(*word)
+                && !NO_REASONS.contains(&word.as_str())
+        })
+        .map(|(word, path)| format!("{word} ({path})"))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/STATES.md:\n{}", missing.join("\n"));
+
+    let mut known: BTreeSet<_> = used.into_keys().collect();
+    for (proto, prefix) in [
+        ("proto/banger/v1/vm.proto", "VM_STATE_"),
+        ("proto/banger/v1/vm.proto", "DESIRED_STATE_"),
+        ("proto/banger/v1/host.proto", "HOST_STATE_"),
+        ("proto/banger/v1/vm.proto", "WAIT_OUTCOME_"),
+        ("proto/banger/agent/v1/agent.proto", "PHASE_"),
+    ] {
+        known.extend(values(proto, prefix));
+    }
+    let invented = sorted(explained.difference(&known));
+    assert!(invented.is_empty(), "in docs/STATES.md, in no code: {invented:?}");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut dead = Vec::new();
+    for file in tree::files(&[""], |path| path.ends_with(".md")) {
+        let dir = Path::new(&file.path).parent().unwrap_or(Path::new(""));
+        for link in links(&file.text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if path.is_empty() { PathBuf::from(&file.path) } else { normal(&dir.join(path)) };
+            if !tree::top().join(&target).exists() {
+                dead.push(format!("{}: {link}", file.path));
+            } else if !anchor.is_empty()
+                && !headings(&tree::read(&target.to_string_lossy())).contains(anchor)
+            {
+                dead.push(format!("{}: {link}: no such heading", file.path));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "{}", dead.join("\n"));
+}
+
+/// What stands in the parentheses of `[text](link)`, code blocks left out.
+fn links(text: &str) -> Vec<&str> {
+    text.split("```")
+        .step_by(2)
+        .flat_map(|prose| prose.split("](").skip(1))
+        .filter_map(|rest| rest.split_once(')').map(|(link, _)| link))
+        .collect()
+}
+
+/// The anchors that GitHub makes of a document's headings.
+fn headings(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect()
+}
+
+/// The path with `..` taken back.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[test]
+fn every_document_of_the_design_is_there() {
+    for document in
+        ["ARCHITECTURE", "STATES", "ERRORS", "TESTING", "OPERATIONS", "API", "BENCHMARKS"]
+    {
+        let text = tree::read(&format!("docs/{document}.md"));
+        assert!(text.starts_with("# "), "docs/{document}.md has no title");
+    }
+}
+
+#[test]
+fn decisions_are_numbered_without_a_gap_and_say_what_lost() {
+    let decisions = tree::files(&["docs/adr"], |path| path.ends_with(".md"));
+    assert!(!decisions.is_empty());
+    for (at, file) in decisions.iter().enumerate() {
+        let number = format!("docs/adr/{:04}-", at + 1);
+        assert!(file.path.starts_with(&number), "{} should begin with {number}", file.path);
+        for heading in ["## Context", "## Decision", "## Alternatives", "## Consequences"] {
+            assert!(file.text.contains(heading), "{} has no {heading}", file.path);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The arrows between modules: lower never imports upper.
+//!
+//! Each table names, for every module at the top of a crate, the modules of that crate it may
+//! name. A module that is not in the table fails the test too, so that a new one gets its place.
+
+use std::collections::BTreeMap;
+
+use super::source::{crate_modules, without_comments, without_inline_tests};
+use super::tree;
+
+/// A module and what it may name.
+type Arrows = &'static [(&'static str, &'static [&'static str])];
+
+/// Knows everything: it wires the parts together.
+const ANY: &[&str] = &["*"];
+
+/// `api → reconcile → fleet → model`, `api → store → model`, `watch → fleet`. The store and the
+/// fleet never meet: only `reconcile` joins them.
+const SERVER: Arrows = &[
+    ("clock", &[]),
+    ("model", &[]),
+    ("config", &["model"]),
+    ("metrics", &["model", "store", "watch"]),
+    ("pki", &["clock", "model"]),
+    ("store", &["clock", "model"]),
+    ("fleet", &["clock", "model", "pki"]),
+    ("watch", &["clock", "fleet", "model"]),
+    ("reconcile", &["clock", "fleet", "metrics", "model", "store", "watch"]),
+    (
+        "api",
+        &["clock", "config", "fleet", "metrics", "model", "pki", "reconcile", "store", "watch"],
+    ),
+    ("server", ANY),
+    ("lib", ANY),
+    ("main", ANY),
+];
+
+/// `rpc → supervisor → vm → handles, jail, naming → host`; the seams in `host` know no VM.
+/// `handles` and `jail` are one level, and so are `vm` and the `report` it writes. The edge says
+/// what it needs as a trait, which `supervisor` implements: so that arrow points down to `rpc`.
+const AGENT: Arrows = &[
+    ("clock", &[]),
+    ("host", &["clock"]),
+    ("naming", &["host"]),
+    ("assignment", &["host", "naming"]),
+    ("config", &["host", "naming", "supervisor"]),
+    ("metrics", &["host", "report", "vm"]),
+    ("handles", &["assignment", "clock", "host", "jail", "naming"]),
+    ("jail", &["clock", "handles", "host", "naming"]),
+    ("vm", &["assignment", "clock", "handles", "host", "jail", "naming", "report"]),
+    ("report", &["assignment", "clock", "handles", "host", "vm"]),
+    (
+        "supervisor",
+        &[
+            "assignment",
+            "clock",
+            "handles",
+            "host",
+            "jail",
+            "metrics",
+            "naming",
+            "report",
+            "rpc",
+            "vm",
+        ],
+    ),
+    ("rpc", &["assignment", "clock", "handles", "host", "metrics", "report", "vm"]),
+    ("join", &["clock", "config", "host"]),
+    ("doctor", &["config", "host"]),
+    ("agent", ANY),
+    ("lib", ANY),
+    ("main", ANY),
+];
+
+fn broken_arrows(source_dir: &str, arrows: Arrows) -> Vec<String> {
+    let arrows: BTreeMap<_, _> = arrows.iter().copied().collect();
+    let mut broken = Vec::new();
+    for file in tree::files(&[source_dir], |path| path.ends_with(".rs")) {
+        if file.is_test() {
+            continue;
+        }
+        let inside = &file.path[source_dir.len() + 1..];
+        let module = inside.split(['/', '.']).next().unwrap_or_default();
+        let Some(allowed) = arrows.get(module) else {
+            broken.push(format!("{}: module {module:?} has no place in the table", file.path));
+            continue;
+        };
+        if *allowed == ANY {
+            continue;
+        }
+        for used in crate_modules(&without_comments(without_inline_tests(&file.text))) {
+            // A name that is no module is an item at the top of the crate.
+            if used != module
+                && arrows.contains_key(used.as_str())
+                && !allowed.contains(&used.as_str())
+            {
+                broken.push(format!("{}: {module} must not know {used}", file.path));
+            }
+        }
+    }
+    broken
+}
+
+#[test]
+fn modules_of_the_server_know_only_what_lies_below_them() {
+    let broken = broken_arrows("server/src", SERVER);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn modules_of_the_agent_know_only_what_lies_below_them() {
+    let broken = broken_arrows("agent/src", AGENT);
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_agent_links_no_database_no_web_client_and_no_screen() {
+    let manifest = tree::read("agent/Cargo.toml");
+    for library in ["sqlx", "ratatui", "reqwest"] {
+        assert!(
+            !manifest.lines().any(|line| line.starts_with(library)),
+            "the agent runs as root on every host: it must not link {library}"
+        );
+    }
+}
