@@ -1,0 +1,30 @@
+# The commands of this project. `make up` tries banger, `make test` proves it.
+.DEFAULT_GOAL := help
+.PHONY: help up down test check test-host bench tools proto
+
+help: ## Say what there is to do
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+up: ## Build, start server and agent on this machine, and run a first VM
+	@deploy/dev/up.sh
+
+down: ## Stop what `make up` started and remove all of it
+	@deploy/dev/down.sh
+
+test: ## Run every check and test, the privileged ones and the test host included
+	@.ci/check.sh all
+
+check: ## Run the checks and tests that need no root: unit, simulated, foreign clients
+	@.ci/check.sh check
+
+test-host: ## Run the tests inside a disposable host in QEMU
+	@.ci/check.sh test-host
+
+bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)
+	@.ci/bench.sh
+
+tools: ## Install everything the checks and tests need
+	@.ci/tools.sh test
+
+proto: ## Write the generated code anew after a change of a .proto file
+	@cargo run -q -p banger-proto --example gen

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# `make down`: deletes the VMs that `make up` made, stops server and agent, removes their state.
+# What was built stays in target/. Safe to repeat.
+set -euo pipefail
+# shellcheck source=.ci/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
+
+state=${XDG_STATE_HOME:-$HOME/.local/state}/banger/dev
+if [ ! -e "$state" ]; then
+  echo "Nothing to take down."
+  exit 0
+fi
+if [ ! -x "$TARGET/debug/banger" ]; then
+  # `make up` was run from here once, or from another work tree; the programs are needed to undo it.
+  .ci/tools.sh build
+  cargo build --quiet --bins -p banger-server -p banger-agent -p banger-client
+fi
+"$TARGET/debug/banger" dev down --yes --state-dir "$state"
+# The directory around it, if nobody else has put anything there.
+rmdir --ignore-fail-on-non-empty "$(dirname "$state")"

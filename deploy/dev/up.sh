@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# `make up`: builds banger, starts a server and an agent on this machine, and runs a first VM.
+# Safe to repeat: what is there already is used. `make down` removes all of it.
+set -euo pipefail
+# shellcheck source=.ci/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
+
+VM=first
+bin=$TARGET/debug
+state=${XDG_STATE_HOME:-$HOME/.local/state}/banger/dev
+
+.ci/tools.sh build
+echo "Building banger. The first time this takes some minutes."
+cargo build --quiet --bins -p banger-server -p banger-agent -p banger-client
+
+# Real guests where `banger-agent doctor` says that this machine can, else a simulated host; which
+# of the two, and why, is printed.
+"$bin/banger" dev up --detach --state-dir "$state"
+
+kernel=demo-kernel root=demo-root initrd=()
+if ! "$bin/banger" host ls -o json | grep -q '"simulated": *true'; then
+  .ci/tools.sh images
+  deploy/dev/images.sh "$state/agents/b0/images"
+  kernel=vmlinux root=root.ext4 initrd=(--initrd initrd.img)
+  simulated=no
+else
+  simulated=yes
+fi
+
+echo
+if "$bin/banger" vm get "$VM" -o name >/dev/null 2>&1; then
+  echo "VM $VM is there already."
+  "$bin/banger" vm start "$VM" --wait >/dev/null
+else
+  echo "Creating VM $VM; its states as they arrive (banger vm watch):"
+  exec {states}< <(exec "$bin/banger" vm watch)
+  watch=$!
+  trap 'kill "$watch" 2>/dev/null || true' EXIT
+  "$bin/banger" vm create "$VM" --kernel "$kernel" "${initrd[@]}" --root "$root" --memory 128M >/dev/null
+  last=""
+  until [[ $last == *"$VM"*RUNNING* ]]; do
+    if ! IFS= read -rt 120 -u "$states" last; then
+      echo "VM $VM did not reach RUNNING. What is known of it:" >&2
+      "$bin/banger" vm explain "$VM" >&2
+      exit 1
+    fi
+    [[ $last == *"$VM"* ]] && echo "  $last"
+  done
+fi
+echo
+"$bin/banger" vm get "$VM"
+
+cat <<EOF
+
+VM $VM is RUNNING. What to try next (PATH=$bin:\$PATH):
+  banger vm ls                        what there is
+  banger vm events $VM              what happened to it
+  banger vm explain $VM             what the server would do for it now, and why
+  banger vm stop $VM --wait         its disks stay
+  banger vm watch                     every change as it happens
+  banger --help
+Clients of your own: 127.0.0.1:7070 speaks gRPC with reflection; see README.md.
+EOF
+if [ "$simulated" = yes ]; then
+  cat <<'EOF'
+
+This host is SIMULATED: no guest runs on it, everything above the kernel is real. For real guests:
+  1. a machine with /dev/kvm, as root
+  2. Firecracker and its jailer: deploy/get-firecracker.sh downloads a pinned release and checks it
+  3. banger-agent doctor says what is still missing
+  4. make down, then make up
+EOF
+fi
+echo
+echo "make down removes all of it."
