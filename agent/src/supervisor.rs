@@ -7,6 +7,7 @@
 //!
 //! - [`adoption`]: the start of the agent.
 //! - [`desk`]: what the RPCs see.
+//! - [`fill`]: how full the root disks are.
 //! - [`sweep`]: objects of ours that no VM owns.
 //! - [`life`]: which life of the agent this is, and whether the host was rebooted before it.
 
@@ -29,10 +30,12 @@ use crate::vm::machine::Vm;
 use crate::vm::phase::{Fault, Phase};
 use crate::vm::record::{Accepted, RecordCell};
 use crate::vm::shared::Shared;
+use crate::vm::status::Level;
 use crate::vm::task::{self, Bell, Looked};
 
 pub mod adoption;
 pub mod desk;
+pub mod fill;
 pub mod life;
 pub mod sweep;
 
@@ -69,6 +72,7 @@ struct Inner {
 struct Entry {
     record: Arc<RecordCell>,
     bell: Bell,
+    fill: Level,
     spawned: std::sync::atomic::AtomicBool,
 }
 
@@ -190,6 +194,7 @@ impl Supervisor {
         Arc::new(Entry {
             record: Arc::new(RecordCell::new(names, record)),
             bell: Bell { wake: Arc::default(), stop: self.0.stop.clone() },
+            fill: Level::default(),
             spawned: std::sync::atomic::AtomicBool::new(false),
         })
     }
@@ -244,7 +249,13 @@ impl Supervisor {
         }
         let hints = if leftovers { self.hints(vm).await } else { VmHandles::default() };
         self.0.stranded.lock().remove(&vm);
-        let mut state = Vm::new(vm, Arc::clone(&self.0.shared), Arc::clone(&entry.record), hints);
+        let mut state = Vm::new(
+            vm,
+            Arc::clone(&self.0.shared),
+            Arc::clone(&entry.record),
+            hints,
+            entry.fill.clone(),
+        );
         if leftovers && table.is_none() {
             state.search_everywhere();
         }

@@ -48,6 +48,11 @@ const fn file_like(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
+/// As the public API has it: `ImageRef` in `vm.proto`.
+const fn image_like(byte: u8) -> bool {
+    file_like(byte) || byte == b'+'
+}
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:path) => {
         $(#[$doc])*
@@ -142,7 +147,7 @@ name! {
 
 name! {
     /// A file in the image directory.
-    ImageName, "image file", 128, file_like
+    ImageName, "image file", 128, image_like
 }
 
 name! {

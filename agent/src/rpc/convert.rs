@@ -10,9 +10,7 @@ use std::time::Duration;
 use banger_proto::agent_v1 as wire;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 
-use crate::assignment::{
-    Assignment, Exit, Image, Limits, Network, Power, RestartPolicy, Shape,
-};
+use crate::assignment::{Assignment, Exit, Image, Limits, Network, Power, RestartPolicy, Shape};
 use crate::host::{MacAddress, Subnet};
 use crate::report::{Devices, VmReport};
 use crate::vm::phase::{Fault, Phase};
@@ -26,11 +24,11 @@ const MAX_METADATA: usize = 32 * 1024;
 /// A field that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
-pub struct WireError {
+pub(super) struct WireError {
     /// Path of the field, such as `assignment.shape.vcpus`.
-    pub field: String,
+    pub(super) field: String,
     /// What is wrong with it.
-    pub problem: String,
+    pub(super) problem: String,
 }
 
 fn wrong(field: &str, problem: impl Into<String>) -> WireError {
@@ -63,10 +61,7 @@ pub(super) fn vm_id(field: &str, value: &str) -> Result<VmId, WireError> {
     value.parse().map_err(|error| wrong(field, format!("{error}")))
 }
 
-pub(super) fn version(
-    field: &str,
-    value: Option<wire::Version>,
-) -> Result<Version, WireError> {
+pub(super) fn version(field: &str, value: Option<wire::Version>) -> Result<Version, WireError> {
     match value {
         Some(wire::Version { epoch, generation }) if epoch > 0 && generation > 0 => {
             Ok(Version { epoch: Epoch(epoch), generation: Generation(generation) })
@@ -200,9 +195,10 @@ fn name(value: String) -> Result<String, WireError> {
 
 fn image(which: &str, value: Option<wire::Image>) -> Result<Option<Image>, WireError> {
     let Some(value) = value else { return Ok(None) };
-    let name = value.name.parse().map_err(|error| {
-        wrong(&format!("assignment.shape.{which}.name"), format!("{error}"))
-    })?;
+    let name = value
+        .name
+        .parse()
+        .map_err(|error| wrong(&format!("assignment.shape.{which}.name"), format!("{error}")))?;
     let sha256 = match value.sha256 {
         none if none.is_empty() => None,
         digest
@@ -222,9 +218,9 @@ fn image(which: &str, value: Option<wire::Image>) -> Result<Option<Image>, WireE
 fn network(value: wire::Network) -> Result<Network, WireError> {
     let prefix = "assignment.shape.network";
     let address = |field: &str, value: &str| {
-        value.parse::<Ipv4Addr>().map_err(|_| {
-            wrong(&format!("{prefix}.{field}"), "is no IPv4 address")
-        })
+        value
+            .parse::<Ipv4Addr>()
+            .map_err(|_| wrong(&format!("{prefix}.{field}"), "is no IPv4 address"))
     };
     let guest = address("guest_address", &value.guest_address)?;
     let gateway = address("gateway", &value.gateway)?;

@@ -74,9 +74,7 @@ impl<D: AgentDesk> AgentRpc<D> {
         let version = offered.version;
         match self.assign(offered).await {
             Assigned::Accepted(version) => accepted(version),
-            Assigned::Stale { seen } => {
-                wire::AssignmentResult { stale: true, ..accepted(seen) }
-            }
+            Assigned::Stale { seen } => wire::AssignmentResult { stale: true, ..accepted(seen) },
             Assigned::Absent => wire::AssignmentResult { absent: true, ..accepted(version) },
             Assigned::NotRecorded(why) => {
                 refused(format!("its record cannot be written, nothing was changed: {why}"))
@@ -114,8 +112,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<wire::StopVmRequest>,
     ) -> Result<Response<wire::StopVmResponse>, Status> {
-        let accepted =
-            self.assign_one(request.into_inner().assignment, &[Power::Stopped]).await?;
+        let accepted = self.assign_one(request.into_inner().assignment, &[Power::Stopped]).await?;
         Ok(Response::new(wire::StopVmResponse { accepted: Some(accepted) }))
     }
 

@@ -41,10 +41,7 @@ pub(super) fn stale(vm: VmId, offered: Version, seen: Version) -> Status {
     status(
         Code::FailedPrecondition,
         ErrorReason::StaleGeneration,
-        [
-            ("seen_epoch", seen.epoch.to_string()),
-            ("seen_generation", seen.generation.to_string()),
-        ],
+        [("seen_epoch", seen.epoch.to_string()), ("seen_generation", seen.generation.to_string())],
         format!("VM {vm}: version {offered} is older than {seen}, which this host holds already"),
     )
 }

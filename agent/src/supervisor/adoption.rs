@@ -96,6 +96,7 @@ impl Supervisor {
             .await;
         drop(looked);
         supervisor.find_strays(&table).await;
+        supervisor.spawn_fill_watch();
         // Nobody sends: it ends when the last task has dropped its end.
         if tokio::time::timeout(parts.first_look_limit, all_looked.recv()).await.is_err() {
             supervisor.report_unlooked();

@@ -554,20 +554,16 @@ async fn a_thousand_vms_are_adopted_with_one_reading_of_the_processes_and_no_sig
     eprintln!("1000 VMs adopted and reported in {took:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_scratch_latency() {
-    let world = World::new().await;
-    let mut times = Vec::new();
-    for n in 1..=500 {
-        let t = std::time::Instant::now();
-        world.agent.accept_one(assignment_of(n, 1, 1, Power::Running)).await.unwrap();
-        world
-            .agent
-            .reporter()
-            .wait_for(vm_id(n), |r| r.is_some_and(|r| r.phase == Phase::Running))
-            .await;
-        times.push(t.elapsed());
-    }
-    times.sort();
-    eprintln!("p50 {:?} p99 {:?}", times[250], times[495]);
+#[tokio::test(start_paused = true)]
+async fn the_level_of_a_root_disk_is_shown_as_it_rises() {
+    let mut world = World::running().await;
+    let total = 64 * 2048;
+    assert_eq!(world.report(vm_id(1)).unwrap().devices.cow_sectors.unwrap().1, total);
+    assert!(world.kernel.fill_snapshot(&names(1).snapshot, total / 2));
+    let half = |r: Option<&VmReport>| {
+        r.and_then(|r| r.devices.cow_sectors).is_some_and(|level| level == (total / 2, total))
+    };
+    world.agent.reporter().wait_for(vm_id(1), half).await.unwrap();
+    let report = world.settles(1, Phase::Running).await;
+    assert_eq!(report.adopted_at, None);
 }

@@ -6,9 +6,7 @@
 
 use crate::assignment::{Halt, Record, Shape};
 use crate::handles::file;
-use crate::host::{
-    BridgeSpec, Change, GuestNet, HostErrorKind, HostResult, TapSpec,
-};
+use crate::host::{BridgeSpec, Change, GuestNet, HostErrorKind, HostResult, TapSpec};
 use crate::naming::{self, part};
 
 use super::effect::Effect;
@@ -83,7 +81,7 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         Effect::PutMetadata => process::put_metadata(vm, record).await,
         Effect::AskGuestToStop => {
             process::note_ending(vm).await;
-            vm.host().vmm.send_ctrl_alt_del(&vm.names.jail).await.map(|()| Change::Made)
+            process::ask_guest_to_stop(vm).await
         }
         Effect::Kill => process::kill(vm).await,
         Effect::StopOutputs => vm.host().outputs.remove(&vm.names.jail).await,

@@ -141,7 +141,9 @@ impl Vm {
     pub(super) fn note_seen(&mut self, probe: &Probe) {
         let Probe::Dead(objects) = probe else { return };
         if let Some(snapshot) = objects.snapshot.present() {
-            self.fill = status::fill(snapshot.fill).or(self.fill);
+            if let Some(level) = status::fill(snapshot.fill) {
+                self.fill.set(level);
+            }
         }
         if self.memory.attempt.is_some() {
             return;

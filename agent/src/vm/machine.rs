@@ -18,6 +18,7 @@ use super::plan::{self, Next, Recorded, Wanted};
 use super::probe::{Alive, Probe};
 use super::record::RecordCell;
 use super::shared::Shared;
+use super::status::Level;
 use crate::assignment::Record;
 use crate::clock::Moment;
 use crate::handles::{HandleCache, VmHandles};
@@ -45,7 +46,7 @@ pub struct Vm {
     pub gone: bool,
     pub(super) looked: bool,
     pub(super) search_all: bool,
-    pub(super) fill: Option<(u64, u64)>,
+    pub(super) fill: Level,
     pub(super) shown: Option<Arc<VmReport>>,
     seen: Option<Version>,
 }
@@ -53,7 +54,13 @@ pub struct Vm {
 impl Vm {
     /// A VM that was not looked at yet.
     #[must_use]
-    pub fn new(id: VmId, shared: Arc<Shared>, record: Arc<RecordCell>, hints: VmHandles) -> Self {
+    pub fn new(
+        id: VmId,
+        shared: Arc<Shared>,
+        record: Arc<RecordCell>,
+        hints: VmHandles,
+        fill: Level,
+    ) -> Self {
         Self {
             id,
             names: shared.naming.vm(id),
@@ -66,7 +73,7 @@ impl Vm {
             looked: false,
             search_all: false,
             seen: None,
-            fill: None,
+            fill,
             shown: None,
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Driven by the VM's task after every plan; nothing reads it back to decide anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 use crate::assignment::Power;
 use crate::clock::Moment;
@@ -101,6 +103,32 @@ pub fn started_at(identity: &ProcessIdentity, boot: BootTime) -> Option<Timestam
     let rest = Duration::from_nanos(identity.start_ticks % ticks * (1_000_000_000 / ticks));
     let booted = Timestamp::from_second(i64::try_from(boot.unix_seconds).ok()?).ok()?;
     booted.checked_add(whole + rest).ok()
+}
+
+/// The last known level of a VM's copy-on-write store, in sectors: used and in all. Shared by the
+/// VM's task and by who looks at all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Level(Arc<Mutex<Option<(u64, u64)>>>);
+
+impl Level {
+    /// The level.
+    #[must_use]
+    pub fn get(&self) -> Option<(u64, u64)> {
+        *self.0.lock()
+    }
+
+    /// Notes a level; whether it differs from what was shown by a hundredth of the store or more,
+    /// so that a guest that writes does not cause a report at every look.
+    pub fn set(&self, (used, total): (u64, u64)) -> bool {
+        let mut level = self.0.lock();
+        let moved = level.is_none_or(|(before, size)| {
+            size != total || before.abs_diff(used) >= (total / 100).max(1)
+        });
+        if moved {
+            *level = Some((used, total));
+        }
+        moved
+    }
 }
 
 /// Used and total sectors, for showing.

@@ -125,5 +125,8 @@ fn messages_of_the_wire_stay_at_the_edges_of_the_agent() {
         ],
         &["agent/src/rpc", "agent/src/join", "agent/src/agent.rs"],
     );
-    assert_none(&found, "proto messages appear in agent/src/rpc, in join, and where the service is wired");
+    assert_none(
+        &found,
+        "proto messages appear in agent/src/rpc, in join, and where the service is wired",
+    );
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use super::apply::{self, Landed, Outcome};
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Step};
 use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::link::{AgentLink, Command};
 use crate::fleet::observed::{FleetSink as _, Sighting};
@@ -41,6 +41,9 @@ const FLIGHT_VMS: usize = 256;
 /// After a pass over many VMs the next one waits this long for each, so that a host with much
 /// to do is looked at in larger steps. A hundred cost a millisecond.
 const REST_PER_VM: Duration = Duration::from_micros(10);
+
+/// A shorter rest is none: the timer counts milliseconds, and one VM must not wait for that.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
 
 /// A command refused so often in a row is shown with its VM.
 const FAILURES_SHOWN: u32 = 3;
@@ -78,28 +81,42 @@ impl Driver {
     /// seen by the next life of the server.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
         let mut next_full = Instant::now();
-        let mut may_look = Instant::now();
         loop {
             let now = Instant::now();
-            let mut next_look = next_full;
-            if now >= may_look {
-                let full = now >= next_full;
-                if full {
-                    next_full = now + FULL_PASS;
-                }
-                let (looked_at, again) = self.pass(full, now);
-                next_look = again.map_or(next_full, |again| again.min(next_full));
-                may_look = now + REST_PER_VM.saturating_mul(looked_at);
+            let full = now >= next_full;
+            if full {
+                next_full = now + FULL_PASS;
             }
-            next_look = next_look.max(may_look);
-            let wake = Arc::clone(&self.wake);
-            // Cancel-safe: a wake-up not taken is kept by `Notify`, a flight stays in the set, and
-            // the sleep is made anew. No arm's body awaits.
+            let (looked_at, again) = self.pass(full, now);
+            let next_look = again.map_or(next_full, |again| again.min(next_full));
+            let rest =
+                Some(REST_PER_VM.saturating_mul(looked_at)).filter(|rest| *rest >= SHORTEST_REST);
+            let rest = rest.unwrap_or_default();
+            // Cancel-safe: dropped only together with the driver.
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = wake.notified(), if may_look <= now => {}
-                Some(landed) = self.flights.next() => self.land(landed),
-                () = sleep_until(next_look) => {}
+                () = self.until_look(now + rest, next_look) => {}
+            }
+        }
+    }
+
+    /// Waits until the rest after a pass is over, and then for a reason to look again: a wake-up, a
+    /// flight that came back, also one during the rest, or the time.
+    async fn until_look(&mut self, rested_at: Instant, next_look: Instant) {
+        let wake = Arc::clone(&self.wake);
+        let mut rested = rested_at <= Instant::now();
+        let mut landed_meanwhile = false;
+        while !(rested && landed_meanwhile) {
+            // Cancel-safe: a wake-up not taken is kept by `Notify`, a flight stays in the set, and
+            // the sleeps are made anew. No arm's body awaits.
+            tokio::select! {
+                () = wake.notified(), if rested => return,
+                Some(landed) = self.flights.next() => {
+                    self.land(landed);
+                    landed_meanwhile = true;
+                }
+                () = sleep_until(rested_at), if !rested => rested = true,
+                () = sleep_until(next_look), if rested => return,
             }
         }
     }
@@ -136,7 +153,10 @@ impl Driver {
                 continue;
             }
             let generation = record.intent.generation;
-            if let Some(later) = self.attempts.not_before(vm, generation).filter(|at| *at > now) {
+            let forget = matches!(decision, Decision::Forget) && !self.unsure.contains(&vm);
+            let step = if forget { Step::Forget } else { Step::Send };
+            let not_before = self.attempts.not_before(vm, generation, step);
+            if let Some(later) = not_before.filter(|at| *at > now) {
                 again = Some(again.map_or(later, |soonest: Instant| soonest.min(later)));
                 continue;
             }
@@ -144,7 +164,7 @@ impl Driver {
                 Decision::Send(command) => commands.push(command),
                 // A create that was not answered may still arrive: the agent is asked to delete
                 // and has to say that there is nothing, so that what comes late is refused as old.
-                Decision::Forget if self.unsure.contains(&vm) => commands.push(Command {
+                Decision::Forget if !forget => commands.push(Command {
                     version: Version { epoch: self.parts.epoch, generation },
                     intent: Arc::clone(&record.intent),
                 }),
@@ -187,7 +207,7 @@ impl Driver {
             self.flying.remove(&vm);
             match outcome {
                 Outcome::Accepted { version, intent } => {
-                    self.attempts.accepted(vm, generation, now);
+                    self.attempts.accepted(vm, generation, Step::Send, now);
                     self.parts.view.trouble(vm, version, None);
                     let lag = self.parts.clock.now().duration_since(intent.updated_at);
                     self.parts.metrics.intent_delivered(lag.unsigned_abs());
@@ -197,30 +217,30 @@ impl Driver {
                     self.unsure.remove(&vm);
                     self.parts.view.observed(self.host, vec![Sighting::Gone(vm)]);
                 }
-                Outcome::Forgotten => self.attempts.accepted(vm, generation, now),
+                Outcome::Forgotten => self.attempts.accepted(vm, generation, Step::Forget, now),
                 Outcome::Stale { version, seen } => {
-                    self.attempts.failed(vm, generation, now);
+                    self.attempts.failed(vm, generation, Step::Send, now);
                     let message = format!("the agent holds version {seen}, newer than {version}");
                     tracing::warn!(vm.id = %vm, host.id = %self.host, %seen, sent = %version,
                         "the agent holds a newer version than the server");
                     self.show(vm, version, "AGENT_HAS_NEWER_GENERATION", message);
                 }
                 Outcome::Refused { version, message } => {
-                    self.attempts.failed(vm, generation, now);
+                    self.attempts.failed(vm, generation, Step::Send, now);
                     tracing::warn!(vm.id = %vm, host.id = %self.host, why = message,
                         "the agent refused a command");
                     self.show(vm, version, "AGENT_REFUSED", message);
                 }
                 Outcome::NoAnswer { message } => {
                     self.unsure.insert(vm);
-                    let failures = self.attempts.failed(vm, generation, now);
+                    let failures = self.attempts.failed(vm, generation, Step::Send, now);
                     if failures >= FAILURES_SHOWN {
                         let version = Version { epoch: self.parts.epoch, generation };
                         self.show(vm, version, "AGENT_DOES_NOT_ANSWER", message);
                     }
                 }
                 Outcome::NotForgotten { message } => {
-                    self.attempts.failed(vm, generation, now);
+                    self.attempts.failed(vm, generation, Step::Forget, now);
                     tracing::warn!(vm.id = %vm, why = message, "a VM can't be forgotten yet");
                 }
             }

@@ -10,7 +10,10 @@ fn good() -> wire::Assignment {
             vcpus: 1,
             memory_mib: 128,
             kernel: Some(wire::Image { name: "vmlinux".to_owned(), sha256: String::new() }),
-            root_image: Some(wire::Image { name: "debian.ext4".to_owned(), sha256: "a".repeat(64) }),
+            root_image: Some(wire::Image {
+                name: "debian.ext4".to_owned(),
+                sha256: "a".repeat(64),
+            }),
             root_disk_mib: 64,
             network: Some(wire::Network {
                 guest_address: "10.64.0.2".to_owned(),
@@ -52,7 +55,8 @@ fn a_shape_that_makes_no_sense_is_refused_with_the_field_named() {
         ("assignment.shape.memory_mib", |_, s, _| s.memory_mib = u32::MAX),
         ("assignment.shape.kernel", |_, s, _| s.kernel = None),
         ("assignment.shape.kernel.name", |_, s, _| {
-            s.kernel = Some(wire::Image { name: "../../etc/shadow".to_owned(), ..Default::default() });
+            s.kernel =
+                Some(wire::Image { name: "../../etc/shadow".to_owned(), ..Default::default() });
         }),
         ("assignment.shape.root_image.name", |_, s, _| {
             s.root_image = Some(wire::Image { name: "--help".to_owned(), ..Default::default() });

@@ -90,9 +90,8 @@ pub(super) async fn configure(vm: &Vm, shape: &Shape) -> Result<Change, Failed> 
         }
     };
     // Cancel-safe: whichever comes second is dropped, and the attempt is over with the end.
-    let failed = |error: &HostError| {
-        Failed::new(Reason::of(Effect::Configure, error), error.chain())
-    };
+    let failed =
+        |error: &HostError| Failed::new(Reason::of(Effect::Configure, error), error.chain());
     tokio::select! {
         biased;
         told = told => told.map(|()| Change::Made).map_err(|error| failed(&error)),
@@ -189,6 +188,18 @@ pub(super) async fn note_ending(vm: &Vm) {
         }
     });
     flush_hints(vm).await;
+}
+
+/// Ctrl-Alt-Del is a key of the keyboard that Firecracker has on x86 only (its
+/// `docs/api_requests/actions.md`); elsewhere the VMM itself is asked to end.
+pub(super) async fn ask_guest_to_stop(vm: &Vm) -> HostResult<Change> {
+    if cfg!(target_arch = "x86_64") {
+        vm.host().vmm.send_ctrl_alt_del(&vm.names.jail).await?;
+        return Ok(Change::Made);
+    }
+    let Some(process) = vm.handles.get().process else { return Ok(Change::AlreadySo) };
+    let ProcessIdentity { pid, start_ticks, .. } = process.identity;
+    vm.host().processes.signal(pid, start_ticks, Signal::Terminate).await
 }
 
 pub(super) async fn kill(vm: &Vm) -> HostResult<Change> {

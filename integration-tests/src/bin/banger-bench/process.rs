@@ -19,13 +19,6 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
 }
 
-impl Process {
-    /// Its pid.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         // Our own child, not yet waited for, so its pid can't be another's.

@@ -1,20 +1,24 @@
 //! Everything of the host's kernel and file system that banger makes things in, as one text.
 //!
 //! Taken before a VM is made and after it is deleted, the two must be equal: that is the proof
-//! that nothing leaks, and it knows nothing of what banger believes it made.
+//! that nothing leaks, and it knows nothing of what banger believes it made. Only what is the
+//! host's and not a VM's is left out, by name: the guests' bridge, the control groups above the
+//! guests, and the directory the jailer puts all jails in.
 
 use super::{Agent, Fleet};
 
 const SCRIPT: &str = r#"
 echo "== device-mapper"; dmsetup ls | sort
 echo "== loop devices"; losetup -n -O NAME,BACK-FILE | sort
-echo "== links"; ip -o link | awk -F': ' '{print $2}' | cut -d@ -f1 | sort
-echo "== addresses"; ip -o addr | awk '{print $2, $4}' | sort
-echo "== rules"; iptables-save | grep -v '^#' | sed 's/ \[[0-9]*:[0-9]*\]//'
+echo "== links"; ip -o link | awk -F': ' '{print $2}' | cut -d@ -f1 |
+  grep -v -x '[a-z][a-z0-9]br0' | sort
+echo "== addresses"; ip -o addr | awk '{print $2, $4}' | grep -v '^[a-z][a-z0-9]br0 ' | sort
+echo "== rules"; iptables-save | grep -E '^-A|^:[^ ]+ -' | sed 's/ \[[0-9]*:[0-9]*\]//'
 echo "== processes"; grep -l -x -E 'firecracker|jailer' /proc/[0-9]*/comm | sort
 echo "== mounts"; cut -d' ' -f1,2,3 /proc/mounts
-echo "== control groups"; find /sys/fs/cgroup -mindepth 1 -type d | sort
-echo "== files"; find "$@" | sort
+echo "== control groups"; find /sys/fs/cgroup -mindepth 1 -type d |
+  grep -v -x -E '/sys/fs/cgroup/banger.slice(/banger-guests.slice(/[a-z][a-z0-9])?)?' | sort
+echo "== files"; find "$@" | grep -v '/jails/firecracker$' | sort
 "#;
 
 /// The whole text.

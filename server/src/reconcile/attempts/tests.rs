@@ -11,10 +11,10 @@ fn vm() -> VmId {
 fn a_newer_generation_waits_for_nobody() {
     let mut attempts = Attempts::default();
     let now = Instant::now();
-    assert_eq!(attempts.failed(vm(), Generation(1), now), 1);
-    assert!(attempts.not_before(vm(), Generation(1)) > Some(now));
-    assert_eq!(attempts.not_before(vm(), Generation(2)), None);
-    assert_eq!(attempts.failed(vm(), Generation(2), now), 1, "counted afresh");
+    assert_eq!(attempts.failed(vm(), Generation(1), Step::Send, now), 1);
+    assert!(attempts.not_before(vm(), Generation(1), Step::Send) > Some(now));
+    assert_eq!(attempts.not_before(vm(), Generation(2), Step::Send), None);
+    assert_eq!(attempts.failed(vm(), Generation(2), Step::Send, now), 1, "counted afresh");
 }
 
 #[test]
@@ -22,18 +22,27 @@ fn failures_wait_longer_each_time_until_one_is_accepted() {
     let mut attempts = Attempts::default();
     let now = Instant::now();
     for expected in 1..=6 {
-        assert_eq!(attempts.failed(vm(), Generation(1), now), expected);
+        assert_eq!(attempts.failed(vm(), Generation(1), Step::Send, now), expected);
     }
-    let long = attempts.not_before(vm(), Generation(1)).expect("it waits") - now;
+    let long = attempts.not_before(vm(), Generation(1), Step::Send).expect("it waits") - now;
     assert!(long >= Duration::from_secs(4), "{long:?}");
-    attempts.accepted(vm(), Generation(1), now);
-    assert_eq!(attempts.failed(vm(), Generation(1), now), 1);
+    attempts.accepted(vm(), Generation(1), Step::Send, now);
+    assert_eq!(attempts.failed(vm(), Generation(1), Step::Send, now), 1);
 }
 
 #[test]
 fn what_needs_nothing_is_forgotten() {
     let mut attempts = Attempts::default();
-    attempts.failed(vm(), Generation(1), Instant::now());
+    attempts.failed(vm(), Generation(1), Step::Send, Instant::now());
     attempts.keep(&HashSet::new());
-    assert_eq!(attempts.not_before(vm(), Generation(1)), None);
+    assert_eq!(attempts.not_before(vm(), Generation(1), Step::Send), None);
+}
+
+#[test]
+fn a_vm_that_is_gone_is_forgotten_at_once_though_its_delete_was_just_accepted() {
+    let mut attempts = Attempts::default();
+    let now = Instant::now();
+    attempts.accepted(vm(), Generation(2), Step::Send, now);
+    assert!(attempts.not_before(vm(), Generation(2), Step::Send) > Some(now));
+    assert_eq!(attempts.not_before(vm(), Generation(2), Step::Forget), None);
 }

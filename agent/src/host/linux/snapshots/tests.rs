@@ -22,7 +22,8 @@ fn snapshots<'a>(
     answers: impl IntoIterator<Item = (i32, &'a str, &'a str)>,
 ) -> (Arc<RecordingExec>, DmSnapshots) {
     let exec = Arc::new(RecordingExec::answering(answers));
-    (exec.clone(), DmSnapshots { exec, backoff: vec![Duration::ZERO; 2] })
+    let drivers = PathBuf::from("/no/such/file");
+    (exec.clone(), DmSnapshots { exec, backoff: vec![Duration::ZERO; 2], drivers })
 }
 
 #[tokio::test]
@@ -104,6 +105,24 @@ async fn a_kernel_without_device_mapper_is_an_error_not_an_absence() {
     );
     let (_, dm) = snapshots([none]);
     assert_eq!(dm.observe(&name()).await.unwrap_err().kind, HostErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn without_the_driver_there_is_no_snapshot_and_none_can_be_made() {
+    let drivers = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(drivers.path(), "232 kvm\n200 tun\n").unwrap();
+    let refused = (1, "", "/dev/mapper/control: open failed: No such device\n");
+    let (exec, mut dm) = snapshots([refused]);
+    dm.drivers = drivers.path().to_owned();
+    assert_eq!(dm.observe(&name()).await.unwrap(), None);
+    assert_eq!(dm.list("banger-bg-").await.unwrap(), []);
+    assert_eq!(dm.remove(&name()).await.unwrap(), Change::AlreadySo);
+    assert_eq!(exec.count(), 0);
+    assert_eq!(dm.ensure(&spec()).await.unwrap_err().kind, HostErrorKind::Refused);
+    // With it, the kernel is asked.
+    std::fs::write(drivers.path(), "232 kvm\n236 device-mapper\n").unwrap();
+    assert!(dm.observe(&name()).await.is_ok());
+    assert_eq!(exec.count(), 2);
 }
 
 #[tokio::test]
