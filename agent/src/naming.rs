@@ -194,7 +194,7 @@ pub struct VmNames {
 }
 
 impl VmNames {
-    /// A file in the scratch directory, by one of the names in [`file`].
+    /// A file in the scratch directory, by one of the names in [`mod@file`].
     #[must_use]
     pub fn file(&self, name: &'static str) -> PathPart {
         part(name)

@@ -5,7 +5,7 @@
 //! pid) and when. They live with the VM's task, and beside it in `handles.json`, written *before*
 //! an object is made: the file may name a thing that does not exist, never the reverse.
 //!
-//! - [`file`]: reading and writing `handles.json`; missing or corrupt it is a warning.
+//! - [`mod@file`]: reading and writing `handles.json`; missing or corrupt it is a warning.
 //! - [`adopt`]: pure: what to do with the hints at the start of the agent.
 
 pub mod adopt;

@@ -370,10 +370,10 @@ async fn after_a_reboot_of_the_host_nothing_starts_before_the_server_has_spoken(
             world.settles(1, Phase::Running).await;
             continue;
         }
-        world.settles(1, Phase::Stopped).await;
+        assert_eq!(world.sees(1, Phase::Stopped).await.settled, None, "it waits for its server");
         // Nor after a second start of the agent in the same boot.
         world.restart().await;
-        world.settles(1, Phase::Stopped).await;
+        assert_eq!(world.sees(1, Phase::Stopped).await.settled, None, "it waits for its server");
         tokio::time::sleep(Duration::from_secs(300)).await;
         assert!(world.kernel.process_of(&names(1).jail).is_none());
         // The same assignment again is enough: the server has spoken.

@@ -140,10 +140,10 @@ impl Vm {
 
     pub(super) fn note_seen(&mut self, probe: &Probe) {
         let Probe::Dead(objects) = probe else { return };
-        if let Some(snapshot) = objects.snapshot.present() {
-            if let Some(level) = status::fill(snapshot.fill) {
-                self.fill.set(level);
-            }
+        if let Some(snapshot) = objects.snapshot.present()
+            && let Some(level) = status::fill(snapshot.fill)
+        {
+            self.fill.set(level);
         }
         if self.memory.attempt.is_some() {
             return;

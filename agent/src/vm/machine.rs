@@ -187,7 +187,9 @@ impl Vm {
         let newer = self.seen.is_some_and(|seen| seen != version);
         self.seen = Some(version);
         if newer {
-            self.memory.assignment_changed(record.assignment.power);
+            let assignment = &record.assignment;
+            let now = self.shared.clock.monotonic();
+            self.memory.assignment_changed(assignment.power, assignment.stop_grace, now);
         }
         newer
     }

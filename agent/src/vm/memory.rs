@@ -2,8 +2,8 @@
 //!
 //! None of it is needed to know what the host holds; losing it in a restart of the agent costs a
 //! back-off or a deadline that begins anew. The task folds what it saw into it with
-//! [`Memory::notice`] and the outcome of an effect with [`Memory::done`] and [`Memory::failed`];
-//! all three are pure, the plan only reads.
+//! [`Memory::ended_by_itself`], and the outcome of an effect with [`Memory::done`] and
+//! [`Memory::failed`]; all three are pure, the plan only reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -193,8 +193,10 @@ impl Memory {
         self.failure = Some(Failure { fault, attempts });
     }
 
-    /// A newer assignment came: what failed for the old one is tried at once.
-    pub fn assignment_changed(&mut self, power: Power) {
+    /// A newer assignment came: what failed for the old one is tried at once, and a guest that
+    /// was asked to shut down gets no more time than the newer wish gives.
+    pub fn assignment_changed(&mut self, power: Power, stop_grace: Duration, now: Moment) {
+        self.stop_by = self.stop_by.map(|by| by.min(now.after(stop_grace)));
         self.failure = None;
         self.steps.clear();
         match power {

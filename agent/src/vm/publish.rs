@@ -31,7 +31,11 @@ impl Vm {
         }
         let (clock, now) = (&self.shared.clock, self.shared.clock.now());
         let version = record.assignment.version;
+        let awaits_server = !wanted.may_start && !wanted.must_end();
         let settled = match next {
+            // Down because the host was rebooted and the server has not spoken since: that is no
+            // outcome of the assignment, and the server sees by it that it is to send it again.
+            Next::Settled(Phase::Stopped) if awaits_server => None,
             Next::Settled(_) | Next::Stuck(_) => Some(version),
             Next::Do(_) | Next::WaitUntil(..) => before.and_then(|before| before.settled),
         };

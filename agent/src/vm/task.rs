@@ -4,7 +4,7 @@
 //!
 //! Driven by wake-ups that carry no data: a new assignment, the end of the process, a retry that
 //! is due, the start of the agent; each runs the same pass. What can go wrong in an effect is
-//! folded into [`Memory`]; the task itself cannot fail.
+//! folded into [`Memory`](super::memory::Memory); the task itself cannot fail.
 
 use std::sync::Arc;
 use std::time::Duration;

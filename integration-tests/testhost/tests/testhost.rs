@@ -164,26 +164,24 @@ async fn an_agent_that_is_killed_finds_its_vms_again_even_without_its_files() {
         }
         assert_eq!(start_ticks(&fleet, was.pid), was.start_ticks, "it runs on without the agent");
         fleet.start_agent(&FIRST);
+        let devices =
+            |vm: &Vm| status(vm).devices.map(|d| (d.tap, d.snapshot, d.base_loop, d.cow_loop));
         let now = fleet
-            .eventually("the VM is adopted", async || {
+            .eventually("the VM is adopted with all its objects", async || {
                 let now = fleet.client.vms().get(&vm.id).await.map_err(|why| why.to_string())?;
-                let status = status(&now);
-                let running = status.state == i32::from(VmState::Running);
-                if running && status.agent_epoch > epoch {
-                    Ok(now)
-                } else {
-                    Err(format!("{status:#?}"))
+                let seen = status(&now);
+                let running = seen.state == i32::from(VmState::Running);
+                let whole = devices(&now) == devices(&vm);
+                if running && whole && seen.agent_epoch > epoch {
+                    return Ok(now);
                 }
+                Err(format!("files deleted: {without_files}; {seen:#?}"))
             })
             .await;
         let shown = status(&now);
         assert!(shown.adopted_at.is_some(), "files deleted: {without_files}; {shown:#?}");
         assert_eq!(process(&now), was, "files deleted: {without_files}");
         assert_eq!(start_ticks(&fleet, was.pid), was.start_ticks, "the kernel says the same");
-        assert_eq!(
-            shown.devices.map(|d| (d.tap, d.snapshot, d.base_loop, d.cow_loop)),
-            status(&vm).devices.map(|d| (d.tap, d.snapshot, d.base_loop, d.cow_loop))
-        );
         assert_eq!(root_marks(&fleet, &now), marks, "the disk is as it was");
         assert_eq!(shown.restart_count, 0);
     }
@@ -283,13 +281,25 @@ async fn what_cannot_be_made_is_a_reason_and_leaves_nothing() {
     }
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;
 
-    // No room on the disk for the program in the jail.
-    fleet.sh("fallocate -l $(($(df --output=avail -B1 /data | tail -1) - 1000000)) /data/filler");
-    let vm = fleet.create("full", spec()).await;
-    let failed = fleet.reaches(&vm, VmState::Failed).await;
-    let shown = status(&failed);
-    assert_eq!(shown.reason, "DISK_FULL", "{shown:#?}");
-    only_scratch_is_left(&fleet, &vm, &before).await;
+    // No room on the disk: for the program in the jail, and for anything at all.
+    let mut kept = None;
+    for (name, left) in [("full", 1_000_000), ("fuller", 0)] {
+        fleet.sh(&format!(
+            "fallocate -l $(($(df --output=avail -B1 /data | tail -1) - {left})) /data/filler"
+        ));
+        let vm = fleet.create(name, spec()).await;
+        let failed = fleet.reaches(&vm, VmState::Failed).await;
+        let shown = status(&failed);
+        assert_eq!(shown.reason, "DISK_FULL", "{left} bytes left: {shown:#?}");
+        only_scratch_is_left(&fleet, &vm, &before).await;
+        if left == 0 {
+            kept = Some(vm);
+        } else {
+            fleet.delete(&vm).await;
+            fleet.sh("rm /data/filler");
+        }
+    }
+    let vm = kept.expect("the last one");
 
     // And when there is room again, it runs by itself.
     fleet.sh("rm /data/filler");
@@ -328,9 +338,8 @@ async fn two_agents_on_one_machine_do_not_touch_each_other() {
     let two = fleet.reaches(&two, VmState::Running).await;
     assert_ne!(status(&one).guest_address, status(&two).guest_address);
 
-    // The first is killed, loses its files and its VM; the second notices nothing.
+    // The first is killed and loses its VM; the second notices nothing.
     fleet.kill_agent(&FIRST);
-    fleet.sh("rm /data/agent/vms/*/handles.json");
     fleet.sh(&format!("kill -9 {}", process(&one).pid));
     fleet.start_agent(&FIRST);
     fleet.online(&FIRST).await;

@@ -118,6 +118,15 @@ pub fn decide(subject: Subject<'_>, health: Option<&HostHealth>, epoch: Epoch) -
         },
         Observation::Present(vm) => match vm.accepted.cmp(&version) {
             std::cmp::Ordering::Less => send(),
+            // A host that was rebooted starts nothing before its server has spoken, so that a fenced
+            // one can't bring its copies back: the same version again is the word it waits for.
+            std::cmp::Ordering::Equal
+                if vm.phase == Phase::Stopped
+                    && intent.desired.wants_process()
+                    && vm.settled < version =>
+            {
+                send()
+            }
             std::cmp::Ordering::Equal => at_work(intent.desired, vm, version),
             std::cmp::Ordering::Greater => {
                 Decision::Blocked(BlockedReason::AgentHasNewer { seen: vm.accepted })

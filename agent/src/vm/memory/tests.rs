@@ -42,7 +42,7 @@ fn a_failure_that_no_retry_can_help_waits_for_a_new_wish() {
     memory.begin(Effect::CheckHost);
     memory.failed(Effect::CheckHost, Reason::NotRoot, "no".to_owned(), at(1));
     assert_eq!(memory.failure.as_ref().unwrap().fault.retry_at, None);
-    memory.assignment_changed(Power::Running);
+    memory.assignment_changed(Power::Running, Duration::ZERO, at(2));
     assert_eq!(memory.failure, None);
 }
 
@@ -78,4 +78,13 @@ fn every_effect_that_makes_a_thing_has_an_opposite_that_is_no_part_of_a_start() 
     }
     let names: BTreeSet<&str> = Effect::ALL.iter().map(|effect| effect.name()).collect();
     assert_eq!(names.len(), Effect::ALL.len());
+}
+
+#[test]
+fn asking_again_with_less_patience_shortens_the_wait() {
+    let mut memory = Memory { stop_by: Some(at(100)), ..Memory::default() };
+    memory.assignment_changed(Power::Stopped, Duration::from_secs(500), at(10));
+    assert_eq!(memory.stop_by, Some(at(100)));
+    memory.assignment_changed(Power::Stopped, Duration::from_secs(5), at(10));
+    assert_eq!(memory.stop_by, Some(at(15)));
 }

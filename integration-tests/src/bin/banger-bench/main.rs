@@ -4,11 +4,13 @@
 //! this machine's loopback is used, and only processes started here are ended. A run says which
 //! peer was missing; it never quotes a number of another day.
 
+mod adopt;
 mod creates;
 mod etcd;
 mod fanout;
 mod pairs;
 mod process;
+mod running;
 
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Lines to run.
-    #[arg(long, value_delimiter = ',', default_value = "a,c")]
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d")]
     lines: Vec<char>,
     /// Alternating pairs; fewer than five print no ratio.
     #[arg(long, default_value_t = 5)]
@@ -43,6 +45,8 @@ async fn main() -> anyhow::Result<()> {
     for line in &arguments.lines {
         let lines = match line {
             'a' => creates::run(&arguments.disk, arguments.pairs, arguments.creates).await?,
+            'b' => running::run(&arguments.disk, arguments.pairs, 200).await?,
+            'd' => adopt::run(arguments.pairs).await?,
             'c' => {
                 let Arguments { pairs, watchers, events, .. } = arguments;
                 fanout::run(&arguments.disk, pairs, watchers, events).await?

@@ -177,12 +177,13 @@ impl Fleet {
         self.client.vms().get(&vm.id).await.expect("is there")
     }
 
-    /// Waits until a VM is seen in a state at its present generation.
+    /// Waits until a VM is seen in a state at its present generation; what is UNKNOWN has none.
     pub(crate) async fn reaches(&self, vm: &Vm, state: VmState) -> Vm {
         self.eventually(&format!("{} is {}", vm.name, state.as_str_name()), async || {
             let now = self.client.vms().get(&vm.id).await.map_err(|why| why.to_string())?;
             let status = now.status.clone().unwrap_or_default();
-            if status.state == i32::from(state) && status.observed_generation >= vm.generation {
+            let reached = state == VmState::Unknown || status.observed_generation >= vm.generation;
+            if status.state == i32::from(state) && reached {
                 return Ok(now);
             }
             Err(format!("{status:#?}"))

@@ -47,6 +47,20 @@ fn a_vm_is_forgotten_only_when_its_host_holds_nothing_of_it() {
 }
 
 #[test]
+fn a_host_that_was_rebooted_and_waits_for_a_word_is_sent_the_same_version_again() {
+    let running = intent(1);
+    let mut waiting = seen(Phase::Stopped, 1);
+    waiting.settled = Version::default();
+    let Decision::Send(command) = online(&running, &Observation::Present(waiting.clone())) else {
+        panic!("the agent waits for its server");
+    };
+    assert_eq!(command.version, version(1));
+    let stopped = VmIntent { desired: Desired::Stopped, ..running };
+    let decision = online(&stopped, &Observation::Present(waiting));
+    assert!(matches!(decision, Decision::Wait(WaitReason::AgentAtWork)));
+}
+
+#[test]
 fn a_vm_without_a_host_is_placed() {
     let unplaced = VmIntent { host: None, ..intent(1) };
     let unplaced = Arc::new(unplaced);
