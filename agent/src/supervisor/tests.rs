@@ -42,6 +42,9 @@ async fn deleting_every_handles_json_changes_nothing_of_an_adoption() {
         world.restart().await;
         let after = world.settles(1, Phase::Running).await;
         assert_eq!(after.process, before.process);
+        // How full the store is comes with the next look at its level.
+        let cow_sectors = after.devices.cow_sectors;
+        assert_eq!(after.devices, Devices { cow_sectors, ..before.devices.clone() });
         assert_eq!(world.kernel.objects(), objects);
         let delete = assignment_of(1, 1, 2, Power::Absent);
         world.assign(delete).await;

@@ -15,9 +15,10 @@ use super::probe::{Eyes, Probe};
 use super::status;
 use crate::assignment::{Exit, Power};
 use crate::handles::adopt::{Adoption, adopt};
-use crate::handles::{ProcessHandle, ProcessIdentity, VmHandles};
-use crate::host::ExitStatus;
+use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
+use crate::host::{BackingFile, ExitStatus};
 use crate::jail::process::{Liveness, ProcessTable, Search, WhyNot, WhyUnclear, vm_alive};
+use crate::naming;
 
 /// How long a whole look may take before it counts as "cannot tell".
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -82,6 +83,7 @@ impl Vm {
             Adoption::Keep { handles, corrected } => {
                 self.handles.update(|now| *now = handles);
                 if !self.looked || corrected {
+                    self.find_lost_handles().await;
                     self.adopted_at = Some(self.shared.clock.now());
                     self.memory.restart.alive_since = Some(self.shared.clock.monotonic());
                     tracing::info!(vm = %self.id, corrected, "adopted the running process");
@@ -95,6 +97,34 @@ impl Vm {
             }
             Adoption::Unclear { .. } => {}
         }
+    }
+
+    /// Looks for what the hints should name and do not, because their file was lost. Nothing hangs
+    /// on it but what is shown: a part that can't be seen now stays unnamed.
+    async fn find_lost_handles(&self) {
+        let known = self.handles.get();
+        if known.tap.is_some() && known.snapshot.is_some() && known.cow_loop.is_some() {
+            return;
+        }
+        let Some(record) = self.record.get() else { return };
+        let (host, names) = (self.host(), &self.names);
+        let tap = host.taps.observe(&names.tap).await.ok().flatten().map(|_| names.tap.clone());
+        let snapshot = host.snapshots.observe(&names.snapshot).await.ok().flatten();
+        let attached = async |file: BackingFile| {
+            let facts = host.loops.observe(&file).await.ok().flatten()?;
+            Some(LoopHandle { file, attached: Some((facts.device, facts.backing)) })
+        };
+        let cow_loop = attached(names.cow()).await;
+        let base_loop = match &record.assignment.shape {
+            Some(shape) => attached(naming::base(shape.root_image.name.clone())).await,
+            None => None,
+        };
+        self.handles.update(|now| {
+            now.tap = now.tap.take().or(tap);
+            now.snapshot = now.snapshot.take().or(snapshot.map(|_| names.snapshot.clone()));
+            now.cow_loop = now.cow_loop.take().or(cow_loop);
+            now.base_loop = now.base_loop.take().or(base_loop);
+        });
     }
 
     async fn process_ended(&mut self, ended: &ProcessHandle, why: &WhyNot) {
