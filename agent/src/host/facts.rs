@@ -40,14 +40,14 @@ pub trait Facts: Send + Sync {
     /// The device of the default route.
     ///
     /// # Errors
-    /// [`HostErrorKind::NoUplink`] without one.
+    /// [`NoUplink`](super::HostErrorKind::NoUplink) without one.
     async fn uplink(&self) -> HostResult<LinkName>;
 
     /// Whether a guest could be started: root, `/dev/kvm` that answers, the tools there.
     ///
     /// # Errors
-    /// [`HostErrorKind::NotPermitted`], [`HostErrorKind::KvmUnavailable`],
-    /// [`HostErrorKind::MissingTool`].
+    /// [`NotPermitted`](super::HostErrorKind::NotPermitted), [`KvmUnavailable`](super::HostErrorKind::KvmUnavailable),
+    /// [`MissingTool`](super::HostErrorKind::MissingTool).
     async fn preflight(&self) -> HostResult<()>;
 }
 

@@ -62,7 +62,7 @@ pub trait Files: Send + Sync {
     /// The content of a scratch file, `None` when there is no such file or directory.
     ///
     /// # Errors
-    /// [`HostErrorKind::Invalid`] when it is larger than 1 MiB or no regular file.
+    /// [`Invalid`](super::HostErrorKind::Invalid) when it is larger than 1 MiB or no regular file.
     async fn read(&self, dir: &PathPart, file: &PathPart) -> HostResult<Option<Vec<u8>>>;
 
     /// Replaces the content of a scratch file: written to a temporary file, synced, renamed over

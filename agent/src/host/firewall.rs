@@ -41,7 +41,7 @@ pub trait Firewall: Send + Sync {
     /// translation.
     ///
     /// # Errors
-    /// [`HostErrorKind::Invalid`] without tap or address, [`HostErrorKind::NoUplink`] without a
+    /// [`Invalid`](super::HostErrorKind::Invalid) without tap or address, [`NoUplink`](super::HostErrorKind::NoUplink) without a
     /// default route; no command was run.
     async fn ensure(&self, guest: &GuestNet) -> HostResult<Change>;
 

@@ -102,7 +102,7 @@ pub trait Jails: Send + Sync {
     /// Removes the jail, its control group and its symlinks.
     ///
     /// # Errors
-    /// [`HostErrorKind::Busy`] while a process is in the control group.
+    /// [`Busy`](super::HostErrorKind::Busy) while a process is in the control group.
     async fn remove(&self, id: &JailId) -> HostResult<Change>;
 
     /// What lies at the API socket's place in the runtime directory.

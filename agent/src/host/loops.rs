@@ -41,7 +41,7 @@ pub trait LoopDevices: Send + Sync {
     /// Attaches a file, or finds the device that has it already with the same `read_only`.
     ///
     /// # Errors
-    /// [`HostErrorKind::NotFound`] without the file.
+    /// [`NotFound`](super::HostErrorKind::NotFound) without the file.
     async fn ensure_attached(
         &self,
         file: &BackingFile,
@@ -52,7 +52,7 @@ pub trait LoopDevices: Send + Sync {
     /// detached, or re-used for another file, is left alone and is [`Change::AlreadySo`].
     ///
     /// # Errors
-    /// [`HostErrorKind::Busy`] when something stands on it or has it open. The kernel would
+    /// [`Busy`](super::HostErrorKind::Busy) when something stands on it or has it open. The kernel would
     /// detach an open device when it is closed; this never asks for that.
     async fn remove(&self, device: LoopDevice, backing: FileId) -> HostResult<Change>;
 

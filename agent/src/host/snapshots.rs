@@ -68,12 +68,12 @@ pub trait Snapshots: Send + Sync {
     /// Makes a snapshot, or finds it made of exactly these devices.
     ///
     /// # Errors
-    /// [`HostErrorKind::NameTaken`] when a device of that name has another table.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when a device of that name has another table.
     async fn ensure(&self, spec: &SnapshotSpec) -> HostResult<(SnapshotFacts, Change)>;
 
     /// Removes a snapshot. Busy is retried with back-off for a few seconds.
     ///
     /// # Errors
-    /// [`HostErrorKind::Busy`] when it still was after that.
+    /// [`Busy`](super::HostErrorKind::Busy) when it still was after that.
     async fn remove(&self, name: &DmName) -> HostResult<Change>;
 }

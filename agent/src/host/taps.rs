@@ -51,7 +51,7 @@ pub trait Taps: Send + Sync {
     /// Makes the bridge with its address, switched on.
     ///
     /// # Errors
-    /// [`HostErrorKind::NameTaken`] when an interface of that name is no bridge.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no bridge.
     async fn ensure_bridge(&self, spec: &BridgeSpec) -> HostResult<Change>;
 
     /// Removes the bridge.
@@ -63,20 +63,20 @@ pub trait Taps: Send + Sync {
     /// One tap, `None` when there is none of that name.
     ///
     /// # Errors
-    /// [`HostErrorKind::NameTaken`] when an interface of that name is no tap.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap.
     async fn observe(&self, name: &TapName) -> HostResult<Option<TapFacts>>;
 
     /// Makes a tap: persistent, owned, isolated port of the bridge, switched on.
     ///
     /// # Errors
-    /// [`HostErrorKind::NameTaken`] when an interface of that name is no tap;
-    /// [`HostErrorKind::NotFound`] without the bridge.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap;
+    /// [`NotFound`](super::HostErrorKind::NotFound) without the bridge.
     async fn ensure(&self, spec: &TapSpec) -> HostResult<Change>;
 
     /// Removes taps. Many at once cost little more than one: the kernel waits for all of them
     /// together.
     ///
     /// # Errors
-    /// [`HostErrorKind::NameTaken`] when an interface of that name is no tap: it is left alone.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap: it is left alone.
     async fn remove(&self, names: &[TapName]) -> HostResult<Change>;
 }

@@ -83,8 +83,8 @@ pub enum VmmState {
 /// The API of each VMM, over the symlink in the runtime directory. Every call has a time limit.
 ///
 /// # Errors
-/// [`HostErrorKind::NotFound`] when there is no socket or nobody listens,
-/// [`HostErrorKind::TimedOut`] when no answer came, [`HostErrorKind::Refused`] with the VMM's
+/// [`NotFound`](super::HostErrorKind::NotFound) when there is no socket or nobody listens,
+/// [`TimedOut`](super::HostErrorKind::TimedOut) when no answer came, [`Refused`](super::HostErrorKind::Refused) with the VMM's
 /// words when it said no.
 #[async_trait]
 pub trait Vmm: Send + Sync {

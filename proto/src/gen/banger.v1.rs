@@ -235,7 +235,7 @@ pub struct VmStatus {
 pub struct VmProcess {
     #[prost(uint32, tag = "1")]
     pub pid: u32,
-    /// Start in clock ticks since boot: field 22 of /proc/<pid>/stat.
+    /// Start in clock ticks since boot: field 22 of `/proc/<pid>/stat`.
     #[prost(uint64, tag = "2")]
     pub start_ticks: u64,
     /// The same as a time.
@@ -503,7 +503,7 @@ pub struct VmHistoryEvent {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
-    /// Who asked, for a request; "host <name>" for what a host reported.
+    /// Who asked, for a request; `host <name>` for what a host reported.
     #[prost(string, tag = "6")]
     pub actor: ::prost::alloc::string::String,
 }

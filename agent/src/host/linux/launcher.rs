@@ -12,6 +12,7 @@
 //! `utils/mod.rs`). A byte of the guest's console that does not fit is dropped and counted
 //! (`SerialWrapper::write`, `devices/legacy/serial.rs`). Nothing of it ever blocks the guest.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,6 +27,9 @@ use crate::host::exec::{Exec, LaunchCall, Tool};
 use crate::host::{
     HostError, HostErrorKind, HostResult, JailId, LaunchSpec, Launched, Launcher, in_jail,
 };
+
+/// Room wanted beside the copy of the program, in bytes: for the pidfile, sockets and records.
+const ROOM_BESIDE: u64 = 256 * 1024;
 
 /// Starts jailers of this machine.
 pub(crate) struct JailerLauncher {
@@ -72,6 +76,23 @@ impl JailerLauncher {
     }
 }
 
+/// Whether there is room for the program, which the jailer copies into the jail. Asked first: the
+/// jailer ignores a copy that fails (`copy_exec_to_chroot`, `src/jailer/src/env.rs`) and then ends
+/// because it cannot execute half a program, which would not tell anybody that the disk is full.
+fn check_room(program: &Path, jails: &Path) -> HostResult<()> {
+    let failed = |error| HostError::io("look at", program.display(), error);
+    let size = std::fs::metadata(program).map_err(failed)?.len();
+    let room = rustix::fs::statvfs(jails)
+        .map_err(|error| HostError::io("look at", jails.display(), error))?;
+    // Root may use what is reserved, and the jailer is root.
+    let free = room.f_bfree.saturating_mul(room.f_frsize);
+    if free >= size.saturating_add(ROOM_BESIDE) {
+        return Ok(());
+    }
+    Err(HostError::new(HostErrorKind::NoSpace, "copy the VMM into its jail in", jails.display())
+        .detail(format!("it is {size} bytes long and {free} bytes are free")))
+}
+
 /// Opens one of a jail's FIFOs for both directions, non-blocking.
 pub(super) fn open_fifo(
     tree: &JailTree,
@@ -95,7 +116,12 @@ impl Launcher for JailerLauncher {
     async fn launch(&self, spec: &LaunchSpec) -> HostResult<Launched> {
         let args = self.arguments(spec)?;
         let (tree, id) = (self.tree.clone(), spec.id.clone());
-        let output = blocking(move || open_fifo(&tree, &id, in_jail::LOG)).await?;
+        let program = self.exec.path(Tool::Firecracker)?;
+        let output = blocking(move || {
+            check_room(&program, tree.base_path())?;
+            open_fifo(&tree, &id, in_jail::LOG)
+        })
+        .await?;
         let output = output.ok_or_else(|| {
             HostError::new(HostErrorKind::NotFound, "start a VMM in jail", &spec.id)
                 .detail("the jail is not built")

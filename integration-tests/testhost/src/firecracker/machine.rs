@@ -125,7 +125,7 @@ impl Machine {
             | Action::Version
             | Action::FullConfig
             | Action::GetMachineConfig => Ok(Some(self.show(&action))),
-            Action::GetMmds => Ok(Some(self.mmds.get_or_insert(Value::Null).clone()).map(empty)),
+            Action::GetMmds => Ok(Some(empty(self.mmds.get_or_insert(Value::Null).clone()))),
             Action::Mmds(value) => self.put_mmds(value),
             Action::PatchMmds(value) => self.patch_mmds(&value),
             Action::BootSource(source) => self.set_boot_source(source),

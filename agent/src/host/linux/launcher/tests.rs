@@ -55,6 +55,18 @@ impl Fixture {
 }
 
 #[test]
+fn a_disk_without_room_for_the_program_is_said_before_the_jailer_runs() {
+    let temp = tempfile::tempdir().unwrap();
+    let program = temp.path().join("firecracker");
+    let file = std::fs::File::create(&program).unwrap();
+    check_room(&program, temp.path()).unwrap();
+    // Sparse, and longer than any disk these tests run on; the longest file of ext4.
+    file.set_len((16 << 40) - 4096).unwrap();
+    let error = check_room(&program, temp.path()).unwrap_err();
+    assert_eq!(error.kind, HostErrorKind::NoSpace, "{error}");
+}
+
+#[test]
 fn the_jailer_gets_these_arguments() {
     let f = fixture("exit 0", false);
     let args = f.launcher.arguments(&spec()).unwrap();
