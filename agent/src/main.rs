@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use banger_agent::clock::Clock;
@@ -113,6 +114,9 @@ fn key_value(text: &str) -> Result<(String, String), &'static str> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// How long work on blocking threads may hold up the end of the process.
+const BLOCKING_LIMIT: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(code) => code,
@@ -132,8 +136,11 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("could not start the runtime")?;
     match args.command {
         Command::Run(Run { simulate, .. }) => {
-            runtime.block_on(serve(config, simulate))?;
-            Ok(ExitCode::SUCCESS)
+            let served = runtime.block_on(serve(config, simulate));
+            // A digest of a large image may be under way on a thread that can't be stopped; it is
+            // worth nothing to a process that ends, and systemd would wait for it.
+            runtime.shutdown_timeout(BLOCKING_LIMIT);
+            served.map(|()| ExitCode::SUCCESS)
         }
         Command::Join(args) => {
             let record = runtime

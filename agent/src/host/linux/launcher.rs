@@ -84,8 +84,8 @@ fn check_room(program: &Path, jails: &Path) -> HostResult<()> {
     let size = std::fs::metadata(program).map_err(failed)?.len();
     let room = rustix::fs::statvfs(jails)
         .map_err(|error| HostError::io("look at", jails.display(), error))?;
-    // Root may use what is reserved, and the jailer is root.
-    let free = room.f_bfree.saturating_mul(room.f_frsize);
+    // Not `f_bfree`: ext4 counts blocks in there that nobody gets, not even root.
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
     if free >= size.saturating_add(ROOM_BESIDE) {
         return Ok(());
     }
