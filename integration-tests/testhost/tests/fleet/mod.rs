@@ -72,7 +72,7 @@ impl Fleet {
         let host = TestHost::start(name, &["banger-server", "banger-agent"])
             .unwrap_or_else(|why| panic!("no test host: {why}{}", causes(&why)));
         host.spawn(
-            "env NO_COLOR=1 banger-server --state-dir /data/server",
+            "env NO_COLOR=1 banger-server --state-dir /var/lib/banger-server",
             "/run/testhost.server.log",
         )
         .expect("the server is started");
