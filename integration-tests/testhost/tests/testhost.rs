@@ -280,34 +280,6 @@ async fn what_cannot_be_made_is_a_reason_and_leaves_nothing() {
         fleet.delete(&vm).await;
     }
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;
-
-    // No room on the disk for the program in the jail.
-    fleet.sh("fallocate -l $(($(df --output=avail -B1 /data | tail -1) - 1000000)) /data/filler");
-    let vm = fleet.create("full", spec()).await;
-    let failed = fleet.reaches(&vm, VmState::Failed).await;
-    let shown = status(&failed);
-    assert_eq!(shown.reason, "DISK_FULL", "{shown:#?}");
-    only_scratch_is_left(&fleet, &vm, &before).await;
-
-    // Not even room for the VM's record: the agent takes nothing on, and the API says why.
-    fleet.sh("cat /dev/zero >/data/filler.rest 2>/dev/null; sync");
-    let fuller = fleet.create("fuller", spec()).await;
-    fleet
-        .eventually("the reason is shown", async || {
-            let now = fleet.client.vms().get(&fuller.id).await.map_err(|why| why.to_string())?;
-            let shown = status(&now);
-            let said = shown.message.contains("No space left");
-            if said && shown.process.is_none() { Ok(()) } else { Err(format!("{shown:#?}")) }
-        })
-        .await;
-
-    // And when there is room again, it runs by itself.
-    fleet.sh("rm /data/filler /data/filler.rest");
-    for vm in [&vm, &fuller] {
-        fleet.reaches(vm, VmState::Running).await;
-        fleet.delete(vm).await;
-    }
-    oracle::is_as_before(&fleet, &[&FIRST], &before).await;
 }
 
 /// A failed VM holds its record and nothing of the kernel.
