@@ -3,8 +3,12 @@
 //! Three values on purpose: "unknown" is neither "gone" nor "as it was". Observations live in memory
 //! only. After a start of the server every one is [`Observation::Unknown`] until the inventory.
 
+use std::cmp::Ordering;
+
 use banger_proto::ids::Version;
 use jiff::Timestamp;
+
+use super::intent::Desired;
 
 /// What is known of one VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +113,22 @@ pub struct ObservedVm {
     pub next_attempt_at: Option<Timestamp>,
     /// The name the agent was last told.
     pub name: String,
+}
+
+impl ObservedVm {
+    /// Whether the agent is to be sent `version`: it holds an older one, or it holds this one and
+    /// does not act on it. A host that was rebooted starts nothing before its server has spoken, so
+    /// that a fenced one can't bring its copies back: the same version again is the word it waits
+    /// for.
+    pub fn is_to_be_told(&self, desired: Desired, version: Version) -> bool {
+        match self.accepted.cmp(&version) {
+            Ordering::Less => true,
+            Ordering::Equal => {
+                self.phase == Phase::Stopped && desired.wants_process() && self.settled < version
+            }
+            Ordering::Greater => false,
+        }
+    }
 }
 
 /// Why a VM is failed, crashed or unclear.

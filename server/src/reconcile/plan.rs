@@ -9,7 +9,8 @@
 //! 4. An agent that holds a newer version than ours is never told an older one.
 //! 5. An agent that holds an older version, or nothing, is told ours; until it says that it holds
 //!    it, it is told again.
-//! 6. An agent that holds our version is left to its work.
+//! 6. An agent that holds our version is left to its work, unless its host was rebooted and it
+//!    waits for our word to start anything.
 //! 7. A VM wanted absent is forgotten only when its host, asked, holds nothing of it.
 
 use std::sync::Arc;
@@ -116,22 +117,11 @@ pub fn decide(subject: Subject<'_>, health: Option<&HostHealth>, epoch: Epoch) -
             Desired::Absent => Decision::Forget,
             Desired::Running | Desired::Paused | Desired::Stopped => send(),
         },
-        Observation::Present(vm) => match vm.accepted.cmp(&version) {
-            std::cmp::Ordering::Less => send(),
-            // A host that was rebooted starts nothing before its server has spoken, so that a fenced
-            // one can't bring its copies back: the same version again is the word it waits for.
-            std::cmp::Ordering::Equal
-                if vm.phase == Phase::Stopped
-                    && intent.desired.wants_process()
-                    && vm.settled < version =>
-            {
-                send()
-            }
-            std::cmp::Ordering::Equal => at_work(intent.desired, vm, version),
-            std::cmp::Ordering::Greater => {
-                Decision::Blocked(BlockedReason::AgentHasNewer { seen: vm.accepted })
-            }
-        },
+        Observation::Present(vm) if vm.is_to_be_told(intent.desired, version) => send(),
+        Observation::Present(vm) if vm.accepted > version => {
+            Decision::Blocked(BlockedReason::AgentHasNewer { seen: vm.accepted })
+        }
+        Observation::Present(vm) => at_work(intent.desired, vm, version),
     }
 }
 

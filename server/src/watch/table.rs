@@ -424,6 +424,6 @@ pub(crate) fn needs_the_server(intent: &VmIntent, observation: &Observation, epo
     match observation {
         Observation::Unknown { .. } => false,
         Observation::Absent => true,
-        Observation::Present(vm) => vm.accepted < version,
+        Observation::Present(vm) => vm.is_to_be_told(intent.desired, version),
     }
 }
