@@ -2,8 +2,9 @@
 
 use banger_proto::ids::{Generation, VmId};
 use jiff::Timestamp;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Row as _, SqlitePool};
 
+use super::batch::Batch;
 use super::error::StoreError;
 use super::meta::to_sql;
 use crate::model::history::HistoryEvent;
@@ -32,13 +33,9 @@ pub struct StoredEvent {
 }
 
 /// Writes lines in order, numbered from `first`.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    events: &[HistoryEvent],
-    first: u64,
-) -> Result<(), StoreError> {
+pub(super) fn append(batch: &mut Batch, events: &[HistoryEvent], first: u64) {
     if events.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<_> = (first..)
         .zip(events)
@@ -55,37 +52,29 @@ pub(super) async fn append(
             )
         })
         .collect();
-    sqlx::query(
+    batch.add_rows(
         "INSERT INTO vm_events (vm, number, at, generation, kind, reason, message, actor)
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
              value->>7
          FROM json_each(?)",
-    )
-    .bind(serde_json::to_string(&rows).expect("rows have only texts and numbers"))
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("write history"))?;
-    Ok(())
+        serde_json::to_string(&rows).expect("rows have only texts and numbers"),
+    );
 }
 
 /// Drops the oldest lines of these VMs, down to what is kept.
-pub(super) async fn trim(
-    connection: &mut SqliteConnection,
-    vms: &[VmId],
-) -> Result<(), StoreError> {
-    for vm in vms {
-        sqlx::query(
-            "DELETE FROM vm_events WHERE vm = ?1 AND number <= (
-                 SELECT number FROM vm_events WHERE vm = ?1
-                 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-        )
-        .bind(vm.to_string())
-        .bind(MAX_EVENTS_PER_VM)
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::during("drop the oldest lines of history"))?;
+pub(super) fn trim(batch: &mut Batch, vms: &[VmId]) {
+    if vms.is_empty() {
+        return;
     }
-    Ok(())
+    batch.add_rows(
+        "DELETE FROM vm_events WHERE (vm, number) IN (
+             SELECT vm, number FROM (
+                 SELECT vm, number, row_number() OVER (PARTITION BY vm ORDER BY number DESC) AS nth
+                 FROM vm_events WHERE vm IN (SELECT value FROM json_each(?)))
+             WHERE nth > ?)",
+        serde_json::json!(vms).to_string(),
+    );
+    batch.number(i64::from(MAX_EVENTS_PER_VM));
 }
 
 /// Lines of one VM after a number, oldest first.

@@ -8,16 +8,14 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::batch::Batch;
 use super::error::StoreError;
 use crate::model::host::HostRecord;
 
 /// Writes hosts, new or changed.
-pub(super) async fn put(
-    connection: &mut SqliteConnection,
-    hosts: &[Arc<HostRecord>],
-) -> Result<(), StoreError> {
+pub(super) fn put(batch: &mut Batch, hosts: &[Arc<HostRecord>]) {
     if hosts.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<_> = hosts
         .iter()
@@ -36,7 +34,7 @@ pub(super) async fn put(
             ])
         })
         .collect();
-    sqlx::query(
+    batch.add_rows(
         "INSERT INTO hosts (id, name, agent_address, labels, cordoned, subnet,
              certificate_expires_at, generation, created_at, updated_at)
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
@@ -46,28 +44,19 @@ pub(super) async fn put(
              labels = excluded.labels, cordoned = excluded.cordoned,
              certificate_expires_at = excluded.certificate_expires_at,
              generation = excluded.generation, updated_at = excluded.updated_at",
-    )
-    .bind(serde_json::Value::from(rows).to_string())
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("write hosts"))?;
-    Ok(())
+        serde_json::Value::from(rows).to_string(),
+    );
 }
 
 /// Removes hosts; the database refuses it for one that holds VMs.
-pub(super) async fn remove(
-    connection: &mut SqliteConnection,
-    hosts: &[HostId],
-) -> Result<(), StoreError> {
+pub(super) fn remove(batch: &mut Batch, hosts: &[HostId]) {
     if hosts.is_empty() {
-        return Ok(());
+        return;
     }
-    sqlx::query("DELETE FROM hosts WHERE id IN (SELECT value FROM json_each(?))")
-        .bind(json!(hosts).to_string())
-        .execute(connection)
-        .await
-        .map_err(StoreError::during("remove hosts"))?;
-    Ok(())
+    batch.add_rows(
+        "DELETE FROM hosts WHERE id IN (SELECT value FROM json_each(?))",
+        json!(hosts).to_string(),
+    );
 }
 
 /// Every host.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use banger_proto::ids::Epoch;
 use sqlx::SqliteConnection;
 
+use super::batch::Batch;
 use super::error::StoreError;
 
 pub(super) const EPOCH: &str = "epoch";
@@ -53,21 +54,13 @@ async fn raise(
 }
 
 /// Sets the counters that change with every commit.
-pub(super) async fn set_numbers(
-    connection: &mut SqliteConnection,
-    commit_number: u64,
-    event_number: u64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE meta SET value = CASE key WHEN 'commit_number' THEN ?1 ELSE ?2 END
+pub(super) fn set_numbers(batch: &mut Batch, commit_number: u64, event_number: u64) {
+    batch.add(
+        "UPDATE meta SET value = CASE key WHEN 'commit_number' THEN ? ELSE ? END
          WHERE key IN ('commit_number', 'event_number')",
-    )
-    .bind(to_sql(commit_number))
-    .bind(to_sql(event_number))
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("raise the commit number"))?;
-    Ok(())
+    );
+    batch.number(to_sql(commit_number));
+    batch.number(to_sql(event_number));
 }
 
 /// Reserves the next `count` revisions, on disk when this returns.

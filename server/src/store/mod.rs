@@ -12,6 +12,7 @@
 //!
 //! This folder is the only one with SQL.
 
+mod batch;
 mod error;
 mod events;
 mod hosts;

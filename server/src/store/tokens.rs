@@ -4,16 +4,14 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::batch::Batch;
 use super::error::StoreError;
 use crate::model::ledger::JoinToken;
 
 /// Writes tokens, new or used.
-pub(super) async fn put(
-    connection: &mut SqliteConnection,
-    tokens: &[JoinToken],
-) -> Result<(), StoreError> {
+pub(super) fn put(batch: &mut Batch, tokens: &[JoinToken]) {
     if tokens.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<_> = tokens
         .iter()
@@ -29,33 +27,24 @@ pub(super) async fn put(
             ])
         })
         .collect();
-    sqlx::query(
+    batch.add_rows(
         "INSERT INTO join_tokens (id, secret_sha256, host_name, expires_at, used_by, used_key)
          SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4, unhex(value->>5)
          FROM json_each(?) WHERE true
          ON CONFLICT (id) DO UPDATE SET used_by = excluded.used_by, used_key = excluded.used_key",
-    )
-    .bind(serde_json::Value::from(rows).to_string())
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("write join tokens"))?;
-    Ok(())
+        serde_json::Value::from(rows).to_string(),
+    );
 }
 
 /// Removes tokens.
-pub(super) async fn remove(
-    connection: &mut SqliteConnection,
-    tokens: &[String],
-) -> Result<(), StoreError> {
+pub(super) fn remove(batch: &mut Batch, tokens: &[String]) {
     if tokens.is_empty() {
-        return Ok(());
+        return;
     }
-    sqlx::query("DELETE FROM join_tokens WHERE id IN (SELECT value FROM json_each(?))")
-        .bind(json!(tokens).to_string())
-        .execute(connection)
-        .await
-        .map_err(StoreError::during("remove join tokens"))?;
-    Ok(())
+    batch.add_rows(
+        "DELETE FROM join_tokens WHERE id IN (SELECT value FROM json_each(?))",
+        json!(tokens).to_string(),
+    );
 }
 
 /// Every token.

@@ -13,6 +13,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
+use super::batch::Batch;
 use super::error::StoreError;
 use crate::model::intent::{Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::placement::NoHost;
@@ -50,16 +51,13 @@ impl Serialize for Row<'_> {
 }
 
 /// Writes VMs, new or changed. What never changes after the create is not written again.
-pub(super) async fn put(
-    connection: &mut SqliteConnection,
-    vms: &[Arc<VmIntent>],
-) -> Result<(), StoreError> {
+pub(super) fn put(batch: &mut Batch, vms: &[Arc<VmIntent>]) {
     if vms.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<Row<'_>> = vms.iter().map(|vm| Row(vm)).collect();
     let rows = serde_json::to_string(&rows).expect("rows have only texts and numbers");
-    sqlx::query(
+    batch.add_rows(
         "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
              boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
              updated_at, traceparent, actor)
@@ -73,41 +71,27 @@ pub(super) async fn put(
              boot_number = excluded.boot_number, root_disk_number = excluded.root_disk_number,
              stop_grace_ms = excluded.stop_grace_ms, updated_at = excluded.updated_at,
              traceparent = excluded.traceparent, actor = excluded.actor",
-    )
-    .bind(rows)
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("write VMs"))?;
-    Ok(())
+        rows,
+    );
 }
 
 /// Removes VMs and keeps their ids as used up.
-pub(super) async fn remove(
-    connection: &mut SqliteConnection,
-    vms: &[(Arc<VmIntent>, Timestamp)],
-) -> Result<(), StoreError> {
+pub(super) fn remove(batch: &mut Batch, vms: &[(Arc<VmIntent>, Timestamp)]) {
     if vms.is_empty() {
-        return Ok(());
+        return;
     }
     let rows: Vec<_> = vms
         .iter()
         .map(|(vm, at)| json!([vm.id, vm.request_id, vm.name, at.as_microsecond()]))
         .collect();
     let rows = serde_json::Value::from(rows).to_string();
-    sqlx::query("DELETE FROM vms WHERE id IN (SELECT value->>0 FROM json_each(?))")
-        .bind(&rows)
-        .execute(&mut *connection)
-        .await
-        .map_err(StoreError::during("remove VMs"))?;
-    sqlx::query(
+    batch
+        .add_rows("DELETE FROM vms WHERE id IN (SELECT value->>0 FROM json_each(?))", rows.clone());
+    batch.add_rows(
         "INSERT INTO deleted_vms (id, request_id, name, deleted_at)
          SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)",
-    )
-    .bind(rows)
-    .execute(connection)
-    .await
-    .map_err(StoreError::during("keep the ids of deleted VMs"))?;
-    Ok(())
+        rows,
+    );
 }
 
 /// Which of these ids belonged to VMs that are gone, as id or as request id.

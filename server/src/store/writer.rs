@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span, warn};
 
+use super::batch::Batch;
 use super::error::{MutateError, StoreError, chain};
 use super::net_effect::NetEffect;
 use super::{REVISION_BLOCK, connect, events, hosts, load, meta, tokens, vms};
@@ -323,10 +324,8 @@ impl Writer {
         };
         let to_trim = self.due_for_trim(effect);
         let first_event = self.numbers.event + 1;
-        write_rows(&mut connection, effect, &to_trim, first_event, numbers)
-            .await
-            .map_err(|error| Failed { error, commit: None })?;
-        execute(&mut connection, "COMMIT", "commit")
+        batch_of(effect, &to_trim, first_event, numbers)
+            .commit(&mut connection)
             .await
             .map_err(|error| Failed { error, commit: Some(numbers.commit) })?;
         self.connection = Some(connection);
@@ -382,39 +381,25 @@ impl Writer {
     }
 }
 
-/// Everything of a group but its commit.
-async fn write_rows(
-    connection: &mut SqliteConnection,
-    effect: &NetEffect,
-    to_trim: &[VmId],
-    first_event: u64,
-    numbers: Numbers,
-) -> Result<(), StoreError> {
-    execute(connection, "BEGIN IMMEDIATE", "begin a transaction").await?;
-    vms::remove(connection, &effect.removed_vms).await?;
-    hosts::remove(connection, &effect.removed_hosts).await?;
-    hosts::put(connection, &effect.put_hosts).await?;
-    vms::put(connection, &effect.put_vms).await?;
-    tokens::remove(connection, &effect.removed_tokens).await?;
-    tokens::put(connection, &effect.put_tokens).await?;
-    events::append(connection, &effect.events, first_event).await?;
-    events::trim(connection, to_trim).await?;
-    meta::set_numbers(connection, numbers.commit, numbers.event).await
+/// What stores a group.
+fn batch_of(effect: &NetEffect, to_trim: &[VmId], first_event: u64, numbers: Numbers) -> Batch {
+    let mut batch = Batch::new();
+    vms::remove(&mut batch, &effect.removed_vms);
+    hosts::remove(&mut batch, &effect.removed_hosts);
+    hosts::put(&mut batch, &effect.put_hosts);
+    vms::put(&mut batch, &effect.put_vms);
+    tokens::remove(&mut batch, &effect.removed_tokens);
+    tokens::put(&mut batch, &effect.put_tokens);
+    events::append(&mut batch, &effect.events, first_event);
+    events::trim(&mut batch, to_trim);
+    meta::set_numbers(&mut batch, numbers.commit, numbers.event);
+    batch
 }
 
-/// Why a transaction was not seen to be committed; with its number when it came to the commit.
+/// Why a transaction was not seen to be committed; with its number when it was begun.
 struct Failed {
     error: StoreError,
     commit: Option<u64>,
-}
-
-async fn execute(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    what: &'static str,
-) -> Result<(), StoreError> {
-    sqlx::query(sql).execute(connection).await.map_err(StoreError::during(what))?;
-    Ok(())
 }
 
 fn answer_all(entries: Vec<Entry>) {

@@ -4,6 +4,7 @@
 //! the one it opens after the failure has room again.
 
 use super::*;
+use crate::store::batch::Batch;
 use crate::store::writer::{Numbers, Opened, Writer};
 
 /// A store whose database can't grow, over a directory that has `vms` VMs.
@@ -137,8 +138,10 @@ async fn a_commit_that_reported_a_failure_and_is_there_is_published_once() {
             _ => None,
         })
         .collect();
-    vms::put(&mut other, &vms).await.expect("written");
-    meta::set_numbers(&mut other, numbers.commit + 1, numbers.event).await.expect("written");
+    let mut batch = Batch::new();
+    vms::put(&mut batch, &vms);
+    meta::set_numbers(&mut batch, numbers.commit + 1, numbers.event);
+    batch.commit(&mut other).await.expect("written");
     writer.lose_sight_of(numbers.commit + 1, decided.changes.clone());
     assert!(writer.ready().await.expect("readable"), "it is there after all");
     assert_eq!(*published.lock(), decided.changes);
