@@ -205,7 +205,7 @@ impl Metrics {
         for (state, count) in view.states() {
             inner.vms.get_or_create(&State { state: state.as_str() }).set(gauge(count));
         }
-        inner.vms_unplaced.set(gauge(view.unplaced().0));
+        inner.vms_unplaced.set(gauge(view.unplaced()));
         let mut hosts = [0_u64; HOST_STATES.len()];
         for host in view.hosts() {
             let state = host.view.health.state;

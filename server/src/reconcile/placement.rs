@@ -111,16 +111,14 @@ pub(super) async fn run(parts: Arc<Parts>, feed: Arc<CapacityFeed>, cancel: Canc
 /// Looks for hosts until no more is found. Answers how long to wait for the next time.
 async fn pass(parts: &Parts, feed: &CapacityFeed) -> Duration {
     feed.tell_again();
-    let (unplaced, absent) = parts.view.unplaced();
+    let absent = parts.view.unplaced_absent();
     if !absent.is_empty() {
         let gone = absent
             .iter()
             .filter_map(|vm| parts.view.get(*vm).map(|record| (*vm, record.intent.generation)));
         apply::forget(parts.store.clone(), Arc::clone(&parts.clock), gone.collect()).await;
     }
-    if unplaced <= absent.len() {
-        return EVERY;
-    }
+    // Also when the view shows none: one may be decided and not yet published.
     loop {
         let submission = by_server(Mutation::PlacePending, parts.clock.now());
         match parts.store.submit(submission).await {

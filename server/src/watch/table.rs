@@ -355,7 +355,9 @@ impl Table {
         match record.intent.host {
             None => {
                 self.unplaced.insert(id);
-                out.wake_placement = true;
+                // One that is new or was changed has just been tried, in the same transaction.
+                let left_its_host = before.as_ref().is_some_and(|b| b.intent.host.is_some());
+                out.wake_placement |= left_its_host || record.intent.desired == Desired::Absent;
             }
             Some(host) => {
                 self.unplaced.remove(&id);

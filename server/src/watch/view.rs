@@ -215,10 +215,14 @@ impl View {
         self.table.lock().placed_on(host)
     }
 
-    /// How many VMs have no host, and which of them are wanted absent.
-    pub fn unplaced(&self) -> (usize, Vec<VmId>) {
-        let table = self.table.lock();
-        (table.unplaced(), table.unplaced_absent())
+    /// How many VMs have no host.
+    pub fn unplaced(&self) -> usize {
+        self.table.lock().unplaced()
+    }
+
+    /// VMs without a host that are wanted absent: nothing to confirm, so to be forgotten.
+    pub fn unplaced_absent(&self) -> Vec<VmId> {
+        self.table.lock().unplaced_absent()
     }
 
     /// How many VMs are in each state.

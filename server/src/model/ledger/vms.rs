@@ -245,11 +245,11 @@ impl Ledger {
                 let net = hosts.get(&host).and_then(super::HostEntry::next_allocation);
                 net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
             });
-            let mut new = VmIntent::clone(old);
-            set_place(&mut new, place);
-            if new.host.is_none() && new.pending == old.pending {
+            if place.is_err() && place.err() == old.pending {
                 continue;
             }
+            let mut new = VmIntent::clone(old);
+            set_place(&mut new, place);
             if let Some(entry) = new.host.and_then(|host| hosts.get_mut(&host)) {
                 entry.book(&new);
                 placed += 1;
