@@ -210,3 +210,6 @@ pub(super) async fn kill(vm: &Vm) -> HostResult<Change> {
     vm.host().processes.wait_exit(pid, ticks).await?;
     Ok(change)
 }
+
+#[cfg(test)]
+mod tests;
