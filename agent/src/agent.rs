@@ -148,12 +148,14 @@ impl Agent {
             metrics.clone(),
             draining.clone(),
         ));
+        let shown = metrics.clone();
         let page = tokio::spawn(listener::serve(
             metrics_listener,
             metrics,
             supervisor.reporter().clone(),
             draining.child_token(),
         ));
+        let room = upkeep::room(host.clone(), shown, draining.child_token());
         let digests = tokio::spawn(upkeep::digests(host, draining.child_token()));
         let certificates = tokio::spawn(upkeep::certificates(
             config.identity_dir(),
@@ -162,7 +164,7 @@ impl Agent {
             draining.child_token(),
         ));
         tracing::info!(%addr, metrics = %metrics_addr, "the agent serves");
-        let parts = vec![page, digests, certificates];
+        let parts = vec![page, tokio::spawn(room), digests, certificates];
         Ok(RunningAgent { addr, metrics_addr, supervisor, draining, api, parts })
     }
 }
@@ -198,6 +200,7 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
             uid_base: config.guests.uid_base,
             may_start_unasked: config.autonomous,
             vmm_ready_limit: Duration::from_secs(config.limits.vmm_ready_secs),
+            disks: config.disk_policy(),
         },
         on_effect: Some(Box::new(move |effect, succeeded, took| {
             meter.effect(effect, succeeded, took);

@@ -17,6 +17,7 @@ use crate::host::exec::Tool;
 use crate::host::linux::{Chains, LinuxConfig, Reserve};
 use crate::naming::{InstanceTag, Naming};
 use crate::supervisor::sweep::SweepSettings;
+use crate::vm::store::DiskPolicy;
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
@@ -49,6 +50,8 @@ pub struct AgentConfig {
     pub tools: ToolsConfig,
     /// What is kept for the host itself.
     pub reserve: ReserveConfig,
+    /// How the disks of guests are made.
+    pub disks: DisksConfig,
     /// How guests are run.
     pub guests: GuestsConfig,
     /// How long things may take.
@@ -83,8 +86,21 @@ pub struct ToolsConfig {
 pub struct ReserveConfig {
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Disk in MiB.
+    /// Disk in MiB. No disk of a VM is made that leaves less than this free.
     pub disk_mib: u64,
+}
+
+/// How the disks of guests are made, and how large a root disk's store may become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DisksConfig {
+    /// Disks take room as guests write, not when they are made. More of them fit; and when the host's
+    /// disk runs full, guests lose their root disks.
+    pub sparse: bool,
+    /// The level of a store, in hundredths, from which on it is made larger, or an alarm raised.
+    pub alarm_percent: u8,
+    /// No store is made larger than this, in MiB; 0: each as far as it can be of use.
+    pub grow_to_mib: u64,
 }
 
 /// How guests are run.
@@ -152,6 +168,7 @@ impl Default for AgentConfig {
             labels: BTreeMap::new(),
             tools: ToolsConfig::default(),
             reserve: ReserveConfig::default(),
+            disks: DisksConfig::default(),
             guests: GuestsConfig::default(),
             limits: LimitsConfig::default(),
             sweep: SweepConfig::default(),
@@ -163,6 +180,13 @@ impl Default for AgentConfig {
 impl Default for ReserveConfig {
     fn default() -> Self {
         Self { memory_mib: 512, disk_mib: 1024 }
+    }
+}
+
+impl Default for DisksConfig {
+    fn default() -> Self {
+        let DiskPolicy { sparse, alarm_percent, grow_to, reserve: _ } = DiskPolicy::default();
+        Self { sparse, alarm_percent, grow_to_mib: grow_to.map_or(0, |bytes| bytes >> 20) }
     }
 }
 
@@ -315,6 +339,10 @@ impl AgentConfig {
             let files = self.guests.max_files;
             problems.push(format!("guests.max_files is {files}; must be 64 to 1048576"));
         }
+        if !(1..=99).contains(&self.disks.alarm_percent) {
+            let percent = self.disks.alarm_percent;
+            problems.push(format!("disks.alarm_percent is {percent}; must be 1 to 99"));
+        }
         for (key, value, most) in [
             ("limits.heartbeat_secs", self.limits.heartbeat_secs, 60),
             ("limits.tool_secs", self.limits.tool_secs, 600),
@@ -379,6 +407,19 @@ impl AgentConfig {
     #[must_use]
     pub fn naming(&self) -> Naming {
         Naming::new(self.instance.parse().unwrap_or_default())
+    }
+
+    /// How disks are made.
+    #[must_use]
+    pub fn disk_policy(&self) -> DiskPolicy {
+        let DisksConfig { sparse, alarm_percent, grow_to_mib } = self.disks;
+        let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+        DiskPolicy {
+            sparse,
+            alarm_percent,
+            grow_to: (grow_to_mib > 0).then(|| bytes(grow_to_mib)),
+            reserve: bytes(self.reserve.disk_mib),
+        }
     }
 
     /// What the sweep goes by.

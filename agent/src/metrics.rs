@@ -2,10 +2,12 @@
 //! asks.
 //!
 //! Recording never fails and never waits. The text is that of Prometheus (OpenMetrics), served by
-//! [`listener`]. Label values come from closed lists only: a caller can't make a new series.
+//! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The one
+//! exception are the series of each VM, which are made anew from the reports for each page.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -16,8 +18,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use prost::Message as _;
 
+use crate::host::Room;
 use crate::report::Reporter;
-use crate::vm::phase::Phase;
+use crate::vm::phase::{Phase, Reason};
 
 pub mod listener;
 pub mod rpc;
@@ -39,6 +42,16 @@ struct InPhase {
     phase: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfVm {
+    vm: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alarm {
+    reason: &'static str,
+}
+
 /// All metrics of the agent. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -54,6 +67,9 @@ struct Inner {
     effects: Family<Effect, Histogram>,
     vms: Family<InPhase, Gauge>,
     epoch: Gauge,
+    disk_free: Gauge,
+    disk_size: Gauge,
+    disk_alarms: Family<Alarm, Gauge>,
 }
 
 fn seconds() -> Histogram {
@@ -84,9 +100,27 @@ impl Metrics {
         registry.register("vms", "VMs of the host, by phase", vms.clone());
         let epoch = Gauge::default();
         registry.register("epoch", "How often the agent has started on this host", epoch.clone());
-        let methods = methods();
-        let inner =
-            Inner { registry, methods, other_method: "other".into(), rpcs, effects, vms, epoch };
+        let disk_free = Gauge::default();
+        let help = "Room left on the disk with the VMs' directories";
+        registry.register("disk_free_bytes", help, disk_free.clone());
+        let disk_size = Gauge::default();
+        let help = "Size of the disk with the VMs' directories";
+        registry.register("disk_size_bytes", help, disk_size.clone());
+        let disk_alarms = Family::default();
+        let help = "VMs whose root disk is nearly full, full or lost, by reason";
+        registry.register("root_disk_alarms", help, disk_alarms.clone());
+        let inner = Inner {
+            registry,
+            methods: methods(),
+            other_method: "other".into(),
+            rpcs,
+            effects,
+            vms,
+            epoch,
+            disk_free,
+            disk_size,
+            disk_alarms,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -99,6 +133,12 @@ impl Metrics {
     /// Which life of the agent this is.
     pub fn set_epoch(&self, epoch: u64) {
         self.inner.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
+    /// Room of the disk with the VMs' directories, as seen last.
+    pub fn set_room(&self, room: Room) {
+        self.inner.disk_free.set(i64::try_from(room.free_bytes).unwrap_or(i64::MAX));
+        self.inner.disk_size.set(i64::try_from(room.total_bytes).unwrap_or(i64::MAX));
     }
 
     fn rpc(&self, path: &str, code: &'static str) {
@@ -118,10 +158,51 @@ impl Metrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let mut page = String::new();
-        text::encode(&mut page, &self.inner.registry)?;
+        let root_disks = self.root_disks(reports);
+        text::encode_registry(&mut page, &self.inner.registry)?;
+        text::encode_registry(&mut page, &root_disks)?;
+        text::encode_eof(&mut page)?;
         Ok(page)
     }
 }
+
+impl Metrics {
+    /// The series of each VM, for one page.
+    fn root_disks(&self, reports: &Reporter) -> Registry {
+        let mut alarms = DISK_REASONS.map(|reason| (reason, 0_i64));
+        let ratios = Family::<OfVm, Gauge<f64, AtomicU64>>::default();
+        let sizes = Family::<OfVm, Gauge>::default();
+        for report in reports.all() {
+            let reason = report.fault.as_ref().map(|fault| fault.reason);
+            if let Some((_, count)) = alarms.iter_mut().find(|(alarm, _)| Some(*alarm) == reason) {
+                *count += 1;
+            }
+            let Some((used, total)) = report.devices.cow_sectors.filter(|(_, total)| *total > 0)
+            else {
+                continue;
+            };
+            let vm = OfVm { vm: report.vm.to_string() };
+            let size = total.saturating_mul(512);
+            sizes.get_or_create(&vm).set(i64::try_from(size).unwrap_or(i64::MAX));
+            #[expect(clippy::cast_precision_loss, reason = "a ratio, shown to a few digits")]
+            ratios.get_or_create(&vm).set(used as f64 / total as f64);
+        }
+        for (reason, count) in alarms {
+            let alarm = Alarm { reason: reason.as_str() };
+            self.inner.disk_alarms.get_or_create(&alarm).set(count);
+        }
+        let mut registry = Registry::with_prefix("banger_agent");
+        let help = "How full the store of a VM's root disk is, 0 to 1";
+        registry.register("root_disk_used_ratio", help, ratios);
+        let help = "Length of the store of a VM's root disk";
+        registry.register("root_disk_size_bytes", help, sizes);
+        registry
+    }
+}
+
+/// The reasons that are alarms about a root disk.
+const DISK_REASONS: [Reason; 3] =
+    [Reason::RootDiskNearlyFull, Reason::RootDiskFull, Reason::RootDiskLost];
 
 const PHASES: [Phase; 10] = [
     Phase::Preparing,

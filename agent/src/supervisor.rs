@@ -336,6 +336,8 @@ pub enum StartError {
 }
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 pub(crate) mod harness;
 #[cfg(test)]
 mod tests;

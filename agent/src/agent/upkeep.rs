@@ -1,4 +1,5 @@
-//! What the agent does now and then: digests of new images, and a certificate that was renewed.
+//! What the agent does now and then: digests of new images, a certificate that was renewed, and the
+//! room on the disk for the metrics.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::server_tls;
 use crate::host::Host;
 use crate::join::identity::Identity;
+use crate::metrics::Metrics;
 
 /// Between two looks at the image directory or the certificate.
 const EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +34,24 @@ pub(super) async fn digests(host: Host, stop: CancellationToken) {
         }
     };
     // Cancel-safe: a digest that is not finished is computed another time.
+    tokio::select! {
+        () = looks => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Shows the room on the disk.
+pub(super) async fn room(host: Host, metrics: Metrics, stop: CancellationToken) {
+    let looks = async {
+        loop {
+            match host.files.room().await {
+                Ok(room) => metrics.set_room(room),
+                Err(error) => tracing::warn!(error = error.chain(), "no room can be shown"),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    };
+    // Cancel-safe: nothing but a gauge is changed.
     tokio::select! {
         () = looks => {}
         () = stop.cancelled() => {}

@@ -33,7 +33,8 @@ fn all_problems_are_listed_at_once() {
     let config = parse(
         "listen = \"127.0.0.1:1\"\nmetrics_listen = \"127.0.0.1:1\"\ninstance = \"B\"\n\
          state_dir = \"state\"\n[tools]\njailer = \"jailer\"\n\
-         [guests]\nuid_base = 0\nmax_files = 1\ncgroup_parent = \"../x\"\n[limits]\ntool_secs = 0\n",
+         [guests]\nuid_base = 0\nmax_files = 1\ncgroup_parent = \"../x\"\n[disks]\nalarm_percent = 100\n\
+         [limits]\ntool_secs = 0\n",
     )
     .unwrap();
     insta::assert_snapshot!(problems(&config).join("\n"), @r#"
@@ -44,6 +45,7 @@ fn all_problems_are_listed_at_once() {
     guests.cgroup_parent is "../x"; must be a relative path without "." and ".."
     guests.uid_base is 0; must be 1000 to 2000000000
     guests.max_files is 1; must be 64 to 1048576
+    disks.alarm_percent is 100; must be 1 to 99
     limits.tool_secs is 0; must be 1 to 600
     "#);
 }

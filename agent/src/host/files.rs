@@ -47,6 +47,15 @@ pub struct FileFacts {
     pub allocated_bytes: u64,
 }
 
+/// Room of the file system with the scratch directories, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What can still be written.
+    pub free_bytes: u64,
+    /// How large it is.
+    pub total_bytes: u64,
+}
+
 /// Scratch directories beneath one root, one level deep.
 #[async_trait]
 pub trait Files: Send + Sync {
@@ -92,6 +101,23 @@ pub trait Files: Send + Sync {
         file: &PathPart,
         size_bytes: u64,
     ) -> HostResult<Change>;
+
+    /// Makes a file of `size_bytes`, mode 0600, or grows it to that, with all of its length
+    /// reserved on the file system: no write to it can meet a full disk. Never shrinks one. What
+    /// could not be done whole is undone. A file system that cannot reserve (`EOPNOTSUPP`) gets a
+    /// sparse file.
+    ///
+    /// # Errors
+    /// [`NoSpace`](super::HostErrorKind::NoSpace); the file is as long as before, or not there.
+    async fn ensure_reserved(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        size_bytes: u64,
+    ) -> HostResult<Change>;
+
+    /// Room of the file system with the scratch directories.
+    async fn room(&self) -> HostResult<Room>;
 
     /// Facts of a file, `None` when there is none.
     async fn observe(&self, dir: &PathPart, file: &PathPart) -> HostResult<Option<FileFacts>>;

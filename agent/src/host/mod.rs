@@ -38,7 +38,7 @@ pub mod vmm;
 
 pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
-pub use files::{BackingFile, FileFacts, Files};
+pub use files::{BackingFile, FileFacts, Files, Room};
 pub use firewall::{Firewall, GuestNet};
 pub use images::{ImageFacts, ImageKind, Images};
 pub use jails::{

@@ -1,7 +1,8 @@
 //! The seam to device-mapper snapshots: a root disk is a shared image plus what was written.
 //!
 //! Driven by the VM tasks. What can go wrong: the name is taken, the device is busy on removal, the
-//! store is full (then the snapshot is invalid for ever and the guest's disk is lost).
+//! store is full (then the guest's writes fail), or it cannot be written (then the snapshot is
+//! invalid for ever and the guest's disk is lost).
 
 use async_trait::async_trait;
 
@@ -31,9 +32,12 @@ pub enum SnapshotFill {
         /// There are.
         total: u64,
     },
-    /// The store filled up or failed: every write fails from now on, and there is no way back.
+    /// The store is full: every write fails until the snapshot is removed and made again over a
+    /// larger store. What was written is kept.
+    Overflow,
+    /// The store could not be written: everything fails from now on, and there is no way back.
     Invalid,
-    /// The kernel could not say: `Overflow`, `Merge failed` or `Unknown`.
+    /// The kernel could not say: `Merge failed` or `Unknown`.
     Unclear,
 }
 

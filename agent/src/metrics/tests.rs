@@ -1,6 +1,7 @@
 //! The page as Prometheus gets it.
 
 use super::*;
+use crate::vm::phase::Fault;
 use http::{Method, StatusCode};
 
 #[test]
@@ -33,6 +34,33 @@ fn effects_and_phases_are_on_the_page() {
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
+}
+
+#[test]
+fn the_level_of_each_root_disk_and_its_alarms_are_on_the_page_while_there_is_the_vm() {
+    let (metrics, reports) = (Metrics::new(), Reporter::new());
+    let mut report = (*crate::vm::fixtures::report(1, Phase::Running)).clone();
+    report.devices.cow_sectors = Some((1536, 2048));
+    let fault = Fault::new(Reason::RootDiskNearlyFull, "watch", "it fills up");
+    report.fault = Some(fault);
+    let vm = report.vm;
+    reports.publish(Arc::new(report));
+    metrics.set_room(Room { free_bytes: 5, total_bytes: 9 });
+    let page = metrics.encode(&reports).unwrap();
+    for line in [
+        format!(r#"banger_agent_root_disk_used_ratio{{vm="{vm}"}} 0.75"#),
+        format!(r#"banger_agent_root_disk_size_bytes{{vm="{vm}"}} 1048576"#),
+        r#"banger_agent_root_disk_alarms{reason="ROOT_DISK_NEARLY_FULL"} 1"#.to_owned(),
+        r#"banger_agent_root_disk_alarms{reason="ROOT_DISK_LOST"} 0"#.to_owned(),
+        "banger_agent_disk_free_bytes 5".to_owned(),
+    ] {
+        assert!(page.contains(&line), "{line} is not in\n{page}");
+    }
+    assert_eq!(page.matches("# EOF").count(), 1, "{page}");
+    reports.gone(vm, banger_proto::ids::Version::default());
+    let page = metrics.encode(&reports).unwrap();
+    assert!(!page.contains(&vm.to_string()), "{page}");
+    assert!(page.contains(r#"reason="ROOT_DISK_NEARLY_FULL"} 0"#), "{page}");
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub enum Assigned {
     Absent,
     /// It could not be written to disk; nothing changed.
     NotRecorded(String),
+    /// It could not be written because the disk is full; nothing changed.
+    DiskFull(String),
     /// The agent takes no more assignments.
     ShuttingDown,
 }

@@ -51,6 +51,7 @@ impl<D: AgentDesk> AgentRpc<D> {
             Assigned::Absent => Ok(convert::version_to_wire(version)),
             Assigned::Stale { seen } => Err(status::stale(vm, version, seen)),
             Assigned::NotRecorded(why) => Err(status::not_recorded(vm, &why)),
+            Assigned::DiskFull(why) => Err(status::disk_full(vm, &why)),
             Assigned::ShuttingDown => Err(status::shutting_down()),
         }
     }
@@ -79,6 +80,10 @@ impl<D: AgentDesk> AgentRpc<D> {
             Assigned::NotRecorded(why) => {
                 refused(format!("its record cannot be written, nothing was changed: {why}"))
             }
+            Assigned::DiskFull(why) => wire::AssignmentResult {
+                reason: status::DISK_FULL.to_owned(),
+                ..refused(status::disk_full_sentence(&why))
+            },
             Assigned::ShuttingDown => refused("the agent is shutting down".to_owned()),
         }
     }
@@ -127,6 +132,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
             Assigned::Absent => (version, true),
             Assigned::Stale { seen } => return Err(status::stale(vm, version, seen)),
             Assigned::NotRecorded(why) => return Err(status::not_recorded(vm, &why)),
+            Assigned::DiskFull(why) => return Err(status::disk_full(vm, &why)),
             Assigned::ShuttingDown => return Err(status::shutting_down()),
         };
         let accepted = Some(convert::version_to_wire(accepted));

@@ -56,6 +56,24 @@ pub(super) fn not_recorded(vm: VmId, why: &str) -> Status {
     )
 }
 
+/// What a result of `Reconcile` gives as its reason where a single call gives
+/// [`ErrorReason::DiskFull`].
+pub(super) const DISK_FULL: &str = "DISK_FULL";
+
+/// The record could not be written because the disk is full.
+pub(super) fn disk_full(vm: VmId, why: &str) -> Status {
+    status(
+        Code::ResourceExhausted,
+        ErrorReason::DiskFull,
+        [],
+        format!("VM {vm}: {}", disk_full_sentence(why)),
+    )
+}
+
+pub(super) fn disk_full_sentence(why: &str) -> String {
+    format!("the host's disk is full, its record cannot be written, nothing was changed: {why}")
+}
+
 /// The agent is shutting down.
 pub(super) fn shutting_down() -> Status {
     status(

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Supervisor};
 use crate::assignment::Assignment;
-use crate::host::{Capacity, HostResult};
+use crate::host::{Capacity, HostErrorKind, HostResult};
 use crate::report::Reporter;
 use crate::rpc::{AgentDesk, Assigned, HostFacts};
 
@@ -74,6 +74,7 @@ impl AgentDesk for Desk {
             Ok(Outcome::Accepted(version)) => Assigned::Accepted(version),
             Ok(Outcome::Stale(seen)) => Assigned::Stale { seen },
             Ok(Outcome::Absent) => Assigned::Absent,
+            Err(error) if error.kind == HostErrorKind::NoSpace => Assigned::DiskFull(error.chain()),
             Err(error) => Assigned::NotRecorded(error.chain()),
         }
     }

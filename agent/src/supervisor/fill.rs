@@ -1,16 +1,32 @@
-//! How full the copy-on-write stores are: one look at all of them now and then.
+//! How full the copy-on-write stores are: one look at all of them now and then, sooner where one
+//! fills fast.
 //!
-//! A store that runs full turns its root disk invalid for ever, so the level is part of every
-//! report. Driven by a timer; a VM whose level moved is woken and shows it. What can go wrong: the
-//! snapshots cannot be listed; then the levels stay what they were.
+//! A store that runs full fails its guest's writes, so the level is part of every report, and a VM
+//! whose level moved is woken: it shows it, and makes the store larger when it is time. What can go
+//! wrong: the snapshots cannot be listed; then the levels stay what they were. A guest can outrun any
+//! look; what happens then is the kernel's doing, and nothing written is lost by it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Supervisor;
-use crate::vm::status;
+use banger_proto::ids::VmId;
 
-/// Time between looks.
-const INTERVAL: Duration = Duration::from_secs(30);
+use super::Supervisor;
+use crate::clock::Moment;
+use crate::vm::store::{self, StoreLevel};
+
+/// Before the first look: the start of an agent has more urgent work.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The time to the next look when this one came to nothing.
+const USUAL: Duration = Duration::from_secs(10);
+
+/// The last look.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    at: Option<Moment>,
+    levels: HashMap<VmId, StoreLevel>,
+}
 
 impl Supervisor {
     /// Watches the levels until the agent stops.
@@ -27,29 +43,40 @@ impl Supervisor {
     }
 
     async fn watch_fill(&self) {
+        let mut before = Before::default();
+        let mut wait = FIRST;
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            self.look_at_fill().await;
+            tokio::time::sleep(wait).await;
+            wait = self.look_at_fill(&mut before).await;
         }
     }
 
-    /// One look.
-    pub async fn look_at_fill(&self) {
+    /// One look. Answers when the next one is due.
+    async fn look_at_fill(&self, before: &mut Before) -> Duration {
         let shared = &self.0.shared;
         let snapshots = match shared.host.snapshots.list(&shared.naming.snapshot_prefix()).await {
             Ok(snapshots) => snapshots,
             Err(error) => {
                 tracing::warn!(error = error.chain(), "the root disks cannot be listed");
-                return;
+                return USUAL;
             }
         };
+        let now = shared.clock.monotonic();
+        let between = before.at.map_or(USUAL, |at| at.until(now));
+        let mut levels = HashMap::with_capacity(snapshots.len());
+        let mut next = USUAL;
         for snapshot in snapshots {
             let Some(vm) = shared.naming.vm_of_snapshot(&snapshot.name) else { continue };
-            let Some(level) = status::fill(snapshot.fill) else { continue };
+            let level = StoreLevel { fill: snapshot.fill, base: snapshot.size_sectors * 512 };
+            let was = before.levels.get(&vm).copied();
+            next = next.min(store::next_look(was, level, between, &shared.settings.disks));
+            levels.insert(vm, level);
             let entry = self.0.vms.lock().get(&vm).cloned();
             if let Some(entry) = entry.filter(|entry| entry.fill.set(level)) {
                 entry.bell.wake.notify_one();
             }
         }
+        *before = Before { at: Some(now), levels };
+        next
     }
 }

@@ -4,7 +4,8 @@
 //! The counter is part of every inventory: with the process's start time it proves that a restart
 //! of the agent did not restart a VM. The boot id says whether the host was rebooted since, for
 //! the log; what a VM may do after a reboot is in its own record. A file that is garbled, or
-//! missing beside others, begins the counter anew from the clock, so that it still grows.
+//! missing beside others, begins the counter anew from the clock, so that it still grows. On a full
+//! disk the file is written in its place: an agent that could not start there could not free it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -74,14 +75,37 @@ fn has_entries(state_dir: &Path) -> bool {
 
 fn replace(path: &Path, stored: &Stored) -> std::io::Result<()> {
     let temporary = path.with_extension("json.new");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(stored)?)?;
-    file.sync_all()?;
+    let content = serde_json::to_vec(stored)?;
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&content)?;
+        file.sync_all()
+    };
+    match write() {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            // It may not be there.
+            let _ = std::fs::remove_file(&temporary);
+            return overwrite(path, content);
+        }
+        Err(error) => return Err(error),
+    }
     std::fs::rename(&temporary, path)?;
     match path.parent() {
         Some(dir) => std::fs::File::open(dir)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Writes over the content of a file, in the block it has: less sure than a rename, because a power
+/// failure may leave half of it. Then the counter begins anew.
+fn overwrite(path: &Path, mut content: Vec<u8>) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    // JSON may be followed by space; a shorter file would be one more step that can fail.
+    content.resize(content.len().max(length), b' ');
+    file.write_all(&content)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

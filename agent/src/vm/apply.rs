@@ -12,12 +12,12 @@ use crate::naming::{self, part};
 use super::effect::Effect;
 use super::machine::Vm;
 use super::phase::Reason;
-use super::plan::start::bytes_of;
 use super::record::Removed;
 
 mod disks;
 mod images;
 mod process;
+mod stores;
 
 pub use process::boot_args;
 
@@ -41,28 +41,28 @@ impl Failed {
 /// # Errors
 /// The effect was not performed, or only in part; repeating it, or its opposite, is safe.
 pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Change, Failed> {
-    // The two whose failures no kind of host error can tell.
+    // Those whose failures no kind of host error can tell.
     if effect == Effect::CheckImages {
         return images::check_images(vm, shape_of(record)?).await;
     }
     if effect == Effect::Configure {
         return process::configure(vm, shape_of(record)?).await;
     }
+    if effect == Effect::CheckRoom {
+        return stores::check_room(vm, shape_of(record)?).await;
+    }
+    if effect == Effect::CreateSnapshot {
+        return disks::create_snapshot(vm, shape_of(record)?).await;
+    }
+    if effect == Effect::GrowStore {
+        return stores::grow(vm).await;
+    }
     let result = match effect {
         Effect::CheckHost => vm.host().facts.preflight().await.map(|()| Change::AlreadySo),
         Effect::AttachBase => disks::attach_base(vm, shape_of(record)?).await,
-        Effect::MakeCowFile => {
-            let bytes = bytes_of(shape_of(record)?.root_disk_mib);
-            let (dir, name) = (&vm.names.dir, part(naming::file::COW));
-            vm.host().files.ensure_sparse(dir, &name, bytes).await
-        }
-        Effect::MakeWorkDisk => {
-            let bytes = bytes_of(shape_of(record)?.work_disk_mib);
-            let (dir, name) = (&vm.names.dir, part(naming::file::WORK));
-            vm.host().files.ensure_sparse(dir, &name, bytes).await
-        }
+        Effect::MakeCowFile => stores::make(vm, shape_of(record)?).await,
+        Effect::MakeWorkDisk => stores::make_work_disk(vm, shape_of(record)?).await,
         Effect::AttachCow => disks::attach_cow(vm).await,
-        Effect::CreateSnapshot => disks::create_snapshot(vm, shape_of(record)?).await,
         Effect::EnsureTap => ensure_tap(vm, shape_of(record)?).await,
         Effect::EnsureRules => {
             let rules = rules_of(vm, record);
@@ -74,7 +74,11 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         Effect::BuildJail => process::build_jail(vm, shape_of(record)?).await,
         Effect::CollectOutputs => vm.host().outputs.ensure(&vm.names.jail, &vm.names.dir).await,
         Effect::Launch => process::launch(vm, shape_of(record)?).await,
-        Effect::CheckImages | Effect::Configure => Ok(Change::AlreadySo),
+        Effect::CheckImages
+        | Effect::Configure
+        | Effect::CheckRoom
+        | Effect::CreateSnapshot
+        | Effect::GrowStore => Ok(Change::AlreadySo),
         Effect::StartGuest => process::start_guest(vm).await,
         Effect::Pause => vm.host().vmm.pause(&vm.names.jail).await.map(|()| Change::Made),
         Effect::Resume => vm.host().vmm.resume(&vm.names.jail).await.map(|()| Change::Made),

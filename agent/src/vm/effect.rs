@@ -13,11 +13,13 @@ pub enum Effect {
     CheckHost,
     /// Find out whether the images are there and are what the spec says. Changes nothing.
     CheckImages,
+    /// Find out whether the host's disk has room for what the VM's disks lack. Changes nothing.
+    CheckRoom,
     /// Attach the shared root image, read-only.
     AttachBase,
-    /// Make the sparse store of what the guest writes over its root image.
+    /// Make the store of what the guest writes over its root image.
     MakeCowFile,
-    /// Make the sparse second disk.
+    /// Make the second disk.
     MakeWorkDisk,
     /// Attach the copy-on-write store.
     AttachCow,
@@ -44,6 +46,8 @@ pub enum Effect {
     Resume,
     /// Replace the metadata document.
     PutMetadata,
+    /// Make the copy-on-write store of a guest that runs larger.
+    GrowStore,
 
     /// Press Ctrl-Alt-Del in the guest.
     AskGuestToStop,
@@ -81,9 +85,10 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::CheckHost,
         Self::CheckImages,
+        Self::CheckRoom,
         Self::AttachBase,
         Self::MakeCowFile,
         Self::MakeWorkDisk,
@@ -99,6 +104,7 @@ impl Effect {
         Self::Pause,
         Self::Resume,
         Self::PutMetadata,
+        Self::GrowStore,
         Self::AskGuestToStop,
         Self::Kill,
         Self::StopOutputs,
@@ -122,6 +128,7 @@ impl Effect {
         match self {
             Self::CheckHost => "check_host",
             Self::CheckImages => "check_images",
+            Self::CheckRoom => "check_room",
             Self::AttachBase => "attach_base",
             Self::MakeCowFile => "make_cow_file",
             Self::MakeWorkDisk => "make_work_disk",
@@ -137,6 +144,7 @@ impl Effect {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::PutMetadata => "put_metadata",
+            Self::GrowStore => "grow_store",
             Self::AskGuestToStop => "ask_guest_to_stop",
             Self::Kill => "kill",
             Self::StopOutputs => "stop_outputs",
@@ -161,6 +169,7 @@ impl Effect {
         match self {
             Self::CheckHost => "check whether the host can start guests",
             Self::CheckImages => "check the images",
+            Self::CheckRoom => "check for room on the disk",
             Self::AttachBase => "attach the root image's loop device",
             Self::MakeCowFile => "make the copy-on-write store",
             Self::MakeWorkDisk => "make the work disk",
@@ -176,6 +185,7 @@ impl Effect {
             Self::Pause => "pause the guest",
             Self::Resume => "resume the guest",
             Self::PutMetadata => "replace the metadata",
+            Self::GrowStore => "make the copy-on-write store larger",
             Self::AskGuestToStop => "ask the guest to shut down",
             Self::Kill => "end the VMM process",
             Self::StopOutputs => "stop collecting console and log",
@@ -212,9 +222,11 @@ impl Effect {
             Self::Resume => Some(Self::Pause),
             Self::CheckHost
             | Self::CheckImages
+            | Self::CheckRoom
             | Self::Configure
             | Self::StartGuest
             | Self::PutMetadata
+            | Self::GrowStore
             | Self::AskGuestToStop
             | Self::Kill
             | Self::StopOutputs
@@ -240,7 +252,8 @@ impl Effect {
     }
 
     /// How long it may take. Past it the outcome is unknown and everything is looked at anew. A
-    /// digest takes a second for each GiB, so that checking images gets the longest.
+    /// digest takes a second for each GiB, so that checking images gets the longest; reserving room
+    /// takes as long as the file system needs to find it.
     #[must_use]
     pub const fn deadline(self) -> Duration {
         match self {
@@ -252,10 +265,10 @@ impl Effect {
             Self::AskGuestToStop | Self::Pause | Self::Resume | Self::PutMetadata => {
                 Duration::from_secs(10)
             }
+            Self::MakeCowFile | Self::MakeWorkDisk | Self::GrowStore => Duration::from_secs(60),
             Self::CheckHost
+            | Self::CheckRoom
             | Self::AttachBase
-            | Self::MakeCowFile
-            | Self::MakeWorkDisk
             | Self::AttachCow
             | Self::CreateSnapshot
             | Self::EnsureTap

@@ -12,7 +12,7 @@ use super::machine::Vm;
 use super::phase::{Fault, Reason};
 use super::plan::teardown;
 use super::probe::{Eyes, Probe};
-use super::status;
+use super::store::{self, StoreLevel};
 use crate::assignment::{Exit, Power};
 use crate::handles::adopt::{Adoption, adopt};
 use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
@@ -64,6 +64,13 @@ impl Vm {
         let ask_vmm = self.memory.attempt.is_none();
         let handles = self.handles.get();
         let probe = self.eyes(&handles).look(liveness, ask_vmm).await;
+        // The store of a VM that runs is looked at by one for all VMs.
+        self.memory.disk = match &probe {
+            Probe::Alive(_) => {
+                self.fill.get().map(|level| store::judge(level, &self.shared.settings.disks))
+            }
+            Probe::Dead(_) | Probe::Unclear(_) => None,
+        };
         self.note_seen(&probe);
         probe
     }
@@ -170,10 +177,8 @@ impl Vm {
 
     pub(super) fn note_seen(&mut self, probe: &Probe) {
         let Probe::Dead(objects) = probe else { return };
-        if let Some(snapshot) = objects.snapshot.present()
-            && let Some(level) = status::fill(snapshot.fill)
-        {
-            self.fill.set(level);
+        if let Some(snapshot) = objects.snapshot.present() {
+            self.fill.set(StoreLevel { fill: snapshot.fill, base: snapshot.size_sectors * 512 });
         }
         if self.memory.attempt.is_some() {
             return;

@@ -121,6 +121,7 @@ impl Vm {
         if matches!(probe, Probe::Dead(_)) {
             self.memory.begin(effect);
         }
+        let new = probe.lacks_what_is_made_by(effect);
         let started = self.shared.clock.monotonic();
         let span = tracing::info_span!("effect", vm = %self.id, effect = effect.name());
         banger_proto::wire::trace::link(&span, &record.assignment.traceparent);
@@ -141,6 +142,8 @@ impl Vm {
         }
         match outcome {
             Ok(change) => {
+                // A disk that was there is never removed because a later step failed.
+                let change = if new { change } else { Change::AlreadySo };
                 self.succeeded(record, effect, change, now);
                 self.look_after(effect, probe).await
             }

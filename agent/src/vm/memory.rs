@@ -14,6 +14,7 @@ use crate::host::{Change, DeviceNumber};
 
 use super::effect::Effect;
 use super::phase::{Fault, Reason};
+use super::store::Verdict;
 
 /// First and longest wait between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -49,6 +50,8 @@ pub struct Memory {
     pub restart: Restart,
     /// Output is being collected.
     pub collecting: bool,
+    /// What follows from how full the root disk of a VM with a process was when it was looked at.
+    pub disk: Option<Verdict>,
     /// The metadata document that the VMM has, when we told it.
     pub metadata: Option<String>,
     /// Looks in a row that could not tell whether the process lives.
@@ -104,8 +107,16 @@ impl Memory {
         self.restart.alive_since = None;
         self.stop_by = None;
         self.metadata = None;
+        self.disk = None;
         self.steps.retain(|effect, _| {
-            !matches!(effect, Effect::Kill | Effect::Pause | Effect::Resume | Effect::PutMetadata)
+            !matches!(
+                effect,
+                Effect::Kill
+                    | Effect::Pause
+                    | Effect::Resume
+                    | Effect::PutMetadata
+                    | Effect::GrowStore
+            )
         });
     }
 

@@ -18,6 +18,7 @@
 //!   done, as data. [`apply`]: doing it.
 //! - [`machine`]: one VM as its task holds it; `look` and `publish` are parts of it.
 //! - [`task`]: the loop over them. [`phase`], [`status`] and [`exit`]: what is shown.
+//! - [`store`]: how large the store behind a root disk is to be.
 //! - [`shared`]: what all VMs share; [`bases`]: the users of the loop devices of root images.
 //!
 //! A crash of the agent at any point leaves objects whose names are functions of the VM's id; the
@@ -38,6 +39,7 @@ mod publish;
 pub mod record;
 pub mod shared;
 pub mod status;
+pub mod store;
 pub mod task;
 
 #[cfg(test)]

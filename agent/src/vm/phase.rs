@@ -50,6 +50,12 @@ pub enum Reason {
     ImageNotUsable,
     /// A disk is full or read-only.
     DiskFull,
+    /// The root disk's store is past the alarm threshold and cannot be made larger.
+    RootDiskNearlyFull,
+    /// The root disk's store is full: the guest's writes fail.
+    RootDiskFull,
+    /// The root disk's store could not be written once: what the guest wrote is lost.
+    RootDiskLost,
     /// A program is not installed.
     ToolMissing,
     /// A program or the kernel refused.
@@ -82,13 +88,16 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for documentation and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::KernelImageMissing,
         Self::InitrdImageMissing,
         Self::RootImageMissing,
         Self::ImageDigestMismatch,
         Self::ImageNotUsable,
         Self::DiskFull,
+        Self::RootDiskNearlyFull,
+        Self::RootDiskFull,
+        Self::RootDiskLost,
         Self::ToolMissing,
         Self::ToolFailed,
         Self::KvmUnavailable,
@@ -115,6 +124,9 @@ impl Reason {
             Self::ImageDigestMismatch => "IMAGE_DIGEST_MISMATCH",
             Self::ImageNotUsable => "IMAGE_NOT_USABLE",
             Self::DiskFull => "DISK_FULL",
+            Self::RootDiskNearlyFull => "ROOT_DISK_NEARLY_FULL",
+            Self::RootDiskFull => "ROOT_DISK_FULL",
+            Self::RootDiskLost => "ROOT_DISK_LOST",
             Self::ToolMissing => "TOOL_MISSING",
             Self::ToolFailed => "TOOL_FAILED",
             Self::KvmUnavailable => "KVM_UNAVAILABLE",
@@ -134,17 +146,19 @@ impl Reason {
 
     /// Whether trying the same again may end otherwise without the intent being changed: all that
     /// an operator can mend at the host does. Rights are given to a process when it starts, so
-    /// that one needs a new agent.
+    /// that one needs a new agent; a root disk that is lost needs somebody who gives it up.
     #[must_use]
     pub const fn retry_can_help(self) -> bool {
         match self {
-            Self::NotRoot | Self::RecordUnreadable => false,
+            Self::NotRoot | Self::RecordUnreadable | Self::RootDiskLost => false,
             Self::KernelImageMissing
             | Self::InitrdImageMissing
             | Self::RootImageMissing
             | Self::ImageDigestMismatch
             | Self::ImageNotUsable
             | Self::DiskFull
+            | Self::RootDiskNearlyFull
+            | Self::RootDiskFull
             | Self::ToolMissing
             | Self::ToolFailed
             | Self::KvmUnavailable
@@ -193,6 +207,8 @@ impl Reason {
             }
             Effect::CheckHost
             | Effect::CheckImages
+            | Effect::CheckRoom
+            | Effect::GrowStore
             | Effect::AttachBase
             | Effect::MakeCowFile
             | Effect::MakeWorkDisk

@@ -19,6 +19,7 @@ use super::effect::Effect;
 use super::memory::{Failure, Memory};
 use super::phase::{Fault, Phase, Reason};
 use super::probe::{Alive, Probe, Seen};
+use super::store::Verdict;
 
 pub mod start;
 pub mod teardown;
@@ -196,6 +197,9 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
     let mut wants = Vec::new();
     if !memory.collecting {
         wants.push(Effect::CollectOutputs);
+    }
+    if matches!(memory.disk, Some(Verdict::Grow(_))) {
+        wants.push(Effect::GrowStore);
     }
     if wanted.rules != alive.rules.present() && !matches!(alive.rules, Seen::Unknown(_)) {
         wants.push(Effect::EnsureRules);

@@ -103,6 +103,20 @@ pub struct Objects {
     pub work_file: Seen<u64>,
 }
 
+impl Probe {
+    /// Whether what this effect makes is not there at all. An effect that only changes what it finds,
+    /// such as a disk that is made larger, must not be undone by removing it.
+    #[must_use]
+    pub const fn lacks_what_is_made_by(&self, effect: Effect) -> bool {
+        match (self, effect) {
+            (Self::Dead(objects), Effect::MakeCowFile) => objects.cow_file.is_absent(),
+            (Self::Dead(objects), Effect::MakeWorkDisk) => objects.work_file.is_absent(),
+            (_, Effect::MakeCowFile | Effect::MakeWorkDisk) => false,
+            (_, _) => true,
+        }
+    }
+}
+
 /// What to look with.
 #[derive(Clone, Copy)]
 pub struct Eyes<'a> {
@@ -176,6 +190,8 @@ impl Eyes<'_> {
             }
             Effect::CheckHost
             | Effect::CheckImages
+            | Effect::CheckRoom
+            | Effect::GrowStore
             | Effect::CollectOutputs
             | Effect::StopOutputs
             | Effect::Launch

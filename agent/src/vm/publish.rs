@@ -87,7 +87,7 @@ impl Vm {
             base_loop: device(&handles.base_loop),
             cow_loop: device(&handles.cow_loop),
             snapshot: handles.snapshot.as_ref().map_or_else(String::new, ToString::to_string),
-            cow_sectors: handles.snapshot.as_ref().and_then(|_| self.fill.get()),
+            cow_sectors: handles.snapshot.as_ref().and_then(|_| self.fill.sectors()),
             api_socket: socket(host.jails.api_socket_path(&self.names.jail)),
             vsock_socket: socket(host.jails.vsock_path(&self.names.jail)),
         }

@@ -162,11 +162,19 @@ impl RecordCell {
             (Merge::Same, None) => return Ok(Accepted::Held(version)),
         };
         boot_id.clone_into(&mut record.progress.told_in_boot);
-        if held.is_none() {
-            files.ensure_dir(&self.names.dir).await?;
-        }
-        if held.as_deref() != Some(&record) {
-            self.write(files, record).await?;
+        let new = match held {
+            Some(_) => Change::AlreadySo,
+            None => files.ensure_dir(&self.names.dir).await?,
+        };
+        if held.as_deref() != Some(&record)
+            && let Err(error) = self.write(files, record).await
+        {
+            if new == Change::Made {
+                // A directory without a record would be taken for a VM whose record is lost. One that
+                // was there may hold disks, and stays.
+                let _ = files.remove_dir(&self.names.dir).await;
+            }
+            return Err(error);
         }
         Ok(Accepted::Held(version))
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::bases::BaseUsers;
+use super::store::DiskPolicy;
 use crate::clock::Clock;
 use crate::host::{BootTime, Host};
 use crate::naming::Naming;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub may_start_unasked: bool,
     /// How long a VMM may take to open its API.
     pub vmm_ready_limit: Duration,
+    /// How disks are made, and how large they may become.
+    pub disks: DiskPolicy,
 }
 
 impl Default for Settings {
@@ -53,6 +56,7 @@ impl Default for Settings {
             uid_base: 200_000,
             may_start_unasked: false,
             vmm_ready_limit: Duration::from_secs(10),
+            disks: DiskPolicy::default(),
         }
     }
 }

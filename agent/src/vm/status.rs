@@ -18,6 +18,7 @@ use super::effect::Effect;
 use super::phase::{Fault, Phase, Reason};
 use super::plan::{Next, Recorded, Waiting, Wanted};
 use super::probe::{Probe, Seen};
+use super::store::{StoreLevel, Verdict};
 
 /// The phase that a plan amounts to.
 #[must_use]
@@ -79,9 +80,39 @@ pub fn fault_of(recorded: &Recorded<'_>, phase: Phase, next: &Next) -> Option<Fa
     let remembered = || recorded.memory.failure.as_ref().map(|failure| failure.fault.clone());
     match (next, phase) {
         (Next::Stuck(fault), _) => Some(fault.clone()),
+        (_, Phase::Running | Phase::Paused) => recorded.memory.disk.and_then(fault_of_disk),
         (_, Phase::Failed) => remembered(),
         (_, Phase::Preparing | Phase::Starting) => remembered(),
         _ => None,
+    }
+}
+
+/// What a guest that runs has to fear of its root disk. Nothing is stuck by it and nothing is tried
+/// again: it lasts for as long as it is so.
+fn fault_of_disk(verdict: Verdict) -> Option<Fault> {
+    let step = "watch the root disk";
+    match verdict {
+        Verdict::Enough | Verdict::Grow(_) => None,
+        Verdict::NearlyFull { used, total } => Some(Fault::new(
+            Reason::RootDiskNearlyFull,
+            step,
+            format!(
+                "{used} of {total} bytes of the copy-on-write store are in use, and it may not be \
+                 made larger; once it is full the guest's writes fail"
+            ),
+        )),
+        Verdict::Full => Some(Fault::new(
+            Reason::RootDiskFull,
+            step,
+            "the copy-on-write store is full and the guest's writes fail; nothing written is lost; \
+             once it may be larger, stop the VM and start it",
+        )),
+        Verdict::Lost => Some(Fault::new(
+            Reason::RootDiskLost,
+            step,
+            "the copy-on-write store could not be written and is invalid; the root disk has to be \
+             reset",
+        )),
     }
 }
 
@@ -105,38 +136,52 @@ pub fn started_at(identity: &ProcessIdentity, boot: BootTime) -> Option<Timestam
     booted.checked_add(whole + rest).ok()
 }
 
-/// The last known level of a VM's copy-on-write store, in sectors: used and in all. Shared by the
-/// VM's task and by who looks at all of them.
+/// The last known level of a VM's copy-on-write store. Shared by the VM's task and by who looks at all
+/// of them.
 #[derive(Debug, Clone, Default)]
-pub struct Level(Arc<Mutex<Option<(u64, u64)>>>);
+pub struct Level(Arc<Mutex<Known>>);
 
-impl Level {
-    /// The level.
-    #[must_use]
-    pub fn get(&self) -> Option<(u64, u64)> {
-        *self.0.lock()
-    }
-
-    /// Notes a level; whether it differs from what was shown by a hundredth of the store or more,
-    /// so that a guest that writes does not cause a report at every look.
-    pub fn set(&self, (used, total): (u64, u64)) -> bool {
-        let mut level = self.0.lock();
-        let moved = level.is_none_or(|(before, size)| {
-            size != total || before.abs_diff(used) >= (total / 100).max(1)
-        });
-        if moved {
-            *level = Some((used, total));
-        }
-        moved
-    }
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    level: Option<StoreLevel>,
+    /// The numbers the kernel gave last: it gives none of a store that is full or lost.
+    sectors: Option<(u64, u64)>,
 }
 
-/// Used and total sectors, for showing.
-#[must_use]
-pub const fn fill(fill: SnapshotFill) -> Option<(u64, u64)> {
-    match fill {
-        SnapshotFill::Used { used, total } => Some((used, total)),
-        SnapshotFill::Invalid | SnapshotFill::Unclear => None,
+impl Level {
+    /// In sectors: used and in all.
+    #[must_use]
+    pub fn sectors(&self) -> Option<(u64, u64)> {
+        self.0.lock().sectors
+    }
+
+    /// The level.
+    #[must_use]
+    pub fn get(&self) -> Option<StoreLevel> {
+        self.0.lock().level
+    }
+
+    /// Notes a level; whether it differs from what was noted in kind, or by a hundredth of the store
+    /// or more, so that a guest that writes does not cause a report at every look. What the kernel
+    /// could not say changes nothing.
+    pub fn set(&self, level: StoreLevel) -> bool {
+        let mut known = self.0.lock();
+        let sectors = match level.fill {
+            SnapshotFill::Used { used, total } => Some((used, total)),
+            SnapshotFill::Overflow | SnapshotFill::Invalid => known.sectors,
+            SnapshotFill::Unclear => return false,
+        };
+        let moved = known.level.is_none_or(|before| match (before.fill, level.fill) {
+            (
+                SnapshotFill::Used { used: before, total: size },
+                SnapshotFill::Used { used, total },
+            ) => size != total || before.abs_diff(used) >= (total / 100).max(1),
+            (before, now) => before != now,
+        });
+        if moved {
+            *known = Known { level: Some(level), sectors };
+        }
+        moved
     }
 }
 

@@ -132,7 +132,7 @@ async fn a_second_pass_makes_no_change() {
 async fn a_step_that_keeps_failing_leaves_a_failed_vm_with_everything_undone() {
     let verbs = [
         "loops.ensure_attached",
-        "files.ensure_sparse",
+        "files.ensure_reserved",
         "snapshots.ensure",
         "taps.ensure",
         "firewall.ensure",

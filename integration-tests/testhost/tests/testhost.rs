@@ -282,6 +282,68 @@ async fn what_cannot_be_made_is_a_reason_and_leaves_nothing() {
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_of_the_host_is_a_reason_and_no_vm_of_it_is_stuck() {
+    let fleet = Fleet::start("full").await;
+    let before = oracle::kernel(&fleet, &[&FIRST]);
+    let running = fleet.create("running", spec()).await;
+    let running = fleet.reaches(&running, VmState::Running).await;
+    fleet.console_has(&running, "guest: ready", 1).await;
+    let with_one = oracle::kernel(&fleet, &[&FIRST]);
+
+    // No room for the VM's disks.
+    fleet.sh("fallocate -l $(($(df --output=avail -B1 /data | tail -1) - 1000000)) /data/filler");
+    let full = fleet.create("full", spec()).await;
+    let failed = fleet.reaches(&full, VmState::Failed).await;
+    let shown = status(&failed);
+    assert_eq!(shown.reason, "DISK_FULL", "{shown:#?}");
+    assert!(shown.next_attempt_at.is_some(), "{shown:#?}");
+    only_scratch_is_left(&fleet, &full, &with_one).await;
+    let victim = fleet.create("victim", spec()).await;
+    let victim = fleet.reaches(&victim, VmState::Failed).await;
+
+    // Not even room for a VM's record: the agent takes nothing on, and the API says why.
+    fleet.sh("cat /dev/zero >/data/filler.rest 2>/dev/null; sync");
+    let fuller = fleet.create("fuller", spec()).await;
+    fleet
+        .eventually("the reason is shown", async || {
+            let now = fleet.client.vms().get(&fuller.id).await.map_err(|why| why.to_string())?;
+            let shown = status(&now);
+            let said = shown.reason == "DISK_FULL" && shown.message.contains("No space left");
+            if said && shown.process.is_none() { Ok(()) } else { Err(format!("{shown:#?}")) }
+        })
+        .await;
+    assert!(!fleet.sh("ls /data/agent/vms").contains(&fuller.id), "it left nothing");
+
+    // An agent that dies comes back and finds its VM; what is to go goes, and what is to stop stops.
+    let epoch = status(&running).agent_epoch;
+    fleet.kill_agent(&FIRST);
+    fleet.start_agent(&FIRST);
+    let seen = fleet
+        .eventually("the VM is adopted", async || {
+            let now = fleet.client.vms().get(&running.id).await.map_err(|why| why.to_string())?;
+            let shown = status(&now);
+            let is = shown.state == i32::from(VmState::Running) && shown.agent_epoch > epoch;
+            if is { Ok(now) } else { Err(format!("{shown:#?}")) }
+        })
+        .await;
+    assert_eq!(process(&seen), process(&running));
+    fleet.delete(&victim).await;
+    let request = StopVmRequest { vm: running.id.clone(), ..Default::default() };
+    let stopping = fleet.client.vms().stop(request).await.expect("is accepted");
+    fleet.reaches(&stopping, VmState::Stopped).await;
+
+    // And when there is room again, the others run by themselves.
+    fleet.sh("rm /data/filler /data/filler.rest");
+    for vm in [&full, &fuller] {
+        fleet.reaches(vm, VmState::Running).await;
+    }
+    for vm in [&running, &full, &fuller] {
+        fleet.delete(vm).await;
+    }
+    oracle::is_as_before(&fleet, &[&FIRST], &before).await;
+}
+
 /// A failed VM holds its record and nothing of the kernel.
 async fn only_scratch_is_left(fleet: &Fleet, vm: &Vm, before: &str) {
     fleet

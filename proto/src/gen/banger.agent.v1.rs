@@ -171,6 +171,9 @@ pub struct AssignmentResult {
     /// Why the assignment was refused for another cause; empty when it was not.
     #[prost(string, tag = "5")]
     pub error: ::prost::alloc::string::String,
+    /// The reason of that, as ErrorInfo has it for a single call: "DISK_FULL", or empty.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetInventoryRequest {}

@@ -4227,6 +4227,8 @@ pub enum ErrorReason {
     StaleGeneration = 24,
     /// NOT_FOUND, from an agent: it holds no such VM.
     AssignmentNotFound = 25,
+    /// RESOURCE_EXHAUSTED, from an agent: the host's disk is full, nothing was taken on.
+    DiskFull = 26,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4261,6 +4263,7 @@ impl ErrorReason {
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::StaleGeneration => "ERROR_REASON_STALE_GENERATION",
             Self::AssignmentNotFound => "ERROR_REASON_ASSIGNMENT_NOT_FOUND",
+            Self::DiskFull => "ERROR_REASON_DISK_FULL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4292,6 +4295,7 @@ impl ErrorReason {
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_STALE_GENERATION" => Some(Self::StaleGeneration),
             "ERROR_REASON_ASSIGNMENT_NOT_FOUND" => Some(Self::AssignmentNotFound),
+            "ERROR_REASON_DISK_FULL" => Some(Self::DiskFull),
             _ => None,
         }
     }

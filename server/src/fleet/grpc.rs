@@ -27,7 +27,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::convert::{self, GuestNet};
-use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations};
+use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations, RefusalReason};
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
 
@@ -236,7 +236,8 @@ impl GrpcLink {
                     message: "a result has no VM id".to_owned(),
                 })?;
                 let delivery = if !result.error.is_empty() {
-                    Delivery::Refused { message: result.error }
+                    let reason = RefusalReason::of(&result.reason);
+                    Delivery::Refused { reason, message: result.error }
                 } else if result.stale {
                     Delivery::Stale { seen: convert::seen_version(result.accepted) }
                 } else if result.absent {
@@ -258,11 +259,12 @@ fn client(channel: Channel) -> AgentServiceClient<Channel> {
 
 /// What a status of a call for one VM says about that VM, if it is about it.
 fn about_the_vm(status: &Status) -> Option<Delivery> {
+    let refused = |reason| Delivery::Refused { reason, message: status.message().to_owned() };
     match status.code() {
         Code::FailedPrecondition => {
             let info = status.get_details_error_info()?;
             if info.reason != "STALE_GENERATION" {
-                return Some(Delivery::Refused { message: status.message().to_owned() });
+                return Some(refused(RefusalReason::Other));
             }
             let number = |key: &str| info.metadata.get(key)?.parse().ok();
             let seen = Version {
@@ -272,7 +274,8 @@ fn about_the_vm(status: &Status) -> Option<Delivery> {
             Some(Delivery::Stale { seen })
         }
         Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange => {
-            Some(Delivery::Refused { message: status.message().to_owned() })
+            let info = status.get_details_error_info();
+            Some(refused(info.map_or(RefusalReason::Other, |info| RefusalReason::of(&info.reason))))
         }
         Code::Ok
         | Code::Cancelled

@@ -45,9 +45,35 @@ pub enum Delivery {
     },
     /// It won't take the command.
     Refused {
+        /// Why, as a word for the VM's status.
+        reason: RefusalReason,
         /// Why, as the agent says it.
         message: String,
     },
+}
+
+/// Why an agent does not take a command, as far as programs are to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// Its sentence says it.
+    Other,
+    /// The host's disk is full.
+    DiskFull,
+}
+
+impl RefusalReason {
+    /// From the reason that an agent gave, which may be newer than this server.
+    pub fn of(reason: &str) -> Self {
+        if reason == "DISK_FULL" { Self::DiskFull } else { Self::Other }
+    }
+
+    /// The reason code shown to users.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Other => "AGENT_REFUSED",
+            Self::DiskFull => "DISK_FULL",
+        }
+    }
 }
 
 /// Why a call to an agent came to nothing, or to nobody knows what.

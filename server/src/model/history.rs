@@ -54,6 +54,12 @@ pub enum EventKind {
     Deleted,
     /// It was seen to enter a state.
     Entered(VmState),
+    /// Its root disk's store was made larger.
+    RootDiskGrown,
+    /// Something is wrong with its root disk's store; the reason says what.
+    RootDiskAlarm,
+    /// Nothing is, any more.
+    RootDiskAlarmOver,
 }
 
 impl EventKind {
@@ -72,6 +78,9 @@ impl EventKind {
             Self::DeleteRequested => "DELETE_REQUESTED",
             Self::Deleted => "DELETED",
             Self::Entered(state) => state.as_str(),
+            Self::RootDiskGrown => "ROOT_DISK_GROWN",
+            Self::RootDiskAlarm => "ROOT_DISK_ALARM",
+            Self::RootDiskAlarmOver => "ROOT_DISK_ALARM_OVER",
         }
     }
 }

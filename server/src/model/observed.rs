@@ -146,6 +146,29 @@ pub struct Fault {
     pub retrying: bool,
 }
 
+/// What can be wrong with a root disk's store, from its agent's reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskTrouble {
+    /// It is past the alarm threshold and can't be made larger.
+    NearlyFull,
+    /// It is full: the guest's writes fail.
+    Full,
+    /// It can't be used any more.
+    Lost,
+}
+
+impl DiskTrouble {
+    /// From the reason of a fault, if it is about the store.
+    pub fn of(reason: &str) -> Option<Self> {
+        match reason {
+            "ROOT_DISK_NEARLY_FULL" => Some(Self::NearlyFull),
+            "ROOT_DISK_FULL" => Some(Self::Full),
+            "ROOT_DISK_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
+
 /// A VMM process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessSeen {

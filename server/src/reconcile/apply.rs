@@ -8,7 +8,7 @@ use std::sync::Arc;
 use banger_proto::ids::{Generation, Version, VmId};
 
 use crate::clock::SharedClock;
-use crate::fleet::link::{AgentLink, Command, Delivery, LinkError};
+use crate::fleet::link::{AgentLink, Command, Delivery, LinkError, RefusalReason};
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Mutation, Refusal};
 use crate::store::{MutateError, Store, by_server};
@@ -31,7 +31,7 @@ pub(super) enum Outcome {
     /// The agent holds a newer version.
     Stale { version: Version, seen: Version },
     /// The agent won't.
-    Refused { version: Version, message: String },
+    Refused { version: Version, reason: RefusalReason, message: String },
     /// Not reached, or nobody knows.
     NoAnswer { message: String },
     /// The intent is dropped, or was already.
@@ -60,7 +60,9 @@ pub(super) async fn send(link: Arc<dyn AgentLink>, commands: Vec<Command>) -> Ve
                 }
                 Some(Delivery::Absent) => Outcome::Absent,
                 Some(Delivery::Stale { seen }) => Outcome::Stale { version, seen },
-                Some(Delivery::Refused { message }) => Outcome::Refused { version, message },
+                Some(Delivery::Refused { reason, message }) => {
+                    Outcome::Refused { version, reason, message }
+                }
                 None => {
                     Outcome::NoAnswer { message: "the agent did not answer for this VM".to_owned() }
                 }
@@ -77,7 +79,9 @@ fn unanswered(command: Command, error: &LinkError) -> Landed {
         LinkError::Unreachable { .. }
         | LinkError::OutcomeUnknown { .. }
         | LinkError::Protocol { .. } => Outcome::NoAnswer { message },
-        LinkError::Refused { .. } => Outcome::Refused { version, message },
+        LinkError::Refused { .. } => {
+            Outcome::Refused { version, reason: RefusalReason::Other, message }
+        }
     };
     Landed { vm: command.vm(), generation: version.generation, outcome }
 }

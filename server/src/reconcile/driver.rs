@@ -225,11 +225,11 @@ impl Driver {
                         "the agent holds a newer version than the server");
                     self.show(vm, version, "AGENT_HAS_NEWER_GENERATION", message);
                 }
-                Outcome::Refused { version, message } => {
+                Outcome::Refused { version, reason, message } => {
                     self.attempts.failed(vm, generation, Step::Send, now);
                     tracing::warn!(vm.id = %vm, host.id = %self.host, why = message,
                         "the agent refused a command");
-                    self.show(vm, version, "AGENT_REFUSED", message);
+                    self.show(vm, version, reason.as_str(), message);
                 }
                 Outcome::NoAnswer { message } => {
                     self.unsure.insert(vm);

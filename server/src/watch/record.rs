@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::model::filter::VmFilter;
 use crate::model::host::HostView;
 use crate::model::intent::VmIntent;
-use crate::model::observed::{Observation, ObservedVm, Phase, ProcessSeen};
+use crate::model::observed::{DiskTrouble, Observation, ObservedVm, Phase, ProcessSeen};
 use crate::model::status::{Trouble, VmState, VmStatus};
 
 /// One VM at one revision.
@@ -42,6 +42,8 @@ pub(super) struct Sight {
     pub(super) phase_since: Timestamp,
     pub(super) process: Option<ProcessSeen>,
     pub(super) adopted_at: Option<Timestamp>,
+    pub(super) disk: Option<DiskTrouble>,
+    pub(super) store_sectors: u64,
 }
 
 impl Sight {
@@ -52,6 +54,8 @@ impl Sight {
                 phase_since: vm.phase_since,
                 process: vm.process,
                 adopted_at: vm.adopted_at,
+                disk: vm.fault.as_ref().and_then(|fault| DiskTrouble::of(&fault.reason)),
+                store_sectors: vm.devices.cow_total_sectors,
             }),
             Observation::Unknown { .. } | Observation::Absent => None,
         }

@@ -1,7 +1,8 @@
 //! Scratch directories of the fake machine: the seam of `host/files.rs`.
 //!
 //! What can go wrong: the file system is full ([`super::FakeKernel::fill_disk`]), a directory is
-//! gone. A sparse file takes one block until a guest writes into it.
+//! gone. A sparse file takes one block until a guest writes into it, a reserved one all of its
+//! length at once.
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use super::gate::{Repeat, Seam};
 use super::space::{BLOCK, Full, room_for};
 use super::state::{State, file_id, refuse};
-use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart};
+use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart, Room};
 
 /// The largest file that is read.
 const READ_LIMIT: u64 = 1024 * 1024;
@@ -89,6 +90,24 @@ impl State {
             self.space.create(size, BLOCK, &[]).map_err(|Full| full(verb, path(dir, file)))?;
         files.insert(file.clone(), inode);
         Ok(Change::Made)
+    }
+
+    fn make_reserved(&mut self, dir: &PathPart, file: &PathPart, size: u64) -> HostResult<Change> {
+        let verb = "reserve room for";
+        let whole = |size: u64| size.div_ceil(BLOCK) * BLOCK;
+        let Some(files) = self.dirs.get_mut(dir) else { return Err(no_dir(verb, dir)) };
+        let no_room = |Full| full(verb, path(dir, file));
+        let Some(inode) = files.get(file).copied() else {
+            let inode = self.space.create(size, whole(size), &[]).map_err(no_room)?;
+            files.insert(file.clone(), inode);
+            return Ok(Change::Made);
+        };
+        let Some(found) = self.space.get(inode) else { return Ok(Change::AlreadySo) };
+        let (before, size) = ((found.size, found.allocated), size.max(found.size));
+        self.space.occupy(inode, whole(size)).map_err(no_room)?;
+        let Some(found) = self.space.get_mut(inode) else { return Ok(Change::AlreadySo) };
+        found.size = size;
+        Ok(Change::from_bool(before != (found.size, found.allocated)))
     }
 
     /// The content of a file; zeroes where nothing was written.
@@ -196,6 +215,28 @@ impl Files for Seam {
     ) -> HostResult<Change> {
         self.effect("files.ensure_sparse", path(dir, file), Repeat::MustBeSo, |state| {
             state.make_sparse(dir, file, size_bytes)
+        })
+        .await
+    }
+
+    async fn ensure_reserved(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        size_bytes: u64,
+    ) -> HostResult<Change> {
+        self.effect("files.ensure_reserved", path(dir, file), Repeat::MustBeSo, |state| {
+            state.make_reserved(dir, file, size_bytes)
+        })
+        .await
+    }
+
+    async fn room(&self) -> HostResult<Room> {
+        Seam::read(self, "files.room", |state| {
+            Ok(Room {
+                free_bytes: state.space.limit.saturating_sub(state.space.used),
+                total_bytes: state.space.limit,
+            })
         })
         .await
     }

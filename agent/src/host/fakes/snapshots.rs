@@ -33,6 +33,7 @@ impl State {
         let store = cow.and_then(|cow| self.space.get(cow.inode)?.store);
         let fill = match (store, cow) {
             (Some(Store { invalid: true, .. }), _) => SnapshotFill::Invalid,
+            (Some(_), Some(_)) if snapshot.overflowed => SnapshotFill::Overflow,
             (Some(store), Some(cow)) => {
                 SnapshotFill::Used { used: store.used_sectors, total: cow.size_bytes / 512 }
             }
@@ -96,6 +97,7 @@ impl State {
             size_bytes: spec.base_bytes,
             open_count: 0,
             held: false,
+            overflowed: false,
         };
         self.snapshot_of.insert(snapshot.number(), spec.name.clone());
         self.snapshots.insert(spec.name.clone(), snapshot);

@@ -40,7 +40,7 @@ pub(super) struct Inode {
 pub(super) struct Store {
     /// Sectors in use, metadata included.
     pub(super) used_sectors: u64,
-    /// It was once full, and is lost.
+    /// It could not be written once, and is lost.
     pub(super) invalid: bool,
 }
 

@@ -185,8 +185,9 @@ impl FakeKernel {
     }
 
     /// A guest writes through its snapshot until `sectors` of 512 bytes of the store are in use;
-    /// past the store's end the snapshot becomes invalid for ever. Whether there is the snapshot
-    /// and room on the disk.
+    /// past the store's end every write fails until the snapshot is made anew, and where the disk has
+    /// no room for what the store has not reserved, the snapshot is invalid for ever. Whether there
+    /// is the snapshot and room on the disk.
     pub fn fill_snapshot(&self, name: &DmName, sectors: u64) -> bool {
         self.with(|state| {
             let Some(cow) = state.snapshots.get(name).and_then(|s| state.loops.get(&s.cow)) else {
@@ -195,8 +196,12 @@ impl FakeKernel {
             let (inode, total) = (cow.inode, cow.size_bytes / 512);
             let room = state.space.occupy(inode, sectors.min(total) * 512);
             if let Some(found) = state.space.get_mut(inode) {
-                let invalid = sectors > total || room == Err(Full);
+                let was_invalid = found.store.is_some_and(|store| store.invalid);
+                let invalid = was_invalid || room == Err(Full);
                 found.store = Some(Store { used_sectors: sectors.min(total), invalid });
+            }
+            if let Some(snapshot) = state.snapshots.get_mut(name) {
+                snapshot.overflowed |= sectors > total;
             }
             room.is_ok()
         })

@@ -165,6 +165,10 @@ pub(super) struct Snapshot {
     pub(super) open_count: u32,
     /// By somebody else, such as udev.
     pub(super) held: bool,
+    /// A write found no room in the store. Of this snapshot alone: another over the same store
+    /// begins without.
+    #[serde(default)]
+    pub(super) overflowed: bool,
 }
 
 /// A network interface.
@@ -293,7 +297,8 @@ impl State {
             },
             uplink: LinkName::new("eth0").ok(),
             forwarding: false,
-            space: Space::new(4 << 40),
+            // As much as a simulated fleet may book: its disks take all of their length.
+            space: Space::new(1 << 60),
             dirs: BTreeMap::new(),
             images: BTreeMap::new(),
             loops: BTreeMap::new(),

@@ -1,18 +1,27 @@
 //! Scratch directories on a real file system.
+//!
+//! What can go wrong is mostly that the disk is full. Then a VM must still be stopped and deleted,
+//! which frees the disk and takes a record that has to be written first: for these small files there
+//! is a [`ballast`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
-use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart};
+use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart, Room};
+
+mod ballast;
+
+use ballast::Ballast;
 
 /// The largest scratch file that is read.
 const READ_LIMIT: u64 = 1024 * 1024;
@@ -24,11 +33,13 @@ pub(crate) struct LinuxFiles {
     // name, so that writers of different files seldom wait for each other.
     writers: Arc<[Mutex<()>; 64]>,
     hasher: RandomState,
+    ballast: Arc<Ballast>,
 }
 
 impl LinuxFiles {
     pub(crate) fn new(roots: Arc<Roots>) -> Self {
         Self {
+            ballast: Arc::new(Ballast::new(roots.clone())),
             roots,
             writers: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
             hasher: RandomState::new(),
@@ -124,7 +135,7 @@ impl Files for LinuxFiles {
     async fn replace(&self, dir: &PathPart, file: &PathPart, content: &[u8]) -> HostResult<()> {
         let (roots, dir, file) = (self.roots.clone(), dir.clone(), file.clone());
         let content = content.to_vec();
-        let writers = self.writers.clone();
+        let (writers, ballast) = (self.writers.clone(), self.ballast.clone());
         let lock = self.hasher.hash_one((&dir, &file)) % 64;
         blocking(move || {
             let shown = relative(&dir, &file);
@@ -148,11 +159,13 @@ impl Files for LinuxFiles {
                 rustix::fs::fsync(&folder)?;
                 Ok(())
             };
-            write().map_err(|error| {
-                // Half a temporary file on a full disk would keep it full. It may not be there.
-                let _ = rustix::fs::unlinkat(&folder, &*temporary, AtFlags::empty());
-                failed(error)
-            })
+            let written = ballast.behind(|| {
+                write().inspect_err(|_| {
+                    // Half a temporary file on a full disk would keep it full. It may not be there.
+                    let _ = rustix::fs::unlinkat(&folder, &*temporary, AtFlags::empty());
+                })
+            });
+            written.map_err(failed)
         })
         .await
     }
@@ -201,6 +214,61 @@ impl Files for LinuxFiles {
         .await
     }
 
+    async fn ensure_reserved(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        size_bytes: u64,
+    ) -> HostResult<Change> {
+        let (roots, dir, file) = (self.roots.clone(), dir.clone(), file.clone());
+        blocking(move || {
+            let path = relative(&dir, &file);
+            let failed = |error: Errno| HostError::io("reserve room for", path.display(), error);
+            let flags = OFlags::RDWR | OFlags::NONBLOCK;
+            let found = missing_is_none(roots.scratch.open_at(&path, flags, 0)).map_err(failed)?;
+            let (fd, found) = match found {
+                Some(fd) => (fd, true),
+                None => {
+                    let flags = flags | OFlags::CREATE | OFlags::EXCL;
+                    (roots.scratch.open_at(&path, flags, 0o600).map_err(failed)?, false)
+                }
+            };
+            if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
+                let taken = HostError::new(HostErrorKind::NameTaken, "make", path.display());
+                return Err(taken.detail("something that is no regular file has its name"));
+            }
+            let before = beneath::file_facts(&fd).map_err(failed)?;
+            let reserved = reserve(&fd, before.size_bytes, size_bytes).map_err(|error| {
+                if !found {
+                    // An empty file that a loop device could be made of helps nobody.
+                    let folder = roots.scratch.dir(dir.as_str());
+                    let _ = folder.and_then(|folder| {
+                        rustix::fs::unlinkat(&folder, file.as_str(), AtFlags::empty())
+                    });
+                }
+                failed(error)
+            })?;
+            let after = beneath::file_facts(&fd).map_err(failed)?;
+            let more = after.allocated_bytes > before.allocated_bytes;
+            Ok(Change::from_bool(reserved || more || !found))
+        })
+        .await
+    }
+
+    async fn room(&self) -> HostResult<Room> {
+        let roots = self.roots.clone();
+        blocking(move || {
+            let room = rustix::fs::fstatvfs(&roots.scratch)
+                .map_err(|error| HostError::io("look at", roots.scratch.path().display(), error))?;
+            // Not `f_bfree`: ext4 counts blocks in there that nobody gets, not even root.
+            Ok(Room {
+                free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+                total_bytes: room.f_blocks.saturating_mul(room.f_frsize),
+            })
+        })
+        .await
+    }
+
     async fn observe(&self, dir: &PathPart, file: &PathPart) -> HostResult<Option<FileFacts>> {
         let (roots, path) = (self.roots.clone(), relative(dir, file));
         blocking(move || {
@@ -217,6 +285,27 @@ impl Files for LinuxFiles {
     fn shown_path(&self, dir: &PathPart, file: &PathPart) -> PathBuf {
         self.roots.scratch.path().join(relative(dir, file))
     }
+}
+
+/// Reserves all of a file's length, old and new: `fallocate(2)`. Whether it became longer. On a
+/// failure it is as long as before; what was reserved within that length stays.
+fn reserve(fd: &OwnedFd, before: u64, wanted: u64) -> rustix::io::Result<bool> {
+    let length = wanted.max(before);
+    if length == 0 {
+        return Ok(false);
+    }
+    match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, length) {
+        Ok(()) => {}
+        Err(Errno::OPNOTSUPP) => rustix::fs::ftruncate(fd, length)?,
+        Err(error) => {
+            // It is done piece by piece, and a piece that fails leaves those before it. Nobody uses
+            // what lies past the old end: a loop device has that size until it is told otherwise.
+            let _ = rustix::fs::ftruncate(fd, before);
+            return Err(error);
+        }
+    }
+    rustix::fs::fsync(fd)?;
+    Ok(length > before)
 }
 
 #[cfg(test)]

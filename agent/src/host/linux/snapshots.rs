@@ -1,9 +1,10 @@
 //! Device-mapper snapshots by way of `dmsetup`: dmsetup(8), the kernel's
 //! `Documentation/admin-guide/device-mapper/snapshot.rst`.
 //!
-//! The table is `0 <sectors> snapshot <base> <cow> P 8`: persistent, so that a stopped VM's disk is
-//! there when it starts again, in chunks of 4 KiB, the page and block size of the guests, so that a
-//! write of the guest copies nothing it does not replace.
+//! The table is `0 <sectors> snapshot <base> <cow> PO 8`: persistent, so that a stopped VM's disk is
+//! there when it starts again; with overflow (Linux 4.4), so that a store that is full refuses writes
+//! and is not made invalid for ever; in chunks of 4 KiB, the page and block size of the guests, so
+//! that a write of the guest copies nothing it does not replace.
 //!
 //! `--noudevsync`: where udev does not run there is nobody to wait for, and where it does we need
 //! nothing of it, because a jail gets a node made from the device's number. The nodes in
@@ -84,7 +85,7 @@ impl DmSnapshots {
 
     async fn create(&self, spec: &SnapshotSpec) -> HostResult<()> {
         let table = format!(
-            "0 {} snapshot {} {} P {CHUNK_SECTORS}",
+            "0 {} snapshot {} {} PO {CHUNK_SECTORS}",
             spec.base_bytes / 512,
             spec.base.number(),
             spec.cow.number(),
@@ -249,8 +250,10 @@ fn parse_table(line: &str) -> Option<Table> {
 /// `0 <sectors> snapshot <used>/<total> <metadata>`, or a word in place of the numbers.
 fn parse_fill(line: &str) -> SnapshotFill {
     let Some(state) = line.split_whitespace().nth(3) else { return SnapshotFill::Unclear };
-    if state == "Invalid" {
-        return SnapshotFill::Invalid;
+    match state {
+        "Invalid" => return SnapshotFill::Invalid,
+        "Overflow" => return SnapshotFill::Overflow,
+        _ => {}
     }
     let numbers = state
         .split_once('/')

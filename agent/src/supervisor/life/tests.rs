@@ -39,3 +39,18 @@ fn a_counter_that_was_deleted_beside_vms_still_grows() {
     std::fs::remove_file(dir.path().join(FILE)).unwrap();
     assert!(Life::begin(dir.path(), "a", now()).unwrap().epoch > 2);
 }
+
+#[test]
+fn a_counter_written_in_its_place_is_read_back_also_where_the_old_one_was_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    for boot_id in ["a-long-boot-id", "b", "a-boot-id"] {
+        let stored = Stored { format: 1, epoch: 7, boot_id: boot_id.to_owned() };
+        if !path.exists() {
+            std::fs::write(&path, b"").unwrap();
+        }
+        overwrite(&path, serde_json::to_vec(&stored).unwrap()).unwrap();
+        let life = Life::begin(dir.path(), boot_id, now()).unwrap();
+        assert_eq!(life, Life { epoch: 8, rebooted: false }, "{boot_id}");
+    }
+}

@@ -4,14 +4,17 @@
 //! file between two looks. So a device is used only with the identity of the file behind it, and
 //! looked at again once the snapshot stands on it.
 
-use super::flush_hints;
+use super::{Failed, flush_hints};
 use crate::assignment::{Record, Shape};
 use crate::handles::LoopHandle;
 use crate::host::{
-    BackingFile, Change, HostError, HostErrorKind, HostResult, LoopFacts, SnapshotSpec,
+    BackingFile, Change, HostError, HostErrorKind, HostResult, LoopFacts, SnapshotFacts,
+    SnapshotFill, SnapshotSpec,
 };
 use crate::naming;
+use crate::vm::effect::Effect;
 use crate::vm::machine::Vm;
+use crate::vm::phase::Reason;
 
 /// The first effect that makes an object: from here on the file names all there will be.
 pub(super) async fn attach_base(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
@@ -45,7 +48,7 @@ pub(super) async fn attach_cow(vm: &mut Vm) -> HostResult<Change> {
     Ok(change.and(resized))
 }
 
-async fn attached(vm: &Vm, file: &BackingFile) -> HostResult<LoopFacts> {
+pub(super) async fn attached(vm: &Vm, file: &BackingFile) -> HostResult<LoopFacts> {
     vm.host()
         .loops
         .observe(file)
@@ -53,7 +56,26 @@ async fn attached(vm: &Vm, file: &BackingFile) -> HostResult<LoopFacts> {
         .ok_or_else(|| HostError::new(HostErrorKind::NotFound, "find the loop device of", file))
 }
 
-pub(super) async fn create_snapshot(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
+/// Never over a store that was lost: the kernel would make the device, of which nothing can be
+/// read, and the guest would be started on it.
+pub(super) async fn create_snapshot(vm: &mut Vm, shape: &Shape) -> Result<Change, Failed> {
+    let failed =
+        |error: HostError| Failed::new(Reason::of(Effect::CreateSnapshot, &error), error.chain());
+    let (facts, change) = ensure_snapshot(vm, shape).await.map_err(failed)?;
+    if facts.fill == SnapshotFill::Invalid {
+        return Err(Failed::new(
+            Reason::RootDiskLost,
+            "the copy-on-write store could not be written once and is invalid; the root disk has to \
+             be reset",
+        ));
+    }
+    if let Some(attempt) = &mut vm.memory.attempt {
+        attempt.root_device = Some(facts.device);
+    }
+    Ok(change)
+}
+
+async fn ensure_snapshot(vm: &Vm, shape: &Shape) -> HostResult<(SnapshotFacts, Change)> {
     let image = naming::base(shape.root_image.name.clone());
     let base = attached(vm, &image).await?;
     let cow = attached(vm, &vm.names.cow()).await?;
@@ -72,10 +94,7 @@ pub(super) async fn create_snapshot(vm: &mut Vm, shape: &Shape) -> HostResult<Ch
         return Err(HostError::new(HostErrorKind::Busy, "create snapshot", &spec.name)
             .detail("the root image's loop device changed meanwhile"));
     }
-    if let Some(attempt) = &mut vm.memory.attempt {
-        attempt.root_device = Some(facts.device);
-    }
-    Ok(change)
+    Ok((facts, change))
 }
 
 pub(super) async fn detach_cow(vm: &Vm) -> HostResult<Change> {

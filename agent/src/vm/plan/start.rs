@@ -2,7 +2,6 @@
 
 use crate::assignment::RestartPolicy;
 use crate::clock::Moment;
-use crate::host::SnapshotFill;
 
 use super::teardown;
 use super::{Next, Recorded, Waiting, Wanted, stays_down, step};
@@ -86,23 +85,20 @@ fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
     };
     let done = |effect| attempt.done.contains(&effect);
     let lacks = |effect, is_there: Option<bool>| !is_there.unwrap_or_else(|| done(effect));
-    let size = |seen: &Seen<u64>, wanted_mib: u32| match seen {
-        Seen::Present(bytes) => Some(*bytes >= bytes_of(wanted_mib)),
-        Seen::Absent => Some(false),
-        Seen::Unknown(_) => None,
-    };
     let order = [
         (Effect::CheckHost, !done(Effect::CheckHost)),
         (Effect::CheckImages, !done(Effect::CheckImages)),
+        (Effect::CheckRoom, !done(Effect::CheckRoom)),
         (Effect::AttachBase, !(done(Effect::AttachBase) && objects.base_held)),
+        // Also over a disk that is there: it may be shorter than it is to be, or have holes.
         (
             Effect::MakeCowFile,
-            lacks(Effect::MakeCowFile, size(&objects.cow_file, shape.root_disk_mib)),
+            !(done(Effect::MakeCowFile) && there(&objects.cow_file) != Some(false)),
         ),
         (
             Effect::MakeWorkDisk,
             shape.work_disk_mib > 0
-                && lacks(Effect::MakeWorkDisk, size(&objects.work_file, shape.work_disk_mib)),
+                && !(done(Effect::MakeWorkDisk) && there(&objects.work_file) != Some(false)),
         ),
         (Effect::AttachCow, lacks(Effect::AttachCow, there(&objects.cow_loop))),
         (Effect::CreateSnapshot, lacks(Effect::CreateSnapshot, there(&objects.snapshot))),
@@ -118,13 +114,6 @@ fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
         (Effect::BuildJail, !done(Effect::BuildJail)),
         (Effect::CollectOutputs, !done(Effect::CollectOutputs)),
     ];
-    if objects.snapshot.present().is_some_and(|snapshot| snapshot.fill == SnapshotFill::Invalid) {
-        return Next::Stuck(Fault::new(
-            Reason::DiskFull,
-            Effect::CreateSnapshot.step(),
-            "the copy-on-write store ran full and is invalid; the root disk has to be reset",
-        ));
-    }
     let missing = order.into_iter().find_map(|(effect, missing)| missing.then_some(effect));
     Next::Do(missing.unwrap_or(Effect::Launch))
 }

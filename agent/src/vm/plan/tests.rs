@@ -186,6 +186,7 @@ fn a_vm_is_built_in_the_order_of_the_design() {
         [
             Effect::CheckHost,
             Effect::CheckImages,
+            Effect::CheckRoom,
             Effect::AttachBase,
             Effect::MakeCowFile,
             Effect::AttachCow,
@@ -258,7 +259,7 @@ fn every_start_begins_from_nothing() {
         Effect::ReleaseBase,
     ];
     assert_eq!(effects[..check], teardown);
-    assert!(!effects.contains(&Effect::MakeCowFile), "the disk is kept");
+    assert!(!effects.contains(&Effect::RemoveCowFile), "the disk is kept");
 }
 
 #[test]
@@ -412,6 +413,33 @@ fn a_disk_that_was_there_before_survives_a_failed_start() {
     let objects = everything(&case);
     let (effects, _) = walk(&mut case, objects);
     assert!(!effects.contains(&Effect::RemoveCowFile), "{effects:?}");
+}
+
+#[test]
+fn a_store_is_made_larger_while_the_guest_runs_and_what_fails_at_it_is_tried_again() {
+    let mut case = Case::new(Power::Running);
+    case.memory.collecting = true;
+    let alive = case.alive(VmmState::Running);
+    case.memory.disk = Some(Verdict::Enough);
+    assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
+    case.memory.disk = Some(Verdict::Grow(1 << 30));
+    assert_eq!(case.next(&alive), Next::Do(Effect::GrowStore));
+    let reason = Reason::RootDiskNearlyFull;
+    case.memory.failed(Effect::GrowStore, reason, "no room".to_owned(), case.now);
+    let Next::Stuck(fault) = case.next(&alive) else { panic!("it is shown") };
+    assert_eq!((fault.reason, fault.retry_at), (reason, Some(at(1001))));
+    case.now = at(1001);
+    assert_eq!(case.next(&alive), Next::Do(Effect::GrowStore));
+}
+
+#[test]
+fn a_full_or_lost_root_disk_is_no_reason_to_touch_the_guest() {
+    for verdict in [Verdict::Full, Verdict::Lost, Verdict::NearlyFull { used: 1, total: 1 }] {
+        let mut case = Case::new(Power::Running);
+        case.memory.collecting = true;
+        case.memory.disk = Some(verdict);
+        assert_eq!(case.next(&case.alive(VmmState::Running)), Next::Settled(Phase::Running));
+    }
 }
 
 #[test]

@@ -115,6 +115,7 @@ const ELSEWHERE: &[&str] = &[
     // Answers of agents.
     "STALE_GENERATION",
     "ASSIGNMENT_NOT_FOUND",
+    "DISK_FULL",
 ];
 
 #[test]

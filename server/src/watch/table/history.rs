@@ -1,14 +1,14 @@
 //! Which observed changes are lines of a VM's history.
 //!
-//! A line says what a host reported: that the VM entered a lasting state, or that a new agent took
-//! over its process. Steps on the way (preparing, starting) and the comings and goings of knowledge
+//! A line says what a host reported: that the VM entered a lasting state, that a new agent took over
+//! its process, or that its root disk was made larger or is in trouble. Steps on the way (preparing, starting) and the comings and goings of knowledge
 //! (unknown) are no lines: with many VMs on a host that flaps they would drown the rest.
 
 use jiff::Timestamp;
 
 use super::{Sight, VmRecord};
 use crate::model::history::{EventKind, HistoryEvent};
-use crate::model::observed::Phase;
+use crate::model::observed::{DiskTrouble, ObservedVm, Phase};
 use crate::model::status::VmState;
 
 /// The lines that follow from one change of a record, with what was seen of the VM before.
@@ -31,6 +31,9 @@ pub(super) fn of_change(
         let message = format!("a new agent took over the running process {pid}");
         lines.push(line(record, VmState::Running, adopted_at, "ADOPTED", message));
     }
+    if let Some(before) = before {
+        of_root_disk(before, vm, record, lines);
+    }
     let Some(state) = lasting(vm.phase) else { return };
     let entered = match before {
         Some(before) => before.phase != vm.phase || before.phase_since != vm.phase_since,
@@ -43,6 +46,33 @@ pub(super) fn of_change(
     if entered && !adopted {
         let (reason, message) = (record.status.reason.clone(), record.status.message.clone());
         lines.push(line(record, state, vm.phase_since, &reason, message));
+    }
+}
+
+fn of_root_disk(before: Sight, vm: &ObservedVm, record: &VmRecord, lines: &mut Vec<HistoryEvent>) {
+    let mut add = |kind, reason: &str, message| {
+        lines.push(HistoryEvent {
+            kind,
+            ..line(record, VmState::Running, vm.observed_at, reason, message)
+        });
+    };
+    let (was, is) = (before.store_sectors, vm.devices.cow_total_sectors);
+    // A store of another process may be another store.
+    if was > 0 && is > was && vm.process.is_some() && before.process == vm.process {
+        let mib = |sectors: u64| sectors.div_ceil(2048);
+        let message = format!("from {} to {} MiB", mib(was), mib(is));
+        add(EventKind::RootDiskGrown, "", message);
+    }
+    let trouble = vm.fault.as_ref().and_then(|fault| DiskTrouble::of(&fault.reason));
+    match (before.disk, trouble, &vm.fault) {
+        (before, Some(now), Some(fault)) if before != Some(now) => {
+            add(EventKind::RootDiskAlarm, &fault.reason, record.status.message.clone());
+        }
+        // A VM without a process has no store that could fill up; what became of it is its own line.
+        (Some(_), None, _) if vm.process.is_some() => {
+            add(EventKind::RootDiskAlarmOver, "", String::new());
+        }
+        (_, _, _) => {}
     }
 }
 

@@ -9,7 +9,7 @@ use crate::clock::ManualClock;
 use crate::model::host::HostState;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
-use crate::model::observed::Phase;
+use crate::model::observed::{Fault, Phase, ProcessSeen};
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, spec, version, vm_id, wanting,
 };
@@ -283,6 +283,54 @@ fn history_tells_of_lasting_states_once_and_not_of_comings_and_goings() {
     }
     let kinds: Vec<_> = kinds.iter().map(|(kind, reason)| (*kind, reason.as_str())).collect();
     assert_eq!(kinds, [("RUNNING", ""), ("CRASHED", ""), ("RUNNING", "ADOPTED")]);
+}
+
+#[test]
+fn history_tells_when_a_root_disk_is_in_trouble_and_when_it_was_made_larger() {
+    let (view, mut history) = view_with(Limits::default());
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    let sight = |reason: &str, sectors: u64| {
+        let mut vm = seen(Phase::Running, 1);
+        let process = ProcessSeen { pid: 7, start_ticks: 1, start_time: None };
+        vm.process = Some(process);
+        vm.devices.cow_total_sectors = sectors;
+        vm.fault = (!reason.is_empty()).then(|| Fault {
+            reason: reason.to_owned(),
+            step: "watch".to_owned(),
+            message: "so it is".to_owned(),
+            left_behind: Vec::new(),
+            retrying: false,
+        });
+        vec![Sighting::Vm(vm_id(1), vm)]
+    };
+    for (reason, sectors) in [
+        ("", 2048),
+        ("", 4096),
+        ("ROOT_DISK_NEARLY_FULL", 4096),
+        ("ROOT_DISK_NEARLY_FULL", 4096),
+        ("ROOT_DISK_FULL", 4096),
+        ("TOOL_FAILED", 8192),
+    ] {
+        view.observed(host_id(1), sight(reason, sectors));
+    }
+    let lines: Vec<_> = std::iter::from_fn(|| history.try_recv().ok())
+        .map(|line| (line.kind.as_str(), line.reason, line.message))
+        .collect();
+    let lines: Vec<_> = lines.iter().map(|(k, r, m)| (*k, r.as_str(), m.as_str())).collect();
+    let said = "VM vm-1 on host host-1: watch: so it is";
+    assert_eq!(
+        lines,
+        [
+            ("RUNNING", "", ""),
+            ("ROOT_DISK_GROWN", "", "from 1 to 2 MiB"),
+            ("ROOT_DISK_ALARM", "ROOT_DISK_NEARLY_FULL", said),
+            ("ROOT_DISK_ALARM", "ROOT_DISK_FULL", said),
+            ("ROOT_DISK_GROWN", "", "from 2 to 4 MiB"),
+            ("ROOT_DISK_ALARM_OVER", "", ""),
+        ]
+    );
 }
 
 #[test]

@@ -17,17 +17,51 @@ async fn a_snapshot_open_in_a_live_vmm_is_busy() {
 }
 
 #[tokio::test]
-async fn a_full_store_makes_the_snapshot_invalid_for_ever() {
+async fn a_full_store_refuses_writes_until_the_snapshot_is_made_anew() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
     let disks = make_disks(&host, 1).await.unwrap();
     let total = COW_BYTES / 512;
     for (sectors, fill) in
-        [(1000, SnapshotFill::Used { used: 1000, total }), (total + 1, SnapshotFill::Invalid)]
+        [(1000, SnapshotFill::Used { used: 1000, total }), (total + 1, SnapshotFill::Overflow)]
     {
         assert!(kernel.fill_snapshot(&dm(1), sectors));
         assert_eq!(host.snapshots.observe(&dm(1)).await.unwrap().unwrap().fill, fill);
     }
+    host.snapshots.remove(&dm(1)).await.unwrap();
+    let spec = SnapshotSpec {
+        name: dm(1),
+        base: disks.base.device,
+        base_bytes: disks.base.size_bytes,
+        cow: disks.cow.device,
+    };
+    let (facts, _) = host.snapshots.ensure(&spec).await.unwrap();
+    assert_eq!(facts.fill, SnapshotFill::Used { used: total, total });
+}
+
+#[tokio::test]
+async fn a_store_with_holes_on_a_full_disk_is_lost_and_a_reserved_one_is_not() {
+    let kernel = FakeKernel::new();
+    let host = kernel.host();
+    make_disks(&host, 1).await.unwrap();
+    make_disks(&host, 2).await.unwrap();
+    host.files.ensure_reserved(&dir(2), &part("root.cow"), COW_BYTES).await.unwrap();
+    kernel.fill_disk();
+    assert!(!kernel.fill_snapshot(&dm(1), 1000));
+    assert!(kernel.fill_snapshot(&dm(2), 1000));
+    let fill = async |n| host.snapshots.observe(&dm(n)).await.unwrap().unwrap().fill;
+    assert_eq!(fill(1).await, SnapshotFill::Invalid);
+    assert_eq!(fill(2).await, SnapshotFill::Used { used: 1000, total: COW_BYTES / 512 });
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_be_written_is_lost_for_ever() {
+    let kernel = FakeKernel::new();
+    let host = kernel.host();
+    let disks = make_disks(&host, 1).await.unwrap();
+    kernel.fill_disk();
+    kernel.fill_snapshot(&dm(1), 1000);
+    kernel.set_disk_left(None);
     host.snapshots.remove(&dm(1)).await.unwrap();
     let spec = SnapshotSpec {
         name: dm(1),

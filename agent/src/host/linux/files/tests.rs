@@ -113,6 +113,26 @@ async fn a_sparse_file_takes_no_space_and_never_shrinks() {
 }
 
 #[tokio::test]
+async fn a_reserved_file_takes_its_whole_length_and_never_shrinks() {
+    let f = fixture();
+    let (dir, file) = (part("vm"), part("root.cow"));
+    f.files.ensure_dir(&dir).await.unwrap();
+    // Also one that was sparse before.
+    f.files.ensure_sparse(&dir, &file, 1 << 20).await.unwrap();
+    for (asked, change, length) in [
+        (1 << 20, Change::Made, 1 << 20),
+        (1 << 20, Change::AlreadySo, 1 << 20),
+        (4 << 20, Change::Made, 4 << 20),
+        (2 << 20, Change::AlreadySo, 4 << 20),
+    ] {
+        assert_eq!(f.files.ensure_reserved(&dir, &file, asked).await.unwrap(), change, "{asked}");
+        let facts = f.files.observe(&dir, &file).await.unwrap().unwrap();
+        assert_eq!(facts.size_bytes, length);
+        assert!(facts.allocated_bytes >= length, "{facts:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_too_large_for_scratch_is_not_read() {
     let f = fixture();
     f.files.ensure_dir(&part("vm")).await.unwrap();
@@ -155,4 +175,77 @@ fn a_tree_deeper_than_any_of_ours_is_refused_not_followed() {
     }
     std::fs::create_dir_all(&deep).unwrap();
     assert_eq!(f.roots.scratch.remove_tree("deep"), Err(Errno::LOOP));
+}
+
+/// Runs a test with its scratch directories on a file system of four MiB, in a mount namespace of its
+/// own that goes away with the thread.
+fn on_a_small_disk<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F + Send + 'static) {
+    use nix::mount::{MsFlags, mount};
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root may");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        let temp = tempfile::tempdir().unwrap();
+        let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+        mount(Some("small"), temp.path(), Some("tmpfs"), flags, Some("size=4m")).expect("root may");
+        let roots = Arc::new(Roots {
+            images: Root::open(&temp.path().join("images")).unwrap(),
+            scratch: Root::open(&temp.path().join("vms")).unwrap(),
+        });
+        let inside = temp.path().to_owned();
+        let fixture = Fixture { files: LinuxFiles::new(roots.clone()), roots, temp };
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(test(fixture));
+        nix::mount::umount2(&inside, nix::mount::MntFlags::MNT_DETACH).expect("root may");
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn priv_what_the_disk_has_no_room_for_leaves_no_file_and_no_longer_one() {
+    on_a_small_disk(|f| async move {
+        let (dir, old, new) = (part("vm"), part("old"), part("new"));
+        f.files.ensure_dir(&dir).await.unwrap();
+        f.files.ensure_reserved(&dir, &old, 1 << 20).await.unwrap();
+        let before = f.files.room().await.unwrap();
+        for file in [&old, &new] {
+            let error = f.files.ensure_reserved(&dir, file, 8 << 20).await.unwrap_err();
+            assert_eq!(error.kind, HostErrorKind::NoSpace, "{error}");
+        }
+        assert_eq!(f.files.observe(&dir, &old).await.unwrap().unwrap().size_bytes, 1 << 20);
+        assert_eq!(f.files.observe(&dir, &new).await.unwrap(), None);
+        assert_eq!(f.files.room().await.unwrap(), before);
+    });
+}
+
+#[test]
+fn priv_a_record_is_replaced_on_a_disk_without_a_block_left() {
+    on_a_small_disk(|f| async move {
+        let (dir, record) = (part("vm"), part("vm.json"));
+        f.files.ensure_dir(&dir).await.unwrap();
+        f.files.replace(&dir, &record, b"running").await.unwrap();
+        // To the last block, behind the agent's back.
+        let filler = f.temp.path().join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        assert_eq!(f.files.room().await.unwrap().free_bytes, 0);
+        for content in ["stopped", "absent"] {
+            f.files.replace(&dir, &record, content.as_bytes()).await.unwrap();
+            let found = f.files.read(&dir, &record).await.unwrap().unwrap();
+            assert_eq!(found, content.as_bytes());
+        }
+        // No more than what was kept for records: a disk is not made of it.
+        let error = f.files.ensure_reserved(&dir, &part("root.cow"), 2 << 20).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::NoSpace, "{error}");
+
+        // And it is kept again as soon as there is room.
+        std::fs::remove_file(&filler).unwrap();
+        f.files.replace(&dir, &record, b"running").await.unwrap();
+        let ballast = std::fs::metadata(f.temp.path().join("vms/ballast")).unwrap();
+        assert_eq!(ballast.len(), 1 << 20);
+    });
 }

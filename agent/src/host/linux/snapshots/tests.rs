@@ -35,7 +35,7 @@ async fn a_snapshot_is_made_persistent_over_device_numbers() {
     assert_eq!(facts.fill, SnapshotFill::Used { used: 6184, total: 8192 });
     insta::assert_snapshot!(exec.transcript(), @r"
     dmsetup info -c --noheadings --separator   -o name,major,minor,open -- banger-bg-0191
-    dmsetup create --noudevsync --table 0 2097152 snapshot 7:3 7:4 P 8 -- banger-bg-0191
+    dmsetup create --noudevsync --table 0 2097152 snapshot 7:3 7:4 PO 8 -- banger-bg-0191
     dmsetup info -c --noheadings --separator   -o name,major,minor,open -- banger-bg-0191
     dmsetup table -- banger-bg-0191
     dmsetup status -- banger-bg-0191
@@ -150,7 +150,8 @@ fn a_status_is_read_in_every_form_the_kernel_prints() {
     let used = SnapshotFill::Used { used: 16, total: 64 };
     assert_eq!(parse_fill("0 8 snapshot 16/64 16"), used);
     assert_eq!(parse_fill("0 8 snapshot Invalid"), SnapshotFill::Invalid);
-    for odd in ["0 8 snapshot Overflow", "0 8 snapshot Merge failed", "0 8 snapshot Unknown", ""] {
+    assert_eq!(parse_fill("0 8 snapshot Overflow"), SnapshotFill::Overflow);
+    for odd in ["0 8 snapshot Merge failed", "0 8 snapshot Unknown", ""] {
         assert_eq!(parse_fill(odd), SnapshotFill::Unclear, "{odd:?}");
     }
 }
