@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{AgentConfig, ConfigError};
+use crate::config::{AgentConfig, ConfigError, DisksConfig};
 use crate::host::{Host, HostError};
 use crate::join::identity::{Identity, IdentityError};
 use crate::metrics::rpc::RpcMetricsLayer;
@@ -33,6 +33,7 @@ use crate::supervisor::desk::{Desk, HostIdentity};
 use crate::supervisor::life::{Life, LifeError};
 use crate::supervisor::{self, Supervisor};
 use crate::vm::shared::Settings;
+use crate::vm::store::DiskPolicy;
 
 mod upkeep;
 
@@ -200,12 +201,23 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
             uid_base: config.guests.uid_base,
             may_start_unasked: config.autonomous,
             vmm_ready_limit: Duration::from_secs(config.limits.vmm_ready_secs),
-            disks: config.disk_policy(),
+            disks: disk_policy(config),
         },
         on_effect: Some(Box::new(move |effect, succeeded, took| {
             meter.effect(effect, succeeded, took);
         })),
         ..Parts::new(host, config.naming(), clock)
+    }
+}
+
+fn disk_policy(config: &AgentConfig) -> DiskPolicy {
+    let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+    let DisksConfig { sparse, alarm_percent, grow_to_mib } = config.disks;
+    DiskPolicy {
+        sparse,
+        alarm_percent,
+        grow_to: (grow_to_mib > 0).then(|| bytes(grow_to_mib)),
+        reserve: bytes(config.reserve.disk_mib),
     }
 }
 

@@ -17,7 +17,6 @@ use crate::host::exec::Tool;
 use crate::host::linux::{Chains, LinuxConfig, Reserve};
 use crate::naming::{InstanceTag, Naming};
 use crate::supervisor::sweep::SweepSettings;
-use crate::vm::store::DiskPolicy;
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
@@ -185,8 +184,7 @@ impl Default for ReserveConfig {
 
 impl Default for DisksConfig {
     fn default() -> Self {
-        let DiskPolicy { sparse, alarm_percent, grow_to, reserve: _ } = DiskPolicy::default();
-        Self { sparse, alarm_percent, grow_to_mib: grow_to.map_or(0, |bytes| bytes >> 20) }
+        Self { sparse: false, alarm_percent: 80, grow_to_mib: 0 }
     }
 }
 
@@ -407,19 +405,6 @@ impl AgentConfig {
     #[must_use]
     pub fn naming(&self) -> Naming {
         Naming::new(self.instance.parse().unwrap_or_default())
-    }
-
-    /// How disks are made.
-    #[must_use]
-    pub fn disk_policy(&self) -> DiskPolicy {
-        let DisksConfig { sparse, alarm_percent, grow_to_mib } = self.disks;
-        let bytes = |mib: u64| mib.saturating_mul(1 << 20);
-        DiskPolicy {
-            sparse,
-            alarm_percent,
-            grow_to: (grow_to_mib > 0).then(|| bytes(grow_to_mib)),
-            reserve: bytes(self.reserve.disk_mib),
-        }
     }
 
     /// What the sweep goes by.

@@ -199,3 +199,8 @@ async fn a_second_agent_on_the_same_address_is_refused_before_it_touches_anythin
     assert!(matches!(second, Err(StartError::Listen { .. })));
     agent.shutdown().await;
 }
+
+#[test]
+fn the_disks_of_an_empty_configuration_are_those_of_the_policy() {
+    assert_eq!(disk_policy(&AgentConfig::default()), DiskPolicy::default());
+}

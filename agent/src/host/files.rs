@@ -102,8 +102,8 @@ pub trait Files: Send + Sync {
         size_bytes: u64,
     ) -> HostResult<Change>;
 
-    /// Makes a file of `size_bytes`, mode 0600, or grows it to that, with all of its length
-    /// reserved on the file system: no write to it can meet a full disk. Never shrinks one. What
+    /// Makes a file of `size_bytes`, mode 0600, or grows it to that, with these many bytes of it
+    /// reserved on the file system: no write to them can meet a full disk. Never shrinks one. What
     /// could not be done whole is undone. A file system that cannot reserve (`EOPNOTSUPP`) gets a
     /// sparse file.
     ///

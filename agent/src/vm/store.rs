@@ -118,7 +118,8 @@ pub const fn cover(base: u64) -> u64 {
 #[must_use]
 pub const fn sound(bytes: u64) -> u64 {
     let chunks = bytes.div_ceil(CHUNK);
-    let chunks = if chunks > 0 && (chunks - 1) % (AREA + 1) == 0 { chunks + 1 } else { chunks };
+    let chunks =
+        if chunks > 0 && (chunks - 1).is_multiple_of(AREA + 1) { chunks + 1 } else { chunks };
     chunks * CHUNK
 }
 

@@ -385,7 +385,8 @@ impl VmSpec {
         self.restart_policy
     }
 
-    /// What the VM books on its host. Both disks count in full, though they are sparse.
+    /// What the VM books on its host. Both disks count in full: hosts reserve them when they
+    /// are made.
     pub fn resources(&self) -> Resources {
         Resources {
             vcpus: self.vcpus,

@@ -103,10 +103,10 @@ impl State {
             return Ok(Change::Made);
         };
         let Some(found) = self.space.get(inode) else { return Ok(Change::AlreadySo) };
-        let (before, size) = ((found.size, found.allocated), size.max(found.size));
+        let before = (found.size, found.allocated);
         self.space.occupy(inode, whole(size)).map_err(no_room)?;
         let Some(found) = self.space.get_mut(inode) else { return Ok(Change::AlreadySo) };
-        found.size = size;
+        found.size = found.size.max(size);
         Ok(Change::from_bool(before != (found.size, found.allocated)))
     }
 

@@ -287,16 +287,15 @@ impl Files for LinuxFiles {
     }
 }
 
-/// Reserves all of a file's length, old and new: `fallocate(2)`. Whether it became longer. On a
-/// failure it is as long as before; what was reserved within that length stays.
+/// Reserves the first bytes of a file, and makes it that long: `fallocate(2)`. Whether it became
+/// longer. On a failure it is as long as before; what was reserved within that length stays.
 fn reserve(fd: &OwnedFd, before: u64, wanted: u64) -> rustix::io::Result<bool> {
-    let length = wanted.max(before);
-    if length == 0 {
+    if wanted == 0 {
         return Ok(false);
     }
-    match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, length) {
+    match rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, wanted) {
         Ok(()) => {}
-        Err(Errno::OPNOTSUPP) => rustix::fs::ftruncate(fd, length)?,
+        Err(Errno::OPNOTSUPP) => rustix::fs::ftruncate(fd, wanted.max(before))?,
         Err(error) => {
             // It is done piece by piece, and a piece that fails leaves those before it. Nobody uses
             // what lies past the old end: a loop device has that size until it is told otherwise.
@@ -305,7 +304,7 @@ fn reserve(fd: &OwnedFd, before: u64, wanted: u64) -> rustix::io::Result<bool> {
         }
     }
     rustix::fs::fsync(fd)?;
-    Ok(length > before)
+    Ok(wanted > before)
 }
 
 #[cfg(test)]

@@ -117,7 +117,12 @@ async fn a_reserved_file_takes_its_whole_length_and_never_shrinks() {
     let f = fixture();
     let (dir, file) = (part("vm"), part("root.cow"));
     f.files.ensure_dir(&dir).await.unwrap();
-    // Also one that was sparse before.
+    // Also one that was sparse before, and no more of that than was asked for.
+    f.files.ensure_sparse(&dir, &part("long"), 1 << 30).await.unwrap();
+    f.files.ensure_reserved(&dir, &part("long"), 1 << 20).await.unwrap();
+    let long = f.files.observe(&dir, &part("long")).await.unwrap().unwrap();
+    assert_eq!(long.size_bytes, 1 << 30);
+    assert!((1 << 20..1 << 24).contains(&long.allocated_bytes), "{long:?}");
     f.files.ensure_sparse(&dir, &file, 1 << 20).await.unwrap();
     for (asked, change, length) in [
         (1 << 20, Change::Made, 1 << 20),
@@ -179,7 +184,7 @@ fn a_tree_deeper_than_any_of_ours_is_refused_not_followed() {
 
 /// Runs a test with its scratch directories on a file system of four MiB, in a mount namespace of its
 /// own that goes away with the thread.
-fn on_a_small_disk<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F + Send + 'static) {
+fn on_a_small_disk<F: Future<Output = ()>>(test: impl FnOnce(Arc<Fixture>) -> F + Send + 'static) {
     use nix::mount::{MsFlags, mount};
     std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root may");
@@ -193,12 +198,12 @@ fn on_a_small_disk<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F + Sen
             scratch: Root::open(&temp.path().join("vms")).unwrap(),
         });
         let inside = temp.path().to_owned();
-        let fixture = Fixture { files: LinuxFiles::new(roots.clone()), roots, temp };
+        let fixture = Arc::new(Fixture { files: LinuxFiles::new(roots.clone()), roots, temp });
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap()
-            .block_on(test(fixture));
+            .block_on(test(fixture.clone()));
         nix::mount::umount2(&inside, nix::mount::MntFlags::MNT_DETACH).expect("root may");
     })
     .join()
@@ -232,6 +237,7 @@ fn priv_a_record_is_replaced_on_a_disk_without_a_block_left() {
         let filler = f.temp.path().join("filler");
         let mut file = std::fs::File::create(&filler).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
+        drop(file);
         assert_eq!(f.files.room().await.unwrap().free_bytes, 0);
         for content in ["stopped", "absent"] {
             f.files.replace(&dir, &record, content.as_bytes()).await.unwrap();
