@@ -286,7 +286,15 @@ async fn what_cannot_be_made_is_a_reason_and_leaves_nothing() {
 async fn a_full_disk_of_the_host_is_a_reason_and_no_vm_of_it_is_stuck() {
     let fleet = Fleet::start("full").await;
     let before = oracle::kernel(&fleet, &[&FIRST]);
-    let running = fleet.create("running", spec()).await;
+    // With as many devices as a VM can have and the longest command line that the API takes: what
+    // the agent and the VMM add to it fits.
+    let pad = boot_args("pad=");
+    let wanted = VmSpec {
+        work_disk: Some(WorkDisk { size_mib: 8 }),
+        boot_args: format!("{pad}{}", "a".repeat(1536 - pad.len())),
+        ..spec()
+    };
+    let running = fleet.create("running", wanted).await;
     let running = fleet.reaches(&running, VmState::Running).await;
     fleet.console_has(&running, "guest: ready", 1).await;
     let with_one = oracle::kernel(&fleet, &[&FIRST]);

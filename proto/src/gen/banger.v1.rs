@@ -50,14 +50,16 @@ pub struct VmSpec {
     /// the guest wrote over the old one is lost.
     #[prost(message, optional, tag = "4")]
     pub root_image: ::core::option::Option<ImageRef>,
-    /// How many MiB the guest may write over its root image before the copy-on-write store is full,
-    /// 16 to 4194304. Default 1024. Grows only. Needs a stopped VM.
+    /// How many MiB the guest may write over its root image before the copy-on-write store has to
+    /// grow, 16 to 4194304. Default 1024. Reserved on the host's disk, as far as it can be of use: no
+    /// store is longer than the image and one part in two hundred. Grows only. Needs a stopped VM.
     #[prost(uint32, tag = "5")]
     pub root_disk_mib: u32,
     /// An optional second disk that survives a reset of the root disk. Needs a stopped VM.
     #[prost(message, optional, tag = "6")]
     pub work_disk: ::core::option::Option<WorkDisk>,
-    /// Kernel command line, at most 2048 bytes of printable ASCII. Empty means banger's default,
+    /// Kernel command line, at most 1536 bytes of printable ASCII: what banger and Firecracker add to
+    /// it always fits beside that many. Empty means banger's default,
     /// which has a serial console, reboot=k and panic=1. Needs a stopped VM.
     #[prost(string, tag = "7")]
     pub boot_args: ::prost::alloc::string::String,
@@ -100,7 +102,8 @@ pub struct ImageRef {
 /// A second disk of the VM's own, kept over a reset of the root disk and gone with the VM.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkDisk {
-    /// Size in MiB, 1 to 4194304. Grows only. Sparse on the host.
+    /// Size in MiB, 1 to 4194304. Grows only. Reserved on the host's disk, unless that is
+    /// configured otherwise.
     #[prost(uint32, tag = "1")]
     pub size_mib: u32,
 }

@@ -378,3 +378,6 @@ impl AgentLink for GrpcLink {
             .boxed())
     }
 }
+
+#[cfg(test)]
+mod tests;

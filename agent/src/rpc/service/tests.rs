@@ -107,6 +107,25 @@ async fn one_bad_assignment_does_not_refuse_the_others() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_an_answer_with_its_reason_alone_and_among_others() {
+    let (_, rpc) = rpc(Assigned::DiskFull("no space left on device".to_owned()));
+    let error = rpc.delete_vm(Request::new(delete())).await.expect_err("full");
+    assert_eq!(error.code(), Code::ResourceExhausted, "not UNAVAILABLE: the agent answers");
+    assert_eq!(error.get_details_error_info().expect("has one").reason, "DISK_FULL");
+    assert!(error.message().contains("no space left on device"), "{error}");
+    let absent = wire::Assignment {
+        vm_id: delete().vm_id,
+        version: delete().version,
+        desired: wire::Power::Absent.into(),
+        ..wire::Assignment::default()
+    };
+    let request = wire::ReconcileRequest { assignments: vec![absent] };
+    let answer = rpc.reconcile(Request::new(request)).await.expect("answered").into_inner();
+    assert_eq!(answer.results[0].reason, "DISK_FULL");
+    assert!(answer.results[0].error.contains("no space left on device"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_there_yet_says_so() {
     let (_, rpc) = rpc(Assigned::Absent);
     let error = rpc.sweep(Request::new(wire::SweepRequest::default())).await.expect_err("later");
