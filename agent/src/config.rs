@@ -18,8 +18,15 @@ use crate::host::linux::{Chains, LinuxConfig, Reserve};
 use crate::naming::{InstanceTag, Naming};
 use crate::supervisor::sweep::SweepSettings;
 
+mod choices;
+
+pub use choices::{RootDiskChoice, VmmChoice};
+
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
+
+/// This very program, also after a newer one was put in its place: proc_pid_exe(5).
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +50,10 @@ pub struct AgentConfig {
     /// After a reboot of the host, start VMs before the server has spoken. Only for a host that
     /// stands alone: elsewhere a VM may have been moved meanwhile.
     pub autonomous: bool,
+    /// What new guests run under.
+    pub vmm: VmmChoice,
+    /// How new guests get a root disk that they can write.
+    pub root_disks: RootDiskChoice,
     /// Labels the host joins with.
     pub labels: BTreeMap<String, String>,
     /// Programs that are not to be looked for.
@@ -69,6 +80,8 @@ pub struct ToolsConfig {
     pub firecracker: Option<PathBuf>,
     /// Starts the VMM.
     pub jailer: Option<PathBuf>,
+    /// The VMM where there is no KVM; beneath `/usr`, which its jail sees.
+    pub qemu: Option<PathBuf>,
     /// Device-mapper's command.
     pub dmsetup: Option<PathBuf>,
     /// Reads routes.
@@ -164,6 +177,8 @@ impl Default for AgentConfig {
             jail_dir: None,
             instance: InstanceTag::default().to_string(),
             autonomous: false,
+            vmm: VmmChoice::Auto,
+            root_disks: RootDiskChoice::Auto,
             labels: BTreeMap::new(),
             tools: ToolsConfig::default(),
             reserve: ReserveConfig::default(),
@@ -357,13 +372,14 @@ impl AgentConfig {
     }
 
     fn paths(&self) -> Vec<(&'static str, &Path)> {
-        let ToolsConfig { firecracker, jailer, dmsetup, ip, iptables_restore, iptables_save } =
+        let ToolsConfig { firecracker, jailer, qemu, dmsetup, ip, iptables_restore, iptables_save } =
             &self.tools;
         let optional = [
             ("image_dir", &self.image_dir),
             ("jail_dir", &self.jail_dir),
             ("tools.firecracker", firecracker),
             ("tools.jailer", jailer),
+            ("tools.qemu", qemu),
             ("tools.dmsetup", dmsetup),
             ("tools.ip", ip),
             ("tools.iptables_restore", iptables_restore),
@@ -420,11 +436,13 @@ impl AgentConfig {
     /// The real machine as configured.
     #[must_use]
     pub fn linux(&self) -> LinuxConfig {
-        let ToolsConfig { firecracker, jailer, dmsetup, ip, iptables_restore, iptables_save } =
+        let ToolsConfig { firecracker, jailer, qemu, dmsetup, ip, iptables_restore, iptables_save } =
             &self.tools;
         let named = [
             (Tool::Firecracker, firecracker),
             (Tool::Jailer, jailer),
+            (Tool::Qemu, qemu),
+            (Tool::QemuJailer, &Some(PathBuf::from(OWN_PROGRAM))),
             (Tool::Dmsetup, dmsetup),
             (Tool::Ip, ip),
             (Tool::IptablesRestore, iptables_restore),
@@ -447,6 +465,8 @@ impl AgentConfig {
                 memory_mib: self.reserve.memory_mib,
                 disk_mib: self.reserve.disk_mib,
             },
+            vmm: self.vmm.kind(),
+            root_disks: self.root_disks.kind(),
             vmm_max_files: self.guests.max_files,
             tool_time_limit: Duration::from_secs(self.limits.tool_secs),
             vmm_call_limit: Duration::from_secs(self.limits.vmm_call_secs),

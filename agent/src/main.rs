@@ -1,6 +1,7 @@
 //! `banger-agent`: arguments, log, signals. Everything else is the library's.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use anyhow::Context as _;
 use banger_agent::clock::Clock;
 use banger_agent::config::Overrides;
 use banger_agent::host::fakes::{self, FakeKernel, HostOptions};
+use banger_agent::host::linux::qemu::jail::{Entry, enter};
 use banger_agent::host::{Host, linux};
 use banger_agent::join::JoinRequest;
 use banger_agent::{Agent, AgentConfig, doctor, join};
@@ -48,6 +50,31 @@ enum Command {
     },
     /// Read the configuration, say what is wrong with it, and start nothing.
     CheckConfig,
+    /// Enter a jail and become QEMU. Started by the agent, of no use to anybody else.
+    #[command(hide = true)]
+    JailQemu(JailQemu),
+}
+
+#[derive(Debug, clap::Args)]
+struct JailQemu {
+    /// The jail's name, by which the process is found again.
+    #[arg(long, value_name = "ID")]
+    id: String,
+    /// The jail's root directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    root: PathBuf,
+    /// User and group to run as.
+    #[arg(long, value_name = "UID")]
+    uid: u32,
+    /// How many files it may have open.
+    #[arg(long, value_name = "COUNT")]
+    max_files: u32,
+    /// The control group's directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    cgroup: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    program: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,6 +155,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // First of all, while this is a process of one thread.
+    if let Command::JailQemu(jail) = args.command {
+        return jail_qemu(jail);
+    }
     let overrides = overrides(&args);
     let config = AgentConfig::load(args.config.as_deref(), overrides)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -158,11 +189,26 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             Ok(if diagnosis.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::JailQemu(jail) => jail_qemu(jail),
         Command::CheckConfig => {
             println!("the configuration can be used");
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn jail_qemu(jail: JailQemu) -> anyhow::Result<ExitCode> {
+    let mut words = jail.program.into_iter();
+    let entry = Entry {
+        root: jail.root,
+        uid: jail.uid,
+        max_files: jail.max_files,
+        cgroup: jail.cgroup,
+        program: words.next().context("no program is named")?.into(),
+        arguments: words.collect(),
+    };
+    let Err(refused) = enter(&entry);
+    Err(refused).with_context(|| format!("QEMU does not start in jail {}", jail.id))
 }
 
 fn overrides(args: &Args) -> Overrides {
@@ -177,7 +223,7 @@ fn overrides(args: &Args) -> Overrides {
             Some(&run.tools)
         }
         Command::Doctor { tools, .. } => Some(tools),
-        Command::Join(_) | Command::CheckConfig => None,
+        Command::Join(_) | Command::CheckConfig | Command::JailQemu(_) => None,
     };
     if let Some(tools) = tools {
         overrides.firecracker.clone_from(&tools.firecracker);

@@ -27,6 +27,8 @@ pub mod file {
     pub const HANDLES: &str = "handles.json";
     /// The store of what the guest wrote over its root image.
     pub const COW: &str = "root.cow";
+    /// The root disk, where it is a copy of its image.
+    pub const ROOT: &str = "root.img";
     /// The second disk.
     pub const WORK: &str = "work.img";
 }
@@ -204,6 +206,12 @@ impl VmNames {
     #[must_use]
     pub fn cow(&self) -> BackingFile {
         BackingFile::Scratch { dir: self.dir.clone(), file: part(file::COW) }
+    }
+
+    /// The root disk's file, where it is a copy of its image.
+    #[must_use]
+    pub fn root_copy(&self) -> BackingFile {
+        BackingFile::Scratch { dir: self.dir.clone(), file: part(file::ROOT) }
     }
 
     /// The second disk's file.

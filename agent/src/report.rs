@@ -78,6 +78,10 @@ pub struct Devices {
     pub api_socket: String,
     /// vsock socket on the host.
     pub vsock_socket: String,
+    /// What it runs under.
+    pub vmm: &'static str,
+    /// How its root disk is made.
+    pub root_disk: &'static str,
 }
 
 /// One change.

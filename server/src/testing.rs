@@ -102,6 +102,7 @@ pub(crate) fn facts() -> HostFacts {
         agent_version: "0.1.0".to_owned(),
         simulated: true,
         vmm: "simulated".to_owned(),
+        root_disks: "snapshot".to_owned(),
         kernel_release: "6.1".to_owned(),
         capacity: Resources { vcpus: 64, memory_mib: 65_536, disk_mib: 1_000_000 },
         images: Vec::new(),

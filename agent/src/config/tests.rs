@@ -77,3 +77,15 @@ fn a_file_that_is_not_there_or_no_toml_is_named() {
     let bad = AgentConfig::load(Some(&path), Overrides::default()).unwrap_err();
     assert!(matches!(bad, ConfigError::Parse { .. }));
 }
+
+#[test]
+fn vmm_and_root_disks_are_left_to_the_machine_unless_they_are_said() {
+    let auto = parse("").unwrap().linux();
+    assert_eq!((auto.vmm, auto.root_disks), (None, None));
+    let said = parse("vmm = \"qemu\"\nroot_disks = \"copy\"").unwrap().linux();
+    let expected = (Some(crate::host::VmmKind::Qemu), Some(crate::host::RootDiskKind::Copy));
+    assert_eq!((said.vmm, said.root_disks), expected);
+    let said = parse("vmm = \"firecracker\"\nroot_disks = \"snapshot\"").unwrap().linux();
+    assert!(said.vmm.is_some() && said.root_disks.is_some());
+    assert!(parse("vmm = \"qmeu\"").is_err());
+}

@@ -1,12 +1,15 @@
 //! The checks: first look at the machine, then judge what was seen. Judging is pure.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, existing};
 use crate::config::AgentConfig;
 use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
+use crate::host::linux::choice::{Choice, tools};
 use crate::host::linux::{kvm, parse_default_route, vmm_from_version};
+use crate::host::{RootDiskKind, VmmKind};
 
 /// Below this many MiB free there is a warning.
 const LITTLE_DISK_MIB: u64 = 4096;
@@ -18,6 +21,8 @@ pub(super) struct Machine {
     pub(super) missing: Vec<MissingTool>,
     pub(super) vmm: Result<String, String>,
     pub(super) kvm: Result<(), String>,
+    /// What new guests would run under, and how they would get their root disk.
+    pub(super) choice: (VmmKind, RootDiskKind),
     /// Kernel parts: name, module, whether they are there.
     pub(super) kernel: Vec<(&'static str, &'static str, bool)>,
     pub(super) iptables: Result<(), String>,
@@ -54,6 +59,9 @@ impl Machine {
                 Err(error) => Err(error.chain()),
             }
         };
+        let choice =
+            Choice::new(Arc::new(exec.clone()), config.vmm.kind(), config.root_disks.kind());
+        let choice = (choice.vmm().await, choice.root_disks().await);
         let vmm = run(Tool::Firecracker, &["--version"]).await.and_then(|text| {
             vmm_from_version(&text).ok_or_else(|| "its version cannot be read".to_owned())
         });
@@ -70,6 +78,7 @@ impl Machine {
             missing: exec.missing(),
             vmm,
             kvm,
+            choice,
             kernel: vec![
                 ("loop devices", "loop", opens("/dev/loop-control")),
                 ("device-mapper", "dm_mod", listed("/proc/misc", "device-mapper")),
@@ -98,9 +107,13 @@ impl Machine {
 
     pub(super) fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.root_check()];
-        checks.extend(Tool::ALL.map(|tool| self.tool_check(tool)));
+        checks.push(self.vmm_check());
+        // Our own program is there, or nobody would ask.
+        let needed = tools(self.choice.0, self.choice.1);
+        let needed = |tool: &Tool| *tool != Tool::QemuJailer && needed.contains(tool);
+        checks.extend(Tool::ALL.into_iter().filter(needed).map(|tool| self.tool_check(tool)));
         checks.push(self.kvm_check());
-        checks.extend(self.kernel.iter().map(|part| kernel_check(*part)));
+        checks.extend(self.kernel.iter().map(|part| self.kernel_check(*part)));
         checks.push(self.iptables_check());
         checks.push(self.cgroup_check());
         checks.extend([self.forwarding_check(), self.uplink_check()]);
@@ -128,18 +141,42 @@ impl Machine {
             }
             (_, None, _) => format!("{} is installed", tool.name()),
         };
-        check(tool.name(), missing.is_none(), true, &found, &mend)
+        let name = match tool {
+            Tool::Qemu => "qemu",
+            _ => tool.name(),
+        };
+        check(name, missing.is_none(), true, &found, &mend)
+    }
+
+    /// Firecracker is the one for production: that it is another is worth a look.
+    fn vmm_check(&self) -> Check {
+        let (vmm, root_disks) = self.choice;
+        let by = if self.kvm.is_ok() { "with KVM" } else { "by software emulation, slowly" };
+        let (well, found) = match vmm {
+            VmmKind::Firecracker => (true, "guests run under Firecracker".to_owned()),
+            VmmKind::Qemu => (false, format!("guests run under QEMU {by}")),
+        };
+        let found = format!("{found}; each root disk is a {root_disks}");
+        check(
+            "vmm",
+            well,
+            false,
+            &found,
+            "for production: KVM and Firecracker (see the checks below)",
+        )
     }
 
     fn kvm_check(&self) -> Check {
-        let stand_in = self.vmm.as_deref().is_ok_and(|vmm| !vmm.starts_with("firecracker "));
+        let stand_in = self.choice.0 == VmmKind::Qemu
+            || self.vmm.as_deref().is_ok_and(|vmm| !vmm.starts_with("firecracker "));
         match &self.kvm {
             Ok(()) => {
                 check("kvm", true, true, "/dev/kvm runs a small guest at the processor's speed", "")
             }
             Err(why) => {
                 let mend = "modprobe kvm_intel or kvm_amd; switch virtualization on in the \
-                            firmware, or nested virtualization on in the machine below";
+                            firmware, or nested virtualization on in the machine below; or apt-get install \
+                            qemu-system-x86 for guests by software emulation";
                 check("kvm", false, !stand_in, &format!("no guest runs: {why}"), mend)
             }
         }
@@ -209,19 +246,26 @@ impl Machine {
         let mend = "banger-agent join --server URL --token TOKEN";
         check("joined", self.joined, false, found, mend)
     }
-}
 
-fn kernel_check((what, module, there): (&'static str, &'static str, bool)) -> Check {
-    // A bridge's module is loaded by the first bridge.
-    let required = module != "bridge";
-    let found = if there {
-        format!("the kernel has {what}")
-    } else if required {
-        format!("the kernel has no {what}")
-    } else {
-        format!("the module for {what} is not loaded yet")
-    };
-    check(module, there, required, &found, &format!("modprobe {module}"))
+    fn kernel_check(&self, (what, module, there): (&'static str, &'static str, bool)) -> Check {
+        // A bridge's module is loaded by the first bridge; a copy of an image needs no device.
+        let snapshots = self.choice.1 == RootDiskKind::Snapshot;
+        let required = match module {
+            "bridge" => false,
+            "loop" | "dm_mod" | "dm_snapshot" => snapshots,
+            _ => true,
+        };
+        let found = if there {
+            format!("the kernel has {what}")
+        } else if required {
+            format!("the kernel has no {what}")
+        } else if module == "bridge" {
+            format!("the module for {what} is not loaded yet")
+        } else {
+            format!("the kernel has no {what}, which copied root disks do not need")
+        };
+        check(module, there, required, &found, &format!("modprobe {module}"))
+    }
 }
 
 fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {

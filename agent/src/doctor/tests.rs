@@ -3,6 +3,7 @@
 use super::checks::Machine;
 use super::*;
 use crate::host::exec::{MissingTool, Tool};
+use crate::host::{RootDiskKind, VmmKind};
 
 fn good() -> Machine {
     Machine {
@@ -10,6 +11,7 @@ fn good() -> Machine {
         missing: Vec::new(),
         vmm: Ok("firecracker 1.16.1".to_owned()),
         kvm: Ok(()),
+        choice: (VmmKind::Firecracker, RootDiskKind::Snapshot),
         kernel: vec![("loop devices", "loop", true), ("bridge", "bridge", true)],
         iptables: Ok(()),
         cgroup2: true,
@@ -58,6 +60,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
     insta::assert_snapshot!(diagnosis.text(), @r"
     FAIL  root             does not run as root
                            mend: run it with sudo, or by its unit
+    ok    vmm              guests run under Firecracker; each root disk is a snapshot
     ok    dmsetup          dmsetup is installed
     ok    iptables-restore iptables-restore is installed
     ok    iptables-save    iptables-save is installed
@@ -67,7 +70,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
     FAIL  jailer           jailer is not in /usr/bin
                            mend: deploy/get-firecracker.sh, or set it under [tools]
     FAIL  kvm              no guest runs: /dev/kvm cannot be opened: No such file or directory
-                           mend: modprobe kvm_intel or kvm_amd; switch virtualization on in the firmware, or nested virtualization on in the machine below
+                           mend: modprobe kvm_intel or kvm_amd; switch virtualization on in the firmware, or nested virtualization on in the machine below; or apt-get install qemu-system-x86 for guests by software emulation
     FAIL  loop             the kernel has no loop devices
                            mend: modprobe loop
     warn  bridge           the module for bridge is not loaded yet
@@ -124,4 +127,25 @@ async fn this_machine_can_be_looked_at() {
     let diagnosis = diagnose(&AgentConfig::default()).await;
     let names: std::collections::BTreeSet<_> = diagnosis.checks.iter().map(|c| c.name).collect();
     assert_eq!(names.len(), diagnosis.checks.len(), "names are unique");
+}
+
+#[test]
+fn a_machine_without_kvm_and_device_mapper_is_usable_under_qemu_with_copies() {
+    let machine = Machine {
+        vmm: Err("no such file".to_owned()),
+        missing: [Tool::Firecracker, Tool::Jailer, Tool::Dmsetup]
+            .map(|tool| MissingTool { tool, looked: vec!["/usr/bin".to_owned()] })
+            .to_vec(),
+        kvm: Err("a guest of a few instructions took 0.3 s".to_owned()),
+        choice: (VmmKind::Qemu, RootDiskKind::Copy),
+        kernel: vec![("device-mapper", "dm_mod", false), ("tun/tap", "tun", true)],
+        ..good()
+    };
+    let diagnosis = diagnosis(&machine);
+    assert!(diagnosis.usable, "{}", diagnosis.text());
+    let vmm = diagnosis.checks.iter().find(|check| check.name == "vmm").unwrap();
+    assert!(vmm.message.contains("QEMU by software emulation"), "{vmm:?}");
+    // Without taps there is no guest under any VMM.
+    let machine = Machine { kernel: vec![("tun/tap", "tun", false)], ..machine };
+    assert!(!self::diagnosis(&machine).usable);
 }

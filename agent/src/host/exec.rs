@@ -41,17 +41,23 @@ pub enum Tool {
     Firecracker,
     /// Starts the VMM.
     Jailer,
+    /// The VMM where there is no KVM.
+    Qemu,
+    /// Starts QEMU: this very program, by its subcommand.
+    QemuJailer,
 }
 
 impl Tool {
     /// All there are.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Dmsetup,
         Self::IptablesRestore,
         Self::IptablesSave,
         Self::Ip,
         Self::Firecracker,
         Self::Jailer,
+        Self::Qemu,
+        Self::QemuJailer,
     ];
 
     /// The file name that is looked for.
@@ -64,6 +70,8 @@ impl Tool {
             Self::Ip => "ip",
             Self::Firecracker => "firecracker",
             Self::Jailer => "jailer",
+            Self::Qemu => "qemu-system-x86_64",
+            Self::QemuJailer => "banger-agent",
         }
     }
 
@@ -74,7 +82,8 @@ impl Tool {
             Self::Dmsetup => Some("dmsetup"),
             Self::IptablesRestore | Self::IptablesSave => Some("iptables"),
             Self::Ip => Some("iproute2"),
-            Self::Firecracker | Self::Jailer => None,
+            Self::Qemu => Some("qemu-system-x86"),
+            Self::Firecracker | Self::Jailer | Self::QemuJailer => None,
         }
     }
 }

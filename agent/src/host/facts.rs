@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::{HostResult, LinkName};
+use super::{HostResult, LinkName, RootDiskKind, VmmKind};
 
 /// What VMs may use of the machine: what the kernel has, less what is reserved for the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,15 @@ pub trait Facts: Send + Sync {
     /// As `uname -r`.
     async fn kernel_release(&self) -> HostResult<String>;
 
-    /// The VMM, such as `firecracker 1.16.1` or `simulated`.
+    /// The VMM, such as `firecracker 1.16.1`, `qemu 7.2.22 (software emulation)` or `simulated`.
     async fn vmm(&self) -> HostResult<String>;
+
+    /// What new guests run under: what the configuration says, or by what this machine can. The
+    /// answer does not change in one life of the agent.
+    async fn vmm_kind(&self) -> HostResult<VmmKind>;
+
+    /// How new guests get their root disk; as [`Facts::vmm_kind`].
+    async fn root_disk_kind(&self) -> HostResult<RootDiskKind>;
 
     /// The device of the default route.
     ///
@@ -43,7 +50,8 @@ pub trait Facts: Send + Sync {
     /// [`NoUplink`](super::HostErrorKind::NoUplink) without one.
     async fn uplink(&self) -> HostResult<LinkName>;
 
-    /// Whether a guest could be started: root, `/dev/kvm` that answers, the tools there.
+    /// Whether a guest could be started: root, the tools there, and for Firecracker a `/dev/kvm`
+    /// that answers.
     ///
     /// # Errors
     /// [`NotPermitted`](super::HostErrorKind::NotPermitted), [`KvmUnavailable`](super::HostErrorKind::KvmUnavailable),

@@ -119,6 +119,16 @@ pub trait Files: Send + Sync {
     /// Room of the file system with the scratch directories.
     async fn room(&self) -> HostResult<Room>;
 
+    /// Makes a scratch file that is a copy of an image, mode 0600: it shares the image's blocks
+    /// where the file system can, else it has holes where the image has. One that is there stays
+    /// as it is. After a crash at any moment it is there wholly or not at all.
+    async fn ensure_copy(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        image: &ImageName,
+    ) -> HostResult<Change>;
+
     /// Facts of a file, `None` when there is none.
     async fn observe(&self, dir: &PathPart, file: &PathPart) -> HostResult<Option<FileFacts>>;
 

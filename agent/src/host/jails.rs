@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::{BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart};
+use super::{BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart, VmmKind};
 
 /// How a file comes into a jail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct JailDevice {
 pub struct JailSpec {
     /// The jailer's `--id`.
     pub id: JailId,
+    /// What will run in it.
+    pub vmm: VmmKind,
     /// User and group the VMM runs as.
     pub uid: u32,
     /// Files to put into it.
@@ -56,6 +58,8 @@ pub struct JailSpec {
 /// A jail that exists, wholly or in part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JailFacts {
+    /// What it was built for; `None` when only a symlink or a control group is left of it.
+    pub vmm: Option<VmmKind>,
     /// Its root directory, which `/proc/<pid>/root` of its process is.
     pub root: Option<FileId>,
     /// The names in its root directory, in order.
@@ -75,12 +79,12 @@ pub enum SocketEntry {
     Link(PathBuf),
 }
 
-/// Jail directories, laid out as the jailer expects:
-/// `<base>/firecracker/<id>/root`, with symlinks `<runtime dir>/<id>.sock` and `.vsock` into it.
+/// Jail directories, laid out as Firecracker's jailer expects: `<base>/<vmm>/<id>/root`, with
+/// symlinks `<runtime dir>/<id>.sock` and `.vsock` into it.
 ///
-/// Inside every jail: `run/firecracker.socket` (API, made by the VMM), `v.sock` (vsock, made by
-/// the VMM), `console.fifo`, `log.fifo` and `metrics.fifo`, `firecracker` and `firecracker.pid`
-/// (made by the jailer).
+/// Inside every jail: the API socket ([`in_jail::api_socket`], made by the VMM), `v.sock` (vsock,
+/// made by Firecracker), `console.fifo`, `log.fifo` and `metrics.fifo`, and the pidfile
+/// ([`in_jail::pidfile`], made by the jailer).
 #[async_trait]
 pub trait Jails: Send + Sync {
     /// The jails of which anything is left: a directory, a control group, or a symlink in the
@@ -108,12 +112,13 @@ pub trait Jails: Send + Sync {
     /// What lies at the API socket's place in the runtime directory.
     async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry>;
 
-    /// The pidfile's content as the jailer wrote it, `None` when there is none. At most 64 bytes
+    /// The content of a VMM's pidfile as its jailer wrote it, `None` when there is none. At most 64 bytes
     /// are read.
-    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>>;
+    async fn read_pidfile(&self, id: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>>;
 
-    /// The jail's root directory, for showing and for comparing with a symlink's target.
-    fn root_path(&self, id: &JailId) -> PathBuf;
+    /// The root directory of a jail for one VMM, for showing and for comparing with a symlink's
+    /// target.
+    fn root_path(&self, id: &JailId, vmm: VmmKind) -> PathBuf;
 
     /// The symlink to the API socket in the runtime directory.
     fn api_socket_path(&self, id: &JailId) -> PathBuf;
@@ -124,8 +129,20 @@ pub trait Jails: Send + Sync {
 
 /// Names inside a jail, the same in every one. Absolute as the VMM sees them.
 pub mod in_jail {
-    /// The API socket, Firecracker's default.
-    pub const API_SOCKET: &str = "/run/firecracker.socket";
+    use super::VmmKind;
+
+    /// The API socket: Firecracker's default, or QEMU's machine protocol (QMP).
+    #[must_use]
+    pub const fn api_socket(vmm: VmmKind) -> &'static str {
+        match vmm {
+            VmmKind::Firecracker => "/run/firecracker.socket",
+            VmmKind::Qemu => "/run/qmp.socket",
+        }
+    }
+
+    /// The serial console, both ways, of a VMM that has it as a socket: QEMU. What the guest
+    /// prints while nobody is connected is lost.
+    pub const CONSOLE_SOCKET: &str = "/run/console.socket";
     /// The host's end of the vsock device.
     pub const VSOCK: &str = "/v.sock";
     /// What the guest writes to its serial console.
@@ -134,6 +151,13 @@ pub mod in_jail {
     pub const LOG: &str = "/log.fifo";
     /// The VMM's metrics.
     pub const METRICS: &str = "/metrics.fifo";
-    /// The pidfile that the jailer writes: the name of the program it starts, plus `.pid`.
-    pub const PIDFILE: &str = "/firecracker.pid";
+    /// The pidfile that the jailer writes: Firecracker's gives it the name of the program it
+    /// starts, plus `.pid`.
+    #[must_use]
+    pub const fn pidfile(vmm: VmmKind) -> &'static str {
+        match vmm {
+            VmmKind::Firecracker => "/firecracker.pid",
+            VmmKind::Qemu => "/qemu.pid",
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! The seam to the jailer, and to what a VMM and its guest print.
+//! The seam to the jailers, and to what a VMM and its guest print.
 //!
 //! Driven by the VM tasks. What can go wrong: the jailer refuses (its words are in the VMM's log),
 //! or a guest prints without end (what exceeds the bounds is dropped, oldest first).
 
 use async_trait::async_trait;
 
-use super::{Change, HostResult, JailId, PathPart, Pid};
+use super::{Change, HostResult, JailId, PathPart, Pid, VmmConfig, VmmKind};
 
 /// A jailed VMM to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,11 @@ pub struct LaunchSpec {
     pub id: JailId,
     /// User and group to run as.
     pub uid: u32,
+    /// What the jail was built for.
+    pub vmm: VmmKind,
+    /// The machine: a VMM that takes it from its command line is told it here, the others by
+    /// [`Vmm::configure`](super::Vmm::configure).
+    pub machine: VmmConfig,
 }
 
 /// A process that was started.
@@ -34,7 +39,8 @@ pub trait Launcher: Send + Sync {
 }
 
 /// Collects what a jail's FIFOs carry into bounded files of a scratch directory:
-/// `console.log`, `firecracker.log` and `metrics.log`, each with one older part beside it.
+/// `console.log`, `firecracker.log` or `qemu.log`, and `metrics.log`, each with one older part
+/// beside it.
 #[async_trait]
 pub trait Outputs: Send + Sync {
     /// Begins to collect; again after a restart of the agent.

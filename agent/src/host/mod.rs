@@ -27,6 +27,7 @@ pub mod files;
 pub mod firewall;
 pub mod images;
 pub mod jails;
+pub mod kind;
 pub mod launcher;
 pub mod linux;
 pub mod loops;
@@ -44,6 +45,7 @@ pub use images::{ImageFacts, ImageKind, Images};
 pub use jails::{
     JailAccess, JailDevice, JailFacts, JailFile, JailSpec, Jails, SocketEntry, in_jail,
 };
+pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};
 pub use loops::{LoopDevices, LoopFacts};
 pub use processes::{ExitStatus, ProcessFacts, Processes, Signal};

@@ -91,8 +91,8 @@ pub trait Vmm: Send + Sync {
     /// Waits until the API answers, for at most `limit`.
     async fn wait_ready(&self, id: &JailId, limit: Duration) -> HostResult<()>;
 
-    /// Tells everything of [`VmmConfig`]. Before the start; repeating it before the start is
-    /// harmless.
+    /// Tells everything of [`VmmConfig`] that the VMM was not told at its launch. Before the
+    /// start; repeating it before the start is harmless.
     async fn configure(&self, id: &JailId, config: &VmmConfig) -> HostResult<()>;
 
     /// Starts the guest.

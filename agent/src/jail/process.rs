@@ -3,29 +3,31 @@
 //!
 //! How a process is found:
 //! 1. By its command line, which carries the VM's API socket path when it was started directly.
-//! 2. A jailed Firecracker shows only the path inside its chroot, so: through the API socket's
-//!    symlink to the chroot, and from there the jailer's pidfile.
-//! 3. When the pidfile leads nowhere, by `--id` among the processes listed: a pidfile may be lost
-//!    while its process lives, and a second process over the same disks must never be started.
+//! 2. A jailed VMM shows only paths inside its chroot, so: through the API socket's symlink to
+//!    the chroot, and from there the jailer's pidfile.
+//! 3. When the pidfile leads nowhere, by the VM's id among the processes listed: a pidfile may be
+//!    lost while its process lives, and a second process over the same disks must never be
+//!    started.
 //!
-//! A pid is believed only as a whole identity: pid, start time and boot id; `--id <vm>` on the
-//! command line; and its root being the jail's directory. Each way to find nothing is a variant
+//! A pid is believed only as a whole identity: pid, start time and boot id; the VMM that the jail
+//! was built for; the VM's id on the command line; and its root being the jail's directory. The
+//! same for every VMM, which differ only in what they are called and in how their command line
+//! says the id ([`jail_named_by`]). Each way to find nothing is a variant
 //! of [`WhyNot`]. What cannot be read is [`Liveness::CannotTell`], and then nothing may be done.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{layout, pidfile};
 use crate::handles::ProcessIdentity;
+use crate::host::kind::{QEMU_JAILER, jail_of_qemu_name, qemu_name};
 use crate::host::{
-    FileId, Host, HostError, HostResult, JailId, Pid, ProcessFacts, Processes, SocketEntry,
+    FileId, Host, HostError, HostResult, JailId, Pid, ProcessFacts, Processes, SocketEntry, VmmKind,
 };
 
-/// The `comm` of a VMM.
-pub const VMM_COMM: &str = "firecracker";
-
-/// The `comm` of a VMM's process until its jailer has become it.
-const JAILER_COMM: &str = "jailer";
+/// What processes are called until their jailer has become the VMM: Firecracker's jailer; and the
+/// agent's own program, which is the jailer of QEMU, by its link in `/proc` and by its name.
+const JAILER_COMMS: [&str; 3] = ["jailer", "exe", "banger-agent"];
 
 /// Whether the VM's process is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +82,7 @@ pub enum WhyNot {
         pid: Pid,
     },
     /// The process of that pid runs something else.
-    #[error("process {pid} is {comm:?}, no firecracker")]
+    #[error("process {pid} is {comm:?}, which is not the VMM of the jail")]
     WrongComm {
         /// The pid.
         pid: Pid,
@@ -102,7 +104,7 @@ pub enum Foreign {
     #[error("it started at another time")]
     StartedAtAnotherTime,
     /// Its command line names another VM, or none.
-    #[error("its command line does not have --id of this VM")]
+    #[error("its command line does not have the id of this VM")]
     AnotherId,
     /// Its root is another directory than the VM's jail.
     #[error("its root is not the VM's jail")]
@@ -161,8 +163,13 @@ impl ProcessTable {
     /// They cannot be listed.
     pub async fn read(processes: &dyn Processes) -> HostResult<Self> {
         // In this order: a jailer that becomes a VMM between the two is in the second list.
-        let mut all = processes.list(JAILER_COMM).await?;
-        all.extend(processes.list(VMM_COMM).await?);
+        let mut all = Vec::new();
+        for comm in JAILER_COMMS {
+            all.extend(processes.list(comm).await?.into_iter().filter(is_a_jailer));
+        }
+        for vmm in VmmKind::ALL {
+            all.extend(processes.list(vmm.comm()).await?);
+        }
         Ok(Self::of(all))
     }
 
@@ -183,12 +190,12 @@ impl ProcessTable {
         indexes.iter().map(|index| &self.processes[*index])
     }
 
-    /// The jails named by `--id` on any command line.
+    /// The jails named on any command line.
     pub fn jails(&self) -> impl Iterator<Item = JailId> + '_ {
         self.processes
             .iter()
             .filter(|process| !process.zombie)
-            .filter_map(|process| id_argument(&process.arguments))
+            .filter_map(jail_named_by)
             .filter_map(|id| JailId::new(id).ok())
     }
 }
@@ -210,11 +217,11 @@ pub struct Search<'a> {
 
 /// Whether the VM's process is alive: the one question of liveness.
 pub async fn vm_alive(host: &Host, search: Search<'_>) -> Liveness {
-    let root = match host.jails.observe(search.jail).await {
-        Ok(jail) => jail.and_then(|jail| jail.root),
+    let (vmm, root) = match host.jails.observe(search.jail).await {
+        Ok(jail) => jail.map_or((None, None), |jail| (jail.vmm, jail.root)),
         Err(error) => return Liveness::CannotTell(WhyUnclear::unreadable(&error)),
     };
-    let expected = Expected { jail: search.jail, root, boot_id: search.boot_id };
+    let expected = Expected { jail: search.jail, vmm, root, boot_id: search.boot_id };
 
     // What we remember, if it still is what it was: the usual case, and it costs one look.
     let mut stale = None;
@@ -237,7 +244,7 @@ pub async fn vm_alive(host: &Host, search: Search<'_>) -> Liveness {
     if matches!(by_pidfile, Liveness::Alive(_) | Liveness::CannotTell(_)) {
         return by_pidfile;
     }
-    // 3. By `--id`.
+    // 3. By the id.
     if let Some(found) = search.table.and_then(|table| by_id(table, &expected)) {
         return found;
     }
@@ -249,6 +256,8 @@ pub async fn vm_alive(host: &Host, search: Search<'_>) -> Liveness {
 
 struct Expected<'a> {
     jail: &'a JailId,
+    /// What the jail was built for; without a jail it may be any.
+    vmm: Option<VmmKind>,
     root: Option<FileId>,
     boot_id: &'a str,
 }
@@ -265,8 +274,16 @@ impl Expected<'_> {
     /// Whether a process is a jailer for the VM.
     fn is_jailer(&self, process: &ProcessFacts) -> bool {
         !process.zombie
-            && process.comm == JAILER_COMM
-            && id_argument(&process.arguments) == Some(self.jail.as_str())
+            && is_a_jailer(process)
+            && jail_named_by(process) == Some(self.jail.as_str())
+    }
+
+    /// Whether a process is called what the VMM of the jail is called.
+    fn is_vmm(&self, process: &ProcessFacts) -> bool {
+        match self.vmm {
+            Some(vmm) => process.comm == vmm.comm(),
+            None => VmmKind::ALL.iter().any(|vmm| process.comm == vmm.comm()),
+        }
     }
 
     /// Whether a process is the VM's, by everything but how it was found.
@@ -278,10 +295,10 @@ impl Expected<'_> {
         if self.is_jailer(process) {
             return Liveness::CannotTell(WhyUnclear::StillTheJailer { pid });
         }
-        if process.comm != VMM_COMM {
+        if !self.is_vmm(process) {
             return Liveness::Dead(WhyNot::WrongComm { pid, comm: process.comm.clone() });
         }
-        if id_argument(&process.arguments) != Some(self.jail.as_str()) {
+        if jail_named_by(process) != Some(self.jail.as_str()) {
             return Liveness::SomebodyElses { pid, why: Foreign::AnotherId };
         }
         match (process.root, self.root) {
@@ -293,9 +310,20 @@ impl Expected<'_> {
     }
 }
 
-/// The value of `--id`, in either of its spellings.
-fn id_argument(arguments: &[String]) -> Option<&str> {
-    let mut arguments = arguments.iter();
+/// Whether a process is a jailer: Firecracker's, or our own program as that of QEMU. The name of
+/// the program alone would take the agent itself for one.
+fn is_a_jailer(process: &ProcessFacts) -> bool {
+    process.comm == "jailer" || process.arguments.get(1).is_some_and(|word| word == QEMU_JAILER)
+}
+
+/// The jail that a command line names: the value of `--id`, in either of its spellings, for
+/// Firecracker and for jailers; for QEMU that of `-name`, in the form that we give it.
+fn jail_named_by(process: &ProcessFacts) -> Option<&str> {
+    let mut arguments = process.arguments.iter();
+    if process.comm == VmmKind::Qemu.comm() {
+        let name = arguments.find(|word| *word == "-name").and_then(|_| arguments.next())?;
+        return jail_of_qemu_name(name);
+    }
     while let Some(argument) = arguments.next() {
         if argument == "--id" {
             return arguments.next().map(String::as_str);
@@ -340,10 +368,8 @@ fn by_command_line(
 ) -> Option<Liveness> {
     table
         .with_argument(socket)
-        .filter(|process| !process.zombie && process.comm == VMM_COMM)
-        .find(|process| {
-            id_argument(&process.arguments).is_none_or(|id| id == expected.jail.as_str())
-        })
+        .filter(|process| !process.zombie && expected.is_vmm(process))
+        .find(|process| jail_named_by(process).is_none_or(|id| id == expected.jail.as_str()))
         .map(|process| Liveness::Alive(expected.identity(process)))
 }
 
@@ -365,26 +391,26 @@ async fn read_pid(host: &Host, jail: &JailId) -> HostResult<Result<Pid, WhyNot>>
         SocketEntry::NotALink => return Ok(Err(WhyNot::SocketNotALink)),
         SocketEntry::Link(target) => target,
     };
-    if !leads_to(&target, &host.jails.root_path(jail)) {
+    let leads_to = |vmm: &VmmKind| {
+        layout::chroot_of(&target, *vmm)
+            .is_some_and(|root| root == host.jails.root_path(jail, *vmm))
+    };
+    let Some(vmm) = VmmKind::ALL.into_iter().find(leads_to) else {
         return Ok(Err(WhyNot::SocketElsewhere { target }));
-    }
-    Ok(match host.jails.read_pidfile(jail).await? {
+    };
+    Ok(match host.jails.read_pidfile(jail, vmm).await? {
         None => Err(WhyNot::PidfileMissing),
         Some(content) => pidfile::parse(&content).map_err(WhyNot::PidfileGarbage),
     })
 }
 
-fn leads_to(target: &Path, root: &Path) -> bool {
-    layout::chroot_of(target).is_some_and(|chroot| chroot == root)
-}
-
-/// Of the processes with our `--id`: the one that is ours, else one that might be. One that is
+/// Of the processes with our id: the one that is ours, else one that might be. One that is
 /// somebody else's (another instance of the agent may have a jail of the same id) is passed over.
 fn by_id(table: &ProcessTable, expected: &Expected<'_>) -> Option<Liveness> {
     let mut unclear = None;
     let spelled = format!("--id={}", expected.jail);
-    for process in table.with_argument(expected.jail.as_str()).chain(table.with_argument(&spelled))
-    {
+    let spellings = [expected.jail.as_str(), &spelled, &qemu_name(expected.jail)];
+    for process in spellings.into_iter().flat_map(|word| table.with_argument(word)) {
         match expected.judge(process) {
             found @ Liveness::Alive(_) => return Some(found),
             found @ Liveness::CannotTell(_) => unclear = Some(found),

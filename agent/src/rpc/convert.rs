@@ -332,6 +332,8 @@ fn devices(devices: &Devices) -> wire::Devices {
         cow_total_sectors: total,
         api_socket: devices.api_socket.clone(),
         vsock_socket: devices.vsock_socket.clone(),
+        vmm: devices.vmm.to_owned(),
+        root_disk: devices.root_disk.to_owned(),
     }
 }
 

@@ -75,6 +75,8 @@ pub struct HostFacts {
     pub simulated: bool,
     /// Such as `firecracker 1.16.1`.
     pub vmm: String,
+    /// `snapshot` or `copy`.
+    pub root_disks: String,
     /// As `uname -r`.
     pub kernel_release: String,
     /// What VMs may use.

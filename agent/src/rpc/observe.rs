@@ -136,6 +136,7 @@ pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         simulated: facts.simulated,
         vmm: facts.vmm.clone(),
+        root_disks: facts.root_disks.clone(),
         kernel_release: facts.kernel_release.clone(),
         vcpus: facts.capacity.vcpus,
         memory_mib: facts.capacity.memory_mib,

@@ -82,8 +82,9 @@ impl AgentDesk for Desk {
     async fn host_facts(&self) -> HostFacts {
         let shared = self.supervisor.shared();
         let host = &shared.host;
-        let (vmm, kernel, capacity, images) = futures_util::join!(
+        let (vmm, root_disks, kernel, capacity, images) = futures_util::join!(
             host.facts.vmm(),
+            host.facts.root_disk_kind(),
             host.facts.kernel_release(),
             host.facts.capacity(),
             host.images.list(),
@@ -97,6 +98,12 @@ impl AgentDesk for Desk {
             agent_epoch: self.identity.agent_epoch,
             simulated: host.simulated,
             vmm: fact("vmm", vmm, before.map(|f| f.vmm.clone()), String::new()),
+            root_disks: fact(
+                "root disks",
+                root_disks.map(|kind| kind.as_str().to_owned()),
+                before.map(|f| f.root_disks.clone()),
+                String::new(),
+            ),
             kernel_release: fact(
                 "kernel release",
                 kernel,

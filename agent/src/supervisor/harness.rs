@@ -46,7 +46,11 @@ pub(crate) fn names(n: u32) -> VmNames {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let kernel = FakeKernel::new();
+        Self::on(FakeKernel::new()).await
+    }
+
+    /// A machine that was prepared.
+    pub(crate) async fn on(kernel: FakeKernel) -> Self {
         let before = kernel.objects();
         let agent = start(&kernel).await;
         Self { kernel, agent, before, accepted: BTreeMap::new() }

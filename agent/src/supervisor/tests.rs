@@ -11,6 +11,8 @@ use crate::naming::{file, part};
 use crate::vm::fixtures::{assignment_of, vm_id};
 use crate::vm::phase::Reason;
 
+mod choices;
+
 fn traced(world: &World, verb: &str) -> bool {
     world.kernel.trace().iter().any(|line| line.starts_with(verb))
 }

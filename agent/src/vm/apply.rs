@@ -61,6 +61,7 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         Effect::CheckHost => vm.host().facts.preflight().await.map(|()| Change::AlreadySo),
         Effect::AttachBase => disks::attach_base(vm, shape_of(record)?).await,
         Effect::MakeCowFile => stores::make(vm, shape_of(record)?).await,
+        Effect::CopyRootDisk => disks::copy_root(vm, shape_of(record)?).await,
         Effect::MakeWorkDisk => stores::make_work_disk(vm, shape_of(record)?).await,
         Effect::AttachCow => disks::attach_cow(vm).await,
         Effect::EnsureTap => ensure_tap(vm, shape_of(record)?).await,
@@ -103,6 +104,9 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         Effect::ReleaseBase => disks::release_base(vm, record).await,
         Effect::RemoveCowFile => {
             vm.host().files.remove(&vm.names.dir, &part(naming::file::COW)).await
+        }
+        Effect::RemoveRootCopy => {
+            vm.host().files.remove(&vm.names.dir, &part(naming::file::ROOT)).await
         }
         Effect::RemoveWorkDisk => {
             vm.host().files.remove(&vm.names.dir, &part(naming::file::WORK)).await

@@ -19,6 +19,8 @@ pub enum Effect {
     AttachBase,
     /// Make the store of what the guest writes over its root image.
     MakeCowFile,
+    /// Make the root disk as a copy of the root image, where there are no snapshots.
+    CopyRootDisk,
     /// Make the second disk.
     MakeWorkDisk,
     /// Attach the copy-on-write store.
@@ -70,6 +72,8 @@ pub enum Effect {
     ReleaseBase,
     /// Remove the copy-on-write store.
     RemoveCowFile,
+    /// Remove the root disk that is a copy.
+    RemoveRootCopy,
     /// Remove the second disk.
     RemoveWorkDisk,
     /// Remove the VM's directory, the record included.
@@ -85,12 +89,13 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::CheckHost,
         Self::CheckImages,
         Self::CheckRoom,
         Self::AttachBase,
         Self::MakeCowFile,
+        Self::CopyRootDisk,
         Self::MakeWorkDisk,
         Self::AttachCow,
         Self::CreateSnapshot,
@@ -115,6 +120,7 @@ impl Effect {
         Self::DetachCow,
         Self::ReleaseBase,
         Self::RemoveCowFile,
+        Self::RemoveRootCopy,
         Self::RemoveWorkDisk,
         Self::RemoveDir,
         Self::MarkBooted,
@@ -131,6 +137,7 @@ impl Effect {
             Self::CheckRoom => "check_room",
             Self::AttachBase => "attach_base",
             Self::MakeCowFile => "make_cow_file",
+            Self::CopyRootDisk => "copy_root_disk",
             Self::MakeWorkDisk => "make_work_disk",
             Self::AttachCow => "attach_cow",
             Self::CreateSnapshot => "create_snapshot",
@@ -155,6 +162,7 @@ impl Effect {
             Self::DetachCow => "detach_cow",
             Self::ReleaseBase => "release_base",
             Self::RemoveCowFile => "remove_cow_file",
+            Self::RemoveRootCopy => "remove_root_copy",
             Self::RemoveWorkDisk => "remove_work_disk",
             Self::RemoveDir => "remove_dir",
             Self::MarkBooted => "mark_booted",
@@ -172,6 +180,7 @@ impl Effect {
             Self::CheckRoom => "check for room on the disk",
             Self::AttachBase => "attach the root image's loop device",
             Self::MakeCowFile => "make the copy-on-write store",
+            Self::CopyRootDisk => "copy the root image",
             Self::MakeWorkDisk => "make the work disk",
             Self::AttachCow => "attach the copy-on-write loop device",
             Self::CreateSnapshot => "create the root disk",
@@ -196,6 +205,7 @@ impl Effect {
             Self::DetachCow => "detach the copy-on-write loop device",
             Self::ReleaseBase => "let go of the root image's loop device",
             Self::RemoveCowFile => "remove the copy-on-write store",
+            Self::RemoveRootCopy => "remove the copy of the root image",
             Self::RemoveWorkDisk => "remove the work disk",
             Self::RemoveDir => "remove the VM's directory",
             Self::MarkBooted => "note the boot number",
@@ -210,6 +220,7 @@ impl Effect {
         match self {
             Self::AttachBase => Some(Self::ReleaseBase),
             Self::MakeCowFile => Some(Self::RemoveCowFile),
+            Self::CopyRootDisk => Some(Self::RemoveRootCopy),
             Self::MakeWorkDisk => Some(Self::RemoveWorkDisk),
             Self::AttachCow => Some(Self::DetachCow),
             Self::CreateSnapshot => Some(Self::RemoveSnapshot),
@@ -237,6 +248,7 @@ impl Effect {
             | Self::DetachCow
             | Self::ReleaseBase
             | Self::RemoveCowFile
+            | Self::RemoveRootCopy
             | Self::RemoveWorkDisk
             | Self::RemoveDir
             | Self::MarkBooted
@@ -252,13 +264,13 @@ impl Effect {
     }
 
     /// How long it may take. Past it the outcome is unknown and everything is looked at anew. A
-    /// digest takes a second for each GiB, so that checking images gets the longest; reserving room
+    /// digest takes a second for each GiB, so that checking images and copying get the longest; reserving room
     /// takes as long as the file system needs to find it.
     #[must_use]
     pub const fn deadline(self) -> Duration {
         match self {
-            Self::CheckImages => Duration::from_secs(300),
-            Self::RemoveDir | Self::RemoveCowFile | Self::RemoveWorkDisk => {
+            Self::CheckImages | Self::CopyRootDisk => Duration::from_secs(300),
+            Self::RemoveDir | Self::RemoveCowFile | Self::RemoveRootCopy | Self::RemoveWorkDisk => {
                 Duration::from_secs(120)
             }
             Self::BuildJail | Self::RemoveJail | Self::RemoveSnapshot => Duration::from_secs(60),

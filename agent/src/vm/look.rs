@@ -91,6 +91,8 @@ impl Vm {
                 self.handles.update(|now| *now = handles);
                 if !self.looked || corrected {
                     self.find_lost_handles().await;
+                    let jail = self.host().jails.observe(&self.names.jail).await.ok().flatten();
+                    self.vmm = jail.and_then(|jail| jail.vmm);
                     self.adopted_at = Some(self.shared.clock.now());
                     self.memory.restart.alive_since = Some(self.shared.clock.monotonic());
                     tracing::info!(vm = %self.id, corrected, "adopted the running process");

@@ -22,7 +22,7 @@ use super::status::Level;
 use crate::assignment::Record;
 use crate::clock::Moment;
 use crate::handles::{HandleCache, VmHandles};
-use crate::host::{Change, Host};
+use crate::host::{Change, Host, VmmKind};
 use crate::naming::VmNames;
 use crate::report::VmReport;
 
@@ -42,6 +42,8 @@ pub struct Vm {
     pub memory: Memory,
     /// When the process was taken over.
     pub adopted_at: Option<Timestamp>,
+    /// What its process runs under, once that was seen.
+    pub(super) vmm: Option<VmmKind>,
     /// The directory is removed.
     pub gone: bool,
     pub(super) looked: bool,
@@ -69,6 +71,7 @@ impl Vm {
             handles: HandleCache::new(id, hints),
             memory: Memory::default(),
             adopted_at: None,
+            vmm: None,
             gone: false,
             looked: false,
             search_all: false,

@@ -211,6 +211,7 @@ impl Reason {
             | Effect::GrowStore
             | Effect::AttachBase
             | Effect::MakeCowFile
+            | Effect::CopyRootDisk
             | Effect::MakeWorkDisk
             | Effect::AttachCow
             | Effect::CreateSnapshot
@@ -227,6 +228,7 @@ impl Reason {
             | Effect::DetachCow
             | Effect::ReleaseBase
             | Effect::RemoveCowFile
+            | Effect::RemoveRootCopy
             | Effect::RemoveWorkDisk
             | Effect::RemoveDir
             | Effect::MarkBooted

@@ -8,7 +8,8 @@
 
 use crate::handles::{ProcessIdentity, VmHandles};
 use crate::host::{
-    BackingFile, GuestNet, Host, HostResult, JailFacts, LoopFacts, SnapshotFacts, VmmState,
+    BackingFile, GuestNet, Host, HostResult, JailFacts, LoopFacts, RootDiskKind, SnapshotFacts,
+    VmmState,
 };
 use crate::jail::process::{Liveness, WhyNot, WhyUnclear};
 use crate::naming::{self, VmNames};
@@ -99,8 +100,27 @@ pub struct Objects {
     pub base_held: bool,
     /// The copy-on-write store's size in bytes.
     pub cow_file: Seen<u64>,
+    /// The size in bytes of the root disk that is a copy.
+    pub root_copy: Seen<u64>,
     /// The second disk's size in bytes.
     pub work_file: Seen<u64>,
+    /// How the host makes new root disks.
+    pub new_root_disks: RootDiskKind,
+}
+
+impl Objects {
+    /// How this VM's root disk is made: what is there goes on being used, whatever the host would
+    /// choose now.
+    #[must_use]
+    pub const fn root_disk(&self) -> RootDiskKind {
+        match (&self.root_copy, &self.cow_file) {
+            (Seen::Present(_), _) => RootDiskKind::Copy,
+            (_, Seen::Present(_)) => RootDiskKind::Snapshot,
+            (Seen::Absent | Seen::Unknown(_), Seen::Absent | Seen::Unknown(_)) => {
+                self.new_root_disks
+            }
+        }
+    }
 }
 
 impl Probe {
@@ -149,13 +169,15 @@ impl Eyes<'_> {
     }
 
     async fn objects(self, why: WhyNot) -> Objects {
-        let (jail, rules, tap, snapshot, cow_loop, cow_file, work_file) = futures_util::join!(
+        let new_root_disks = self.host.facts.root_disk_kind().await.unwrap_or_default();
+        let (jail, rules, tap, snapshot, cow_loop, cow_file, root_copy, work_file) = futures_util::join!(
             self.jail(),
             self.rules(),
             self.tap(),
             self.snapshot(),
             self.cow_loop(),
             self.size(naming::file::COW),
+            self.size(naming::file::ROOT),
             self.size(naming::file::WORK),
         );
         Objects {
@@ -167,7 +189,9 @@ impl Eyes<'_> {
             cow_loop,
             base_held: self.base_held(),
             cow_file,
+            root_copy,
             work_file,
+            new_root_disks,
         }
     }
 
@@ -184,6 +208,9 @@ impl Eyes<'_> {
             Effect::AttachBase | Effect::ReleaseBase => objects.base_held = self.base_held(),
             Effect::MakeCowFile | Effect::RemoveCowFile => {
                 objects.cow_file = self.size(naming::file::COW).await;
+            }
+            Effect::CopyRootDisk | Effect::RemoveRootCopy => {
+                objects.root_copy = self.size(naming::file::ROOT).await;
             }
             Effect::MakeWorkDisk | Effect::RemoveWorkDisk => {
                 objects.work_file = self.size(naming::file::WORK).await;
@@ -261,6 +288,7 @@ pub fn shown(effect: Effect, names: &VmNames, objects: &Objects) -> Option<Strin
         }),
         Effect::ReleaseBase => Some("loop-device of the root image".to_owned()),
         Effect::RemoveCowFile => Some(file_shown(&names.cow())),
+        Effect::RemoveRootCopy => Some(file_shown(&names.root_copy())),
         Effect::RemoveWorkDisk => Some(file_shown(&names.work())),
         Effect::RemoveDir => Some(format!("directory {}", names.dir)),
         _ => None,

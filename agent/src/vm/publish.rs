@@ -13,6 +13,7 @@ use super::probe::Probe;
 use super::status;
 use crate::assignment::Record;
 use crate::handles::{LoopHandle, VmHandles};
+use crate::host::{RootDiskKind, VmmKind};
 use crate::report::{Devices, VmReport};
 
 impl Vm {
@@ -90,6 +91,12 @@ impl Vm {
             cow_sectors: handles.snapshot.as_ref().and_then(|_| self.fill.sectors()),
             api_socket: socket(host.jails.api_socket_path(&self.names.jail)),
             vsock_socket: socket(host.jails.vsock_path(&self.names.jail)),
+            vmm: self.vmm.filter(|_| handles.process.is_some()).map_or("", VmmKind::as_str),
+            root_disk: match (&handles.process, &handles.snapshot) {
+                (None, _) => "",
+                (Some(_), Some(_)) => RootDiskKind::Snapshot.as_str(),
+                (Some(_), None) => RootDiskKind::Copy.as_str(),
+            },
         }
     }
 }

@@ -279,6 +279,9 @@ pub struct HostFacts {
     pub heartbeat_interval: ::core::option::Option<::prost_types::Duration>,
     #[prost(string, tag = "12")]
     pub host_id: ::prost::alloc::string::String,
+    /// How new guests get their root disk: "snapshot" or "copy".
+    #[prost(string, tag = "13")]
+    pub root_disks: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageFile {
@@ -395,6 +398,12 @@ pub struct Devices {
     pub api_socket: ::prost::alloc::string::String,
     #[prost(string, tag = "8")]
     pub vsock_socket: ::prost::alloc::string::String,
+    /// "firecracker" or "qemu"; empty without a process.
+    #[prost(string, tag = "9")]
+    pub vmm: ::prost::alloc::string::String,
+    /// "snapshot" or "copy"; empty without a process.
+    #[prost(string, tag = "10")]
+    pub root_disk: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -285,9 +285,16 @@ pub struct VmDevices {
     /// API socket path on the host.
     #[prost(string, tag = "7")]
     pub api_socket: ::prost::alloc::string::String,
-    /// vsock socket path on the host.
+    /// vsock socket path on the host. Nothing answers there under QEMU.
     #[prost(string, tag = "8")]
     pub vsock_socket: ::prost::alloc::string::String,
+    /// The VMM that the guest runs under: "firecracker" or "qemu". Empty without a process.
+    #[prost(string, tag = "9")]
+    pub vmm: ::prost::alloc::string::String,
+    /// How the root disk is made: "snapshot" over the shared image, or "copy". Empty without a
+    /// process.
+    #[prost(string, tag = "10")]
+    pub root_disk: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateVmRequest {
@@ -2208,7 +2215,8 @@ pub struct HostStatus {
     pub vm_count: u32,
     #[prost(message, repeated, tag = "13")]
     pub images: ::prost::alloc::vec::Vec<HostImage>,
-    /// The VMM that runs guests here, such as "firecracker 1.16.1", "stand-in" or "simulated".
+    /// The VMM that runs new guests here, such as "firecracker 1.16.1",
+    /// "qemu 7.2.22 (software emulation)", "stand-in" or "simulated".
     #[prost(string, tag = "14")]
     pub vmm: ::prost::alloc::string::String,
     #[prost(string, tag = "15")]
@@ -2216,6 +2224,9 @@ pub struct HostStatus {
     /// VMs the agent holds that the server does not know. Nothing is done to them.
     #[prost(string, repeated, tag = "16")]
     pub unclaimed_vm_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How new guests get their root disk: "snapshot" by device-mapper, or "copy".
+    #[prost(string, tag = "17")]
+    pub root_disks: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostResources {

@@ -198,6 +198,8 @@ fn devices(seen: &DevicesSeen) -> v1::VmDevices {
         cow_total_sectors: seen.cow_total_sectors,
         api_socket: seen.api_socket.clone(),
         vsock_socket: seen.vsock_socket.clone(),
+        vmm: seen.vmm.clone(),
+        root_disk: seen.root_disk.clone(),
     }
 }
 
@@ -242,6 +244,7 @@ pub fn host(snapshot: &HostSnapshot) -> v1::Host {
             images: facts.map(|facts| images(&facts.images)).unwrap_or_default(),
             vmm: facts.map(|facts| facts.vmm.clone()).unwrap_or_default(),
             kernel_release: facts.map(|facts| facts.kernel_release.clone()).unwrap_or_default(),
+            root_disks: facts.map(|facts| facts.root_disks.clone()).unwrap_or_default(),
             unclaimed_vm_ids: snapshot.unclaimed.iter().map(ToString::to_string).collect(),
         }),
         etag: record.etag(),

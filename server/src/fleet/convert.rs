@@ -209,6 +209,8 @@ fn devices(devices: wire::Devices) -> DevicesSeen {
         cow_total_sectors: devices.cow_total_sectors,
         api_socket: devices.api_socket,
         vsock_socket: devices.vsock_socket,
+        vmm: devices.vmm,
+        root_disk: devices.root_disk,
     }
 }
 
@@ -227,6 +229,7 @@ fn facts(facts: wire::HostFacts) -> HostFacts {
         agent_version: facts.agent_version,
         simulated: facts.simulated,
         vmm: facts.vmm,
+        root_disks: facts.root_disks,
         kernel_release: facts.kernel_release,
         capacity: Resources {
             vcpus: facts.vcpus,

@@ -90,8 +90,10 @@ pub struct HostFacts {
     pub agent_version: String,
     /// No kernel object is made there.
     pub simulated: bool,
-    /// The VMM that runs guests there.
+    /// The VMM that runs new guests there.
     pub vmm: String,
+    /// How new guests get their root disk.
+    pub root_disks: String,
     /// Release of the kernel.
     pub kernel_release: String,
     /// What the kernel has, less what is reserved for the host.

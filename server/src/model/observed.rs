@@ -214,4 +214,8 @@ pub struct DevicesSeen {
     pub api_socket: String,
     /// vsock socket path.
     pub vsock_socket: String,
+    /// What it runs under.
+    pub vmm: String,
+    /// How its root disk is made.
+    pub root_disk: String,
 }

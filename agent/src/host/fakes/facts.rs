@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::gate::Seam;
 use super::machine::TICKS_PER_SECOND;
 use super::state::refuse;
-use crate::host::{BootTime, Capacity, Facts, HostErrorKind, HostResult, LinkName};
+use crate::host::{
+    BootTime, Capacity, Facts, HostErrorKind, HostResult, LinkName, RootDiskKind, VmmKind,
+};
 
 #[async_trait]
 impl Facts for Seam {
@@ -36,6 +38,14 @@ impl Facts for Seam {
 
     async fn vmm(&self) -> HostResult<String> {
         self.read("facts.vmm", |_| Ok("simulated".to_owned())).await
+    }
+
+    async fn vmm_kind(&self) -> HostResult<VmmKind> {
+        self.read("facts.vmm_kind", |state| Ok(state.vmm)).await
+    }
+
+    async fn root_disk_kind(&self) -> HostResult<RootDiskKind> {
+        self.read("facts.root_disk_kind", |state| Ok(state.root_disks)).await
     }
 
     async fn uplink(&self) -> HostResult<LinkName> {

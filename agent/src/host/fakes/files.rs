@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use super::gate::{Repeat, Seam};
 use super::space::{BLOCK, Full, room_for};
 use super::state::{State, file_id, refuse};
-use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart, Room};
+use crate::host::{
+    Change, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart, Room,
+};
 
 /// The largest file that is read.
 const READ_LIMIT: u64 = 1024 * 1024;
@@ -127,6 +129,31 @@ impl State {
         Ok(Some(content))
     }
 
+    /// A copy occupies what its image does.
+    fn copy_image(
+        &mut self,
+        dir: &PathPart,
+        file: &PathPart,
+        image: &ImageName,
+    ) -> HostResult<Change> {
+        let verb = "copy the image to";
+        let no = |why: &str| Err(refuse(HostErrorKind::NotFound, verb, path(dir, file), why));
+        let Some(image) = self.images.get(image).and_then(|found| self.space.get(found.inode))
+        else {
+            return no("there is no such image");
+        };
+        let (size, allocated, content) = (image.size, image.allocated, image.content.clone());
+        match self.dirs.get(dir) {
+            None => return no("there is no such directory"),
+            Some(files) if files.contains_key(file) => return Ok(Change::AlreadySo),
+            Some(_) => {}
+        }
+        let made = self.space.create(size, allocated, &content);
+        let inode = made.map_err(|Full| full(verb, path(dir, file)))?;
+        self.dirs.entry(dir.clone()).or_default().insert(file.clone(), inode);
+        Ok(Change::Made)
+    }
+
     /// Appends to a file of text, as far as there is room; makes it if the directory is there.
     pub(super) fn append_scratch(&mut self, dir: &PathPart, file: &PathPart, text: &str) {
         let mut content = self.read_scratch(dir, file).ok().flatten().unwrap_or_default();
@@ -237,6 +264,18 @@ impl Files for Seam {
                 free_bytes: state.space.limit.saturating_sub(state.space.used),
                 total_bytes: state.space.limit,
             })
+        })
+        .await
+    }
+
+    async fn ensure_copy(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        image: &ImageName,
+    ) -> HostResult<Change> {
+        self.effect("files.ensure_copy", path(dir, file), Repeat::MustBeSo, |state| {
+            state.copy_image(dir, file, image)
         })
         .await
     }

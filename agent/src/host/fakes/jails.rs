@@ -13,7 +13,7 @@ use super::space::{BLOCK, Full};
 use super::state::{ApiLink, Entry, Jail, State, file_id, refuse};
 use crate::host::{
     BackingFile, Change, HostErrorKind, HostResult, JailAccess, JailFacts, JailId, JailSpec, Jails,
-    PathPart, SocketEntry, in_jail,
+    PathPart, SocketEntry, VmmKind, in_jail,
 };
 
 /// A name in a jail's root, from its absolute path as the VMM sees it.
@@ -24,8 +24,10 @@ pub(super) fn root_entry(path: &str) -> PathPart {
 
 const FIFOS: [&str; 3] = [in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS];
 
-/// What a run of the jailer and the VMM leaves and the next one trips over.
-pub(super) const LEFTOVERS: [&str; 4] = [in_jail::PIDFILE, "/dev", "/run", in_jail::VSOCK];
+/// What a run of the jailer leaves and the next one trips over.
+pub(super) const fn leftovers(vmm: VmmKind) -> [&'static str; 3] {
+    [in_jail::pidfile(vmm), "/dev", "/run"]
+}
 
 impl State {
     fn wanted_entries(&self, spec: &JailSpec) -> HostResult<Vec<(PathPart, Entry)>> {
@@ -55,6 +57,10 @@ impl State {
     fn build_jail(&mut self, spec: &JailSpec) -> HostResult<Change> {
         let entries = self.wanted_entries(spec)?;
         let jail = self.jails.get(&spec.id);
+        if jail.is_some_and(|jail| jail.root.is_some() && jail.vmm != spec.vmm) {
+            let why = "there is a jail for another VMM of that name";
+            return Err(refuse(HostErrorKind::NameTaken, "build jail", &spec.id, why));
+        }
         let root = match jail.and_then(|jail| jail.root) {
             Some(root) => root,
             None => {
@@ -80,6 +86,7 @@ impl State {
             }
         }
         jail.root = Some(root);
+        jail.vmm = spec.vmm;
         jail.uid = spec.uid;
         jail.cgroup = true;
         jail.vsock_link = true;
@@ -90,7 +97,7 @@ impl State {
     fn clear_jail(&mut self, id: &JailId) -> Change {
         let Some(jail) = self.jails.get_mut(id) else { return Change::AlreadySo };
         let mut changed = jail.pidfile.take().is_some() | jail.socket.take().is_some();
-        for path in LEFTOVERS {
+        for path in leftovers(jail.vmm).into_iter().chain([in_jail::VSOCK]) {
             changed |= jail.entries.remove(&root_entry(path)).is_some();
         }
         Change::from_bool(changed)
@@ -131,6 +138,7 @@ impl Jails for Seam {
     async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
         self.read("jails.observe", |state| {
             Ok(state.jails.get(id).map(|jail| JailFacts {
+                vmm: jail.root.map(|_| jail.vmm),
                 root: jail.root.map(file_id),
                 entries: jail.entries.keys().cloned().collect(),
                 cgroup: jail.cgroup,
@@ -159,28 +167,30 @@ impl Jails for Seam {
     }
 
     async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry> {
-        let ours = || self.root_path(id).join(in_jail::API_SOCKET.trim_start_matches('/'));
+        let ours =
+            |vmm| self.root_path(id, vmm).join(in_jail::api_socket(vmm).trim_start_matches('/'));
         self.read("jails.observe_api_socket", |state| {
-            Ok(match state.jails.get(id).map(|jail| &jail.api_link) {
-                None | Some(ApiLink::Missing) => SocketEntry::Missing,
-                Some(ApiLink::NotALink) => SocketEntry::NotALink,
-                Some(ApiLink::Ours) => SocketEntry::Link(ours()),
-                Some(ApiLink::Elsewhere(target)) => SocketEntry::Link(target.clone()),
+            Ok(match state.jails.get(id).map(|jail| (&jail.api_link, jail.vmm)) {
+                None | Some((ApiLink::Missing, _)) => SocketEntry::Missing,
+                Some((ApiLink::NotALink, _)) => SocketEntry::NotALink,
+                Some((ApiLink::Ours, vmm)) => SocketEntry::Link(ours(vmm)),
+                Some((ApiLink::Elsewhere(target), _)) => SocketEntry::Link(target.clone()),
             })
         })
         .await
     }
 
-    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+    async fn read_pidfile(&self, id: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>> {
         self.read("jails.read_pidfile", |state| {
-            let pidfile = state.jails.get(id).and_then(|jail| jail.pidfile.as_ref());
+            let jail = state.jails.get(id).filter(|jail| jail.vmm == vmm);
+            let pidfile = jail.and_then(|jail| jail.pidfile.as_ref());
             Ok(pidfile.map(|content| content[..content.len().min(64)].to_vec()))
         })
         .await
     }
 
-    fn root_path(&self, id: &JailId) -> PathBuf {
-        self.shown.jail_dir.join("firecracker").join(id.as_str()).join("root")
+    fn root_path(&self, id: &JailId, vmm: VmmKind) -> PathBuf {
+        self.shown.jail_dir.join(vmm.as_str()).join(id.as_str()).join("root")
     }
 
     fn api_socket_path(&self, id: &JailId) -> PathBuf {

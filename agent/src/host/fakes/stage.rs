@@ -6,7 +6,7 @@
 
 use crate::host::{
     DmName, ExitStatus, FileId, HostErrorKind, JailId, LinkName, PathPart, Pid, ProcessFacts,
-    SocketEntry, VmmConfig, VmmState,
+    RootDiskKind, SocketEntry, VmmConfig, VmmKind, VmmState,
 };
 
 use super::kernel::{FakeKernel, unix_seconds};
@@ -228,6 +228,16 @@ impl FakeKernel {
     /// The device of the default route, from now on.
     pub fn set_uplink(&self, uplink: Option<LinkName>) {
         self.with(|state| state.uplink = uplink);
+    }
+
+    /// What new guests run under, from now on.
+    pub fn set_vmm(&self, vmm: VmmKind) {
+        self.with(|state| state.vmm = vmm);
+    }
+
+    /// How new guests get their root disk, from now on.
+    pub fn set_root_disks(&self, root_disks: RootDiskKind) {
+        self.with(|state| state.root_disks = root_disks);
     }
 
     /// Why no guest can be started here, from now on; `None` when one can.

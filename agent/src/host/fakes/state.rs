@@ -15,7 +15,8 @@ use super::machine::Process;
 use super::space::Space;
 use crate::host::{
     BackingFile, Capacity, DeviceNumber, DmName, ExitStatus, FileId, GuestKey, GuestNet, HostError,
-    HostErrorKind, ImageName, JailId, LinkName, LoopDevice, PathPart, Pid, TapName,
+    HostErrorKind, ImageName, JailId, LinkName, LoopDevice, PathPart, Pid, RootDiskKind, TapName,
+    VmmKind,
 };
 
 /// The format of a saved state.
@@ -55,6 +56,12 @@ pub(super) struct State {
     pub(super) deaf_guests: BTreeSet<JailId>,
     /// VMMs whose API does not answer.
     pub(super) hung_vmms: BTreeSet<JailId>,
+
+    /// What new guests run under, and how they get their root disk.
+    #[serde(default)]
+    pub(super) vmm: VmmKind,
+    #[serde(default)]
+    pub(super) root_disks: RootDiskKind,
 
     #[serde(skip)]
     pub(super) preflight: Option<HostErrorKind>,
@@ -220,6 +227,8 @@ pub(super) struct FirewallMemory {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Jail {
     pub(super) root: Option<u64>,
+    #[serde(default)]
+    pub(super) vmm: VmmKind,
     pub(super) uid: u32,
     pub(super) entries: BTreeMap<PathPart, Entry>,
     pub(super) cgroup: bool,
@@ -311,6 +320,8 @@ impl State {
             processes: BTreeMap::new(),
             deaf_guests: BTreeSet::new(),
             hung_vmms: BTreeSet::new(),
+            vmm: VmmKind::default(),
+            root_disks: RootDiskKind::default(),
             preflight: None,
             collectors: BTreeMap::new(),
             firewall: FirewallMemory::default(),

@@ -9,7 +9,7 @@ use crate::host::{
     GuestNet, HostErrorKind, HostResult, ImageKind, ImageName, JailAccess, JailDevice, JailFile,
     JailId, JailSpec, LaunchSpec, Launched, LinkName, LoopFacts, MacAddress, NetInterface,
     PathPart, RateLimit, Signal, SnapshotFill, SnapshotSpec, SocketEntry, TapName, TapSpec,
-    VmmConfig, VmmState, in_jail,
+    VmmConfig, VmmKind, VmmState, in_jail,
 };
 
 pub(crate) mod contract;
@@ -73,6 +73,7 @@ fn guest(n: u32) -> GuestNet {
 fn jail_spec(n: u32, root: DeviceNumber) -> JailSpec {
     JailSpec {
         id: jail(n),
+        vmm: VmmKind::Firecracker,
         uid: 200_000 + n,
         files: vec![JailFile {
             name: part("kernel"),
@@ -84,7 +85,7 @@ fn jail_spec(n: u32, root: DeviceNumber) -> JailSpec {
 }
 
 fn launch_spec(n: u32) -> LaunchSpec {
-    LaunchSpec { id: jail(n), uid: 200_000 + n }
+    LaunchSpec { id: jail(n), uid: 200_000 + n, vmm: VmmKind::Firecracker, machine: vmm_config(n) }
 }
 
 fn vmm_config(n: u32) -> VmmConfig {

@@ -1,4 +1,4 @@
-//! Firecracker's API on the fake machine: the seam of `host/vmm.rs`.
+//! The API of VMMs on the fake machine: the seam of `host/vmm.rs`.
 //!
 //! It refuses what Firecracker refuses, with words like its own: configuring a started machine,
 //! starting one without a kernel or twice, files that are not in the jail, a tap that is missing
@@ -55,7 +55,7 @@ impl State {
         machine.ok_or_else(|| no(id, "the process is no VMM"))
     }
 
-    fn configure(&mut self, id: &JailId, config: &VmmConfig) -> HostResult<()> {
+    pub(super) fn configure(&mut self, id: &JailId, config: &VmmConfig) -> HostResult<()> {
         let pid = self.listener(id)?;
         if self.machine(id)?.state != SavedVmmState::NotStarted {
             return Err(no(id, STARTED));

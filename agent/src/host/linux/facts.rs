@@ -8,9 +8,13 @@ use parking_lot::Mutex;
 use procfs::{Current, Meminfo};
 
 use super::beneath::Roots;
+use super::choice::{self, Choice};
 use super::{blocking, kvm};
 use crate::host::exec::{Exec, Tool, ToolCall, run_ok};
-use crate::host::{BootTime, Capacity, Facts, HostError, HostErrorKind, HostResult, LinkName};
+use crate::host::{
+    BootTime, Capacity, Facts, HostError, HostErrorKind, HostResult, LinkName, RootDiskKind,
+    VmmKind,
+};
 
 /// What is kept for the host itself and not offered to VMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +33,23 @@ pub(crate) struct LinuxFacts {
     exec: Arc<dyn Exec>,
     roots: Arc<Roots>,
     reserve: Reserve,
+    choice: Arc<Choice>,
     vmm: tokio::sync::OnceCell<String>,
     kvm_worked: Mutex<Option<Instant>>,
 }
 
 impl LinuxFacts {
-    pub(crate) fn new(exec: Arc<dyn Exec>, roots: Arc<Roots>, reserve: Reserve) -> Self {
+    pub(crate) fn new(
+        exec: Arc<dyn Exec>,
+        roots: Arc<Roots>,
+        reserve: Reserve,
+        choice: Arc<Choice>,
+    ) -> Self {
         Self {
             exec,
             roots,
             reserve,
+            choice,
             vmm: tokio::sync::OnceCell::new(),
             kvm_worked: Mutex::default(),
         }
@@ -103,6 +114,26 @@ pub(super) async fn observe_uplink(exec: &dyn Exec) -> HostResult<LinkName> {
     })
 }
 
+/// What Firecracker calls itself.
+pub(super) async fn ask_firecracker(exec: &dyn Exec) -> HostResult<String> {
+    let text = ask_version(exec, Tool::Firecracker).await?;
+    vmm_from_version(&text).ok_or_else(|| unreadable(&text))
+}
+
+async fn ask_qemu(exec: &dyn Exec) -> HostResult<String> {
+    let text = ask_version(exec, Tool::Qemu).await?;
+    choice::qemu_version(&text).ok_or_else(|| unreadable(&text))
+}
+
+async fn ask_version(exec: &dyn Exec, tool: Tool) -> HostResult<String> {
+    run_ok(exec, "ask", "the VMM's version", &ToolCall::new(tool, ["--version"])).await
+}
+
+fn unreadable(text: &str) -> HostError {
+    HostError::new(HostErrorKind::Other, "read", "the VMM's version")
+        .detail(format!("it says {:?}", text.lines().next().unwrap_or_default()))
+}
+
 async fn read_text(path: &'static str) -> HostResult<String> {
     blocking(move || {
         std::fs::read_to_string(path)
@@ -156,14 +187,24 @@ impl Facts for LinuxFacts {
 
     async fn vmm(&self) -> HostResult<String> {
         let found = self.vmm.get_or_try_init(|| async {
-            let call = ToolCall::new(Tool::Firecracker, ["--version"]);
-            let text = run_ok(&*self.exec, "ask", "the VMM's version", &call).await?;
-            vmm_from_version(&text).ok_or_else(|| {
-                HostError::new(HostErrorKind::Other, "read", "the VMM's version")
-                    .detail(format!("it says {:?}", text.lines().next().unwrap_or_default()))
-            })
+            match self.choice.vmm().await {
+                VmmKind::Firecracker => ask_firecracker(&*self.exec).await,
+                VmmKind::Qemu => {
+                    let version = ask_qemu(&*self.exec).await?;
+                    let by = self.choice.acceleration().await.as_str();
+                    Ok(format!("qemu {version} ({by})"))
+                }
+            }
         });
         found.await.cloned()
+    }
+
+    async fn vmm_kind(&self) -> HostResult<VmmKind> {
+        Ok(self.choice.vmm().await)
+    }
+
+    async fn root_disk_kind(&self) -> HostResult<RootDiskKind> {
+        Ok(self.choice.root_disks().await)
     }
 
     async fn uplink(&self) -> HostResult<LinkName> {
@@ -175,10 +216,11 @@ impl Facts for LinuxFacts {
             return Err(HostError::new(HostErrorKind::NotPermitted, "start", "guests")
                 .detail("the agent does not run as root"));
         }
-        for tool in Tool::ALL {
+        let vmm = self.choice.vmm().await;
+        for tool in choice::tools(vmm, self.choice.root_disks().await) {
             self.exec.path(tool)?;
         }
-        if self.vmm().await? == STAND_IN {
+        if vmm == VmmKind::Qemu || self.vmm().await? == STAND_IN {
             return Ok(());
         }
         let believed = |worked: Instant| worked.elapsed() < KVM_BELIEVED;

@@ -17,9 +17,12 @@ use rustix::io::Errno;
 
 use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
-use crate::host::{Change, FileFacts, Files, HostError, HostErrorKind, HostResult, PathPart, Room};
+use crate::host::{
+    Change, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart, Room,
+};
 
 mod ballast;
+mod copies;
 
 use ballast::Ballast;
 
@@ -267,6 +270,17 @@ impl Files for LinuxFiles {
             })
         })
         .await
+    }
+
+    async fn ensure_copy(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        image: &ImageName,
+    ) -> HostResult<Change> {
+        let (roots, dir, file, image) =
+            (self.roots.clone(), dir.clone(), file.clone(), image.clone());
+        blocking(move || copies::ensure(&roots, &dir, &file, &image)).await
     }
 
     async fn observe(&self, dir: &PathPart, file: &PathPart) -> HostResult<Option<FileFacts>> {

@@ -1,5 +1,6 @@
 //! Jail directories, laid out for Firecracker's jailer (its `docs/jailer.md` and
-//! `src/jailer/src/env.rs` of 1.16).
+//! `src/jailer/src/env.rs` of 1.16), and for QEMU alike: `<base>/<vmm>/<id>/root`. Which VMM a jail
+//! was built for is told by where it lies, and by nothing else.
 //!
 //! The jailer itself makes `/dev/kvm`, `/dev/net/tun`, `/dev/urandom`, `/run` and the copy of the
 //! VMM, gives the root directory to the jail's user and writes the pidfile. It refuses device nodes
@@ -21,7 +22,7 @@ use super::beneath::{self, Root, Roots, missing_is_none};
 use super::blocking;
 use crate::host::{
     Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, Jails, PathPart,
-    SocketEntry, in_jail,
+    SocketEntry, VmmKind, in_jail,
 };
 
 mod cgroups;
@@ -29,13 +30,30 @@ mod fill;
 
 pub(crate) use cgroups::Cgroups;
 
-/// The directory between the base and the jails: the name of the program that is jailed. The
-/// kernel's `comm` of the process is this name too.
-pub(crate) const PROGRAM: &str = "firecracker";
+/// What the jailers and the VMMs leave in a jail's root. The directories of QEMU's jail are places
+/// to mount on, empty but in the eyes of its process.
+const LEFT_BEHIND: [&str; 12] = [
+    "dev",
+    "run",
+    "old_root",
+    "sys",
+    "v.sock",
+    "firecracker",
+    "firecracker.pid",
+    "qemu.pid",
+    "usr",
+    "lib",
+    "lib64",
+    "etc",
+];
 
-/// What the jailer and the VMM leave in a jail's root.
-const LEFT_BEHIND: [&str; 7] =
-    ["dev", "run", "old_root", "sys", "v.sock", "firecracker", "firecracker.pid"];
+/// The FIFOs that a VMM writes to. QEMU's console is a socket, and it has no metrics.
+const fn fifos(vmm: VmmKind) -> &'static [&'static str] {
+    match vmm {
+        VmmKind::Firecracker => &[in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS],
+        VmmKind::Qemu => &[in_jail::LOG],
+    }
+}
 
 /// Where jails lie.
 #[derive(Debug)]
@@ -66,12 +84,34 @@ impl JailTree {
         self.cgroups.as_ref().map(|cgroups| cgroups.relative(id))
     }
 
-    fn root_path(&self, id: &JailId) -> PathBuf {
-        self.base.path().join(PROGRAM).join(id.as_str()).join("root")
+    /// The directory of a jail's control group.
+    pub(crate) fn cgroup_path(&self, id: &JailId) -> Option<PathBuf> {
+        self.cgroups.as_ref().map(|cgroups| cgroups.path(id))
+    }
+
+    pub(crate) fn root_path(&self, id: &JailId, vmm: VmmKind) -> PathBuf {
+        self.base.path().join(vmm.as_str()).join(id.as_str()).join("root")
+    }
+
+    /// The root directory of a jail, and what it was built for.
+    fn find_root(&self, id: &JailId) -> rustix::io::Result<Option<(VmmKind, OwnedFd)>> {
+        for vmm in VmmKind::ALL {
+            let path = Path::new(vmm.as_str()).join(id.as_str()).join("root");
+            if let Some(root) = missing_is_none(self.base.dir(path))? {
+                return Ok(Some((vmm, root)));
+            }
+        }
+        Ok(None)
     }
 
     fn open_root(&self, id: &JailId) -> rustix::io::Result<Option<OwnedFd>> {
-        missing_is_none(self.base.dir(Path::new(PROGRAM).join(id.as_str()).join("root")))
+        Ok(self.find_root(id)?.map(|(_, root)| root))
+    }
+
+    /// What a jail was built for; `None` when there is none.
+    pub(crate) fn vmm_of(&self, id: &JailId) -> HostResult<Option<VmmKind>> {
+        let found = self.find_root(id).map_err(|error| HostError::io("look at jail", id, error))?;
+        Ok(found.map(|(vmm, _)| vmm))
     }
 
     /// Opens something in a jail, `None` when it is not there. `path` is as the VMM sees it, such
@@ -91,11 +131,11 @@ impl JailTree {
         format!("{id}.{suffix}")
     }
 
-    fn links(&self, id: &JailId) -> [(String, PathBuf); 2] {
-        let root = self.root_path(id);
+    fn links(&self, id: &JailId, vmm: VmmKind) -> [(String, PathBuf); 2] {
+        let root = self.root_path(id, vmm);
         let inside = |path: &str| root.join(path.trim_start_matches('/'));
         [
-            (Self::link_name(id, "sock"), inside(in_jail::API_SOCKET)),
+            (Self::link_name(id, "sock"), inside(in_jail::api_socket(vmm))),
             (Self::link_name(id, "vsock"), inside(in_jail::VSOCK)),
         ]
     }
@@ -123,8 +163,12 @@ impl JailTree {
         let verb = "build jail";
         let failed = |error: Errno| HostError::io(verb, &spec.id, error);
         let mut changed = false;
+        if let Some(other) = self.vmm_of(&spec.id)?.filter(|vmm| *vmm != spec.vmm) {
+            return Err(HostError::new(HostErrorKind::NameTaken, verb, &spec.id)
+                .detail(format!("there is a jail for {other} of that name")));
+        }
         let mut path = PathBuf::new();
-        for part in [PROGRAM, spec.id.as_str(), "root"] {
+        for part in [spec.vmm.as_str(), spec.id.as_str(), "root"] {
             path.push(part);
             match rustix::fs::mkdirat(&self.base, &path, Mode::RWXU) {
                 Ok(()) => changed = true,
@@ -143,13 +187,13 @@ impl JailTree {
         for device in &spec.devices {
             changed |= jail.ensure_device(device)?;
         }
-        for fifo in [in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS] {
+        for fifo in fifos(spec.vmm) {
             changed |= jail.ensure_fifo(fifo.trim_start_matches('/'))?;
         }
         if let Some(cgroups) = &self.cgroups {
             changed |= cgroups.ensure(&spec.id)?;
         }
-        for (name, target) in self.links(&spec.id) {
+        for (name, target) in self.links(&spec.id, spec.vmm) {
             changed |= self.ensure_link(&name, &target).map_err(failed)?;
         }
         Ok(Change::from_bool(changed))
@@ -170,11 +214,14 @@ impl JailTree {
     fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
         let failed = |error: Errno| HostError::io("look at jail", id, error);
         let cgroup = self.cgroups.as_ref().is_some_and(|cgroups| cgroups.exists(id));
-        let root = self.open_root(id).map_err(failed)?;
-        let Some(root) = root else {
-            let path = Path::new(PROGRAM).join(id.as_str());
-            let part = missing_is_none(self.base.dir(path)).map_err(failed)?.is_some();
-            return Ok((part || cgroup).then(|| JailFacts {
+        let Some((vmm, root)) = self.find_root(id).map_err(failed)? else {
+            let mut part = None;
+            for vmm in VmmKind::ALL {
+                let path = Path::new(vmm.as_str()).join(id.as_str());
+                part = part.or(missing_is_none(self.base.dir(path)).map_err(failed)?.map(|_| vmm));
+            }
+            return Ok((part.is_some() || cgroup).then(|| JailFacts {
+                vmm: part,
                 root: None,
                 entries: Vec::new(),
                 cgroup,
@@ -182,6 +229,7 @@ impl JailTree {
         };
         let entries = beneath::names(root.as_fd()).map_err(failed)?;
         Ok(Some(JailFacts {
+            vmm: Some(vmm),
             root: Some(beneath::file_facts(&root).map_err(failed)?.id),
             entries: entries.iter().filter_map(|name| PathPart::new(name).ok()).collect(),
             cgroup,
@@ -191,10 +239,13 @@ impl JailTree {
     fn remove_files(&self, id: &JailId) -> HostResult<bool> {
         let failed = |error: Errno| HostError::io("remove jail", id, error);
         let mut changed = false;
-        if let Some(program) = missing_is_none(self.base.dir(PROGRAM)).map_err(failed)? {
-            changed |= beneath::remove_tree(program.as_fd(), id.as_str()).map_err(failed)?;
+        for vmm in VmmKind::ALL {
+            if let Some(jails) = missing_is_none(self.base.dir(vmm.as_str())).map_err(failed)? {
+                changed |= beneath::remove_tree(jails.as_fd(), id.as_str()).map_err(failed)?;
+            }
         }
-        for (name, _) in self.links(id) {
+        for suffix in ["sock", "vsock"] {
+            let name = Self::link_name(id, suffix);
             changed |= self.runtime.remove_tree(&name).map_err(failed)?;
         }
         Ok(changed)
@@ -202,10 +253,12 @@ impl JailTree {
 
     fn list(&self) -> HostResult<Vec<JailId>> {
         let failed = |error: Errno| HostError::io("list", "jails", error);
-        let mut names = match missing_is_none(self.base.dir(PROGRAM)).map_err(failed)? {
-            Some(program) => beneath::names(program.as_fd()).map_err(failed)?,
-            None => Vec::new(),
-        };
+        let mut names = Vec::new();
+        for vmm in VmmKind::ALL {
+            if let Some(jails) = missing_is_none(self.base.dir(vmm.as_str())).map_err(failed)? {
+                names.extend(beneath::names(jails.as_fd()).map_err(failed)?);
+            }
+        }
         for name in self.runtime.names().map_err(failed)? {
             let stem = name.strip_suffix(".sock").or_else(|| name.strip_suffix(".vsock"));
             names.extend(stem.map(str::to_owned));
@@ -233,11 +286,11 @@ impl JailTree {
         }
     }
 
-    fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+    fn read_pidfile(&self, id: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>> {
         use std::io::Read;
         let failed = |error: Errno| HostError::io("read the pidfile of", id, error);
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let Some(fd) = self.open_in(id, in_jail::PIDFILE, flags).map_err(failed)? else {
+        let Some(fd) = self.open_in(id, in_jail::pidfile(vmm), flags).map_err(failed)? else {
             return Ok(None);
         };
         if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
@@ -309,13 +362,13 @@ impl Jails for LinuxJails {
         self.with(move |tree| tree.observe_api_socket(&id)).await
     }
 
-    async fn read_pidfile(&self, id: &JailId) -> HostResult<Option<Vec<u8>>> {
+    async fn read_pidfile(&self, id: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>> {
         let id = id.clone();
-        self.with(move |tree| tree.read_pidfile(&id)).await
+        self.with(move |tree| tree.read_pidfile(&id, vmm)).await
     }
 
-    fn root_path(&self, id: &JailId) -> PathBuf {
-        self.tree.root_path(id)
+    fn root_path(&self, id: &JailId, vmm: VmmKind) -> PathBuf {
+        self.tree.root_path(id, vmm)
     }
 
     fn api_socket_path(&self, id: &JailId) -> PathBuf {

@@ -22,10 +22,10 @@ use rustix::io::Errno;
 use super::beneath;
 use super::blocking;
 use super::children::Children;
-use super::jails::{JailTree, PROGRAM};
+use super::jails::JailTree;
 use crate::host::exec::{Exec, LaunchCall, Tool};
 use crate::host::{
-    HostError, HostErrorKind, HostResult, JailId, LaunchSpec, Launched, Launcher, in_jail,
+    HostError, HostErrorKind, HostResult, JailId, LaunchSpec, Launched, Launcher, VmmKind, in_jail,
 };
 
 /// Room wanted beside the copy of the program, in bytes: for the pidfile, sockets and records.
@@ -55,9 +55,9 @@ impl JailerLauncher {
         // The jailer resolves symlinks and names the jail's directory, the pidfile and the process
         // after what it finds.
         let real = program.canonicalize().unwrap_or_else(|_| program.clone());
-        if real.file_name().is_none_or(|name| name != PROGRAM) {
+        if real.file_name().is_none_or(|name| name != VmmKind::Firecracker.as_str()) {
             return Err(HostError::new(HostErrorKind::Invalid, "start", program.display()).detail(
-                format!("the file itself must be named {PROGRAM}, not {}", real.display()),
+                format!("the file itself must be named firecracker, not {}", real.display()),
             ));
         }
         let mut args: Vec<String> = Vec::new();

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exec::{Exec, RealExec, Tool, search_dirs};
-use super::{Host, HostError, HostErrorKind, HostResult, LinkName};
+use super::{Host, HostError, HostErrorKind, HostResult, LinkName, RootDiskKind, VmmKind};
 
 pub(crate) mod beneath;
 mod children;
+pub(crate) mod choice;
 mod facts;
 mod files;
 mod firewall;
@@ -24,12 +25,15 @@ mod links;
 mod loops;
 mod outputs;
 mod processes;
+pub mod qemu;
 mod ready;
 mod snapshots;
+mod sockets;
 mod taps;
 #[cfg(test)]
 mod test_net;
 mod vmm;
+mod vmms;
 
 pub use facts::{Reserve, parse_default_route, vmm_from_version};
 pub use firewall::{Chains, FirewallLayout};
@@ -59,6 +63,10 @@ pub struct LinuxConfig {
     pub reserve: Reserve,
     /// How many files a VMM may have open.
     pub vmm_max_files: u32,
+    /// What new guests run under; `None` leaves it to what the machine can.
+    pub vmm: Option<VmmKind>,
+    /// How new guests get their root disk; `None` leaves it to what the machine can.
+    pub root_disks: Option<RootDiskKind>,
     /// How long a tool may take.
     pub tool_time_limit: Duration,
     /// How long one call of the VMM's API may take.
@@ -79,7 +87,8 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
     let exec: Arc<dyn Exec> =
         Arc::new(RealExec::find(&config.tools, &search_dirs(), config.tool_time_limit));
     let children = Arc::new(children::Children::default());
-    let facts = Arc::new(facts::LinuxFacts::new(exec.clone(), roots.clone(), config.reserve));
+    let choice = Arc::new(choice::Choice::new(exec.clone(), config.vmm, config.root_disks));
+    let facts = facts::LinuxFacts::new(exec.clone(), roots.clone(), config.reserve, choice.clone());
     let jails = Arc::new(jails::JailTree::new(
         open(&config.jail_dir)?,
         open(&config.runtime_dir)?,
@@ -87,6 +96,23 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         jails::Cgroups::detect(&config.cgroup_parent),
     ));
     let layout = FirewallLayout { chains: config.chains.clone(), bridge: config.bridge.clone() };
+    let outputs = Arc::new(outputs::FifoOutputs::new(jails.clone(), roots.clone()));
+    let vmm = vmms::Vmms {
+        tree: jails.clone(),
+        firecracker: vmm::FirecrackerApi::new(jails.clone(), config.vmm_call_limit),
+        qemu: qemu::QemuApi::new(jails.clone(), outputs.clone(), config.vmm_call_limit),
+    };
+    let (tree, max_files) = (jails.clone(), config.vmm_max_files);
+    let launcher = vmms::Launchers {
+        qemu: qemu::launcher::QemuLauncher::new(
+            exec.clone(),
+            tree.clone(),
+            children.clone(),
+            choice,
+            max_files,
+        ),
+        firecracker: launcher::JailerLauncher::new(exec.clone(), tree, children.clone(), max_files),
+    };
     Ok(Host {
         simulated: false,
         files: Arc::new(files::LinuxFiles::new(roots.clone())),
@@ -94,18 +120,13 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         loops: Arc::new(loops::LinuxLoops::new(roots.clone())),
         snapshots: Arc::new(snapshots::DmSnapshots::new(exec.clone())),
         taps: Arc::new(taps::LinuxTaps),
-        firewall: Arc::new(firewall::Iptables::new(exec.clone(), layout)),
-        outputs: Arc::new(outputs::FifoOutputs::new(jails.clone(), roots)),
-        vmm: Arc::new(vmm::FirecrackerApi::new(jails.clone(), config.vmm_call_limit)),
-        launcher: Arc::new(launcher::JailerLauncher::new(
-            exec,
-            jails.clone(),
-            children.clone(),
-            config.vmm_max_files,
-        )),
+        firewall: Arc::new(firewall::Iptables::new(exec, layout)),
+        outputs,
+        vmm: Arc::new(vmm),
+        launcher: Arc::new(launcher),
         processes: Arc::new(processes::LinuxProcesses::new(children)),
         jails: Arc::new(jails::LinuxJails::new(jails)),
-        facts,
+        facts: Arc::new(facts),
     })
 }
 

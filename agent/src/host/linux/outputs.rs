@@ -1,6 +1,6 @@
-//! Collects what comes out of the jails' FIFOs into bounded files.
+//! Collects what comes out of the jails' FIFOs, and of QEMU's console sockets, into bounded files.
 //!
-//! Three tasks for each VM, each waiting for its FIFO. A file that reached its bound becomes the
+//! A task for each FIFO and socket of a VM, waiting for it. A file that reached its bound becomes the
 //! older part (`console.log.1`) and a new one is begun, so that at most twice the bound is kept. A
 //! guest that prints without end is read at a bounded rate; the rest it loses itself (see the
 //! launcher).
@@ -19,7 +19,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +30,8 @@ use super::blocking;
 use super::jails::JailTree;
 use super::launcher::open_fifo;
 use super::ready::readable;
-use crate::host::{Change, HostError, HostResult, JailId, Outputs, PathPart, in_jail};
+use super::sockets::connect_in;
+use crate::host::{Change, HostError, HostResult, JailId, Outputs, PathPart, VmmKind, in_jail};
 
 /// How much one file holds, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
@@ -42,15 +45,36 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Chunks taken after the stop: more than a pipe holds, and an end when the writer never does.
 const LAST_CHUNKS: u32 = 64;
 
+/// How long a console's socket is read after the stop, if the VMM does not end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// How much of the log explains an exit.
 const TAIL: u64 = 4096;
 
-/// FIFO in the jail, file in the scratch directory.
-const STREAMS: [(&str, &str); 3] = [
-    (in_jail::CONSOLE, "console.log"),
-    (in_jail::LOG, "firecracker.log"),
-    (in_jail::METRICS, "metrics.log"),
-];
+/// FIFOs in a jail, and the files in the scratch directory.
+const fn streams(vmm: VmmKind) -> &'static [(&'static str, &'static str)] {
+    const FIRECRACKER: [(&str, &str); 3] = [
+        (in_jail::CONSOLE, CONSOLE),
+        (in_jail::LOG, log(VmmKind::Firecracker)),
+        (in_jail::METRICS, "metrics.log"),
+    ];
+    const QEMU: [(&str, &str); 1] = [(in_jail::LOG, log(VmmKind::Qemu))];
+    match vmm {
+        VmmKind::Firecracker => &FIRECRACKER,
+        VmmKind::Qemu => &QEMU,
+    }
+}
+
+/// What a guest prints.
+const CONSOLE: &str = "console.log";
+
+/// What a VMM prints.
+const fn log(vmm: VmmKind) -> &'static str {
+    match vmm {
+        VmmKind::Firecracker => "firecracker.log",
+        VmmKind::Qemu => "qemu.log",
+    }
+}
 
 /// The collectors of this machine.
 pub(crate) struct FifoOutputs {
@@ -61,12 +85,37 @@ pub(crate) struct FifoOutputs {
 
 struct Collector {
     stop: CancellationToken,
+    dir: PathPart,
     tasks: Vec<JoinHandle<()>>,
+    /// Whether the console is connected, where it is a socket. One at a time.
+    console: Option<JoinHandle<()>>,
 }
 
 impl FifoOutputs {
     pub(crate) fn new(tree: Arc<JailTree>, roots: Arc<Roots>) -> Self {
         Self { tree, roots, running: Mutex::default() }
+    }
+
+    /// Connects to the console of a VMM that has it as a socket, if what it prints is collected
+    /// and it is not connected yet.
+    pub(crate) async fn connect_console(&self, id: &JailId) -> HostResult<()> {
+        let connected = |collector: &Collector| {
+            collector.console.as_ref().is_some_and(|console| !console.is_finished())
+        };
+        if self.running.lock().get(id).is_none_or(connected) {
+            return Ok(());
+        }
+        let stream =
+            connect_in(&self.tree, id, in_jail::CONSOLE_SOCKET, "read the console of").await?;
+        let mut running = self.running.lock();
+        // Another call may have been faster; the second connection is dropped then.
+        if let Some(collector) = running.get_mut(id).filter(|collector| !connected(collector)) {
+            let dir = collector.dir.clone();
+            let sink = Sink { roots: self.roots.clone(), dir, file: CONSOLE };
+            let reading = collect_socket(stream, sink, collector.stop.clone());
+            collector.console = Some(tokio::spawn(reading));
+        }
+        Ok(())
     }
 }
 
@@ -83,14 +132,15 @@ impl Outputs for FifoOutputs {
             return Ok(Change::AlreadySo);
         }
         let (tree, jail) = (self.tree.clone(), id.clone());
-        let fifos = blocking(move || {
+        let (vmm, fifos) = blocking(move || {
             let mut fifos = Vec::new();
-            for (path, file) in STREAMS {
+            let Some(vmm) = tree.vmm_of(&jail)? else { return Ok((None, fifos)) };
+            for (path, file) in streams(vmm) {
                 if let Some(fd) = open_fifo(&tree, &jail, path)? {
-                    fifos.push((fd, file));
+                    fifos.push((fd, *file));
                 }
             }
-            Ok(fifos)
+            Ok((Some(vmm), fifos))
         })
         .await?;
         let stop = CancellationToken::new();
@@ -100,13 +150,21 @@ impl Outputs for FifoOutputs {
             let sink = Sink { roots: self.roots.clone(), dir: dir.clone(), file };
             tasks.push(tokio::spawn(collect(fifo, sink, stop.clone())));
         }
-        let collector = Collector { stop, tasks };
-        let mut running = self.running.lock();
-        if running.contains_key(id) {
-            // Another call was faster; ours stops as it is dropped.
-            return Ok(Change::AlreadySo);
+        let collector = Collector { stop, dir: dir.clone(), tasks, console: None };
+        {
+            let mut running = self.running.lock();
+            if running.contains_key(id) {
+                // Another call was faster; ours stops as it is dropped.
+                return Ok(Change::AlreadySo);
+            }
+            running.insert(id.clone(), collector);
         }
-        running.insert(id.clone(), collector);
+        if vmm == Some(VmmKind::Qemu)
+            && let Err(error) = self.connect_console(id).await
+        {
+            // Before its start there is none yet; it is connected when the VMM is up.
+            tracing::debug!(jail = %id, error = error.chain(), "no console to read yet");
+        }
         Ok(Change::Made)
     }
 
@@ -115,7 +173,8 @@ impl Outputs for FifoOutputs {
             return Ok(Change::AlreadySo);
         };
         collector.stop.cancel();
-        for task in std::mem::take(&mut collector.tasks) {
+        let console = collector.console.take();
+        for task in std::mem::take(&mut collector.tasks).into_iter().chain(console) {
             // A task that panicked has nothing more to take.
             let _ = task.await;
         }
@@ -126,14 +185,21 @@ impl Outputs for FifoOutputs {
         let (roots, dir) = (self.roots.clone(), dir.clone());
         blocking(move || {
             let failed = |error: std::io::Error| HostError::io("read the log in", &dir, error);
-            let path = Path::new(dir.as_str()).join("firecracker.log");
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-            let found = missing_is_none(roots.scratch.open_at(&path, flags, 0));
-            let Some(fd) = found.map_err(|error| failed(error.into()))? else {
-                return Ok(String::new());
-            };
-            let mut file = std::fs::File::from(fd);
-            let length = file.metadata().map_err(failed)?.len();
+            // A VM that changed its VMM has the logs of both; the last one wrote last.
+            let mut newest = None;
+            for vmm in VmmKind::ALL {
+                let path = Path::new(dir.as_str()).join(log(vmm));
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                let found = missing_is_none(roots.scratch.open_at(&path, flags, 0));
+                let Some(fd) = found.map_err(|error| failed(error.into()))? else { continue };
+                let file = std::fs::File::from(fd);
+                let facts = file.metadata().map_err(failed)?;
+                let written = facts.modified().map_err(failed)?;
+                if newest.as_ref().is_none_or(|(_, _, before)| *before < written) {
+                    newest = Some((file, facts.len(), written));
+                }
+            }
+            let Some((mut file, length, _)) = newest else { return Ok(String::new()) };
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).map_err(failed)?;
             let mut bytes = Vec::new();
             file.take(TAIL).read_to_end(&mut bytes).map_err(failed)?;
@@ -176,6 +242,37 @@ async fn collect(fifo: AsyncFd<OwnedFd>, sink: Sink, stop: CancellationToken) {
             Taken::Some => {}
             Taken::Nothing | Taken::Broken => return,
         }
+    }
+}
+
+/// Reads a console's socket until told to stop or the VMM ends. As fast as it comes: what is not
+/// read would hold up the guest, and what the file has no room for is dropped there.
+async fn collect_socket(mut stream: UnixStream, sink: Sink, stop: CancellationToken) {
+    let mut chunk = vec![0; CHUNK];
+    let mut last = None;
+    loop {
+        // Cancel-safe: a read that is dropped has taken nothing.
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut chunk) => read,
+            () = stop.cancelled(), if last.is_none() => {
+                // The VMM is dead or about to be; what it wrote before is still there.
+                last = Some(tokio::time::Instant::now() + LAST_WORDS);
+                continue;
+            }
+            () = until(last), if last.is_some() => return,
+        };
+        match read {
+            Ok(length @ 1..) => sink.clone().write(chunk[..length].to_vec()).await,
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

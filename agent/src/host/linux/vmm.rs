@@ -1,11 +1,6 @@
 //! Firecracker's API: `src/firecracker/swagger/firecracker.yaml` of 1.16, over a Unix socket in the
 //! jail.
 //!
-//! The socket lies in a directory that the VMM owns, so it is not connected to by path: a VMM that
-//! was taken over could put a symlink there and have the agent, as root, talk to another socket. It
-//! is opened beneath the jail's root and connected to through `/proc/self/fd`, which also keeps the
-//! address within the 108 bytes of `sun_path`.
-//!
 //! One connection for each call: the API is one thread of the VMM, calls are few, and a connection
 //! that is held across a call that timed out would answer the next with the wrong reply.
 
@@ -17,17 +12,14 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustix::fs::{FileType, OFlags};
-use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 
-use super::beneath;
 use super::jails::JailTree;
-use super::{blocking, vmm::body::Put};
+use super::sockets::connect_in;
+use super::vmm::body::Put;
 use crate::host::{
-    HostError, HostErrorKind, HostResult, JailId, Vmm, VmmConfig, VmmState, in_jail,
+    HostError, HostErrorKind, HostResult, JailId, Vmm, VmmConfig, VmmKind, VmmState, in_jail,
 };
 
 mod body;
@@ -59,34 +51,6 @@ impl FirecrackerApi {
         Self { tree, limit }
     }
 
-    async fn connect(&self, id: &JailId, verb: &'static str) -> HostResult<UnixStream> {
-        let (tree, jail) = (self.tree.clone(), id.clone());
-        let socket = blocking(move || {
-            let failed = |error: Errno| HostError::io(verb, &jail, error);
-            let nobody = |why: &str| {
-                HostError::new(HostErrorKind::NotFound, verb, &jail).detail(why.to_owned())
-            };
-            let found = tree.open_in(&jail, in_jail::API_SOCKET, OFlags::PATH);
-            let socket = found.map_err(failed)?.ok_or_else(|| nobody("there is no API socket"))?;
-            if !beneath::is_a(&socket, FileType::Socket).map_err(failed)? {
-                return Err(nobody("what lies at the API socket's place is no socket"));
-            }
-            Ok(socket)
-        })
-        .await?;
-        use std::os::fd::AsRawFd;
-        let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-        UnixStream::connect(&path).await.map_err(|error| {
-            let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
-            let mut error =
-                HostError::io(verb, id, error).detail("nobody answers at the API socket");
-            if refused {
-                error.kind = HostErrorKind::NotFound;
-            }
-            error
-        })
-    }
-
     async fn exchange(
         &self,
         id: &JailId,
@@ -98,7 +62,8 @@ impl FirecrackerApi {
                 .detail("the API broke off the connection")
                 .because(error)
         };
-        let stream = TokioIo::new(self.connect(id, verb).await?);
+        let socket = in_jail::api_socket(VmmKind::Firecracker);
+        let stream = TokioIo::new(connect_in(&self.tree, id, socket, verb).await?);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(broken)?;
         // Ends when `sender` and the answer are dropped, at the end of this call.
@@ -248,4 +213,4 @@ impl Vmm for FirecrackerApi {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,9 +4,13 @@ use super::*;
 
 #[test]
 fn the_chroot_is_what_stands_before_the_socket() {
-    let target = Path::new("/var/lib/x/jails/firecracker/abc/root/run/firecracker.socket");
-    let chroot = chroot_of(target);
-    assert_eq!(chroot.as_deref(), Some(Path::new("/var/lib/x/jails/firecracker/abc/root")));
+    for (vmm, socket) in
+        [(VmmKind::Firecracker, "firecracker.socket"), (VmmKind::Qemu, "qmp.socket")]
+    {
+        let root = format!("/var/lib/x/jails/{vmm}/abc/root");
+        let chroot = chroot_of(Path::new(&format!("{root}/run/{socket}")), vmm);
+        assert_eq!(chroot.as_deref(), Some(Path::new(&root)));
+    }
 }
 
 #[test]
@@ -17,7 +21,9 @@ fn a_target_that_is_no_api_socket_of_a_chroot_leads_nowhere() {
         "/srv/abc/root/run/other.socket",
         "/srv/abc/root/../../etc/run/firecracker.socket",
         "/srv/abc/root/xrun/firecracker.socket",
+        "/srv/abc/root/run/qmp.socket",
     ] {
-        assert_eq!(chroot_of(Path::new(target)), None, "{target:?}");
+        let chroot = chroot_of(Path::new(target), VmmKind::Firecracker);
+        assert_eq!(chroot, None, "{target:?}");
     }
 }

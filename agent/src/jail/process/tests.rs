@@ -28,6 +28,7 @@ struct Machine {
     pidfile: Option<Vec<u8>>,
     jail_root: Option<FileId>,
     unreadable: bool,
+    vmm: VmmKind,
 }
 
 fn jailed(n: u32, id: &str) -> ProcessFacts {
@@ -51,6 +52,7 @@ impl Machine {
             pidfile: Some(b"4711".to_vec()),
             jail_root: Some(JAIL_ROOT),
             unreadable: false,
+            vmm: VmmKind::Firecracker,
         };
         machine.run(jailed(4711, OURS));
         machine
@@ -110,7 +112,7 @@ impl crate::host::Jails for Machine {
 
     async fn observe(&self, _: &JailId) -> HostResult<Option<JailFacts>> {
         let root = self.jail_root;
-        Ok(root.map(|_| JailFacts { root, entries: Vec::new(), cgroup: true }))
+        Ok(root.map(|_| JailFacts { vmm: Some(self.vmm), root, entries: Vec::new(), cgroup: true }))
     }
 
     async fn ensure(&self, _: &JailSpec) -> HostResult<Change> {
@@ -129,12 +131,12 @@ impl crate::host::Jails for Machine {
         Ok(self.socket.clone())
     }
 
-    async fn read_pidfile(&self, _: &JailId) -> HostResult<Option<Vec<u8>>> {
-        Ok(self.pidfile.clone())
+    async fn read_pidfile(&self, _: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>> {
+        Ok(self.pidfile.clone().filter(|_| vmm == self.vmm))
     }
 
-    fn root_path(&self, id: &JailId) -> PathBuf {
-        format!("/jails/firecracker/{id}/root").into()
+    fn root_path(&self, id: &JailId, vmm: VmmKind) -> PathBuf {
+        format!("/jails/{vmm}/{id}/root").into()
     }
 
     fn api_socket_path(&self, id: &JailId) -> PathBuf {
@@ -148,6 +150,35 @@ impl crate::host::Jails for Machine {
 
 fn alive(n: u32) -> Liveness {
     Liveness::Alive(identity(n))
+}
+
+/// The same machine, with its VM under QEMU.
+fn qemu() -> Machine {
+    let mut machine = Machine::new();
+    machine.vmm = VmmKind::Qemu;
+    machine.socket = SocketEntry::Link(format!("/jails/qemu/{OURS}/root/run/qmp.socket").into());
+    machine.run(under_qemu(4711, OURS));
+    machine
+}
+
+fn under_qemu(n: u32, id: &str) -> ProcessFacts {
+    let name = format!("banger-{id}");
+    let arguments = ["/usr/bin/qemu-system-x86_64", "-name", &name, "-nodefaults", "-S"];
+    ProcessFacts {
+        comm: "qemu-system-x86".to_owned(),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        ..jailed(n, id)
+    }
+}
+
+fn qemus_jailer(n: u32, id: &str) -> ProcessFacts {
+    let arguments = ["banger-agent", "jail-qemu", "--id", id, "--uid", "200002"];
+    ProcessFacts {
+        comm: "exe".to_owned(),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        root: Some(FileId { device: 8, inode: 2 }),
+        ..jailed(n, id)
+    }
 }
 
 fn identity(n: u32) -> ProcessIdentity {
@@ -339,9 +370,68 @@ async fn lookup_prefers_the_live_process_over_the_remembered_one() {
 
 #[test]
 fn the_id_is_read_in_both_spellings() {
-    let arguments = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(id_argument(&arguments("/firecracker --id a")), Some("a"));
-    assert_eq!(id_argument(&arguments("/firecracker --id=a")), Some("a"));
-    assert_eq!(id_argument(&arguments("/firecracker --ident a")), None);
-    assert_eq!(id_argument(&arguments("/firecracker --id")), None);
+    let named = |text: &str| {
+        let arguments = text.split(' ').map(str::to_owned).collect();
+        jail_named_by(&ProcessFacts { arguments, ..jailed(1, "x") }).map(str::to_owned)
+    };
+    assert_eq!(named("/firecracker --id a").as_deref(), Some("a"));
+    assert_eq!(named("/firecracker --id=a").as_deref(), Some("a"));
+    assert_eq!(named("/firecracker --ident a"), None);
+    assert_eq!(named("/firecracker --id"), None);
+    // The name of a QEMU is no argument of a Firecracker.
+    assert_eq!(named("/firecracker -name banger-a"), None);
+}
+
+#[tokio::test]
+async fn a_qemu_is_found_by_the_same_proof() {
+    assert_eq!(qemu().find(None).await, alive(4711));
+    assert_eq!(qemu().find(Some(&identity(4711))).await, alive(4711));
+    // Without its pidfile by its name among all processes.
+    let mut machine = qemu();
+    machine.pidfile = None;
+    machine.run(under_qemu(99, OTHER));
+    assert_eq!(machine.find(None).await, alive(4711));
+}
+
+#[tokio::test]
+async fn a_qemu_that_is_not_the_vms_is_not_taken_for_it() {
+    // Somebody else's with no name of ours, one of another VM, one in another jail.
+    let mut machine = qemu();
+    machine.change(|process| process.arguments[2] = format!("guest={OURS}"));
+    assert!(matches!(
+        machine.find(None).await,
+        Liveness::SomebodyElses { why: Foreign::AnotherId, .. } | Liveness::Dead(_)
+    ));
+    let mut machine = qemu();
+    machine.change(|process| process.arguments[2] = format!("banger-{OTHER}"));
+    assert!(!matches!(machine.find(Some(&identity(4711))).await, Liveness::Alive(_)));
+    let mut machine = qemu();
+    machine.change(|process| process.root = Some(FileId { device: 8, inode: 7 }));
+    let somebody = Liveness::SomebodyElses { pid: pid(4711), why: Foreign::AnotherRoot };
+    assert_eq!(machine.find(Some(&identity(4711))).await, somebody);
+}
+
+#[tokio::test]
+async fn a_vmm_of_the_other_kind_is_not_the_one_of_the_jail() {
+    let mut machine = qemu();
+    machine.run(jailed(4711, OURS));
+    assert!(matches!(machine.find(None).await, Liveness::Dead(WhyNot::WrongComm { .. })));
+    let mut machine = Machine::new();
+    machine.run(under_qemu(4711, OURS));
+    assert!(matches!(machine.find(None).await, Liveness::Dead(WhyNot::WrongComm { .. })));
+}
+
+#[tokio::test]
+async fn the_jailer_of_qemu_is_unclear_unless_we_remember_its_start() {
+    let mut machine = qemu();
+    machine.run(qemus_jailer(4711, OURS));
+    let still = Liveness::CannotTell(WhyUnclear::StillTheJailer { pid: pid(4711) });
+    assert_eq!(machine.find(None).await, still);
+    assert_eq!(machine.find(Some(&identity(4711))).await, alive(4711));
+    // The agent itself is no jailer.
+    let mut machine = qemu();
+    let mut agent = qemus_jailer(4711, OURS);
+    agent.arguments[1] = "run".to_owned();
+    machine.run(agent);
+    assert!(matches!(machine.find(None).await, Liveness::Dead(WhyNot::WrongComm { .. })));
 }

@@ -33,6 +33,7 @@ impl AgentDesk for Desk {
             agent_epoch: 3,
             simulated: true,
             vmm: "simulated".to_owned(),
+            root_disks: "snapshot".to_owned(),
             kernel_release: "6.1".to_owned(),
             capacity: Capacity { vcpus: 4, memory_mib: 1024, disk_mib: 1024 },
             images: Vec::new(),

@@ -4,7 +4,7 @@
 //! file between two looks. So a device is used only with the identity of the file behind it, and
 //! looked at again once the snapshot stands on it.
 
-use super::{Failed, flush_hints};
+use super::{Failed, flush_hints, stores};
 use crate::assignment::{Record, Shape};
 use crate::handles::LoopHandle;
 use crate::host::{
@@ -33,6 +33,17 @@ pub(super) async fn attach_base(vm: &mut Vm, shape: &Shape) -> HostResult<Change
             Some(LoopHandle { file: image, attached: Some((facts.device, facts.backing)) });
     });
     Ok(change)
+}
+
+/// The first effect that makes an object, where the root disk is a copy.
+pub(super) async fn copy_root(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
+    vm.handles.update(|handles| handles.tap = Some(vm.names.tap.clone()));
+    flush_hints(vm).await;
+    let (dir, file) = (&vm.names.dir, naming::part(naming::file::ROOT));
+    let copied = vm.host().files.ensure_copy(dir, &file, &shape.root_image.name).await?;
+    // Its holes are room that the guest may come to need, as those of a store are.
+    let size = vm.host().files.observe(dir, &file).await?.map_or(0, |facts| facts.size_bytes);
+    Ok(copied.and(stores::ensure(vm, &file, size).await?))
 }
 
 pub(super) async fn attach_cow(vm: &mut Vm) -> HostResult<Change> {

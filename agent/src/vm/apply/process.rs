@@ -9,8 +9,9 @@ use super::{Failed, flush_hints, uid};
 use crate::assignment::{Image, Record, Shape};
 use crate::handles::{ProcessHandle, ProcessIdentity};
 use crate::host::{
-    Change, Drive, HostError, HostErrorKind, HostResult, JailAccess, JailDevice, JailFile,
-    JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig, VmmState,
+    BackingFile, Change, DeviceNumber, Drive, HostError, HostErrorKind, HostResult, JailAccess,
+    JailDevice, JailFile, JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig,
+    VmmState,
 };
 use crate::naming::{self, in_jail, part};
 use crate::vm::effect::Effect;
@@ -19,15 +20,7 @@ use crate::vm::machine::Vm;
 use crate::vm::phase::Reason;
 
 pub(super) async fn build_jail(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
-    let device = match vm.memory.attempt.as_ref().and_then(|attempt| attempt.root_device) {
-        Some(device) => device,
-        None => {
-            let found = vm.host().snapshots.observe(&vm.names.snapshot).await?;
-            let missing =
-                || HostError::new(HostErrorKind::NotFound, "find root disk", &vm.names.snapshot);
-            found.ok_or_else(missing)?.device
-        }
-    };
+    let (root_copy, root_device) = find_root_disk(vm).await?;
     let read = |name, image: &Image| JailFile {
         name: part(name),
         from: naming::base(image.name.clone()),
@@ -42,17 +35,44 @@ pub(super) async fn build_jail(vm: &mut Vm, shape: &Shape) -> HostResult<Change>
             access: JailAccess::Write,
         });
     }
+    files.extend(root_copy.map(|from| JailFile {
+        name: part(in_jail::ROOT),
+        from,
+        access: JailAccess::Write,
+    }));
+    let device = |device| JailDevice { name: part(in_jail::ROOT), device };
     let spec = JailSpec {
         id: vm.names.jail.clone(),
+        vmm: vm.host().facts.vmm_kind().await?,
         uid: uid(vm, shape),
         files,
-        devices: vec![JailDevice { name: part(in_jail::ROOT), device }],
+        devices: root_device.map(device).into_iter().collect(),
     };
     vm.host().jails.ensure(&spec).await
 }
 
+/// The root disk that was made: a file that is a copy, or a snapshot's device.
+async fn find_root_disk(vm: &Vm) -> HostResult<(Option<BackingFile>, Option<DeviceNumber>)> {
+    if let Some(device) = vm.memory.attempt.as_ref().and_then(|attempt| attempt.root_device) {
+        return Ok((None, Some(device)));
+    }
+    if vm.host().files.observe(&vm.names.dir, &part(naming::file::ROOT)).await?.is_some() {
+        return Ok((Some(vm.names.root_copy()), None));
+    }
+    match vm.host().snapshots.observe(&vm.names.snapshot).await? {
+        Some(snapshot) => Ok((None, Some(snapshot.device))),
+        None => Err(HostError::new(HostErrorKind::NotFound, "find root disk", &vm.names.snapshot)),
+    }
+}
+
 pub(super) async fn launch(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
-    let spec = LaunchSpec { id: vm.names.jail.clone(), uid: uid(vm, shape) };
+    let spec = LaunchSpec {
+        id: vm.names.jail.clone(),
+        uid: uid(vm, shape),
+        vmm: vm.host().facts.vmm_kind().await?,
+        machine: vmm_config(vm, shape),
+    };
+    vm.vmm = Some(spec.vmm);
     let started = vm.host().launcher.launch(&spec).await?;
     let again = vm.memory.ended.is_some();
     let started_at = Some(vm.shared.clock.now());

@@ -8,7 +8,7 @@
 use super::Failed;
 use super::disks::attached;
 use crate::assignment::Shape;
-use crate::host::{Change, HostError, HostErrorKind, HostResult, PathPart};
+use crate::host::{Change, HostError, HostErrorKind, HostResult, PathPart, RootDiskKind};
 use crate::naming::{self, part};
 use crate::vm::effect::Effect;
 use crate::vm::machine::Vm;
@@ -35,11 +35,28 @@ async fn missing(vm: &Vm, shape: &Shape) -> HostResult<(u64, u64)> {
         .observe(image)
         .await?
         .ok_or_else(|| HostError::new(HostErrorKind::NotFound, "find the root image", image))?;
-    let root = store::first_size(bytes_of(shape.root_disk_mib), base.size_bytes);
-    let root = lacking(vm, naming::file::COW, root).await?;
+    let root = match root_disk_kind(vm).await? {
+        RootDiskKind::Copy => lacking(vm, naming::file::ROOT, base.size_bytes).await?,
+        RootDiskKind::Snapshot => {
+            let store = store::first_size(bytes_of(shape.root_disk_mib), base.size_bytes);
+            lacking(vm, naming::file::COW, store).await?
+        }
+    };
     let work = lacking(vm, naming::file::WORK, bytes_of(shape.work_disk_mib)).await?;
     let room = vm.host().files.room().await?;
     Ok((root.saturating_add(work), room.free_bytes))
+}
+
+/// How the root disk is made: as it is, or as the host makes new ones.
+async fn root_disk_kind(vm: &Vm) -> HostResult<RootDiskKind> {
+    let (files, dir) = (&vm.host().files, &vm.names.dir);
+    if files.observe(dir, &part(naming::file::ROOT)).await?.is_some() {
+        return Ok(RootDiskKind::Copy);
+    }
+    if files.observe(dir, &part(naming::file::COW)).await?.is_some() {
+        return Ok(RootDiskKind::Snapshot);
+    }
+    vm.host().facts.root_disk_kind().await
 }
 
 async fn lacking(vm: &Vm, file: &'static str, wanted: u64) -> HostResult<u64> {
@@ -61,7 +78,8 @@ pub(super) async fn make_work_disk(vm: &Vm, shape: &Shape) -> HostResult<Change>
     ensure(vm, &part(naming::file::WORK), bytes_of(shape.work_disk_mib)).await
 }
 
-async fn ensure(vm: &Vm, file: &PathPart, bytes: u64) -> HostResult<Change> {
+/// Makes a disk's file, or grows it, with room for all of it unless the host holds more than it has.
+pub(super) async fn ensure(vm: &Vm, file: &PathPart, bytes: u64) -> HostResult<Change> {
     let files = &vm.host().files;
     if vm.shared.settings.disks.sparse {
         files.ensure_sparse(&vm.names.dir, file, bytes).await

@@ -2,6 +2,7 @@
 
 use crate::assignment::RestartPolicy;
 use crate::clock::Moment;
+use crate::host::RootDiskKind;
 
 use super::teardown;
 use super::{Next, Recorded, Waiting, Wanted, stays_down, step};
@@ -46,9 +47,12 @@ pub(super) fn next(
         return step(recorded, Effect::MarkBooted, now);
     }
     if wanted.new_root_disk {
-        return match objects.cow_file {
-            Seen::Absent => step(recorded, Effect::MarkRootDisk, now),
-            Seen::Present(_) | Seen::Unknown(_) => step(recorded, Effect::RemoveCowFile, now),
+        return match (&objects.cow_file, &objects.root_copy) {
+            (Seen::Absent, Seen::Absent) => step(recorded, Effect::MarkRootDisk, now),
+            (Seen::Present(_) | Seen::Unknown(_), _) => step(recorded, Effect::RemoveCowFile, now),
+            (Seen::Absent, Seen::Present(_) | Seen::Unknown(_)) => {
+                step(recorded, Effect::RemoveRootCopy, now)
+            }
         };
     }
     if !wanted.may_start {
@@ -85,23 +89,29 @@ fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
     };
     let done = |effect| attempt.done.contains(&effect);
     let lacks = |effect, is_there: Option<bool>| !is_there.unwrap_or_else(|| done(effect));
+    let snapshot = objects.root_disk() == RootDiskKind::Snapshot;
+    let copied = done(Effect::CopyRootDisk) && there(&objects.root_copy) != Some(false);
     let order = [
         (Effect::CheckHost, !done(Effect::CheckHost)),
         (Effect::CheckImages, !done(Effect::CheckImages)),
         (Effect::CheckRoom, !done(Effect::CheckRoom)),
-        (Effect::AttachBase, !(done(Effect::AttachBase) && objects.base_held)),
+        (Effect::AttachBase, snapshot && !(done(Effect::AttachBase) && objects.base_held)),
+        (Effect::CopyRootDisk, !(snapshot || copied)),
         // Also over a disk that is there: it may be shorter than it is to be, or have holes.
         (
             Effect::MakeCowFile,
-            !(done(Effect::MakeCowFile) && there(&objects.cow_file) != Some(false)),
+            snapshot && !(done(Effect::MakeCowFile) && there(&objects.cow_file) != Some(false)),
         ),
         (
             Effect::MakeWorkDisk,
             shape.work_disk_mib > 0
                 && !(done(Effect::MakeWorkDisk) && there(&objects.work_file) != Some(false)),
         ),
-        (Effect::AttachCow, lacks(Effect::AttachCow, there(&objects.cow_loop))),
-        (Effect::CreateSnapshot, lacks(Effect::CreateSnapshot, there(&objects.snapshot))),
+        (Effect::AttachCow, snapshot && lacks(Effect::AttachCow, there(&objects.cow_loop))),
+        (
+            Effect::CreateSnapshot,
+            snapshot && lacks(Effect::CreateSnapshot, there(&objects.snapshot)),
+        ),
         (Effect::EnsureTap, lacks(Effect::EnsureTap, there(&objects.tap))),
         (
             Effect::EnsureRules,

@@ -56,7 +56,7 @@ pub(super) fn everything(recorded: &Recorded<'_>, objects: &Objects, now: Moment
     first_of(steps, recorded, objects, now)
 }
 
-const EVERYTHING_ELSE: [Effect; 9] = [
+const EVERYTHING_ELSE: [Effect; 10] = [
     Effect::StopOutputs,
     Effect::RemoveJail,
     Effect::RemoveRules,
@@ -65,6 +65,7 @@ const EVERYTHING_ELSE: [Effect; 9] = [
     Effect::DetachCow,
     Effect::ReleaseBase,
     Effect::RemoveCowFile,
+    Effect::RemoveRootCopy,
     Effect::RemoveWorkDisk,
 ];
 
@@ -94,6 +95,11 @@ fn file_steps(objects: &Objects) -> Vec<Step> {
             effect: Effect::RemoveCowFile,
             needed: !objects.cow_file.is_absent(),
             after: &[Effect::DetachCow, Effect::RemoveSnapshot],
+        },
+        Step {
+            effect: Effect::RemoveRootCopy,
+            needed: !objects.root_copy.is_absent(),
+            after: &[Effect::RemoveJail],
         },
         Step {
             effect: Effect::RemoveWorkDisk,
@@ -151,6 +157,7 @@ pub fn unknown(objects: &Objects) -> Vec<(Effect, String)> {
         why(Effect::RemoveSnapshot, &objects.snapshot),
         why(Effect::DetachCow, &objects.cow_loop),
         why(Effect::RemoveCowFile, &objects.cow_file),
+        why(Effect::RemoveRootCopy, &objects.root_copy),
         why(Effect::RemoveWorkDisk, &objects.work_file),
     ]
     .into_iter()

@@ -8,7 +8,8 @@ use super::*;
 use crate::assignment::{Exit, Halt, Merge, merge};
 use crate::handles::ProcessIdentity;
 use crate::host::{
-    DeviceNumber, FileId, JailFacts, LoopDevice, LoopFacts, Pid, SnapshotFacts, SnapshotFill,
+    DeviceNumber, FileId, JailFacts, LoopDevice, LoopFacts, Pid, RootDiskKind, SnapshotFacts,
+    SnapshotFill,
 };
 use crate::jail::process::{WhyNot, WhyUnclear};
 use crate::naming::Naming;
@@ -91,7 +92,9 @@ fn nothing() -> Objects {
         cow_loop: Seen::Absent,
         base_held: false,
         cow_file: Seen::Absent,
+        root_copy: Seen::Absent,
         work_file: Seen::Absent,
+        new_root_disks: RootDiskKind::Snapshot,
     }
 }
 
@@ -99,7 +102,12 @@ fn everything(case: &Case) -> Objects {
     let number = DeviceNumber { major: 253, minor: 0 };
     Objects {
         why: WhyNot::SocketMissing,
-        jail: Seen::Present(JailFacts { root: None, entries: Vec::new(), cgroup: false }),
+        jail: Seen::Present(JailFacts {
+            vmm: None,
+            root: None,
+            entries: Vec::new(),
+            cgroup: false,
+        }),
         rules: Seen::Present(case.rules.clone()),
         tap: Seen::Present(()),
         snapshot: Seen::Present(SnapshotFacts {
@@ -121,7 +129,9 @@ fn everything(case: &Case) -> Objects {
         }),
         base_held: true,
         cow_file: Seen::Present(64 << 20),
+        root_copy: Seen::Absent,
         work_file: Seen::Present(0),
+        new_root_disks: RootDiskKind::Snapshot,
     }
 }
 

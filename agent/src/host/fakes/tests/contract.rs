@@ -148,11 +148,12 @@ pub(crate) async fn a_jail_is_built_and_removed_whole(host: &Host, n: u32) {
     for name in ["kernel", "rootfs", "console.fifo", "log.fifo", "metrics.fifo"] {
         assert!(facts.entries.contains(&part(name)), "{name} in {:?}", facts.entries);
     }
-    let target = host.jails.root_path(&jail(n)).join("run/firecracker.socket");
+    let target =
+        host.jails.root_path(&jail(n), VmmKind::Firecracker).join("run/firecracker.socket");
     let link = host.jails.observe_api_socket(&jail(n)).await.unwrap();
     assert_eq!(link, SocketEntry::Link(target));
     assert!(host.jails.list().await.unwrap().contains(&jail(n)));
-    assert_eq!(host.jails.read_pidfile(&jail(n)).await.unwrap(), None);
+    assert_eq!(host.jails.read_pidfile(&jail(n), VmmKind::Firecracker).await.unwrap(), None);
     assert_eq!(host.jails.clear(&jail(n)).await.unwrap(), Change::AlreadySo);
     let other = jail_spec(n, DeviceNumber { major: 7, minor: 1 });
     assert_eq!(host.jails.ensure(&other).await.unwrap(), Change::Made);

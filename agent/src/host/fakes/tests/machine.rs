@@ -15,7 +15,7 @@ async fn a_launched_process_looks_like_a_jailed_firecracker() {
     let root = host.jails.observe(&jail(1)).await.unwrap().unwrap().root;
     assert!(root.is_some());
     assert_eq!(facts.root, root);
-    let pidfile = host.jails.read_pidfile(&jail(1)).await.unwrap().unwrap();
+    let pidfile = host.jails.read_pidfile(&jail(1), VmmKind::Firecracker).await.unwrap().unwrap();
     assert_eq!(pidfile, launched.pid.to_string().as_bytes());
     assert_eq!(host.processes.list("firecracker").await.unwrap(), [facts]);
     assert!(host.processes.list("other").await.unwrap().is_empty());

@@ -248,7 +248,10 @@ async fn what_lies_at_the_socket_and_in_the_pidfile_can_be_staged() {
     let host = kernel.host();
     launch(&host, 1).await.unwrap();
     kernel.set_pidfile(&jail(1), Some(&[b'7'; 100]));
-    assert_eq!(host.jails.read_pidfile(&jail(1)).await.unwrap().unwrap().len(), 64);
+    assert_eq!(
+        host.jails.read_pidfile(&jail(1), VmmKind::Firecracker).await.unwrap().unwrap().len(),
+        64
+    );
     for entry in [SocketEntry::NotALink, SocketEntry::Missing, SocketEntry::Link("/tmp/x".into())] {
         kernel.set_api_socket(&jail(1), entry.clone());
         assert_eq!(host.jails.observe_api_socket(&jail(1)).await.unwrap(), entry);

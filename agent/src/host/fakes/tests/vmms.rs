@@ -81,7 +81,10 @@ async fn ctrl_alt_del_shuts_a_usual_guest_down_cleanly() {
     assert_eq!(exit, ExitStatus::Code(0));
     assert_eq!(kind(host.vmm.describe(&jail(1)).await), HostErrorKind::NotFound);
     let entries = host.jails.observe(&jail(1)).await.unwrap().unwrap().entries;
-    assert!(entries.contains(&part(in_jail::PIDFILE.trim_start_matches('/'))), "it stays");
+    assert!(
+        entries.contains(&part(in_jail::pidfile(VmmKind::Firecracker).trim_start_matches('/'))),
+        "it stays"
+    );
 }
 
 #[tokio::test]

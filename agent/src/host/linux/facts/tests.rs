@@ -66,7 +66,8 @@ async fn capacity_is_what_the_kernel_has_less_the_reserve() {
     });
     let facts = |memory_mib| {
         let exec = Arc::new(RecordingExec::default());
-        LinuxFacts::new(exec, roots.clone(), Reserve { memory_mib, disk_mib: 0 })
+        let choice = Arc::new(Choice::new(exec.clone(), None, None));
+        LinuxFacts::new(exec, roots.clone(), Reserve { memory_mib, disk_mib: 0 }, choice)
     };
     let all = facts(0).capacity().await.unwrap();
     let less = facts(100).capacity().await.unwrap();

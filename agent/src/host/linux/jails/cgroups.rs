@@ -42,7 +42,7 @@ impl Cgroups {
         self.relative.join(id.as_str()).to_string_lossy().into_owned()
     }
 
-    fn path(&self, id: &JailId) -> PathBuf {
+    pub(super) fn path(&self, id: &JailId) -> PathBuf {
         self.parent.join(id.as_str())
     }
 

@@ -36,6 +36,7 @@ fn part(text: &str) -> PathPart {
 fn spec() -> JailSpec {
     JailSpec {
         id: id(),
+        vmm: VmmKind::Firecracker,
         uid: UID,
         files: vec![
             JailFile {
@@ -58,7 +59,7 @@ fn spec() -> JailSpec {
 
 impl Fixture {
     fn in_jail(&self, name: &str) -> PathBuf {
-        self.jails.root_path(&id()).join(name)
+        self.jails.root_path(&id(), VmmKind::Firecracker).join(name)
     }
 }
 
@@ -85,10 +86,10 @@ async fn priv_a_jail_is_built_once_and_removed_wholly() {
     }
 
     let facts = f.jails.observe(&id()).await.unwrap().unwrap();
-    let root = std::fs::metadata(f.jails.root_path(&id())).unwrap();
+    let root = std::fs::metadata(f.jails.root_path(&id(), VmmKind::Firecracker)).unwrap();
     assert_eq!(facts.root, Some(FileId { device: root.dev(), inode: root.ino() }));
     assert!(facts.cgroup && facts.entries.contains(&part("kernel")));
-    let target = f.jails.root_path(&id()).join("run/firecracker.socket");
+    let target = f.jails.root_path(&id(), VmmKind::Firecracker).join("run/firecracker.socket");
     assert_eq!(f.jails.observe_api_socket(&id()).await.unwrap(), SocketEntry::Link(target));
     assert_eq!(f.jails.list().await.unwrap(), [id()]);
 
@@ -130,7 +131,7 @@ async fn priv_what_a_hostile_vmm_left_is_replaced_not_followed() {
         std::os::unix::fs::symlink(&secret, f.in_jail(name)).unwrap();
     }
     std::os::unix::fs::symlink(&secret, f.in_jail("firecracker.pid")).unwrap();
-    assert!(f.jails.read_pidfile(&id()).await.is_err());
+    assert!(f.jails.read_pidfile(&id(), VmmKind::Firecracker).await.is_err());
     f.jails.clear(&id()).await.unwrap();
     assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
     assert_eq!(std::fs::read(&secret).unwrap(), b"s");
@@ -149,10 +150,10 @@ async fn priv_clearing_takes_away_what_would_block_the_next_start() {
     std::fs::write(f.in_jail("run/firecracker.socket"), "").unwrap();
     std::fs::write(f.in_jail("firecracker"), "binary").unwrap();
     std::fs::write(f.in_jail("firecracker.pid"), "123").unwrap();
-    assert_eq!(f.jails.read_pidfile(&id()).await.unwrap().unwrap(), b"123");
+    assert_eq!(f.jails.read_pidfile(&id(), VmmKind::Firecracker).await.unwrap().unwrap(), b"123");
     assert_eq!(f.jails.clear(&id()).await.unwrap(), Change::Made);
     assert_eq!(f.jails.clear(&id()).await.unwrap(), Change::AlreadySo);
-    assert_eq!(f.jails.read_pidfile(&id()).await.unwrap(), None);
+    assert_eq!(f.jails.read_pidfile(&id(), VmmKind::Firecracker).await.unwrap(), None);
     // What we built is still there.
     assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::AlreadySo);
 }
@@ -180,4 +181,23 @@ fn the_mount_of_version_2_is_found_beside_version_1() {
     let mount = cgroups::mount_point(hybrid);
     assert_eq!(mount, Some(PathBuf::from("/sys/fs/cgroup/unified")));
     assert_eq!(cgroups::mount_point("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\n"), None);
+}
+
+#[tokio::test]
+async fn priv_a_jail_is_told_by_where_it_lies_and_belongs_to_one_vmm() {
+    let f = fixture();
+    let qemu = JailSpec { vmm: VmmKind::Qemu, ..spec() };
+    assert_eq!(f.jails.ensure(&qemu).await.unwrap(), Change::Made);
+    assert_eq!(f.jails.ensure(&qemu).await.unwrap(), Change::AlreadySo);
+    let facts = f.jails.observe(&id()).await.unwrap().unwrap();
+    assert_eq!(facts.vmm, Some(VmmKind::Qemu));
+    let root = f.jails.root_path(&id(), VmmKind::Qemu);
+    assert!(root.join("log.fifo").exists() && !root.join("metrics.fifo").exists());
+    let link = SocketEntry::Link(root.join("run/qmp.socket"));
+    assert_eq!(f.jails.observe_api_socket(&id()).await.unwrap(), link);
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap_err().kind, HostErrorKind::NameTaken);
+    assert_eq!(f.jails.list().await.unwrap(), [id()]);
+    assert_eq!(f.jails.remove(&id()).await.unwrap(), Change::Made);
+    assert_eq!(f.jails.observe(&id()).await.unwrap(), None);
+    assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
 }

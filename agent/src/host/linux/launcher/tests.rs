@@ -39,13 +39,24 @@ fn fixture(jailer: &str, cgroups: bool) -> Fixture {
 }
 
 fn spec() -> LaunchSpec {
-    LaunchSpec { id: JailId::new("0191e0a0-0000-7000-8000-000000000001").unwrap(), uid: 200_002 }
+    LaunchSpec {
+        id: JailId::new("0191e0a0-0000-7000-8000-000000000001").unwrap(),
+        uid: 200_002,
+        vmm: VmmKind::Firecracker,
+        machine: crate::host::linux::vmm::tests::config(),
+    }
 }
 
 impl Fixture {
     async fn build(&self) {
         let uid = rustix::process::geteuid().as_raw();
-        let jail = JailSpec { id: spec().id, uid, files: vec![], devices: vec![] };
+        let jail = JailSpec {
+            id: spec().id,
+            vmm: VmmKind::Firecracker,
+            uid,
+            files: vec![],
+            devices: vec![],
+        };
         LinuxJails::new(self.tree.clone()).ensure(&jail).await.unwrap();
     }
 

@@ -27,7 +27,8 @@ async fn fixture() -> Fixture {
     let tree = Arc::new(JailTree::new(at("jails"), at("run"), roots.clone(), None));
     // The owner is ourselves, so that no right to give files away is needed.
     let uid = rustix::process::geteuid().as_raw();
-    let spec = JailSpec { id: id(), uid, files: vec![], devices: vec![] };
+    let spec =
+        JailSpec { id: id(), vmm: VmmKind::Firecracker, uid, files: vec![], devices: vec![] };
     LinuxJails::new(tree.clone()).ensure(&spec).await.unwrap();
     Fixture { outputs: FifoOutputs::new(tree.clone(), roots), tree, temp }
 }

@@ -20,7 +20,7 @@ fn part(text: &str) -> PathPart {
     PathPart::new(text).unwrap()
 }
 
-fn config() -> VmmConfig {
+pub(crate) fn config() -> VmmConfig {
     VmmConfig {
         vcpus: 2,
         memory_mib: 256,

@@ -74,6 +74,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("Agent version", text(&status.agent_version)),
         ("Agent starts", (status.agent_epoch > 0).then(|| plain(status.agent_epoch.to_string()))),
         ("VMM", text(&status.vmm)),
+        ("Root disks", text(&status.root_disks)),
         ("Kernel", text(&status.kernel_release)),
         ("Boot id", text(&status.boot_id)),
         ("Guest subnet", text(&host.guest_subnet)),

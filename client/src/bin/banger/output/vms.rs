@@ -113,6 +113,8 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
         ("Next attempt", when(status.next_attempt_at)),
         ("State since", when(status.state_since)),
         ("Last seen", when(status.observed_at)),
+        ("VMM", devices.and_then(|d| text(&d.vmm))),
+        ("Root disk is a", devices.and_then(|d| text(&d.root_disk))),
         ("Tap", devices.and_then(|d| text(&d.tap))),
         ("API socket", devices.and_then(|d| text(&d.api_socket))),
         ("Created", when(vm.create_time)),

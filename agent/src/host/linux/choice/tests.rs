@@ -1,0 +1,31 @@
+//! What is chosen where the configuration leaves it open.
+
+use super::*;
+
+#[test]
+fn firecracker_where_it_runs_else_qemu_where_it_is() {
+    assert_eq!(automatic(true, true), VmmKind::Firecracker);
+    assert_eq!(automatic(true, false), VmmKind::Firecracker);
+    assert_eq!(automatic(false, true), VmmKind::Qemu);
+    assert_eq!(automatic(false, false), VmmKind::Firecracker, "it says what is missing");
+}
+
+#[test]
+fn a_choice_needs_its_own_tools_and_no_other() {
+    let least = tools(VmmKind::Qemu, RootDiskKind::Copy);
+    assert!(least.contains(&Tool::Qemu) && !least.contains(&Tool::Firecracker));
+    assert!(!least.contains(&Tool::Dmsetup));
+    let usual = tools(VmmKind::Firecracker, RootDiskKind::Snapshot);
+    assert!(usual.contains(&Tool::Dmsetup) && usual.contains(&Tool::Jailer));
+    assert!(!usual.contains(&Tool::Qemu));
+}
+
+#[test]
+fn qemus_version_is_read_and_nothing_else_is_taken_for_one() {
+    let debian = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright";
+    assert_eq!(qemu_version(debian).as_deref(), Some("7.2.22"));
+    assert_eq!(qemu_version("QEMU emulator version 10.0.2\n").as_deref(), Some("10.0.2"));
+    for text in ["", "QEMU", "QEMU emulator version ", "QEMU emulator version a\u{7}b"] {
+        assert_eq!(qemu_version(text), None, "{text:?}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Hands each call to the VMM that a jail was built for.
+//!
+//! A host has one VMM for new guests, and may still have guests of the other, from before the
+//! choice changed. Where a jail lies says which (see [`super::jails`]); it is asked anew each time,
+//! so that nothing has to be remembered. What can go wrong: there is no jail, so nobody to ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::blocking;
+use super::jails::JailTree;
+use super::launcher::JailerLauncher;
+use super::qemu::QemuApi;
+use super::qemu::launcher::QemuLauncher;
+use super::vmm::FirecrackerApi;
+use crate::host::{
+    HostError, HostErrorKind, HostResult, JailId, LaunchSpec, Launched, Launcher, Vmm, VmmConfig,
+    VmmKind, VmmState,
+};
+
+/// The APIs of both VMMs.
+pub(crate) struct Vmms {
+    pub(crate) tree: Arc<JailTree>,
+    pub(crate) firecracker: FirecrackerApi,
+    pub(crate) qemu: QemuApi,
+}
+
+impl Vmms {
+    async fn of(&self, id: &JailId) -> HostResult<&dyn Vmm> {
+        let (tree, jail) = (self.tree.clone(), id.clone());
+        match blocking(move || tree.vmm_of(&jail)).await? {
+            Some(VmmKind::Firecracker) => Ok(&self.firecracker),
+            Some(VmmKind::Qemu) => Ok(&self.qemu),
+            None => Err(HostError::new(HostErrorKind::NotFound, "find the VMM of", id)
+                .detail("it has no jail")),
+        }
+    }
+}
+
+#[async_trait]
+impl Vmm for Vmms {
+    async fn wait_ready(&self, id: &JailId, limit: Duration) -> HostResult<()> {
+        self.of(id).await?.wait_ready(id, limit).await
+    }
+
+    async fn configure(&self, id: &JailId, config: &VmmConfig) -> HostResult<()> {
+        self.of(id).await?.configure(id, config).await
+    }
+
+    async fn start(&self, id: &JailId) -> HostResult<()> {
+        self.of(id).await?.start(id).await
+    }
+
+    async fn pause(&self, id: &JailId) -> HostResult<()> {
+        self.of(id).await?.pause(id).await
+    }
+
+    async fn resume(&self, id: &JailId) -> HostResult<()> {
+        self.of(id).await?.resume(id).await
+    }
+
+    async fn send_ctrl_alt_del(&self, id: &JailId) -> HostResult<()> {
+        self.of(id).await?.send_ctrl_alt_del(id).await
+    }
+
+    async fn describe(&self, id: &JailId) -> HostResult<VmmState> {
+        self.of(id).await?.describe(id).await
+    }
+
+    async fn put_metadata(&self, id: &JailId, json: &str) -> HostResult<()> {
+        self.of(id).await?.put_metadata(id, json).await
+    }
+}
+
+/// The jailers of both VMMs.
+pub(crate) struct Launchers {
+    pub(crate) firecracker: JailerLauncher,
+    pub(crate) qemu: QemuLauncher,
+}
+
+#[async_trait]
+impl Launcher for Launchers {
+    async fn launch(&self, spec: &LaunchSpec) -> HostResult<Launched> {
+        match spec.vmm {
+            VmmKind::Firecracker => self.firecracker.launch(spec).await,
+            VmmKind::Qemu => self.qemu.launch(spec).await,
+        }
+    }
+}
