@@ -2,6 +2,7 @@
 # Installs what is missing, and says what it cannot install.
 #
 #   .ci/tools.sh build   a C compiler, for SQLite and ring
+#   .ci/tools.sh guests  what runs a real guest where there is no KVM
 #   .ci/tools.sh images  what deploy/dev/images.sh makes a first guest with
 #   .ci/tools.sh bench   the peers that benchmarks are run beside
 #   .ci/tools.sh check   and the pinned tools of the checks, under target/tools
@@ -18,6 +19,7 @@ MACHETE=0.9.2
 # COMMAND:PACKAGE, for Debian.
 BUILD=(cc:gcc)
 CHECK=(python3:python3 git:git systemd-analyze:systemd)
+GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables ping:iputils-ping)
 IMAGES=(lz4:lz4 cpio:cpio mke2fs:e2fsprogs busybox:busybox-static)
 TEST=(
   qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap busybox:busybox-static cpio:cpio
@@ -109,6 +111,9 @@ case "${1:-check}" in
     rust
     packages "${BUILD[@]}"
     ;;
+  guests)
+    packages "${GUESTS[@]}"
+    ;;
   images)
     packages "${IMAGES[@]}"
     refresh_lists
@@ -133,7 +138,7 @@ case "${1:-check}" in
     machete
     ;;
   *)
-    echo "usage: $0 build|images|bench|check|test" >&2
+    echo "usage: $0 build|guests|images|bench|check|test" >&2
     exit 2
     ;;
 esac

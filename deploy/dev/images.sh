@@ -42,7 +42,9 @@ fi
 # The drivers of the guest's disks and network are modules; they are loaded in this order.
 mkdir -p "$scratch"/initrd/{bin,dev,proc,sys,root,modules}
 cp "$(command -v busybox)" "$scratch/initrd/bin/busybox"
-for module in virtio_ring virtio virtio_mmio virtio_blk failover net_failover virtio_net; do
+# Firecracker has its devices on virtio-mmio, QEMU on PCI.
+for module in virtio_ring virtio virtio_mmio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci \
+  virtio_blk failover net_failover virtio_net; do
   file=$(find "$modules" -name "$module.ko*" | head -n 1)
   [ -z "$file" ] && continue
   cp "$file" "$scratch/initrd/modules/"

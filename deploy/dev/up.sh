@@ -13,6 +13,10 @@ state=${XDG_STATE_HOME:-$HOME/.local/state}/banger/dev
 echo "Building banger. The first time this takes some minutes."
 cargo build --quiet --bins -p banger-server -p banger-agent -p banger-client
 
+# As root any machine can run a guest: under Firecracker where KVM works and it is installed, else
+# under QEMU by software emulation.
+if is_root; then .ci/tools.sh guests; fi
+
 # Real guests where `banger-agent doctor` says that this machine can, else a simulated host; which
 # of the two, and why, is printed.
 "$bin/banger" dev up --detach --state-dir "$state"
@@ -50,6 +54,27 @@ fi
 echo
 "$bin/banger" vm get "$VM"
 
+# A guest that runs is a guest that answers.
+if [ "$simulated" = no ]; then
+  field() { "$bin/banger" vm get "$VM" -o json | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
+  address=$(field guestAddress)
+  console=$state/agents/b0/vms/$(field id)/console.log
+  echo
+  echo "Waiting until the guest answers a ping at $address."
+  tries=0
+  until answer=$(ping -c 1 -W 1 "$address" 2>/dev/null); do
+    tries=$((tries + 1))
+    if [ "$tries" -ge 90 ]; then
+      echo "The guest does not answer. The end of its console:" >&2
+      tail -n 20 "$console" >&2
+      exit 1
+    fi
+  done
+  sed -n 's/^[0-9].* from /  answered: /p' <<<"$answer"
+  echo "What it printed last ($console):"
+  tr -d '\r' <"$console" | grep -av '^ *$' | tail -n 4 | sed 's/^/  | /'
+fi
+
 cat <<EOF
 
 VM $VM is RUNNING. What to try next (PATH=$bin:\$PATH):
@@ -65,8 +90,9 @@ if [ "$simulated" = yes ]; then
   cat <<'EOF'
 
 This host is SIMULATED: no guest runs on it, everything above the kernel is real. For real guests:
-  1. a machine with /dev/kvm, as root
-  2. Firecracker and its jailer: deploy/get-firecracker.sh downloads a pinned release and checks it
+  1. root: make up then runs a guest on any machine, under QEMU where there is no KVM
+  2. for production /dev/kvm, and Firecracker with its jailer: deploy/get-firecracker.sh downloads a
+     pinned release and checks it
   3. banger-agent doctor says what is still missing
   4. make down, then make up
 EOF
