@@ -1,0 +1,94 @@
+//! A real guest under a real QEMU, by way of the programs that a person uses: `banger dev`, server,
+//! agent and command line. Software emulation is enough, so that it runs wherever root is.
+//!
+//! Everything is in a network namespace of its own with an uplink that leads nowhere, and in a
+//! directory of its own. Kernel and guest are those of `make up`, made once from Debian's packages
+//! and kept beside the build. Needs root, QEMU and what `deploy/dev/images.sh` needs.
+
+#[path = "qemu/stage.rs"]
+mod stage;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use stage::Stage;
+
+const VM: &str = "first";
+
+/// What identifies a process: pid and start time.
+fn identity(vm: &Value) -> (u64, String) {
+    let process = &vm["status"]["process"];
+    let ticks = process["startTicks"].as_str().expect("a running VM has a process").to_owned();
+    (process["pid"].as_u64().expect("a pid is a number"), ticks)
+}
+
+#[test]
+fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
+    let images = stage::make_images();
+    stage::in_network_of_its_own(move || {
+        let stage = Stage::new(&images);
+        stage.up();
+        let host = stage.json(&["host", "get", "b0"]);
+        let vmm = host["status"]["vmm"].as_str().expect("the host says what it runs");
+        assert!(vmm.starts_with("qemu "), "{vmm}");
+        println!("vmm: {vmm}");
+
+        let guest = ["--kernel", "vmlinux", "--initrd", "initrd.img", "--root", "root.ext4"];
+        let create = ["vm", "create", VM, "--memory", "128M", "--wait"];
+        stage.banger(&[&create[..], &guest].concat());
+        let running = stage.json(&["vm", "get", VM]);
+        assert_eq!(running["status"]["devices"]["vmm"], "qemu");
+        let address = running["status"]["guestAddress"].as_str().expect("it has an address");
+        let id = running["id"].as_str().expect("it has an id").to_owned();
+        stage.until_it_answers(address, &id);
+        let greeting = "A guest of banger: ";
+        stage.until_console(&id, |text| text.contains(greeting) && text.contains(address));
+
+        // The jail: a user of its own, no capabilities, a filter of system calls, another root.
+        let (pid, _) = identity(&running);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+        let line = |name: &str| {
+            let found = status.lines().find(|line| line.starts_with(name));
+            found.unwrap_or_default().split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(line("Uid:"), "200002 200002 200002 200002");
+        assert_eq!((line("CapEff:"), line("Groups:")), ("0000000000000000".into(), String::new()));
+        assert_eq!((line("NoNewPrivs:"), line("Seccomp:")), ("1".to_owned(), "2".to_owned()));
+        assert!(!std::fs::exists(format!("/proc/{pid}/root/home")).expect("root may look"));
+
+        stage.banger(&["vm", "pause", VM, "--wait"]);
+        assert!(!stage.answers(address), "a paused guest answers");
+        stage.banger(&["vm", "resume", VM, "--wait"]);
+        stage.until_it_answers(address, &id);
+
+        // The agent dies and loses its hints; the guest does not notice.
+        let agent = stage.agent_pid();
+        kill(Pid::from_raw(agent), Signal::SIGKILL).expect("the agent is ours");
+        stage.until_dead(agent);
+        assert!(stage.answers(address), "the guest needs its agent");
+        std::fs::remove_file(stage.vm_file(&id, "handles.json")).expect("it was there");
+        stage.up();
+        stage.until_adopted(VM);
+        let adopted = stage.json(&["vm", "get", VM]);
+        assert_eq!(identity(&adopted), identity(&running));
+        assert_eq!(adopted["status"]["devices"]["vmm"], "qemu");
+        assert!(stage.answers(address));
+        let boots = stage.console(&id).matches("Linux version").count();
+        assert_eq!(boots, 1, "{}", stage.console(&id));
+
+        // The new agent reads the console, too, and the guest hears it.
+        stage.banger(&["vm", "stop", VM, "--grace", "60s", "--wait"]);
+        let stopped = stage.json(&["vm", "get", VM]);
+        assert_eq!(stopped["status"]["state"], "VM_STATE_STOPPED");
+        let log = std::fs::read_to_string(stage.vm_file(&id, "qemu.log")).expect("QEMU has a log");
+        assert!(log.contains("SHUTDOWN guest-reset exit_code=0"), "{log}");
+        assert!(stage.console(&id).contains("Restarting system"), "{}", stage.console(&id));
+
+        // Its disk is the one it wrote to, and it starts again from it.
+        stage.banger(&["vm", "start", VM, "--wait"]);
+        stage.until_it_answers(address, &id);
+        stage.banger(&["vm", "rm", VM, "--yes", "--wait"]);
+        assert_eq!(stage.left_of(&id), Vec::<String>::new());
+        stage.down();
+    });
+}

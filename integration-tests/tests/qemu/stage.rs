@@ -1,0 +1,265 @@
+//! The stage of a real guest: a network, a state directory, images, and `banger dev` on it.
+//!
+//! What can go wrong: a program is missing, which is said; a step takes too long, then the panic
+//! has the logs. Whatever happens, `banger dev down` runs at the end.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use banger_integration_tests::programs::{command, ours};
+use serde_json::Value;
+
+/// How long anything may take: guests are emulated, and the machine is busy with other tests.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Kernel, initial RAM disk and root file system of a guest: made once, from Debian's packages, and
+/// kept beside the build. Before the test cuts itself off from every network.
+pub(crate) fn make_images() -> PathBuf {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-images");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev/images.sh");
+    tool(script.to_str().expect("paths here are text"), &[cache.to_str().expect("text")]);
+    cache
+}
+
+/// Runs a test on a thread in a network namespace of its own, which its processes inherit.
+pub(crate) fn in_network_of_its_own(test: impl FnOnce() + Send + 'static) {
+    let run = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
+            .expect("root may make a network namespace");
+        for words in [
+            "link set lo up",
+            // An uplink that leads nowhere: documentation addresses (RFC 5737).
+            "tuntap add up0 mode tap",
+            "addr add 192.0.2.2/24 dev up0",
+            "link set up0 up",
+            "route add default via 192.0.2.1 dev up0",
+        ] {
+            tool("ip", &words.split(' ').collect::<Vec<_>>());
+        }
+        test();
+    });
+    if let Err(panic) = run.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a tool that must succeed.
+fn tool(name: &str, args: &[&str]) -> String {
+    let output = command(Path::new(name)).args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("{name}: {error}; run .ci/tools.sh test"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{name} {args:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+/// Waits until there is an answer.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(last) if begun.elapsed() > LIMIT => panic!("{what}: not within {LIMIT:?}; {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// A state directory with a server and one host.
+pub(crate) struct Stage {
+    temp: tempfile::TempDir,
+}
+
+impl Stage {
+    /// With images in place and the host's configuration written; nothing runs yet.
+    pub(crate) fn new(cache: &Path) -> Self {
+        // Beside the build: there is room, and device nodes are allowed.
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let temp = tempfile::tempdir_in(place).expect("a directory can be made");
+        let stage = Self { temp };
+        let images = stage.agent().join("images");
+        std::fs::create_dir_all(&images).expect("it can be made");
+        for image in ["vmlinux", "initrd.img", "root.ext4"] {
+            std::fs::hard_link(cache.join(image), images.join(image)).expect("one file system");
+        }
+        let config = stage.state().join("config");
+        std::fs::create_dir_all(&config).expect("it can be made");
+        let text = "vmm = \"qemu\"\n[guests]\ncgroup_parent = \"banger-test-qemu\"\n";
+        std::fs::write(config.join("b0.toml"), text).expect("it can be written");
+        stage
+    }
+
+    fn state(&self) -> PathBuf {
+        self.temp.path().join("dev")
+    }
+
+    fn agent(&self) -> PathBuf {
+        self.state().join("agents/b0")
+    }
+
+    /// A file of a VM's scratch directory.
+    pub(crate) fn vm_file(&self, id: &str, name: &str) -> PathBuf {
+        self.agent().join("vms").join(id).join(name)
+    }
+
+    fn dev(&self, words: &[&str]) -> Result<String, String> {
+        let output = command(&ours("banger"))
+            .args(["dev", words[0]])
+            .arg("--state-dir")
+            .arg(self.state())
+            .args(&words[1..])
+            .output()
+            .expect("banger can be started");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said + &complaint) }
+    }
+
+    /// Starts what does not run.
+    pub(crate) fn up(&self) {
+        if let Err(words) = self.dev(&["up", "--real", "--detach"]) {
+            panic!("banger dev up: {words}{}", self.agent_log());
+        }
+    }
+
+    /// Removes everything.
+    pub(crate) fn down(&self) {
+        if let Err(words) = self.dev(&["down", "--yes"]) {
+            panic!("banger dev down: {words}{}", self.agent_log());
+        }
+        assert!(!self.state().exists(), "the state is still there");
+    }
+
+    fn agent_log(&self) -> String {
+        std::fs::read_to_string(self.state().join("logs/b0.log")).unwrap_or_default()
+    }
+
+    /// Runs `banger` against the stage's server.
+    pub(crate) fn banger(&self, args: &[&str]) -> String {
+        let output = command(&ours("banger")).args(args).output().expect("banger can be started");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "banger {args:?}: {said}{}\n---- agent\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            self.agent_log()
+        );
+        said
+    }
+
+    /// The same, for programs.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let said = self.banger(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}"))
+    }
+
+    /// Whether the guest answers one ping.
+    pub(crate) fn answers(&self, address: &str) -> bool {
+        let ping = ["ping", "-c", "1", "-W", "1", address];
+        let output = command(Path::new("busybox")).args(ping).output();
+        output.expect("busybox can be started; run .ci/tools.sh test").status.success()
+    }
+
+    /// Waits until it does.
+    pub(crate) fn until_it_answers(&self, address: &str, id: &str) {
+        until("the guest answers a ping", || {
+            if self.answers(address) { Ok(()) } else { Err(self.console(id)) }
+        });
+    }
+
+    /// What the guest printed.
+    pub(crate) fn console(&self, id: &str) -> String {
+        let bytes = std::fs::read(self.vm_file(id, "console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until it printed something.
+    pub(crate) fn until_console(&self, id: &str, holds: impl Fn(&str) -> bool) {
+        until("the guest printed it", || {
+            let text = self.console(id);
+            if holds(&text) { Ok(()) } else { Err(text) }
+        });
+    }
+
+    /// The agent's pid, as `banger dev` noted it.
+    pub(crate) fn agent_pid(&self) -> i32 {
+        let text = std::fs::read(self.state().join("dev.json")).expect("banger dev has a record");
+        let record: Value = serde_json::from_slice(&text).expect("it is JSON");
+        let pid = record["agents"][0]["process"]["pid"].as_i64().expect("the agent runs");
+        i32::try_from(pid).expect("pids fit")
+    }
+
+    /// Waits until a process is gone, or is a zombie that its parent has yet to reap.
+    pub(crate) fn until_dead(&self, pid: i32) {
+        until("the process is dead", || {
+            match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) if !stat.contains(") Z ") => Err(stat),
+                Ok(_) | Err(_) => Ok(()),
+            }
+        });
+    }
+
+    /// Waits until the new life of the agent says that it took a VM over.
+    pub(crate) fn until_adopted(&self, vm: &str) {
+        until("the VM is adopted", || {
+            let vm = self.json(&["vm", "get", vm]);
+            let adopted = vm["status"]["adoptedAt"].is_string();
+            let running = vm["status"]["state"] == "VM_STATE_RUNNING";
+            if adopted && running { Ok(()) } else { Err(vm["status"].to_string()) }
+        });
+    }
+
+    /// What is there of a VM, by kind.
+    pub(crate) fn left_of(&self, id: &str) -> Vec<String> {
+        let mut left = Vec::new();
+        let name = format!("banger-{id}");
+        for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if line.split(|byte| *byte == 0).any(|word| word == name.as_bytes()) {
+                left.push(format!("process {:?}", entry.file_name()));
+            }
+        }
+        for path in [
+            self.agent().join("vms").join(id),
+            self.agent().join("jails/qemu").join(id),
+            self.agent().join("run").join(format!("{id}.sock")),
+        ] {
+            if std::fs::symlink_metadata(&path).is_ok() {
+                left.push(path.display().to_string());
+            }
+        }
+        let links = tool("ip", &["-o", "link"]);
+        left.extend(links.lines().filter(|line| line.contains(" b0-")).map(str::to_owned));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there are mounts");
+        left.extend(mounts.lines().filter(|line| line.contains(id)).map(str::to_owned));
+        for mount in mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2")) {
+            let mount = mount.split(' ').nth(1).unwrap_or_default();
+            let group = Path::new(mount).join("banger-test-qemu/b0").join(id);
+            if group.exists() {
+                left.push(group.display().to_string());
+            }
+        }
+        left
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Guests and agents of a test that failed must not outlive it.
+        if self.state().exists() {
+            if std::thread::panicking() {
+                eprintln!("---- agent\n{}", self.agent_log());
+            }
+            if let Err(words) = self.dev(&["down", "--yes", "--force"]) {
+                eprintln!("banger dev down: {words}");
+            }
+        }
+        // Above the guests' group, which is gone with them.
+        for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            let _ = std::fs::remove_dir(Path::new(mount).join("banger-test-qemu"));
+        }
+    }
+}
