@@ -14,12 +14,14 @@ use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
 use banger_proto::wire::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES,
 };
-use banger_proto::wire::tls::{self, Admit, TlsConfigError};
+use banger_proto::wire::tls::{self, Accept, Admit, TlsConfigError};
 use banger_proto::wire::trace::ServerTraceLayer;
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 
 use crate::clock::Clock;
 use crate::config::{AgentConfig, ConfigError, DisksConfig};
@@ -32,6 +34,7 @@ use crate::supervisor::adoption::Parts;
 use crate::supervisor::desk::{Desk, HostIdentity};
 use crate::supervisor::life::{Life, LifeError};
 use crate::supervisor::{self, Supervisor};
+use crate::vm::fence::{self, Fence};
 use crate::vm::shared::Settings;
 use crate::vm::store::DiskPolicy;
 
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The count of starts can't be written.
     #[error("the agent's own record can't be kept")]
     Life(#[source] LifeError),
+    /// What refuses old wishes can't be read or kept.
+    #[error("the record of what is over can't be used")]
+    Fence(#[source] fence::OpenError),
     /// What is on the host can't be taken over.
     #[error("what is on the host can't be taken over")]
     Supervisor(#[source] supervisor::StartError),
@@ -111,25 +117,45 @@ impl Agent {
         clock: Clock,
     ) -> Result<RunningAgent, StartError> {
         config.check().map_err(StartError::Config)?;
+        // Before anything is taken over: two agents of one instance must not work side by side, and
+        // the second one finds its address taken.
+        let (listener, addr) = bind(config.listen).await?;
+        Self::start_on(listener, addr, config, host, clock).await
+    }
+
+    /// Starts with connections from elsewhere than the kernel, such as a simulated network.
+    ///
+    /// # Errors
+    /// As of [`Agent::start`].
+    pub async fn start_on<A>(
+        agent_listener: A,
+        addr: SocketAddr,
+        config: AgentConfig,
+        host: Host,
+        clock: Clock,
+    ) -> Result<RunningAgent, StartError>
+    where
+        A: Accept<Io: Connected>,
+    {
+        config.check().map_err(StartError::Config)?;
         let identity = Identity::load(&config.identity_dir()).map_err(StartError::Identity)?;
         let tls = server_tls(&identity).map_err(StartError::Tls)?;
         make_directory(&config.state_dir)?;
-        // Before anything is taken over: two agents of one instance must not work side by side, and
-        // the second one finds its address taken.
-        let (agent_listener, addr) = bind(config.listen).await?;
         let (metrics_listener, metrics_addr) = bind(config.metrics_listen).await?;
         let boot_id = host.facts.boot_id().await.map_err(StartError::Host)?;
         let life =
             Life::begin(&config.state_dir, &boot_id, clock.now()).map_err(StartError::Life)?;
+        let fleet = hex::encode(Sha256::digest(&identity.ca_pem));
+        let fence = Fence::open(&config.state_dir.join(fence::FILE), &fleet, clock.now())
+            .map_err(StartError::Fence)?;
         let metrics = Metrics::new();
         metrics.set_epoch(life.epoch);
         tracing::info!(host = %identity.record.host_id, name = identity.record.name,
             epoch = life.epoch, rebooted = life.rebooted, simulated = host.simulated,
             "the agent takes over the host");
 
-        let supervisor = Supervisor::start(parts(&config, host.clone(), clock, &metrics))
-            .await
-            .map_err(StartError::Supervisor)?;
+        let parts = Parts { fence, ..parts(&config, host.clone(), clock, &metrics) };
+        let supervisor = Supervisor::start(parts).await.map_err(StartError::Supervisor)?;
         supervisor.spawn_sweep(config.sweep());
         let draining = CancellationToken::new();
         let desk = Arc::new(Desk::new(
@@ -245,8 +271,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     Ok((listener, bound))
 }
 
-async fn serve(
-    listener: TcpListener,
+async fn serve<A: Accept<Io: Connected>>(
+    listener: A,
     tls: Arc<ArcSwap<rustls::ServerConfig>>,
     desk: Arc<Desk>,
     metrics: Metrics,

@@ -155,10 +155,23 @@ pub struct Progress {
     pub root_image: Option<Image>,
     /// The process ended by itself, for this boot number.
     pub halt: Option<Halt>,
+    /// The guest was started, and nobody has wanted it down since.
+    #[serde(default)]
+    pub started: Option<Started>,
     /// The boot of the host in which the server last spoke of the VM: in another one nothing is
     /// started for it.
     #[serde(default)]
     pub told_in_boot: String,
+}
+
+/// A guest that was seen to run: when its process is found gone by an agent that has no other
+/// memory of it, it has ended by itself, and the restart policy says what follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The boot number it was started for.
+    pub boot_number: u64,
+    /// The boot of the host it ran in: a reboot ends every process, and is not the guest's doing.
+    pub host_boot: String,
 }
 
 /// A process that ended by itself.
@@ -213,6 +226,21 @@ impl Record {
                 .is_some_and(|image| image.differs(&shape.root_image))
     }
 
+    /// Whether a guest that is to run was started in this boot of the host and nothing that was
+    /// asked for explains that it has no process.
+    #[must_use]
+    pub fn ran_in(&self, host_boot: &str) -> bool {
+        let wanted = matches!(self.assignment.power, Power::Running | Power::Paused);
+        let started = self.progress.started.as_ref().is_some_and(|started| {
+            started.boot_number == self.assignment.boot_number && started.host_boot == host_boot
+        });
+        wanted
+            && started
+            && self.halt().is_none()
+            && !self.reboot_pending()
+            && !self.root_disk_pending()
+    }
+
     /// The halt that counts for the assignment.
     #[must_use]
     pub fn halt(&self) -> Option<&Halt> {
@@ -245,7 +273,10 @@ pub fn merge(held: Option<&Record>, offered: Assignment) -> Merge {
             let mut record = Record { assignment: offered, progress: held.progress.clone() };
             match record.assignment.power {
                 // Wanting it stopped is knowing that it does not run: a later start is a new one.
-                Power::Stopped | Power::Absent => record.progress.halt = None,
+                Power::Stopped | Power::Absent => {
+                    record.progress.halt = None;
+                    record.progress.started = None;
+                }
                 Power::Running | Power::Paused => {}
             }
             if record.assignment.power == Power::Absent && record.assignment.shape.is_none() {
@@ -269,6 +300,7 @@ fn first(assignment: Assignment) -> Record {
         root_disk_number: assignment.root_disk_number,
         root_image: assignment.shape.as_ref().map(|shape| shape.root_image.clone()),
         halt: None,
+        started: None,
         told_in_boot: String::new(),
     };
     Record { assignment, progress }

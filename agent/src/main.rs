@@ -92,6 +92,10 @@ struct Run {
     /// Pretend: the whole agent over a machine that is not there.
     #[arg(long)]
     simulate: bool,
+    /// With --simulate: save every change of the machine before it is seen, so that a kill of the
+    /// agent loses nothing of it. Slow.
+    #[arg(long, requires = "simulate")]
+    durable: bool,
     /// Where the server reaches the agent.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -166,8 +170,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .build()
         .context("could not start the runtime")?;
     match args.command {
-        Command::Run(Run { simulate, .. }) => {
-            let served = runtime.block_on(serve(config, simulate));
+        Command::Run(Run { simulate, durable, .. }) => {
+            let machine = match (simulate, durable) {
+                (false, _) => Machine::Real,
+                (true, durable) => Machine::Simulated { durable },
+            };
+            let served = runtime.block_on(serve(config, machine));
             // A digest of a large image may be under way on a thread that can't be stopped; it is
             // worth nothing to a process that ends, and systemd would wait for it.
             runtime.shutdown_timeout(BLOCKING_LIMIT);
@@ -258,7 +266,14 @@ fn host_name() -> anyhow::Result<String> {
     Ok(name.split('.').next().unwrap_or_default().to_owned())
 }
 
-async fn serve(config: AgentConfig, simulate: bool) -> anyhow::Result<()> {
+/// What the agent works on.
+#[derive(Debug, Clone, Copy)]
+enum Machine {
+    Real,
+    Simulated { durable: bool },
+}
+
+async fn serve(config: AgentConfig, on: Machine) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(TelemetryConfig {
         service_name: "banger-agent",
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
@@ -269,7 +284,7 @@ async fn serve(config: AgentConfig, simulate: bool) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
     raise_open_files();
-    let (host, kernel) = machine(&config, simulate)?;
+    let (host, kernel) = machine(&config, on)?;
     let agent = Agent::start(config, host, Clock::system()).await?;
     notify(NotifyState::Ready);
     // Cancel-safe: signals are kept by the system until they are taken.
@@ -286,14 +301,15 @@ async fn serve(config: AgentConfig, simulate: bool) -> anyhow::Result<()> {
 }
 
 /// The real machine, or a simulated one that lives on in the state directory.
-fn machine(config: &AgentConfig, simulate: bool) -> anyhow::Result<(Host, Option<FakeKernel>)> {
-    if !simulate {
-        return Ok((linux::host(&config.linux())?, None));
-    }
+fn machine(config: &AgentConfig, on: Machine) -> anyhow::Result<(Host, Option<FakeKernel>)> {
+    let durable = match on {
+        Machine::Real => return Ok((linux::host(&config.linux())?, None)),
+        Machine::Simulated { durable } => durable,
+    };
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("could not make {}", config.state_dir.display()))?;
     let path = config.state_dir.join("simulated-kernel.json");
-    let kernel = FakeKernel::open(&path)
+    let kernel = if durable { FakeKernel::open_durable(&path) } else { FakeKernel::open(&path) }
         .with_context(|| format!("the simulated machine in {} is lost", path.display()))?;
     let options = HostOptions {
         image_dir: config.images(),

@@ -28,7 +28,7 @@ use crate::jail::process::ProcessTable;
 use crate::report::{Devices, Reporter, VmReport};
 use crate::vm::machine::Vm;
 use crate::vm::phase::{Fault, Phase};
-use crate::vm::record::{Accepted, RecordCell};
+use crate::vm::record::{Accepted, RecordCell, StayAbsent};
 use crate::vm::shared::Shared;
 use crate::vm::status::Level;
 use crate::vm::task::{self, Bell, Looked};
@@ -120,8 +120,17 @@ impl Supervisor {
             let unknown = entry.record.get().is_none();
             let leftovers = unknown && self.has_leftovers(vm).await;
             if unknown && !leftovers && assignment.power == Power::Absent {
+                let now = self.0.shared.clock.now();
+                let absent = entry.record.stay_absent(vm, assignment.version, now).await;
+                // An older create came first: it is deleted like any other VM.
+                if matches!(absent, Ok(StayAbsent::Held)) {
+                    continue;
+                }
                 self.drop_if_empty(vm, &entry);
-                return Ok(Outcome::Absent);
+                return absent.map(|absent| match absent {
+                    StayAbsent::Stale(seen) => Outcome::Stale(seen),
+                    StayAbsent::Absent | StayAbsent::Held => Outcome::Absent,
+                });
             }
             match self.merge(&entry, assignment.clone()).await {
                 Ok(Accepted::Held(version)) => {
@@ -129,7 +138,10 @@ impl Supervisor {
                     entry.bell.wake.notify_one();
                     return Ok(Outcome::Accepted(version));
                 }
-                Ok(Accepted::Stale(seen)) => return Ok(Outcome::Stale(seen)),
+                Ok(Accepted::Stale(seen)) => {
+                    self.drop_if_empty(vm, &entry);
+                    return Ok(Outcome::Stale(seen));
+                }
                 Ok(Accepted::Gone) => self.drop_entry(vm, &entry),
                 Err(error) => {
                     self.drop_if_empty(vm, &entry);
@@ -191,8 +203,9 @@ impl Supervisor {
 
     fn new_entry(&self, vm: VmId, record: Option<crate::assignment::Record>) -> Arc<Entry> {
         let names = self.0.shared.naming.vm(vm);
+        let fence = self.0.shared.fence.clone();
         Arc::new(Entry {
-            record: Arc::new(RecordCell::new(names, record)),
+            record: Arc::new(RecordCell::new(names, record).guarded_by(fence)),
             bell: Bell { wake: Arc::default(), stop: self.0.stop.clone() },
             fill: Level::default(),
             spawned: std::sync::atomic::AtomicBool::new(false),

@@ -35,8 +35,8 @@ pub trait AgentDesk: Send + Sync + 'static {
     /// The newest report of every VM.
     fn reporter(&self) -> &Reporter;
 
-    /// The store of the server that calls, for the log.
-    fn server_seen(&self, name: &str, epoch: Epoch);
+    /// A server with a store of this epoch observes the host: older ones are refused from now on.
+    async fn server_seen(&self, name: &str, epoch: Epoch);
 
     /// Fires when the agent shuts down: streams end then.
     fn draining(&self) -> CancellationToken;

@@ -189,7 +189,8 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         request: Request<wire::ObserveRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let request = request.into_inner();
-        self.desk.server_seen(&request.server_name, banger_proto::ids::Epoch(request.server_epoch));
+        let epoch = banger_proto::ids::Epoch(request.server_epoch);
+        self.desk.server_seen(&request.server_name, epoch).await;
         Ok(Response::new(observe::start(Arc::clone(&self.desk))))
     }
 }

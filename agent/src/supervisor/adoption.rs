@@ -19,6 +19,7 @@ use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
 use crate::naming::{self, Naming};
 use crate::report::Reporter;
 use crate::vm::bases::BaseUsers;
+use crate::vm::fence::Fence;
 use crate::vm::phase::{Fault, Phase, Reason};
 use crate::vm::record;
 use crate::vm::shared::{EffectObserver, Settings, Shared};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Told of every effect.
     pub on_effect: Option<Box<EffectObserver>>,
+    /// What refuses wishes that no record refuses.
+    pub fence: Fence,
     /// How long the start waits for VMs to be looked at.
     pub first_look_limit: Duration,
 }
@@ -53,6 +56,7 @@ impl Parts {
             clock,
             settings: Settings::default(),
             on_effect: None,
+            fence: Fence::default(),
             first_look_limit: Duration::from_secs(20),
         }
     }
@@ -86,6 +90,7 @@ impl Supervisor {
             boot_time,
             settings: parts.settings,
             bases: BaseUsers::default(),
+            fence: parts.fence,
             reporter: Reporter::new(),
             on_effect: parts.on_effect,
         }));

@@ -122,8 +122,12 @@ impl AgentDesk for Desk {
         self.supervisor.reporter()
     }
 
-    fn server_seen(&self, name: &str, epoch: Epoch) {
+    async fn server_seen(&self, name: &str, epoch: Epoch) {
         tracing::info!(server = name, %epoch, "a server observes this host");
+        // If it can't be kept now, it is with the first wish of that server.
+        if let Err(error) = self.supervisor.shared().fence.raise(epoch).await {
+            tracing::warn!(%error, %epoch, "the epoch of the server was not kept");
+        }
     }
 
     fn draining(&self) -> CancellationToken {

@@ -12,6 +12,8 @@ use crate::vm::fixtures::{assignment_of, vm_id};
 use crate::vm::phase::Reason;
 
 mod choices;
+mod away;
+mod late;
 
 fn traced(world: &World, verb: &str) -> bool {
     world.kernel.trace().iter().any(|line| line.starts_with(verb))

@@ -4,7 +4,7 @@
 //! verbs say; here it becomes a reason and a sentence. The handles are changed beside each
 //! effect: before it for what will be made, after it for the numbers the kernel gave out.
 
-use crate::assignment::{Halt, Record, Shape};
+use crate::assignment::{Halt, Record, Shape, Started};
 use crate::handles::file;
 use crate::host::{BridgeSpec, Change, GuestNet, HostErrorKind, HostResult, TapSpec};
 use crate::naming::{self, part};
@@ -113,7 +113,8 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         }
         Effect::RemoveDir => {
             let version = record.assignment.version;
-            let removed = vm.record.remove(&*vm.shared.host.files, version).await;
+            let now = vm.shared.clock.now();
+            let removed = vm.record.remove(&*vm.shared.host.files, version, now).await;
             removed.map(|removed| {
                 vm.gone = removed == Removed::Gone;
                 Change::from_bool(vm.gone)
@@ -123,6 +124,7 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
             let note = vm.record.note(&*vm.shared.host.files, |assignment, progress| {
                 progress.boot_number = assignment.boot_number;
                 progress.halt = None;
+                progress.started = None;
             });
             note.await
         }
@@ -131,6 +133,15 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
                 progress.root_disk_number = assignment.root_disk_number;
                 progress.root_image =
                     assignment.shape.as_ref().map(|shape| shape.root_image.clone());
+                progress.started = None;
+            });
+            note.await
+        }
+        Effect::MarkStarted => {
+            let host_boot = vm.shared.boot_id.clone();
+            let note = vm.record.note(&*vm.shared.host.files, |assignment, progress| {
+                let boot_number = assignment.boot_number;
+                progress.started = Some(Started { boot_number, host_boot });
             });
             note.await
         }

@@ -83,13 +83,15 @@ pub enum Effect {
     MarkBooted,
     /// Note that no store of an older root disk number is left.
     MarkRootDisk,
+    /// Note that the guest runs, so that a later agent knows that it did.
+    MarkStarted,
     /// Note that the process ended by itself and stays down.
     MarkHalted,
 }
 
 impl Effect {
     /// Every effect.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::CheckHost,
         Self::CheckImages,
         Self::CheckRoom,
@@ -125,6 +127,7 @@ impl Effect {
         Self::RemoveDir,
         Self::MarkBooted,
         Self::MarkRootDisk,
+        Self::MarkStarted,
         Self::MarkHalted,
     ];
 
@@ -167,6 +170,7 @@ impl Effect {
             Self::RemoveDir => "remove_dir",
             Self::MarkBooted => "mark_booted",
             Self::MarkRootDisk => "mark_root_disk",
+            Self::MarkStarted => "mark_started",
             Self::MarkHalted => "mark_halted",
         }
     }
@@ -210,6 +214,7 @@ impl Effect {
             Self::RemoveDir => "remove the VM's directory",
             Self::MarkBooted => "note the boot number",
             Self::MarkRootDisk => "note the root disk number",
+            Self::MarkStarted => "note that the guest runs",
             Self::MarkHalted => "note that the process ended",
         }
     }
@@ -253,6 +258,7 @@ impl Effect {
             | Self::RemoveDir
             | Self::MarkBooted
             | Self::MarkRootDisk
+            | Self::MarkStarted
             | Self::MarkHalted => None,
         }
     }
@@ -297,6 +303,7 @@ impl Effect {
             | Self::ReleaseBase
             | Self::MarkBooted
             | Self::MarkRootDisk
+            | Self::MarkStarted
             | Self::MarkHalted => Duration::from_secs(30),
         }
     }

@@ -13,7 +13,7 @@ use super::phase::{Fault, Reason};
 use super::plan::teardown;
 use super::probe::{Eyes, Probe};
 use super::store::{self, StoreLevel};
-use crate::assignment::{Exit, Power};
+use crate::assignment::{Exit, Power, Record};
 use crate::handles::adopt::{Adoption, adopt};
 use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
 use crate::host::{BackingFile, ExitStatus};
@@ -59,7 +59,7 @@ impl Vm {
         };
         let liveness = vm_alive(self.host(), search).await;
         self.notice(hints, &liveness).await;
-        self.looked = true;
+        self.looked |= !matches!(liveness, Liveness::CannotTell(_));
         self.search_all = self.search_all && own_table.is_none() && table.is_none();
         let ask_vmm = self.memory.attempt.is_none();
         let handles = self.handles.get();
@@ -100,8 +100,10 @@ impl Vm {
             }
             Adoption::Demote { handles, ended, why } => {
                 self.handles.update(|now| *now = handles);
-                if let Some(ended) = ended {
-                    self.process_ended(&ended, &why).await;
+                match ended {
+                    Some(ended) => self.process_ended(&ended, &why).await,
+                    None if !self.looked => self.ended_while_away(&why).await,
+                    None => {}
                 }
             }
             Adoption::Unclear { .. } => {}
@@ -163,6 +165,20 @@ impl Vm {
         } else {
             self.memory.ended_by_itself(exit, now);
         }
+    }
+
+    /// A guest that an earlier agent saw running has no process, and the hint to it is lost too:
+    /// whatever happened, it is not a guest that was never started.
+    async fn ended_while_away(&mut self, why: &WhyNot) {
+        let ran = |record: std::sync::Arc<Record>| record.ran_in(&self.shared.boot_id);
+        if !self.record.get().is_some_and(ran) {
+            return;
+        }
+        let log = self.host().outputs.log_tail(&self.names.dir).await.unwrap_or_default();
+        let exit = exit_from(ExitStatus::Unknown, &log, self.shared.clock.now());
+        tracing::info!(vm = %self.id, %why, exit = exit.message,
+            "the process has ended while no agent looked");
+        self.memory.ended_by_itself(exit, self.shared.clock.monotonic());
     }
 
     async fn exit_of(&self, ended: &ProcessHandle) -> Exit {

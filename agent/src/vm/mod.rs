@@ -13,7 +13,8 @@
 //!      any ─▶ deleting ─▶ gone            any ─▶ unclear: nothing is done
 //! ```
 //!
-//! - [`record`]: what is wanted, on disk. [`memory`]: what this life of the agent remembers.
+//! - [`record`]: what is wanted, on disk; [`fence`]: what refuses the old where no record does.
+//!   [`memory`]: what this life of the agent remembers.
 //! - [`probe`]: what the kernel says. [`plan`]: what to do next, pure. [`effect`]: what can be
 //!   done, as data. [`apply`]: doing it.
 //! - [`machine`]: one VM as its task holds it; `look` and `publish` are parts of it.
@@ -29,6 +30,7 @@ pub mod apply;
 pub mod bases;
 pub mod effect;
 pub mod exit;
+pub mod fence;
 mod look;
 pub mod machine;
 pub mod memory;

@@ -233,6 +233,7 @@ impl Reason {
             | Effect::RemoveDir
             | Effect::MarkBooted
             | Effect::MarkRootDisk
+            | Effect::MarkStarted
             | Effect::MarkHalted => Self::ToolFailed,
         }
     }

@@ -194,6 +194,17 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
         (Seen::Unknown(why), _) => return unresponsive(memory, why, now),
     };
     let mut waits = None;
+    let mut settled = Next::Settled(phase);
+    if !is_marked(recorded.progress, wanted.assignment, alive) {
+        match (step(recorded, Effect::MarkStarted, now), memory.steps.get(&Effect::MarkStarted)) {
+            // The guest runs all the same: one failure is not worth a word.
+            (Next::Stuck(Fault { retry_at: Some(at), .. }), Some(Failure { attempts: 1, .. })) => {
+                settled = Next::WaitUntil(at, Waiting::Retry);
+            }
+            (Next::Stuck(fault), _) => waits = Some(fault),
+            (todo, _) => return todo,
+        }
+    }
     let mut wants = Vec::new();
     if !memory.collecting {
         wants.push(Effect::CollectOutputs);
@@ -214,7 +225,15 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
             todo => return todo,
         }
     }
-    waits.map_or(Next::Settled(phase), Next::Stuck)
+    waits.map_or(settled, Next::Stuck)
+}
+
+/// Whether the record says that this guest runs: a later agent that finds no process, and no hint
+/// to one, knows by it that the guest has ended and was not merely never started.
+fn is_marked(progress: &Progress, assignment: &Assignment, alive: &Alive) -> bool {
+    progress.started.as_ref().is_some_and(|started| {
+        started.boot_number == assignment.boot_number && started.host_boot == alive.identity.boot_id
+    })
 }
 
 fn unresponsive(memory: &Memory, why: &str, now: Moment) -> Next {

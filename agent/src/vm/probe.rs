@@ -232,6 +232,7 @@ impl Eyes<'_> {
             | Effect::RemoveDir
             | Effect::MarkBooted
             | Effect::MarkRootDisk
+            | Effect::MarkStarted
             | Effect::MarkHalted => {}
         }
     }

@@ -41,6 +41,9 @@ impl Vm {
             Next::Do(_) | Next::WaitUntil(..) => before.and_then(|before| before.settled),
         };
         let process = handles.process.as_ref().map(|process| &process.identity);
+        let exit = self.memory.exit.clone().or_else(|| record.halt().map(|halt| halt.exit.clone()));
+        // A crash is as old as the end of its process, whichever agent tells of it.
+        let crashed_at = exit.as_ref().filter(|_| phase == Phase::Crashed).map(|exit| exit.at);
         let report = VmReport {
             vm: self.id,
             name: record.assignment.shape.as_ref().map_or_else(String::new, |s| s.name.clone()),
@@ -49,14 +52,14 @@ impl Vm {
             phase,
             phase_since: before
                 .filter(|before| before.phase == phase)
-                .map_or(now, |before| before.phase_since),
+                .map_or(crashed_at.unwrap_or(now), |before| before.phase_since),
             observed_at: now,
             fault: status::fault_of(&recorded, phase, next),
             process: process.cloned(),
             process_started_at: process
                 .and_then(|process| status::started_at(process, self.shared.boot_time)),
             boot_id: self.shared.boot_id.clone(),
-            exit: self.memory.exit.clone().or_else(|| record.halt().map(|halt| halt.exit.clone())),
+            exit,
             restart_count: handles.restart_count,
             adopted_at: self.adopted_at,
             next_attempt_at: status::next_attempt(next)

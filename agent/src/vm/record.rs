@@ -2,17 +2,20 @@
 //!
 //! Driven by the RPCs, which merge and must not answer before the file is on disk, and by the
 //! VM's task, which notes progress and at last removes the directory. All of them write under one
-//! lock, so that a delete and a late wish cannot pass each other. What can go wrong: the disk is
-//! full (the wish is refused, nothing changes), or the file cannot be read at the start of the
-//! agent (then the VM is kept, reported, and left alone until the server speaks).
+//! lock, so that a delete and a late wish cannot pass each other; what comes later still is held
+//! against the [`fence`](super::fence). What can go wrong: the disk is full (the wish is refused,
+//! nothing changes), or the file cannot be read at the start of the agent (then the VM is kept,
+//! reported, and left alone until the server speaks).
 
 use std::sync::Arc;
 
 use banger_proto::ids::{Version, VmId};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::assignment::{Assignment, Merge, Progress, Record, merge};
+use super::fence::Fence;
+use crate::assignment::{Assignment, Merge, Power, Progress, Record, merge};
 use crate::host::{Change, Files, HostError, HostResult};
 use crate::naming::{self, VmNames};
 
@@ -110,6 +113,7 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct RecordCell {
     names: VmNames,
+    fence: Fence,
     writing: tokio::sync::Mutex<Life>,
     now: Mutex<Option<Arc<Record>>>,
 }
@@ -126,9 +130,17 @@ impl RecordCell {
     pub fn new(names: VmNames, record: Option<Record>) -> Self {
         Self {
             names,
+            fence: Fence::default(),
             writing: tokio::sync::Mutex::new(Life::Held),
             now: Mutex::new(record.map(Arc::new)),
         }
+    }
+
+    /// The same behind a fence: a wish older than the VM's end, or of an older epoch, is refused.
+    #[must_use]
+    pub fn guarded_by(mut self, fence: Fence) -> Self {
+        self.fence = fence;
+        self
     }
 
     /// What is held.
@@ -154,6 +166,16 @@ impl RecordCell {
         }
         let held = self.get();
         let version = offered.version;
+        let stale = match (&held, offered.power) {
+            (None, Power::Running | Power::Paused | Power::Stopped) => {
+                self.fence.refuses(offered.vm, version)
+            }
+            (Some(_), _) | (None, Power::Absent) => self.fence.refuses_epoch(version),
+        };
+        if let Some(seen) = stale {
+            return Ok(Accepted::Stale(seen));
+        }
+        self.raise(version).await?;
         let mut record = match (merge(held.as_deref(), offered), &held) {
             (Merge::Stale { seen }, _) => return Ok(Accepted::Stale(seen)),
             (Merge::Newer(record), _) => *record,
@@ -199,15 +221,55 @@ impl RecordCell {
         Ok(Change::Made)
     }
 
-    /// Removes the VM's directory, if the assignment is still the one that asked for it. After
-    /// that the cell accepts nothing.
+    /// Makes sure, where nothing of a VM is held, that nothing older than this version will be.
     ///
     /// # Errors
-    /// The directory could not be removed.
-    pub async fn remove(&self, files: &dyn Files, version: Version) -> HostResult<Removed> {
+    /// It could not be written; nothing changed.
+    pub async fn stay_absent(
+        &self,
+        vm: VmId,
+        version: Version,
+        now: Timestamp,
+    ) -> HostResult<StayAbsent> {
+        let _life = self.writing.lock().await;
+        if self.get().is_some() {
+            return Ok(StayAbsent::Held);
+        }
+        if let Some(seen) = self.fence.refuses_epoch(version) {
+            return Ok(StayAbsent::Stale(seen));
+        }
+        self.raise(version).await?;
+        self.bury(vm, version, now).await.map(|()| StayAbsent::Absent)
+    }
+
+    /// An older epoch is refused from now on, for every VM.
+    async fn raise(&self, version: Version) -> HostResult<()> {
+        let raised = self.fence.raise(version.epoch).await;
+        raised.map_err(|error| HostError::io("keep the epoch of the server", version.epoch, error))
+    }
+
+    async fn bury(&self, vm: VmId, version: Version, now: Timestamp) -> HostResult<()> {
+        let buried = self.fence.bury(vm, version, now).await;
+        buried.map_err(|error| HostError::io("keep the version of the deleted VM", vm, error))
+    }
+
+    /// Removes the VM's directory, if the assignment is still the one that asked for it. After
+    /// that the cell accepts nothing, and a later one nothing that is older.
+    ///
+    /// # Errors
+    /// The directory could not be removed, or the version not kept: then it was not tried.
+    pub async fn remove(
+        &self,
+        files: &dyn Files,
+        version: Version,
+        now: Timestamp,
+    ) -> HostResult<Removed> {
         let mut life = self.writing.lock().await;
-        if self.get().is_some_and(|record| record.assignment.version != version) {
-            return Ok(Removed::NewerWish);
+        if let Some(record) = self.get() {
+            if record.assignment.version != version {
+                return Ok(Removed::NewerWish);
+            }
+            self.bury(record.assignment.vm, version, now).await?;
         }
         files.remove_dir(&self.names.dir).await?;
         *life = Life::Gone;
@@ -220,6 +282,17 @@ impl RecordCell {
         *self.now.lock() = Some(Arc::new(record));
         Ok(())
     }
+}
+
+/// What [`RecordCell::stay_absent`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StayAbsent {
+    /// Nothing is held, and nothing older will be.
+    Absent,
+    /// Something is held by now.
+    Held,
+    /// A server with a newer store has spoken; nothing changed.
+    Stale(Version),
 }
 
 /// What [`RecordCell::remove`] says.

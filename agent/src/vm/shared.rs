@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::bases::BaseUsers;
+use super::fence::Fence;
 use super::store::DiskPolicy;
 use crate::clock::Clock;
 use crate::host::{BootTime, Host};
@@ -27,6 +28,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Users of root images.
     pub bases: BaseUsers,
+    /// What refuses wishes that no record refuses.
+    pub fence: Fence,
     /// Where reports go.
     pub reporter: Reporter,
     /// Told of every effect: its name, whether it succeeded, how long it took.

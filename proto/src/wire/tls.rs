@@ -9,6 +9,7 @@
 //! acceptor here is ours: it reads the configuration anew for every connection. A handshake that
 //! hangs or fails costs only itself.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -166,33 +168,56 @@ pub enum Admit {
     OnlyTheServer,
 }
 
+/// Where connections come from: the kernel, or a network that is simulated.
+pub trait Accept: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next connection. Cancel-safe: no connection is lost when it is dropped.
+    ///
+    /// # Errors
+    /// None can be taken now; the next try may go well.
+    fn accept_one(&mut self) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept_one(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.accept().await?;
+        // A peer that is gone already is found out by the handshake.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer))
+    }
+}
+
 /// Accepts connections until the stream returned is dropped.
 ///
 /// `config` is read anew for every connection: swap it to change certificates. A connection that
 /// fails its handshake, takes longer than [`CONNECT_TIMEOUT`], or is not admitted, is closed and
 /// logged, and is never seen by the stream.
-pub fn listen(
-    listener: TcpListener,
+pub fn listen<A: Accept>(
+    listener: A,
     config: Arc<ArcSwap<rustls::ServerConfig>>,
     admit: Admit,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+) -> ReceiverStream<io::Result<TlsStream<A::Io>>> {
     let (ready, stream) = mpsc::channel(64);
     tokio::spawn(accept_all(listener, config, admit, ready));
     ReceiverStream::new(stream)
 }
 
-async fn accept_all(
-    listener: TcpListener,
+async fn accept_all<A: Accept>(
+    mut listener: A,
     config: Arc<ArcSwap<rustls::ServerConfig>>,
     admit: Admit,
-    ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
+    ready: mpsc::Sender<io::Result<TlsStream<A::Io>>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
-        // Cancel-safe: `accept` loses no connection when dropped, `closed` holds nothing.
+        // Cancel-safe: `accept_one` loses no connection when dropped, `closed` holds nothing.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept_one() => accepted,
             () = ready.closed() => return,
         };
         let (stream, peer) = match accepted {
@@ -222,12 +247,11 @@ fn refused(peer: SocketAddr, why: &str) {
     tracing::info!(peer = %peer, why, "refused a TLS connection");
 }
 
-async fn handshake(
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: S,
     admit: Admit,
-) -> io::Result<TlsStream<TcpStream>> {
-    stream.set_nodelay(true)?;
+) -> io::Result<TlsStream<S>> {
     let stream = acceptor.accept(stream).await?;
     let identity = stream
         .get_ref()

@@ -123,3 +123,13 @@ async fn many_threads_at_once_leave_a_whole_file_with_the_last_change() {
     })
     .await;
 }
+
+/// `handles.json` as each format was first written; kept for ever.
+const FORMATS: [&str; 1] = [include_str!("fixtures/handles-1.json")];
+
+#[test]
+fn handles_json_of_every_format_is_read_with_all_that_it_says() {
+    for text in FORMATS {
+        assert_eq!(decode(vm_id(1), text.as_bytes()).unwrap(), handles());
+    }
+}

@@ -50,7 +50,7 @@ impl Inner {
     pub(super) fn touched(&self) {
         self.changed.notify_waiters();
         if let Some(saver) = self.saver.get() {
-            saver.mark();
+            saver.changed(self);
         }
     }
 }

@@ -5,9 +5,13 @@
 //! file and a rename: the parts always fit together. What can go wrong: the agent is killed before
 //! the last moments are written, the file is garbled (refused), or the disk is full (warned about,
 //! tried again at the next change).
+//!
+//! A machine opened with [`FakeKernel::open_durable`] is saved before a change is seen, as a real one
+//! is where it is: then nothing of it is lost when the agent is killed, at whatever moment.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,6 +33,10 @@ pub(super) struct Saver {
     path: PathBuf,
     // One write at a time, so that an older snapshot never replaces a newer one.
     writing: Mutex<()>,
+    /// Each change is saved before it is seen.
+    durable: bool,
+    changes: AtomicU64,
+    saved: AtomicU64,
 }
 
 #[derive(Default)]
@@ -44,8 +52,18 @@ struct Pending {
 }
 
 impl Saver {
-    /// Something changed.
-    pub(super) fn mark(&self) {
+    /// Something of this machine changed.
+    pub(super) fn changed(&self, machine: &Inner) {
+        let change = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
+        self.mark();
+        if self.durable
+            && let Err(error) = save_change(machine, self, change)
+        {
+            tracing::error!(%error, "a change of the simulated machine was not saved");
+        }
+    }
+
+    fn mark(&self) {
         let mut pending = self.shared.pending.lock();
         if !pending.dirty {
             pending.dirty = true;
@@ -68,7 +86,7 @@ impl FakeKernel {
     /// # Errors
     /// The file cannot be read or is no saved machine; no random number is to be had.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_with_clock(path, Clock::system())
+        Self::open_with(path, Clock::system(), false)
     }
 
     /// As [`Self::open`], by this clock.
@@ -76,6 +94,19 @@ impl FakeKernel {
     /// # Errors
     /// As of [`Self::open`].
     pub fn open_with_clock(path: &Path, clock: Clock) -> io::Result<Self> {
+        Self::open_with(path, clock, false)
+    }
+
+    /// As [`Self::open`]; every change is in the file before the verb that made it answers. Slow,
+    /// and worth it where the process is killed to see what comes after.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub fn open_durable(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, Clock::system(), true)
+    }
+
+    fn open_with(path: &Path, clock: Clock, durable: bool) -> io::Result<Self> {
         let mut state = match std::fs::read(path) {
             Ok(content) => decode(&content)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -88,8 +119,14 @@ impl FakeKernel {
         };
         state.new_agent();
         let kernel = Self::of(state, clock, false);
-        let saver =
-            Saver { shared: Arc::default(), path: path.to_owned(), writing: Mutex::new(()) };
+        let saver = Saver {
+            shared: Arc::default(),
+            path: path.to_owned(),
+            writing: Mutex::new(()),
+            durable,
+            changes: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
+        };
         let shared = saver.shared.clone();
         // A new kernel has no saver yet.
         let _ = kernel.inner.saver.set(saver);
@@ -136,7 +173,21 @@ fn decode(content: &[u8]) -> io::Result<State> {
 fn save(inner: &Inner) -> io::Result<()> {
     let Some(saver) = inner.saver.get() else { return Ok(()) };
     let _writing = saver.writing.lock();
+    write(inner, saver)
+}
+
+/// Saves one change, unless somebody else's save has it already.
+fn save_change(inner: &Inner, saver: &Saver, change: u64) -> io::Result<()> {
+    let _writing = saver.writing.lock();
+    if saver.saved.load(Ordering::Acquire) >= change {
+        return Ok(());
+    }
+    write(inner, saver)
+}
+
+fn write(inner: &Inner, saver: &Saver) -> io::Result<()> {
     // Before the copy: what changes after it is dirty again.
+    let changes = saver.changes.load(Ordering::Acquire);
     saver.shared.pending.lock().dirty = false;
     let written = (|| {
         let state = inner.core.lock().state.clone();
@@ -146,8 +197,9 @@ fn save(inner: &Inner) -> io::Result<()> {
         std::fs::write(&temporary, content)?;
         std::fs::rename(&temporary, &saver.path)
     })();
-    if written.is_err() {
-        saver.shared.pending.lock().dirty = true;
+    match written {
+        Ok(()) => saver.saved.store(changes, Ordering::Release),
+        Err(_) => saver.shared.pending.lock().dirty = true,
     }
     written
 }

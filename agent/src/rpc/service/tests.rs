@@ -45,7 +45,7 @@ impl AgentDesk for Desk {
         &self.reporter
     }
 
-    fn server_seen(&self, _name: &str, _epoch: Epoch) {}
+    async fn server_seen(&self, _name: &str, _epoch: Epoch) {}
 
     fn draining(&self) -> CancellationToken {
         self.draining.clone()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::assignment::{Exit, Halt, Merge, merge};
+use crate::assignment::{Exit, Halt, Merge, Started, merge};
 use crate::handles::ProcessIdentity;
 use crate::host::{
     DeviceNumber, FileId, JailFacts, LoopDevice, LoopFacts, Pid, RootDiskKind, SnapshotFacts,
@@ -27,6 +27,10 @@ struct Case {
     now: Moment,
 }
 
+fn started(boot_number: u64, host_boot: &str) -> Started {
+    Started { boot_number, host_boot: host_boot.to_owned() }
+}
+
 fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(seconds))
 }
@@ -34,9 +38,10 @@ fn at(seconds: u64) -> Moment {
 impl Case {
     fn new(power: Power) -> Self {
         let names = Naming::default().vm(vm_id(1));
-        let Merge::Newer(record) = merge(None, assignment_of(1, 1, 1, power)) else {
+        let Merge::Newer(mut record) = merge(None, assignment_of(1, 1, 1, power)) else {
             panic!("the first is newer")
         };
+        record.progress.started = Some(started(1, ""));
         let address = record.assignment.shape.as_ref().unwrap().network.address;
         Self {
             record: *record,
@@ -336,6 +341,8 @@ fn a_higher_boot_number_ends_the_process_and_starts_another_once() {
     assert_eq!(effects.first(), Some(&Effect::MarkBooted));
     assert_eq!(effects.last(), Some(&Effect::Launch));
     case.memory = Memory { collecting: true, ..Memory::default() };
+    assert_eq!(case.next(&alive), Next::Do(Effect::MarkStarted));
+    case.record.progress.started = Some(started(2, ""));
     assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
 }
 
@@ -350,6 +357,46 @@ fn a_reset_of_the_root_disk_makes_the_store_anew_and_keeps_the_work_disk() {
     assert!(place(Effect::RemoveCowFile) < place(Effect::MarkRootDisk));
     assert!(place(Effect::MarkRootDisk) < place(Effect::MakeCowFile));
     assert!(!effects.contains(&Effect::RemoveWorkDisk));
+}
+
+#[test]
+fn a_guest_that_runs_is_noted_once_for_each_boot_number_and_boot_of_the_host() {
+    for (noted, marks) in [
+        (None, true),
+        (Some(started(1, "")), false),
+        (Some(started(0, "")), true),
+        (Some(started(1, "an earlier boot")), true),
+    ] {
+        let mut case = Case::new(Power::Running);
+        case.memory.collecting = true;
+        case.record.progress.started = noted;
+        let next = case.next(&case.alive(VmmState::Running));
+        let expected =
+            if marks { Next::Do(Effect::MarkStarted) } else { Next::Settled(Phase::Running) };
+        assert_eq!(next, expected, "{:?}", case.record.progress.started);
+    }
+}
+
+#[test]
+fn a_note_that_fails_keeps_nothing_from_running_and_is_shown_when_it_fails_again() {
+    let mut case = Case::new(Power::Running);
+    case.memory.collecting = true;
+    case.record.progress.started = None;
+    let alive = case.alive(VmmState::Running);
+    let fail = |case: &mut Case| {
+        case.memory.failed(Effect::MarkStarted, Reason::DiskFull, "full".to_owned(), case.now);
+    };
+    fail(&mut case);
+    let next = case.next(&alive);
+    assert!(matches!(next, Next::WaitUntil(_, Waiting::Retry)), "{next:?}");
+    case.record.assignment.power = Power::Paused;
+    assert_eq!(case.next(&alive), Next::Do(Effect::Pause), "it holds up nothing else");
+    case.record.assignment.power = Power::Running;
+    case.now = at(2000);
+    assert_eq!(case.next(&alive), Next::Do(Effect::MarkStarted));
+    fail(&mut case);
+    let next = case.next(&alive);
+    assert!(matches!(&next, Next::Stuck(fault) if fault.reason == Reason::DiskFull), "{next:?}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use crate::host::fakes::{FakeKernel, FaultPlan};
 use crate::naming::Naming;
 use crate::vm::fixtures::{assignment, assignment_of, version, vm_id};
 
+const NOW: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
+
 fn cell() -> RecordCell {
     RecordCell::new(Naming::default().vm(vm_id(1)), None)
 }
@@ -56,9 +58,9 @@ async fn a_removal_never_removes_a_newer_wish() {
     let cell = cell();
     cell.merge(&*host.files, assignment_of(1, 1, 1, Power::Absent), "b").await.unwrap();
     cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap();
-    let removed = cell.remove(&*host.files, version(1, 1)).await.unwrap();
+    let removed = cell.remove(&*host.files, version(1, 1), NOW).await.unwrap();
     assert_eq!(removed, Removed::NewerWish);
-    assert_eq!(cell.remove(&*host.files, version(1, 2)).await.unwrap(), Removed::Gone);
+    assert_eq!(cell.remove(&*host.files, version(1, 2), NOW).await.unwrap(), Removed::Gone);
     let late = cell.merge(&*host.files, assignment(1, 3), "b").await.unwrap();
     assert_eq!(late, Accepted::Gone);
 }
@@ -72,6 +74,7 @@ fn a_record_cut_at_every_byte_is_never_half_believed() {
             root_disk_number: 1,
             root_image: None,
             halt: None,
+            started: None,
             told_in_boot: String::new(),
         },
     };
@@ -82,4 +85,35 @@ fn a_record_cut_at_every_byte_is_never_half_believed() {
         assert!(matches!(cut, Err(Unreadable::Corrupt(_))), "cut at {length}");
     }
     assert!(matches!(decode(vm_id(2), &content), Err(Unreadable::Foreign { .. })));
+}
+
+/// `vm.json` as each format was first written; kept for ever.
+const FORMATS: [&str; 1] = [include_str!("fixtures/vm-1.json")];
+
+#[test]
+fn a_record_of_every_format_is_read_with_all_that_it_says() {
+    for text in FORMATS {
+        let record = decode(vm_id(1), text.as_bytes()).unwrap();
+        let assignment = &record.assignment;
+        assert_eq!(assignment.version, version(1, 3));
+        assert_eq!((assignment.power, assignment.boot_number), (Power::Running, 2));
+        let shape = assignment.shape.as_ref().unwrap();
+        assert_eq!((shape.name.as_str(), shape.network.vsock_cid), ("vm-1", 4));
+        let progress = &record.progress;
+        assert_eq!((progress.boot_number, progress.told_in_boot.as_str()), (2, "a boot"));
+        assert_eq!(
+            progress.root_image.as_ref().map(|image| image.name.as_str()),
+            Some("demo-root")
+        );
+        assert_eq!(progress.halt.as_ref().and_then(|halt| halt.exit.signal), Some(9));
+        // What was not yet kept then is not known now.
+        assert_eq!(progress.started, None);
+    }
+}
+
+#[test]
+fn a_record_of_a_newer_agent_is_refused_with_a_sentence() {
+    let newer = FORMATS[0].replacen("\"format\":1", "\"format\":2", 1);
+    let refused = decode(vm_id(1), newer.as_bytes()).unwrap_err();
+    assert_eq!(refused.to_string(), "vm.json has format 2; this agent knows 1");
 }

@@ -55,6 +55,25 @@ async fn changes_reach_the_file_without_being_asked_for() {
     assert!(in_time.is_ok(), "{}", std::fs::read_to_string(&path).unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_durable_machine_has_every_change_in_its_file_before_the_verb_answers() {
+    let (_dir, path) = file();
+    let kernel = FakeKernel::open_durable(&path).unwrap();
+    let mut making = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let (host, path) = (kernel.host(), path.clone());
+        making.spawn(async move {
+            host.files.ensure_dir(&dir(n)).await.unwrap();
+            let saved: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            assert!(saved["dirs"][format!("vm-{n}")].is_object(), "{n}");
+        });
+    }
+    while let Some(made) = making.join_next().await {
+        made.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_last_changes_are_saved_when_the_machine_is_dropped() {
     let (_dir, path) = file();
