@@ -5,6 +5,11 @@ use std::time::Duration;
 /// Largest message, encoded, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// Largest request of the public API, encoded and decompressed, in bytes. The largest that can be
+/// accepted has a metadata document of 32 KiB, which is up to four times that as a `Struct`. What a
+/// connection can make the server hold is this for each of its streams.
+pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
 /// Most assignments in one `ReconcileRequest`. A shape is at most about 40 KiB (its metadata may
 /// have 32 KiB), so that a full message stays below [`MAX_MESSAGE_BYTES`] with 64 of the largest;
 /// the sender also counts bytes.

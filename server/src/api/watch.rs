@@ -287,7 +287,7 @@ impl<T: VmService> VmServiceWithWatch<T> {
         let rest = VmServiceServer::from_arc(service)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
+            .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
             .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
         Self { rest, watch: WatchVms(api) }
     }
@@ -315,7 +315,7 @@ impl<T: VmService> Service<Request<Body>> for VmServiceWithWatch<T> {
             // Answers are not compressed: each stream would do it anew, for bytes that are shared.
             let mut grpc = Grpc::new(FrameCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
+                .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
                 .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
             Ok(grpc.server_streaming(watch, request).await)
         })

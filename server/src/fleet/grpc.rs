@@ -20,11 +20,15 @@ use banger_proto::wire::limits;
 use banger_proto::wire::tls::agent_name;
 use banger_proto::wire::trace;
 use futures_util::StreamExt as _;
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prost::Message as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
+use tower::util::BoxCloneSyncService;
 
 use super::convert::{self, GuestNet};
 use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations, RefusalReason};
@@ -54,18 +58,34 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
+/// A connection below TLS.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// Makes connections otherwise than by the kernel, such as in a simulated network.
+pub type Connector = BoxCloneSyncService<Uri, TokioIo<Box<dyn Wire>>, std::io::Error>;
+
 /// Makes links over mutual TLS.
 #[derive(Debug)]
 pub struct GrpcDialer {
     identity: Arc<ArcSwap<ClientIdentity>>,
     epoch: Epoch,
     dns_domain: String,
+    connector: Option<Connector>,
 }
 
 impl GrpcDialer {
     /// `identity` is read anew with every dial: swap it to change certificates.
     pub fn new(identity: Arc<ArcSwap<ClientIdentity>>, epoch: Epoch, dns_domain: String) -> Self {
-        Self { identity, epoch, dns_domain }
+        Self { identity, epoch, dns_domain, connector: None }
+    }
+
+    /// The same over other connections than the kernel's. TLS goes over them all the same.
+    #[must_use]
+    pub fn over(mut self, connector: Connector) -> Self {
+        self.connector = Some(connector);
+        self
     }
 }
 
@@ -80,6 +100,7 @@ impl Dialer for GrpcDialer {
             epoch: self.epoch,
             net: GuestNet { subnet: host.subnet, dns_domain: self.dns_domain.clone() },
             identity: Arc::clone(&self.identity),
+            connector: self.connector.clone(),
             channel: Mutex::new(None),
         }))
     }
@@ -93,6 +114,7 @@ pub struct GrpcLink {
     epoch: Epoch,
     net: GuestNet,
     identity: Arc<ArcSwap<ClientIdentity>>,
+    connector: Option<Connector>,
     channel: Mutex<Option<Channel>>,
 }
 
@@ -120,7 +142,13 @@ impl GrpcLink {
         let endpoint =
             endpoint(&self.address)?.tls_config(tls).map_err(|error| self.unreachable(&error))?;
         // The timeouts above are of the steps; this is of the whole.
-        match tokio::time::timeout(2 * limits::CONNECT_TIMEOUT, endpoint.connect()).await {
+        let connecting = async {
+            match &self.connector {
+                None => endpoint.connect().await,
+                Some(connector) => endpoint.connect_with_connector(connector.clone()).await,
+            }
+        };
+        match tokio::time::timeout(2 * limits::CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
             Err(_) => Err(LinkError::Unreachable {
                 address: self.address.clone(),

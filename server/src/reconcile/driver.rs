@@ -26,6 +26,7 @@ use super::attempts::{Attempts, Step};
 use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::link::{AgentLink, Command};
 use crate::fleet::observed::{FleetSink as _, Sighting};
+use crate::model::intent::Desired;
 use crate::model::status::Trouble;
 use crate::watch::VmRecord;
 
@@ -56,8 +57,9 @@ pub(super) struct Driver {
     wake: Arc<Notify>,
     attempts: Attempts,
     flying: HashSet<VmId>,
-    /// VMs of which the agent may have been told something without our knowing.
-    unsure: HashSet<VmId>,
+    /// VMs whose delete the agent has taken, or answered that it holds nothing: whatever of an
+    /// earlier word is still on its way, it refuses.
+    sure: HashSet<VmId>,
     flights: FuturesUnordered<Flight>,
     was_ready: bool,
 }
@@ -71,7 +73,7 @@ impl Driver {
             wake,
             attempts: Attempts::default(),
             flying: HashSet::new(),
-            unsure: HashSet::new(),
+            sure: HashSet::new(),
             flights: FuturesUnordered::new(),
             was_ready: false,
         }
@@ -153,7 +155,7 @@ impl Driver {
                 continue;
             }
             let generation = record.intent.generation;
-            let forget = matches!(decision, Decision::Forget) && !self.unsure.contains(&vm);
+            let forget = matches!(decision, Decision::Forget) && self.sure.contains(&vm);
             let step = if forget { Step::Forget } else { Step::Send };
             let not_before = self.attempts.not_before(vm, generation, step);
             if let Some(later) = not_before.filter(|at| *at > now) {
@@ -162,8 +164,9 @@ impl Driver {
             }
             match decision {
                 Decision::Send(command) => commands.push(command),
-                // A create that was not answered may still arrive: the agent is asked to delete
-                // and has to say that there is nothing, so that what comes late is refused as old.
+                // A create that we sent, or a life of the server before us, may still arrive though
+                // the inventory has nothing: the agent is asked to delete and has to say that there
+                // is nothing, so that what comes late is refused as old.
                 Decision::Forget if !forget => commands.push(Command {
                     version: Version { epoch: self.parts.epoch, generation },
                     intent: Arc::clone(&record.intent),
@@ -174,7 +177,10 @@ impl Driver {
             }
         }
         self.attempts.keep(&needing);
-        self.unsure.retain(|vm| needing.contains(vm));
+        if full {
+            let placed: HashSet<VmId> = records.iter().map(|record| record.id()).collect();
+            self.sure.retain(|vm| placed.contains(vm));
+        }
         self.launch(&link, commands, forgets);
         let looked_at = u32::try_from(records.len()).unwrap_or(u32::MAX);
         self.parts.metrics.reconcile_pass(looked_at, now.elapsed());
@@ -207,6 +213,9 @@ impl Driver {
             self.flying.remove(&vm);
             match outcome {
                 Outcome::Accepted { version, intent } => {
+                    if intent.desired == Desired::Absent {
+                        self.sure.insert(vm);
+                    }
                     self.attempts.accepted(vm, generation, Step::Send, now);
                     self.parts.view.trouble(vm, version, None);
                     let lag = self.parts.clock.now().duration_since(intent.updated_at);
@@ -214,10 +223,13 @@ impl Driver {
                 }
                 Outcome::Absent => {
                     // To be forgotten at once.
-                    self.unsure.remove(&vm);
+                    self.sure.insert(vm);
                     self.parts.view.observed(self.host, vec![Sighting::Gone(vm)]);
                 }
-                Outcome::Forgotten => self.attempts.accepted(vm, generation, Step::Forget, now),
+                Outcome::Forgotten => {
+                    self.sure.remove(&vm);
+                    self.attempts.accepted(vm, generation, Step::Forget, now);
+                }
                 Outcome::Stale { version, seen } => {
                     self.attempts.failed(vm, generation, Step::Send, now);
                     let message = format!("the agent holds version {seen}, newer than {version}");
@@ -232,7 +244,6 @@ impl Driver {
                     self.show(vm, version, reason.as_str(), message);
                 }
                 Outcome::NoAnswer { message } => {
-                    self.unsure.insert(vm);
                     let failures = self.attempts.failed(vm, generation, Step::Send, now);
                     if failures >= FAILURES_SHOWN {
                         let version = Version { epoch: self.parts.epoch, generation };

@@ -39,7 +39,21 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
-    /// The schema can't be brought up to date, for instance because a newer server made it.
+    /// A newer server made it.
+    #[error(
+        "{} has schema {found}, and this server knows schemas up to {known}: it was written by a \
+         newer banger-server; install that one or a newer one",
+        path.display()
+    )]
+    NewerSchema {
+        /// The database.
+        path: PathBuf,
+        /// The schema found.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The schema can't be brought up to date.
     #[error("could not bring the schema of {} up to date", path.display())]
     Migrate {
         /// The database.

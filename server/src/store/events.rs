@@ -32,7 +32,8 @@ pub struct StoredEvent {
     pub actor: String,
 }
 
-/// Writes lines in order, numbered from `first`.
+/// Writes lines in order, numbered from `first`. A failure that the history tells of already is
+/// left out: a server that was restarted hears of it anew and cannot know that it was written.
 pub(super) fn append(batch: &mut Batch, events: &[HistoryEvent], first: u64) {
     if events.is_empty() {
         return;
@@ -56,7 +57,10 @@ pub(super) fn append(batch: &mut Batch, events: &[HistoryEvent], first: u64) {
         "INSERT INTO vm_events (vm, number, at, generation, kind, reason, message, actor)
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
              value->>7
-         FROM json_each(?)",
+         FROM json_each(?)
+         WHERE value->>4 NOT IN ('CRASHED', 'FAILED') OR NOT EXISTS (
+             SELECT 1 FROM vm_events AS told
+             WHERE told.vm = value->>0 AND told.kind = value->>4 AND told.at = value->>2)",
         serde_json::to_string(&rows).expect("rows have only texts and numbers"),
     );
 }

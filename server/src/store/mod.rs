@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use banger_proto::ids::{Epoch, HostId, VmId};
 use parking_lot::Mutex;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -86,10 +87,7 @@ impl OpenStore {
         let mut writer = connect(path)
             .await
             .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
-        sqlx::migrate!()
-            .run_direct(None, &mut writer, false)
-            .await
-            .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+        migrate(path, &mut writer).await?;
         let ledger = load(&mut writer, config).await?;
         let epoch = Epoch(meta::read(&mut writer, meta::EPOCH).await?);
         let revisions = meta::reserve_revisions(&mut writer, REVISION_BLOCK).await?;
@@ -251,11 +249,23 @@ pub async fn raise_epoch(path: &Path) -> Result<Epoch, OpenError> {
     let _lock = lock(path)?;
     let mut writer =
         connect(path).await.map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
-    sqlx::migrate!()
-        .run_direct(None, &mut writer, false)
-        .await
-        .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
+    migrate(path, &mut writer).await?;
     Ok(meta::raise_epoch(&mut writer).await?)
+}
+
+/// Brings the schema up to date. One that a newer server made is refused, and left as it is.
+async fn migrate(path: &Path, writer: &mut SqliteConnection) -> Result<(), OpenError> {
+    let migrator = sqlx::migrate!();
+    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
+    migrator.run_direct(None, writer, false).await.map_err(|source| {
+        let path = path.to_owned();
+        match source {
+            MigrateError::VersionMissing(found) if found > known => {
+                OpenError::NewerSchema { path, found, known }
+            }
+            source => OpenError::Migrate { path, source },
+        }
+    })
 }
 
 /// The lock that keeps a second server off the database; it goes with the file handle.

@@ -14,6 +14,7 @@ use crate::model::spec::ImageDraft;
 
 mod failures;
 mod history;
+mod releases;
 
 /// A store on a directory of its own, with everything it has published.
 struct Fixture {
@@ -338,23 +339,6 @@ async fn the_schema_is_as_recorded() {
     .await
     .expect("readable");
     insta::assert_snapshot!(schema.join(";\n\n"));
-}
-
-#[tokio::test]
-async fn a_database_of_a_newer_server_is_refused_and_left_alone() {
-    let fixture = fixture().await;
-    fixture.add_vm(1, "web").await;
-    fixture.store.close().await;
-    let mut connection = connect(&database(&fixture.directory)).await.expect("opens");
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'later', true, x'00', 0)",
-    )
-    .execute(&mut connection)
-    .await
-    .expect("written");
-    let refused = OpenStore::open(&database(&fixture.directory), LedgerConfig::default()).await;
-    assert!(matches!(refused, Err(OpenError::Migrate { .. })), "{refused:?}");
 }
 
 #[tokio::test]

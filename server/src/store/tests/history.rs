@@ -82,3 +82,31 @@ async fn the_history_of_a_mutation_is_stored_with_it_or_not_at_all() {
     fixture.make(stop).await.expect("a repetition");
     assert_eq!(kinds(&fixture, 1).await, ["CREATED", "UNPLACED", "STOP_REQUESTED"]);
 }
+
+#[tokio::test]
+async fn a_failure_that_is_reported_again_after_a_restart_of_the_server_is_one_line() {
+    use crate::model::status::VmState::{Crashed, Failed};
+    let mut fixture = fixture().await;
+    fixture.add_vm(1, "web").await;
+    let told = vec![
+        line(vm_id(1), EventKind::Entered(Crashed), 1),
+        line(vm_id(1), EventKind::Entered(Failed), 1),
+    ];
+    for _ in 0..2 {
+        fixture.make(Mutation::Record { events: told.clone() }).await.expect("written");
+        let (open, directory) = fixture.reopened().await;
+        fixture = started(open, directory);
+    }
+    assert_eq!(kinds(&fixture, 1).await, ["CREATED", "UNPLACED", "CRASHED", "FAILED"]);
+    let mut again = told;
+    for event in &mut again {
+        event.at = at(999);
+    }
+    fixture.make(Mutation::Record { events: again }).await.expect("written");
+    let kinds = kinds(&fixture, 1).await;
+    assert_eq!(
+        kinds[2..],
+        ["CRASHED", "FAILED", "CRASHED", "FAILED"],
+        "another one is another line"
+    );
+}

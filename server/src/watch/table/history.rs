@@ -15,7 +15,7 @@ use crate::model::status::VmState;
 ///
 /// `started_at` is when this server started. What the first inventory shows has most likely been
 /// recorded by the server before, so that it counts only when it is newer than this server, or a
-/// failure.
+/// failure: the store leaves out a failure that it tells of already.
 pub(super) fn of_change(
     before: Option<Sight>,
     record: &VmRecord,

@@ -1,0 +1,150 @@
+//! Databases of earlier releases open, and one of a later release is refused with a sentence.
+//!
+//! `server/src/store/fixtures/<release>.sql` is a dump of a database as that release wrote it. One is
+//! kept for each release: `cargo test -p banger-server -- --ignored write_the_database` writes that of
+//! the present one, before it is released; after that it is never changed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::*;
+use crate::model::status::VmState;
+
+/// Every release whose databases open, oldest first.
+const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../fixtures/0.1.0.sql"))];
+
+async fn dump(connection: &mut SqliteConnection) -> String {
+    let mut text = String::new();
+    let schema = sqlx::query(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .expect("a schema");
+    for row in &schema {
+        writeln!(text, "{};", row.get::<String, _>("sql")).expect("text");
+    }
+    for row in schema.iter().filter(|row| row.get::<String, _>("type") == "table") {
+        let table: String = row.get("name");
+        let columns = format!("SELECT name FROM pragma_table_info('{table}')");
+        let columns: Vec<String> = sqlx::query_scalar(AssertSqlSafe(columns))
+            .fetch_all(&mut *connection)
+            .await
+            .expect("columns");
+        let quoted: Vec<String> = columns.iter().map(|column| format!("quote({column})")).collect();
+        let rows = format!("SELECT {} AS line FROM {table} ORDER BY 1", quoted.join("||','||"));
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(rows))
+            .fetch_all(&mut *connection)
+            .await
+            .expect("rows");
+        for row in rows {
+            writeln!(text, "INSERT INTO {table} VALUES({row});").expect("text");
+        }
+    }
+    text
+}
+
+/// A little of everything that a database can hold.
+async fn a_little_of_everything() -> Fixture {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    fixture.make(Mutation::CreateJoinToken(token("unused"))).await.expect("kept");
+    let full = CreateVm {
+        request_id: Some(vm_id(99)),
+        desired: Desired::Paused,
+        spec: spec_with(|draft| {
+            draft.labels.insert("app".to_owned(), "web".to_owned());
+            draft.work_disk_mib = Some(64);
+            draft.initrd = Some(ImageDraft { name: "initrd".to_owned(), sha256: "a".repeat(64) });
+            draft.metadata = serde_json::json!({"a": ["é", 1, null]}).as_object().cloned();
+        }),
+        ..create(1, "web")
+    };
+    fixture.make(Mutation::CreateVm(full)).await.expect("created");
+    fixture.add_vm(2, "rebooted").await;
+    let reboot = Power::Reboot { grace: Duration::from_millis(1500), reset_root_disk: true };
+    let reboot = Mutation::SetPower { vm: VmRef::Id(vm_id(2)), etag: None, power: reboot };
+    fixture.make(reboot).await.expect("fits");
+    fixture.add_vm(3, "being-deleted").await;
+    fixture.make(delete(3)).await.expect("deleted");
+    fixture.add_vm(4, "deleted").await;
+    fixture.make(delete(4)).await.expect("deleted");
+    fixture.make(Mutation::Forget { vm: vm_id(4) }).await.expect("forgotten");
+    let crashed = line(vm_id(2), EventKind::Entered(VmState::Crashed), 2);
+    fixture.make(Mutation::Record { events: vec![crashed] }).await.expect("written");
+    fixture
+}
+
+#[tokio::test]
+#[ignore = "writes the fixture of the present release into the source tree; run by hand"]
+async fn write_the_database_of_this_release() {
+    let fixture = a_little_of_everything().await;
+    fixture.store.close().await;
+    let mut connection = connect(&database(&fixture.directory)).await.expect("opens");
+    let text = dump(&mut connection).await;
+    let name = format!("src/store/fixtures/{}.sql", env!("CARGO_PKG_VERSION"));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::write(path, text).expect("written");
+}
+
+async fn database_of(dump: &str) -> TempDir {
+    let directory = TempDir::new().expect("a directory");
+    drop(private_file(&database(&directory)).expect("a file"));
+    let mut connection = connect(&database(&directory)).await.expect("opens");
+    let loading = sqlx::raw_sql(AssertSqlSafe(dump.to_owned())).execute(&mut connection);
+    loading.await.expect("a dump that can be loaded");
+    directory
+}
+
+#[tokio::test]
+async fn a_database_of_every_release_opens_with_all_that_it_holds_and_goes_on() {
+    for (release, dump) in RELEASES {
+        let directory = database_of(dump).await;
+        let open = open_in(&directory).await;
+        assert_eq!(names(&open), ["being-deleted", "rebooted", "web"], "{release}");
+        assert_eq!(open.hosts().map(|host| host.name.as_str()).collect::<Vec<_>>(), ["one"]);
+        let fixture = started(open, directory);
+        let vm = |number| fixture.store.vm(&VmRef::Id(vm_id(number))).expect("is there");
+        let web = vm(1);
+        assert_eq!((web.desired, web.host), (Desired::Paused, Some(host_id(1))), "{release}");
+        assert_eq!(web.spec.labels().get("app").map(String::as_str), Some("web"), "{release}");
+        assert!(web.net.is_some() && web.request_id == Some(vm_id(99)), "{release}");
+        let rebooted = vm(2);
+        assert_eq!(rebooted.generation, Generation(2), "{release}");
+        assert!(rebooted.boot_number > web.boot_number, "{release}");
+        assert_eq!(vm(3).desired, Desired::Absent, "{release}");
+        assert!(fixture.store.was_deleted(vm_id(4)).await.expect("readable"), "{release}");
+        let events = fixture.store.vm_events(vm_id(4), 0, 10).await.expect("readable");
+        assert_eq!(events.last().map(|event| event.kind.as_str()), Some("DELETED"), "{release}");
+        let events = fixture.store.vm_events(vm_id(2), 0, 10).await.expect("readable");
+        assert!(events.iter().any(|event| event.kind == "CRASHED"), "{release}");
+        // And it is written to like one of today.
+        fixture.add_vm(5, "new").await;
+        fixture.make(Mutation::Forget { vm: vm_id(3) }).await.expect("forgotten");
+        let (open, _directory) = fixture.reopened().await;
+        assert_eq!(names(&open), ["new", "rebooted", "web"], "{release}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_later_release_is_refused_with_a_sentence_and_left_as_it_is() {
+    let directory = database_of(RELEASES[0].1).await;
+    let mut connection = connect(&database(&directory)).await.expect("opens");
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (7, 'of the future', 1, X'00', 1)",
+    )
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    let before = dump(&mut connection).await;
+    let path = database(&directory);
+    let refused = OpenStore::open(&path, LedgerConfig::default()).await.expect_err("newer");
+    let words = refused.to_string();
+    assert!(words.contains("has schema 7, and this server knows"), "{words}");
+    let refused = raise_epoch(&path).await.expect_err("newer");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 7, .. }), "{refused}");
+    assert_eq!(dump(&mut connection).await, before);
+}
