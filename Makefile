@@ -1,6 +1,6 @@
 # The commands of this project. `make up` tries banger, `make test` proves it.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check test-host bench tools proto
+.PHONY: help up down test check test-host soak bench tools proto
 
 help: ## Say what there is to do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -19,6 +19,10 @@ check: ## Run the checks and tests that need no root: unit, simulated, foreign c
 
 test-host: ## Run the tests inside a disposable host in QEMU
 	@.ci/check.sh test-host
+
+soak: ## Kill parts of a fleet at random under load: make soak SECONDS=600 SEED=1
+	@cargo build -q --workspace --bins
+	@cargo run -q -p banger-integration-tests --bin banger-soak -- --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
 
 bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)
 	@.ci/bench.sh

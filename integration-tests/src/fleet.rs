@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::programs::{Running, command, ours};
+use crate::soak::oracle::Machine;
 use crate::wait::until;
 
 /// A server and its agents.
@@ -28,8 +29,24 @@ pub struct Fleet {
     dir: TempDir,
 }
 
+/// How a host is to be; what is left out is as usual.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// `key=value` each.
+    pub labels: Vec<String>,
+    /// Text of the agent's configuration file.
+    pub config: String,
+    /// Where the agent listens; a free address when not given.
+    pub listen: Option<SocketAddr>,
+    /// Where the server is told to reach it: where it listens when not given.
+    pub reached_at: Option<SocketAddr>,
+    /// The simulated machine outlives a kill of the agent with all of its changes.
+    pub durable: bool,
+}
+
 #[derive(Debug)]
 struct AgentProcess {
+    name: String,
     running: Option<Running>,
     arguments: Vec<String>,
     log: PathBuf,
@@ -50,7 +67,6 @@ impl Fleet {
         let [api, metrics] = free_addresses();
         let at = |name: &str| dir.path().join(name).display().to_string();
         std::fs::write(at("server.toml"), config).expect("a file can be written");
-        std::fs::write(at("agent.toml"), "").expect("a file can be written");
         let server_arguments = vec![
             format!("--config={}", at("server.toml")),
             format!("--listen={api}"),
@@ -82,23 +98,35 @@ impl Fleet {
     /// # Panics
     /// When anything does not come up.
     pub async fn add_host(&mut self, name: &str, labels: &[&str]) -> usize {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        self.add_host_with(name, HostOptions { labels, ..HostOptions::default() }).await
+    }
+
+    /// The same, with more said about the host.
+    ///
+    /// # Panics
+    /// When anything does not come up.
+    pub async fn add_host_with(&mut self, name: &str, options: HostOptions) -> usize {
         let request =
             v1::CreateJoinTokenRequest { host_name: name.to_owned(), ..Default::default() };
         let token = self.hosts().create_join_token(request).await.expect("a token").into_inner();
-        let [listen, metrics] = free_addresses();
+        let [free, metrics] = free_addresses();
+        let listen = options.listen.unwrap_or(free);
+        let reached_at = options.reached_at.unwrap_or(listen).to_string();
         let n = self.agents.len();
         let at = |what: &str| self.dir.path().join(format!("{name}.{what}")).display().to_string();
         let joined = command(&ours("banger-agent"))
             .args(["join", "--server", &format!("http://{}", self.api)])
             .args(["--token", &token.token, "--name", name])
-            .args(["--agent-address", &listen.to_string(), "--state-dir", &at("state")])
-            .args(labels.iter().flat_map(|label| ["--label", label]))
+            .args(["--agent-address", &reached_at, "--state-dir", &at("state")])
+            .args(options.labels.iter().flat_map(|label| ["--label", label]))
             .output()
             .expect("banger-agent can be started");
         let said = String::from_utf8_lossy(&joined.stderr);
         assert!(joined.status.success(), "banger-agent join: {said}");
-        let config = self.dir.path().join("agent.toml");
-        let arguments = vec![
+        let config = self.dir.path().join(format!("{name}.toml"));
+        std::fs::write(&config, options.config).expect("a file can be written");
+        let mut arguments = vec![
             "run".to_owned(),
             "--simulate".to_owned(),
             format!("--config={}", config.display()),
@@ -108,8 +136,9 @@ impl Fleet {
             format!("--metrics-listen={metrics}"),
             format!("--instance=t{n}"),
         ];
+        arguments.extend(options.durable.then(|| "--durable".to_owned()));
         let log = self.dir.path().join(format!("{name}.log"));
-        self.agents.push(AgentProcess { running: None, arguments, log });
+        self.agents.push(AgentProcess { name: name.to_owned(), running: None, arguments, log });
         self.start_agent(n);
         self.until_host(name, v1::HostState::Online).await;
         n
@@ -139,12 +168,48 @@ impl Fleet {
         self.dir.path()
     }
 
+    /// Where the simulated machines of the hosts are saved.
+    #[must_use]
+    pub fn machines(&self) -> Vec<Machine> {
+        let machine = |agent: &AgentProcess| {
+            let state = self.dir.path().join(format!("{}.state", agent.name));
+            Machine { host: agent.name.clone(), path: state.join("simulated-kernel.json") }
+        };
+        self.agents.iter().map(machine).collect()
+    }
+
     /// Kills the server: SIGKILL.
     ///
     /// # Panics
     /// When it does not run.
     pub fn kill_server(&mut self) {
-        self.server.take().expect("the server runs").kill();
+        self.take_server().kill();
+    }
+
+    /// Hands out the server, to be ended; it has to be started again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn take_server(&mut self) -> Running {
+        self.server.take().expect("the server runs")
+    }
+
+    /// The pid of the server.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn server_pid(&self) -> u32 {
+        self.server.as_ref().expect("the server runs").pid()
+    }
+
+    /// Stops the server in its tracks, or lets it go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze_server(&self, frozen: bool) {
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.server.as_ref().expect("the server runs").signal(signal);
     }
 
     /// Asks the server to end, and waits until it has.
@@ -152,7 +217,7 @@ impl Fleet {
     /// # Panics
     /// When it does not run, or ends with an error.
     pub fn stop_server(&mut self) {
-        let status = self.server.take().expect("the server runs").stop();
+        let status = self.take_server().stop();
         assert!(status.success(), "the server ended with {status}");
     }
 
@@ -161,9 +226,7 @@ impl Fleet {
     /// # Panics
     /// When it ends instead.
     pub async fn start_server(&mut self) {
-        let log = self.dir.path().join("server.log");
-        let server = Running::start(&ours("banger-server"), &self.server_arguments, log);
-        self.server = Some(server);
+        self.spawn_server();
         until("the API answers", || async {
             self.hosts().list_hosts(v1::ListHostsRequest::default()).await.map(drop).or_else(
                 |error| {
@@ -174,12 +237,27 @@ impl Fleet {
         .await;
     }
 
+    /// Starts the server on the state it left, and does not wait.
+    pub fn spawn_server(&mut self) {
+        let log = self.dir.path().join("server.log");
+        let server = Running::start(&ours("banger-server"), &self.server_arguments, log);
+        self.server = Some(server);
+    }
+
     /// Kills an agent: SIGKILL.
     ///
     /// # Panics
     /// When it does not run.
     pub fn kill_agent(&mut self, n: usize) {
-        self.agents[n].running.take().expect("the agent runs").kill();
+        self.take_agent(n).kill();
+    }
+
+    /// Hands out an agent, to be ended; it has to be started again.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn take_agent(&mut self, n: usize) -> Running {
+        self.agents[n].running.take().expect("the agent runs")
     }
 
     /// Asks an agent to end, and waits until it has.
@@ -187,7 +265,7 @@ impl Fleet {
     /// # Panics
     /// When it does not run, or ends with an error.
     pub fn stop_agent(&mut self, n: usize) {
-        let status = self.agents[n].running.take().expect("the agent runs").stop();
+        let status = self.take_agent(n).stop();
         assert!(status.success(), "the agent ended with {status}");
     }
 

@@ -3,10 +3,16 @@
 //! - [`programs`]: the programs of this workspace as processes, each with a log, ended by pid.
 //! - [`fleet`]: a real server and real agents on simulated hosts, over loopback, that can be
 //!   killed, stopped and started again on the same state.
+//! - [`watching`]: lists and watch streams, held to their rules.
+//! - [`proxy`]: a link that can be cut, held and slowed.
+//! - [`soak`]: random kills under load, and the oracle that says what was lost.
 //! - [`wait`]: waiting on a predicate, with the last answer in the failure.
 //! - [`specs`]: VMs to ask for.
 
 pub mod fleet;
 pub mod programs;
+pub mod proxy;
+pub mod soak;
 pub mod specs;
 pub mod wait;
+pub mod watching;
