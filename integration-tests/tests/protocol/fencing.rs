@@ -172,6 +172,26 @@ fn a_create_made_twice_after_the_delete_of_its_vm_brings_nothing_back() {
 }
 
 #[test]
+fn a_create_of_an_earlier_life_of_the_server_that_arrives_late_brings_nothing_back() {
+    let mut test = Test::new();
+    // It is sent, and on its way when its server dies.
+    test.net.sim.hold("server-0", "host-0");
+    test.create(0, id(1), "late");
+    test.passes(Duration::from_millis(500));
+    test.net.crash_server(0);
+    let state = test.net.backup(0);
+    // The next life comes by another way and finds nothing of the VM on the host.
+    let next = test.net.start_server(state);
+    test.until_online(next);
+    test.delete(next, id(1));
+    test.until_gone(next, id(1));
+    test.net.sim.release("server-0", "host-0");
+    test.passes(Duration::from_secs(30));
+    assert_eq!(test.held(), BTreeSet::new());
+    assert_eq!(oracle::nothing_else(&test.net, &BTreeSet::new()), Ok(()));
+}
+
+#[test]
 fn a_half_open_link_makes_vms_unknown_and_what_was_asked_meanwhile_comes_about_after_it() {
     let mut test = Test::new();
     test.create(0, id(1), "stays");
