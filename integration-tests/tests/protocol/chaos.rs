@@ -23,6 +23,8 @@ pub(super) enum Fate {
     AnswerLost,
     Twice,
     Late(Duration),
+    /// It arrives, and a copy of it later.
+    Again(Duration),
 }
 
 /// Decides about calls, from a seed or as told.
@@ -67,11 +69,13 @@ impl Chaos {
         } else if state.random.random_range(0..100) >= state.share {
             Fate::Arrives
         } else {
-            match state.random.random_range(0..5) {
+            let by = Duration::from_millis(state.random.random_range(10..20_000));
+            match state.random.random_range(0..6) {
                 0 => Fate::Lost,
                 1 => Fate::AnswerLost,
                 2 => Fate::Twice,
-                _ => Fate::Late(Duration::from_millis(state.random.random_range(10..20_000))),
+                3 => Fate::Again(by),
+                _ => Fate::Late(by),
             }
         };
         if fate != Fate::Arrives {
@@ -106,6 +110,19 @@ struct ChaosLink {
     chaos: Arc<Chaos>,
 }
 
+impl ChaosLink {
+    fn send_later(&self, commands: &[Command], by: Duration) {
+        let (inner, commands) = (Arc::clone(&self.inner), commands.to_vec());
+        tokio::spawn(async move {
+            tokio::time::sleep(by).await;
+            // Until there is a connection again: late is not lost.
+            while let Err(LinkError::Unreachable { .. }) = inner.send(&commands).await {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+}
+
 #[async_trait]
 impl AgentLink for ChaosLink {
     async fn send(&self, commands: &[Command]) -> Result<Vec<(VmId, Delivery)>, LinkError> {
@@ -125,15 +142,12 @@ impl AgentLink for ChaosLink {
                 let _ = self.inner.send(commands).await;
                 first
             }
+            Fate::Again(by) => {
+                self.send_later(commands, by);
+                self.inner.send(commands).await
+            }
             Fate::Late(by) => {
-                let (inner, commands) = (Arc::clone(&self.inner), commands.to_vec());
-                tokio::spawn(async move {
-                    tokio::time::sleep(by).await;
-                    // Until there is a connection again: late is not lost.
-                    while let Err(LinkError::Unreachable { .. }) = inner.send(&commands).await {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                });
+                self.send_later(commands, by);
                 unknown("held up on the way")
             }
         }
