@@ -27,6 +27,10 @@ if is_root && ip link show b0br0 >/dev/null 2>&1; then
     iptables -w -t "$table" -F "$chain" 2>/dev/null || true
     iptables -w -t "$table" -X "$chain" 2>/dev/null || true
   done
+  # Only when empty, which it is where no other agent and no systemd uses it.
+  for mount in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+    rmdir "$mount/banger.slice/banger-guests.slice" "$mount/banger.slice" 2>/dev/null || true
+  done
   echo "Removed the guests' bridge and chains. IPv4 forwarding stays as it is."
 fi
 # The directory around it, if nobody else has put anything there.
