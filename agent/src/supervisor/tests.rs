@@ -11,8 +11,8 @@ use crate::naming::{file, part};
 use crate::vm::fixtures::{assignment_of, vm_id};
 use crate::vm::phase::Reason;
 
-mod choices;
 mod away;
+mod choices;
 mod late;
 
 fn traced(world: &World, verb: &str) -> bool {

@@ -10,9 +10,10 @@
 //!
 //! Driven by `record` and by the edge. One file in the state directory, a line for each VM,
 //! appended and synced; many that come together share one sync. Read whole and written anew at the
-//! start. Bounded: the newest [`MOST`], none older than [`LONGEST`]. What can go wrong: the disk is
-//! full (the removal fails, is reported and tried again), or a line is garbled (it is left out, with
-//! a warning: the others stand).
+//! start. Bounded: the newest [`MOST`], none older than [`LONGEST`]. Room for the next lines is
+//! reserved, and where there is none to write the file anew it goes on as it is. What can go wrong:
+//! the disk is full and the reserve is used up (the removal fails, is reported and tried again), or a
+//! line is garbled (it is left out, with a warning: the others stand).
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -39,6 +40,10 @@ pub const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// The file is written anew when it has this many times the lines it needs.
 const SLACK: usize = 4;
+
+/// How many bytes of the disk are kept for lines to come, some hundreds of them: VMs can also be
+/// removed when the disk is full, which is what makes room.
+const AHEAD: u64 = 64 * 1024;
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +114,9 @@ struct Pen {
     path: PathBuf,
     file: File,
     lines: usize,
+    length: u64,
+    /// Up to here the file has room on the disk.
+    reserved: u64,
     /// An append failed: there may be half a line at the end.
     torn: bool,
 }
@@ -152,16 +160,29 @@ impl Fence {
     /// See [`OpenError`]. Without the file's word a deleted VM could come back.
     pub fn open(path: &Path, fleet: &str, now: Timestamp) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Io { path: path.to_owned(), source };
-        let mut book = match std::fs::read(path) {
-            Ok(content) => read(path, &content, now)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Book::default(),
+        let content = match std::fs::read(path) {
+            Ok(content) => Some(content),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
         };
+        let mut book = match &content {
+            Some(content) => read(path, content, now)?,
+            None => Book::default(),
+        };
+        // What is there says the same, if it is of this fleet.
+        let old = content.filter(|_| book.fleet == fleet);
         if book.fleet != fleet {
             book.fleet = fleet.to_owned();
             book.epoch = Epoch::default();
         }
-        let pen = Pen::new(path, &book, &[]).map_err(failed)?;
+        let pen = match (Pen::new(path, &book, &[]), old) {
+            (Err(error), Some(old)) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(path = %path.display(), "no room to write the file anew: it is used as it is");
+                Pen::resume(path, &old)
+            }
+            (pen, _) => pen,
+        };
+        let pen = pen.map_err(failed)?;
         Ok(Self(Arc::new(Inner {
             book: Mutex::new(book),
             queue: Mutex::default(),
@@ -251,12 +272,18 @@ impl Fence {
         if !stones.contains(&own) {
             stones.push(own);
         }
-        if pen.torn || pen.lines > SLACK * MOST {
+        let anew = if pen.torn || pen.lines > SLACK * MOST {
             let book = self.0.book.lock().clone();
-            let path = pen.path.clone();
-            *pen = Pen::new(&path, &book, &stones)?;
+            Some(Pen::new(&pen.path, &book, &stones))
         } else {
-            pen.append(&stones)?;
+            None
+        };
+        match anew {
+            Some(Err(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                pen.append(&stones)?;
+            }
+            Some(new) => *pen = new?,
+            None => pen.append(&stones)?,
         }
         let mut book = self.0.book.lock();
         for stone in stones {
@@ -270,7 +297,16 @@ impl Pen {
     /// A file with what is in the book, these stones, and nothing else.
     fn new(path: &Path, book: &Book, more: &[Stone]) -> io::Result<Self> {
         let temporary = path.with_extension("jsonl.new");
-        let mut file = File::create(&temporary)?;
+        let written = Self::written(&temporary, path, book, more);
+        if written.is_err() {
+            // Best effort: the next one is made over it.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    fn written(temporary: &Path, path: &Path, book: &Book, more: &[Stone]) -> io::Result<Self> {
+        let mut file = File::create(temporary)?;
         let (fleet, epoch) = (book.fleet.clone(), book.epoch);
         let mut content = serde_json::to_vec(&Header { format: FORMAT, fleet, epoch })?;
         content.push(b'\n');
@@ -278,22 +314,59 @@ impl Pen {
         stones.extend(more);
         content.extend(encoded(&stones)?);
         file.write_all(&content)?;
+        let length = content.len() as u64;
+        let reserved = reserve(&file, length);
         file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
+        std::fs::rename(temporary, path)?;
         if let Some(dir) = path.parent() {
             File::open(dir)?.sync_all()?;
         }
-        Ok(Self { path: path.to_owned(), file, lines: stones.len(), torn: false })
+        let (path, lines) = (path.to_owned(), stones.len());
+        Ok(Self { path, file, lines, length, reserved, torn: false })
+    }
+
+    /// The file as it is, with this content.
+    fn resume(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let file = File::options().append(true).open(path)?;
+        let length = content.len() as u64;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            lines: content.iter().filter(|byte| **byte == b'\n').count(),
+            length,
+            // What an earlier one reserved is still there; how much is not known.
+            reserved: length,
+            torn: !content.ends_with(b"\n"),
+        })
     }
 
     fn append(&mut self, stones: &[Stone]) -> io::Result<()> {
-        let content = encoded(stones)?;
+        let mut content = Vec::new();
+        if self.torn {
+            // Half a line is left out when it is read, and so is an empty one.
+            content.push(b'\n');
+        }
+        content.extend(encoded(stones)?);
         self.torn = true;
         self.file.write_all(&content)?;
         self.file.sync_data()?;
         self.torn = false;
         self.lines += stones.len();
+        self.length += content.len() as u64;
+        if self.length + AHEAD / 2 > self.reserved {
+            self.reserved = reserve(&self.file, self.length);
+        }
         Ok(())
+    }
+}
+
+/// Reserves room after `length` and answers up to where there is some. Where the disk or the file
+/// system has none to give, the next lines take their chance.
+fn reserve(file: &File, length: u64) -> u64 {
+    let keep_size = rustix::fs::FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, keep_size, length, AHEAD) {
+        Ok(()) => length + AHEAD,
+        Err(_) => length,
     }
 }
 

@@ -147,6 +147,8 @@ async fn a_disk_that_is_full_keeps_nothing_and_the_next_try_stands_on_a_line_of_
             path: PathBuf::from("/nonexistent/fence.jsonl"),
             file: File::options().write(true).open("/dev/full").unwrap(),
             lines: 0,
+            length: 0,
+            reserved: 0,
             torn: false,
         })),
     }));
@@ -157,4 +159,34 @@ async fn a_disk_that_is_full_keeps_nothing_and_the_next_try_stands_on_a_line_of_
     stones.0.pen.as_ref().unwrap().lock().path = dir.path().join(FILE);
     stones.bury(vm_id(1), version(1, 1), at(0)).await.unwrap();
     assert_eq!(open(&dir).newest(vm_id(1)), Some(version(1, 1)));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_anew_goes_on_as_it_is_also_after_half_a_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    open(&dir).bury(vm_id(1), version(1, 1), at(0)).await.unwrap();
+    let mut content = std::fs::read(&path).unwrap();
+    content.extend(b"{\"vm\":");
+    std::fs::write(&path, &content).unwrap();
+    let mut pen = Pen::resume(&path, &content).unwrap();
+    assert!(pen.torn);
+    pen.append(&[Stone { vm: vm_id(2), version: version(1, 1), at: at(0) }]).unwrap();
+    let again = open(&dir);
+    assert_eq!(again.newest(vm_id(1)), Some(version(1, 1)));
+    assert_eq!(again.newest(vm_id(2)), Some(version(1, 1)));
+}
+
+#[tokio::test]
+async fn room_for_lines_to_come_is_on_the_disk_already() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let fence = open(&dir);
+    let blocks = || std::fs::metadata(dir.path().join(FILE)).unwrap().blocks();
+    let before = blocks();
+    assert!(before * 512 >= AHEAD, "{before} blocks");
+    for n in 0..100 {
+        fence.bury(vm_id(n), version(1, 1), at(0)).await.unwrap();
+    }
+    assert_eq!(blocks(), before, "they went to where room was kept");
 }
