@@ -1,6 +1,6 @@
 # The commands of this project. `make up` tries banger, `make test` proves it.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check test-host soak bench tools proto
+.PHONY: help up down test check test-host soak bench fuzz tools proto
 
 help: ## Say what there is to do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,6 +26,9 @@ soak: ## Kill parts of a fleet at random under load: make soak SECONDS=600 SEED=
 
 bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)
 	@.ci/bench.sh
+
+fuzz: ## Give each parser mangled input for SECONDS (60)
+	@BANGER_FUZZ_SECONDS=$(or $(SECONDS),60) cargo nextest run --workspace --profile fuzz --success-output final
 
 tools: ## Install everything the checks and tests need
 	@.ci/tools.sh test

@@ -24,3 +24,20 @@ fn garbage_is_no_pid() {
     }
     assert!(parse(&[0xff, 0xfe, b'1']).is_err());
 }
+
+/// A process of ours writes it, in a directory that the VMM's user owns.
+#[test]
+fn fuzz_a_pidfile_is_plain_digits_or_garbage_that_is_shown_short() {
+    banger_fuzz::fuzz("pidfile", &[b"4711", b" 4711\n", b"4194303"], |content| {
+        match parse(content) {
+            Ok(pid) => {
+                let text = std::str::from_utf8(content).expect("only ASCII is a pid");
+                let digits = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0');
+                assert!(digits.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
+                assert_eq!(digits.trim_start_matches('0'), pid.to_string());
+                assert_eq!(parse(pid.to_string().as_bytes()), Ok(pid), "it is read back");
+            }
+            Err(garbage) => assert!(garbage.shown.chars().count() <= 32, "{garbage:?}"),
+        }
+    });
+}

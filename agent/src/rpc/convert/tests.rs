@@ -99,3 +99,37 @@ fn a_traceparent_that_is_none_is_dropped_and_refuses_nothing() {
     odd.traceparent = "$(reboot)".to_owned();
     assert_eq!(assignment(Some(odd)).expect("good otherwise").traceparent, "");
 }
+
+/// What a server, or whoever has its certificate, may send to a root process: what is accepted is
+/// within every bound and is no path, no option and no second line.
+#[test]
+fn fuzz_an_assignment_that_is_accepted_is_safe_to_act_upon() {
+    use prost::Message as _;
+    let seed = good().encode_to_vec();
+    let pool = banger_proto::FILE_DESCRIPTOR_SET;
+    banger_fuzz::fuzz_message("assignment", pool, "banger.agent.v1.Assignment", &seed, |input| {
+        let message = wire::Assignment::decode(input).expect("it was encoded");
+        let Ok(read) = assignment(Some(message)) else { return };
+        assert!(read.version.epoch.0 > 0 && read.version.generation.0 > 0);
+        assert!(read.stop_grace <= MAX_STOP_GRACE);
+        let Some(shape) = read.shape else {
+            assert_eq!(read.power, Power::Absent);
+            return;
+        };
+        for image in [Some(&shape.kernel), shape.initrd.as_ref(), Some(&shape.root_image)] {
+            let Some(image) = image else { continue };
+            let name = image.name.as_str();
+            assert!(!name.contains('/') && !name.starts_with(['.', '-']), "{name:?}");
+            assert!(image.sha256.as_ref().is_none_or(|digest| digest.len() == 64));
+        }
+        let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        assert!(printable(&shape.boot_args) && printable(&shape.network.dns_name), "{shape:?}");
+        assert!(shape.boot_args.len() <= MAX_BOOT_ARGS);
+        assert!((1..=32).contains(&shape.vcpus) && shape.root_disk_mib > 0);
+        assert!(shape.metadata_json.is_none_or(|json| json.len() <= MAX_METADATA));
+        let network = &shape.network;
+        let subnet = crate::host::Subnet::containing(network.gateway, network.prefix);
+        assert!(subnet.is_some_and(|subnet| subnet.contains(network.address)), "{network:?}");
+        assert!(network.vsock_cid >= 3 && network.address != network.gateway);
+    });
+}

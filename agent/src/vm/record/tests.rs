@@ -65,9 +65,8 @@ async fn a_removal_never_removes_a_newer_wish() {
     assert_eq!(late, Accepted::Gone);
 }
 
-#[test]
-fn a_record_cut_at_every_byte_is_never_half_believed() {
-    let record = Record {
+fn record() -> Record {
+    Record {
         assignment: assignment(1, 1),
         progress: crate::assignment::Progress {
             boot_number: 1,
@@ -77,7 +76,12 @@ fn a_record_cut_at_every_byte_is_never_half_believed() {
             started: None,
             told_in_boot: String::new(),
         },
-    };
+    }
+}
+
+#[test]
+fn a_record_cut_at_every_byte_is_never_half_believed() {
+    let record = record();
     let content = encode(&record);
     assert_eq!(decode(vm_id(1), &content).unwrap(), record);
     for length in 0..content.len() {
@@ -116,4 +120,18 @@ fn a_record_of_a_newer_agent_is_refused_with_a_sentence() {
     let newer = FORMATS[0].replacen("\"format\":1", "\"format\":2", 1);
     let refused = decode(vm_id(1), newer.as_bytes()).unwrap_err();
     assert_eq!(refused.to_string(), "vm.json has format 2; this agent knows 1");
+}
+
+#[test]
+fn fuzz_vm_json_is_of_this_vm_and_read_back_the_same_or_refused() {
+    let content = encode(&record());
+    banger_fuzz::fuzz("vm_json", &[&content], |content| {
+        let Ok(read) = decode(vm_id(1), content) else { return };
+        assert_eq!(read.assignment.vm, vm_id(1));
+        assert_eq!(decode(vm_id(1), &encode(&read)).expect("its own"), read);
+        if let Some(shape) = &read.assignment.shape {
+            let name = shape.root_image.name.as_str();
+            assert!(!name.contains(['/', '\0']) && !name.starts_with('.'), "{name:?}");
+        }
+    });
 }

@@ -156,3 +156,36 @@ fn states_round_trip() {
         assert_eq!(incoming::vm_state(state(shown).into()), Ok(Some(shown)));
     }
 }
+
+/// Whatever a request says, what is accepted of it is sent back as it was, and is within bounds.
+#[test]
+fn fuzz_a_spec_that_is_accepted_is_sent_back_unchanged() {
+    use prost::Message as _;
+    let full = spec_with(|draft| {
+        draft.vcpus = 4;
+        draft.initrd = Some(ImageDraft { name: "initrd".to_owned(), sha256: "0".repeat(64) });
+        draft.work_disk_mib = Some(64);
+        draft.metadata = serde_json::json!({"a": [1, {"b": "c"}]}).as_object().cloned();
+        draft.labels.insert("app".to_owned(), "web".to_owned());
+    });
+    let seed = super::spec(&full).encode_to_vec();
+    let pool = banger_proto::FILE_DESCRIPTOR_SET;
+    banger_fuzz::fuzz_message("vm_spec", pool, "banger.v1.VmSpec", &seed, |input| {
+        let message = v1::VmSpec::decode(input).expect("it was encoded");
+        match incoming::spec_draft(Some(message)).check() {
+            Ok(accepted) => {
+                let sent = super::spec(&accepted);
+                let read = incoming::spec_draft(Some(sent)).check().expect("still valid");
+                assert_eq!(accepted.changes(&read), [], "a read and a write change nothing");
+            }
+            Err(SpecRefusal::Invalid(problems)) => {
+                assert!(!problems.is_empty());
+                for problem in problems {
+                    assert!(problem.field.starts_with("spec"), "{problem:?}");
+                    assert!(problem.description.len() < 1000, "{problem:?}");
+                }
+            }
+            Err(_) => {}
+        }
+    });
+}

@@ -82,3 +82,20 @@ fn a_page_has_a_default_size_and_a_largest() {
     assert_eq!(page_size(1000).expect("the largest"), 1000);
     assert!(page_size(1001).is_err());
 }
+
+/// A token that was not made here for this query is refused, whatever it is made of.
+#[test]
+fn fuzz_a_page_token_is_one_of_ours_to_the_letter_or_refused() {
+    let (pages, query) = (pages(), query(10));
+    let ours = pages.token(&query, CURSOR);
+    let theirs = Pages::new([8; 32]).token(&query, CURSOR);
+    let seeds = [ours.as_bytes(), theirs.as_bytes()];
+    banger_fuzz::fuzz("page_token", &seeds, |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        match pages.read(&query, text) {
+            Ok(None) => assert_eq!(text, ""),
+            Ok(Some(cursor)) => assert_eq!(pages.token(&query, cursor), text),
+            Err(status) => assert!(status.message().len() < 1000),
+        }
+    });
+}

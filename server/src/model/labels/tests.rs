@@ -73,3 +73,24 @@ fn a_selector_says_which_term_is_wrong() {
     let many = vec!["a"; 17].join(",");
     assert!(Selector::parse(&many).is_err());
 }
+
+#[test]
+fn fuzz_a_selector_has_only_keys_and_values_that_labels_may_have() {
+    let seeds: [&[u8]; 3] = [b"app=web,zone!=a,gpu,!spot", b"a==b", b"example.com/tier = front"];
+    banger_fuzz::fuzz("label_selector", &seeds, |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        match Selector::parse(text) {
+            Ok(selector) => {
+                assert!(selector.terms.len() <= MAX_TERMS);
+                for term in &selector.terms {
+                    let (key, value) = match term {
+                        Term::Equals(key, value) | Term::Differs(key, value) => (key, &**value),
+                        Term::Has(key) | Term::Lacks(key) => (key, ""),
+                    };
+                    assert_eq!((check_key(key), check_value(value)), (Ok(()), Ok(())));
+                }
+            }
+            Err(why) => assert!(why.len() < 1000, "{why}"),
+        }
+    });
+}

@@ -77,3 +77,20 @@ async fn capacity_is_what_the_kernel_has_less_the_reserve() {
     assert_eq!(facts(0).boot_id().await.unwrap().len(), 36);
     assert!(facts(0).boot_time().await.unwrap().unix_seconds > 1_600_000_000);
 }
+
+#[test]
+fn fuzz_ip_route_gives_a_device_that_it_names_or_none() {
+    let seeds: [&[u8]; 3] = [
+        b"default via 192.0.2.1 dev enp5s0 proto dhcp src 192.0.2.2 metric 100 \n",
+        b"default via 1.1.1.1 dev wlan0 metric 600\ndefault via 2.2.2.2 dev eth0\n",
+        b"default proto static metric 10 \n\tnexthop via 1.1.1.1 dev eth0 weight 1 \n",
+    ];
+    banger_fuzz::fuzz("ip_route", &seeds, |input| {
+        let text = String::from_utf8_lossy(input);
+        let Some(device) = uplink(&text) else { return };
+        assert!(device.len() <= 15 && !device.starts_with('-'), "{device:?}");
+        assert!(!device.contains(['/', ' ', '\0', '\n']), "{device:?}");
+        let named = text.split_whitespace().any(|word| word == device);
+        assert!(named && text.contains("default"), "{device:?} from {text:?}");
+    });
+}

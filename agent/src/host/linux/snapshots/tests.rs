@@ -155,3 +155,42 @@ fn a_status_is_read_in_every_form_the_kernel_prints() {
         assert_eq!(parse_fill(odd), SnapshotFill::Unclear, "{odd:?}");
     }
 }
+
+/// What `dmsetup info`, `table` and `status` print of one listing, as [`DmSnapshots::list`] joins
+/// them: nothing comes out that is not of our prefix, and no more than went in.
+#[test]
+fn fuzz_dmsetup_output_gives_only_snapshots_of_our_names() {
+    let seeds: [&[u8]; 4] = [
+        b"banger-bg-0191 254 7 1\n\x1fbanger-bg-0191: 0 2097152 snapshot 7:3 7:4 P 8\n\x1f\
+          banger-bg-0191: 0 2097152 snapshot 6184/8192 40\n",
+        b"root 254 0 1\nbanger-bg-a 254 1 0\n\x1froot: 0 8 linear 8:1 0\nbanger-bg-a: 0 8 snapshot \
+          7:3 7:4 P 8\n\x1fbanger-bg-a: 0 8 snapshot Invalid\n",
+        b"No devices found\n\x1fNo devices found\n\x1fNo devices found\n",
+        b"banger-b2-0191 254 7 1\n\x1fbanger-b2-0191: 0 8 snapshot 7:3 7:4 P 8\n\x1f",
+    ];
+    banger_fuzz::fuzz("dmsetup", &seeds, |input| {
+        let text = String::from_utf8_lossy(input);
+        let mut parts = text.split('\x1f');
+        let mut part = || parts.next().unwrap_or_default();
+        let (info, tables, fills) = (part(), parse_named(part()), parse_named(part()));
+        let lines = info.lines().count();
+        let found: Vec<SnapshotFacts> = parse_info(info)
+            .into_iter()
+            .filter(|info| info.name.starts_with("banger-bg-"))
+            .filter_map(|info| {
+                let table = parse_table(tables.get(&info.name)?)?;
+                let fill = fills.get(&info.name).map_or(SnapshotFill::Unclear, |s| parse_fill(s));
+                assemble(info, table, fill)
+            })
+            .collect();
+        assert!(found.len() <= lines);
+        for snapshot in found {
+            let name = snapshot.name.as_str();
+            assert!(name.starts_with("banger-bg-") && !name.contains(['/', ' ', '\0']), "{name:?}");
+            // What was read, printed as dmsetup does, is read again.
+            let SnapshotFacts { base, cow, size_sectors, .. } = snapshot;
+            let line = format!("0 {size_sectors} snapshot {base} {cow} P 8");
+            assert_eq!(parse_table(&line), Some(Table { size_sectors, base, cow }));
+        }
+    });
+}

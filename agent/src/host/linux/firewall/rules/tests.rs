@@ -199,3 +199,38 @@ fn chain_names_are_short_enough_for_the_kernel() {
         assert!(name.len() <= 28, "{name}");
     }
 }
+
+/// What `iptables-save` prints, foreign chains and rules that look like ours among it: the guests
+/// read out of it are rendered back to rules that are there, and what is rendered names no chain
+/// but ours and the kernel's three.
+#[test]
+fn fuzz_iptables_save_gives_only_guests_whose_rules_are_all_there() {
+    let layout = layout();
+    let ours = layout.render(&guests(), &Seen::default());
+    let foreign = ours.replace("BANGER-BG", "BANGER-B2").replace("banger:bg:", "banger:b2:");
+    let docker = "*nat\n:DOCKER - [0:0]\n-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\nCOMMIT\n";
+    let seeds = [ours.as_bytes(), foreign.as_bytes(), docker.as_bytes()];
+    banger_fuzz::fuzz("iptables_save", &seeds, |input| {
+        let text = String::from_utf8_lossy(input);
+        let seen = layout.read(&text);
+        assert!(seen.guests.len() <= text.lines().count());
+        for (key, guest) in &seen.guests {
+            assert!(text.contains(&format!("banger:bg:{key}")), "{key} is not of this text");
+            for (chain, rule) in layout.guest_rules(key, guest) {
+                assert!(seen.rules.contains(&normal(chain, &rule)), "{chain} {rule}");
+            }
+        }
+        let rendered = layout.render(&seen.guests, &seen);
+        for line in rendered.lines() {
+            let chain = line.split(' ').nth(usize::from(line.starts_with('-'))).unwrap_or_default();
+            let chain = chain.trim_start_matches(':');
+            let known = chain.starts_with("BANGER-BG-")
+                || ["FORWARD", "INPUT", "POSTROUTING", "COMMIT"].contains(&chain)
+                || chain.starts_with('*');
+            assert!(known, "{line:?} from {text:?}");
+        }
+        // Put into the kernel and read back, nothing changes.
+        let again = layout.read(&rendered);
+        assert_eq!(again.guests, seen.guests);
+    });
+}
