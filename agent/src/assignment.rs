@@ -241,6 +241,15 @@ impl Record {
             && !self.root_disk_pending()
     }
 
+    /// Whether a process that lives has to end, for good or for another one.
+    #[must_use]
+    pub fn ends_process(&self) -> bool {
+        match self.assignment.power {
+            Power::Stopped | Power::Absent => true,
+            Power::Running | Power::Paused => self.reboot_pending() || self.root_disk_pending(),
+        }
+    }
+
     /// The halt that counts for the assignment.
     #[must_use]
     pub fn halt(&self) -> Option<&Halt> {

@@ -10,7 +10,7 @@ use banger_proto::ids::VmId;
 use serde::{Deserialize, Serialize};
 
 use super::{HandleCache, VmHandles};
-use crate::host::{Files, HostResult};
+use crate::host::{BackingFile, Files, HostResult};
 use crate::naming::{self, VmNames};
 
 /// The format written. A reader takes this one and older.
@@ -98,7 +98,21 @@ pub async fn load(files: &dyn Files, vm: VmId, names: &VmNames) -> Result<VmHand
         .await
         .map_err(NoHints::Unreadable)?
         .ok_or(NoHints::Missing)?;
-    decode(vm, &content)
+    Ok(only_ours(decode(vm, &content)?, names))
+}
+
+/// Without what names another's objects: every name is a function of the VM's id, so that a hint
+/// with another name was not written by us for this VM.
+fn only_ours(hints: VmHandles, names: &VmNames) -> VmHandles {
+    let VmHandles { process, tap, base_loop, cow_loop, snapshot, restart_count } = hints;
+    VmHandles {
+        process,
+        tap: tap.filter(|tap| *tap == names.tap),
+        base_loop: base_loop.filter(|base| matches!(base.file, BackingFile::Image(_))),
+        cow_loop: cow_loop.filter(|cow| cow.file == names.cow()),
+        snapshot: snapshot.filter(|snapshot| *snapshot == names.snapshot),
+        restart_count,
+    }
 }
 
 /// Brings the file up to date with the cache. Costs nothing when it is.

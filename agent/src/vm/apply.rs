@@ -4,6 +4,8 @@
 //! verbs say; here it becomes a reason and a sentence. The handles are changed beside each
 //! effect: before it for what will be made, after it for the numbers the kernel gave out.
 
+use std::time::Duration;
+
 use crate::assignment::{Halt, Record, Shape, Started};
 use crate::handles::file;
 use crate::host::{BridgeSpec, Change, GuestNet, HostErrorKind, HostResult, TapSpec};
@@ -203,9 +205,18 @@ fn uid(vm: &Vm, shape: &Shape) -> u32 {
     vm.shared.settings.uid_base + (u32::from(shape.network.address) & !mask)
 }
 
-/// A hint that cannot be written is a warning: the kernel is asked instead.
+/// How long a hint is worth waiting for.
+const HINTS_LIMIT: Duration = Duration::from_secs(10);
+
+/// A hint that cannot be written, or not soon, is a warning: the kernel is asked instead. A disk
+/// that hangs must not keep the VM's task, which is how it is stopped and deleted.
 pub(super) async fn flush_hints(vm: &Vm) {
-    if let Err(error) = file::flush(&*vm.shared.host.files, &vm.handles, &vm.names).await {
-        tracing::warn!(vm = %vm.id, error = error.chain(), "handles.json could not be written");
+    let flush = file::flush(&*vm.shared.host.files, &vm.handles, &vm.names);
+    match tokio::time::timeout(HINTS_LIMIT, flush).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(vm = %vm.id, error = error.chain(), "handles.json could not be written");
+        }
+        Err(_) => tracing::warn!(vm = %vm.id, "handles.json was not written in time"),
     }
 }

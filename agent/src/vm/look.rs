@@ -13,7 +13,7 @@ use super::phase::{Fault, Reason};
 use super::plan::teardown;
 use super::probe::{Eyes, Probe};
 use super::store::{self, StoreLevel};
-use crate::assignment::{Exit, Power, Record};
+use crate::assignment::{Exit, Record};
 use crate::handles::adopt::{Adoption, adopt};
 use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
 use crate::host::{BackingFile, ExitStatus};
@@ -149,9 +149,9 @@ impl Vm {
         let exit = self.exit_of(ended).await;
         tracing::info!(vm = %self.id, %why, expected = ended.ending, exit = exit.message,
             "the process has ended");
-        let wanted_down = self.record.get().is_some_and(|record| {
-            matches!(record.assignment.power, Power::Stopped | Power::Absent)
-        });
+        // Whatever it ended of: it was to end, and should the hint that we were at it be lost, that
+        // is no crash to stay down for.
+        let wanted_down = self.record.get().is_some_and(|record| record.ends_process());
         if self.memory.attempt.is_some() {
             let step = Effect::StartGuest.step();
             let fault = Fault::new(Reason::VmmExited, step, exit.message.clone());
@@ -170,7 +170,9 @@ impl Vm {
     /// A guest that an earlier agent saw running has no process, and the hint to it is lost too:
     /// whatever happened, it is not a guest that was never started.
     async fn ended_while_away(&mut self, why: &WhyNot) {
-        let ran = |record: std::sync::Arc<Record>| record.ran_in(&self.shared.boot_id);
+        let ran = |record: std::sync::Arc<Record>| {
+            record.ran_in(&self.shared.boot_id) && !record.ends_process()
+        };
         if !self.record.get().is_some_and(ran) {
             return;
         }

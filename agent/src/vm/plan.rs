@@ -9,6 +9,8 @@
 //!   restart of the agent take the same road, [`teardown`], and it is walked all the time.
 //! - A step that fails blocks only what stands on it.
 
+use std::time::Duration;
+
 use crate::assignment::{Assignment, Power, Progress, Record, RestartPolicy};
 use crate::clock::Moment;
 use crate::handles::VmHandles;
@@ -23,6 +25,9 @@ use super::store::Verdict;
 
 pub mod start;
 pub mod teardown;
+
+/// When rules that could not be read are looked at again.
+const RULES_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is wanted, joined with how far the host has come.
 #[derive(Debug, Clone, Copy)]
@@ -212,8 +217,18 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
     if matches!(memory.disk, Some(Verdict::Grow(_))) {
         wants.push(Effect::GrowStore);
     }
-    if wanted.rules != alive.rules.present() && !matches!(alive.rules, Seen::Unknown(_)) {
-        wants.push(Effect::EnsureRules);
+    match &alive.rules {
+        // Whether they are as wanted is not known, so that the VM is not settled.
+        Seen::Unknown(why) => {
+            waits = Some(Fault {
+                retry_at: Some(now.after(RULES_AGAIN)),
+                ..Fault::new(Reason::ToolFailed, Effect::EnsureRules.step(), why)
+            });
+        }
+        Seen::Present(_) | Seen::Absent if wanted.rules != alive.rules.present() => {
+            wants.push(Effect::EnsureRules);
+        }
+        Seen::Present(_) | Seen::Absent => {}
     }
     let metadata = wanted.assignment.shape.as_ref().and_then(|s| s.metadata_json.as_ref());
     if metadata.is_some() && metadata != memory.metadata.as_ref() {

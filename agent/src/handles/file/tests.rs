@@ -133,3 +133,41 @@ fn handles_json_of_every_format_is_read_with_all_that_it_says() {
         assert_eq!(decode(vm_id(1), text.as_bytes()).unwrap(), handles());
     }
 }
+
+/// A file that was cut, flipped, copied from another VM or written by somebody else. Whatever is
+/// taken of it names nothing but this VM's objects, and is read back the same.
+#[test]
+fn fuzz_handles_json_names_only_what_is_the_vms_own() {
+    let names = Naming::default().vm(vm_id(1));
+    let (ours, theirs) = (encode(vm_id(1), &handles()), encode(vm_id(2), &handles()));
+    let none = encode(vm_id(1), &VmHandles::default());
+    banger_fuzz::fuzz("handles_json", &[&ours, &theirs, &none], |content| {
+        let Ok(read) = decode(vm_id(1), content) else { return };
+        assert_eq!(decode(vm_id(1), &encode(vm_id(1), &read)).expect("its own"), read);
+        let read = only_ours(read, &names);
+        assert!(read.tap.is_none_or(|tap| tap == names.tap));
+        assert!(read.snapshot.is_none_or(|snapshot| snapshot == names.snapshot));
+        assert!(read.cow_loop.is_none_or(|cow| cow.file == names.cow()));
+        let of_image = |base: LoopHandle| matches!(base.file, crate::host::BackingFile::Image(_));
+        assert!(read.base_loop.is_none_or(of_image));
+    });
+}
+
+#[tokio::test]
+async fn hints_that_name_the_objects_of_another_are_dropped_and_the_others_kept() {
+    let host = FakeKernel::new().host();
+    let (names, other) = (Naming::default().vm(vm_id(1)), Naming::default().vm(vm_id(2)));
+    host.files.ensure_dir(&names.dir).await.unwrap();
+    let foreign = VmHandles {
+        tap: Some(other.tap.clone()),
+        snapshot: Some(other.snapshot.clone()),
+        cow_loop: Some(LoopHandle { file: other.cow(), attached: None }),
+        base_loop: Some(LoopHandle { file: names.work(), attached: None }),
+        ..handles()
+    };
+    let content = encode(vm_id(1), &foreign);
+    host.files.replace(&names.dir, &naming::part(naming::file::HANDLES), &content).await.unwrap();
+    let read = load(&*host.files, vm_id(1), &names).await.unwrap();
+    let kept = VmHandles { process: handles().process, restart_count: 2, ..VmHandles::default() };
+    assert_eq!(read, kept);
+}
