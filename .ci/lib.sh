@@ -46,6 +46,11 @@ run_nextest() {
   cargo nextest run --workspace "$@" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
   SUMMARIES+=("$name:" "$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary' | tail -n 1)")
+  # What sweeps and fuzz targets say of themselves, with the sum of the cases.
+  mapfile -t -O "${#SUMMARIES[@]}" SUMMARIES < <(sed 's/\x1b\[[0-9;]*m//g' "$log" |
+    grep -oE '(sweep|fuzz) .*: [0-9]+ (cases|inputs)$' | sort -u |
+    awk '{print "  " $0; if ($NF == "cases") sum += $(NF - 1)}
+         END {if (sum) print "  sweeps in all: " sum " cases"}')
   rm -f "$log"
   return "$status"
 }

@@ -103,6 +103,11 @@ impl ManualClock {
         time.1 = time.1.after(by);
     }
 
+    /// Somebody sets the clock: the time of day jumps, waits go on as they were.
+    pub fn set(&self, now: Timestamp) {
+        self.0.0.lock().0 = now;
+    }
+
     /// Lets time go on to a moment, if that is not past.
     pub fn advance_to(&self, moment: Moment) {
         let by = self.0.0.lock().1.until(moment);

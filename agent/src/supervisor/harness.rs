@@ -9,17 +9,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::ids::{Version, VmId};
+use banger_proto::ids::VmId;
+
+use parking_lot::Mutex;
 
 use super::adoption::Parts;
 use super::{Outcome, Supervisor};
 use crate::assignment::{Assignment, Power};
 use crate::clock::Clock;
-use crate::host::fakes::FakeKernel;
-use crate::naming::{Naming, VmNames};
-use crate::report::VmReport;
+use crate::host::fakes::{Broken, FakeKernel, Invariant};
+use crate::naming::{self, Naming, VmNames};
+use crate::report::{Reported, VmReport};
 use crate::vm::fixtures::{assignment_of, vm_id};
-use crate::vm::phase::Phase;
+use crate::vm::phase::{Phase, Reason};
+use crate::vm::record;
 
 /// A fake machine and the agent on it.
 pub(crate) struct World {
@@ -27,7 +30,11 @@ pub(crate) struct World {
     pub(crate) agent: Supervisor,
     pub(crate) before: BTreeSet<String>,
     /// What was accepted last of each VM: an older report is of an older wish.
-    accepted: BTreeMap<VmId, Version>,
+    acknowledged: BTreeMap<VmId, Assignment>,
+    /// Every fault that was ever reported, by any life of the agent.
+    seen: Arc<Mutex<Vec<Arc<VmReport>>>>,
+    /// What was found not to hold between two lives of the agent.
+    broken: Vec<Broken>,
 }
 
 pub(crate) async fn start(kernel: &FakeKernel) -> Supervisor {
@@ -53,7 +60,16 @@ impl World {
     pub(crate) async fn on(kernel: FakeKernel) -> Self {
         let before = kernel.objects();
         let agent = start(&kernel).await;
-        Self { kernel, agent, before, accepted: BTreeMap::new() }
+        let world = Self {
+            kernel,
+            agent,
+            before,
+            acknowledged: BTreeMap::new(),
+            seen: Arc::default(),
+            broken: Vec::new(),
+        };
+        world.follow_reports();
+        world
     }
 
     /// A machine with VM 1 running.
@@ -68,7 +84,20 @@ impl World {
     pub(crate) async fn restart(&mut self) {
         self.agent.shutdown(Duration::from_secs(1)).await;
         self.kernel.new_agent();
+        self.acknowledged_is_on_disk();
         self.agent = start(&self.kernel).await;
+        self.follow_reports();
+    }
+
+    /// The agent is killed, something is done to the machine meanwhile, and the agent is started
+    /// again. What was acknowledged of the VM may be lost by it, and is not asked for any more.
+    pub(crate) async fn dead_while(&mut self, vm: VmId, done: impl AsyncFnOnce(&FakeKernel)) {
+        self.agent.shutdown(Duration::from_secs(1)).await;
+        self.acknowledged.remove(&vm);
+        done(&self.kernel).await;
+        self.kernel.new_agent();
+        self.agent = start(&self.kernel).await;
+        self.follow_reports();
     }
 
     /// Sends an assignment as a server does: again after a crash of the agent or a refusal, until
@@ -78,8 +107,14 @@ impl World {
             let sent = self.agent.clone();
             let outcome = self.surviving(sent.accept_one(assignment.clone())).await;
             if let Some(Ok(outcome)) = outcome {
-                if let Outcome::Accepted(version) = outcome {
-                    self.accepted.insert(assignment.vm, version);
+                match outcome {
+                    Outcome::Accepted(_) => {
+                        self.acknowledged.insert(assignment.vm, assignment);
+                    }
+                    Outcome::Absent => {
+                        self.acknowledged.remove(&assignment.vm);
+                    }
+                    Outcome::Stale(_) => {}
                 }
                 return outcome;
             }
@@ -88,11 +123,21 @@ impl World {
 
     /// Waits until a VM's report is settled in a phase, through crashes of the agent.
     pub(crate) async fn settles(&mut self, n: u32, phase: Phase) -> Arc<VmReport> {
-        let accepted = self.accepted.get(&vm_id(n)).copied();
+        self.settled(n, phase, false).await
+    }
+
+    /// As [`Self::settles`], and nothing is left to be tried again.
+    pub(crate) async fn settles_well(&mut self, n: u32, phase: Phase) -> Arc<VmReport> {
+        self.settled(n, phase, true).await
+    }
+
+    async fn settled(&mut self, n: u32, phase: Phase, well: bool) -> Arc<VmReport> {
+        let accepted = self.acknowledged.get(&vm_id(n)).map(|assignment| assignment.version);
         let holds = move |report: Option<&VmReport>| {
             report.is_some_and(|r| {
                 r.phase == phase
                     && r.settled == Some(r.accepted)
+                    && !(well && r.fault.is_some())
                     && accepted.is_none_or(|accepted| r.accepted >= accepted)
             })
         };
@@ -140,6 +185,7 @@ impl World {
             biased;
             () = kernel.crashed() => {
                 kernel.new_agent();
+                self.acknowledged_is_on_disk();
                 // A second crash may strike the start itself.
                 let started = tokio::select! {
                     biased;
@@ -148,11 +194,18 @@ impl World {
                 };
                 if let Some(agent) = started {
                     self.agent = agent;
+                    self.follow_reports();
                 }
                 None
             }
             done = work => Some(done),
         }
+    }
+
+    /// Lets time go on, through crashes of the agent.
+    pub(crate) async fn passes(&mut self, time: Duration) {
+        let until = tokio::time::Instant::now() + time;
+        while self.surviving(tokio::time::sleep_until(until)).await.is_none() {}
     }
 
     /// Waits until no task has anything to do now. Exact, because time is paused and goes on
@@ -177,4 +230,103 @@ impl World {
     pub(crate) fn report(&self, vm: VmId) -> Option<Arc<VmReport>> {
         self.agent.reporter().get(vm)
     }
+
+    /// Keeps every report with a fault that this life of the agent makes.
+    fn follow_reports(&self) {
+        let (_, mut changes) = self.agent.reporter().subscribe();
+        let seen = Arc::clone(&self.seen);
+        tokio::spawn(async move {
+            while let Ok(changes) = changes.changes().await {
+                for change in changes {
+                    match change {
+                        Reported::Vm(report) if report.fault.is_some() => seen.lock().push(report),
+                        Reported::Vm(_) | Reported::Gone { .. } => {}
+                    }
+                }
+            }
+        });
+    }
+
+    /// I1 between two lives of the agent: what was acknowledged is on disk, whole. A VM that was
+    /// to be absent may be gone.
+    fn acknowledged_is_on_disk(&mut self) {
+        for (vm, acknowledged) in &self.acknowledged {
+            let names = Naming::default().vm(*vm);
+            let content = self.kernel.file(&names.dir, &naming::part(naming::file::RECORD));
+            let held = content.map(|content| record::decode(*vm, &content));
+            let how = match held {
+                None if acknowledged.power == Power::Absent => continue,
+                None => "there is no record".to_owned(),
+                Some(Err(why)) => why.to_string(),
+                Some(Ok(held)) if held.assignment.version < acknowledged.version => {
+                    format!("version {} is held", held.assignment.version)
+                }
+                Some(Ok(_)) => continue,
+            };
+            let how = format!("VM {vm} was accepted at {}: {how}", acknowledged.version);
+            self.broken.push(Broken::new(Invariant::IntentSurvives, how));
+        }
+    }
+
+    /// The agent's part of the invariants: I1 of what is held and reported now, I6, I7, and what
+    /// did not hold on the way. Call it when nothing moves. Lets every task look twice more.
+    pub(crate) async fn broken(&mut self) -> Vec<Broken> {
+        self.acknowledged_is_on_disk();
+        let mut broken = std::mem::take(&mut self.broken);
+        for (vm, acknowledged) in &self.acknowledged {
+            match self.report(*vm) {
+                None if acknowledged.power == Power::Absent => {}
+                None => {
+                    let how = format!("VM {vm} is wanted and not reported");
+                    broken.push(Broken::new(Invariant::IntentSurvives, how));
+                }
+                Some(report) => broken.extend(self.report_is_so(&report)),
+            }
+        }
+        for report in self.seen.lock().iter() {
+            broken.extend(error_says(report));
+        }
+        // A hint that could not be written is written by the next look, and by that one only.
+        self.agent.wake_all();
+        self.idle().await;
+        let before = self.kernel.effects();
+        self.agent.wake_all();
+        self.idle().await;
+        let more = self.kernel.effects() - before;
+        if more > 0 {
+            let trace = self.kernel.trace();
+            let last = &trace[trace.len().saturating_sub(usize::try_from(more).unwrap_or(0))..];
+            let how = format!("{more} effects at rest: {last:#?}");
+            broken.push(Broken::new(Invariant::Converges, how));
+        }
+        broken
+    }
+
+    /// I1 and I4 of one VM at rest: the report is of the newest wish and of the process there is.
+    fn report_is_so(&self, report: &VmReport) -> Option<Broken> {
+        let acknowledged = self.acknowledged.get(&report.vm)?;
+        if report.accepted != acknowledged.version || report.settled != Some(report.accepted) {
+            let how = format!("VM {} is not settled at {}", report.vm, acknowledged.version);
+            return Some(Broken::new(Invariant::IntentSurvives, how));
+        }
+        let jail = Naming::default().vm(report.vm).jail;
+        let is = self.kernel.process_of(&jail).map(|process| (process.pid, process.start_ticks));
+        let said = report.process.as_ref().map(|process| (process.pid, process.start_ticks));
+        (is != said).then(|| {
+            let how = format!("VM {} is reported with process {said:?} and has {is:?}", report.vm);
+            Broken::new(Invariant::ProcessKept, how)
+        })
+    }
+}
+
+/// I7 of one fault that was reported.
+fn error_says(report: &VmReport) -> Option<Broken> {
+    let fault = report.fault.as_ref()?;
+    let named = |left: &String| left.split_once(' ').is_some_and(|(_, name)| !name.is_empty());
+    let says = fault.reason != Reason::Internal
+        && !fault.step.is_empty()
+        && !fault.message.trim().is_empty()
+        && fault.left_behind.iter().all(named);
+    let how = || format!("VM {}: {fault:?}", report.vm);
+    (!says).then(|| Broken::new(Invariant::ErrorsSay, how()))
 }

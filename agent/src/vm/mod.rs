@@ -47,4 +47,4 @@ pub mod task;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
-mod sweep;
+mod tests;

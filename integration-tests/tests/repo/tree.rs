@@ -15,7 +15,7 @@ impl TextFile {
     /// Whether the file holds tests only.
     pub(super) fn is_test(&self) -> bool {
         // The last three are what tests of several files share, behind `cfg(test)`.
-        ["/tests.rs", "/fixtures.rs", "/testing.rs", "/sweep.rs"]
+        ["/tests.rs", "/fixtures.rs", "/testing.rs", "/harness.rs"]
             .iter()
             .any(|name| self.path.ends_with(name))
             || self.path.contains("/tests/")

@@ -60,13 +60,16 @@ pub enum Fault {
     Hang,
     /// It is done at once, but no answer until [`super::FakeKernel::release`].
     HangAfter,
+    /// It is performed twice where it may be, and the second answer is given, as by
+    /// [`FaultPlan::repeat_each`].
+    Repeat,
 }
 
 /// All that is to go wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FaultPlan {
     rules: Vec<Rule>,
-    reads: Vec<(String, HostErrorKind)>,
+    reads: Vec<BlindTo>,
     pub(super) repeat: bool,
 }
 
@@ -75,6 +78,14 @@ struct Rule {
     at: At,
     fault: Fault,
     seen: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BlindTo {
+    verb: String,
+    kind: HostErrorKind,
+    /// How often still; `None`: for ever.
+    times: Option<u32>,
 }
 
 impl FaultPlan {
@@ -112,7 +123,19 @@ impl FaultPlan {
     /// Fails every read of this name, such as `"processes.observe"`.
     #[must_use]
     pub fn fail_reads(mut self, verb: impl Into<String>, kind: HostErrorKind) -> Self {
-        self.reads.push((verb.into(), kind));
+        self.reads.push(BlindTo { verb: verb.into(), kind, times: None });
+        self
+    }
+
+    /// Fails the first reads of this name, so many of them.
+    #[must_use]
+    pub fn fail_first_reads(
+        mut self,
+        verb: impl Into<String>,
+        kind: HostErrorKind,
+        times: u32,
+    ) -> Self {
+        self.reads.push(BlindTo { verb: verb.into(), kind, times: Some(times) });
         self
     }
 
@@ -141,7 +164,10 @@ impl FaultPlan {
         struck
     }
 
-    pub(super) fn strike_read(&self, verb: &str) -> Option<HostErrorKind> {
-        self.reads.iter().find(|(wanted, _)| wanted == verb).map(|(_, kind)| *kind)
+    pub(super) fn strike_read(&mut self, verb: &str) -> Option<HostErrorKind> {
+        let blind =
+            self.reads.iter_mut().find(|read| read.verb == verb && read.times != Some(0))?;
+        blind.times = blind.times.map(|times| times - 1);
+        Some(blind.kind)
     }
 }

@@ -150,10 +150,10 @@ impl Seam {
             Some(Fault::Fail(kind)) => return Err(staged(kind, verb, &object)),
             Some(Fault::CrashBefore) => return pending().await,
             Some(Fault::Hang) => self.hang().await,
-            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter) | None => {}
+            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter | Fault::Repeat)
+            | None => {}
         }
-        let crash = fault == Some(Fault::CrashAfter);
-        let Some(result) = self.perform(verb, &object, repeat, crash, apply) else {
+        let Some(result) = self.perform(verb, &object, repeat, fault, apply) else {
             return pending().await;
         };
         match fault {
@@ -163,7 +163,7 @@ impl Seam {
                 result?;
                 return Err(staged(kind, verb, &object));
             }
-            Some(Fault::Fail(_) | Fault::CrashBefore | Fault::Hang) | None => {}
+            Some(Fault::Fail(_) | Fault::CrashBefore | Fault::Hang | Fault::Repeat) | None => {}
         }
         result
     }
@@ -212,7 +212,8 @@ impl Seam {
                 self.crash(&mut core);
             }
             Some(Fault::Hang) => gate.note(verb, object, "staged hang"),
-            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter) | None => {}
+            Some(Fault::FailAfter(_) | Fault::CrashAfter | Fault::HangAfter | Fault::Repeat)
+            | None => {}
         }
         Some((fault, delay))
     }
@@ -222,7 +223,7 @@ impl Seam {
         verb: &str,
         object: &str,
         repeat: Repeat,
-        crash: bool,
+        fault: Option<Fault>,
         apply: impl Fn(&mut State) -> HostResult<T>,
     ) -> Option<HostResult<T>> {
         let mut core = self.kernel.inner.core.lock();
@@ -232,7 +233,8 @@ impl Seam {
         let Core { state, gate } = &mut *core;
         let mut result = apply(state);
         gate.note(verb, object, outcome(&result));
-        if gate.plan.repeat && repeat != Repeat::Never && result.is_ok() {
+        let twice = gate.plan.repeat || fault == Some(Fault::Repeat);
+        if twice && repeat != Repeat::Never && result.is_ok() {
             result = apply(state);
             gate.note(verb, object, format!("repeated, {}", outcome(&result)));
             let so = match &result {
@@ -245,7 +247,7 @@ impl Seam {
             }
         }
         gate.violations.append(&mut state.violations);
-        if crash {
+        if fault == Some(Fault::CrashAfter) {
             gate.note(verb, object, "staged crash after");
             self.crash(&mut core);
         }

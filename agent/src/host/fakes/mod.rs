@@ -30,6 +30,7 @@ mod launcher;
 mod loops;
 mod machine;
 mod objects;
+mod oracle;
 mod outputs;
 mod persist;
 mod processes;
@@ -43,6 +44,7 @@ mod vmm;
 pub use faults::{At, Fault, FaultPlan};
 pub use images::{DEMO_KERNEL, DEMO_ROOT, demo_content};
 pub use kernel::FakeKernel;
+pub use oracle::{Broken, Difference, Invariant, Oracle};
 
 use gate::Seam;
 

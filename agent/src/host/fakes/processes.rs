@@ -26,6 +26,12 @@ impl State {
     fn signal(&mut self, pid: Pid, start_ticks: u64, signal: Signal) -> Change {
         match self.processes.get(&pid) {
             Some(process) if process.start_ticks == start_ticks && !process.zombie => {
+                if process.jail.is_none() {
+                    let comm = &process.comm;
+                    self.violations
+                        .push(format!("process {pid}, {comm:?} in no jail, is signalled"));
+                    return Change::Made;
+                }
                 if !process.unkillable {
                     self.end_process(pid, ExitStatus::Signal(number(signal)));
                 }
