@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    date_time_ymd,
 };
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,8 +24,20 @@ impl Ca {
     }
 
     fn leaf(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        self.leaf_between(name, usage, (1975, 4096))
+    }
+
+    /// Good from the first day of a year to that of another.
+    fn leaf_between(
+        &self,
+        name: &str,
+        usage: ExtendedKeyUsagePurpose,
+        (from, to): (i32, i32),
+    ) -> (String, String) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a DNS name");
         params.extended_key_usages = vec![usage];
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("signed");
         (certificate.pem(), key.serialize_pem())
@@ -101,6 +114,14 @@ async fn an_agent_refuses_whoever_is_not_the_server() {
         (
             "a server of another CA",
             Some(Ca::new().leaf(SERVER_NAME, ExtendedKeyUsagePurpose::ClientAuth)),
+        ),
+        (
+            "the server with a certificate that has expired",
+            Some(ca.leaf_between(SERVER_NAME, ExtendedKeyUsagePurpose::ClientAuth, (1975, 2000))),
+        ),
+        (
+            "the server with a certificate that is not good yet",
+            Some(ca.leaf_between(SERVER_NAME, ExtendedKeyUsagePurpose::ClientAuth, (4000, 4096))),
         ),
     ];
     for (who, client) in cases {

@@ -218,3 +218,80 @@ proptest! {
         }
     }
 }
+
+/// What becomes of a command.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It never arrives, or its answer does not.
+    Lost,
+    /// The agent does what it is told, whole.
+    Done,
+    /// The agent notes it, and its host is rebooted before anything is started.
+    Rebooted,
+    /// The agent notes it, fails, and gives up.
+    GaveUp,
+}
+
+fn any_fates() -> impl Strategy<Value = Vec<Fate>> {
+    let fate =
+        prop_oneof![Just(Fate::Lost), Just(Fate::Done), Just(Fate::Rebooted), Just(Fate::GaveUp)];
+    prop::collection::vec(fate, 0..8)
+}
+
+/// What is seen of a VM after a command met its fate.
+fn after(command: &Command, fate: Fate, before: &Observation) -> Observation {
+    let held = |phase, settled| {
+        let mut vm = seen(phase, command.version.generation.0);
+        vm.accepted = command.version;
+        vm.settled = settled;
+        Observation::Present(vm)
+    };
+    match (fate, command.intent.desired) {
+        (Fate::Lost, _) => before.clone(),
+        (Fate::Done, Desired::Absent) => Observation::Absent,
+        (Fate::Done, Desired::Running) => held(Phase::Running, command.version),
+        (Fate::Done, Desired::Paused) => held(Phase::Paused, command.version),
+        (Fate::Done, Desired::Stopped) => held(Phase::Stopped, command.version),
+        (Fate::Rebooted, _) => held(Phase::Stopped, Version::default()),
+        (Fate::GaveUp, _) => held(Phase::Failed, command.version),
+    }
+}
+
+proptest! {
+    /// Whatever is wanted, whatever is seen and whatever becomes of the first commands: it ends,
+    /// each command is for this VM alone, and at the end nothing more is sent.
+    #[test]
+    fn from_anything_seen_the_plan_comes_to_rest_and_is_silent_then(
+        intent in any_intent(), first in any_observation(), fates in any_fates(),
+    ) {
+        let (mut intent, mut observation) = (intent, first);
+        // Each fate costs a command; a VM may have to be placed, seen, sent once more and forgotten.
+        let bound = fates.len() + 4;
+        let mut fates = fates.into_iter();
+        let mut rested = None;
+        for step in 0..=bound {
+            match online(&intent, &observation) {
+                Decision::Send(command) => {
+                    prop_assert_eq!(command.vm(), intent.id);
+                    prop_assert_eq!(command.intent.generation, intent.generation);
+                    observation = after(&command, fates.next().unwrap_or(Fate::Done), &observation);
+                }
+                Decision::Place => intent.host = crate::testing::intent(1).host,
+                // The inventory comes: nothing of the VM is there.
+                Decision::Wait(WaitReason::Unknown(_)) => observation = Observation::Absent,
+                Decision::Forget => {
+                    prop_assert_eq!(intent.desired, Desired::Absent);
+                    prop_assert!(intent.host.is_none() || observation == Observation::Absent);
+                    rested = Some(step);
+                    break;
+                }
+                Decision::InSync | Decision::Wait(_) | Decision::Blocked(_) => {
+                    prop_assert!(!online(&intent, &observation).is_action());
+                    rested = Some(step);
+                    break;
+                }
+            }
+        }
+        prop_assert!(rested.is_some(), "not at rest after {} steps: {:?}", bound, observation);
+    }
+}
