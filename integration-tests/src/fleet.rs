@@ -156,6 +156,12 @@ impl Fleet {
         HostServiceClient::new(self.channel.clone())
     }
 
+    /// The connection that the clients share.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Where the API is.
     #[must_use]
     pub fn api(&self) -> SocketAddr {

@@ -7,6 +7,7 @@
 mod repo {
     mod deploy;
     mod docs;
+    mod faults;
     mod files;
     mod layering;
     mod owners;

@@ -9,6 +9,7 @@ mod simulated {
     mod bound;
     mod converge;
     mod fault;
+    mod hostile;
     mod place;
     mod watch;
 }

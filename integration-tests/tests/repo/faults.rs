@@ -1,0 +1,48 @@
+//! The table of fault classes in docs/TESTING.md names tests that there are, and says what is missing.
+
+use std::collections::BTreeSet;
+
+use super::tree;
+
+/// The rows below "## Fault classes": class and tests.
+fn rows() -> Vec<(String, String)> {
+    let text = tree::read("docs/TESTING.md");
+    let (_, rest) = text.split_once("## Fault classes").expect("the table has a heading");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .map(|(class, tests)| (class.to_owned(), tests.to_owned()))
+        .filter(|(class, _)| class != "class")
+        .collect()
+}
+
+/// Every function that stands below a test attribute or in a block of property tests.
+fn tests() -> BTreeSet<String> {
+    tree::rust()
+        .iter()
+        .flat_map(|file| file.text.lines())
+        .filter_map(|line| {
+            let line = line.trim_start();
+            let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?;
+            rest.split_once('(').map(|(name, _)| name.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_fault_table_names_exists() {
+    let tests = tests();
+    let rows = rows();
+    assert!(rows.len() > 20, "the table has become {} rows", rows.len());
+    let mut wrong = Vec::new();
+    for (class, named) in rows {
+        let names: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !named.contains("*missing*") {
+            wrong.push(format!("{class}: neither a test nor *missing*"));
+        }
+        let unknown = names.into_iter().filter(|name| !tests.contains(*name));
+        wrong.extend(unknown.map(|name| format!("{class}: there is no test {name}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
