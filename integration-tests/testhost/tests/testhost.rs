@@ -407,7 +407,8 @@ async fn two_agents_on_one_machine_do_not_touch_each_other() {
     fleet.online(&FIRST).await;
     let crashed = fleet.reaches(&one, VmState::Crashed).await;
     assert!(status(&crashed).process.is_none(), "{crashed:#?}");
-    let seen = fleet.get(&two).await;
+    // On a slow machine its host may be suspect for a moment; what counts is what comes after.
+    let seen = fleet.reaches(&two, VmState::Running).await;
     assert_eq!(process(&seen), process(&two));
     assert!(status(&seen).adopted_at.is_none());
 
