@@ -67,7 +67,6 @@ const AGENT: Arrows = &[
     ("rpc", &["assignment", "clock", "handles", "host", "metrics", "report", "vm"]),
     ("join", &["clock", "config", "host"]),
     ("doctor", &["config", "host"]),
-    ("failpoint", &[]),
     ("agent", ANY),
     ("lib", ANY),
     ("main", ANY),
