@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::jails::JailTree;
 use super::sockets::connect_in;
 use super::vmm::body::Put;
+use super::vmms::until_ready;
 use crate::host::{
     HostError, HostErrorKind, HostResult, JailId, Vmm, VmmConfig, VmmKind, VmmState, in_jail,
 };
@@ -143,22 +144,7 @@ impl FirecrackerApi {
 #[async_trait]
 impl Vmm for FirecrackerApi {
     async fn wait_ready(&self, id: &JailId, limit: Duration) -> HostResult<()> {
-        let ready = async {
-            loop {
-                match self.describe(id).await {
-                    Ok(_) => return Ok(()),
-                    // Not listening yet.
-                    Err(error) if error.kind == HostErrorKind::NotFound => {
-                        tokio::time::sleep(READY_PAUSE).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        tokio::time::timeout(limit, ready).await.unwrap_or_else(|_| {
-            Err(HostError::new(HostErrorKind::TimedOut, "reach the API of", id)
-                .detail(format!("it did not come up within {limit:?}")))
-        })
+        until_ready(self, id, READY_PAUSE, limit).await
     }
 
     async fn configure(&self, id: &JailId, config: &VmmConfig) -> HostResult<()> {

@@ -2,7 +2,8 @@
 //!
 //! A host has one VMM for new guests, and may still have guests of the other, from before the
 //! choice changed. Where a jail lies says which (see [`super::jails`]); it is asked anew each time,
-//! so that nothing has to be remembered. What can go wrong: there is no jail, so nobody to ask.
+//! so that nothing has to be remembered. Also here: the wait for the API, which is one for both.
+//! What can go wrong: there is no jail, so nobody to ask.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,31 @@ impl Vmms {
                 .detail("it has no jail")),
         }
     }
+}
+
+/// Asks a VMM that was just launched until it answers.
+pub(super) async fn until_ready(
+    vmm: &dyn Vmm,
+    id: &JailId,
+    pause: Duration,
+    limit: Duration,
+) -> HostResult<()> {
+    let ready = async {
+        loop {
+            match vmm.describe(id).await {
+                Ok(_) => return Ok(()),
+                // Not listening yet.
+                Err(error) if error.kind == HostErrorKind::NotFound => {
+                    tokio::time::sleep(pause).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    tokio::time::timeout(limit, ready).await.unwrap_or_else(|_| {
+        Err(HostError::new(HostErrorKind::TimedOut, "reach the API of", id)
+            .detail(format!("it did not come up within {limit:?}")))
+    })
 }
 
 #[async_trait]

@@ -20,6 +20,7 @@ use super::jails::JailTree;
 use super::launcher::open_fifo;
 use super::outputs::FifoOutputs;
 use super::sockets::connect_in;
+use super::vmms::until_ready;
 use crate::host::{
     HostError, HostErrorKind, HostResult, JailId, NetInterface, RateLimit, Vmm, VmmConfig, VmmKind,
     VmmState, in_jail,
@@ -131,22 +132,7 @@ fn write_log(tree: &JailTree, id: &JailId, line: &str) {
 #[async_trait]
 impl Vmm for QemuApi {
     async fn wait_ready(&self, id: &JailId, limit: Duration) -> HostResult<()> {
-        let ready = async {
-            loop {
-                match self.describe(id).await {
-                    Ok(_) => return Ok(()),
-                    // Not listening yet.
-                    Err(error) if error.kind == HostErrorKind::NotFound => {
-                        tokio::time::sleep(READY_PAUSE).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        tokio::time::timeout(limit, ready).await.unwrap_or_else(|_| {
-            Err(HostError::new(HostErrorKind::TimedOut, "reach the API of", id)
-                .detail(format!("it did not come up within {limit:?}")))
-        })
+        until_ready(self, id, READY_PAUSE, limit).await
     }
 
     async fn configure(&self, id: &JailId, config: &VmmConfig) -> HostResult<()> {
