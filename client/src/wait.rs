@@ -85,6 +85,7 @@ pub(crate) async fn wait(
         state: wanted.state.map_or(0, Into::into),
         generation: wanted.generation,
         timeout: None,
+        guest_ready: false,
     };
     let mut last: Option<Vm> = None;
     loop {

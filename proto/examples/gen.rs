@@ -7,13 +7,16 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const FILES: [&str; 5] = [
+const PUBLIC: [&str; 5] = [
     "banger/v1/vm.proto",
+    "banger/v1/guest.proto",
     "banger/v1/host.proto",
     "banger/v1/image.proto",
     "banger/v1/error.proto",
-    "banger/agent/v1/agent.proto",
 ];
+
+/// These use messages of the public API.
+const INTERNAL: [&str; 2] = ["banger/agent/v1/agent.proto", "banger/guest/v1/guest.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -22,12 +25,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => root.join("src/gen"),
     };
     std::fs::create_dir_all(&out)?;
-    let descriptors = protox::compile(FILES, [root])?;
+    let descriptors = protox::compile(PUBLIC.iter().chain(&INTERNAL), [root])?;
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .btree_map(".")
-        .out_dir(&out)
-        .emit_rerun_if_changed(false)
-        .compile_fds(descriptors)?;
+    let configure =
+        || tonic_prost_build::configure().btree_map(".").out_dir(&out).emit_rerun_if_changed(false);
+    // The others find the public package at `crate::v1`. What the first run writes of the public
+    // one itself is of no use: the second writes it anew.
+    configure().extern_path(".banger.v1", "crate::v1").compile_fds(descriptors)?;
+    configure().compile_fds(protox::compile(PUBLIC, [root])?)?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The wire and the words: what every part of banger has in common.
 //!
-//! - [`v1`]: the public API, [`agent_v1`]: what server and agent say to each other. Generated from
-//!   the `.proto` files beside this crate by `examples/gen.rs` and committed.
+//! - [`v1`]: the public API, [`agent_v1`]: what server and agent say to each other, [`guest_v1`]:
+//!   what a host and its guests do. Generated from the `.proto` files beside this crate by
+//!   `examples/gen.rs` and committed.
 //! - [`ids`]: typed ids and counters. Parse, print and order; no I/O.
 //! - [`wire`]: what both ends of a connection must agree on: limits, TLS, trace context,
 //!   telemetry.
@@ -23,5 +24,12 @@ pub mod agent_v1 {
     include!("gen/banger.agent.v1.rs");
 }
 
-/// Descriptors of both packages, for reflection.
+/// Between the agent of a host and the guest agent, package `banger.guest.v1`.
+#[expect(missing_docs, reason = "generated; the comments are in the .proto files")]
+#[expect(clippy::all, clippy::allow_attributes, reason = "generated")]
+pub mod guest_v1 {
+    include!("gen/banger.guest.v1.rs");
+}
+
+/// Descriptors of all packages, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptors.bin");

@@ -282,6 +282,7 @@ pub(super) fn observed(report: &VmReport) -> wire::ObservedVm {
         restart_count: report.restart_count,
         adopted_at: report.adopted_at.map(timestamp),
         devices: Some(devices(&report.devices)),
+        guest: None,
     }
 }
 

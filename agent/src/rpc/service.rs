@@ -182,6 +182,63 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         Err(status::not_implemented("ReadConsole"))
     }
 
+    type AttachConsoleStream = ReceiverStream<Result<wire::AttachConsoleResponse, Status>>;
+
+    async fn attach_console(
+        &self,
+        _request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
+    ) -> Result<Response<Self::AttachConsoleStream>, Status> {
+        Err(status::not_implemented("AttachConsole"))
+    }
+
+    type ExecStream = ReceiverStream<Result<wire::ExecResponse, Status>>;
+
+    async fn exec(
+        &self,
+        _request: Request<tonic::Streaming<wire::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        Err(status::not_implemented("Exec"))
+    }
+
+    async fn copy_in(
+        &self,
+        _request: Request<tonic::Streaming<wire::CopyInRequest>>,
+    ) -> Result<Response<wire::CopyInResponse>, Status> {
+        Err(status::not_implemented("CopyIn"))
+    }
+
+    type CopyOutStream = ReceiverStream<Result<wire::CopyOutResponse, Status>>;
+
+    async fn copy_out(
+        &self,
+        _request: Request<wire::CopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        Err(status::not_implemented("CopyOut"))
+    }
+
+    type ForwardStream = ReceiverStream<Result<wire::ForwardResponse, Status>>;
+
+    async fn forward(
+        &self,
+        _request: Request<tonic::Streaming<wire::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        Err(status::not_implemented("Forward"))
+    }
+
+    async fn put_image(
+        &self,
+        _request: Request<tonic::Streaming<wire::PutImageRequest>>,
+    ) -> Result<Response<wire::PutImageResponse>, Status> {
+        Err(status::not_implemented("PutImage"))
+    }
+
+    async fn remove_image(
+        &self,
+        _request: Request<wire::RemoveImageRequest>,
+    ) -> Result<Response<wire::RemoveImageResponse>, Status> {
+        Err(status::not_implemented("RemoveImage"))
+    }
+
     type ObserveStream = ReceiverStream<Result<wire::ObserveResponse, Status>>;
 
     async fn observe(

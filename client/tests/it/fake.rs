@@ -453,4 +453,47 @@ impl VmService for Fake {
         self.enter("ReadConsole", request)?;
         not_yet("ReadConsole")
     }
+
+    type AttachConsoleStream = Stream<banger_proto::v1::AttachConsoleResponse>;
+
+    async fn attach_console(
+        &self,
+        _request: Request<tonic::Streaming<banger_proto::v1::AttachConsoleRequest>>,
+    ) -> Result<Response<Self::AttachConsoleStream>, Status> {
+        not_yet("AttachConsole")
+    }
+
+    type ExecVmStream = Stream<banger_proto::v1::ExecVmResponse>;
+
+    async fn exec_vm(
+        &self,
+        _request: Request<tonic::Streaming<banger_proto::v1::ExecVmRequest>>,
+    ) -> Result<Response<Self::ExecVmStream>, Status> {
+        not_yet("ExecVm")
+    }
+
+    async fn copy_to_vm(
+        &self,
+        _request: Request<tonic::Streaming<banger_proto::v1::CopyToVmRequest>>,
+    ) -> Result<Response<banger_proto::v1::CopyToVmResponse>, Status> {
+        not_yet("CopyToVm")
+    }
+
+    type CopyFromVmStream = Stream<banger_proto::v1::CopyFromVmResponse>;
+
+    async fn copy_from_vm(
+        &self,
+        _request: Request<banger_proto::v1::CopyFromVmRequest>,
+    ) -> Result<Response<Self::CopyFromVmStream>, Status> {
+        not_yet("CopyFromVm")
+    }
+
+    type ForwardVmStream = Stream<banger_proto::v1::ForwardVmResponse>;
+
+    async fn forward_vm(
+        &self,
+        _request: Request<tonic::Streaming<banger_proto::v1::ForwardVmRequest>>,
+    ) -> Result<Response<Self::ForwardVmStream>, Status> {
+        not_yet("ForwardVm")
+    }
 }

@@ -195,12 +195,115 @@ pub struct SweepResponse {}
 pub struct ReadConsoleRequest {
     #[prost(string, tag = "1")]
     pub vm_id: ::prost::alloc::string::String,
+    /// Keep the stream open and send what comes.
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+    /// How many bytes of the past to send first.
+    #[prost(uint64, tag = "3")]
+    pub tail_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadConsoleResponse {
     #[prost(bytes = "vec", tag = "1")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachConsoleRequest {
+    /// In the first message only, as the next field.
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub tail_bytes: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachConsoleResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExecRequest {
+    /// In the first message only.
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub input: ::core::option::Option<crate::v1::ExecInput>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecResponse {
+    #[prost(message, optional, tag = "1")]
+    pub output: ::core::option::Option<crate::v1::ExecOutput>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyInRequest {
+    /// In the first message only, as the next field.
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub directory: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyInResponse {
+    #[prost(uint64, tag = "1")]
+    pub entries: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyOutRequest {
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CopyOutResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForwardRequest {
+    /// In the first message only, as the next field.
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForwardResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutImageRequest {
+    /// In the first message only: what the file is to be, checked at the end.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<ImageFile>,
+    /// Of the content, in order, at most 1 MiB a message; none in the first. When the image is there
+    /// already the answer comes at once.
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutImageResponse {
+    /// It was there already.
+    #[prost(bool, tag = "1")]
+    pub present: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveImageRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub sha256: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveImageResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveRequest {
     /// What the server sends as its name for the log of the agent.
@@ -339,6 +442,9 @@ pub struct ObservedVm {
     /// Name of the VM as last told, for an agent that knows VMs its server does not.
     #[prost(string, tag = "15")]
     pub name: ::prost::alloc::string::String,
+    /// What the guest agent says; not set before it was heard.
+    #[prost(message, optional, tag = "16")]
+    pub guest: ::core::option::Option<crate::v1::GuestStatus>,
 }
 /// Why a VM is FAILED, CRASHED or UNCLEAR.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -478,6 +584,7 @@ pub enum ImageKind {
     Unspecified = 0,
     Kernel = 1,
     Root = 2,
+    Initrd = 3,
 }
 impl ImageKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -489,6 +596,7 @@ impl ImageKind {
             Self::Unspecified => "IMAGE_KIND_UNSPECIFIED",
             Self::Kernel => "IMAGE_KIND_KERNEL",
             Self::Root => "IMAGE_KIND_ROOT",
+            Self::Initrd => "IMAGE_KIND_INITRD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -497,6 +605,7 @@ impl ImageKind {
             "IMAGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "IMAGE_KIND_KERNEL" => Some(Self::Kernel),
             "IMAGE_KIND_ROOT" => Some(Self::Root),
+            "IMAGE_KIND_INITRD" => Some(Self::Initrd),
             _ => None,
         }
     }
@@ -815,6 +924,183 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "ReadConsole"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Not there yet: answers UNIMPLEMENTED.
+        pub async fn attach_console(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::AttachConsoleRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AttachConsoleResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/AttachConsole",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("banger.agent.v1.AgentService", "AttachConsole"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Not there yet: answers UNIMPLEMENTED.
+        pub async fn exec(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ExecRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExecResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/Exec",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Exec"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Not there yet: answers UNIMPLEMENTED.
+        pub async fn copy_in(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::CopyInRequest>,
+        ) -> std::result::Result<tonic::Response<super::CopyInResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/CopyIn",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "CopyIn"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Not there yet: answers UNIMPLEMENTED.
+        pub async fn copy_out(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CopyOutRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CopyOutResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/CopyOut",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "CopyOut"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Not there yet: answers UNIMPLEMENTED.
+        pub async fn forward(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ForwardRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ForwardResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/Forward",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Forward"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Brings an image to the host's image directory. Not there yet: answers UNIMPLEMENTED.
+        pub async fn put_image(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::PutImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/PutImage",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "PutImage"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+        /// Takes an image that the server brought away again; FAILED_PRECONDITION (IMAGE_IN_USE) while a
+        /// VM of the host uses it. Not there yet: answers UNIMPLEMENTED.
+        pub async fn remove_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/RemoveImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "RemoveImage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A full inventory, then every change, with heartbeats while idle.
         pub async fn observe(
             &mut self,
@@ -906,6 +1192,75 @@ pub mod agent_service_server {
             request: tonic::Request<super::ReadConsoleRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::ReadConsoleStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the AttachConsole method.
+        type AttachConsoleStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AttachConsoleResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Not there yet: answers UNIMPLEMENTED.
+        async fn attach_console(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::AttachConsoleRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AttachConsoleStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Exec method.
+        type ExecStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExecResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Not there yet: answers UNIMPLEMENTED.
+        async fn exec(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ExecStream>, tonic::Status>;
+        /// Not there yet: answers UNIMPLEMENTED.
+        async fn copy_in(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::CopyInRequest>>,
+        ) -> std::result::Result<tonic::Response<super::CopyInResponse>, tonic::Status>;
+        /// Server streaming response type for the CopyOut method.
+        type CopyOutStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CopyOutResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Not there yet: answers UNIMPLEMENTED.
+        async fn copy_out(
+            &self,
+            request: tonic::Request<super::CopyOutRequest>,
+        ) -> std::result::Result<tonic::Response<Self::CopyOutStream>, tonic::Status>;
+        /// Server streaming response type for the Forward method.
+        type ForwardStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ForwardResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Not there yet: answers UNIMPLEMENTED.
+        async fn forward(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
+        /// Brings an image to the host's image directory. Not there yet: answers UNIMPLEMENTED.
+        async fn put_image(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PutImageRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutImageResponse>,
+            tonic::Status,
+        >;
+        /// Takes an image that the server brought away again; FAILED_PRECONDITION (IMAGE_IN_USE) while a
+        /// VM of the host uses it. Not there yet: answers UNIMPLEMENTED.
+        async fn remove_image(
+            &self,
+            request: tonic::Request<super::RemoveImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveImageResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the Observe method.
@@ -1308,6 +1663,333 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/AttachConsole" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachConsoleSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::StreamingService<super::AttachConsoleRequest>
+                    for AttachConsoleSvc<T> {
+                        type Response = super::AttachConsoleResponse;
+                        type ResponseStream = T::AttachConsoleStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AttachConsoleRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::attach_console(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachConsoleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/Exec" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExecSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::StreamingService<super::ExecRequest>
+                    for ExecSvc<T> {
+                        type Response = super::ExecResponse;
+                        type ResponseStream = T::ExecStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::exec(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExecSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/CopyIn" => {
+                    #[allow(non_camel_case_types)]
+                    struct CopyInSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ClientStreamingService<super::CopyInRequest>
+                    for CopyInSvc<T> {
+                        type Response = super::CopyInResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::CopyInRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::copy_in(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CopyInSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/CopyOut" => {
+                    #[allow(non_camel_case_types)]
+                    struct CopyOutSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ServerStreamingService<super::CopyOutRequest>
+                    for CopyOutSvc<T> {
+                        type Response = super::CopyOutResponse;
+                        type ResponseStream = T::CopyOutStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CopyOutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::copy_out(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CopyOutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/Forward" => {
+                    #[allow(non_camel_case_types)]
+                    struct ForwardSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::StreamingService<super::ForwardRequest>
+                    for ForwardSvc<T> {
+                        type Response = super::ForwardResponse;
+                        type ResponseStream = T::ForwardStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ForwardRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::forward(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ForwardSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/PutImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutImageSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ClientStreamingService<super::PutImageRequest>
+                    for PutImageSvc<T> {
+                        type Response = super::PutImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PutImageRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::put_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/RemoveImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveImageSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::RemoveImageRequest>
+                    for RemoveImageSvc<T> {
+                        type Response = super::RemoveImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::remove_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -94,6 +94,7 @@ fn vm_status(
         state_since: Some(timestamp(status.since)),
         devices: seen.map(|seen| devices(&seen.devices)),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
+        guest: None,
     }
 }
 

@@ -39,4 +39,11 @@ impl ImageService for Images {
     ) -> Result<Response<v1::Image>, Status> {
         Err(status::not_implemented("DeleteImage"))
     }
+
+    async fn upload_blob(
+        &self,
+        _request: Request<tonic::Streaming<v1::UploadBlobRequest>>,
+    ) -> Result<Response<v1::UploadBlobResponse>, Status> {
+        Err(status::not_implemented("UploadBlob"))
+    }
 }

@@ -163,6 +163,9 @@ impl Vms {
     }
 
     async fn wait(&self, message: v1::WaitVmRequest) -> Result<v1::WaitVmResponse, Status> {
+        if message.guest_ready {
+            return Err(status::not_implemented("WaitVm with guest_ready"));
+        }
         let mut problems = Vec::new();
         let vm = parse_vm(&message.vm, "vm", &mut problems);
         let state = incoming::vm_state(message.state).unwrap_or_else(|problem| {
@@ -360,5 +363,48 @@ impl VmService for Vms {
         _request: Request<v1::ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
         Err(status::not_implemented("ReadConsole"))
+    }
+
+    type AttachConsoleStream = ResponseStream<v1::AttachConsoleResponse>;
+
+    async fn attach_console(
+        &self,
+        _request: Request<tonic::Streaming<v1::AttachConsoleRequest>>,
+    ) -> Result<Response<Self::AttachConsoleStream>, Status> {
+        Err(status::not_implemented("AttachConsole"))
+    }
+
+    type ExecVmStream = ResponseStream<v1::ExecVmResponse>;
+
+    async fn exec_vm(
+        &self,
+        _request: Request<tonic::Streaming<v1::ExecVmRequest>>,
+    ) -> Result<Response<Self::ExecVmStream>, Status> {
+        Err(status::not_implemented("ExecVm"))
+    }
+
+    async fn copy_to_vm(
+        &self,
+        _request: Request<tonic::Streaming<v1::CopyToVmRequest>>,
+    ) -> Result<Response<v1::CopyToVmResponse>, Status> {
+        Err(status::not_implemented("CopyToVm"))
+    }
+
+    type CopyFromVmStream = ResponseStream<v1::CopyFromVmResponse>;
+
+    async fn copy_from_vm(
+        &self,
+        _request: Request<v1::CopyFromVmRequest>,
+    ) -> Result<Response<Self::CopyFromVmStream>, Status> {
+        Err(status::not_implemented("CopyFromVm"))
+    }
+
+    type ForwardVmStream = ResponseStream<v1::ForwardVmResponse>;
+
+    async fn forward_vm(
+        &self,
+        _request: Request<tonic::Streaming<v1::ForwardVmRequest>>,
+    ) -> Result<Response<Self::ForwardVmStream>, Status> {
+        Err(status::not_implemented("ForwardVm"))
     }
 }

@@ -246,7 +246,7 @@ fn image_file(file: wire::ImageFile) -> ImageFile {
         Ok(wire::ImageKind::Kernel) => ImageKind::Kernel,
         Ok(wire::ImageKind::Root) => ImageKind::Root,
         // A kind of a newer agent is shown as unknown, and is the host's business.
-        Ok(wire::ImageKind::Unspecified) | Err(_) => ImageKind::Unknown,
+        Ok(wire::ImageKind::Initrd | wire::ImageKind::Unspecified) | Err(_) => ImageKind::Unknown,
     };
     ImageFile { name: file.name, size_bytes: file.size_bytes, sha256: file.sha256, kind }
 }

@@ -157,4 +157,11 @@ impl ImageService for Fake {
     ) -> Result<Response<Image>, Status> {
         not_yet("DeleteImage")
     }
+
+    async fn upload_blob(
+        &self,
+        _request: Request<tonic::Streaming<banger_proto::v1::UploadBlobRequest>>,
+    ) -> Result<Response<banger_proto::v1::UploadBlobResponse>, Status> {
+        not_yet("UploadBlob")
+    }
 }

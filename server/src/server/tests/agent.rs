@@ -190,6 +190,64 @@ impl AgentService for FakeAgent {
         Err(Status::unimplemented("not in a test"))
     }
 
+    type AttachConsoleStream =
+        Pin<Box<dyn Stream<Item = Result<wire::AttachConsoleResponse, Status>> + Send>>;
+
+    async fn attach_console(
+        &self,
+        _request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
+    ) -> Result<Response<Self::AttachConsoleStream>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    type ExecStream = Pin<Box<dyn Stream<Item = Result<wire::ExecResponse, Status>> + Send>>;
+
+    async fn exec(
+        &self,
+        _request: Request<tonic::Streaming<wire::ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    async fn copy_in(
+        &self,
+        _request: Request<tonic::Streaming<wire::CopyInRequest>>,
+    ) -> Result<Response<wire::CopyInResponse>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    type CopyOutStream = Pin<Box<dyn Stream<Item = Result<wire::CopyOutResponse, Status>> + Send>>;
+
+    async fn copy_out(
+        &self,
+        _request: Request<wire::CopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    type ForwardStream = Pin<Box<dyn Stream<Item = Result<wire::ForwardResponse, Status>> + Send>>;
+
+    async fn forward(
+        &self,
+        _request: Request<tonic::Streaming<wire::ForwardRequest>>,
+    ) -> Result<Response<Self::ForwardStream>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    async fn put_image(
+        &self,
+        _request: Request<tonic::Streaming<wire::PutImageRequest>>,
+    ) -> Result<Response<wire::PutImageResponse>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
+    async fn remove_image(
+        &self,
+        _request: Request<wire::RemoveImageRequest>,
+    ) -> Result<Response<wire::RemoveImageResponse>, Status> {
+        Err(Status::unimplemented("not in a test"))
+    }
+
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<wire::ObserveResponse, Status>> + Send>>;
 
     async fn observe(

@@ -15,7 +15,9 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<(), 
     let api = &api;
     match command {
         ImageCommand::Import { name, source } => {
-            let image = api.import(ImportImageRequest { name, source }).await?;
+            let image = api
+                .import(ImportImageRequest { name, source, ..ImportImageRequest::default() })
+                .await?;
             print(session, vec![image])
         }
         ImageCommand::Ls => print(session, api.list_all().await?),
