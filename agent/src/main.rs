@@ -45,6 +45,9 @@ enum Command {
         /// For programs.
         #[arg(long)]
         json: bool,
+        /// Fail also for what Firecracker recommends for hosts in production.
+        #[arg(long)]
+        production: bool,
         #[command(flatten)]
         tools: Tools,
     },
@@ -188,14 +191,15 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             println!("guest subnet: {}", record.guest_subnet);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor { json, .. } => {
+        Command::Doctor { json, production, .. } => {
             let diagnosis = runtime.block_on(doctor::diagnose(&config));
             if json {
                 println!("{}", serde_json::to_string_pretty(&diagnosis)?);
             } else {
                 print!("{}", diagnosis.text());
             }
-            Ok(if diagnosis.usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let good = diagnosis.usable && (!production || diagnosis.production_ready);
+            Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::JailQemu(jail) => jail_qemu(jail),
         Command::CheckConfig => {

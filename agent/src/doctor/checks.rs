@@ -270,7 +270,7 @@ impl Machine {
 
 fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {
     let mend = if ok { String::new() } else { mend.to_owned() };
-    Check { name, ok, required, message: message.to_owned(), mend }
+    Check { name, ok, required, production: false, message: message.to_owned(), mend }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -119,6 +119,9 @@ fn the_json_has_what_programs_look_for() {
     assert_eq!(json["usable"], true);
     assert_eq!(json["checks"][0]["name"], "root");
     assert_eq!(json["checks"][0]["ok"], true);
+    assert_eq!(json["checks"][0]["severity"], "ok");
+    assert_eq!(json["checks"][0]["production"], false);
+    assert_eq!(json["production_ready"], true);
     assert_eq!(json["checks"][0]["message"], "runs as root");
 }
 
