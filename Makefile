@@ -1,6 +1,6 @@
 # The commands of this project. `make up` tries banger, `make test` proves it.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check test-host soak bench fuzz tools proto
+.PHONY: help up down test check test-host soak bench fuzz deb tools proto
 
 help: ## Say what there is to do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,6 +29,11 @@ bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)
 
 fuzz: ## Give each parser mangled input for SECONDS (60)
 	@BANGER_FUZZ_SECONDS=$(or $(SECONDS),60) cargo nextest run --workspace --profile fuzz --success-output final
+
+deb: ## Build a Debian package of a release under target/debian
+	@.ci/tools.sh deb
+	@cargo build --release --bins -p banger-server -p banger-agent -p banger-client
+	@target/tools/bin/cargo-deb -p banger-client --no-build
 
 tools: ## Install everything the checks and tests need
 	@.ci/tools.sh test

@@ -27,7 +27,7 @@ generated_is_committed() {
 static_checks() {
   step "rustfmt" cargo fmt --all --check
   step "typos" typos
-  step "shellcheck" shellcheck -x .ci/run .ci/*.sh deploy/*.sh deploy/dev/*.sh
+  step "shellcheck" shellcheck -x .ci/run .ci/*.sh deploy/*.sh deploy/dev/*.sh deploy/deb/*
   step "buf lint" buf lint proto
   step "buf breaking" buf breaking proto --against proto/baseline.binpb
   step "cargo-deny: bans, licences, sources" \

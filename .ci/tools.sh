@@ -5,6 +5,7 @@
 #   .ci/tools.sh guests  what runs a real guest where there is no KVM
 #   .ci/tools.sh images  what deploy/dev/images.sh makes a first guest with
 #   .ci/tools.sh bench   the peers that benchmarks are run beside
+#   .ci/tools.sh deb     what packages are built with
 #   .ci/tools.sh check   and the pinned tools of the checks, under target/tools
 #   .ci/tools.sh test    and the packages of the privileged tests and the test host
 #
@@ -15,6 +16,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MACHETE=0.9.2
+CARGO_DEB=3.8.0
 
 # COMMAND:PACKAGE, for Debian.
 BUILD=(cc:gcc)
@@ -92,6 +94,13 @@ machete() {
     cargo install -q --locked --root "$TOOLS" "cargo-machete@$MACHETE"
 }
 
+# For `make deb` alone: no check needs it.
+cargo_deb() {
+  [ "$("$TOOLS/bin/cargo-deb" --version 2>/dev/null)" = "$CARGO_DEB" ] && return
+  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    cargo install -q --locked --root "$TOOLS" "cargo-deb@$CARGO_DEB"
+}
+
 # The peers, unpacked but not installed: installing etcd would start it.
 peers() {
   command -v etcd >/dev/null && command -v runc >/dev/null && return
@@ -124,6 +133,11 @@ case "${1:-check}" in
     refresh_lists
     peers
     ;;
+  deb)
+    rust
+    packages "${BUILD[@]}"
+    cargo_deb
+    ;;
   check)
     rust fmt clippy
     WANT_VENV=1 packages "${BUILD[@]}" "${CHECK[@]}"
@@ -138,7 +152,7 @@ case "${1:-check}" in
     machete
     ;;
   *)
-    echo "usage: $0 build|guests|images|bench|check|test" >&2
+    echo "usage: $0 build|guests|images|bench|deb|check|test" >&2
     exit 2
     ;;
 esac

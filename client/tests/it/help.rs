@@ -31,6 +31,10 @@ fn the_help_texts_are_as_reviewed() {
         &["context", "set"],
         &["dev"],
         &["dev", "down"],
+        &["system"],
+        &["system", "install"],
+        &["system", "update"],
+        &["system", "uninstall"],
     ] {
         let name = format!("help_{}", args.join("_"));
         insta::assert_snapshot!(name, help(args));

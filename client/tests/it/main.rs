@@ -1,6 +1,6 @@
 //! The client against a small server of its own (`fake`): the library over real connections
 //! (`library`, `watching`), and the command as a process with its output and exit codes
-//! (`command`, `dev`, `help`).
+//! (`command`, `dev`, `help`, `system`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose footing is missing has failed")]
 
@@ -10,4 +10,5 @@ mod fake;
 mod help;
 mod library;
 mod proxy;
+mod system;
 mod watching;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod dev;
 pub(crate) mod host;
+pub(crate) mod system;
 pub(crate) mod value;
 pub(crate) mod vm;
 
@@ -163,6 +164,9 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// A server and agents on this machine, for trying banger.
     Dev(dev::DevArgs),
+    /// Banger itself on this machine: install, update, remove.
+    #[command(subcommand)]
+    System(system::SystemCommand),
     /// Which servers there are, and which one is meant.
     #[command(subcommand)]
     Context(ContextCommand),

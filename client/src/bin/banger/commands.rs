@@ -8,6 +8,7 @@ use crate::dev;
 use crate::failure::Failure;
 use crate::output::Printer;
 use crate::session::Session;
+use crate::system;
 
 mod change;
 mod context;
@@ -28,6 +29,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Host(command) => host::run(&Session::open(&global).await?, command).await,
         Command::Image(command) => image::run(&Session::open(&global).await?, command).await,
         Command::Dev(command) => dev::run(&global, command).await,
+        Command::System(command) => system::run(&global, command).await,
         Command::Context(command) => context::run(&global, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

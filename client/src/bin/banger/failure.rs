@@ -66,6 +66,8 @@ pub(crate) enum Failure {
     Invalid(String),
     /// A wait ended without the state.
     NotReached(String),
+    /// What is there forbids it.
+    Conflict(String),
     /// A person said no, or pressed Ctrl-C.
     Interrupted(String),
     /// Something on this machine.
@@ -133,6 +135,7 @@ impl Failure {
             Self::Client(error) => Exit::of_code(error.code()),
             Self::Invalid(_) => Exit::Invalid,
             Self::NotReached(_) => Exit::NotReached,
+            Self::Conflict(_) => Exit::Conflict,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Other(_) => Exit::Other,
             Self::Several(failed) => {
@@ -169,13 +172,15 @@ impl Failure {
         let _ = anstream::stderr().write_all(text.as_bytes());
     }
 
-    fn message(&self) -> String {
+    /// What happened, in a sentence.
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Client(ClientError::Endpoint(error)) => chain(error),
             Self::Client(error) => error.to_string(),
             Self::Usage(text)
             | Self::Invalid(text)
             | Self::NotReached(text)
+            | Self::Conflict(text)
             | Self::Interrupted(text) => text.clone(),
             Self::Other(error) => format!("{error:#}"),
             Self::Several(_) | Self::Closed => String::new(),
@@ -188,6 +193,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Invalid(_)
             | Self::NotReached(_)
+            | Self::Conflict(_)
             | Self::Interrupted(_)
             | Self::Other(_)
             | Self::Several(_)

@@ -2,7 +2,7 @@
 //!
 //! `args` says what can be typed, `commands` does it (one file per noun), `output` prints it as a
 //! table, JSON, YAML or names, `failure` turns every error into one line and an exit code, `dev`
-//! runs a server and agents on this machine. What goes to standard output is the result and
+//! runs a server and agents on this machine, `system` installs and updates banger itself. What goes to standard output is the result and
 //! nothing else; questions, progress and notes go to standard error.
 
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ mod output;
 mod progress;
 mod session;
 mod spec;
+mod system;
 
 use failure::Failure;
 

@@ -1,0 +1,77 @@
+//! Uninstalling on a machine that runs, with a VM on it.
+
+use super::*;
+use crate::args::Format;
+use crate::args::Yes;
+use crate::args::system::RootDir;
+use crate::system::fixtures::{Fake, VM};
+use crate::system::laydown::Laydown;
+use crate::system::payload;
+
+const YES: Yes = Yes { yes: true };
+
+/// A machine on which everything was laid down by a release.
+fn installed() -> Fake {
+    let fake = Fake::new();
+    let disk = fake.disk();
+    let from = fake.release("release 1", "release 1");
+    let earlier = Record::default();
+    let plan = Laydown::plan(&disk, payload::own(), &from, &Part::ALL, &earlier).unwrap();
+    plan.apply(&disk).unwrap();
+    plan.record(&Part::ALL, &earlier).save(&disk).unwrap();
+    std::fs::create_dir_all(fake.dir.path().join("var/lib/banger-agent/vms").join(VM)).unwrap();
+    fake
+}
+
+async fn uninstall_with(fake: &Fake, keep: bool, purge: bool) -> Result<(), Failure> {
+    let root = RootDir { root: None };
+    let args = UninstallArgs { vms_may_keep_running: keep, purge, yes: YES, root };
+    uninstall(fake, &fake.disk(), Printer::new(Format::Name), args).await
+}
+
+#[tokio::test]
+async fn a_vm_that_runs_forbids_it_and_nothing_is_done() {
+    let fake = installed();
+    for purge in [false, true] {
+        let failure = uninstall_with(&fake, false, purge).await.unwrap_err();
+        assert!(matches!(failure, Failure::Conflict(_)), "{failure:?}");
+        assert!(failure.message().starts_with("1 VMs run here"), "{}", failure.message());
+    }
+    assert!(fake.state.borrow().calls.is_empty());
+    assert!(fake.has("usr/local/bin/banger-agent"));
+}
+
+#[tokio::test]
+async fn told_so_it_goes_and_the_vm_stays() {
+    let fake = installed();
+    uninstall_with(&fake, true, false).await.unwrap();
+    assert_eq!(
+        fake.state.borrow().calls,
+        [
+            "systemctl disable --now banger-agent.service banger-server.service",
+            "systemctl daemon-reload"
+        ]
+    );
+    assert!(!fake.has("usr/local/bin/banger-agent"));
+    assert!(!fake.has("etc/systemd/system/banger-guests.slice"));
+    assert_eq!(fake.text("etc/banger/server.toml"), "# mine\n", "changed by somebody");
+    assert!(!fake.has("etc/banger/server.toml.new"), "put beside it by us");
+    assert!(fake.has(&format!("var/lib/banger-agent/vms/{VM}")));
+    assert_eq!(fake.text("var/lib/banger-server/banger.db"), "format 1");
+}
+
+#[tokio::test]
+async fn a_purge_takes_state_and_user_once_there_is_no_vm() {
+    let fake = installed();
+    fake.state.borrow_mut().guests.clear();
+    let failure = uninstall_with(&fake, false, true).await.unwrap_err();
+    assert!(failure.message().starts_with("1 VMs are kept in"), "{}", failure.message());
+    std::fs::remove_dir(fake.dir.path().join("var/lib/banger-agent/vms").join(VM)).unwrap();
+    uninstall_with(&fake, false, true).await.unwrap();
+    for path in
+        ["var/lib/banger-agent", "var/lib/banger-server", "var/lib/banger-system", "etc/banger"]
+    {
+        assert!(!fake.has(path), "{path}");
+    }
+    assert_eq!(fake.state.borrow().calls.last().unwrap(), "userdel banger");
+}
