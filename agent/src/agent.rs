@@ -35,7 +35,7 @@ use crate::supervisor::desk::{Desk, HostIdentity};
 use crate::supervisor::life::{Life, LifeError};
 use crate::supervisor::{self, Supervisor};
 use crate::vm::fence::{self, Fence};
-use crate::vm::shared::Settings;
+use crate::vm::shared::{EffectEvent, Settings};
 use crate::vm::store::DiskPolicy;
 
 mod upkeep;
@@ -222,6 +222,8 @@ impl RunningAgent {
 
 fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> Parts {
     let meter = metrics.clone();
+    #[cfg(debug_assertions)]
+    let failpoint = crate::failpoint::Failpoint::from_environment();
     Parts {
         settings: Settings {
             uid_base: config.guests.uid_base,
@@ -229,8 +231,16 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
             vmm_ready_limit: Duration::from_secs(config.limits.vmm_ready_secs),
             disks: disk_policy(config),
         },
-        on_effect: Some(Box::new(move |effect, succeeded, took| {
-            meter.effect(effect, succeeded, took);
+        on_effect: Some(Box::new(move |effect, event| match event {
+            EffectEvent::Begins => {
+                #[cfg(debug_assertions)]
+                failpoint.iter().for_each(|failpoint| failpoint.before(effect));
+            }
+            EffectEvent::Ended { succeeded, took } => {
+                #[cfg(debug_assertions)]
+                failpoint.iter().for_each(|failpoint| failpoint.after(effect));
+                meter.effect(effect, succeeded, took);
+            }
         })),
         ..Parts::new(host, config.naming(), clock)
     }

@@ -19,6 +19,7 @@
 //!   it is; [`naming`]: every kernel-visible name as a function of the VM's id.
 //! - [`host`]: the seams to the machine, real and fake. Knows nothing of VMs.
 //! - [`report`]: a full inventory, then every change.
+//! - `failpoint`: kills the agent at a chosen effect; not in released builds.
 //!
 //! Dependencies point one way: `rpc → supervisor → vm → handles, jail, naming → host`. The kernel
 //! is the truth; nothing on disk is needed to keep a running VM running, and failing to write
@@ -30,6 +31,8 @@ pub mod assignment;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+#[cfg(debug_assertions)]
+pub mod failpoint;
 pub mod handles;
 pub mod host;
 pub mod jail;

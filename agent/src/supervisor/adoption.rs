@@ -38,7 +38,7 @@ pub struct Parts {
     pub clock: Clock,
     /// Settings.
     pub settings: Settings,
-    /// Told of every effect.
+    /// Told of every effect, before and after it.
     pub on_effect: Option<Box<EffectObserver>>,
     /// What refuses wishes that no record refuses.
     pub fence: Fence,

@@ -17,7 +17,7 @@ use super::phase::Reason;
 use super::plan::{self, Next, Recorded, Wanted};
 use super::probe::{Alive, Probe};
 use super::record::RecordCell;
-use super::shared::Shared;
+use super::shared::{EffectEvent, Shared};
 use super::status::Level;
 use crate::assignment::Record;
 use crate::clock::Moment;
@@ -126,6 +126,9 @@ impl Vm {
         }
         let new = probe.lacks_what_is_made_by(effect);
         let started = self.shared.clock.monotonic();
+        if let Some(observe) = &self.shared.on_effect {
+            observe(effect.name(), EffectEvent::Begins);
+        }
         let span = tracing::info_span!("effect", vm = %self.id, effect = effect.name());
         banger_proto::wire::trace::link(&span, &record.assignment.traceparent);
         let work = apply::apply(self, record, effect).instrument(span);
@@ -141,7 +144,8 @@ impl Vm {
         };
         let now = self.shared.clock.monotonic();
         if let Some(observe) = &self.shared.on_effect {
-            observe(effect.name(), outcome.is_ok(), started.until(now));
+            let (succeeded, took) = (outcome.is_ok(), started.until(now));
+            observe(effect.name(), EffectEvent::Ended { succeeded, took });
         }
         match outcome {
             Ok(change) => {

@@ -32,12 +32,26 @@ pub struct Shared {
     pub fence: Fence,
     /// Where reports go.
     pub reporter: Reporter,
-    /// Told of every effect: its name, whether it succeeded, how long it took.
+    /// Told of every effect, by name: before it, and after it before anything is noted of it.
     pub on_effect: Option<Box<EffectObserver>>,
 }
 
 /// See [`Shared::on_effect`].
-pub type EffectObserver = dyn Fn(&'static str, bool, Duration) + Send + Sync;
+pub type EffectObserver = dyn Fn(&'static str, EffectEvent) + Send + Sync;
+
+/// What an observer is told of an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EffectEvent {
+    /// It is about to be performed.
+    Begins,
+    /// It was performed, or failed.
+    Ended {
+        /// Whether it succeeded.
+        succeeded: bool,
+        /// How long it took.
+        took: Duration,
+    },
+}
 
 /// What the operator or the start of the agent decided for all VMs.
 #[derive(Debug, Clone)]

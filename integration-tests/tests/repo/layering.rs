@@ -67,6 +67,7 @@ const AGENT: Arrows = &[
     ("rpc", &["assignment", "clock", "handles", "host", "metrics", "report", "vm"]),
     ("join", &["clock", "config", "host"]),
     ("doctor", &["config", "host"]),
+    ("failpoint", &[]),
     ("agent", ANY),
     ("lib", ANY),
     ("main", ANY),
