@@ -4,6 +4,7 @@
 //! other sees. With a real Firecracker a real guest runs in it; with the stand-ins everything but
 //! the guest is real. Which of them ran is the line `vmm: …` in the output.
 
+mod crashes;
 mod fleet;
 
 use std::time::{Duration, Instant};
@@ -233,7 +234,24 @@ async fn a_vmm_that_dies_is_seen_at_once_and_its_policy_is_kept() {
     let marks = root_marks(&fleet, &again);
     assert!(marks.starts_with("boots 2 "), "{marks}");
 
-    for vm in [&vm, &leaving, &stubborn] {
+    // One that ends as soon as it runs is started again and again, each time later, and counted.
+    let restless = VmSpec {
+        boot_args: boot_args("testguest.exit"),
+        restart_policy: i32::from(RestartPolicy::Always),
+        ..spec()
+    };
+    let restless = fleet.create("restless", restless).await;
+    let waiting = fleet
+        .eventually("it has been started again twice and waits", async || {
+            let now = fleet.client.vms().get(&restless.id).await.map_err(|why| why.to_string())?;
+            let status = status(&now);
+            let waits = status.restart_count >= 2 && status.next_attempt_at.is_some();
+            if waits { Ok(status) } else { Err(format!("{status:#?}")) }
+        })
+        .await;
+    assert!(waiting.process.is_none() && waiting.exit.is_some(), "{waiting:#?}");
+
+    for vm in [&vm, &leaving, &stubborn, &restless] {
         fleet.delete(vm).await;
     }
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;

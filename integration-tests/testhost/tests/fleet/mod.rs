@@ -108,7 +108,13 @@ impl Fleet {
     }
 
     pub(crate) fn start_agent(&self, agent: &Agent) {
-        let command = format!("env NO_COLOR=1 banger-agent run {}", agent.flags());
+        self.start_agent_with(agent, "");
+    }
+
+    /// As [`Self::start_agent`], with more in its environment: `NAME=VALUE …`.
+    pub(crate) fn start_agent_with(&self, agent: &Agent, environment: &str) {
+        let flags = agent.flags();
+        let command = format!("env NO_COLOR=1 {environment} banger-agent run {flags}");
         let pid = self.host.spawn(&command, &agent.log()).expect("the agent is started");
         self.sh(&format!("echo {pid} >{}", agent.pidfile()));
     }
@@ -119,6 +125,16 @@ impl Fleet {
         self.sh(&format!(
             "kill -9 $(cat {pidfile}); while kill -0 $(cat {pidfile}) 2>/dev/null; do sleep 0.05; done"
         ));
+    }
+
+    /// Waits until an agent that kills itself is gone.
+    pub(crate) async fn agent_dies(&self, agent: &Agent, what: &str) {
+        let script = format!("kill -0 $(cat {}) 2>/dev/null && echo alive; true", agent.pidfile());
+        self.eventually(&format!("{what}: the agent is dead"), async || {
+            let seen = self.host.sh(&script).map_err(|why| why.to_string())?;
+            if seen.is_empty() { Ok(()) } else { Err(seen) }
+        })
+        .await;
     }
 
     pub(crate) async fn online(&self, agent: &Agent) -> Host {
@@ -210,6 +226,11 @@ impl Fleet {
     pub(crate) async fn delete(&self, vm: &Vm) {
         let request = DeleteVmRequest { vm: vm.id.clone(), ..Default::default() };
         self.client.vms().delete(request).await.expect("is accepted");
+        self.gone(vm).await;
+    }
+
+    /// Waits until nothing of a VM that is deleted is left.
+    pub(crate) async fn gone(&self, vm: &Vm) {
         let gone = self
             .client
             .vms()
