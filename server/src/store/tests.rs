@@ -12,6 +12,7 @@ use crate::model::intent::{DEFAULT_STOP_GRACE, Desired};
 use crate::model::ledger::{CreateVm, JoinToken, Power};
 use crate::model::spec::ImageDraft;
 
+mod crashes;
 mod failures;
 mod history;
 mod releases;
