@@ -33,6 +33,7 @@ use crate::rpc::AgentRpc;
 use crate::supervisor::adoption::Parts;
 use crate::supervisor::desk::{Desk, HostIdentity};
 use crate::supervisor::life::{Life, LifeError};
+use crate::supervisor::sweep::Seen;
 use crate::supervisor::{self, Supervisor};
 use crate::vm::fence::{self, Fence};
 use crate::vm::shared::{EffectEvent, Settings};
@@ -156,7 +157,7 @@ impl Agent {
 
         let parts = Parts { fence, ..parts(&config, host.clone(), clock, &metrics) };
         let supervisor = Supervisor::start(parts).await.map_err(StartError::Supervisor)?;
-        supervisor.spawn_sweep(config.sweep());
+        supervisor.spawn_sweep();
         let draining = CancellationToken::new();
         let desk = Arc::new(Desk::new(
             supervisor.clone(),
@@ -221,7 +222,7 @@ impl RunningAgent {
 }
 
 fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> Parts {
-    let meter = metrics.clone();
+    let (meter, sweeps) = (metrics.clone(), metrics.clone());
     #[cfg(debug_assertions)]
     let failpoint = crate::failpoint::Failpoint::from_environment();
     Parts {
@@ -241,6 +242,14 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
                 failpoint.iter().for_each(|failpoint| failpoint.after(effect));
                 meter.effect(effect, succeeded, took);
             }
+        })),
+        sweep: config.sweep(),
+        on_sweep: Some(Box::new(move |seen| match seen {
+            Seen::Looked { orphans, budget_per_hour, budget_left } => {
+                let orphans = orphans.iter().map(|(kind, count)| (kind.as_str(), *count));
+                sweeps.orphans(orphans, *budget_per_hour, *budget_left);
+            }
+            Seen::Removed { kind, succeeded } => sweeps.swept(kind.as_str(), *succeeded),
         })),
         ..Parts::new(host, config.naming(), clock)
     }

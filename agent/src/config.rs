@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::exec::Tool;
 use crate::host::linux::{Chains, LinuxConfig, Reserve};
+use crate::inventory::sweep::SweepSettings;
 use crate::naming::{InstanceTag, Naming};
-use crate::supervisor::sweep::SweepSettings;
 
 mod choices;
 
@@ -27,6 +27,9 @@ pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
 
 /// This very program, also after a newer one was put in its place: proc_pid_exe(5).
 const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The largest `sweep.budget_per_hour`: what one sweep removes fits into one message.
+const MAX_SWEEP_BUDGET: u32 = 4000;
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,8 +153,11 @@ pub struct SweepConfig {
     pub grace_secs: u64,
     /// Seconds between two looks.
     pub interval_secs: u64,
-    /// Most removals in an hour.
+    /// Most removals in any hour, by the agent itself and by those who ask it. 0: none at all.
     pub budget_per_hour: u32,
+    /// Whether orphans are removed without being asked. Without it they are listed, and removed by
+    /// `banger host sweep` alone.
+    pub automatic: bool,
 }
 
 /// Log and traces.
@@ -221,8 +227,14 @@ impl Default for LimitsConfig {
 
 impl Default for SweepConfig {
     fn default() -> Self {
-        let SweepSettings { grace, interval, budget_per_hour } = SweepSettings::default();
-        Self { grace_secs: grace.as_secs(), interval_secs: interval.as_secs(), budget_per_hour }
+        let SweepSettings { grace, interval, budget_per_hour, automatic } =
+            SweepSettings::default();
+        Self {
+            grace_secs: grace.as_secs(),
+            interval_secs: interval.as_secs(),
+            budget_per_hour,
+            automatic,
+        }
     }
 }
 
@@ -368,6 +380,12 @@ impl AgentConfig {
                 problems.push(format!("{key} is {value}; must be 1 to {most}"));
             }
         }
+        if self.sweep.budget_per_hour > MAX_SWEEP_BUDGET {
+            let budget = self.sweep.budget_per_hour;
+            problems.push(format!(
+                "sweep.budget_per_hour is {budget}; must be at most {MAX_SWEEP_BUDGET}"
+            ));
+        }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
     }
 
@@ -430,6 +448,7 @@ impl AgentConfig {
             grace: Duration::from_secs(self.sweep.grace_secs),
             interval: Duration::from_secs(self.sweep.interval_secs),
             budget_per_hour: self.sweep.budget_per_hour,
+            automatic: self.sweep.automatic,
         }
     }
 

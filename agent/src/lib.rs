@@ -17,6 +17,8 @@
 //!   effect, `apply` performs it.
 //! - [`handles`]: hints to kernel objects; [`jail`]: finding the process and knowing it for what
 //!   it is; [`naming`]: every kernel-visible name as a function of the VM's id.
+//! - [`inventory`]: what the host holds joined with what the records say, and what a sweep would do
+//!   with what is nobody's. Pure.
 //! - [`host`]: the seams to the machine, real and fake. Knows nothing of VMs.
 //! - [`report`]: a full inventory, then every change.
 //! - `failpoint`: kills the agent at a chosen effect; not in released builds.
@@ -35,6 +37,7 @@ pub mod doctor;
 pub mod failpoint;
 pub mod handles;
 pub mod host;
+pub mod inventory;
 pub mod jail;
 pub mod join;
 pub mod metrics;

@@ -38,6 +38,17 @@ struct Effect {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Removal {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InPhase {
     phase: &'static str,
 }
@@ -66,6 +77,10 @@ struct Inner {
     rpcs: Family<Rpc, Counter>,
     effects: Family<Effect, Histogram>,
     vms: Family<InPhase, Gauge>,
+    orphans: Family<OfKind, Gauge>,
+    removals: Family<Removal, Counter>,
+    sweep_budget: Gauge,
+    sweep_budget_left: Gauge,
     epoch: Gauge,
     disk_free: Gauge,
     disk_size: Gauge,
@@ -98,6 +113,29 @@ impl Metrics {
         );
         let vms = Family::default();
         registry.register("vms", "VMs of the host, by phase", vms.clone());
+        let orphans = Family::default();
+        registry.register(
+            "orphans",
+            "Objects of ours that no VM owns, by kind, at the last look",
+            orphans.clone(),
+        );
+        let removals = Family::default();
+        registry.register(
+            "orphan_removals",
+            "Removals of orphans that came to an end, by kind and result",
+            removals.clone(),
+        );
+        let (sweep_budget, sweep_budget_left) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "sweep_budget_per_hour",
+            "Most removals of orphans in any hour",
+            sweep_budget.clone(),
+        );
+        registry.register(
+            "sweep_budget_left",
+            "Removals of orphans that were left at the last look",
+            sweep_budget_left.clone(),
+        );
         let epoch = Gauge::default();
         registry.register("epoch", "How often the agent has started on this host", epoch.clone());
         let disk_free = Gauge::default();
@@ -116,6 +154,10 @@ impl Metrics {
             rpcs,
             effects,
             vms,
+            orphans,
+            removals,
+            sweep_budget,
+            sweep_budget_left,
             epoch,
             disk_free,
             disk_size,
@@ -128,6 +170,28 @@ impl Metrics {
     pub fn effect(&self, effect: &'static str, succeeded: bool, took: Duration) {
         let result = if succeeded { "ok" } else { "error" };
         self.inner.effects.get_or_create(&Effect { effect, result }).observe(took.as_secs_f64());
+    }
+
+    /// The host was looked at: how many orphans of each kind there are, how many may be removed in
+    /// an hour, and how many of those are left.
+    pub fn orphans(
+        &self,
+        orphans: impl Iterator<Item = (&'static str, usize)>,
+        budget_per_hour: u32,
+        budget_left: u32,
+    ) {
+        for (kind, count) in orphans {
+            let gauge = self.inner.orphans.get_or_create(&OfKind { kind });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.inner.sweep_budget.set(budget_per_hour.into());
+        self.inner.sweep_budget_left.set(budget_left.into());
+    }
+
+    /// The removal of an orphan came to an end.
+    pub fn swept(&self, kind: &'static str, succeeded: bool) {
+        let result = if succeeded { "ok" } else { "error" };
+        self.inner.removals.get_or_create(&Removal { kind, result }).inc();
     }
 
     /// Which life of the agent this is.

@@ -140,6 +140,12 @@ impl Naming {
         format!("banger-{}-", self.tag)
     }
 
+    /// The comment on a guest's rules.
+    #[must_use]
+    pub fn rule_mark(self, key: &GuestKey) -> String {
+        format!("banger:{}:{key}", self.tag)
+    }
+
     /// The bridge of the guests.
     #[must_use]
     pub fn bridge(self) -> LinkName {

@@ -8,7 +8,8 @@
 //! - [`adoption`]: the start of the agent.
 //! - [`desk`]: what the RPCs see.
 //! - [`fill`]: how full the root disks are.
-//! - [`sweep`]: objects of ours that no VM owns.
+//! - [`look`]: everything of ours on the host, and whose it is.
+//! - [`sweep`]: removes what no VM owns.
 //! - [`life`]: which life of the agent this is, and whether the host was rebooted before it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -33,10 +34,13 @@ use crate::vm::shared::Shared;
 use crate::vm::status::Level;
 use crate::vm::task::{self, Bell, Looked};
 
+use self::sweep::Sweeps;
+
 pub mod adoption;
 pub mod desk;
 pub mod fill;
 pub mod life;
+pub mod look;
 pub mod sweep;
 
 /// Assignments of one message that are written at the same time.
@@ -65,6 +69,11 @@ struct Inner {
     vms: Mutex<HashMap<VmId, Arc<Entry>>>,
     /// VMs of which there is something here and no readable record.
     stranded: Mutex<BTreeSet<VmId>>,
+    /// VMs of which the sweep removes something just now. Taken after `vms`.
+    withheld: Mutex<BTreeSet<VmId>>,
+    /// Told when one is withheld no longer.
+    released: tokio::sync::Notify,
+    sweeps: Sweeps,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -77,11 +86,14 @@ struct Entry {
 }
 
 impl Supervisor {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, sweeps: Sweeps) -> Self {
         Self(Arc::new(Inner {
             shared,
             vms: Mutex::default(),
             stranded: Mutex::default(),
+            withheld: Mutex::default(),
+            released: tokio::sync::Notify::new(),
+            sweeps,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
@@ -116,7 +128,12 @@ impl Supervisor {
     pub async fn accept_one(&self, assignment: Assignment) -> HostResult<Outcome> {
         let vm = assignment.vm;
         loop {
-            let entry = self.entry(vm);
+            // Made before the look, so that no release is missed between the two.
+            let released = self.0.released.notified();
+            let Some(entry) = self.entry(vm) else {
+                released.await;
+                continue;
+            };
             let unknown = entry.record.get().is_none();
             let leftovers = unknown && self.has_leftovers(vm).await;
             if unknown && !leftovers && assignment.power == Power::Absent {
@@ -195,10 +212,14 @@ impl Supervisor {
         }
     }
 
-    fn entry(&self, vm: VmId) -> Arc<Entry> {
+    /// The VM's entry, made if it is missing; `None` while the VM is withheld.
+    fn entry(&self, vm: VmId) -> Option<Arc<Entry>> {
         let mut vms = self.0.vms.lock();
+        if self.0.withheld.lock().contains(&vm) {
+            return None;
+        }
         let entry = vms.entry(vm).or_insert_with(|| self.new_entry(vm, None));
-        Arc::clone(entry)
+        Some(Arc::clone(entry))
     }
 
     fn new_entry(&self, vm: VmId, record: Option<crate::assignment::Record>) -> Arc<Entry> {

@@ -193,12 +193,52 @@ impl Hosts {
             .await
     }
 
-    /// Every kernel object of ours on the host.
+    /// Every kernel object of ours on the host, all pages; starts over once if the server forgets
+    /// the page in between. With `only_unowned`, those that no VM owns.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
-    pub async fn inventory(&self, host: &str) -> Result<GetHostInventoryResponse, ClientError> {
-        let request = GetHostInventoryRequest { host: host.to_owned() };
+    /// `HOST_NOT_FOUND`; `HOST_UNREACHABLE` when its agent is not reached.
+    pub async fn inventory(
+        &self,
+        host: &str,
+        only_unowned: bool,
+    ) -> Result<GetHostInventoryResponse, ClientError> {
+        match self.whole_inventory(host, only_unowned).await {
+            Err(ClientError::Refused(refusal)) if refusal.is(ErrorReason::PageTokenInvalid) => {
+                self.whole_inventory(host, only_unowned).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn whole_inventory(
+        &self,
+        host: &str,
+        only_unowned: bool,
+    ) -> Result<GetHostInventoryResponse, ClientError> {
+        let mut request = GetHostInventoryRequest {
+            host: host.to_owned(),
+            only_unowned,
+            ..GetHostInventoryRequest::default()
+        };
+        let mut whole = self.inventory_page(request.clone()).await?;
+        while !whole.next_page_token.is_empty() {
+            request.page_token = std::mem::take(&mut whole.next_page_token);
+            let page = self.inventory_page(request.clone()).await?;
+            whole.objects.extend(page.objects);
+            whole.next_page_token = page.next_page_token;
+        }
+        Ok(whole)
+    }
+
+    /// One page of the kernel objects of ours on the host. Each page is a new look.
+    ///
+    /// # Errors
+    /// As [`Self::inventory`], and for a bad page token.
+    pub async fn inventory_page(
+        &self,
+        request: GetHostInventoryRequest,
+    ) -> Result<GetHostInventoryResponse, ClientError> {
         let mut rpc = self.rpc.clone();
         self.link
             .unary(Call::read("GetHostInventory"), request, |r| async move {
@@ -207,10 +247,12 @@ impl Hosts {
             .await
     }
 
-    /// Removes what no VM owns.
+    /// Removes what no VM owns, or says what would be removed. What stays and what could not be
+    /// removed is in the answer.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
+    /// `HOST_NOT_FOUND`; `HOST_UNREACHABLE`: nothing was removed; `OUTCOME_UNKNOWN`: ask for the
+    /// inventory.
     pub async fn sweep(&self, request: SweepHostRequest) -> Result<SweepHostResponse, ClientError> {
         let mut rpc = self.rpc.clone();
         self.link

@@ -8,12 +8,17 @@
 #[path = "qemu/stage.rs"]
 mod stage;
 
+use std::collections::BTreeSet;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use stage::Stage;
+use stage::{Machine, Stage};
 
 const VM: &str = "first";
+
+/// A VM that nobody knows.
+const LOST: &str = "0193a7e2-3f40-7c21-9d5e-0000000000aa";
 
 /// What identifies a process: pid and start time.
 fn identity(vm: &Value) -> (u64, String) {
@@ -26,7 +31,7 @@ fn identity(vm: &Value) -> (u64, String) {
 fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
     let images = stage::make_images();
     stage::in_network_of_its_own(move || {
-        let stage = Stage::new(&images);
+        let stage = Stage::new("qemu", &images, "");
         stage.up();
         let host = stage.json(&["host", "get", "b0"]);
         let vmm = host["status"]["vmm"].as_str().expect("the host says what it runs");
@@ -43,6 +48,13 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         stage.until_it_answers(address, &id);
         let greeting = "A guest of banger: ";
         stage.until_console(&id, |text| text.contains(greeting) && text.contains(address));
+
+        // Everything of it is in the inventory of the host, and nothing is nobody's.
+        let objects = stage.objects(false);
+        let kinds: BTreeSet<&str> = objects.iter().map(|[kind, ..]| kind.as_str()).collect();
+        let whole = BTreeSet::from(["process", "jail", "rule", "tap", "directory"]);
+        assert!(kinds.is_superset(&whole), "{objects:?}");
+        assert!(objects.iter().all(|[.., s]| s == "HOST_OBJECT_STATE_OWNED"), "{objects:?}");
 
         // The jail: a user of its own, no capabilities, a filter of system calls, another root.
         let (pid, _) = identity(&running);
@@ -89,6 +101,43 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         stage.until_it_answers(address, &id);
         stage.banger(&["vm", "rm", VM, "--yes", "--wait"]);
         assert_eq!(stage.left_of(&id), Vec::<String>::new());
+        assert_eq!(stage.objects(false), Vec::<[String; 3]>::new());
+        stage.down();
+    });
+}
+
+#[test]
+fn priv_a_qemu_in_a_jail_that_nobody_knows_goes_when_people_ask_and_one_beside_it_stays() {
+    let images = stage::make_images();
+    stage::in_network_of_its_own(move || {
+        let config = "[sweep]\ngrace_secs = 1\ninterval_secs = 1\n";
+        let stage = Stage::new("sweep", &images, config);
+        stage.up();
+        // Another agent's, for all that ours can know: the same name, and a jail elsewhere.
+        let name = format!("banger-{LOST}");
+        let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let mut theirs = Machine::start(elsewhere.path(), &name);
+        assert_eq!(stage.objects(false), Vec::<[String; 3]>::new());
+
+        let mut lost = Machine::start(&stage.jail_root(LOST), &name);
+        let orphan =
+            |kind: &str, name: &str| [kind, name, "HOST_OBJECT_STATE_ORPHAN"].map(str::to_owned);
+        let pid = lost.pid().to_string();
+        assert_eq!(stage.objects(true), [orphan("process", &pid), orphan("jail", LOST)]);
+        // The agent alone ends no process, and a dry run nothing.
+        let sweep = ["host", "sweep", "b0", "--dry-run"];
+        stage::until("the grace period is over", || {
+            let dry = stage.json(&sweep);
+            let removed = dry["removed"].as_array().map_or(0, Vec::len);
+            if removed == 2 { Ok(()) } else { Err(dry.to_string()) }
+        });
+        assert!(lost.lives());
+        let said = stage.banger(&["host", "sweep", "b0", "--yes"]);
+        assert_eq!(said.matches("REMOVED").count(), 2, "{said}");
+        assert!(!lost.lives(), "{said}");
+        assert!(theirs.lives());
+        assert!(!stage.jail_root(LOST).exists(), "{said}");
+        assert_eq!(stage.objects(false), Vec::<[String; 3]>::new());
         stage.down();
     });
 }

@@ -1,8 +1,8 @@
 //! Everything above the kernel: the real server and real agents as processes, hosts simulated.
 //!
 //! Names say the layer: `admit_*` the API refuses, `place_*` a host is chosen, `converge_*` hosts
-//! become what is wanted, `watch_*` streams show it, `fault_*` parts die,
-//! `bound_*` what it costs has an end.
+//! become what is wanted, `sweep_*` hosts are listed and swept, `watch_*` streams show it, `fault_*`
+//! parts die, `bound_*` what it costs has an end.
 
 mod simulated {
     mod admit;
@@ -11,5 +11,6 @@ mod simulated {
     mod fault;
     mod hostile;
     mod place;
+    mod sweep;
     mod watch;
 }

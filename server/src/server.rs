@@ -39,6 +39,7 @@ use crate::fleet::liveness::LivenessLimits;
 use crate::fleet::{Fleet, FleetParts};
 use crate::metrics::Metrics;
 use crate::pki::{CaError, CertificateAuthority};
+use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{self, CapacityFeed};
 use crate::store::{CommitSink, OpenError, OpenStore, REVISION_BLOCK, Store};
 use crate::watch::{Limits, View};
@@ -205,6 +206,9 @@ impl Server {
             },
         };
         let pages = Arc::new(pages()?);
+        let (fleet, sessions) = Fleet::start(fleet_parts, stop_parts.child_token());
+        let objects =
+            HostObjects::new(Arc::clone(&view), fleet.clone(), store.clone(), Arc::clone(&clock));
         let api = Api {
             store: store.clone(),
             view: Arc::clone(&view),
@@ -212,6 +216,7 @@ impl Server {
             ca,
             domain: config.domain.as_str().into(),
             pages: Arc::clone(&pages),
+            objects,
         };
         let auth = AuthLayer::new(&tokens, config.listen.ip().is_loopback());
         let api = serve_api(ApiListener {
@@ -226,7 +231,6 @@ impl Server {
         })
         .await
         .map_err(StartError::Reflection)?;
-        let (fleet, sessions) = Fleet::start(fleet_parts, stop_parts.child_token());
         let page = serve_metrics(
             metrics_listener,
             metrics.clone(),

@@ -34,7 +34,8 @@ fn all_problems_are_listed_at_once() {
         "listen = \"127.0.0.1:1\"\nmetrics_listen = \"127.0.0.1:1\"\ninstance = \"B\"\n\
          state_dir = \"state\"\n[tools]\njailer = \"jailer\"\n\
          [guests]\nuid_base = 0\nmax_files = 1\ncgroup_parent = \"../x\"\n[disks]\nalarm_percent = 100\n\
-         [limits]\ntool_secs = 0\n",
+         [limits]\ntool_secs = 0\n\
+         [sweep]\ngrace_secs = 0\nbudget_per_hour = 4001\n",
     )
     .unwrap();
     insta::assert_snapshot!(problems(&config).join("\n"), @r#"
@@ -47,7 +48,20 @@ fn all_problems_are_listed_at_once() {
     guests.max_files is 1; must be 64 to 1048576
     disks.alarm_percent is 100; must be 1 to 99
     limits.tool_secs is 0; must be 1 to 600
+    sweep.grace_secs is 0; must be 1 to 86400
+    sweep.budget_per_hour is 4001; must be at most 4000
     "#);
+}
+
+#[test]
+fn what_the_sweep_goes_by_can_be_set() {
+    let text = "[sweep]\ngrace_secs = 5\ninterval_secs = 7\nbudget_per_hour = 0\nautomatic = false";
+    let settings = parse(text).unwrap().sweep();
+    assert_eq!(settings.grace, Duration::from_secs(5));
+    assert_eq!(settings.interval, Duration::from_secs(7));
+    assert_eq!(settings.budget_per_hour, 0);
+    assert!(!settings.automatic);
+    assert!(AgentConfig::default().sweep().automatic);
 }
 
 #[test]

@@ -56,11 +56,28 @@ pub struct Room {
     pub total_bytes: u64,
 }
 
+/// A scratch directory and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirFacts {
+    /// Its name.
+    pub dir: PathPart,
+    /// When it was made, in seconds since 1970; `None` where the file system keeps no such time.
+    pub born: Option<u64>,
+    /// What the files in it occupy, in bytes.
+    pub occupied_bytes: u64,
+    /// The names of those files, in order. Names that are no [`PathPart`] are left out. `None` when
+    /// a symlink is in the directory's place: nobody knows what is behind it, and it is not followed.
+    pub files: Option<Vec<PathPart>>,
+}
+
 /// Scratch directories beneath one root, one level deep.
 #[async_trait]
 pub trait Files: Send + Sync {
     /// The directories there are, in order. Names that are no [`PathPart`] are left out.
     async fn list_dirs(&self) -> HostResult<Vec<PathPart>>;
+
+    /// As [`Files::list_dirs`], with what is in each. One that goes meanwhile is left out.
+    async fn survey(&self) -> HostResult<Vec<DirFacts>>;
 
     /// Makes a directory, mode 0700.
     async fn ensure_dir(&self, dir: &PathPart) -> HostResult<Change>;

@@ -33,6 +33,11 @@ pub trait Firewall: Send + Sync {
     /// The guests that have rules in the kernel now, by key.
     async fn list(&self) -> HostResult<BTreeMap<GuestKey, GuestNet>>;
 
+    /// How many rules in our chains carry each guest's mark, complete sets or not. As
+    /// [`Firewall::list`] it looks into the kernel, so that [`Firewall::observe`] knows afterwards
+    /// when somebody has flushed them.
+    async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>>;
+
     /// Whether the guest's rules are in the kernel, as far as was seen at the last look: after
     /// every change of ours, and at every [`Firewall::list`]. Costs nothing.
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>>;

@@ -68,6 +68,35 @@ pub struct JailFacts {
     pub cgroup: bool,
 }
 
+/// What is left of one jail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailSurvey {
+    /// Which.
+    pub id: JailId,
+    /// What it was built for; `None` when there is no directory of it.
+    pub vmm: Option<VmmKind>,
+    /// Whether there is a directory of it, or a symlink in the runtime directory.
+    pub files: bool,
+    /// Its root directory.
+    pub root: Option<FileId>,
+    /// Whether its control group exists.
+    pub cgroup: bool,
+    /// When its directory was made, in seconds since 1970; `None` where the file system keeps no
+    /// such time.
+    pub born: Option<u64>,
+    /// What the files in its root occupy that have no other name, in bytes.
+    pub occupied_bytes: u64,
+}
+
+/// Something mounted in a directory of ours. We mount nothing there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountFacts {
+    /// Where, to be shown.
+    pub path: PathBuf,
+    /// The jail or scratch directory it lies in.
+    pub inside: JailId,
+}
+
 /// What lies at the place of a jail's API socket in the runtime directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketEntry {
@@ -90,6 +119,12 @@ pub trait Jails: Send + Sync {
     /// The jails of which anything is left: a directory, a control group, or a symlink in the
     /// runtime directory.
     async fn list(&self) -> HostResult<Vec<JailId>>;
+
+    /// As [`Jails::list`], with what is left of each.
+    async fn survey(&self) -> HostResult<Vec<JailSurvey>>;
+
+    /// What is mounted on or beneath the directory of a jail, or a scratch directory.
+    async fn mounts(&self) -> HostResult<Vec<MountFacts>>;
 
     /// What there is of a jail; `None` when nothing.
     async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>>;

@@ -28,6 +28,15 @@ pub struct LoopFacts {
     pub holders: Vec<String>,
 }
 
+/// The directories that files for loop devices come from, as the kernel shows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoopDirs {
+    /// The image directory.
+    pub images: PathBuf,
+    /// Where the scratch directories are.
+    pub scratch: PathBuf,
+}
+
 /// Loop devices over files of ours.
 #[async_trait]
 pub trait LoopDevices: Send + Sync {
@@ -55,6 +64,9 @@ pub trait LoopDevices: Send + Sync {
     /// [`Busy`](super::HostErrorKind::Busy) when something stands on it or has it open. The kernel would
     /// detach an open device when it is closed; this never asks for that.
     async fn remove(&self, device: LoopDevice, backing: FileId) -> HostResult<Change>;
+
+    /// Where the files lie, for comparing with what [`LoopDevices::list`] shows.
+    fn dirs(&self) -> LoopDirs;
 
     /// Makes the device take the size its file has now.
     async fn refresh_size(&self, device: LoopDevice, backing: FileId) -> HostResult<Change>;

@@ -39,15 +39,16 @@ pub mod vmm;
 
 pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
-pub use files::{BackingFile, FileFacts, Files, Room};
+pub use files::{BackingFile, DirFacts, FileFacts, Files, Room};
 pub use firewall::{Firewall, GuestNet};
 pub use images::{ImageFacts, ImageKind, Images};
 pub use jails::{
-    JailAccess, JailDevice, JailFacts, JailFile, JailSpec, Jails, SocketEntry, in_jail,
+    JailAccess, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails, MountFacts,
+    SocketEntry, in_jail,
 };
 pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};
-pub use loops::{LoopDevices, LoopFacts};
+pub use loops::{LoopDevices, LoopDirs, LoopFacts};
 pub use processes::{ExitStatus, ProcessFacts, Processes, Signal};
 pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots};
 pub use taps::{BridgeSpec, TapFacts, TapSpec, Taps};

@@ -190,13 +190,17 @@ impl ProcessTable {
         indexes.iter().map(|index| &self.processes[*index])
     }
 
+    /// The live processes that name a jail, each with the jail that it names.
+    pub fn claims(&self) -> impl Iterator<Item = (&ProcessFacts, JailId)> + '_ {
+        self.processes.iter().filter(|process| !process.zombie).filter_map(|process| {
+            let id = JailId::new(jail_named_by(process)?).ok()?;
+            Some((process, id))
+        })
+    }
+
     /// The jails named on any command line.
     pub fn jails(&self) -> impl Iterator<Item = JailId> + '_ {
-        self.processes
-            .iter()
-            .filter(|process| !process.zombie)
-            .filter_map(jail_named_by)
-            .filter_map(|id| JailId::new(id).ok())
+        self.claims().map(|(_, jail)| jail)
     }
 }
 
@@ -213,6 +217,18 @@ pub struct Search<'a> {
     /// enough once the agent has looked at everything at its start: what was started since, it
     /// started itself.
     pub table: Option<&'a ProcessTable>,
+}
+
+/// Whether one process is that of a jail, by its whole identity but for how it was found: for a
+/// list of all processes, where the jail's root was read already.
+#[must_use]
+pub fn judge(
+    process: &ProcessFacts,
+    jail: &JailId,
+    (vmm, root): (Option<VmmKind>, Option<FileId>),
+    boot_id: &str,
+) -> Liveness {
+    Expected { jail, vmm, root, boot_id }.judge(process)
 }
 
 /// Whether the VM's process is alive: the one question of liveness.

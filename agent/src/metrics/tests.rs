@@ -73,3 +73,22 @@ fn two_paths_are_answered_and_no_other() {
     assert_eq!(status(&Method::POST, "/metrics"), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(status(&Method::GET, "/"), StatusCode::NOT_FOUND);
 }
+
+#[test]
+fn orphans_and_the_budget_of_the_sweep_are_on_the_page() {
+    let metrics = Metrics::new();
+    metrics.orphans([("tap", 3), ("dm", 0)].into_iter(), 200, 150);
+    metrics.swept("tap", true);
+    metrics.swept("dm", false);
+    let page = metrics.encode(&Reporter::new()).unwrap();
+    for line in [
+        r#"banger_agent_orphans{kind="tap"} 3"#,
+        r#"banger_agent_orphans{kind="dm"} 0"#,
+        r#"banger_agent_orphan_removals_total{kind="tap",result="ok"} 1"#,
+        r#"banger_agent_orphan_removals_total{kind="dm",result="error"} 1"#,
+        "banger_agent_sweep_budget_per_hour 200",
+        "banger_agent_sweep_budget_left 150",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+}

@@ -7,20 +7,23 @@
 //! builder of what is said then.
 
 mod convert;
+mod objects;
 mod observe;
 mod service;
 mod status;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banger_proto::ids::{Epoch, HostId, Version};
+use banger_proto::ids::{Epoch, HostId, Version, VmId};
 use tokio_util::sync::CancellationToken;
 
 pub use self::service::AgentRpc;
 
 use crate::assignment::Assignment;
-use crate::host::{Capacity, ImageFacts};
+use crate::host::{Capacity, HostResult, ImageFacts};
+use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 
 /// What the edge asks of the agent.
@@ -31,6 +34,13 @@ pub trait AgentDesk: Send + Sync + 'static {
 
     /// What is true of the host now.
     async fn host_facts(&self) -> HostFacts;
+
+    /// Everything of ours on the host, from the operating system. `claimed` are VMs that the
+    /// server knows.
+    async fn inventory(&self, claimed: BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)>;
+
+    /// Removes what nobody owns and is due, or says what would be removed.
+    async fn sweep(&self, asker: Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)>;
 
     /// The newest report of every VM.
     fn reporter(&self) -> &Reporter;

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, Assigned, observe, status};
+use super::{AgentDesk, Assigned, objects, observe, status};
 use crate::assignment::{Assignment, Power};
 
 /// The service over a desk.
@@ -168,9 +168,36 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
 
     async fn sweep(
         &self,
-        _request: Request<wire::SweepRequest>,
+        request: Request<wire::SweepRequest>,
     ) -> Result<Response<wire::SweepResponse>, Status> {
-        Err(status::not_implemented("Sweep"))
+        let request = request.into_inner();
+        let dry_run = request.dry_run;
+        let asker = objects::asker(request).map_err(|error| status::invalid(&error))?;
+        let swept = self.desk.sweep(asker, dry_run).await;
+        let (swept, policy) = swept.map_err(|error| status::host_unreadable(&error))?;
+        Ok(Response::new(objects::swept(swept, policy)))
+    }
+
+    type ListObjectsStream = ReceiverStream<Result<wire::ListObjectsResponse, Status>>;
+
+    async fn list_objects(
+        &self,
+        request: Request<wire::ListObjectsRequest>,
+    ) -> Result<Response<Self::ListObjectsStream>, Status> {
+        let claimed = objects::claimed(&request.into_inner().claimed_vm_ids)
+            .map_err(|error| status::invalid(&error))?;
+        let listed = self.desk.inventory(claimed).await;
+        let (listed, policy) = listed.map_err(|error| status::host_unreadable(&error))?;
+        let (send, stream) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            for part in objects::parts(listed, policy) {
+                if send.send(Ok(part)).await.is_err() {
+                    // The reader is gone.
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     type ReadConsoleStream = ReceiverStream<Result<wire::ReadConsoleResponse, Status>>;

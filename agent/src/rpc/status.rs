@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::WireError;
+use crate::host::HostError;
 
 const DOMAIN: &str = "banger";
 
@@ -72,6 +73,16 @@ pub(super) fn disk_full(vm: VmId, why: &str) -> Status {
 
 pub(super) fn disk_full_sentence(why: &str) -> String {
     format!("the host's disk is full, its record cannot be written, nothing was changed: {why}")
+}
+
+/// The host could not be read, so that nothing was listed or removed.
+pub(super) fn host_unreadable(error: &HostError) -> Status {
+    status(
+        Code::FailedPrecondition,
+        ErrorReason::HostRefused,
+        [],
+        format!("the host cannot be read, nothing was removed: {}", error.chain()),
+    )
 }
 
 /// The agent is shutting down.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use banger_proto::ids::VmId;
 use futures_util::StreamExt as _;
 
+use super::sweep::{SweepObserver, Sweeps};
 use super::{StartError, Supervisor, chain};
 use crate::assignment::Record;
 use crate::clock::Clock;
 use crate::host::{Host, PathPart};
+use crate::inventory::sweep::SweepSettings;
 use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
 use crate::naming::{self, Naming};
 use crate::report::Reporter;
@@ -44,6 +46,10 @@ pub struct Parts {
     pub fence: Fence,
     /// How long the start waits for VMs to be looked at.
     pub first_look_limit: Duration,
+    /// What the sweep goes by.
+    pub sweep: SweepSettings,
+    /// Told of every look and every removal of the sweep.
+    pub on_sweep: Option<Box<SweepObserver>>,
 }
 
 impl Parts {
@@ -58,6 +64,8 @@ impl Parts {
             on_effect: None,
             fence: Fence::default(),
             first_look_limit: Duration::from_secs(20),
+            sweep: SweepSettings::default(),
+            on_sweep: None,
         }
     }
 }
@@ -82,7 +90,13 @@ impl Supervisor {
         if let Err(error) = host.firewall.list().await {
             tracing::warn!(error = error.chain(), "the firewall rules cannot be read");
         }
-        let supervisor = Self::new(Arc::new(Shared {
+        let sweeps = Sweeps {
+            settings: parts.sweep,
+            ledger: parking_lot::Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            on_seen: parts.on_sweep,
+        };
+        let shared = Arc::new(Shared {
             host,
             naming: parts.naming,
             clock: parts.clock,
@@ -93,7 +107,8 @@ impl Supervisor {
             fence: parts.fence,
             reporter: Reporter::new(),
             on_effect: parts.on_effect,
-        }));
+        });
+        let supervisor = Self::new(shared, sweeps);
         let table = Arc::new(table);
         let (looked, mut all_looked) = tokio::sync::mpsc::channel(1);
         futures_util::stream::iter(dirs)

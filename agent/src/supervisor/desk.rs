@@ -2,16 +2,18 @@
 //!
 //! Driven by the RPCs. Adds to the [`Supervisor`] who this host is and whether the agent drains.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banger_proto::ids::{Epoch, HostId};
+use banger_proto::ids::{Epoch, HostId, VmId};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Supervisor};
 use crate::assignment::Assignment;
-use crate::host::{Capacity, HostErrorKind, HostResult};
+use crate::host::{Capacity, HostError, HostErrorKind, HostResult};
+use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 use crate::rpc::{AgentDesk, Assigned, HostFacts};
 
@@ -116,6 +118,22 @@ impl AgentDesk for Desk {
         };
         *self.last_facts.lock() = Some(facts.clone());
         facts
+    }
+
+    async fn inventory(&self, claimed: BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)> {
+        self.supervisor.inventory(&claimed).await
+    }
+
+    async fn sweep(&self, asker: Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)> {
+        if let Asker::People { actor, claimed } = &asker {
+            tracing::info!(actor, dry_run, claimed = claimed.len(), "a sweep was asked for");
+        }
+        // On a task of its own: a server that goes away must not leave an object half removed.
+        let supervisor = self.supervisor.clone();
+        let sweeping = tokio::spawn(async move { supervisor.sweep(&asker, dry_run).await });
+        sweeping.await.unwrap_or_else(|died| {
+            Err(HostError::new(HostErrorKind::Other, "sweep", "the host").because(died))
+        })
     }
 
     fn reporter(&self) -> &Reporter {

@@ -18,6 +18,8 @@ use super::{Outcome, Supervisor};
 use crate::assignment::{Assignment, Power};
 use crate::clock::Clock;
 use crate::host::fakes::{Broken, FakeKernel, Invariant};
+use crate::inventory::Object;
+use crate::inventory::sweep::{Asker, Fate};
 use crate::naming::{self, Naming, VmNames};
 use crate::report::{Reported, VmReport};
 use crate::vm::fixtures::{assignment_of, vm_id};
@@ -49,6 +51,11 @@ pub(crate) async fn start_with(kernel: &FakeKernel, change: impl FnOnce(&mut Par
 
 pub(crate) fn names(n: u32) -> VmNames {
     Naming::default().vm(vm_id(n))
+}
+
+/// An object as kind and name.
+pub(crate) fn shown(object: &Object) -> String {
+    format!("{} {}", object.kind().as_str(), object.name)
 }
 
 impl World {
@@ -206,6 +213,13 @@ impl World {
     pub(crate) async fn passes(&mut self, time: Duration) {
         let until = tokio::time::Instant::now() + time;
         while self.surviving(tokio::time::sleep_until(until)).await.is_none() {}
+    }
+
+    /// One round of the sweep as the timer has it. Answers what was removed, as kind and name.
+    pub(crate) async fn round(&self) -> Vec<String> {
+        let (swept, _) = self.agent.sweep(&Asker::Timer, false).await.expect("the host is read");
+        let removed = swept.into_iter().filter(|(_, fate)| *fate == Fate::Removed);
+        removed.map(|(listed, _)| shown(&listed.object)).collect()
     }
 
     /// Waits until no task has anything to do now. Exact, because time is paused and goes on

@@ -1,318 +1,397 @@
-//! Objects of ours that no VM owns: found, waited for, then removed within a budget.
+//! The effects of a sweep: does what the plan says, looks once more before each removal, and
+//! reports what became of every object.
 //!
-//! Driven by a timer of the supervisor. An object counts as ours by its name, and as an orphan
-//! when neither a VM with a record nor one whose record is lost owns it. It is removed only when
-//! it was an orphan for a whole grace period, when the VM it is named after has no process, and
-//! within a number of removals each hour, so that a mistake of ours stays small. What fails is
-//! tried again at the next round.
+//! Driven by the supervisor's timer and by `SweepHost`; one sweep at a time. Before anything of a VM
+//! is removed, the VM is withheld: an assignment for it waits until that is done, so that nothing is
+//! removed that has just got an owner. A process is looked at anew as a whole (pid, start time, boot,
+//! the id on its command line, root) and ended through a pidfd. What can go wrong: a device is busy,
+//! a process does not die, a list cannot be read; what stays is said.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use banger_proto::ids::VmId;
+use parking_lot::Mutex;
 
 use super::Supervisor;
+use super::look::Look;
 use crate::clock::Moment;
 use crate::host::{
-    BackingFile, DmName, GuestKey, HostResult, ImageName, JailId, LoopFacts, TapName,
+    BackingFile, Change, HostError, HostErrorKind, HostResult, ProcessFacts, Signal, TapName,
 };
-use crate::jail::process::ProcessTable;
-use crate::naming;
+use crate::inventory::sweep::{
+    Asker, Fate, Kept, Ledger, Listed, Policy, SweepSettings, Swept, Verdict, plan,
+};
+use crate::inventory::{Kind, Object, Target};
+use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
 use crate::vm::phase::Phase;
 
-/// When and how much.
-#[derive(Debug, Clone, Copy)]
-pub struct SweepSettings {
-    /// How long an object has to be an orphan.
-    pub grace: Duration,
-    /// Time between rounds after the first two.
-    pub interval: Duration,
-    /// Removals in an hour.
-    pub budget_per_hour: u32,
+/// How long a process may take to die of SIGKILL.
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the supervisor keeps for its sweeps.
+pub(in crate::supervisor) struct Sweeps {
+    pub(in crate::supervisor) settings: SweepSettings,
+    pub(in crate::supervisor) ledger: Mutex<Ledger>,
+    /// One sweep at a time: two would remove the same thing and count it twice.
+    pub(in crate::supervisor) turn: tokio::sync::Mutex<()>,
+    pub(in crate::supervisor) on_seen: Option<Box<SweepObserver>>,
 }
 
-impl Default for SweepSettings {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_secs(60),
-            interval: Duration::from_secs(600),
-            budget_per_hour: 200,
-        }
-    }
+/// Told of every look and every removal.
+pub type SweepObserver = dyn Fn(&Seen) + Send + Sync;
+
+/// What an observer of sweeps is told.
+#[derive(Debug, Clone)]
+pub enum Seen {
+    /// A look.
+    Looked {
+        /// How many orphans there are of each kind.
+        orphans: Vec<(Kind, usize)>,
+        /// What may be removed in an hour.
+        budget_per_hour: u32,
+        /// What is left of that.
+        budget_left: u32,
+    },
+    /// A removal came to an end.
+    Removed {
+        /// Of this kind.
+        kind: Kind,
+        /// Whether the object is gone.
+        succeeded: bool,
+    },
 }
 
-/// An object that no VM owns, in the order of removal.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Orphan {
-    /// A jail, with its control group and symlinks.
-    Jail(JailId),
-    /// A guest's rules.
-    Rules(GuestKey),
-    /// A tap.
-    Tap(TapName),
-    /// A root disk.
-    Snapshot(DmName),
-    /// A loop device, by its number and backing path: over a VM's store, or over an image that
-    /// nobody uses.
-    Loop(u32, String),
+/// Keeps assignments for a VM waiting for as long as it lives.
+struct Withheld<'a> {
+    supervisor: &'a Supervisor,
+    vm: VmId,
 }
 
-/// Everything of ours on the host.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Jails.
-    pub jails: Vec<JailId>,
-    /// Guests with rules.
-    pub rules: Vec<GuestKey>,
-    /// Taps.
-    pub taps: Vec<TapName>,
-    /// Snapshots.
-    pub snapshots: Vec<DmName>,
-    /// Loop devices.
-    pub loops: Vec<LoopFacts>,
-}
-
-/// The orphans among what was found. `owners` own objects; `owned_taps` are the names of theirs.
-#[must_use]
-pub fn orphans(
-    found: &Found,
-    naming: naming::Naming,
-    owners: &BTreeSet<VmId>,
-    owned_taps: &BTreeSet<TapName>,
-) -> BTreeSet<Orphan> {
-    let orphan = |vm: Option<VmId>| vm.is_some_and(|vm| !owners.contains(&vm));
-    let mut orphans = BTreeSet::new();
-    orphans.extend(
-        found.jails.iter().filter(|id| orphan(naming::vm_of_jail(id))).cloned().map(Orphan::Jail),
-    );
-    orphans.extend(
-        found.rules.iter().filter(|k| orphan(naming::vm_of_rules(k))).cloned().map(Orphan::Rules),
-    );
-    orphans.extend(
-        found
-            .taps
-            .iter()
-            .filter(|tap| naming.is_tap(tap) && !owned_taps.contains(tap))
-            .cloned()
-            .map(Orphan::Tap),
-    );
-    orphans.extend(
-        found
-            .snapshots
-            .iter()
-            .filter(|name| orphan(naming.vm_of_snapshot(name)))
-            .cloned()
-            .map(Orphan::Snapshot),
-    );
-    orphans.extend(
-        found
-            .loops
-            .iter()
-            .filter(|facts| match vm_of_loop(&facts.backing_path) {
-                Some(vm) => !owners.contains(&vm),
-                None => facts.read_only && facts.holders.is_empty(),
-            })
-            .map(|facts| {
-                Orphan::Loop(facts.device.0, facts.backing_path.to_string_lossy().into_owned())
-            }),
-    );
-    orphans
-}
-
-/// The VM whose directory a loop device's file lies in.
-fn vm_of_loop(path: &Path) -> Option<VmId> {
-    path.parent()?.file_name()?.to_str()?.parse().ok()
-}
-
-/// What was an orphan since when, and what was removed this hour.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    since: BTreeMap<Orphan, Moment>,
-    hour: Option<Moment>,
-    removed: u32,
-}
-
-impl Ledger {
-    /// Notes the orphans of a round and says which of them are due, in order of removal.
-    pub fn due(
-        &mut self,
-        orphans: BTreeSet<Orphan>,
-        settings: &SweepSettings,
-        now: Moment,
-    ) -> Vec<Orphan> {
-        if self.hour.is_none_or(|hour| hour.after(Duration::from_secs(3600)) <= now) {
-            self.hour = Some(now);
-            self.removed = 0;
-        }
-        self.since.retain(|orphan, _| orphans.contains(orphan));
-        for orphan in orphans {
-            self.since.entry(orphan).or_insert(now);
-        }
-        let left = settings.budget_per_hour.saturating_sub(self.removed) as usize;
-        let due: Vec<Orphan> = self
-            .since
-            .iter()
-            .filter(|(_, since)| since.after(settings.grace) <= now)
-            .map(|(orphan, _)| orphan.clone())
-            .take(left)
-            .collect();
-        self.removed = self.removed.saturating_add(u32::try_from(due.len()).unwrap_or(u32::MAX));
-        due
+impl Drop for Withheld<'_> {
+    fn drop(&mut self) {
+        self.supervisor.0.withheld.lock().remove(&self.vm);
+        self.supervisor.0.released.notify_waiters();
     }
 }
 
 impl Supervisor {
     /// Sweeps until the agent stops.
-    pub fn spawn_sweep(&self, settings: SweepSettings) {
+    pub fn spawn_sweep(&self) {
         let this = self.clone();
         self.0.tasks.spawn(async move {
-            let stop = this.0.stop.clone();
+            let settings = this.0.sweeps.settings;
             let rounds = async {
-                let mut ledger = Ledger::default();
-                let mut pause = settings.grace;
                 loop {
-                    this.sweep_round(&mut ledger, &settings).await;
-                    tokio::time::sleep(pause).await;
-                    if !ledger.since.is_empty() {
-                        pause = settings.grace;
-                        this.sweep_round(&mut ledger, &settings).await;
-                    }
-                    pause = settings.interval.max(pause);
+                    // Whatever is in its grace period is looked at when that is over.
+                    let waiting = this.round().await;
+                    let interval = settings.interval.max(settings.grace);
+                    tokio::time::sleep(if waiting { settings.grace } else { interval }).await;
                 }
             };
             // Cancel-safe: every removal is idempotent and found again.
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = this.0.stop.cancelled() => {}
                 () = rounds => {}
             }
         });
     }
 
-    /// One round: look, note, remove what is due. Answers what was removed.
-    pub async fn sweep_round(&self, ledger: &mut Ledger, settings: &SweepSettings) -> Vec<Orphan> {
-        let found = match self.find_objects().await {
-            Ok(found) => found,
+    /// Whether an orphan is in its grace period.
+    async fn round(&self) -> bool {
+        let dry_run = !self.0.sweeps.settings.automatic;
+        match self.sweep(&Asker::Timer, dry_run).await {
+            Ok((swept, _)) => {
+                let waits = |fate: &Fate| matches!(fate, Fate::Kept(Kept::Grace { .. }));
+                swept.iter().any(|(_, fate)| waits(fate))
+            }
             Err(error) => {
                 tracing::warn!(error = error.chain(), "the host's objects cannot be listed");
-                return Vec::new();
+                false
             }
-        };
-        // Owners are read after the objects: an object of a VM made meanwhile has its owner.
-        let owners = self.owners();
-        let naming = self.0.shared.naming;
-        let taps = owners.iter().map(|vm| naming.vm(*vm).tap).collect();
-        let orphans = orphans(&found, naming, &owners, &taps);
-        let due = ledger.due(orphans, settings, self.0.shared.clock.monotonic());
-        if due.is_empty() {
-            return due;
         }
-        let table = match ProcessTable::read(&*self.0.shared.host.processes).await {
-            Ok(table) => table,
+    }
+
+    /// Everything of ours on the host, in order of kind and name. Begins the grace period of what
+    /// is found to be nobody's.
+    ///
+    /// # Errors
+    /// The host cannot be read.
+    pub async fn inventory(&self, claimed: &BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)> {
+        let look = self.look(claimed).await?;
+        let mut ledger = self.0.sweeps.ledger.lock();
+        let now = self.noted(&mut ledger, &look);
+        let policy = self.policy(&ledger, now);
+        let objects = look.objects.into_iter();
+        let objects = objects.map(|object| listed(&ledger, object, now)).collect();
+        Ok((objects, policy))
+    }
+
+    /// Removes what is due, or says what would be. Answers what became of everything that nobody
+    /// owns, in order of removal.
+    ///
+    /// # Errors
+    /// The host cannot be read; nothing was removed.
+    pub async fn sweep(&self, asker: &Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)> {
+        let _turn = self.0.sweeps.turn.lock().await;
+        let look = self.look(&asker.claimed()).await?;
+        let planned: Vec<(Listed, Verdict)> = {
+            let mut ledger = self.0.sweeps.ledger.lock();
+            let now = self.noted(&mut ledger, &look);
+            let planned = plan(&look.objects, &ledger, &self.0.sweeps.settings, asker, now);
+            let planned = planned.into_iter();
+            planned.map(|item| (listed(&ledger, item.object, now), item.verdict)).collect()
+        };
+        let mut pass = Pass { supervisor: self, asker, table: None, gone: BTreeSet::new() };
+        let mut swept = Vec::with_capacity(planned.len());
+        for (item, verdict) in planned {
+            let fate = match verdict {
+                Verdict::Keep(kept) => Fate::Kept(kept),
+                Verdict::Remove if dry_run => Fate::Removed,
+                Verdict::Remove => {
+                    let now = self.0.shared.clock.monotonic();
+                    self.0.sweeps.ledger.lock().spend(now);
+                    pass.remove(&item.object).await
+                }
+            };
+            swept.push((item, fate));
+        }
+        let gone = pass.gone;
+        if !gone.is_empty() {
+            self.let_go_of(&gone).await;
+        }
+        let now = self.0.shared.clock.monotonic();
+        let policy = self.policy(&self.0.sweeps.ledger.lock(), now);
+        Ok((swept, policy))
+    }
+
+    fn noted(&self, ledger: &mut Ledger, look: &Look) -> Moment {
+        let now = self.0.shared.clock.monotonic();
+        ledger.note(&look.objects, now);
+        if let Some(observer) = &self.0.sweeps.on_seen {
+            let count = |kind| {
+                let of_kind = |object: &&Object| object.kind() == kind && object.is_orphan();
+                (kind, look.objects.iter().filter(of_kind).count())
+            };
+            observer(&Seen::Looked {
+                orphans: Kind::ALL.into_iter().map(count).collect(),
+                budget_per_hour: self.0.sweeps.settings.budget_per_hour,
+                budget_left: ledger.left(&self.0.sweeps.settings, now),
+            });
+        }
+        now
+    }
+
+    fn policy(&self, ledger: &Ledger, now: Moment) -> Policy {
+        let settings = self.0.sweeps.settings;
+        Policy { settings, budget_left: ledger.left(&settings, now) }
+    }
+
+    /// Keeps assignments for a VM waiting; `None` when it has an owner.
+    fn withhold(&self, vm: VmId) -> Option<Withheld<'_>> {
+        let vms = self.0.vms.lock();
+        if vms.contains_key(&vm) {
+            return None;
+        }
+        // Under the lock of the map, which an assignment takes before it asks for this one.
+        self.0.withheld.lock().insert(vm);
+        drop(vms);
+        Some(Withheld { supervisor: self, vm })
+    }
+
+    /// Forgets VMs with a lost record of which nothing is left.
+    async fn let_go_of(&self, gone: &BTreeSet<VmId>) {
+        let look = match self.look(&BTreeSet::new()).await {
+            Ok(look) => look,
             Err(error) => {
-                tracing::warn!(error = error.chain(), "processes cannot be listed");
-                return Vec::new();
+                tracing::warn!(error = error.chain(), "what is left cannot be listed");
+                return;
             }
         };
-        let mut removed = Vec::new();
-        for orphan in due {
-            if !self.may_remove(&orphan, &table).await {
-                continue;
-            }
-            match self.remove_orphan(&orphan, &found).await {
-                Ok(()) => {
-                    tracing::info!(?orphan, "removed an object that no VM owns");
-                    removed.push(orphan);
-                }
-                Err(error) => {
-                    tracing::warn!(?orphan, error = error.chain(), "an orphan stays");
-                }
+        let left: BTreeSet<VmId> = look.objects.iter().filter_map(|object| object.vm).collect();
+        for vm in gone.difference(&left) {
+            if self.0.stranded.lock().remove(vm) {
+                self.0.shared.reporter.gone(*vm, banger_proto::ids::Version::default());
+                tracing::info!(%vm, "nothing is left of a VM whose record was lost");
             }
         }
-        removed
-    }
-
-    async fn find_objects(&self) -> HostResult<Found> {
-        let (host, naming) = (&self.0.shared.host, self.0.shared.naming);
-        let (taps, snapshots) = (naming.tap_prefix(), naming.snapshot_prefix());
-        let (jails, rules, taps, snapshots, loops) = futures_util::try_join!(
-            host.jails.list(),
-            host.firewall.list(),
-            host.taps.list(&taps),
-            host.snapshots.list(&snapshots),
-            host.loops.list(),
-        )?;
-        Ok(Found {
-            jails,
-            rules: rules.into_keys().collect(),
-            taps: taps.into_iter().map(|tap| tap.name).collect(),
-            snapshots: snapshots.into_iter().map(|snapshot| snapshot.name).collect(),
-            loops,
-        })
-    }
-
-    /// The last look before a removal: the VM was not adopted meanwhile, and has no process.
-    async fn may_remove(&self, orphan: &Orphan, table: &ProcessTable) -> bool {
-        let vm = match orphan {
-            Orphan::Jail(id) => naming::vm_of_jail(id),
-            Orphan::Rules(key) => naming::vm_of_rules(key),
-            Orphan::Snapshot(name) => self.0.shared.naming.vm_of_snapshot(name),
-            Orphan::Loop(_, path) => vm_of_loop(Path::new(path)),
-            Orphan::Tap(name) => {
-                let naming = self.0.shared.naming;
-                return !self.owners().iter().any(|vm| naming.vm(*vm).tap == *name);
-            }
-        };
-        let Some(vm) = vm else { return true };
-        if self.owners().contains(&vm) {
-            return false;
-        }
-        if let Some(fault) = self.stray(vm, table).await {
-            self.strand(vm, Phase::Unclear, fault);
-            return false;
-        }
-        true
-    }
-
-    async fn remove_orphan(&self, orphan: &Orphan, found: &Found) -> HostResult<()> {
-        let host = &self.0.shared.host;
-        match orphan {
-            Orphan::Jail(id) => {
-                host.outputs.remove(id).await?;
-                host.jails.remove(id).await?;
-            }
-            Orphan::Rules(key) => {
-                host.firewall.remove(key).await?;
-            }
-            Orphan::Tap(name) => {
-                host.taps.remove(std::slice::from_ref(name)).await?;
-            }
-            Orphan::Snapshot(name) => {
-                host.snapshots.remove(name).await?;
-            }
-            Orphan::Loop(number, _) => {
-                let Some(facts) = found.loops.iter().find(|facts| facts.device.0 == *number) else {
-                    return Ok(());
-                };
-                match (vm_of_loop(&facts.backing_path), image_of(&facts.backing_path)) {
-                    (None, Some(image)) => {
-                        let image = BackingFile::Image(image);
-                        self.0.shared.bases.detach_unused(&*host.loops, &image, facts).await?;
-                    }
-                    (Some(_), _) | (None, None) => {
-                        host.loops.remove(facts.device, facts.backing).await?;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 
-/// The image a loop device stands on, also when it was unlinked since.
-fn image_of(path: &Path) -> Option<ImageName> {
-    let name = path.file_name()?.to_str()?;
-    ImageName::new(name.strip_suffix(" (deleted)").unwrap_or(name)).ok()
+fn listed(ledger: &Ledger, object: Object, now: Moment) -> Listed {
+    Listed { orphan_for: ledger.orphan_for(&object, now), object }
+}
+
+/// The removals of one sweep.
+struct Pass<'a> {
+    supervisor: &'a Supervisor,
+    asker: &'a Asker,
+    /// The processes after those of the plan were ended; read when first needed.
+    table: Option<ProcessTable>,
+    /// VMs of which something was removed.
+    gone: BTreeSet<VmId>,
+}
+
+impl Pass<'_> {
+    async fn remove(&mut self, object: &Object) -> Fate {
+        let this = self.supervisor;
+        let withheld = object.vm.map(|vm| this.withhold(vm));
+        if matches!(withheld, Some(None)) {
+            return Fate::Kept(Kept::FoundOwner);
+        }
+        if let Target::Tap(tap) = &object.target
+            && this.owns_tap(tap)
+        {
+            return Fate::Kept(Kept::FoundOwner);
+        }
+        if let (Some(vm), false) = (object.vm, object.kind() == Kind::Process) {
+            match self.process_of(vm).await {
+                Ok(None) => {}
+                Ok(Some(kept)) => return Fate::Kept(kept),
+                Err(error) => return Fate::Failed(left_behind(object, &error)),
+            }
+        }
+        let removed = this.remove_object(object).await;
+        drop(withheld);
+        let fate = match removed {
+            Ok(Removal::Done) => Fate::Removed,
+            Ok(Removal::InUse) => Fate::Kept(Kept::FoundOwner),
+            Err(error) => Fate::Failed(left_behind(object, &error)),
+        };
+        let kind = object.kind();
+        let asked = matches!(self.asker, Asker::People { .. });
+        match &fate {
+            Fate::Removed => {
+                self.gone.extend(object.vm);
+                tracing::info!(
+                    kind = kind.as_str(),
+                    name = object.name,
+                    asked,
+                    "removed an object that no VM owns"
+                );
+            }
+            Fate::Failed(why) => {
+                tracing::warn!(
+                    kind = kind.as_str(),
+                    name = object.name,
+                    asked,
+                    error = why,
+                    "an orphan stays"
+                );
+            }
+            Fate::Kept(_) => return fate,
+        }
+        if let Some(observer) = &this.0.sweeps.on_seen {
+            observer(&Seen::Removed { kind, succeeded: matches!(fate, Fate::Removed) });
+        }
+        fate
+    }
+
+    /// Whether a VM without a record has a process after all.
+    async fn process_of(&mut self, vm: VmId) -> HostResult<Option<Kept>> {
+        let this = self.supervisor;
+        let table = match &mut self.table {
+            Some(table) => table,
+            none => none.insert(ProcessTable::read(&*this.0.shared.host.processes).await?),
+        };
+        let Some(fault) = this.stray(vm, table).await else { return Ok(None) };
+        let why = fault.message.clone();
+        if matches!(self.asker, Asker::Timer) {
+            this.strand(vm, Phase::Unclear, fault);
+        }
+        Ok(Some(Kept::ProcessStays(why)))
+    }
+}
+
+/// What a removal came to.
+enum Removal {
+    /// The object is gone.
+    Done,
+    /// Somebody has begun to use it.
+    InUse,
+}
+
+impl From<Change> for Removal {
+    fn from(_: Change) -> Self {
+        Self::Done
+    }
+}
+
+/// What was tried, why it failed, and what stays.
+fn left_behind(object: &Object, error: &HostError) -> String {
+    format!("{}; {} {} is left behind", error.chain(), object.kind().as_str(), object.name)
+}
+
+impl Supervisor {
+    fn owns_tap(&self, tap: &TapName) -> bool {
+        self.0.vms.lock().keys().any(|vm| self.0.shared.naming.vm(*vm).tap == *tap)
+    }
+
+    async fn remove_object(&self, object: &Object) -> HostResult<Removal> {
+        let host = &self.0.shared.host;
+        Ok(match &object.target {
+            Target::Process(process) => self.end_process(object, process).await?,
+            Target::Cgroup(id) | Target::Jail(id) => {
+                host.outputs.remove(id).await?;
+                host.jails.remove(id).await?.into()
+            }
+            Target::Mount(mount) => {
+                // No plan says so.
+                return Err(HostError::new(
+                    HostErrorKind::Refused,
+                    "unmount",
+                    mount.path.display(),
+                ));
+            }
+            Target::Rule(key) => host.firewall.remove(key).await?.into(),
+            Target::Tap(name) => host.taps.remove(std::slice::from_ref(name)).await?.into(),
+            Target::Dm(name) => host.snapshots.remove(name).await?.into(),
+            Target::Loop(facts) => host.loops.remove(facts.device, facts.backing).await?.into(),
+            Target::Image(facts, image) => {
+                let image = BackingFile::Image(image.clone());
+                match self.0.shared.bases.detach_unused(&*host.loops, &image, facts).await? {
+                    Some(change) => change.into(),
+                    None => Removal::InUse,
+                }
+            }
+            Target::Directory(dir) => host.files.remove_dir(dir).await?.into(),
+        })
+    }
+
+    /// Ends a process that is, at this moment and as a whole, the one in the jail of this VM.
+    async fn end_process(&self, object: &Object, process: &ProcessFacts) -> HostResult<Removal> {
+        let shared = &self.0.shared;
+        let verb = "end process";
+        let refused =
+            |why: String| HostError::new(HostErrorKind::Refused, verb, process.pid).detail(why);
+        let Some(vm) = object.vm else { return Err(refused("it names no VM".to_owned())) };
+        let names = shared.naming.vm(vm);
+        let table = ProcessTable::read(&*shared.host.processes).await?;
+        let search = Search {
+            jail: &names.jail,
+            boot_id: &shared.boot_id,
+            remembered: None,
+            table: Some(&table),
+        };
+        match vm_alive(&shared.host, search).await {
+            Liveness::Alive(found)
+                if found.pid == process.pid && found.start_ticks == process.start_ticks => {}
+            Liveness::Dead(_) => return Ok(Removal::Done),
+            other @ (Liveness::Alive(_)
+            | Liveness::SomebodyElses { .. }
+            | Liveness::CannotTell(_)) => {
+                return Err(refused(format!("it is not certainly the one listed: {other:?}")));
+            }
+        }
+        let processes = &shared.host.processes;
+        processes.signal(process.pid, process.start_ticks, Signal::Kill).await?;
+        let death = processes.wait_exit(process.pid, process.start_ticks);
+        match tokio::time::timeout(DEATH_LIMIT, death).await {
+            Ok(exit) => exit.map(|_| Removal::Done),
+            Err(_) => Err(HostError::new(HostErrorKind::TimedOut, verb, process.pid)
+                .detail("it does not die of SIGKILL")),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::*;
 use crate::assignment::RestartPolicy;
 use crate::host::fakes::{At, DEMO_ROOT, Fault, FaultPlan};
 use crate::host::{ExitStatus, HostErrorKind, VmmState};
+use crate::inventory::sweep::SweepSettings;
 use crate::naming::{file, part};
 use crate::vm::fixtures::{assignment_of, vm_id};
 use crate::vm::phase::Reason;
@@ -60,12 +61,12 @@ async fn deleting_every_handles_json_changes_nothing_of_an_adoption() {
 
 /// Rounds of the sweep until it removes nothing more.
 async fn sweep_all(world: &World) {
-    let mut ledger = sweep::Ledger::default();
-    let settings = sweep::SweepSettings::default();
-    world.agent.sweep_round(&mut ledger, &settings).await;
-    tokio::time::sleep(settings.grace).await;
-    while !world.agent.sweep_round(&mut ledger, &settings).await.is_empty() {
-        tokio::time::sleep(settings.grace).await;
+    loop {
+        world.round().await;
+        tokio::time::sleep(SweepSettings::default().grace).await;
+        if world.round().await.is_empty() {
+            return;
+        }
     }
 }
 
@@ -332,11 +333,9 @@ async fn orphans_are_swept_after_their_grace_and_not_before() {
     world.kernel.host().files.remove_dir(&names(2).dir).await.unwrap();
     world.restart().await;
     world.settles(1, Phase::Running).await;
-    let mut ledger = sweep::Ledger::default();
-    let settings = sweep::SweepSettings::default();
-    assert_eq!(world.agent.sweep_round(&mut ledger, &settings).await, []);
-    tokio::time::sleep(settings.grace / 2).await;
-    assert_eq!(world.agent.sweep_round(&mut ledger, &settings).await, []);
+    assert_eq!(world.round().await, Vec::<String>::new());
+    tokio::time::sleep(SweepSettings::default().grace / 2).await;
+    assert_eq!(world.round().await, Vec::<String>::new());
     sweep_all(&world).await;
     assert_eq!(world.kernel.objects_with(names(2).jail.as_str()), BTreeSet::new());
     assert!(world.kernel.objects_with(names(2).tap.as_str()).is_empty());
@@ -345,23 +344,6 @@ async fn orphans_are_swept_after_their_grace_and_not_before() {
     world.assign(assignment_of(1, 1, 2, Power::Absent)).await;
     world.gone(1).await;
     assert_eq!(world.left(), Vec::<String>::new());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_sweep_keeps_to_its_budget() {
-    let mut ledger = sweep::Ledger::default();
-    let settings = sweep::SweepSettings {
-        budget_per_hour: 3,
-        grace: Duration::ZERO,
-        ..sweep::SweepSettings::default()
-    };
-    let orphans = |from: u32| -> BTreeSet<sweep::Orphan> {
-        (from..10).map(|n| sweep::Orphan::Jail(names(n).jail)).collect()
-    };
-    let at = |seconds| crate::clock::Moment(Duration::from_secs(seconds));
-    assert_eq!(ledger.due(orphans(0), &settings, at(0)).len(), 3);
-    assert_eq!(ledger.due(orphans(3), &settings, at(1800)).len(), 0);
-    assert_eq!(ledger.due(orphans(3), &settings, at(3600)).len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

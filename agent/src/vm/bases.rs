@@ -12,7 +12,7 @@ use std::sync::Arc;
 use banger_proto::ids::VmId;
 use parking_lot::Mutex;
 
-use crate::host::{BackingFile, Change, HostResult, LoopDevices, LoopFacts};
+use crate::host::{BackingFile, Change, HostResult, ImageName, LoopDevices, LoopFacts};
 
 type Users = Arc<tokio::sync::Mutex<BTreeSet<VmId>>>;
 
@@ -32,6 +32,21 @@ impl BaseUsers {
     #[must_use]
     pub fn holds(&self, vm: VmId) -> bool {
         self.holders.lock().contains(&vm)
+    }
+
+    /// The images that a VM uses, or that somebody attaches or releases just now.
+    #[must_use]
+    pub fn in_use(&self) -> BTreeSet<ImageName> {
+        let images = self.images.lock();
+        let used = images.iter().filter(|(_, users)| {
+            // Held by an attach or a release under way.
+            users.try_lock().map_or(true, |users| !users.is_empty())
+        });
+        used.filter_map(|(image, _)| match image {
+            BackingFile::Image(name) => Some(name.clone()),
+            BackingFile::Scratch { .. } => None,
+        })
+        .collect()
     }
 
     /// Attaches an image for a VM, or finds it attached.
@@ -75,7 +90,8 @@ impl BaseUsers {
         Ok(Change::from_bool(held))
     }
 
-    /// Detaches an image's device that nobody holds or stands on, for the sweep.
+    /// Detaches an image's device that nobody holds or stands on, for the sweep. `None` when a VM
+    /// holds it.
     ///
     /// # Errors
     /// As [`LoopDevices::remove`].
@@ -84,13 +100,14 @@ impl BaseUsers {
         loops: &dyn LoopDevices,
         image: &BackingFile,
         device: &LoopFacts,
-    ) -> HostResult<Change> {
+    ) -> HostResult<Option<Change>> {
         let users = self.of(image);
         let users = users.lock().await;
-        if users.is_empty() && device.holders.is_empty() {
-            loops.remove(device.device, device.backing).await
+        if users.is_empty() {
+            // Busy when something stands on it.
+            loops.remove(device.device, device.backing).await.map(Some)
         } else {
-            Ok(Change::AlreadySo)
+            Ok(None)
         }
     }
 }

@@ -109,12 +109,33 @@ fn every_bad_field_is_listed_on_a_line_of_its_own() {
 #[test]
 fn what_the_server_does_not_have_yet_is_said_plainly() {
     let server = fake::start();
-    let ran = run(&server, &["host", "inventory", "b0"]);
+    let ran = run(&server, &["host", "drain", "b0"]);
     assert_eq!(
         ran.err,
-        "error: the server does not have this yet: GetHostInventory comes later \
-         (NOT_IMPLEMENTED)\n"
+        "error: the server does not have this yet: DrainHost comes later (NOT_IMPLEMENTED)\n"
     );
+}
+
+#[test]
+fn an_inventory_is_shown_with_all_its_pages() {
+    let server = fake::start();
+    let ran = run(&server, &["-o", "name", "host", "inventory", "b0"]);
+    assert_eq!(ran.out, "bg-aaaaaaaaaaaa\nbg-bbbbbbbbbbbb\nbg-cccccccccccc\nbg-dddddddddddd\n");
+}
+
+#[test]
+fn a_sweep_needs_yes_unless_it_is_a_dry_run_and_fails_when_something_stays_behind() {
+    let server = fake::start();
+    let ran = run(&server, &["host", "sweep", "b0"]);
+    assert!(ran.err.contains("refusing to remove from b0 what no VM owns"), "{}", ran.err);
+    let asked = |name| server.state().calls.iter().filter(|(call, _)| *call == name).count();
+    assert_eq!(asked("SweepHost"), 0);
+    let ran = run(&server, &["host", "sweep", "b0", "--dry-run"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = run(&server, &["host", "sweep", "b0", "--yes"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("remove snapshot: busy"), "{}", ran.out);
+    assert!(ran.err.contains("1 of what no VM owns could not be removed"), "{}", ran.err);
 }
 
 #[test]

@@ -56,8 +56,49 @@ fn tool(name: &str, args: &[&str]) -> String {
     said
 }
 
+/// A QEMU without a guest, of this name, whose root is this directory.
+pub(crate) struct Machine(std::process::Child);
+
+impl Machine {
+    pub(crate) fn start(root: &Path, name: &str) -> Self {
+        // In a mount namespace of its own, as the agent's jailer does it.
+        let script = "for dir in usr lib lib64 etc; do \
+             if [ -d /$dir ]; then mkdir -p \"$1/$dir\" && mount --rbind /$dir \"$1/$dir\"; fi; done; \
+             exec chroot \"$1\" /usr/bin/qemu-system-x86_64 -name \"$2\" -machine none -nodefaults \
+             -display none -S";
+        std::fs::create_dir_all(root).expect("it can be made");
+        let root = root.to_str().expect("paths here are text");
+        let child = command(Path::new("unshare"))
+            .args(["--mount", "sh", "-c", script, "sh", root, name])
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .expect("unshare can be started");
+        let comm = format!("/proc/{}/comm", child.id());
+        until("it is a QEMU", || match std::fs::read_to_string(&comm).unwrap_or_default() {
+            comm if comm == "qemu-system-x86\n" => Ok(()),
+            other => Err(other),
+        });
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn lives(&mut self) -> bool {
+        self.0.try_wait().expect("it is our child").is_none()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits until there is an answer.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
         match ask() {
@@ -71,24 +112,28 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
 /// A state directory with a server and one host.
 pub(crate) struct Stage {
     temp: tempfile::TempDir,
+    /// Above the guests' control groups, which are not in the directory.
+    cgroups: String,
 }
 
 impl Stage {
-    /// With images in place and the host's configuration written; nothing runs yet.
-    pub(crate) fn new(cache: &Path) -> Self {
+    /// With images in place and the host's configuration written; nothing runs yet. `name` keeps
+    /// tests apart, `config` goes to the end of the configuration.
+    pub(crate) fn new(name: &str, cache: &Path, config: &str) -> Self {
         // Beside the build: there is room, and device nodes are allowed.
         let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let temp = tempfile::tempdir_in(place).expect("a directory can be made");
-        let stage = Self { temp };
+        let stage = Self { temp, cgroups: format!("banger-test-{name}") };
         let images = stage.agent().join("images");
         std::fs::create_dir_all(&images).expect("it can be made");
         for image in ["vmlinux", "initrd.img", "root.ext4"] {
             std::fs::hard_link(cache.join(image), images.join(image)).expect("one file system");
         }
-        let config = stage.state().join("config");
-        std::fs::create_dir_all(&config).expect("it can be made");
-        let text = "vmm = \"qemu\"\n[guests]\ncgroup_parent = \"banger-test-qemu\"\n";
-        std::fs::write(config.join("b0.toml"), text).expect("it can be written");
+        let dir = stage.state().join("config");
+        std::fs::create_dir_all(&dir).expect("it can be made");
+        let cgroups = &stage.cgroups;
+        let text = format!("vmm = \"qemu\"\n[guests]\ncgroup_parent = \"{cgroups}\"\n{config}");
+        std::fs::write(dir.join("b0.toml"), text).expect("it can be written");
         stage
     }
 
@@ -98,6 +143,11 @@ impl Stage {
 
     fn agent(&self) -> PathBuf {
         self.state().join("agents/b0")
+    }
+
+    /// The root of a jail for QEMU.
+    pub(crate) fn jail_root(&self, id: &str) -> PathBuf {
+        self.agent().join("jails/qemu").join(id).join("root")
     }
 
     /// A file of a VM's scratch directory.
@@ -154,6 +204,15 @@ impl Stage {
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let said = self.banger(&[args, &["-o", "json"]].concat());
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}"))
+    }
+
+    /// Kind, name and state of everything on the host that no VM owns, or of everything there is.
+    pub(crate) fn objects(&self, unowned: bool) -> Vec<[String; 3]> {
+        let words = ["host", "inventory", "b0", "--unowned"];
+        let inventory = self.json(&words[..3 + usize::from(unowned)]);
+        let objects = inventory["objects"].as_array().map_or(&[][..], Vec::as_slice);
+        let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
+        objects.iter().map(|o| ["kind", "name", "state"].map(|key| text(o, key))).collect()
     }
 
     /// Whether the guest answers one ping.
@@ -237,7 +296,7 @@ impl Stage {
         left.extend(mounts.lines().filter(|line| line.contains(id)).map(str::to_owned));
         for mount in mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2")) {
             let mount = mount.split(' ').nth(1).unwrap_or_default();
-            let group = Path::new(mount).join("banger-test-qemu/b0").join(id);
+            let group = Path::new(mount).join(&self.cgroups).join("b0").join(id);
             if group.exists() {
                 left.push(group.display().to_string());
             }
@@ -259,7 +318,7 @@ impl Drop for Stage {
         }
         // Above the guests' group, which is gone with them.
         for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
-            let _ = std::fs::remove_dir(Path::new(mount).join("banger-test-qemu"));
+            let _ = std::fs::remove_dir(Path::new(mount).join(&self.cgroups));
         }
     }
 }

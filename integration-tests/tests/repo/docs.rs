@@ -70,6 +70,8 @@ fn every_state_is_explained() {
         ("proto/banger/v1/vm.proto", "VM_STATE_"),
         ("proto/banger/v1/vm.proto", "DESIRED_STATE_"),
         ("proto/banger/v1/host.proto", "HOST_STATE_"),
+        ("proto/banger/v1/host.proto", "HOST_OBJECT_STATE_"),
+        ("proto/banger/v1/host.proto", "KEPT_REASON_"),
         ("proto/banger/v1/vm.proto", "WAIT_OUTCOME_"),
         ("proto/banger/agent/v1/agent.proto", "PHASE_"),
     ] {
@@ -110,6 +112,8 @@ fn every_reason_event_and_decision_is_explained_and_no_other() {
         ("proto/banger/v1/vm.proto", "VM_STATE_"),
         ("proto/banger/v1/vm.proto", "DESIRED_STATE_"),
         ("proto/banger/v1/host.proto", "HOST_STATE_"),
+        ("proto/banger/v1/host.proto", "HOST_OBJECT_STATE_"),
+        ("proto/banger/v1/host.proto", "KEPT_REASON_"),
         ("proto/banger/v1/vm.proto", "WAIT_OUTCOME_"),
         ("proto/banger/agent/v1/agent.proto", "PHASE_"),
     ] {

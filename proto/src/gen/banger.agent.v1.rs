@@ -184,13 +184,100 @@ pub struct GetInventoryResponse {
     #[prost(message, repeated, tag = "2")]
     pub vms: ::prost::alloc::vec::Vec<ObservedVm>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SweepRequest {
     #[prost(bool, tag = "1")]
     pub dry_run: bool,
+    /// VMs that the server knows, on whatever host: nothing of them is removed.
+    #[prost(string, repeated, tag = "2")]
+    pub claimed_vm_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who asked the server, for the log.
+    #[prost(string, tag = "3")]
+    pub actor: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SweepResponse {
+    /// With dry_run: what would be removed.
+    #[prost(message, repeated, tag = "1")]
+    pub removed: ::prost::alloc::vec::Vec<HostObject>,
+    /// At most 1500.
+    #[prost(message, repeated, tag = "2")]
+    pub kept: ::prost::alloc::vec::Vec<KeptObject>,
+    /// At most 1500.
+    #[prost(message, repeated, tag = "3")]
+    pub failed: ::prost::alloc::vec::Vec<FailedObject>,
+    /// Kept or failed, and past what is listed.
+    #[prost(uint32, tag = "4")]
+    pub not_listed: u32,
+    #[prost(message, optional, tag = "5")]
+    pub policy: ::core::option::Option<SweepPolicy>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeptObject {
+    #[prost(message, optional, tag = "1")]
+    pub object: ::core::option::Option<HostObject>,
+    #[prost(enumeration = "KeptReason", tag = "2")]
+    pub reason: i32,
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedObject {
+    #[prost(message, optional, tag = "1")]
+    pub object: ::core::option::Option<HostObject>,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListObjectsRequest {
+    /// VMs that the server knows: what is named after them is told by that.
+    #[prost(string, repeated, tag = "1")]
+    pub claimed_vm_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListObjectsResponse {
+    /// At most 500, ordered by kind in the order of ObjectKind, then by name, over all parts.
+    #[prost(message, repeated, tag = "1")]
+    pub objects: ::prost::alloc::vec::Vec<HostObject>,
+    /// Set on the last part, and only there.
+    #[prost(message, optional, tag = "2")]
+    pub policy: ::core::option::Option<SweepPolicy>,
+}
+/// When and how much orphans are removed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SweepResponse {}
+pub struct SweepPolicy {
+    #[prost(message, optional, tag = "1")]
+    pub grace: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, tag = "2")]
+    pub budget_per_hour: u32,
+    #[prost(uint32, tag = "3")]
+    pub budget_left: u32,
+    #[prost(bool, tag = "4")]
+    pub automatic: bool,
+}
+/// One kernel object or directory of ours.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostObject {
+    #[prost(enumeration = "ObjectKind", tag = "1")]
+    pub kind: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The VM that owns it or that it is named after; empty where the name does not tell.
+    #[prost(string, tag = "3")]
+    pub vm_id: ::prost::alloc::string::String,
+    #[prost(enumeration = "ObjectState", tag = "4")]
+    pub state: i32,
+    /// Not set where the kernel does not tell.
+    #[prost(message, optional, tag = "5")]
+    pub age: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint64, tag = "6")]
+    pub size_bytes: u64,
+    #[prost(string, tag = "7")]
+    pub detail: ::prost::alloc::string::String,
+    /// Not set for what somebody owns.
+    #[prost(message, optional, tag = "8")]
+    pub orphan_for: ::core::option::Option<::prost_types::Duration>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadConsoleRequest {
     #[prost(string, tag = "1")]
@@ -578,6 +665,151 @@ impl RestartPolicy {
         }
     }
 }
+/// Why an object that no VM owns stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum KeptReason {
+    Unspecified = 0,
+    /// It has not been an orphan for the whole grace period.
+    GracePeriod = 1,
+    /// As much was removed in this hour as may be.
+    BudgetSpent = 2,
+    /// It cannot be told whose it is.
+    Unclear = 3,
+    /// The server knows its VM.
+    Claimed = 4,
+    /// A process of its VM is there and stays.
+    ProcessStays = 5,
+    /// A mount, which the agent does not make.
+    MountedByOthers = 6,
+    /// It got an owner between the look and the removal.
+    FoundOwner = 7,
+}
+impl KeptReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KEPT_REASON_UNSPECIFIED",
+            Self::GracePeriod => "KEPT_REASON_GRACE_PERIOD",
+            Self::BudgetSpent => "KEPT_REASON_BUDGET_SPENT",
+            Self::Unclear => "KEPT_REASON_UNCLEAR",
+            Self::Claimed => "KEPT_REASON_CLAIMED",
+            Self::ProcessStays => "KEPT_REASON_PROCESS_STAYS",
+            Self::MountedByOthers => "KEPT_REASON_MOUNTED_BY_OTHERS",
+            Self::FoundOwner => "KEPT_REASON_FOUND_OWNER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KEPT_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "KEPT_REASON_GRACE_PERIOD" => Some(Self::GracePeriod),
+            "KEPT_REASON_BUDGET_SPENT" => Some(Self::BudgetSpent),
+            "KEPT_REASON_UNCLEAR" => Some(Self::Unclear),
+            "KEPT_REASON_CLAIMED" => Some(Self::Claimed),
+            "KEPT_REASON_PROCESS_STAYS" => Some(Self::ProcessStays),
+            "KEPT_REASON_MOUNTED_BY_OTHERS" => Some(Self::MountedByOthers),
+            "KEPT_REASON_FOUND_OWNER" => Some(Self::FoundOwner),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ObjectKind {
+    Unspecified = 0,
+    Process = 1,
+    Cgroup = 2,
+    Jail = 3,
+    Mount = 4,
+    Rule = 5,
+    Tap = 6,
+    Dm = 7,
+    Loop = 8,
+    Directory = 9,
+}
+impl ObjectKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OBJECT_KIND_UNSPECIFIED",
+            Self::Process => "OBJECT_KIND_PROCESS",
+            Self::Cgroup => "OBJECT_KIND_CGROUP",
+            Self::Jail => "OBJECT_KIND_JAIL",
+            Self::Mount => "OBJECT_KIND_MOUNT",
+            Self::Rule => "OBJECT_KIND_RULE",
+            Self::Tap => "OBJECT_KIND_TAP",
+            Self::Dm => "OBJECT_KIND_DM",
+            Self::Loop => "OBJECT_KIND_LOOP",
+            Self::Directory => "OBJECT_KIND_DIRECTORY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OBJECT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OBJECT_KIND_PROCESS" => Some(Self::Process),
+            "OBJECT_KIND_CGROUP" => Some(Self::Cgroup),
+            "OBJECT_KIND_JAIL" => Some(Self::Jail),
+            "OBJECT_KIND_MOUNT" => Some(Self::Mount),
+            "OBJECT_KIND_RULE" => Some(Self::Rule),
+            "OBJECT_KIND_TAP" => Some(Self::Tap),
+            "OBJECT_KIND_DM" => Some(Self::Dm),
+            "OBJECT_KIND_LOOP" => Some(Self::Loop),
+            "OBJECT_KIND_DIRECTORY" => Some(Self::Directory),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ObjectState {
+    Unspecified = 0,
+    /// A VM with a record here owns it.
+    Owned = 1,
+    /// Of a VM with a record here that is to be absent.
+    PendingRemoval = 2,
+    /// An image's loop device in use.
+    Shared = 3,
+    /// Nobody's.
+    Orphan = 4,
+    /// It cannot be told.
+    Unclear = 5,
+}
+impl ObjectState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OBJECT_STATE_UNSPECIFIED",
+            Self::Owned => "OBJECT_STATE_OWNED",
+            Self::PendingRemoval => "OBJECT_STATE_PENDING_REMOVAL",
+            Self::Shared => "OBJECT_STATE_SHARED",
+            Self::Orphan => "OBJECT_STATE_ORPHAN",
+            Self::Unclear => "OBJECT_STATE_UNCLEAR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OBJECT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OBJECT_STATE_OWNED" => Some(Self::Owned),
+            "OBJECT_STATE_PENDING_REMOVAL" => Some(Self::PendingRemoval),
+            "OBJECT_STATE_SHARED" => Some(Self::Shared),
+            "OBJECT_STATE_ORPHAN" => Some(Self::Orphan),
+            "OBJECT_STATE_UNCLEAR" => Some(Self::Unclear),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ImageKind {
@@ -877,7 +1109,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "GetInventory"));
             self.inner.unary(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Removes what no VM owns, or says what would be removed.
         pub async fn sweep(
             &mut self,
             request: impl tonic::IntoRequest<super::SweepRequest>,
@@ -898,6 +1130,31 @@ pub mod agent_service_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Sweep"));
             self.inner.unary(req, path, codec).await
+        }
+        /// Every kernel object and directory of ours, from the operating system, in parts.
+        pub async fn list_objects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListObjectsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/ListObjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "ListObjects"));
+            self.inner.server_streaming(req, path, codec).await
         }
         /// Not there yet: answers UNIMPLEMENTED.
         pub async fn read_console(
@@ -1175,11 +1432,25 @@ pub mod agent_service_server {
             tonic::Response<super::GetInventoryResponse>,
             tonic::Status,
         >;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Removes what no VM owns, or says what would be removed.
         async fn sweep(
             &self,
             request: tonic::Request<super::SweepRequest>,
         ) -> std::result::Result<tonic::Response<super::SweepResponse>, tonic::Status>;
+        /// Server streaming response type for the ListObjects method.
+        type ListObjectsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListObjectsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Every kernel object and directory of ours, from the operating system, in parts.
+        async fn list_objects(
+            &self,
+            request: tonic::Request<super::ListObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListObjectsStream>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the ReadConsole method.
         type ReadConsoleStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ReadConsoleResponse, tonic::Status>,
@@ -1617,6 +1888,52 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/ListObjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListObjectsSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ServerStreamingService<super::ListObjectsRequest>
+                    for ListObjectsSvc<T> {
+                        type Response = super::ListObjectsResponse;
+                        type ResponseStream = T::ListObjectsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListObjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::list_objects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListObjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

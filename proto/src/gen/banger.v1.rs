@@ -3020,11 +3020,43 @@ pub struct WatchHostsResponse {
 pub struct GetHostInventoryRequest {
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
+    /// At most 1000; 0 means 1000.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// Each page is a new look at the host: what stays there is listed exactly once.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+    /// Leave out what a VM owns.
+    #[prost(bool, tag = "4")]
+    pub only_unowned: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetHostInventoryResponse {
+    /// Ordered by kind, then by name.
     #[prost(message, repeated, tag = "1")]
     pub objects: ::prost::alloc::vec::Vec<HostObject>,
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// Over the whole host, not the page: how many objects there are of each kind and state.
+    #[prost(message, repeated, tag = "3")]
+    pub counts: ::prost::alloc::vec::Vec<HostObjectCount>,
+    #[prost(message, optional, tag = "4")]
+    pub policy: ::core::option::Option<SweepPolicy>,
+    /// The newest sweeps that somebody asked for, newest first, at most 10.
+    #[prost(message, repeated, tag = "5")]
+    pub recent_sweeps: ::prost::alloc::vec::Vec<SweepRecord>,
+    /// When the host was looked at, by the server's clock.
+    #[prost(message, optional, tag = "6")]
+    pub taken_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostObjectCount {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(enumeration = "HostObjectState", tag = "2")]
+    pub state: i32,
+    #[prost(uint32, tag = "3")]
+    pub count: u32,
 }
 /// One kernel object or directory of ours on a host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3034,13 +3066,66 @@ pub struct HostObject {
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// Empty for an orphan.
+    /// The VM that owns it or that it is named after; empty where the name does not tell.
     #[prost(string, tag = "3")]
     pub vm_id: ::prost::alloc::string::String,
+    /// How old the kernel or the file system says it is. Known of processes, and of jails and
+    /// directories where the file system keeps times of birth; not set elsewhere.
     #[prost(message, optional, tag = "4")]
     pub age: ::core::option::Option<::prost_types::Duration>,
+    /// Of loop and dm devices their size, of jails and directories what they occupy on the disk; 0
+    /// for the rest.
     #[prost(uint64, tag = "5")]
     pub size_bytes: u64,
+    /// Empty when the server knows no such VM.
+    #[prost(string, tag = "6")]
+    pub vm_name: ::prost::alloc::string::String,
+    #[prost(enumeration = "HostObjectState", tag = "7")]
+    pub state: i32,
+    /// What more there is to say, such as a loop device's file or a guest's number of rules.
+    #[prost(string, tag = "8")]
+    pub detail: ::prost::alloc::string::String,
+    /// How long the agent has known it to be nobody's; the grace period counts this. Not set for
+    /// what somebody owns.
+    #[prost(message, optional, tag = "9")]
+    pub orphan_for: ::core::option::Option<::prost_types::Duration>,
+    /// With CLAIMED_ELSEWHERE: where the server has its VM; empty when on no host.
+    #[prost(string, tag = "10")]
+    pub claimed_by_host_id: ::prost::alloc::string::String,
+}
+/// When and how much orphans are removed. Set in the agent's configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SweepPolicy {
+    /// How long an object has to be an orphan before it is removed.
+    #[prost(message, optional, tag = "1")]
+    pub grace: ::core::option::Option<::prost_types::Duration>,
+    /// Most removals in any hour, by the agent itself and by SweepHost together.
+    #[prost(uint32, tag = "2")]
+    pub budget_per_hour: u32,
+    /// How many of those are left now.
+    #[prost(uint32, tag = "3")]
+    pub budget_left: u32,
+    /// Whether the agent removes orphans by itself.
+    #[prost(bool, tag = "4")]
+    pub automatic: bool,
+}
+/// A sweep that somebody asked for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SweepRecord {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who asked.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub removed: u32,
+    #[prost(uint32, tag = "4")]
+    pub kept: u32,
+    #[prost(uint32, tag = "5")]
+    pub failed: u32,
+    /// Empty when the agent answered; else why it is not known what became of the sweep.
+    #[prost(string, tag = "6")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SweepHostRequest {
@@ -3052,8 +3137,38 @@ pub struct SweepHostRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SweepHostResponse {
+    /// With dry_run: what would be removed.
     #[prost(message, repeated, tag = "1")]
     pub removed: ::prost::alloc::vec::Vec<HostObject>,
+    /// At most 1500.
+    #[prost(message, repeated, tag = "2")]
+    pub kept: ::prost::alloc::vec::Vec<KeptObject>,
+    /// At most 1500.
+    #[prost(message, repeated, tag = "3")]
+    pub failed: ::prost::alloc::vec::Vec<FailedObject>,
+    /// Kept or failed, and past what is listed.
+    #[prost(uint32, tag = "4")]
+    pub not_listed: u32,
+    #[prost(message, optional, tag = "5")]
+    pub policy: ::core::option::Option<SweepPolicy>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeptObject {
+    #[prost(message, optional, tag = "1")]
+    pub object: ::core::option::Option<HostObject>,
+    #[prost(enumeration = "KeptReason", tag = "2")]
+    pub reason: i32,
+    /// The reason as a sentence.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedObject {
+    #[prost(message, optional, tag = "1")]
+    pub object: ::core::option::Option<HostObject>,
+    /// What was tried, why it failed, and what is left behind.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -3121,6 +3236,112 @@ impl HostImageKind {
             "HOST_IMAGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "HOST_IMAGE_KIND_KERNEL" => Some(Self::Kernel),
             "HOST_IMAGE_KIND_ROOT" => Some(Self::Root),
+            _ => None,
+        }
+    }
+}
+/// Whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HostObjectState {
+    /// Never sent.
+    Unspecified = 0,
+    /// The agent holds a record of its VM, and the VM is placed on this host.
+    Owned = 1,
+    /// Its VM is being deleted, or the server has deleted it: it goes by itself.
+    PendingRemoval = 2,
+    /// An image's loop device that root disks stand on.
+    Shared = 3,
+    /// Made by this agent or an earlier life of it, and no VM owns it: a sweep removes it.
+    Orphan = 4,
+    /// It cannot be told whose it is; `detail` says why. Never removed.
+    Unclear = 5,
+    /// The server has its VM on another host, or on none: `claimed_by_host_id`. Never removed.
+    ClaimedElsewhere = 6,
+    /// The agent holds a record of its VM, and the server knows no such VM. Never removed.
+    Unclaimed = 7,
+}
+impl HostObjectState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HOST_OBJECT_STATE_UNSPECIFIED",
+            Self::Owned => "HOST_OBJECT_STATE_OWNED",
+            Self::PendingRemoval => "HOST_OBJECT_STATE_PENDING_REMOVAL",
+            Self::Shared => "HOST_OBJECT_STATE_SHARED",
+            Self::Orphan => "HOST_OBJECT_STATE_ORPHAN",
+            Self::Unclear => "HOST_OBJECT_STATE_UNCLEAR",
+            Self::ClaimedElsewhere => "HOST_OBJECT_STATE_CLAIMED_ELSEWHERE",
+            Self::Unclaimed => "HOST_OBJECT_STATE_UNCLAIMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOST_OBJECT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "HOST_OBJECT_STATE_OWNED" => Some(Self::Owned),
+            "HOST_OBJECT_STATE_PENDING_REMOVAL" => Some(Self::PendingRemoval),
+            "HOST_OBJECT_STATE_SHARED" => Some(Self::Shared),
+            "HOST_OBJECT_STATE_ORPHAN" => Some(Self::Orphan),
+            "HOST_OBJECT_STATE_UNCLEAR" => Some(Self::Unclear),
+            "HOST_OBJECT_STATE_CLAIMED_ELSEWHERE" => Some(Self::ClaimedElsewhere),
+            "HOST_OBJECT_STATE_UNCLAIMED" => Some(Self::Unclaimed),
+            _ => None,
+        }
+    }
+}
+/// Why an object that no VM owns stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum KeptReason {
+    /// Never sent.
+    Unspecified = 0,
+    /// It has not been an orphan for the whole grace period.
+    GracePeriod = 1,
+    /// As much was removed in this hour as may be.
+    BudgetSpent = 2,
+    /// It cannot be told whose it is.
+    Unclear = 3,
+    /// The server knows its VM.
+    Claimed = 4,
+    /// A process of its VM is there and stays.
+    ProcessStays = 5,
+    /// A mount: the agent makes none on the host, so somebody else made it.
+    MountedByOthers = 6,
+    /// It got an owner between the look and the removal.
+    FoundOwner = 7,
+}
+impl KeptReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KEPT_REASON_UNSPECIFIED",
+            Self::GracePeriod => "KEPT_REASON_GRACE_PERIOD",
+            Self::BudgetSpent => "KEPT_REASON_BUDGET_SPENT",
+            Self::Unclear => "KEPT_REASON_UNCLEAR",
+            Self::Claimed => "KEPT_REASON_CLAIMED",
+            Self::ProcessStays => "KEPT_REASON_PROCESS_STAYS",
+            Self::MountedByOthers => "KEPT_REASON_MOUNTED_BY_OTHERS",
+            Self::FoundOwner => "KEPT_REASON_FOUND_OWNER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KEPT_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "KEPT_REASON_GRACE_PERIOD" => Some(Self::GracePeriod),
+            "KEPT_REASON_BUDGET_SPENT" => Some(Self::BudgetSpent),
+            "KEPT_REASON_UNCLEAR" => Some(Self::Unclear),
+            "KEPT_REASON_CLAIMED" => Some(Self::Claimed),
+            "KEPT_REASON_PROCESS_STAYS" => Some(Self::ProcessStays),
+            "KEPT_REASON_MOUNTED_BY_OTHERS" => Some(Self::MountedByOthers),
+            "KEPT_REASON_FOUND_OWNER" => Some(Self::FoundOwner),
             _ => None,
         }
     }
@@ -3450,7 +3671,8 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "WatchHosts"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Every kernel object and directory of ours on the host, as its operating system lists them at
+        /// that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
         pub async fn get_host_inventory(
             &mut self,
             request: impl tonic::IntoRequest<super::GetHostInventoryRequest>,
@@ -3475,7 +3697,9 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "GetHostInventory"));
             self.inner.unary(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Removes what no VM owns, or says what would be removed. Who asked is written down before the
+        /// agent is told. UNAVAILABLE when the agent is not reached: nothing was removed. UNKNOWN when it
+        /// did not answer in time: ask for the inventory.
         pub async fn sweep_host(
             &mut self,
             request: impl tonic::IntoRequest<super::SweepHostRequest>,
@@ -3579,7 +3803,8 @@ pub mod host_service_server {
             &self,
             request: tonic::Request<super::WatchHostsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchHostsStream>, tonic::Status>;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Every kernel object and directory of ours on the host, as its operating system lists them at
+        /// that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
         async fn get_host_inventory(
             &self,
             request: tonic::Request<super::GetHostInventoryRequest>,
@@ -3587,7 +3812,9 @@ pub mod host_service_server {
             tonic::Response<super::GetHostInventoryResponse>,
             tonic::Status,
         >;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Removes what no VM owns, or says what would be removed. Who asked is written down before the
+        /// agent is told. UNAVAILABLE when the agent is not reached: nothing was removed. UNKNOWN when it
+        /// did not answer in time: ask for the inventory.
         async fn sweep_host(
             &self,
             request: tonic::Request<super::SweepHostRequest>,
@@ -5069,6 +5296,12 @@ pub enum ErrorReason {
     AssignmentNotFound = 25,
     /// RESOURCE_EXHAUSTED, from an agent: the host's disk is full, nothing was taken on.
     DiskFull = 26,
+    /// UNAVAILABLE: the host's agent is not reached; nothing was done.
+    HostUnreachable = 27,
+    /// UNKNOWN: the host's agent was asked and did not answer; it may have done it.
+    OutcomeUnknown = 28,
+    /// FAILED_PRECONDITION: the host's agent won't or can't; the message says why.
+    HostRefused = 29,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5104,6 +5337,9 @@ impl ErrorReason {
             Self::StaleGeneration => "ERROR_REASON_STALE_GENERATION",
             Self::AssignmentNotFound => "ERROR_REASON_ASSIGNMENT_NOT_FOUND",
             Self::DiskFull => "ERROR_REASON_DISK_FULL",
+            Self::HostUnreachable => "ERROR_REASON_HOST_UNREACHABLE",
+            Self::OutcomeUnknown => "ERROR_REASON_OUTCOME_UNKNOWN",
+            Self::HostRefused => "ERROR_REASON_HOST_REFUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5136,6 +5372,9 @@ impl ErrorReason {
             "ERROR_REASON_STALE_GENERATION" => Some(Self::StaleGeneration),
             "ERROR_REASON_ASSIGNMENT_NOT_FOUND" => Some(Self::AssignmentNotFound),
             "ERROR_REASON_DISK_FULL" => Some(Self::DiskFull),
+            "ERROR_REASON_HOST_UNREACHABLE" => Some(Self::HostUnreachable),
+            "ERROR_REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
+            "ERROR_REASON_HOST_REFUSED" => Some(Self::HostRefused),
             _ => None,
         }
     }

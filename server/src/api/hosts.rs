@@ -1,7 +1,7 @@
 //! The host service.
 //!
 //! JoinHost is the one call that needs no bearer token: its proof is the join token. WatchHosts is
-//! in [`super::watch`].
+//! in [`super::watch`], GetHostInventory and SweepHost in [`super::inventory`].
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use tracing::info;
 use super::convert;
 use super::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
 use super::{
-    Api, ResponseStream, all_or_problems, fill_random, if_match, new_uuid, parse_host, status,
-    watch,
+    Api, ResponseStream, all_or_problems, fill_random, if_match, inventory, new_uuid, parse_host,
+    status, watch,
 };
 use crate::model::labels::{self, Labels, Selector};
 use crate::model::ledger::{HostRef, JoinHost, JoinToken, Mutation, Outcome, Refusal};
@@ -309,15 +309,15 @@ impl HostService for Hosts {
 
     async fn get_host_inventory(
         &self,
-        _request: Request<v1::GetHostInventoryRequest>,
+        request: Request<v1::GetHostInventoryRequest>,
     ) -> Result<Response<v1::GetHostInventoryResponse>, Status> {
-        Err(status::not_implemented("GetHostInventory"))
+        inventory::get_host_inventory(&self.api, request).await
     }
 
     async fn sweep_host(
         &self,
-        _request: Request<v1::SweepHostRequest>,
+        request: Request<v1::SweepHostRequest>,
     ) -> Result<Response<v1::SweepHostResponse>, Status> {
-        Err(status::not_implemented("SweepHost"))
+        inventory::sweep_host(&self.api, request).await
     }
 }

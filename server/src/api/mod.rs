@@ -9,6 +9,7 @@ pub mod auth;
 pub mod convert;
 pub mod hosts;
 pub mod images;
+pub mod inventory;
 pub mod page;
 pub mod status;
 pub mod vms;
@@ -32,6 +33,7 @@ use crate::model::ledger::{HostRef, Mutation, Submission, VmRef};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
 use crate::pki::CertificateAuthority;
+use crate::reconcile::objects::HostObjects;
 use crate::store::Store;
 use crate::watch::View;
 
@@ -53,19 +55,26 @@ pub struct Api {
     pub domain: Arc<str>,
     /// Makes and reads page tokens.
     pub pages: Arc<Pages>,
+    /// Asks hosts for their objects.
+    pub objects: HostObjects,
 }
 
 impl Api {
     /// A mutation with who asks for it, from the request it came with.
     fn submission<T>(&self, request: &Request<T>, mutation: Mutation) -> Submission {
-        let actor = request.extensions().get::<Principal>();
         Submission {
             mutation,
-            actor: actor.map_or_else(|| "unknown".to_owned(), |actor| actor.name().to_owned()),
+            actor: actor(request),
             traceparent: trace::current_traceparent(request.metadata()),
             at: self.clock.now(),
         }
     }
+}
+
+/// Who asks, as it is written into the history.
+fn actor<T>(request: &Request<T>) -> String {
+    let actor = request.extensions().get::<Principal>();
+    actor.map_or_else(|| "unknown".to_owned(), |actor| actor.name().to_owned())
 }
 
 /// A UUID whose order is the order in which they are made, from time and randomness.

@@ -34,6 +34,9 @@ const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
 /// Most snapshots kept; the one least recently used goes first.
 const MAX_SNAPSHOTS: usize = 64;
 
+/// The longest token with a key, in characters.
+const MAX_KEY_TOKEN: usize = 2048;
+
 const BODY_LEN: usize = 8 + 16 + 8 + 16;
 const MAC_LEN: usize = 16;
 
@@ -108,6 +111,38 @@ impl Pages {
         }))
     }
 
+    /// The token for a list without a revision, whose next page begins after the thing with this
+    /// key.
+    pub fn key_token(&self, query: &Query, after: &str) -> String {
+        let body = [&query.0, after.as_bytes()].concat();
+        let mac = self.mac(&key_digest(&body));
+        URL_SAFE_NO_PAD.encode([&body[..], &mac].concat())
+    }
+
+    /// The key of such a token; `None` for the first page.
+    ///
+    /// # Errors
+    /// When the token is not of this server, or belongs to another query.
+    pub fn read_key(&self, query: &Query, token: &str) -> Result<Option<String>, Status> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let foreign =
+            || status::page_token_invalid("is not of this server, or of before its start");
+        let bytes = (token.len() <= MAX_KEY_TOKEN).then(|| URL_SAFE_NO_PAD.decode(token).ok());
+        let bytes = bytes.flatten().filter(|bytes| bytes.len() >= query.0.len() + MAC_LEN);
+        let bytes = bytes.ok_or_else(foreign)?;
+        let (body, mac) = bytes.split_at(bytes.len() - MAC_LEN);
+        if !same(mac, &self.mac(&key_digest(body))) {
+            return Err(foreign());
+        }
+        let (digest, key) = body.split_at(query.0.len());
+        if digest != query.0 {
+            return Err(status::page_token_invalid("belongs to another query"));
+        }
+        String::from_utf8(key.to_vec()).map(Some).map_err(|_| foreign())
+    }
+
     /// Keeps a snapshot for the pages to come.
     pub fn keep(&self, snapshot: &Snapshot, now: Instant) {
         let mut snapshots = self.snapshots.lock();
@@ -147,6 +182,11 @@ impl Pages {
         mac.copy_from_slice(&digest[..MAC_LEN]);
         mac
     }
+}
+
+/// Of one length whatever the key's, and of no cursor's.
+fn key_digest(body: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update("key token").chain_update(body).finalize().into()
 }
 
 /// A digest of what is listed: method and all fields but the token.

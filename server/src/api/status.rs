@@ -147,6 +147,21 @@ pub fn mutation_failed(failure: MutateError) -> Status {
     }
 }
 
+/// A host's agent was not reached, or nothing came of the call that only reads.
+pub fn host_unreachable(message: impl Into<String>) -> Status {
+    error(Code::Unavailable, ErrorReason::HostUnreachable, message)
+}
+
+/// A host's agent was asked to change something and did not answer.
+pub fn outcome_unknown(message: impl Into<String>) -> Status {
+    error(Code::Unknown, ErrorReason::OutcomeUnknown, message)
+}
+
+/// A host's agent won't, or can't.
+pub fn host_refused(message: impl Into<String>) -> Status {
+    error(Code::FailedPrecondition, ErrorReason::HostRefused, message)
+}
+
 /// The store can't be read.
 pub fn read_failed(failure: &StoreError) -> Status {
     match failure {

@@ -44,7 +44,14 @@ async fn fixture() -> Fixture {
     let store =
         open.start(Arc::new(move |changes: &[Change]| sink.committed(changes)), Arc::new(|_| {}));
     let ca = CertificateAuthority::open_or_make(&directory.path().join("ca"), at(0)).expect("made");
+    let objects = HostObjects::new(
+        Arc::clone(&view),
+        crate::fleet::Fleet::default(),
+        store.clone(),
+        Arc::clone(&clock),
+    );
     let api = Api {
+        objects,
         store,
         view,
         clock,
@@ -169,13 +176,10 @@ async fn what_is_not_there_yet_says_so() {
     let spec = spec().map(|spec| v1::VmSpec { network: Some(network), ..spec });
     let with_ports = v1::CreateVmRequest { spec, ..named("web") };
     let console = Request::new(v1::ReadConsoleRequest::default());
-    let inventory = Request::new(v1::GetHostInventoryRequest::default());
     let answers = [
         fixture.create(with_ports).await.err(),
         fixture.vms.read_console(console).await.err(),
         fixture.hosts.drain_host(Request::new(v1::DrainHostRequest::default())).await.err(),
-        fixture.hosts.get_host_inventory(inventory).await.err(),
-        fixture.hosts.sweep_host(Request::new(v1::SweepHostRequest::default())).await.err(),
         images::Images.list_images(Request::new(v1::ListImagesRequest::default())).await.err(),
     ];
     for answer in answers {

@@ -17,6 +17,8 @@ use crate::model::observed::{DevicesSeen, ExitSeen, Fault, ObservedVm, Phase, Pr
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
 use crate::model::subnet::Subnet;
 
+pub(super) mod objects;
+
 /// A message that can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its {0} can't be read")]

@@ -30,13 +30,24 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::convert::{self, GuestNet};
+use super::convert::{self, GuestNet, objects};
 use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations, RefusalReason};
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
+use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
 
 /// How long a command may take. The agent answers when the assignment is on its disk.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a look at all objects of a host may take: a few lists of the kernel's, some thousands
+/// of entries each.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a sweep may take: a device that is busy is tried for some seconds.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Most objects of one host: many times what its VMs can have.
+const MAX_OBJECTS: usize = 200_000;
 
 /// What one message of assignments may weigh: a message less what gRPC and the list add.
 const BATCH_BYTES: usize = limits::MAX_MESSAGE_BYTES - 64 * 1024;
@@ -197,6 +208,24 @@ impl GrpcLink {
             | Code::Unavailable
             | Code::DataLoss => LinkError::OutcomeUnknown { address, message },
         }
+    }
+
+    fn broken(&self, how: &impl std::fmt::Display) -> LinkError {
+        LinkError::Protocol { address: self.address.clone(), message: how.to_string() }
+    }
+
+    fn too_late(&self) -> LinkError {
+        LinkError::OutcomeUnknown {
+            address: self.address.clone(),
+            message: "the deadline is past".to_owned(),
+        }
+    }
+
+    fn request_within<T>(&self, message: T, limit: Duration) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(limit);
+        trace::inject(request.metadata_mut());
+        request
     }
 
     fn request<T>(&self, message: T, traceparent: &str) -> Request<T> {
@@ -367,6 +396,53 @@ impl AgentLink for GrpcLink {
             }
         }
         Ok(deliveries)
+    }
+
+    async fn objects(&self, claimed: &[VmId]) -> Result<(Vec<HostObject>, SweepPolicy), LinkError> {
+        let mut client = self.client()?;
+        let message = wire::ListObjectsRequest { claimed_vm_ids: objects::ids(claimed) };
+        let request = self.request_within(message, LOOK_TIMEOUT);
+        let read = async {
+            let mut parts =
+                client.list_objects(request).await.map_err(|s| self.failed(&s))?.into_inner();
+            let mut found = Vec::new();
+            let mut policy = None;
+            while let Some(part) = parts.message().await.map_err(|s| self.failed(&s))? {
+                for object in part.objects {
+                    found.push(objects::object(object).map_err(|e| self.broken(&e))?);
+                }
+                if found.len() > MAX_OBJECTS {
+                    return Err(self.broken(&format!("more than {MAX_OBJECTS} objects")));
+                }
+                policy = part.policy;
+            }
+            // The last part has it: without it the list was cut.
+            Ok((found, objects::policy(policy).map_err(|e| self.broken(&e))?))
+        };
+        // The deadline in the request bounds the agent; this bounds a connection that is silent.
+        tokio::time::timeout(LOOK_TIMEOUT, read).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    async fn sweep(
+        &self,
+        dry_run: bool,
+        claimed: &[VmId],
+        actor: &str,
+    ) -> Result<SweepOutcome, LinkError> {
+        let mut client = self.client()?;
+        let message = wire::SweepRequest {
+            dry_run,
+            claimed_vm_ids: objects::ids(claimed),
+            actor: actor.to_owned(),
+        };
+        let request = self.request_within(message, SWEEP_TIMEOUT);
+        match tokio::time::timeout(SWEEP_TIMEOUT, client.sweep(request)).await {
+            Ok(answer) => {
+                let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
+                objects::swept(answer).map_err(|error| self.broken(&error))
+            }
+            Err(_) => Err(self.too_late()),
+        }
     }
 
     async fn observe(&self) -> Result<Observations, LinkError> {

@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 
 use crate::model::host::{HostFacts, HostRecord};
 use crate::model::intent::VmIntent;
+use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
 use crate::model::observed::ObservedVm;
 
 /// What an agent is to hold of one VM: a snapshot of intent.
@@ -155,11 +156,44 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// When none of them was answered for.
     async fn send(&self, commands: &[Command]) -> Result<Vec<(VmId, Delivery)>, LinkError>;
 
+    /// Everything of ours on the host, from its operating system. `claimed` are VMs that the server
+    /// knows: what is named after them is told by that.
+    ///
+    /// # Errors
+    /// The agent can't be reached, does not answer, or is of a version without this call, as a link
+    /// that is made for commands alone is.
+    async fn objects(&self, claimed: &[VmId]) -> Result<(Vec<HostObject>, SweepPolicy), LinkError> {
+        let _ = claimed;
+        Err(commands_only())
+    }
+
+    /// Removes what nobody owns, or says what would be removed. Nothing of the `claimed` VMs is
+    /// removed.
+    ///
+    /// # Errors
+    /// As for [`Self::objects`]; with an unknown outcome, something may have been removed.
+    async fn sweep(
+        &self,
+        dry_run: bool,
+        claimed: &[VmId],
+        actor: &str,
+    ) -> Result<SweepOutcome, LinkError> {
+        let _ = (dry_run, claimed, actor);
+        Err(commands_only())
+    }
+
     /// Begins an observation: facts, the full inventory, then every change.
     ///
     /// # Errors
     /// The agent can't be reached, or refuses.
     async fn observe(&self) -> Result<Observations, LinkError>;
+}
+
+fn commands_only() -> LinkError {
+    LinkError::Refused {
+        address: String::new(),
+        message: "this link takes commands alone".to_owned(),
+    }
 }
 
 /// Makes links.

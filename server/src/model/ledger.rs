@@ -28,6 +28,7 @@ pub use self::mutation::{
 use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
 use super::intent::VmIntent;
+use super::inventory::SweepRecord;
 use super::placement::Overcommit;
 use super::subnet::Subnet;
 
@@ -80,6 +81,8 @@ pub enum Change {
     RemoveToken(String),
     /// A line of history is written.
     Event(HistoryEvent),
+    /// A sweep was asked for, or has come to an end.
+    PutSweep(SweepRecord),
 }
 
 /// What a mutation comes to, once its changes are stored.
@@ -150,6 +153,10 @@ impl Ledger {
                 changes: events.iter().cloned().map(Change::Event).collect(),
                 outcome: Outcome::Recorded,
             }),
+            Mutation::RecordSweep(sweep) => Ok(Decided {
+                changes: vec![Change::PutSweep(sweep.clone())],
+                outcome: Outcome::Recorded,
+            }),
             Mutation::CreateJoinToken(token) => self.create_join_token(token, submission),
             Mutation::JoinHost(join) => self.join_host(join, submission),
             Mutation::UpdateHost { host, etag, labels, agent_address } => {
@@ -184,7 +191,7 @@ impl Ledger {
                 Change::RemoveToken(id) => {
                     self.tokens.remove(id);
                 }
-                Change::Event(_) => {}
+                Change::Event(_) | Change::PutSweep(_) => {}
             }
         }
     }

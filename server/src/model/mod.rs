@@ -9,6 +9,7 @@ pub mod filter;
 pub mod history;
 pub mod host;
 pub mod intent;
+pub mod inventory;
 pub mod labels;
 pub mod ledger;
 pub mod names;

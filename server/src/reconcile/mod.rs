@@ -11,6 +11,8 @@
 //!   arrived is seen, not assumed: until the agent's observation shows it, it is sent again.
 //! - An agent's failure is its VM's alone: one VM backs off, the others go on.
 //!
+//! [`objects`] asks a host what it holds beside its VMs, and has it swept, for the API.
+//!
 //! One driver task per host, one task for VMs without a host, one that writes what hosts report into
 //! the history.
 
@@ -18,6 +20,7 @@ mod apply;
 mod attempts;
 mod driver;
 mod explain;
+pub mod objects;
 mod placement;
 pub mod plan;
 pub mod recorder;

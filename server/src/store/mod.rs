@@ -1,4 +1,4 @@
-//! What is stored: intents, hosts, join tokens, history. Nothing of what is.
+//! What is stored: intents, hosts, join tokens, history, sweeps asked for. Nothing of what is.
 //!
 //! SQLite in WAL mode with `synchronous=FULL`. [`OpenStore::open`] migrates and reads everything,
 //! [`OpenStore::start`] starts the one writer and hands out the [`Store`]. Mutations go through
@@ -18,6 +18,7 @@ mod events;
 mod hosts;
 mod meta;
 mod net_effect;
+mod sweeps;
 mod tokens;
 mod vms;
 mod writer;
@@ -40,10 +41,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
+pub use self::sweeps::MAX_SWEEPS_PER_HOST;
 pub use self::writer::{CommitMeter, CommitSink, CommitStats};
 use self::writer::{Job, Numbers, Opened, Writer};
 use crate::model::host::{HostRecord, Resources};
 use crate::model::intent::VmIntent;
+use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
     Change, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, Refusal, Submission, VmRef,
 };
@@ -218,6 +221,18 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         events::read(&self.readers, vm, after, limit).await
+    }
+
+    /// The newest sweeps of a host that were asked for, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn host_sweeps(
+        &self,
+        host: HostId,
+        limit: u32,
+    ) -> Result<Vec<SweepRecord>, StoreError> {
+        sweeps::read(&self.readers, host, limit).await
     }
 
     /// Whether a VM with this id existed and is gone.

@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::intent::VmIntent;
+use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{Change, JoinToken};
 
 /// The last state of everything a group touches.
@@ -25,6 +27,7 @@ pub(super) struct NetEffect {
     pub(super) removed_hosts: Vec<HostId>,
     pub(super) put_tokens: Vec<JoinToken>,
     pub(super) removed_tokens: Vec<String>,
+    pub(super) put_sweeps: Vec<SweepRecord>,
     pub(super) events: Vec<HistoryEvent>,
 }
 
@@ -69,6 +72,7 @@ impl NetEffect {
         let mut vms: Latest<VmId, Vm> = Latest::new();
         let mut hosts: Latest<HostId, Host> = Latest::new();
         let mut tokens: Latest<String, Token> = Latest::new();
+        let mut sweeps: Latest<Uuid, SweepRecord> = Latest::new();
         let mut effect = Self::default();
         for change in changes {
             match change {
@@ -81,6 +85,7 @@ impl NetEffect {
                 Change::PutToken(token) => tokens.set(token.id.clone(), Token::Put(token.clone())),
                 Change::RemoveToken(id) => tokens.set(id.clone(), Token::Removed(id.clone())),
                 Change::Event(event) => effect.events.push(event.clone()),
+                Change::PutSweep(sweep) => sweeps.set(sweep.id, sweep.clone()),
             }
         }
         for vm in vms.values {
@@ -95,6 +100,7 @@ impl NetEffect {
                 Host::Removed(id) => effect.removed_hosts.push(id),
             }
         }
+        effect.put_sweeps = sweeps.values;
         for token in tokens.values {
             match token {
                 Token::Put(token) => effect.put_tokens.push(token),
@@ -112,6 +118,7 @@ impl NetEffect {
             + self.removed_hosts.len()
             + self.put_tokens.len()
             + self.removed_tokens.len()
+            + self.put_sweeps.len()
             + self.events.len()
     }
 }

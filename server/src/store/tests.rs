@@ -16,6 +16,7 @@ mod crashes;
 mod failures;
 mod history;
 mod releases;
+mod sweeps;
 
 /// A store on a directory of its own, with everything it has published.
 struct Fixture {

@@ -27,7 +27,7 @@ use tracing::{Instrument as _, error, info_span, warn};
 use super::batch::Batch;
 use super::error::{MutateError, StoreError, chain};
 use super::net_effect::NetEffect;
-use super::{REVISION_BLOCK, connect, events, hosts, load, meta, tokens, vms};
+use super::{REVISION_BLOCK, connect, events, hosts, load, meta, sweeps, tokens, vms};
 use crate::model::ledger::{Change, Ledger, Mutation, Outcome, Submission};
 
 /// Most mutations of one group.
@@ -390,6 +390,7 @@ fn batch_of(effect: &NetEffect, to_trim: &[VmId], first_event: u64, numbers: Num
     vms::put(&mut batch, &effect.put_vms);
     tokens::remove(&mut batch, &effect.removed_tokens);
     tokens::put(&mut batch, &effect.put_tokens);
+    sweeps::put(&mut batch, &effect.put_sweeps);
     events::append(&mut batch, &effect.events, first_event);
     events::trim(&mut batch, to_trim);
     meta::set_numbers(&mut batch, numbers.commit, numbers.event);
@@ -426,6 +427,7 @@ pub(super) fn given_ids(submission: &Submission) -> Vec<VmId> {
         | Mutation::Place { .. }
         | Mutation::PlacePending
         | Mutation::Record { .. }
+        | Mutation::RecordSweep(_)
         | Mutation::CreateJoinToken(_)
         | Mutation::JoinHost(_)
         | Mutation::UpdateHost { .. }

@@ -134,7 +134,10 @@ impl View {
                     Change::RemoveVm { last, at } => table.forget(last.id, *at, out),
                     Change::PutHost(record) => table.put_host(record, now, out),
                     Change::RemoveHost(record) => table.remove_host(record.id, out),
-                    Change::PutToken(_) | Change::RemoveToken(_) | Change::Event(_) => {}
+                    Change::PutToken(_)
+                    | Change::RemoveToken(_)
+                    | Change::Event(_)
+                    | Change::PutSweep(_) => {}
                 }
             }
         });

@@ -12,7 +12,8 @@ use super::gate::{Repeat, Seam};
 use super::space::{BLOCK, Full, room_for};
 use super::state::{State, file_id, refuse};
 use crate::host::{
-    Change, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart, Room,
+    Change, DirFacts, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart,
+    Room,
 };
 
 /// The largest file that is read.
@@ -181,6 +182,22 @@ impl State {
 impl Files for Seam {
     async fn list_dirs(&self) -> HostResult<Vec<PathPart>> {
         self.read("files.list_dirs", |state| Ok(state.dirs.keys().cloned().collect())).await
+    }
+
+    async fn survey(&self) -> HostResult<Vec<DirFacts>> {
+        Seam::read(self, "files.survey", |state| {
+            let occupied = |inode: &u64| state.space.get(*inode).map_or(0, |i| i.allocated);
+            let dirs = state.dirs.iter();
+            Ok(dirs
+                .map(|(dir, files)| DirFacts {
+                    dir: dir.clone(),
+                    born: None,
+                    occupied_bytes: files.values().map(occupied).sum(),
+                    files: Some(files.keys().cloned().collect()),
+                })
+                .collect())
+        })
+        .await
     }
 
     async fn ensure_dir(&self, dir: &PathPart) -> HostResult<Change> {

@@ -81,6 +81,15 @@ impl Firewall for Seam {
         .await
     }
 
+    async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>> {
+        self.read("firewall.count_rules", |state| {
+            state.firewall.seen = Some(state.rules.clone());
+            let rules = state.rules.iter();
+            Ok(rules.map(|(key, rule)| (key.clone(), if rule.nat { 5 } else { 1 })).collect())
+        })
+        .await
+    }
+
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>> {
         self.read("firewall.observe", |state| {
             let State { firewall, rules, .. } = state;

@@ -12,8 +12,8 @@ use super::gate::{Repeat, Seam};
 use super::space::{BLOCK, Full};
 use super::state::{ApiLink, Entry, Jail, State, file_id, refuse};
 use crate::host::{
-    BackingFile, Change, HostErrorKind, HostResult, JailAccess, JailFacts, JailId, JailSpec, Jails,
-    PathPart, SocketEntry, VmmKind, in_jail,
+    BackingFile, Change, HostErrorKind, HostResult, JailAccess, JailFacts, JailId, JailSpec,
+    JailSurvey, Jails, MountFacts, PathPart, SocketEntry, VmmKind, in_jail,
 };
 
 /// A name in a jail's root, from its absolute path as the VMM sees it.
@@ -111,6 +111,10 @@ impl State {
             let why = format!("process {pid} is in its control group");
             return Err(refuse(HostErrorKind::Busy, "remove jail", id, why));
         }
+        if self.mounts.contains(id) {
+            let why = "something is mounted in it";
+            return Err(refuse(HostErrorKind::Other, "remove jail", id, why));
+        }
         let jail = self.jails.remove(id).unwrap_or_default();
         self.drop_jail_files(jail);
         Ok(Change::Made)
@@ -133,6 +137,42 @@ impl State {
 impl Jails for Seam {
     async fn list(&self) -> HostResult<Vec<JailId>> {
         self.read("jails.list", |state| Ok(state.jails.keys().cloned().collect())).await
+    }
+
+    async fn survey(&self) -> HostResult<Vec<JailSurvey>> {
+        self.read("jails.survey", |state| {
+            let jails = state.jails.iter();
+            Ok(jails
+                .map(|(id, jail)| JailSurvey {
+                    id: id.clone(),
+                    vmm: jail.root.map(|_| jail.vmm),
+                    files: jail.root.is_some()
+                        || jail.vsock_link
+                        || jail.api_link != ApiLink::Missing,
+                    root: jail.root.map(file_id),
+                    cgroup: jail.cgroup,
+                    born: None,
+                    occupied_bytes: jail
+                        .root
+                        .and_then(|root| state.space.get(root))
+                        .map_or(0, |inode| inode.allocated),
+                })
+                .collect())
+        })
+        .await
+    }
+
+    async fn mounts(&self) -> HostResult<Vec<MountFacts>> {
+        self.read("jails.mounts", |state| {
+            let mounts = state.mounts.iter();
+            Ok(mounts
+                .map(|id| MountFacts {
+                    path: self.root_path(id, VmmKind::Firecracker).join("mnt"),
+                    inside: id.clone(),
+                })
+                .collect())
+        })
+        .await
     }
 
     async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {

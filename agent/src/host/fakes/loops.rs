@@ -5,10 +5,12 @@
 
 use async_trait::async_trait;
 
+use super::HostOptions;
 use super::gate::{Repeat, Seam};
 use super::state::{Loop, State, file_id, refuse};
 use crate::host::{
-    BackingFile, Change, FileId, HostErrorKind, HostResult, LoopDevice, LoopDevices, LoopFacts,
+    BackingFile, Change, FileId, HostErrorKind, HostResult, LoopDevice, LoopDevices, LoopDirs,
+    LoopFacts,
 };
 
 /// How many holders are named: enough to tell whether and by whom a device is used. A shared image
@@ -149,6 +151,11 @@ impl LoopDevices for Seam {
             state.detach(device, backing)
         })
         .await
+    }
+
+    fn dirs(&self) -> LoopDirs {
+        let HostOptions { image_dir, scratch_dir, .. } = &self.shown;
+        LoopDirs { images: image_dir.clone(), scratch: scratch_dir.clone() }
     }
 
     async fn refresh_size(&self, device: LoopDevice, backing: FileId) -> HostResult<Change> {

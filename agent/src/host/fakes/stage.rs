@@ -245,6 +245,17 @@ impl FakeKernel {
         self.with(|state| state.preflight = refusal);
     }
 
+    /// Somebody mounts something in a jail, or unmounts it.
+    pub fn mount_in_jail(&self, jail: &JailId, mounted: bool) {
+        self.with(|state| {
+            if mounted {
+                state.mounts.insert(jail.clone());
+            } else {
+                state.mounts.remove(jail);
+            }
+        });
+    }
+
     /// Somebody makes an interface of another kind under this name.
     pub fn add_foreign_link(&self, name: &str) {
         self.with(|state| state.add_link(name, LinkKind::Other));

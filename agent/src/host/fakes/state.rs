@@ -56,6 +56,9 @@ pub(super) struct State {
     pub(super) deaf_guests: BTreeSet<JailId>,
     /// VMMs whose API does not answer.
     pub(super) hung_vmms: BTreeSet<JailId>,
+    /// Jails in which somebody mounted something.
+    #[serde(default)]
+    pub(super) mounts: BTreeSet<JailId>,
 
     /// What new guests run under, and how they get their root disk.
     #[serde(default)]
@@ -322,6 +325,7 @@ impl State {
             hung_vmms: BTreeSet::new(),
             vmm: VmmKind::default(),
             root_disks: RootDiskKind::default(),
+            mounts: BTreeSet::new(),
             preflight: None,
             collectors: BTreeMap::new(),
             firewall: FirewallMemory::default(),
@@ -377,6 +381,7 @@ impl State {
         self.rules.clear();
         self.flushes += 1;
         self.forwarding = false;
+        self.mounts.clear();
         for jail in self.jails.values_mut() {
             jail.cgroup = false;
             // The runtime directory lies in memory.

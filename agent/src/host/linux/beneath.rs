@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::host::{BackingFile, FileFacts, FileId};
@@ -23,6 +23,9 @@ const NO_ESCAPE: ResolveFlags =
 /// How deep a tree is removed. Ours are four deep; a deeper one is somebody's attempt to exhaust
 /// the agent's descriptors, since one is held for each level.
 const MAX_DEPTH: u32 = 32;
+
+/// How many entries of a directory are counted.
+const MOST_COUNTED: usize = 4096;
 
 /// A directory of ours, held open.
 #[derive(Debug)]
@@ -118,6 +121,37 @@ pub(crate) fn file_facts(fd: impl AsFd) -> rustix::io::Result<FileFacts> {
         // POSIX counts in 512 bytes whatever the file system's block size is.
         allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
     })
+}
+
+/// When an open file was made, in seconds since 1970: statx(2). `None` where the file system keeps
+/// no such time.
+pub(crate) fn born(fd: impl AsFd) -> Option<u64> {
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    known.then(|| u64::try_from(stat.stx_btime.tv_sec).ok()).flatten()
+}
+
+/// What the entries of an open directory occupy, in bytes; only those whose number of names
+/// `counts`. Goes no deeper, follows nothing, and ends after some thousands: a hostile VMM may fill
+/// its jail with names.
+pub(crate) fn occupied(
+    dir: BorrowedFd<'_>,
+    counts: impl Fn(u64) -> bool,
+) -> rustix::io::Result<u64> {
+    let mut bytes = 0_u64;
+    for entry in Dir::read_from(dir)?.take(MOST_COUNTED) {
+        let entry = entry?;
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+        if let Some(stat) = missing_is_none(stat)?
+            && counts(stat.st_nlink)
+        {
+            bytes = bytes.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0) * 512);
+        }
+    }
+    Ok(bytes)
 }
 
 /// Whether an open file is of this type.

@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
 use crate::host::{
-    Change, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart, Room,
+    Change, DirFacts, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart,
+    Room,
 };
 
 mod ballast;
@@ -68,6 +69,37 @@ impl Files for LinuxFiles {
                 }
             }
             Ok(dirs)
+        })
+        .await
+    }
+
+    async fn survey(&self) -> HostResult<Vec<DirFacts>> {
+        let roots = self.roots.clone();
+        blocking(move || {
+            let failed = |error| HostError::io("survey", roots.scratch.path().display(), error);
+            let mut found = Vec::new();
+            for name in roots.scratch.names().map_err(failed)? {
+                let Ok(dir) = PathPart::new(&name) else { continue };
+                let Some(fd) = missing_is_none(roots.scratch.dir(&name)).map_err(failed)? else {
+                    let entry =
+                        rustix::fs::statat(&roots.scratch, &*name, AtFlags::SYMLINK_NOFOLLOW);
+                    let link = missing_is_none(entry).map_err(failed)?.is_some_and(|entry| {
+                        FileType::from_raw_mode(entry.st_mode) == FileType::Symlink
+                    });
+                    if link {
+                        found.push(DirFacts { dir, born: None, occupied_bytes: 0, files: None });
+                    }
+                    continue;
+                };
+                let names = beneath::names(fd.as_fd()).map_err(failed)?;
+                found.push(DirFacts {
+                    dir,
+                    born: beneath::born(&fd),
+                    occupied_bytes: beneath::occupied(fd.as_fd(), |_| true).map_err(failed)?,
+                    files: Some(names.iter().filter_map(|name| PathPart::new(name).ok()).collect()),
+                });
+            }
+            Ok(found)
         })
         .await
     }

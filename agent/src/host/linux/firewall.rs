@@ -183,12 +183,12 @@ impl Inner {
         .await
     }
 
-    async fn refresh(&self) -> HostResult<Arc<Guests>> {
+    async fn refresh(&self) -> HostResult<Seen> {
         // With the lock, so that no half-applied change is seen.
         let _state = self.state.lock().await;
-        let guests = Arc::new(self.look().await?.guests);
-        *self.seen.lock() = Some(guests.clone());
-        Ok(guests)
+        let seen = self.look().await?;
+        *self.seen.lock() = Some(Arc::new(seen.guests.clone()));
+        Ok(seen)
     }
 
     async fn uplink_for(&self, guest: &GuestNet) -> HostResult<Option<LinkName>> {
@@ -199,15 +199,19 @@ impl Inner {
 #[async_trait]
 impl Firewall for Iptables {
     async fn list(&self) -> HostResult<BTreeMap<GuestKey, GuestNet>> {
-        let guests = self.inner.refresh().await?;
+        let guests = self.inner.refresh().await?.guests;
         Ok(guests.iter().map(|(key, guest)| (key.clone(), guest.guest_net(key))).collect())
+    }
+
+    async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>> {
+        Ok(self.inner.layout.count_by_key(&self.inner.refresh().await?))
     }
 
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>> {
         let known = self.inner.seen.lock().clone();
         let guests = match known {
             Some(guests) => guests,
-            None => self.inner.refresh().await?,
+            None => Arc::new(self.inner.refresh().await?.guests),
         };
         Ok(guests.get(key).map(|guest| guest.guest_net(key)))
     }

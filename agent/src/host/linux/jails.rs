@@ -21,12 +21,13 @@ use rustix::io::Errno;
 use super::beneath::{self, Root, Roots, missing_is_none};
 use super::blocking;
 use crate::host::{
-    Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, Jails, PathPart,
-    SocketEntry, VmmKind, in_jail,
+    Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, JailSurvey, Jails,
+    MountFacts, PathPart, SocketEntry, VmmKind, in_jail,
 };
 
 mod cgroups;
 mod fill;
+mod survey;
 
 pub(crate) use cgroups::Cgroups;
 
@@ -329,6 +330,14 @@ impl LinuxJails {
 impl Jails for LinuxJails {
     async fn list(&self) -> HostResult<Vec<JailId>> {
         self.with(JailTree::list).await
+    }
+
+    async fn survey(&self) -> HostResult<Vec<JailSurvey>> {
+        self.with(JailTree::survey).await
+    }
+
+    async fn mounts(&self) -> HostResult<Vec<MountFacts>> {
+        self.with(JailTree::mounts).await
     }
 
     async fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {

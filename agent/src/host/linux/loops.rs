@@ -20,7 +20,7 @@ use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
 use crate::host::{
     BackingFile, Change, FileId, HostError, HostErrorKind, HostResult, LoopDevice, LoopDevices,
-    LoopFacts,
+    LoopDirs, LoopFacts,
 };
 
 mod ioctl;
@@ -284,6 +284,11 @@ impl LoopDevices for LinuxLoops {
             Err(_) => Err(HostError::new(HostErrorKind::Busy, "detach", device)
                 .detail("somebody has it open; it goes when they close it")),
         }
+    }
+
+    fn dirs(&self) -> LoopDirs {
+        let Roots { images, scratch } = &*self.inner.roots;
+        LoopDirs { images: images.path().to_owned(), scratch: scratch.path().to_owned() }
     }
 
     async fn refresh_size(&self, device: LoopDevice, backing: FileId) -> HostResult<Change> {

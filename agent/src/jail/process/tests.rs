@@ -106,6 +106,14 @@ impl Processes for Machine {
 
 #[async_trait]
 impl crate::host::Jails for Machine {
+    async fn survey(&self) -> HostResult<Vec<crate::host::JailSurvey>> {
+        panic!("looking for a process looks at one jail")
+    }
+
+    async fn mounts(&self) -> HostResult<Vec<crate::host::MountFacts>> {
+        panic!("looking for a process looks at no mount")
+    }
+
     async fn list(&self) -> HostResult<Vec<JailId>> {
         Ok(vec![JailId::new(OURS).unwrap()])
     }

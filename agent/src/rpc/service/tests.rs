@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,8 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::host::Capacity;
+use crate::host::{Capacity, HostError, HostErrorKind, HostResult};
+use crate::inventory::sweep::{Asker, Listed, Policy, SweepSettings, Swept};
 use crate::report::Reporter;
 use crate::rpc::HostFacts;
 
@@ -39,6 +41,18 @@ impl AgentDesk for Desk {
             images: Vec::new(),
             heartbeat_interval: Duration::from_secs(2),
         }
+    }
+
+    async fn inventory(&self, _claimed: BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)> {
+        Err(HostError::new(HostErrorKind::Other, "list", "taps"))
+    }
+
+    async fn sweep(&self, asker: Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)> {
+        assert!(dry_run, "the tests below ask for no other");
+        let settings = SweepSettings::default();
+        let Asker::People { actor, claimed } = asker else { panic!("the timer has no RPC") };
+        assert_eq!((actor.as_str(), claimed.len()), ("ann", 1));
+        Ok((Vec::new(), Policy { settings, budget_left: 7 }))
     }
 
     fn reporter(&self) -> &Reporter {
@@ -129,9 +143,39 @@ async fn a_full_disk_is_an_answer_with_its_reason_alone_and_among_others() {
 #[tokio::test]
 async fn what_is_not_there_yet_says_so() {
     let (_, rpc) = rpc(Assigned::Absent);
-    let error = rpc.sweep(Request::new(wire::SweepRequest::default())).await.expect_err("later");
+    let request = Request::new(wire::ReadConsoleRequest::default());
+    let error = rpc.read_console(request).await.expect_err("later");
     assert_eq!(error.code(), Code::Unimplemented);
     assert_eq!(error.get_details_error_info().expect("has one").reason, "NOT_IMPLEMENTED");
+}
+
+#[tokio::test]
+async fn a_sweep_says_who_asked_and_what_the_server_claims_and_answers_the_policy() {
+    let (_, rpc) = rpc(Assigned::Absent);
+    let request = wire::SweepRequest {
+        dry_run: true,
+        claimed_vm_ids: vec![delete().vm_id],
+        actor: "ann".to_owned(),
+    };
+    let answer = rpc.sweep(Request::new(request)).await.expect("answered").into_inner();
+    let policy = answer.policy.expect("has one");
+    assert_eq!((policy.budget_left, policy.budget_per_hour, policy.automatic), (7, 200, true));
+    assert_eq!(policy.grace.expect("has one").seconds, 60);
+    let bad = wire::SweepRequest {
+        claimed_vm_ids: vec!["../etc".to_owned()],
+        ..wire::SweepRequest::default()
+    };
+    let error = rpc.sweep(Request::new(bad)).await.expect_err("no id");
+    assert_eq!(error.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_host_that_cannot_be_read_has_no_inventory_rather_than_a_shorter_one() {
+    let (_, rpc) = rpc(Assigned::Absent);
+    let request = Request::new(wire::ListObjectsRequest::default());
+    let Err(error) = rpc.list_objects(request).await else { panic!("the host is unreadable") };
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert!(error.message().contains("taps"), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

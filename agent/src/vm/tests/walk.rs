@@ -13,9 +13,9 @@ use crate::host::{
     ExitStatus, HostErrorKind, ImageName, JailSpec, LaunchSpec, PathPart, Pid, SnapshotSpec,
     SocketEntry, TapSpec, VmmConfig, VmmKind,
 };
+use crate::inventory::sweep::SweepSettings;
 use crate::naming::{self, Naming, file, part};
 use crate::supervisor::harness::{World, names};
-use crate::supervisor::sweep::{Ledger, SweepSettings};
 use crate::vm::fixtures::vm_id;
 
 /// Effects from any machine to rest: everything taken apart, twice, and built.
@@ -171,11 +171,11 @@ impl Walk {
 
     /// The sweep of orphans as the agent runs it, until it finds nothing more.
     async fn swept(&mut self) {
-        let (mut ledger, settings) = (Ledger::default(), SweepSettings::default());
-        self.world.agent.sweep_round(&mut ledger, &settings).await;
+        let grace = SweepSettings::default().grace;
+        self.world.round().await;
         loop {
-            self.world.passes(settings.grace).await;
-            if self.world.agent.sweep_round(&mut ledger, &settings).await.is_empty() {
+            self.world.passes(grace).await;
+            if self.world.round().await.is_empty() {
                 return;
             }
         }

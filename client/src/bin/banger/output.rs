@@ -1,5 +1,5 @@
 //! Prints results: `text` makes words of values, `table` lays them out, `proto` is for programs,
-//! `vms` and `hosts` say which columns there are.
+//! `vms`, `hosts` and `objects` say which columns there are.
 
 use std::io::Write as _;
 
@@ -7,6 +7,7 @@ use crate::args::Format;
 use crate::failure::Failure;
 
 pub(crate) mod hosts;
+pub(crate) mod objects;
 pub(crate) mod proto;
 pub(crate) mod table;
 pub(crate) mod text;

@@ -118,16 +118,37 @@ impl HostService for Fake {
         &self,
         request: Request<GetHostInventoryRequest>,
     ) -> Result<Response<GetHostInventoryResponse>, Status> {
-        self.enter("GetHostInventory", request)?;
-        not_yet("GetHostInventory")
+        let request = self.enter("GetHostInventory", request)?;
+        // Two pages, and the second only by the token of the first.
+        let (names, next_page_token) = match request.page_token.as_str() {
+            "" => (["bg-aaaaaaaaaaaa", "bg-bbbbbbbbbbbb"], "second".to_owned()),
+            "second" => (["bg-cccccccccccc", "bg-dddddddddddd"], String::new()),
+            other => panic!("a token of nobody: {other:?}"),
+        };
+        let tap = |name: &str| HostObject {
+            kind: "tap".to_owned(),
+            name: name.to_owned(),
+            state: HostObjectState::Orphan.into(),
+            ..HostObject::default()
+        };
+        Ok(Response::new(GetHostInventoryResponse {
+            objects: names.map(tap).into(),
+            next_page_token,
+            ..GetHostInventoryResponse::default()
+        }))
     }
 
     async fn sweep_host(
         &self,
         request: Request<SweepHostRequest>,
     ) -> Result<Response<SweepHostResponse>, Status> {
-        self.enter("SweepHost", request)?;
-        not_yet("SweepHost")
+        let request = self.enter("SweepHost", request)?;
+        let failed = FailedObject {
+            object: Some(HostObject { kind: "dm".to_owned(), ..HostObject::default() }),
+            message: "remove snapshot: busy".to_owned(),
+        };
+        let failed = if request.dry_run { vec![] } else { vec![failed] };
+        Ok(Response::new(SweepHostResponse { failed, ..SweepHostResponse::default() }))
     }
 }
 

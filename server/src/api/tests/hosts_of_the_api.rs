@@ -181,3 +181,38 @@ async fn a_named_host_that_can_not_take_the_vm_is_refused_with_the_reason() {
     let host = fixture.api.view.host(id).expect("there");
     assert_eq!((host.vm_count, host.view.health.state), (1, HostState::Connecting));
 }
+
+impl Fixture {
+    async fn inventory(&self, host: &str) -> Status {
+        let request = v1::GetHostInventoryRequest { host: host.to_owned(), ..Default::default() };
+        self.hosts.get_host_inventory(Request::new(request)).await.expect_err("nobody is there")
+    }
+
+    async fn sweep(&self, host: &str) -> Status {
+        let request = v1::SweepHostRequest { host: host.to_owned(), dry_run: false };
+        self.hosts.sweep_host(Request::new(request)).await.expect_err("nobody is there")
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_reached_has_no_inventory_and_its_sweep_is_not_written_down() {
+    let fixture = fixture().await;
+    let token = fixture.token("").await;
+    let joined = fixture.join(&token, "one", &key()).await.expect("joined");
+    for status in [fixture.inventory("one").await, fixture.sweep("one").await] {
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::Unavailable, "HOST_UNREACHABLE"),
+            "{status:?}"
+        );
+        assert!(status.message().contains("host one"), "{status:?}");
+    }
+    let host = joined.host_id.parse().expect("an id");
+    assert_eq!(fixture.api.store.host_sweeps(host, 10).await.expect("is read"), []);
+    for status in [fixture.inventory("two").await, fixture.sweep("two").await] {
+        assert_eq!((status.code(), &*reason(&status)), (Code::NotFound, "HOST_NOT_FOUND"));
+    }
+    for status in [fixture.inventory("../x").await, fixture.sweep("").await] {
+        assert_eq!(fields(&status), ["host"]);
+    }
+}

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::intent::{Desired, VmIntent};
+use crate::model::inventory::SweepRecord;
 use crate::model::labels::Labels;
 use crate::model::placement::Unsuitable;
 use crate::model::spec::{SpecProblem, VmSpec};
@@ -118,6 +119,8 @@ pub enum Mutation {
         /// The lines, in order.
         events: Vec<HistoryEvent>,
     },
+    /// Write down a sweep that was asked for, or what came of it.
+    RecordSweep(SweepRecord),
     /// Keep a join token.
     CreateJoinToken(JoinToken),
     /// Admit a host.

@@ -23,6 +23,9 @@ struct Held {
     vms: BTreeMap<String, wire::ObservedVm>,
     commands: Vec<String>,
     observers: Vec<mpsc::UnboundedSender<Event>>,
+    objects: Vec<wire::HostObject>,
+    sweeps: Vec<wire::SweepRequest>,
+    objects_fail: Option<tonic::Code>,
 }
 
 /// What the agent holds; shared with the test.
@@ -44,6 +47,11 @@ impl Drop for Serving {
 
 fn now() -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 })
+}
+
+fn policy() -> Option<wire::SweepPolicy> {
+    let grace = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    Some(wire::SweepPolicy { grace, budget_per_hour: 200, budget_left: 150, automatic: true })
 }
 
 impl FakeAgent {
@@ -73,6 +81,21 @@ impl FakeAgent {
     /// Drops all streams, as a network that breaks would.
     pub(super) fn cut_streams(&self) {
         self.held.lock().expect("no panic").observers.clear();
+    }
+
+    /// Has these on its host.
+    pub(super) fn set_objects(&self, objects: Vec<wire::HostObject>) {
+        self.held.lock().expect("no panic").objects = objects;
+    }
+
+    /// Answers sweeps with this code.
+    pub(super) fn fail_sweeps(&self, code: tonic::Code) {
+        self.held.lock().expect("no panic").objects_fail = Some(code);
+    }
+
+    /// The sweeps asked of it.
+    pub(super) fn sweeps(&self) -> Vec<wire::SweepRequest> {
+        self.held.lock().expect("no panic").sweeps.clone()
     }
 
     pub(super) fn commands(&self) -> Vec<String> {
@@ -175,9 +198,44 @@ impl AgentService for FakeAgent {
 
     async fn sweep(
         &self,
-        _request: Request<wire::SweepRequest>,
+        request: Request<wire::SweepRequest>,
     ) -> Result<Response<wire::SweepResponse>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        let mut held = self.held.lock().expect("no panic");
+        if let Some(code) = held.objects_fail {
+            return Err(Status::new(code, "as it was told"));
+        }
+        let request = request.into_inner();
+        held.sweeps.push(request.clone());
+        let mut answer = wire::SweepResponse { policy: policy(), ..Default::default() };
+        for object in &held.objects {
+            let orphan = object.state() == wire::ObjectState::Orphan;
+            if orphan && request.claimed_vm_ids.contains(&object.vm_id) {
+                answer.kept.push(wire::KeptObject {
+                    object: Some(object.clone()),
+                    reason: wire::KeptReason::Claimed.into(),
+                    message: "the server knows its VM".to_owned(),
+                });
+            } else if orphan {
+                answer.removed.push(object.clone());
+            }
+        }
+        Ok(Response::new(answer))
+    }
+
+    type ListObjectsStream =
+        Pin<Box<dyn Stream<Item = Result<wire::ListObjectsResponse, Status>> + Send>>;
+
+    async fn list_objects(
+        &self,
+        _request: Request<wire::ListObjectsRequest>,
+    ) -> Result<Response<Self::ListObjectsStream>, Status> {
+        let objects = self.held.lock().expect("no panic").objects.clone();
+        let mut parts: Vec<_> = objects
+            .chunks(500)
+            .map(|part| wire::ListObjectsResponse { objects: part.to_vec(), policy: None })
+            .collect();
+        parts.push(wire::ListObjectsResponse { objects: Vec::new(), policy: policy() });
+        Ok(Response::new(Box::pin(tokio_stream::iter(parts.into_iter().map(Ok)))))
     }
 
     type ReadConsoleStream =

@@ -255,3 +255,25 @@ fn priv_a_record_is_replaced_on_a_disk_without_a_block_left() {
         assert_eq!(ballast.len(), 1 << 20);
     });
 }
+
+#[tokio::test]
+async fn a_survey_tells_of_each_directory_what_is_in_it_and_follows_nothing() {
+    let f = fixture();
+    let (one, two, cow) = (part("one"), part("two"), part("root.cow"));
+    for dir in [&one, &two] {
+        f.files.ensure_dir(dir).await.unwrap();
+    }
+    f.files.ensure_sparse(&one, &cow, 1 << 30).await.unwrap();
+    f.files.replace(&one, &part("vm.json"), &[b'x'; 10_000]).await.unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", f.temp.path().join("vms/one/link")).unwrap();
+    std::fs::write(f.temp.path().join("vms/stray"), "no directory").unwrap();
+    std::os::unix::fs::symlink(f.temp.path(), f.temp.path().join("vms/away")).unwrap();
+    let mut found = f.files.survey().await.unwrap();
+    let away = found.remove(0);
+    assert_eq!((away.dir, away.files, away.occupied_bytes), (part("away"), None, 0));
+    assert_eq!(found.iter().map(|dir| dir.dir.clone()).collect::<Vec<_>>(), [one, two]);
+    assert_eq!(found[0].files, Some(vec![part("link"), cow, part("vm.json")]));
+    let occupied = found[0].occupied_bytes;
+    assert!((10_000..1 << 20).contains(&occupied), "a sparse file counts what it has: {occupied}");
+    assert_eq!((found[1].occupied_bytes, &found[1].files), (0, &Some(vec![])));
+}

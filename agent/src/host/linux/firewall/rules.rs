@@ -239,8 +239,7 @@ impl FirewallLayout {
         seen
     }
 
-    /// The guests whose rules are all there.
-    fn guests(&self, rules: &[Normal]) -> Guests {
+    fn by_key<'a>(&self, rules: &'a [Normal]) -> BTreeMap<GuestKey, Vec<&'a Normal>> {
         let mut by_key: BTreeMap<GuestKey, Vec<&Normal>> = BTreeMap::new();
         for rule in rules {
             let key = rule
@@ -252,6 +251,17 @@ impl FirewallLayout {
             }
         }
         by_key
+    }
+
+    /// How many rules carry each guest's mark.
+    pub(super) fn count_by_key(&self, seen: &Seen) -> BTreeMap<GuestKey, usize> {
+        let by_key = self.by_key(&seen.rules).into_iter();
+        by_key.map(|(key, rules)| (key, rules.len())).collect()
+    }
+
+    /// The guests whose rules are all there.
+    fn guests(&self, rules: &[Normal]) -> Guests {
+        self.by_key(rules)
             .into_iter()
             .filter_map(|(key, rules)| {
                 let guest = self.guest(&rules)?;

@@ -62,6 +62,15 @@ async fn adding_a_guest_is_one_restore_and_switches_forwarding_on() {
 }
 
 #[tokio::test]
+async fn rules_that_somebody_flushed_are_missed_once_they_were_counted() {
+    let f = recorded("1\n", [ROUTE, EMPTY, (0, "", ""), EMPTY]);
+    f.firewall.ensure(&guest(2)).await.unwrap();
+    assert_eq!(f.firewall.observe(&guest(2).key).await.unwrap(), Some(guest(2)));
+    assert_eq!(f.firewall.count_rules().await.unwrap(), BTreeMap::new());
+    assert_eq!(f.firewall.observe(&guest(2).key).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn removing_a_guest_leaves_forwarding_alone() {
     for state in ["0", "1"] {
         let f = recorded("0\n", [ROUTE, EMPTY]);

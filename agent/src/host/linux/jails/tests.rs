@@ -201,3 +201,42 @@ async fn priv_a_jail_is_told_by_where_it_lies_and_belongs_to_one_vmm() {
     assert_eq!(f.jails.observe(&id()).await.unwrap(), None);
     assert_eq!(f.jails.ensure(&spec()).await.unwrap(), Change::Made);
 }
+
+#[tokio::test]
+async fn a_survey_finds_every_part_that_is_left_and_counts_what_would_go_with_it() {
+    let f = fixture();
+    let other = |n: u32| JailId::new(format!("0191e0a0-0000-7000-8000-00000000000{n}")).unwrap();
+    // A whole jail, with a file of its own and one that has another name.
+    let root = f.jails.root_path(&id(), VmmKind::Firecracker);
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::write(root.join("firecracker"), [1; 10_000]).unwrap();
+    std::fs::hard_link(f.temp.path().join("images/vmlinux"), root.join("kernel")).unwrap();
+    // A control group alone, a symlink alone.
+    std::fs::create_dir_all(f.temp.path().join("cgroup/banger-bg.slice").join(other(2).as_str()))
+        .unwrap();
+    let link = f.temp.path().join("run").join(format!("{}.sock", other(3)));
+    std::os::unix::fs::symlink("/nowhere", link).unwrap();
+    // A jail for another VMM without a root, and what somebody else put beside.
+    let part = f.jails.root_path(&other(4), VmmKind::Qemu);
+    std::fs::create_dir_all(part.parent().unwrap()).unwrap();
+    let away = f.jails.root_path(&other(5), VmmKind::Firecracker);
+    std::os::unix::fs::symlink(&root, away.parent().unwrap()).unwrap();
+    let found = f.jails.survey().await.unwrap();
+    let parts: Vec<_> = found
+        .iter()
+        .map(|jail| (jail.id.clone(), jail.files, jail.root.is_some(), jail.cgroup))
+        .collect();
+    assert_eq!(
+        parts,
+        [
+            (id(), true, true, false),
+            (other(2), false, false, true),
+            (other(3), true, false, false),
+            (other(4), true, false, false),
+        ]
+    );
+    assert_eq!((found[0].vmm, found[3].vmm), (Some(VmmKind::Firecracker), Some(VmmKind::Qemu)));
+    let whole = found[0].occupied_bytes;
+    assert!((10_000..20_480).contains(&whole), "the kernel stays as an image: {whole}");
+    assert_eq!(found[1].occupied_bytes, 0);
+}

@@ -41,7 +41,13 @@ pub(crate) enum HostCommand {
     /// Moves the VMs away from hosts.
     Drain(Hosts),
     /// Shows every kernel object of ours on a host, with its owner.
-    Inventory(OneHost),
+    Inventory {
+        #[command(flatten)]
+        host: OneHost,
+        /// Leave out what a VM owns.
+        #[arg(long)]
+        unowned: bool,
+    },
     /// Removes from a host what no VM owns.
     Sweep {
         #[command(flatten)]

@@ -10,8 +10,8 @@ use crate::args::host::{HostCommand, UpdateArgs};
 use crate::ask::confirm;
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::output::hosts;
 use crate::output::text::{clean, moment};
+use crate::output::{hosts, objects};
 use crate::session::Session;
 
 pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), Failure> {
@@ -93,13 +93,15 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
             said(session, changed, args.hosts.len() > 1, "is being drained")?;
             outcome
         }
-        HostCommand::Inventory(args) => {
-            let inventory = api.inventory(&args.host).await?;
+        HostCommand::Inventory { host, unowned } => {
+            let inventory = api.inventory(&host.host, unowned).await?;
             session.printer.whole(
                 &inventory,
                 |i| i.objects.iter().map(|o| o.name.clone()).collect(),
-                |i| hosts::objects(&i.objects),
-            )
+                objects::inventory,
+            )?;
+            session.printer.note(&objects::summary(&inventory, now()));
+            Ok(())
         }
         HostCommand::Sweep { host, dry_run, yes } => {
             let host = host.host;
@@ -107,14 +109,18 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
                 confirm(&format!("remove from {host} what no VM owns"), yes)?;
             }
             let swept = api.sweep(SweepHostRequest { host, dry_run }).await?;
-            if dry_run {
-                session.printer.note("Dry run: nothing was removed. It would be:");
-            }
             session.printer.whole(
                 &swept,
                 |s| s.removed.iter().map(|o| o.name.clone()).collect(),
-                |s| hosts::objects(&s.removed),
-            )
+                |s| objects::swept(s, dry_run),
+            )?;
+            session.printer.note(&objects::swept_summary(&swept, dry_run));
+            match swept.failed.len() {
+                0 => Ok(()),
+                n => Err(Failure::other(anyhow::anyhow!(
+                    "{n} of what no VM owns could not be removed"
+                ))),
+            }
         }
         HostCommand::Rm { hosts, allow_missing, yes } => {
             let named = hosts.hosts;

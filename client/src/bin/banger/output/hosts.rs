@@ -1,13 +1,11 @@
-//! Hosts, their images and kernel objects, as people read them.
+//! Hosts and their images, as people read them.
 
-use banger_client::v1::{
-    Host, HostImage, HostImageKind, HostObject, HostResources, HostState, Image,
-};
+use banger_client::v1::{Host, HostImage, HostImageKind, HostResources, HostState, Image};
 use jiff::Timestamp;
 
 use super::table::{Row, Tone, columns, host_tone, pairs, plain};
 use super::text::{
-    SIMULATED, age, bytes, clean, host_state_name, labels, mebibytes, moment, or_number, span,
+    SIMULATED, age, bytes, clean, host_state_name, labels, mebibytes, moment, or_number,
 };
 
 fn state(host: &Host) -> (String, Tone) {
@@ -106,20 +104,6 @@ fn images(images: &[HostImage]) -> String {
         vec![plain(&image.name), plain(kind), plain(bytes(image.size_bytes)), plain(sha256)]
     };
     columns(&["IMAGE", "KIND", "SIZE", "SHA256"], images.iter().map(row))
-}
-
-/// Kernel objects of ours.
-pub(crate) fn objects(objects: &[HostObject]) -> String {
-    let row = |object: &HostObject| -> Row {
-        let owner = if object.vm_id.is_empty() {
-            ("orphan".to_owned(), Tone::Bad)
-        } else {
-            plain(&object.vm_id)
-        };
-        let age = object.age.as_ref().map_or("-".to_owned(), |age| span(age.seconds));
-        vec![plain(&object.kind), plain(&object.name), owner, plain(age)]
-    };
-    columns(&["KIND", "NAME", "OWNER", "AGE"], objects.iter().map(row))
 }
 
 /// Images of the server.

@@ -4,7 +4,7 @@ use banger_client::v1::*;
 use jiff::Timestamp;
 use prost_types::Timestamp as Time;
 
-use super::{hosts, proto, text, vms};
+use super::{hosts, objects, proto, text, vms};
 
 const EIGHT: i64 = 1_795_334_400;
 
@@ -136,6 +136,110 @@ fn the_tables_are_as_reviewed() {
     ];
     let lines: String = lines.iter().map(|e| vms::change_line(e, now())).collect();
     insta::assert_snapshot!("vm_watch", plain(&lines));
+}
+
+fn object(kind: &str, name: &str, state: HostObjectState) -> HostObject {
+    HostObject {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        state: state.into(),
+        ..HostObject::default()
+    }
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn policy() -> Option<SweepPolicy> {
+    let grace = seconds(60);
+    Some(SweepPolicy { grace, budget_per_hour: 200, budget_left: 199, automatic: false })
+}
+
+fn orphan() -> HostObject {
+    HostObject { orphan_for: seconds(75), ..object("tap", "bg-a2", HostObjectState::Orphan) }
+}
+
+fn stored() -> HostObject {
+    HostObject {
+        vm_name: "web".to_owned(),
+        vm_id: "0192f0c1".to_owned(),
+        age: seconds(4000),
+        size_bytes: 3 << 30,
+        detail: "/vms/0192f0c1/root.cow".to_owned(),
+        ..object("loop", "/dev/loop1", HostObjectState::Owned)
+    }
+}
+
+#[test]
+fn an_inventory_is_grouped_by_owner_with_what_nobody_owns_last() {
+    let elsewhere = HostObject {
+        vm_id: "0192f0c2".to_owned(),
+        vm_name: "db".to_owned(),
+        claimed_by_host_id: "0192f0b7".to_owned(),
+        ..object("jail", "0192f0c2", HostObjectState::ClaimedElsewhere)
+    };
+    let count = |kind: &str, state: HostObjectState, count| HostObjectCount {
+        kind: kind.to_owned(),
+        state: state.into(),
+        count,
+    };
+    let inventory = GetHostInventoryResponse {
+        objects: vec![orphan(), elsewhere, stored()],
+        counts: vec![
+            count("tap", HostObjectState::Orphan, 1),
+            count("jail", HostObjectState::ClaimedElsewhere, 1),
+            count("loop", HostObjectState::Owned, 1),
+        ],
+        policy: policy(),
+        recent_sweeps: vec![SweepRecord {
+            time: at(0),
+            actor: "ann".to_owned(),
+            removed: 3,
+            kept: 2,
+            ..SweepRecord::default()
+        }],
+        ..GetHostInventoryResponse::default()
+    };
+    let shown = plain(&objects::inventory(&inventory)) + &objects::summary(&inventory, now());
+    insta::assert_snapshot!(shown, @r"
+    OWNER   KIND   NAME         STATE               SIZE   AGE    DETAIL
+    web     loop   /dev/loop1   OWNED               3G     1h6m   /vms/0192f0c1/root.cow
+    db      jail   0192f0c2     CLAIMED_ELSEWHERE   -      -      placed on host 0192f0b7
+    -       tap    bg-a2        ORPHAN              -      -      an orphan for 1m15s
+    3 objects, 1 orphan, 1 claimed elsewhere.
+    An orphan may go after 1m0s; 199 of 200 removals in an hour are left; the agent removes none by itself.
+    Last sweep asked for: 2026-11-22T08:00:00Z (3h12m ago) by ann: 3 removed, 2 kept, 0 failed.
+    ");
+}
+
+#[test]
+fn a_sweep_says_of_each_object_what_became_of_it_and_why() {
+    let swept = SweepHostResponse {
+        removed: vec![orphan()],
+        kept: vec![KeptObject {
+            object: Some(object("mount", "/m", HostObjectState::Orphan)),
+            reason: KeptReason::MountedByOthers.into(),
+            message: String::new(),
+        }],
+        failed: vec![FailedObject {
+            object: Some(stored()),
+            message: "detach: busy; loop /dev/loop1 is left behind".to_owned(),
+        }],
+        not_listed: 2,
+        policy: policy(),
+    };
+    let shown = plain(&objects::swept(&swept, false)) + &objects::swept_summary(&swept, false);
+    insta::assert_snapshot!(shown, @r"
+    OUTCOME   KIND    NAME         VM    SIZE   WHY
+    REMOVED   tap     bg-a2        -     -      an orphan for 1m15s
+    KEPT      mount   /m           -     -      MOUNTED_BY_OTHERS
+    FAILED    loop    /dev/loop1   web   3G     detach: busy; loop /dev/loop1 is left behind
+    1 removed, 1 kept, 1 failed. 2 more stay and are not listed.
+    An orphan may go after 1m0s; 199 of 200 removals in an hour are left; the agent removes none by itself.
+    ");
+    let dry = plain(&objects::swept(&swept, true));
+    assert!(dry.contains("WOULD REMOVE"), "{dry}");
 }
 
 #[test]

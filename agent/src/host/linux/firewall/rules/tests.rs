@@ -234,3 +234,20 @@ fn fuzz_iptables_save_gives_only_guests_whose_rules_are_all_there() {
         assert_eq!(again.guests, seen.guests);
     });
 }
+
+#[test]
+fn rules_are_counted_by_guest_also_when_some_of_them_are_missing() {
+    let layout = layout();
+    let text = layout.render(&guests(), &Seen::default());
+    let one_less: Vec<&str> = text.lines().filter(|line| !line.contains("MASQUERADE")).collect();
+    let theirs = "-A BANGER-ZZ-FWD -m comment --comment \"banger:bg:vm-9\" -j DROP";
+    let foreign = "-A BANGER-BG-FWD -m comment --comment \"banger:zz:vm-8\" -j DROP";
+    let seen = layout.read(&[&one_less[..], &[theirs, foreign]].concat().join("\n"));
+    assert!(!seen.guests.contains_key(&guest().key), "its rules are not complete");
+    let counted: Vec<String> = layout
+        .count_by_key(&seen)
+        .into_iter()
+        .map(|(key, count)| format!("{key} {count}"))
+        .collect();
+    assert_eq!(counted, ["vm-1 4", "vm-2 1"]);
+}
