@@ -26,7 +26,7 @@ pub mod agent_v1 {
 
 /// Between the agent of a host and the guest agent, package `banger.guest.v1`.
 #[expect(missing_docs, reason = "generated; the comments are in the .proto files")]
-#[expect(clippy::all, clippy::allow_attributes, reason = "generated")]
+#[expect(clippy::allow_attributes, reason = "generated")]
 pub mod guest_v1 {
     include!("gen/banger.guest.v1.rs");
 }
