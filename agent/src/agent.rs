@@ -231,6 +231,7 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
             may_start_unasked: config.autonomous,
             vmm_ready_limit: Duration::from_secs(config.limits.vmm_ready_secs),
             disks: disk_policy(config),
+            guest_dns: config.guests.dns.clone(),
         },
         on_effect: Some(Box::new(move |effect, event| match event {
             EffectEvent::Begins => {

@@ -129,6 +129,8 @@ pub struct GuestsConfig {
     pub cgroup_parent: PathBuf,
     /// How many files one VMM may have open.
     pub max_files: u32,
+    /// Name servers that guests are told.
+    pub dns: Vec<Ipv4Addr>,
 }
 
 /// How long things may take, in seconds.
@@ -215,6 +217,7 @@ impl Default for GuestsConfig {
             uid_base: 200_000,
             cgroup_parent: PathBuf::from("banger.slice/banger-guests.slice"),
             max_files: 1024,
+            dns: Vec::new(),
         }
     }
 }

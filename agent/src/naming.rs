@@ -31,6 +31,8 @@ pub mod file {
     pub const ROOT: &str = "root.img";
     /// The second disk.
     pub const WORK: &str = "work.img";
+    /// What the guest was told, as a disk, where it has no metadata service.
+    pub const SEED: &str = "seed.img";
 }
 
 /// Two characters that keep several agents on one machine apart.
@@ -220,6 +222,12 @@ impl VmNames {
         BackingFile::Scratch { dir: self.dir.clone(), file: part(file::ROOT) }
     }
 
+    /// The disk with what the guest is told.
+    #[must_use]
+    pub fn seed(&self) -> BackingFile {
+        BackingFile::Scratch { dir: self.dir.clone(), file: part(file::SEED) }
+    }
+
     /// The second disk's file.
     #[must_use]
     pub fn work(&self) -> BackingFile {
@@ -243,6 +251,8 @@ pub mod in_jail {
     pub const ROOT: &str = "rootfs";
     /// The second disk.
     pub const WORK: &str = "work";
+    /// The disk with what the guest was told.
+    pub const SEED: &str = "seed";
 }
 
 /// A file name that is a constant of ours.

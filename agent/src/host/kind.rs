@@ -34,6 +34,16 @@ impl VmmKind {
         }
     }
 
+    /// Whether the guest can ask it for its metadata document: Firecracker's MMDS. Elsewhere the
+    /// same comes on a small disk.
+    #[must_use]
+    pub const fn has_metadata_service(self) -> bool {
+        match self {
+            Self::Firecracker => true,
+            Self::Qemu => false,
+        }
+    }
+
     /// The kernel's short name of its processes, at most 15 bytes: proc_pid_comm(5).
     #[must_use]
     pub const fn comm(self) -> &'static str {

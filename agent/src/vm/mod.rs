@@ -20,6 +20,7 @@
 //! - [`machine`]: one VM as its task holds it; `look` and `publish` are parts of it.
 //! - [`task`]: the loop over them. [`phase`], [`status`] and [`exit`]: what is shown.
 //! - [`store`]: how large the store behind a root disk is to be.
+//! - `seed`: what the guest is told of itself, as a document and as a disk.
 //! - [`shared`]: what all VMs share; [`bases`]: the users of the loop devices of root images.
 //!
 //! A crash of the agent at any point leaves objects whose names are functions of the VM's id; the
@@ -39,6 +40,7 @@ pub mod plan;
 pub mod probe;
 mod publish;
 pub mod record;
+mod seed;
 pub mod shared;
 pub mod status;
 pub mod store;

@@ -2,6 +2,7 @@
 //!
 //! Made once at the start of the agent; nothing in it changes what a VM is wanted to be.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::bases::BaseUsers;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub vmm_ready_limit: Duration,
     /// How disks are made, and how large they may become.
     pub disks: DiskPolicy,
+    /// Name servers that guests are told.
+    pub guest_dns: Vec<Ipv4Addr>,
 }
 
 impl Default for Settings {
@@ -74,6 +77,7 @@ impl Default for Settings {
             may_start_unasked: false,
             vmm_ready_limit: Duration::from_secs(10),
             disks: DiskPolicy::default(),
+            guest_dns: Vec::new(),
         }
     }
 }

@@ -180,7 +180,9 @@ pub struct VmSpec {
     /// which has a serial console, reboot=k and panic=1. Needs a stopped VM.
     #[prost(string, tag = "7")]
     pub boot_args: ::prost::alloc::string::String,
-    /// A document the guest reads from the metadata service (MMDS), at most 32 KiB as JSON. Live.
+    /// A document the guest reads from the metadata service (MMDS), at most 32 KiB as JSON, laid over
+    /// what banger tells of the guest itself (docs/OPERATIONS.md). Live; under QEMU it is on a disk
+    /// and seen from the next start on.
     #[prost(message, optional, tag = "8")]
     pub metadata: ::core::option::Option<::prost_types::Struct>,
     /// How the guest is connected. `egress` acts live.

@@ -11,16 +11,18 @@ use crate::handles::{ProcessHandle, ProcessIdentity};
 use crate::host::{
     BackingFile, Change, DeviceNumber, Drive, HostError, HostErrorKind, HostResult, JailAccess,
     JailDevice, JailFile, JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig,
-    VmmState,
+    VmmKind, VmmState,
 };
 use crate::naming::{self, in_jail, part};
 use crate::vm::effect::Effect;
 use crate::vm::exit::exit_from;
 use crate::vm::machine::Vm;
 use crate::vm::phase::Reason;
+use crate::vm::seed;
 
 pub(super) async fn build_jail(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
     let (root_copy, root_device) = find_root_disk(vm).await?;
+    let vmm = vm.host().facts.vmm_kind().await?;
     let read = |name, image: &Image| JailFile {
         name: part(name),
         from: naming::base(image.name.clone()),
@@ -40,15 +42,34 @@ pub(super) async fn build_jail(vm: &mut Vm, shape: &Shape) -> HostResult<Change>
         from,
         access: JailAccess::Write,
     }));
+    if !vmm.has_metadata_service() {
+        let from = write_seed(vm, shape).await?;
+        files.push(JailFile { name: part(in_jail::SEED), from, access: JailAccess::Read });
+    }
     let device = |device| JailDevice { name: part(in_jail::ROOT), device };
     let spec = JailSpec {
         id: vm.names.jail.clone(),
-        vmm: vm.host().facts.vmm_kind().await?,
+        vmm,
         uid: uid(vm, shape),
         files,
         devices: root_device.map(device).into_iter().collect(),
     };
     vm.host().jails.ensure(&spec).await
+}
+
+/// Puts the disk with what the guest is told into the VM's directory, as of now.
+async fn write_seed(vm: &Vm, shape: &Shape) -> HostResult<BackingFile> {
+    let (dir, file) = (&vm.names.dir, part(naming::file::SEED));
+    let told = seed::Told { vm: vm.id, shape, dns: &vm.shared.settings.guest_dns };
+    let wanted = seed::disk(&told).map_err(|error| {
+        HostError::io("make the disk with what the guest is told, of", dir, error)
+    })?;
+    // Read first, so that a step that is repeated finds it done.
+    let present = vm.host().files.read(dir, &file).await.unwrap_or_default();
+    if present.as_ref() != Some(&wanted) {
+        vm.host().files.replace(dir, &file, &wanted).await?;
+    }
+    Ok(vm.names.seed())
 }
 
 /// The root disk that was made: a file that is a copy, or a snapshot's device.
@@ -66,11 +87,12 @@ async fn find_root_disk(vm: &Vm) -> HostResult<(Option<BackingFile>, Option<Devi
 }
 
 pub(super) async fn launch(vm: &mut Vm, shape: &Shape) -> HostResult<Change> {
+    let vmm = vm.host().facts.vmm_kind().await?;
     let spec = LaunchSpec {
         id: vm.names.jail.clone(),
         uid: uid(vm, shape),
-        vmm: vm.host().facts.vmm_kind().await?,
-        machine: vmm_config(vm, shape),
+        vmm,
+        machine: vmm_config(vm, shape, vmm),
     };
     vm.vmm = Some(spec.vmm);
     let started = vm.host().launcher.launch(&spec).await?;
@@ -98,7 +120,8 @@ pub(super) async fn configure(vm: &Vm, shape: &Shape) -> Result<Change, Failed> 
     let jail = &vm.names.jail;
     let told = async {
         vm.host().vmm.wait_ready(jail, vm.shared.settings.vmm_ready_limit).await?;
-        vm.host().vmm.configure(jail, &vmm_config(vm, shape)).await
+        let vmm = vm.host().facts.vmm_kind().await?;
+        vm.host().vmm.configure(jail, &vmm_config(vm, shape, vmm)).await
     };
     let ended = async {
         match vm.handles.get().process {
@@ -123,7 +146,7 @@ pub(super) async fn configure(vm: &Vm, shape: &Shape) -> Result<Change, Failed> 
     }
 }
 
-fn vmm_config(vm: &Vm, shape: &Shape) -> VmmConfig {
+fn vmm_config(vm: &Vm, shape: &Shape, vmm: VmmKind) -> VmmConfig {
     let limits = &shape.limits;
     let disk = RateLimit {
         bytes_per_second: limits.disk_bytes_per_second,
@@ -134,6 +157,11 @@ fn vmm_config(vm: &Vm, shape: &Shape) -> VmmConfig {
     let mut drives = vec![drive(in_jail::ROOT, true)];
     if shape.work_disk_mib > 0 {
         drives.push(drive(in_jail::WORK, false));
+    }
+    // Last, so that the names of the others do not depend on it.
+    let has_service = vmm.has_metadata_service();
+    if !has_service {
+        drives.push(Drive { read_only: true, ..drive(in_jail::SEED, false) });
     }
     VmmConfig {
         vcpus: shape.vcpus,
@@ -149,8 +177,14 @@ fn vmm_config(vm: &Vm, shape: &Shape) -> VmmConfig {
             send: net(limits.net_tx_bytes_per_second),
         }),
         vsock_cid: Some(shape.network.vsock_cid),
-        metadata_json: shape.metadata_json.clone(),
+        metadata_json: has_service.then(|| document(vm, shape)),
     }
+}
+
+/// The document of the metadata service.
+fn document(vm: &Vm, shape: &Shape) -> String {
+    let dns = &vm.shared.settings.guest_dns;
+    seed::document(&seed::Told { vm: vm.id, shape, dns }).to_string()
 }
 
 /// The command line of the spec, or the usual one with a serial console and a reboot that ends
@@ -193,9 +227,8 @@ pub(super) async fn start_guest(vm: &Vm) -> HostResult<Change> {
 }
 
 pub(super) async fn put_metadata(vm: &Vm, record: &Record) -> HostResult<Change> {
-    let document = record.assignment.shape.as_ref().and_then(|s| s.metadata_json.as_deref());
-    let Some(document) = document else { return Ok(Change::AlreadySo) };
-    vm.host().vmm.put_metadata(&vm.names.jail, document).await?;
+    let Some(shape) = record.assignment.shape.as_ref() else { return Ok(Change::AlreadySo) };
+    vm.host().vmm.put_metadata(&vm.names.jail, &document(vm, shape)).await?;
     Ok(Change::Made)
 }
 

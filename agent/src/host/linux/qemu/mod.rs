@@ -144,9 +144,6 @@ impl Vmm for QemuApi {
         if config.interface.as_ref().is_some_and(limited) {
             tracing::warn!(jail = %id, "QEMU has no limits on the network: the guest has none");
         }
-        if config.metadata_json.is_some() {
-            tracing::warn!(jail = %id, "QEMU has no metadata service: the guest does not see it");
-        }
         Ok(())
     }
 
@@ -186,7 +183,7 @@ impl Vmm for QemuApi {
     }
 
     async fn put_metadata(&self, id: &JailId, _json: &str) -> HostResult<()> {
-        tracing::warn!(jail = %id, "QEMU has no metadata service: the guest does not see it");
+        tracing::info!(jail = %id, "QEMU has no metadata service: seen from the next start on");
         Ok(())
     }
 }
