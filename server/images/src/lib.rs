@@ -1,0 +1,36 @@
+//! Turns what people have into what a VM boots: a kernel, an initial RAM disk or an ext4 root
+//! file system, one file each.
+//!
+//! ```text
+//! Source ── pull (async, registries) ─▶ file or directory ── what is it? ─▶ kernel: bzImage, .deb ─▶ ELF
+//!                                                                     └─▶ root: layers ─▶ tree ─▶ ext4
+//! ```
+//!
+//! Driven by the server's image service and by `banger image build-demo`. Knows no API, no store
+//! and no VM. Everything read is hostile: an archive is read twice, first into a tree in memory
+//! that is checked as a whole and is bounded by [`Limits`], then for its contents. Nothing is
+//! unpacked onto this machine's file systems, nothing is mounted and no program is run, so no
+//! right is needed beyond writing the file asked for.
+//!
+//! What can go wrong is an [`ImportError`], which names the source and the entry. A failed or
+//! cancelled import leaves nothing; one whose process was killed leaves a file or directory
+//! beside the output whose name begins with [`SCRATCH_PREFIX`].
+//!
+//! docs/IMAGES.md says what is accepted, what is refused and the limits.
+
+mod demo;
+mod error;
+mod made;
+mod make;
+mod options;
+mod source;
+
+pub use demo::{Demo, DemoFiles, DemoSources, build_demo};
+pub use error::{ErrorClass, ImportError, Refusal};
+pub use made::{Kind, Made, Note, Wanted};
+pub use make::{make, make_from_path};
+pub use options::{Cancel, Credentials, Devices, Limits, Options, Progress, Report, Step};
+pub use source::{Reference, ReferenceError, Source};
+
+/// How the names of unfinished files and directories begin; they lie beside the output.
+pub const SCRATCH_PREFIX: &str = ".banger-import-";

@@ -1,0 +1,103 @@
+//! What is wanted of an import, and what came of it.
+
+use std::fmt;
+
+/// What a VM boots from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An uncompressed x86-64 ELF kernel.
+    Kernel,
+    /// An initial RAM disk, as a kernel reads it.
+    Initrd,
+    /// An ext4 root file system.
+    Root,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initial RAM disk",
+            Self::Root => "root file system",
+        })
+    }
+}
+
+/// What is to be made of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the source looks like: a kernel from a kernel or a kernel's package, an initial RAM
+    /// disk from a cpio archive, a root file system from everything else.
+    Auto,
+    /// A kernel.
+    Kernel,
+    /// An initial RAM disk: a cpio archive is taken as it is; from a kernel's package one is made
+    /// that loads the modules a guest needs and goes on to `/sbin/init` on `/dev/vda`.
+    Initrd,
+    /// A root file system.
+    Root,
+}
+
+/// A finished file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// What it is.
+    pub kind: Kind,
+    /// Of the whole file, holes read as zeros.
+    pub sha256: [u8; 32],
+    /// Length of the file in bytes; an ext4 file occupies less.
+    pub size_bytes: u64,
+    /// What its owner may want to know, in order.
+    pub notes: Vec<Note>,
+}
+
+impl Made {
+    /// `sha256` in lower-case hexadecimal, without a prefix.
+    #[must_use]
+    pub fn sha256_hex(&self) -> String {
+        hex::encode(self.sha256)
+    }
+}
+
+/// Something that is no error but that its owner may want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The guest agent was put in and is started in this way.
+    GuestAgent(&'static str),
+    /// The guest agent was put in, and nothing that we know starts it.
+    GuestAgentNotStarted,
+    /// The image has no init, and no guest agent was given that could be it.
+    NoInit,
+    /// The digest of the manifest of the container image, `sha256:…`.
+    Manifest(String),
+    /// Device nodes that were left out.
+    DevicesLeftOut(u64),
+    /// Extended attributes that were left out: neither `user.*` nor `security.*`.
+    AttributesLeftOut(u64),
+    /// The release of the kernel, of which the modules were taken too.
+    KernelRelease(String),
+    /// Modules wanted of the kernel's package that it does not have; they may be built in.
+    ModulesMissing(Vec<String>),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GuestAgent(how) => write!(f, "the guest agent is started by {how}"),
+            Self::GuestAgentNotStarted => f.write_str(
+                "the guest agent was put in, but the image's init is not known to start it",
+            ),
+            Self::NoInit => f.write_str("the image has no init and no guest agent was put in"),
+            Self::Manifest(digest) => write!(f, "manifest {digest}"),
+            Self::DevicesLeftOut(count) => write!(f, "{count} device nodes were left out"),
+            Self::AttributesLeftOut(count) => {
+                write!(f, "{count} extended attributes were left out")
+            }
+            Self::KernelRelease(release) => write!(f, "kernel release {release}"),
+            Self::ModulesMissing(names) => {
+                write!(f, "modules not in the package: {}", names.join(", "))
+            }
+        }
+    }
+}

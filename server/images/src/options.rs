@@ -1,0 +1,130 @@
+//! What an import may use, and how it says how far it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How an import is made. The default puts no guest agent in and refuses device nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How much may be read and made.
+    pub limits: Limits,
+    /// The guest agent, a static binary, to be put into a root file system.
+    pub guest: Option<PathBuf>,
+    /// Size in bytes of the root file system, rounded down to 4 KiB; one that is too small for the
+    /// contents is an error. Without it: the contents, a quarter more, and 64 MiB.
+    pub root_size: Option<u64>,
+    /// What is done with device nodes.
+    pub devices: Devices,
+    /// For the registry; without them it is asked anonymously.
+    pub credentials: Option<Credentials>,
+    /// Stops the import where it is.
+    pub cancel: Cancel,
+}
+
+/// Bounds on what an import reads and makes. Past one of them it ends with
+/// [`crate::ImportError::Limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the source as it lies there or comes from the registry.
+    pub source_bytes: u64,
+    /// Bytes of all layers or archives unpacked, what a later layer replaces included.
+    pub unpacked_bytes: u64,
+    /// Files, directories and links of all layers, what a later layer replaces included.
+    pub entries: u64,
+    /// Layers of a container image.
+    pub layers: u64,
+    /// Bytes of one path.
+    pub path_bytes: u64,
+    /// Times an archive may grow when it is unpacked, once it is past 64 MiB.
+    pub ratio: u64,
+    /// Bytes of a kernel or an initial RAM disk.
+    pub boot_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            source_bytes: 16 << 30,
+            unpacked_bytes: 32 << 30,
+            entries: 1_000_000,
+            layers: 128,
+            path_bytes: 4095,
+            ratio: 200,
+            boot_bytes: 512 << 20,
+        }
+    }
+}
+
+/// What is done with character and block device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// The import fails and names the node.
+    #[default]
+    Refuse,
+    /// They are left out and counted in a note: a guest's kernel makes its own.
+    LeaveOut,
+    /// They are kept: only the guest's kernel ever sees them as devices.
+    Keep,
+}
+
+/// A user of a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user's name.
+    pub username: String,
+    /// The password or token. Never shown.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Stops an import from elsewhere: every copy shares one flag.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// The import ends with [`crate::ImportError::Cancelled`] soon, at the latest after the next
+    /// mebibyte.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Cancel::cancel`] was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How far an import is. Steps come in the order of [`Step`]; those that a source does not need
+/// are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub step: Step,
+    /// Bytes done in this step.
+    pub done_bytes: u64,
+    /// Bytes to be done in this step, as far as known.
+    pub total_bytes: Option<u64>,
+}
+
+/// What an import is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Blobs come from the registry.
+    Pull,
+    /// The source is read and checked.
+    Check,
+    /// The output is written.
+    Write,
+    /// The output is read for its digest.
+    Digest,
+}
+
+/// Told how far an import is, about every mebibyte; must not block.
+pub type Report = Arc<dyn Fn(Progress) + Send + Sync>;
