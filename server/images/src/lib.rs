@@ -18,12 +18,30 @@
 //!
 //! docs/IMAGES.md says what is accepted, what is refused and the limits.
 
+mod blob;
+mod budget;
+mod deb;
 mod demo;
+mod directory;
 mod error;
+mod ext4;
+mod guest;
+mod kernel;
+mod layer;
 mod made;
 mod make;
+mod oci;
 mod options;
+mod output;
+mod package;
+mod registry;
+mod root;
 mod source;
+mod tarball;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod unpack;
 
 pub use demo::{Demo, DemoFiles, DemoSources, build_demo};
 pub use error::{ErrorClass, ImportError, Refusal};

@@ -31,8 +31,9 @@ pub enum Wanted {
     Auto,
     /// A kernel.
     Kernel,
-    /// An initial RAM disk: a cpio archive is taken as it is; from a kernel's package one is made
-    /// that loads the modules a guest needs and goes on to `/sbin/init` on `/dev/vda`.
+    /// An initial RAM disk: a cpio archive is taken as it is; from a kernel's package and
+    /// [`crate::Options::busybox`] one is made that loads the modules a guest needs and goes on to
+    /// `/sbin/init` on `/dev/vda`.
     Initrd,
     /// A root file system.
     Root,
@@ -67,6 +68,8 @@ pub enum Note {
     GuestAgent(&'static str),
     /// The guest agent was put in, and nothing that we know starts it.
     GuestAgentNotStarted,
+    /// The guest agent was not put in: an ext4 file is taken as it is.
+    GuestAgentNotPutIn,
     /// The image has no init, and no guest agent was given that could be it.
     NoInit,
     /// The digest of the manifest of the container image, `sha256:…`.
@@ -88,6 +91,9 @@ impl fmt::Display for Note {
             Self::GuestAgentNotStarted => f.write_str(
                 "the guest agent was put in, but the image's init is not known to start it",
             ),
+            Self::GuestAgentNotPutIn => {
+                f.write_str("the guest agent was not put in: an ext4 file is taken as it is")
+            }
             Self::NoInit => f.write_str("the image has no init and no guest agent was put in"),
             Self::Manifest(digest) => write!(f, "manifest {digest}"),
             Self::DevicesLeftOut(count) => write!(f, "{count} device nodes were left out"),

@@ -11,6 +11,9 @@ pub struct Options {
     pub limits: Limits,
     /// The guest agent, a static binary, to be put into a root file system.
     pub guest: Option<PathBuf>,
+    /// A static busybox, or the package that has it, for an initial RAM disk that is made from a
+    /// kernel's package.
+    pub busybox: Option<PathBuf>,
     /// Size in bytes of the root file system, rounded down to 4 KiB; one that is too small for the
     /// contents is an error. Without it: the contents, a quarter more, and 64 MiB.
     pub root_size: Option<u64>,
@@ -40,6 +43,8 @@ pub struct Limits {
     pub ratio: u64,
     /// Bytes of a kernel or an initial RAM disk.
     pub boot_bytes: u64,
+    /// Bytes of a root file system, whatever size was asked for.
+    pub root_bytes: u64,
 }
 
 impl Default for Limits {
@@ -52,6 +57,7 @@ impl Default for Limits {
             path_bytes: 4095,
             ratio: 200,
             boot_bytes: 512 << 20,
+            root_bytes: 64 << 30,
         }
     }
 }
