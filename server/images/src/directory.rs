@@ -257,6 +257,3 @@ pub(crate) fn is_directory(path: &Path) -> Result<bool, ImportError> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -207,6 +207,3 @@ fn inittab_line(text: &[u8]) -> String {
         false => format!("::respawn:{AGENT}\n"),
     }
 }
-
-#[cfg(test)]
-mod tests;

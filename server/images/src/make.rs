@@ -128,6 +128,7 @@ pub fn make_from_path(
         (Wanted::Auto | Wanted::Root, What::Archive) => {
             make_root_of_archive(blob, options, out, report)
         }
+        (Wanted::Root, What::Other) => copy_ext4(&blob, options, out, report),
         (wanted, found) => Err(ImportError::NotUsable { from, what: found.unusable_as(wanted) }),
     }
 }

@@ -284,4 +284,4 @@ fn unusable(from: &str, what: &str) -> ImportError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

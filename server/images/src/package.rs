@@ -226,4 +226,4 @@ fn take_module(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

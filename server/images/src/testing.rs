@@ -86,7 +86,7 @@ pub(crate) fn text(path: &Path) -> &str {
 }
 
 /// A tar archive made header by header.
-#[derive(Default)]
+#[derive(Clone)]
 pub(crate) struct TarMaker {
     bytes: Vec<u8>,
     mtime: u64,

@@ -1,1 +1,234 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::oci::tests::LayoutMaker;
+use crate::testing::{Bench, TarMaker, assert_clean, cat, gzip};
+use crate::{Credentials, ErrorClass, Made, Source, Wanted, make};
+
+/// What one path answers: a status, headers and a body.
+type Page = (u16, Vec<(&'static str, String)>, Vec<u8>);
+
+/// Answers by path. Asks for the header where one is wanted, as a registry does.
+#[derive(Default)]
+struct Pages {
+    by_path: BTreeMap<String, Page>,
+    /// Without this `Authorization` everything but a token is refused, in these words.
+    wanted: Option<(String, String)>,
+    asked: Mutex<Vec<(String, Option<String>)>>,
+}
+
+impl Pages {
+    fn of(maker: &LayoutMaker) -> Self {
+        let mut pages = Self::default();
+        for (digest, bytes) in &maker.blobs {
+            for kind in ["blobs", "manifests"] {
+                pages.put(&format!("/v2/team/app/{kind}/sha256:{digest}"), bytes);
+            }
+        }
+        pages.put("/v2/team/app/manifests/v1", maker.index.to_string().as_bytes());
+        pages
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) {
+        self.by_path.insert(path.to_owned(), (200, Vec::new(), bytes.to_vec()));
+    }
+
+    fn answer(&self, path: &str, authorization: Option<&str>) -> Page {
+        self.asked.lock().push((path.to_owned(), authorization.map(str::to_owned)));
+        if let Some((header, challenge)) = &self.wanted
+            && path.starts_with("/v2/")
+            && authorization != Some(header)
+        {
+            return (401, vec![("WWW-Authenticate", challenge.clone())], Vec::new());
+        }
+        let page = self.by_path.get(path).cloned();
+        page.unwrap_or((404, Vec::new(), b"{}".to_vec()))
+    }
+}
+
+/// Serves pages on a loopback address for as long as the test runs; gives host and port.
+async fn serve(pages: impl FnOnce(&str) -> Pages) -> (String, Arc<Pages>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let at = listener.local_addr().expect("it has an address").to_string();
+    let pages = Arc::new(pages(&at));
+    let shared = pages.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let pages = shared.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await?);
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let path = request.split(' ').nth(1).unwrap_or_default();
+                let authorization = request.lines().find_map(|line| {
+                    let (name, value) = line.split_once(": ")?;
+                    name.eq_ignore_ascii_case("authorization").then_some(value)
+                });
+                let (status, headers, body) = pages.answer(path, authorization);
+                let mut head =
+                    format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n", body.len());
+                for (name, value) in headers {
+                    head.push_str(&format!("{name}: {value}\r\n"));
+                }
+                stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+                stream.write_all(&body).await?;
+                stream.shutdown().await
+            });
+        }
+    });
+    (at, pages)
+}
+
+fn image() -> LayoutMaker {
+    let base = gzip(&TarMaker::new().file("etc/motd", b"pulled").finish());
+    let empty = gzip(&TarMaker::new().finish());
+    LayoutMaker::of_layers(&[base, empty.clone(), empty])
+}
+
+async fn import(bench: &Bench, at: &str, version: &str) -> Result<Made, ImportError> {
+    std::fs::create_dir_all(bench.dir.path().join("out")).expect("a directory can be made");
+    let reference = format!("{at}/team/app{version}").parse().expect("it is a reference");
+    let source = Source::Registry(reference);
+    let options = bench.options.clone();
+    let made = make(source, Wanted::Auto, options, bench.out(), Arc::new(|_| ())).await;
+    let left = std::fs::read_dir(bench.dir.path().join("out")).expect("it is there").count();
+    assert_eq!(left, usize::from(made.is_ok()), "nothing but the output is left: {made:?}");
+    made
+}
+
+async fn refusal(pages: Pages) -> ImportError {
+    let (at, _) = serve(|_| pages).await;
+    import(&Bench::new(), &at, ":v1").await.expect_err("it is refused")
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_by_its_tag_and_by_its_digest() {
+    let maker = image();
+    let digest = maker.index["manifests"][0]["digest"].as_str().expect("a digest").to_owned();
+    let (at, _) = serve(|_| Pages::of(&maker)).await;
+    for version in [":v1".to_owned(), format!("@{digest}"), format!(":v1@{digest}")] {
+        let bench = Bench::new();
+        let made = import(&bench, &at, &version).await.unwrap_or_else(|e| panic!("{e}: {e:?}"));
+        assert!(made.notes.contains(&crate::Note::Manifest(digest.clone())), "{:?}", made.notes);
+        assert_clean(&bench.out());
+        assert_eq!(cat(&bench.out(), "/etc/motd"), "pulled");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_or_manifest_that_is_not_what_was_asked_for_is_refused() {
+    let maker = image();
+    for (digest, bytes) in &maker.blobs {
+        for (change, kind) in [(0, "digest"), (1, "short"), (2, "long")] {
+            let mut other = bytes.clone();
+            match change {
+                0 => other[5] ^= 1,
+                1 => drop(other.pop()),
+                _ => other.push(0),
+            }
+            let mut pages = Pages::of(&maker);
+            for place in ["blobs", "manifests"] {
+                pages.put(&format!("/v2/team/app/{place}/sha256:{digest}"), &other);
+            }
+            let error = refusal(pages).await;
+            assert_eq!(error.class(), ErrorClass::Refused, "{kind} {digest}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_larger_than_the_limit_is_not_begun() {
+    let mut bench = Bench::new();
+    bench.options.limits.source_bytes = 300;
+    let (at, pages) = serve(|_| Pages::of(&image())).await;
+    let error = import(&bench, &at, ":v1").await.expect_err("it is too large");
+    assert_eq!(error.class(), ErrorClass::TooLarge, "{error:?}");
+    assert!(pages.asked.lock().iter().all(|(path, _)| path.contains("/manifests/")));
+}
+
+#[tokio::test]
+async fn a_token_is_had_where_the_registry_says_and_sent_to_it_alone() {
+    let mut bench = Bench::new();
+    bench.options.credentials =
+        Some(Credentials { username: "me".to_owned(), password: "secret".to_owned() });
+    // The blobs lie elsewhere, as they do with large registries.
+    let maker = image();
+    let (store, elsewhere) = serve(|_| Pages::of(&maker)).await;
+    let (at, pages) = serve(|at| {
+        let mut pages = Pages::of(&maker);
+        for (path, page) in &mut pages.by_path {
+            if path.contains("/blobs/") {
+                *page = (307, vec![("Location", format!("http://{store}{path}"))], Vec::new());
+            }
+        }
+        let challenge = format!("Bearer realm=\"http://{at}/token\",service=\"it\"");
+        pages.wanted = Some(("Bearer good".to_owned(), challenge));
+        let token = "/token?service=it&scope=repository%3Ateam%2Fapp%3Apull";
+        pages.put(token, br#"{"token":"good"}"#);
+        pages
+    })
+    .await;
+    import(&bench, &at, ":v1").await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
+    let asked = pages.asked.lock();
+    let tokens: Vec<_> = asked.iter().filter(|(path, _)| path.starts_with("/token")).collect();
+    assert_eq!(tokens.len(), 1, "{asked:?}");
+    assert_eq!(tokens[0].1.as_deref(), Some("Basic bWU6c2VjcmV0"));
+    let elsewhere = elsewhere.asked.lock();
+    assert!(!elsewhere.is_empty() && elsewhere.iter().all(|(_, sent)| sent.is_none()));
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_so() {
+    let mut pages = Pages::of(&image());
+    pages.wanted = Some(("Basic x".to_owned(), "Basic realm=\"x\"".to_owned()));
+    assert_eq!(refusal(pages).await.class(), ErrorClass::Denied);
+    let mut pages = Pages::of(&image());
+    pages.wanted = Some(("x".to_owned(), "Negotiate".to_owned()));
+    assert_eq!(refusal(pages).await.class(), ErrorClass::Denied);
+    let error = refusal(Pages::default()).await;
+    assert_eq!(error.class(), ErrorClass::NotFound, "{error:?}");
+    assert!(error.to_string().contains("manifests/v1 of team/app answered 404"), "{error}");
+}
+
+#[tokio::test]
+async fn redirects_lead_neither_in_a_circle_nor_off_this_machine_in_the_clear() {
+    for location in ["/v2/team/app/manifests/v1", "http://192.0.2.1/x", "ftp://127.0.0.1/", "x"] {
+        let mut pages = Pages::default();
+        let page = (302, vec![("Location", location.to_owned())], Vec::new());
+        pages.by_path.insert("/v2/team/app/manifests/v1".to_owned(), page);
+        let error = refusal(pages).await;
+        assert_eq!(error.class(), ErrorClass::Unavailable, "{location}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_there_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let at = listener.local_addr().expect("it has an address").to_string();
+    drop(listener);
+    let error = import(&Bench::new(), &at, ":v1").await.expect_err("nobody is there");
+    assert_eq!(error.class(), ErrorClass::Unavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn an_import_that_is_dropped_leaves_nothing() {
+    // A registry that accepts and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let at = listener.local_addr().expect("it has an address").to_string();
+    let bench = Bench::new();
+    let out = bench.dir.path().join("out");
+    tokio::select! {
+        biased;
+        made = import(&bench, &at, ":v1") => panic!("{made:?}"),
+        accepted = listener.accept() => drop(accepted.expect("it is asked")),
+    }
+    assert!(bench.options.cancel.is_cancelled());
+    assert_eq!(std::fs::read_dir(out).expect("it is there").count(), 0);
+}
