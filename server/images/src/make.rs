@@ -44,7 +44,20 @@ pub async fn make(
     out: PathBuf,
     report: Report,
 ) -> Result<Made, ImportError> {
-    let _cancel = CancelOnDrop(options.cancel.clone());
+    let mut unfinished = CancelOnDrop(Some(options.cancel.clone()));
+    let made = make_anywhere(source, wanted, options, out, report).await;
+    // One flag may serve several imports: only one that was dropped sets it.
+    unfinished.0 = None;
+    made
+}
+
+async fn make_anywhere(
+    source: Source,
+    wanted: Wanted,
+    options: Options,
+    out: PathBuf,
+    report: Report,
+) -> Result<Made, ImportError> {
     match source {
         Source::Path(path) => {
             blocking(move || make_from_path(&path, wanted, &options, &out, &*report)).await
@@ -66,11 +79,13 @@ pub async fn make(
 }
 
 /// A future that is dropped cannot stop a thread, but the flag can.
-struct CancelOnDrop(Cancel);
+struct CancelOnDrop(Option<Cancel>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.cancel();
+        if let Some(cancel) = &self.0 {
+            cancel.cancel();
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{Bench, TarMaker, cat, debugfs, exists, ratio_bomb};
 use crate::{ErrorClass, Limits};
@@ -200,5 +202,52 @@ fn headers_that_contradict_each_other_are_damaged() {
         let archive = TarMaker::new().entry(b'x', b"pax", b"", 0o644, records).file("a", b"");
         let error = Bench::new().refusal(&archive.finish());
         assert!(error.to_string().contains("pax header"), "{records:?}: {error}");
+    }
+}
+
+/// An archive with a bit of everything.
+fn varied() -> Vec<u8> {
+    TarMaker::new()
+        .directory("etc")
+        .pax(&[("path", b"etc/a-file"), ("SCHILY.xattr.user.note", b"value")])
+        .file("x", b"contents")
+        .symlink("etc/link", "a-file")
+        .hard_link("etc/again", "etc/a-file")
+        .entry(b'L', b"long", b"", 0o644, b"a-long-name/of/a/file\0")
+        .file("x", &[3; 700])
+        .entry(b'6', b"pipe", b"", 0o600, b"")
+        .finish()
+}
+
+/// Makes the checksum of every block good that may be a header.
+fn with_checksums(mut archive: Vec<u8>) -> Vec<u8> {
+    for block in archive.chunks_exact_mut(512) {
+        if block[257..262] == *b"ustar" {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+            block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        }
+    }
+    archive
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_changed_archive_is_a_clean_file_system_or_refused_and_leaves_nothing(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut archive = varied();
+        for (at, byte) in changes {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+        }
+        let bench = Bench::new();
+        let path = bench.put("archive", &with_checksums(archive));
+        // Whether anything is left is looked at in `import`.
+        if bench.import(&path, crate::Wanted::Root).is_ok() {
+            crate::testing::assert_clean(&bench.out());
+        }
     }
 }

@@ -89,6 +89,7 @@ async fn progress_comes_step_by_step_and_ends_where_it_said() {
     std::fs::create_dir(bench.dir.path().join("out")).expect("a directory can be made");
     let made = make(source, Wanted::Root, bench.options.clone(), bench.out(), report).await;
     assert_eq!(made.unwrap_or_else(|error| panic!("{error}")).size_bytes, 16 << 20);
+    assert!(!bench.options.cancel.is_cancelled(), "the next import may share its options");
     let told = told.lock();
     assert!(told.is_sorted_by_key(|progress| (progress.step, progress.done_bytes)), "{told:?}");
     for step in [Step::Check, Step::Write, Step::Digest] {
@@ -96,4 +97,14 @@ async fn progress_comes_step_by_step_and_ends_where_it_said() {
         assert!(last.done_bytes >= 5 << 20, "{last:?}");
         assert!(last.total_bytes.is_none_or(|total| last.done_bytes <= total), "{last:?}");
     }
+}
+
+#[test]
+fn an_import_may_run_on_any_thread() {
+    fn is_send<F: Future + Send>(_: &F) {}
+    let reference = "localhost:1/a".parse().expect("it is a reference");
+    let source = Source::Registry(reference);
+    let import =
+        make(source, Wanted::Auto, Options::default(), PathBuf::from("out"), Arc::new(|_| ()));
+    is_send(&import);
 }
