@@ -253,7 +253,7 @@ fn is_loopback(authority: &str) -> bool {
 /// Where a `Location` leads to from `uri`.
 fn redirected(uri: &Uri, location: &str) -> Option<Uri> {
     if !location.starts_with('/') || location.starts_with("//") {
-        return location.parse().ok().filter(|next: &Uri| next.authority().is_some());
+        return location.parse().ok().filter(|next: &Uri| next.scheme().is_some());
     }
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(location.parse().ok()?);
