@@ -51,15 +51,15 @@ pub(crate) fn files_of(package: &Blob) -> Result<Blob, ImportError> {
     })
 }
 
+/// Looks at one file of a package: its path, its header, and the archive to read it from.
+pub(crate) type Take<'t> =
+    dyn FnMut(&[&[u8]], &TarEntry, &mut Tarball<Unpacked<'_>>) -> Result<(), ImportError> + 't;
+
 /// Shows every file of a package to `take`, which may read it.
 pub(crate) fn each_file(
     files: &Blob,
     budget: &Budget<'_>,
-    take: &mut dyn FnMut(
-        &[&[u8]],
-        &TarEntry,
-        &mut Tarball<Unpacked<'_>>,
-    ) -> Result<(), ImportError>,
+    take: &mut Take<'_>,
 ) -> Result<(), ImportError> {
     let mut archive = open_layer(files, budget)?;
     while let Some(entry) = archive.next()? {

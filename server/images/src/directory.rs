@@ -244,7 +244,7 @@ fn device_of(stat: &Stat, file_type: FileType) -> Body {
 }
 
 fn meta_of(stat: &Stat, xattrs: Xattrs) -> Meta {
-    let (uid, gid, mtime) = (stat.st_uid, stat.st_gid, stat.st_mtime as i64);
+    let (uid, gid, mtime) = (stat.st_uid, stat.st_gid, stat.st_mtime);
     Meta { mode: (stat.st_mode & 0o7777) as u16, uid, gid, mtime, xattrs }
 }
 
