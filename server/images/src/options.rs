@@ -43,7 +43,8 @@ pub struct Limits {
     pub ratio: u64,
     /// Bytes of a kernel or an initial RAM disk.
     pub boot_bytes: u64,
-    /// Bytes of a root file system, whatever size was asked for.
+    /// Bytes of a root file system, whatever size was asked for; one that is made has never more
+    /// than 128 GiB.
     pub root_bytes: u64,
 }
 

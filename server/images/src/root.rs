@@ -27,6 +27,9 @@ const ADDED_AT: i64 = 1_704_067_200;
 
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// Whatever the limits say: a file as large as this still has its extents in one level of blocks.
+const MOST_ROOT_BYTES: u64 = 128 << 30;
+
 /// Where the files come from.
 pub(crate) enum Files {
     /// Archives, the lowest first.
@@ -115,7 +118,7 @@ impl<'a> Root<'a> {
 
     /// Writes the tree as it is.
     pub(crate) fn write_tree(mut self, out: &Path) -> Result<Made, ImportError> {
-        let limit = self.options.limits.root_bytes;
+        let limit = self.options.limits.root_bytes.min(MOST_ROOT_BYTES);
         let asked = self.options.root_size;
         if asked.is_some_and(|size| size > limit) {
             return Err(self.too_big(limit));

@@ -87,6 +87,20 @@ fn contents_that_cross_groups_are_whole() {
 }
 
 #[test]
+fn the_largest_file_there_may_be_has_room_for_its_extents() {
+    let mut tree = Tree::new();
+    let size = 120 << 30;
+    let ino = add(&mut tree, ROOT, b"huge", file(size));
+    let plan = Plan::new(&mut tree, Some(128 << 30)).expect("it fits");
+    let node = plan.node(ino).expect("it has a name");
+    assert!((2..=4).contains(&node.extent_blocks.len()), "{}", node.extents.len());
+    let blocks: u64 = node.extents.iter().map(|extent| u64::from(extent.blocks)).sum();
+    assert_eq!(blocks, size / BLOCK_BYTES);
+    assert_eq!(super::encode::extent_leaves(node).len(), node.extent_blocks.len());
+    assert_ne!(super::encode::inode(node, tree.inode(ino))[40..100], [0; 60]);
+}
+
+#[test]
 fn large_directories_and_long_names_are_found_again() {
     let mut tree = Tree::new();
     let many = directory(&mut tree, ROOT, b"many");
