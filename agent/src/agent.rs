@@ -155,6 +155,13 @@ impl Agent {
             epoch = life.epoch, rebooted = life.rebooted, simulated = host.simulated,
             "the agent takes over the host");
 
+        match host.images.remove_partials().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "parts of images of an earlier life removed"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the image directory is not tidied")
+            }
+        }
         let parts = Parts { fence, ..parts(&config, host.clone(), clock, &metrics) };
         let supervisor = Supervisor::start(parts).await.map_err(StartError::Supervisor)?;
         supervisor.spawn_sweep();

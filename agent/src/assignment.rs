@@ -208,6 +208,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether the VM refers to an image of this name, or its root disk lies over it.
+    #[must_use]
+    pub fn names(&self, image: &ImageName) -> bool {
+        let shape = self.assignment.shape.as_ref();
+        let wanted = shape.into_iter().flat_map(|shape| {
+            [Some(&shape.kernel), Some(&shape.root_image), shape.initrd.as_ref()]
+        });
+        let under_its_disk = [self.progress.root_image.as_ref()];
+        wanted.chain(under_its_disk).flatten().any(|used| used.name == *image)
+    }
+
     /// Whether the process has to be ended and started once.
     #[must_use]
     pub fn reboot_pending(&self) -> bool {

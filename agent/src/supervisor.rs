@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::assignment::{Assignment, Power};
 use crate::handles::{VmHandles, file};
-use crate::host::{HostError, HostErrorKind, HostResult};
+use crate::host::{Change, HostError, HostErrorKind, HostResult, ImageName};
 use crate::jail::process::ProcessTable;
 use crate::report::{Devices, Reporter, VmReport};
 use crate::vm::machine::Vm;
@@ -199,6 +199,21 @@ impl Supervisor {
         let mut owners: BTreeSet<VmId> = self.0.vms.lock().keys().copied().collect();
         owners.extend(self.0.stranded.lock().iter());
         owners
+    }
+
+    /// Removes an image that the server has brought, unless a VM of the host refers to it, be it
+    /// one that is on its way out.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::Busy`] when a VM does, or its file cannot be removed.
+    pub async fn remove_image(&self, name: &ImageName) -> HostResult<Change> {
+        let is_used = || {
+            let vms = self.0.vms.lock();
+            // Of a VM whose record is lost nobody knows what it uses.
+            !self.0.stranded.lock().is_empty()
+                || vms.values().filter_map(|vm| vm.record.get()).any(|record| record.names(name))
+        };
+        self.0.shared.bases.remove_image(&self.0.shared.host, name, is_used).await
     }
 
     /// Stops all tasks after the effect each is at, and leaves every VM as it is. A task that

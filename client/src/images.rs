@@ -1,12 +1,23 @@
-//! The calls about images. Servers of today answer them with `NOT_IMPLEMENTED`.
+//! The calls about images: kernels, initial RAM disks and root file systems kept by the server.
+
+use std::time::Duration;
 
 use banger_proto::v1::image_service_client::ImageServiceClient;
 use banger_proto::v1::{
     DeleteImageRequest, GetImageRequest, Image, ImportImageRequest, ListImagesRequest,
+    UploadBlobRequest, UploadBlobResponse,
 };
+use futures_util::{Stream, StreamExt as _};
+use tonic::Request;
 
 use crate::connect::{Link, Transport};
 use crate::error::{Call, ClientError};
+
+/// What one message of an upload carries at most, in bytes. Small enough for any server's window.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// How long an import may take: a large image is unpacked, written and read again.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// The calls about images. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,15 +32,40 @@ impl Images {
         Self { link, rpc }
     }
 
-    /// Makes the server read an image from a source.
+    /// Brings a file to the server, to import it from; it answers the digest to name it by. The
+    /// parts are at most [`CHUNK_BYTES`] long and taken as fast as the server takes them. There is
+    /// no deadline. A stream that ends early makes a shorter file: whoever cannot go on drops the
+    /// call instead.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
+    /// `LIMIT_REACHED` when it is too large, `IMAGE_STORE_FULL`.
+    pub async fn upload(
+        &self,
+        file_name: &str,
+        parts: impl Stream<Item = Vec<u8>> + Send + 'static,
+    ) -> Result<UploadBlobResponse, ClientError> {
+        let first = UploadBlobRequest { file_name: file_name.to_owned(), data: Vec::new() };
+        let rest = parts.map(|data| UploadBlobRequest { file_name: String::new(), data });
+        let messages = futures_util::stream::iter([first]).chain(rest);
+        let mut rpc = self.rpc.clone();
+        match rpc.upload_blob(Request::new(messages)).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.link.error(Call::change("UploadBlob"), None, status)),
+        }
+    }
+
+    /// Makes the server make an image. Waits until it has, an hour at most.
+    ///
+    /// # Errors
+    /// `IMAGE_NAME_TAKEN`, `BLOB_NOT_FOUND`, `IMAGE_NOT_ACCEPTED`, `IMAGE_SOURCE_NOT_FOUND`,
+    /// `IMAGE_SOURCE_UNAVAILABLE`, `IMAGE_SOURCE_DENIED`, `IMAGE_STORE_FULL`.
     pub async fn import(&self, request: ImportImageRequest) -> Result<Image, ClientError> {
         let mut rpc = self.rpc.clone();
+        let call = Call::change("ImportImage");
         self.link
-            .unary(
-                Call::change("ImportImage"),
+            .unary_within(
+                IMPORT_DEADLINE,
+                call,
                 request,
                 |r| async move { rpc.import_image(r).await },
             )
@@ -39,7 +75,7 @@ impl Images {
     /// Reads one image's record.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
+    /// `IMAGE_NOT_FOUND`.
     pub async fn get(&self, name: &str) -> Result<Image, ClientError> {
         let request = GetImageRequest { name: name.to_owned() };
         let mut rpc = self.rpc.clone();
@@ -48,10 +84,10 @@ impl Images {
             .await
     }
 
-    /// Reads all images' records.
+    /// Reads all images' records, by name.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
+    /// The server is not reached.
     pub async fn list_all(&self) -> Result<Vec<Image>, ClientError> {
         let mut all = Vec::new();
         let mut page_token = String::new();
@@ -67,15 +103,16 @@ impl Images {
             all.extend(page.images);
             page_token = page.next_page_token;
             if page_token.is_empty() {
+                all.sort_by(|a, b| a.name.cmp(&b.name));
                 return Ok(all);
             }
         }
     }
 
-    /// Deletes an image from the server.
+    /// Takes a name away. Its content goes when nothing uses it any more.
     ///
     /// # Errors
-    /// `NOT_IMPLEMENTED` at present.
+    /// `IMAGE_NOT_FOUND` unless `allow_missing`, `IMAGE_IN_USE`.
     pub async fn delete(&self, request: DeleteImageRequest) -> Result<Image, ClientError> {
         let mut rpc = self.rpc.clone();
         self.link

@@ -10,6 +10,7 @@ mod simulated {
     mod converge;
     mod fault;
     mod hostile;
+    mod images;
     mod place;
     mod sweep;
     mod watch;

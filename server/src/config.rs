@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub agents: AgentsConfig,
     /// How much there may be.
     pub limits: LimitsConfig,
+    /// Kernels and root file systems.
+    pub images: ImagesConfig,
     /// Log and traces.
     pub telemetry: TelemetrySection,
 }
@@ -100,6 +102,25 @@ pub struct LimitsConfig {
     pub max_hosts: usize,
 }
 
+/// Kernels and root file systems kept by the server, below `images` of its state directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImagesConfig {
+    /// Directories of this machine, absolute, whose files and directories may be imported. Whoever
+    /// may call the API can read what is below.
+    pub import_dirs: Vec<PathBuf>,
+    /// Most bytes of one upload.
+    pub max_upload_bytes: u64,
+    /// Kept free on the disk, in MiB: it holds the database too.
+    pub reserve_mib: u64,
+    /// Imports at a time, 1 to 64.
+    pub max_imports: usize,
+    /// Images on their way to hosts at a time, 1 to 64.
+    pub max_transfers: usize,
+    /// The guest agent, put into root file systems that are made. Without the file none is.
+    pub guest_agent: PathBuf,
+}
+
 /// Log and traces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -128,6 +149,7 @@ impl Default for ServerConfig {
             placement: PlacementConfig::default(),
             agents: AgentsConfig::default(),
             limits: LimitsConfig::default(),
+            images: ImagesConfig::default(),
             telemetry: TelemetrySection::default(),
         }
     }
@@ -150,6 +172,19 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         let LedgerConfig { max_vms, max_hosts, .. } = LedgerConfig::default();
         Self { max_vms, max_hosts }
+    }
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self {
+            import_dirs: Vec::new(),
+            max_upload_bytes: 16 << 30,
+            reserve_mib: 512,
+            max_imports: 2,
+            max_transfers: 4,
+            guest_agent: PathBuf::from("/usr/lib/banger/banger-guest"),
+        }
     }
 }
 
@@ -279,7 +314,13 @@ impl ServerConfig {
             let hosts = self.limits.max_hosts;
             problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
         }
+        problems.extend(self.images.problems());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// The directory of images.
+    pub fn images_dir(&self) -> PathBuf {
+        self.state_dir.join("images")
     }
 
     /// The database.
@@ -311,6 +352,29 @@ impl ServerConfig {
             max_vms: self.limits.max_vms,
             max_hosts: self.limits.max_hosts,
         })
+    }
+}
+
+impl ImagesConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for dir in &self.import_dirs {
+            if !dir.is_absolute() {
+                problems
+                    .push(format!("images.import_dirs has {}, no absolute path", dir.display()));
+            }
+        }
+        if self.max_upload_bytes == 0 {
+            problems.push("images.max_upload_bytes is 0; must be 1 or more".to_owned());
+        }
+        for (key, value) in
+            [("max_imports", self.max_imports), ("max_transfers", self.max_transfers)]
+        {
+            if !(1..=64).contains(&value) {
+                problems.push(format!("images.{key} is {value}; must be 1 to 64"));
+            }
+        }
+        problems
     }
 }
 

@@ -27,7 +27,8 @@
 //! 7. [`watch`]: joins intent and observation into the one table that everybody reads, and hands
 //!    out its changes in order.
 //! 8. [`pki`]: the CA that lets server and agents know each other.
-//! 9. [`clock`], [`metrics`]: the time, and what an operator can see.
+//! 9. [`images`]: kernels and root file systems: imported, kept by digest, removed when unused.
+//! 10. [`clock`], [`metrics`]: the time, and what an operator can see.
 //!
 //! Dependencies point one way: `fleet` and `store` never meet; only `reconcile` joins them.
 
@@ -35,6 +36,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod fleet;
+pub mod images;
 pub mod metrics;
 pub mod model;
 pub mod pki;

@@ -37,10 +37,13 @@ use crate::fleet::grpc::{ClientIdentity, GrpcDialer};
 use crate::fleet::link::Dialer;
 use crate::fleet::liveness::LivenessLimits;
 use crate::fleet::{Fleet, FleetParts};
+use crate::images::importer::Converter;
+use crate::images::library::Library;
+use crate::images::{ImageSettings, Images};
 use crate::metrics::Metrics;
 use crate::pki::{CaError, CertificateAuthority};
 use crate::reconcile::objects::HostObjects;
-use crate::reconcile::{self, CapacityFeed};
+use crate::reconcile::{self, CapacityFeed, Spread};
 use crate::store::{CommitSink, OpenError, OpenStore, REVISION_BLOCK, Store};
 use crate::watch::{Limits, View};
 
@@ -68,6 +71,15 @@ pub enum StartError {
     /// The state directory can't be made.
     #[error("could not make the state directory {}", path.display())]
     StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory of images can't be made or read.
+    #[error("the directory of images {} can't be used", path.display())]
+    Images {
         /// The directory.
         path: PathBuf,
         /// Why.
@@ -193,6 +205,16 @@ impl Server {
             None => grpc_dialer(&ca, &clock, epoch, &config)?,
         };
         let (stop_parts, cut) = (CancellationToken::new(), CancellationToken::new());
+        let library = image_library(&config)?;
+        let images = Arc::new(Images::new(
+            store.clone(),
+            Arc::clone(&library),
+            Arc::new(Converter),
+            Arc::clone(&clock),
+            image_settings(&config),
+        ));
+        let transfers = config.images.max_transfers;
+        let spread = Spread::new(library, Arc::clone(&view), transfers, stop_parts.child_token());
         let stop_listening = CancellationToken::new();
         let feed = Arc::new(CapacityFeed::new(Arc::clone(&view), store.clone()));
         let fleet_parts = FleetParts {
@@ -217,6 +239,8 @@ impl Server {
             domain: config.domain.as_str().into(),
             pages: Arc::clone(&pages),
             objects,
+            images: Arc::clone(&images),
+            spread: Arc::clone(&spread),
         };
         let auth = AuthLayer::new(&tokens, config.listen.ip().is_loopback());
         let api = serve_api(ApiListener {
@@ -244,6 +268,8 @@ impl Server {
             clock,
             epoch,
             metrics,
+            images,
+            spread,
         };
         let drivers = reconcile::start(reconcile_parts, feed, history, stop_parts.child_token());
         let upkeep = tokio::spawn(upkeep(
@@ -342,6 +368,23 @@ fn pages() -> Result<Pages, StartError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(StartError::Randomness)?;
     Ok(Pages::new(key))
+}
+
+fn image_library(config: &ServerConfig) -> Result<Arc<Library>, StartError> {
+    let path = config.images_dir();
+    let reserve = config.images.reserve_mib.saturating_mul(1 << 20);
+    match Library::open(path.clone(), config.images.max_upload_bytes, reserve) {
+        Ok(library) => Ok(Arc::new(library)),
+        Err(source) => Err(StartError::Images { path, source }),
+    }
+}
+
+fn image_settings(config: &ServerConfig) -> ImageSettings {
+    ImageSettings {
+        import_dirs: config.images.import_dirs.clone(),
+        guest_agent: config.images.guest_agent.clone(),
+        max_imports: config.images.max_imports,
+    }
 }
 
 fn grpc_dialer(

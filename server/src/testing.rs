@@ -1,14 +1,20 @@
 //! Values for tests of what lives: intents, hosts, and what agents say. Told apart by a number.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use banger_images::{ImportError, Kind, Made, Note, Options, Source, Wanted};
 use banger_proto::ids::{Epoch, Generation, Version};
+use sha2::{Digest as _, Sha256};
 
+use crate::images::importer::Importer;
 use crate::model::fixtures::spec_with;
 pub(crate) use crate::model::fixtures::{at, host_id, vm_id};
 use crate::model::host::{HostFacts, HostHealth, HostRecord, HostState, Resources};
+use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::labels::Labels;
 use crate::model::observed::{DevicesSeen, ObservedVm, Phase};
@@ -118,4 +124,66 @@ pub(crate) fn health(state: HostState) -> HostHealth {
         message: String::new(),
         last_seen: Some(at(1)),
     }
+}
+
+/// Takes a file for what it is: an ELF kernel, an initial RAM disk that says so, else a root file
+/// system. One that begins with `BAD` is refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CopyImporter;
+
+#[async_trait]
+impl Importer for CopyImporter {
+    async fn import(
+        &self,
+        source: Source,
+        wanted: Wanted,
+        options: Options,
+        out: &Path,
+    ) -> Result<Made, ImportError> {
+        let Source::Path(path) = source else {
+            let registry = "registry.example".to_owned();
+            let what = "there is no such image".to_owned();
+            return Err(ImportError::Registry { registry, what, status: Some(404), source: None });
+        };
+        let from = path.display().to_string();
+        let read = std::fs::read(&path);
+        let content = read.map_err(|source| ImportError::Read { from: from.clone(), source })?;
+        if content.starts_with(b"BAD") {
+            return Err(ImportError::NotUsable { from, what: "nothing that boots".to_owned() });
+        }
+        let kind = match wanted {
+            Wanted::Kernel => Kind::Kernel,
+            Wanted::Initrd => Kind::Initrd,
+            Wanted::Root => Kind::Root,
+            Wanted::Auto if content.starts_with(b"\x7fELF") => Kind::Kernel,
+            Wanted::Auto if content.starts_with(b"INITRD") => Kind::Initrd,
+            Wanted::Auto => Kind::Root,
+        };
+        std::fs::write(out, &content)
+            .map_err(|source| ImportError::Write { path: out.to_owned(), source })?;
+        let agent = options.guest.is_some() && kind == Kind::Root;
+        Ok(Made {
+            kind,
+            sha256: Sha256::digest(&content).into(),
+            size_bytes: content.len() as u64,
+            notes: agent.then_some(Note::GuestAgent("a test")).into_iter().collect(),
+        })
+    }
+}
+
+/// An image of this name and content, and the digest of that.
+pub(crate) fn image(name: &str, kind: StoredKind, content: &[u8]) -> (Arc<ImageRecord>, String) {
+    let sha256 = hex::encode(Sha256::digest(content));
+    let record = ImageRecord {
+        name: name.to_owned(),
+        sha256: sha256.clone(),
+        size_bytes: content.len() as u64,
+        kind,
+        origin: "a test".to_owned(),
+        guest_agent: false,
+        notes: Vec::new(),
+        created_at: at(0),
+        created_by: "alice".to_owned(),
+    };
+    (Arc::new(record), sha256)
 }

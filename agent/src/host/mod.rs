@@ -32,6 +32,7 @@ pub mod launcher;
 pub mod linux;
 pub mod loops;
 pub mod processes;
+pub mod receive;
 pub mod snapshots;
 pub mod taps;
 pub mod types;
@@ -41,7 +42,7 @@ pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
 pub use files::{BackingFile, DirFacts, FileFacts, Files, Room};
 pub use firewall::{Firewall, GuestNet};
-pub use images::{ImageFacts, ImageKind, Images};
+pub use images::{ImageFacts, ImageKind, Images, PartialImage};
 pub use jails::{
     JailAccess, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails, MountFacts,
     SocketEntry, in_jail,
@@ -50,6 +51,7 @@ pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};
 pub use loops::{LoopDevices, LoopDirs, LoopFacts};
 pub use processes::{ExitStatus, ProcessFacts, Processes, Signal};
+pub use receive::{Announced, Receiving};
 pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots};
 pub use taps::{BridgeSpec, TapFacts, TapSpec, Taps};
 pub use types::{

@@ -7,6 +7,7 @@
 //! builder of what is said then.
 
 mod convert;
+mod images;
 mod objects;
 mod observe;
 mod service;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::service::AgentRpc;
 
 use crate::assignment::Assignment;
-use crate::host::{Capacity, HostResult, ImageFacts};
+use crate::host::{Announced, Capacity, Change, HostResult, ImageFacts, ImageName, Receiving};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 
@@ -41,6 +42,12 @@ pub trait AgentDesk: Send + Sync + 'static {
 
     /// Removes what nobody owns and is due, or says what would be removed.
     async fn sweep(&self, asker: Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)>;
+
+    /// Begins to take an image from the server; `None` when it is there.
+    async fn receive_image(&self, announced: Announced) -> HostResult<Option<Receiving>>;
+
+    /// Removes an image that no VM of the host uses.
+    async fn remove_image(&self, name: &ImageName) -> HostResult<Change>;
 
     /// The newest report of every VM.
     fn reporter(&self) -> &Reporter;

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, Assigned, objects, observe, status};
+use super::{AgentDesk, Assigned, images, objects, observe, status};
 use crate::assignment::{Assignment, Power};
 
 /// The service over a desk.
@@ -254,16 +254,16 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
 
     async fn put_image(
         &self,
-        _request: Request<tonic::Streaming<wire::PutImageRequest>>,
+        request: Request<tonic::Streaming<wire::PutImageRequest>>,
     ) -> Result<Response<wire::PutImageResponse>, Status> {
-        Err(status::not_implemented("PutImage"))
+        images::put(&*self.desk, request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_image(
         &self,
-        _request: Request<wire::RemoveImageRequest>,
+        request: Request<wire::RemoveImageRequest>,
     ) -> Result<Response<wire::RemoveImageResponse>, Status> {
-        Err(status::not_implemented("RemoveImage"))
+        images::remove(&*self.desk, request.into_inner()).await.map(Response::new)
     }
 
     type ObserveStream = ReceiverStream<Result<wire::ObserveResponse, Status>>;

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::WireError;
-use crate::host::HostError;
+use crate::host::{HostError, HostErrorKind};
 
 const DOMAIN: &str = "banger";
 
@@ -83,6 +83,50 @@ pub(super) fn host_unreadable(error: &HostError) -> Status {
         [],
         format!("the host cannot be read, nothing was removed: {}", error.chain()),
     )
+}
+
+/// An image that was not kept; nothing of it is left.
+pub(super) fn image_not_kept(error: &HostError) -> Status {
+    let (code, reason) = match error.kind {
+        HostErrorKind::NoSpace => (Code::ResourceExhausted, ErrorReason::DiskFull),
+        HostErrorKind::Invalid => (Code::InvalidArgument, ErrorReason::ImageMismatch),
+        HostErrorKind::MissingTool
+        | HostErrorKind::Busy
+        | HostErrorKind::NotPermitted
+        | HostErrorKind::NameTaken
+        | HostErrorKind::NotFound
+        | HostErrorKind::NoUplink
+        | HostErrorKind::KvmUnavailable
+        | HostErrorKind::TimedOut
+        | HostErrorKind::Refused
+        | HostErrorKind::Other => (Code::Unavailable, ErrorReason::StoreUnavailable),
+    };
+    status(code, reason, [], error.chain())
+}
+
+/// An image that stays.
+pub(super) fn image_not_removed(error: &HostError) -> Status {
+    let (code, reason) = match error.kind {
+        HostErrorKind::Busy => (Code::FailedPrecondition, ErrorReason::ImageInUse),
+        HostErrorKind::NoSpace
+        | HostErrorKind::Invalid
+        | HostErrorKind::MissingTool
+        | HostErrorKind::NotPermitted
+        | HostErrorKind::NameTaken
+        | HostErrorKind::NotFound
+        | HostErrorKind::NoUplink
+        | HostErrorKind::KvmUnavailable
+        | HostErrorKind::TimedOut
+        | HostErrorKind::Refused
+        | HostErrorKind::Other => (Code::Unavailable, ErrorReason::StoreUnavailable),
+    };
+    status(code, reason, [], error.chain())
+}
+
+/// The server has stopped in the middle of an image.
+pub(super) fn silent() -> Status {
+    let message = "nothing more came of the image for too long; nothing of it is kept".to_owned();
+    status(Code::Unavailable, ErrorReason::StoreUnavailable, [], message)
 }
 
 /// The agent is shutting down.

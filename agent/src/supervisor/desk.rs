@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Supervisor};
 use crate::assignment::Assignment;
-use crate::host::{Capacity, HostError, HostErrorKind, HostResult};
+use crate::host::{
+    Announced, Capacity, Change, HostError, HostErrorKind, HostResult, ImageName, Receiving,
+};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 use crate::rpc::{AgentDesk, Assigned, HostFacts};
@@ -134,6 +136,15 @@ impl AgentDesk for Desk {
         sweeping.await.unwrap_or_else(|died| {
             Err(HostError::new(HostErrorKind::Other, "sweep", "the host").because(died))
         })
+    }
+
+    async fn receive_image(&self, announced: Announced) -> HostResult<Option<Receiving>> {
+        let shared = self.supervisor.shared();
+        Receiving::begin(&*shared.host.images, announced, shared.settings.disks.reserve).await
+    }
+
+    async fn remove_image(&self, name: &ImageName) -> HostResult<Change> {
+        self.supervisor.remove_image(name).await
     }
 
     fn reporter(&self) -> &Reporter {

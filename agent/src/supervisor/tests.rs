@@ -14,6 +14,7 @@ use crate::vm::phase::Reason;
 
 mod away;
 mod choices;
+mod images;
 mod late;
 
 fn traced(world: &World, verb: &str) -> bool {

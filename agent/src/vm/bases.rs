@@ -12,7 +12,10 @@ use std::sync::Arc;
 use banger_proto::ids::VmId;
 use parking_lot::Mutex;
 
-use crate::host::{BackingFile, Change, HostResult, ImageName, LoopDevices, LoopFacts};
+use crate::host::{
+    BackingFile, Change, Host, HostError, HostErrorKind, HostResult, ImageName, LoopDevices,
+    LoopFacts,
+};
 
 type Users = Arc<tokio::sync::Mutex<BTreeSet<VmId>>>;
 
@@ -88,6 +91,26 @@ impl BaseUsers {
         let held = users.remove(&vm);
         self.holders.lock().remove(&vm);
         Ok(Change::from_bool(held))
+    }
+
+    /// Removes an image that no VM holds and no device lies over.
+    ///
+    /// # Errors
+    /// [`HostErrorKind::Busy`] when one does; as [`Images::remove`].
+    pub async fn remove_image(
+        &self,
+        host: &Host,
+        name: &ImageName,
+        is_used: impl Fn() -> bool + Send,
+    ) -> HostResult<Change> {
+        let image = BackingFile::Image(name.clone());
+        let users = self.of(&image);
+        let users = users.lock().await;
+        if !users.is_empty() || is_used() || host.loops.observe(&image).await?.is_some() {
+            let busy = HostError::new(HostErrorKind::Busy, "remove image", name);
+            return Err(busy.detail("a VM of this host uses it"));
+        }
+        host.images.remove(name).await
     }
 
     /// Detaches an image's device that nobody holds or stands on, for the sweep. `None` when a VM

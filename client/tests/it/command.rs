@@ -8,14 +8,14 @@ use tonic::Code;
 
 use crate::fake::{self, Running, refusal};
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs `banger` with nothing in its environment but a home of its own.
-fn run_in(home: &Path, server: &str, args: &[&str], stdin: &str) -> Ran {
+pub(crate) fn run_in(home: &Path, server: &str, args: &[&str], stdin: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
     command.env_clear().env("HOME", home);
     if !server.is_empty() {
@@ -29,7 +29,7 @@ fn run_in(home: &Path, server: &str, args: &[&str], stdin: &str) -> Ran {
     }
 }
 
-fn run(server: &Running, args: &[&str]) -> Ran {
+pub(crate) fn run(server: &Running, args: &[&str]) -> Ran {
     let home = tempfile::tempdir().unwrap();
     run_in(home.path(), &server.url(), args, "")
 }
@@ -75,7 +75,8 @@ fn each_class_of_error_has_its_exit_code() {
         (&["vm", "create", "other"], 5),
         (&["vm", "console", "web"], 8),
         (&["host", "drain", "b0"], 8),
-        (&["image", "ls"], 8),
+        (&["image", "get", "nope"], 3),
+        (&["image", "import", "x"], 2),
         (&["vm", "rm", "web"], 2),
         (&["vm", "stop", "web", "other", "--etag", "1"], 2),
         (&["--context", "nope", "vm", "ls"], 2),

@@ -19,6 +19,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 mod hosts;
+mod images;
 
 /// One step of a scripted watch.
 #[derive(Clone)]
@@ -33,6 +34,9 @@ pub(crate) enum Step {
 pub(crate) struct State {
     pub(crate) vms: BTreeMap<String, Vm>,
     pub(crate) hosts: BTreeMap<String, Host>,
+    pub(crate) images: BTreeMap<String, Image>,
+    /// Uploads that came to their end: file name and content.
+    pub(crate) uploads: Vec<(String, Vec<u8>)>,
     pub(crate) revision: u64,
     /// Every call that came: name and `authorization`.
     pub(crate) calls: Vec<(&'static str, Option<String>)>,

@@ -27,6 +27,8 @@ fn the_help_texts_are_as_reviewed() {
         &["host", "token"],
         &["host", "update"],
         &["image"],
+        &["image", "import"],
+        &["image", "build-demo"],
         &["context"],
         &["context", "set"],
         &["dev"],

@@ -1,6 +1,6 @@
 //! The client against a small server of its own (`fake`): the library over real connections
 //! (`library`, `watching`), and the command as a process with its output and exit codes
-//! (`command`, `dev`, `help`, `system`).
+//! (`command`, `dev`, `help`, `images`, `system`).
 
 #![expect(clippy::unwrap_used, reason = "a test whose footing is missing has failed")]
 
@@ -8,6 +8,7 @@ mod command;
 mod dev;
 mod fake;
 mod help;
+mod images;
 mod library;
 mod proxy;
 mod system;

@@ -101,7 +101,12 @@ async fn buf_curl_reads_the_reason_and_every_wrong_field_of_an_error() {
         assert!(message.contains(field), "{field} is not named in {message:?}");
     }
 
-    let later = buf::refused(api, "ImageService/ListImages", &json!({}));
+    let images = buf::call(api, "ImageService/ListImages", &json!({})).expect("there are none");
+    assert!(images.get("images").is_none(), "{images:#}");
+    let missing = buf::refused(api, "ImageService/GetImage", &json!({"name": "nothing"}));
+    assert_eq!((&missing["code"], &*reason(&missing)), (&json!("not_found"), "IMAGE_NOT_FOUND"));
+
+    let later = buf::refused(api, "HostService/DrainHost", &json!({"host": "host-0"}));
     assert_eq!(later["code"], "unimplemented");
     assert_eq!(reason(&later), "NOT_IMPLEMENTED");
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_proto::ids::VmId;
-use banger_server::fleet::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations};
+use banger_server::fleet::link::{
+    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
+};
 use banger_server::model::host::HostRecord;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -155,5 +157,13 @@ impl AgentLink for ChaosLink {
 
     async fn observe(&self) -> Result<Observations, LinkError> {
         self.inner.observe().await
+    }
+
+    async fn put_image(&self, image: &ImageToPut, content: ImageContent) -> Result<(), LinkError> {
+        self.inner.put_image(image, content).await
+    }
+
+    async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
+        self.inner.remove_image(sha256).await
     }
 }

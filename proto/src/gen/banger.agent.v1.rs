@@ -368,13 +368,17 @@ pub struct ForwardResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutImageRequest {
-    /// In the first message only: what the file is to be, checked at the end.
+    /// In the first message only: what the file is to be, checked at the end. Its name is
+    /// "sha256-<digest>".
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<ImageFile>,
     /// Of the content, in order, at most 1 MiB a message; none in the first. When the image is there
     /// already the answer comes at once.
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// In the first message only: how much of it is no holes, in bytes, at most. 0: all.
+    #[prost(uint64, tag = "3")]
+    pub data_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutImageResponse {
@@ -1307,7 +1311,9 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Forward"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Brings an image to the host's image directory. Not there yet: answers UNIMPLEMENTED.
+        /// Brings an image to the host's image directory, as the file "sha256-<digest>". Refused with
+        /// DISK_FULL, or IMAGE_MISMATCH when the content is not what was announced; then, and when the
+        /// call breaks off, nothing of it is left.
         pub async fn put_image(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::PutImageRequest>,
@@ -1333,7 +1339,7 @@ pub mod agent_service_client {
             self.inner.client_streaming(req, path, codec).await
         }
         /// Takes an image that the server brought away again; FAILED_PRECONDITION (IMAGE_IN_USE) while a
-        /// VM of the host uses it. Not there yet: answers UNIMPLEMENTED.
+        /// VM of the host uses it.
         pub async fn remove_image(
             &mut self,
             request: impl tonic::IntoRequest<super::RemoveImageRequest>,
@@ -1517,7 +1523,9 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
-        /// Brings an image to the host's image directory. Not there yet: answers UNIMPLEMENTED.
+        /// Brings an image to the host's image directory, as the file "sha256-<digest>". Refused with
+        /// DISK_FULL, or IMAGE_MISMATCH when the content is not what was announced; then, and when the
+        /// call breaks off, nothing of it is left.
         async fn put_image(
             &self,
             request: tonic::Request<tonic::Streaming<super::PutImageRequest>>,
@@ -1526,7 +1534,7 @@ pub mod agent_service_server {
             tonic::Status,
         >;
         /// Takes an image that the server brought away again; FAILED_PRECONDITION (IMAGE_IN_USE) while a
-        /// VM of the host uses it. Not there yet: answers UNIMPLEMENTED.
+        /// VM of the host uses it.
         async fn remove_image(
             &self,
             request: tonic::Request<super::RemoveImageRequest>,

@@ -10,6 +10,12 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// connection can make the server hold is this for each of its streams.
 pub const MAX_REQUEST_BYTES: usize = 256 * 1024;
 
+/// Most bytes of content in one message of `UploadBlob` and of `PutImage`.
+pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Largest message of the image service, encoded and decompressed, in bytes.
+pub const MAX_UPLOAD_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES + 64 * 1024;
+
 /// Most assignments in one `ReconcileRequest`. A shape is at most about 40 KiB (its metadata may
 /// have 32 KiB), so that a full message stays below [`MAX_MESSAGE_BYTES`] with 64 of the largest;
 /// the sender also counts bytes.

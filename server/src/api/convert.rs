@@ -17,6 +17,7 @@ use tonic::Status;
 use super::status;
 use crate::model::filter::VmFilter;
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
+use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{DevicesSeen, ExitSeen, Observation, ObservedVm, ProcessSeen};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
@@ -138,6 +139,28 @@ pub fn spec(spec: &VmSpec) -> v1::VmSpec {
         }
         .into(),
         initrd: spec.initrd().map(image_ref),
+    }
+}
+
+/// An image with the hosts that have it or are being sent it.
+pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) -> v1::Image {
+    v1::Image {
+        name: image.name.clone(),
+        sha256: image.sha256.clone(),
+        size_bytes: image.size_bytes,
+        create_time: Some(timestamp(image.created_at)),
+        kind: match image.kind {
+            StoredKind::Kernel => v1::ImageKind::Kernel,
+            StoredKind::Root => v1::ImageKind::Root,
+            StoredKind::Initrd => v1::ImageKind::Initrd,
+        }
+        .into(),
+        origin: image.origin.clone(),
+        guest_agent: image.guest_agent,
+        vm_count: u32::try_from(vm_count).unwrap_or(u32::MAX),
+        hosts,
+        notes: image.notes.clone(),
+        created_by: image.created_by.clone(),
     }
 }
 

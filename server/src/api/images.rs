@@ -1,49 +1,291 @@
-//! The image service. Not there yet: every call answers `UNIMPLEMENTED`.
+//! The image service: uploads, imports, and where each image is.
+//!
+//! What an import makes of its source is for [`crate::images`]; here a request is read, and an
+//! answer put together from the store, the facts of the hosts and the transfers under way.
+
+use std::collections::BTreeMap;
 
 use banger_proto::v1;
 use banger_proto::v1::image_service_server::ImageService;
-use tonic::{Request, Response, Status};
+use banger_proto::wire::limits::MAX_CHUNK_BYTES;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::info;
 
-use super::status;
+use super::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
+use super::{Api, convert, status};
+use crate::images::{From, Wish};
+use crate::model::image::{ImageRecord, StoredKind, digest_of, is_reserved};
+use crate::model::ledger::{Mutation, Outcome, Refusal};
+use crate::model::names;
+use crate::model::spec::SpecProblem;
+use crate::reconcile::Standing;
 
-/// Answers every call with `UNIMPLEMENTED`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Images;
+/// Largest root file system that can be asked for, in MiB.
+const MAX_ROOT_MIB: u32 = 1 << 20;
+
+/// Longest file name of an upload that is remembered, in bytes.
+const MAX_FILE_NAME: usize = 255;
+
+/// Longest path of an import, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// Answers calls about images.
+#[derive(Debug, Clone)]
+pub struct Images {
+    api: Api,
+}
+
+impl Images {
+    /// Over the server's parts.
+    pub fn new(api: Api) -> Self {
+        Self { api }
+    }
+
+    /// Images as they are shown, with the hosts that have them or are being sent them.
+    fn shown(&self, images: &[(std::sync::Arc<ImageRecord>, usize)]) -> Vec<v1::Image> {
+        let mut at: BTreeMap<&str, Vec<v1::ImageHost>> = BTreeMap::new();
+        let wanted: BTreeMap<&str, u64> =
+            images.iter().map(|(image, _)| (image.sha256.as_str(), image.size_bytes)).collect();
+        for host in self.api.view.hosts() {
+            let (record, facts) = (&host.view.record, host.view.facts.as_deref());
+            // What a host has is in its facts, what is under way in the transfers.
+            for (digest, size) in &wanted {
+                let (bytes_present, error) =
+                    match self.api.spread.standing(record.id, facts, digest) {
+                        Standing::Here => (*size, String::new()),
+                        Standing::Coming { sent, .. } => {
+                            (sent.min(size.saturating_sub(1)), String::new())
+                        }
+                        Standing::Failed { error, .. } => (0, error),
+                        Standing::Missing => continue,
+                    };
+                at.entry(digest).or_default().push(v1::ImageHost {
+                    host_id: record.id.to_string(),
+                    host_name: record.name.clone(),
+                    bytes_present,
+                    error,
+                });
+            }
+        }
+        images
+            .iter()
+            .map(|(image, users)| {
+                let hosts = at.get(image.sha256.as_str()).cloned().unwrap_or_default();
+                convert::image(image, *users, hosts)
+            })
+            .collect()
+    }
+
+    fn one(&self, name: &str) -> Result<v1::Image, Status> {
+        let found = self.api.store.image(name).ok_or_else(|| not_found(name))?;
+        self.shown(&[found]).pop().ok_or_else(|| not_found(name))
+    }
+
+    fn wish(message: v1::ImportImageRequest) -> Result<Wish, Status> {
+        let mut problems = Vec::new();
+        if let Err(why) = check_name(&message.name) {
+            problems.push(SpecProblem::new("name", why));
+        }
+        let kind = match v1::ImageKind::try_from(message.kind) {
+            Ok(v1::ImageKind::Unspecified) => None,
+            Ok(v1::ImageKind::Kernel) => Some(StoredKind::Kernel),
+            Ok(v1::ImageKind::Root) => Some(StoredKind::Root),
+            Ok(v1::ImageKind::Initrd) => Some(StoredKind::Initrd),
+            Err(_) => {
+                problems.push(SpecProblem::new("kind", "is no value of its type"));
+                None
+            }
+        };
+        if message.root_size_mib > MAX_ROOT_MIB {
+            let why = format!("is {}; must be at most {MAX_ROOT_MIB}", message.root_size_mib);
+            problems.push(SpecProblem::new("root_size_mib", why));
+        }
+        let given = [&message.source, &message.blob_sha256, &message.registry_reference];
+        let from = match given.map(|text| !text.is_empty()) {
+            [true, false, false] => {
+                if message.source.len() > MAX_PATH || message.source.contains('\0') {
+                    problems.push(SpecProblem::new("source", "is no path"));
+                }
+                Some(From::Path(message.source))
+            }
+            [false, true, false] => {
+                let digest = message.blob_sha256.to_ascii_lowercase();
+                if let Err(why) = names::check_sha256(&digest) {
+                    problems.push(SpecProblem::new("blob_sha256", why));
+                }
+                Some(From::Blob(digest))
+            }
+            [false, false, true] => match message.registry_reference.parse() {
+                Ok(reference) => Some(From::Registry(reference)),
+                Err(why) => {
+                    problems.push(SpecProblem::new("registry_reference", format!("{why}")));
+                    None
+                }
+            },
+            _ => {
+                let why = "or blob_sha256 or registry_reference must be set, exactly one of them";
+                problems.push(SpecProblem::new("source", why));
+                None
+            }
+        };
+        let from = super::all_or_problems(from, problems)?;
+        Ok(Wish {
+            name: message.name,
+            from,
+            kind,
+            guest_agent: !message.without_guest_agent,
+            root_bytes: (message.root_size_mib > 0).then(|| u64::from(message.root_size_mib) << 20),
+            replace: message.replace,
+        })
+    }
+
+    fn list(&self, mut message: v1::ListImagesRequest) -> Result<v1::ListImagesResponse, Status> {
+        let token = std::mem::take(&mut message.page_token);
+        let query = Query::of("ListImages", &message);
+        let size = page_size(message.page_size)?;
+        let after = self.api.pages.read(&query, &token)?.map(|cursor| cursor.after);
+        // By a digest of the name: a token has room for a number, and an image that goes or comes
+        // between two pages moves no other.
+        let mut images = self.api.store.images();
+        images.sort_by_cached_key(|(image, _)| key(&image.name));
+        images.retain(|(image, _)| after.is_none_or(|after| key(&image.name) > after));
+        let more = images.len() > size;
+        images.truncate(size);
+        let mut shown = Vec::new();
+        let (mut bytes, mut cut) = (0, false);
+        for image in self.shown(&images) {
+            bytes += image.encoded_len() + 8;
+            if bytes > MAX_PAGE_BYTES && !shown.is_empty() {
+                cut = true;
+                break;
+            }
+            shown.push(image);
+        }
+        let next_page_token = match shown.last() {
+            Some(last) if more || cut => {
+                let after = key(&last.name);
+                self.api
+                    .pages
+                    .token(&query, Cursor { revision: Default::default(), after, total: 0 })
+            }
+            Some(_) | None => String::new(),
+        };
+        Ok(v1::ListImagesResponse { images: shown, next_page_token })
+    }
+}
+
+/// A number by which images are ordered over pages.
+fn key(name: &str) -> u128 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().take(16).fold(0, |key, byte| (key << 8) | u128::from(*byte))
+}
+
+fn not_found(name: &str) -> Status {
+    status::refused(&Refusal::ImageNotFound { name: name.chars().take(200).collect() })
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    names::check_image_name(name)?;
+    if is_reserved(name) || digest_of(name).is_some() {
+        return Err("must not begin with 'sha256-': so are files called that the server brings");
+    }
+    Ok(())
+}
 
 #[tonic::async_trait]
 impl ImageService for Images {
     async fn import_image(
         &self,
-        _request: Request<v1::ImportImageRequest>,
+        request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        Err(status::not_implemented("ImportImage"))
+        let asked = self.api.submission(&request, Mutation::KeptContents);
+        let wish = Self::wish(request.into_inner())?;
+        let submission = |mutation| crate::model::ledger::Submission {
+            mutation,
+            at: self.api.clock.now(),
+            ..asked
+        };
+        let image =
+            self.api.images.import(wish, submission).await.map_err(status::import_failed)?;
+        info!(image = image.name, sha256 = image.sha256, origin = image.origin, "image imported");
+        // The name may stand for something else, or nothing, by now.
+        let shown = self.shown(&[(image, 0)]).pop();
+        let name = shown.as_ref().map(|image| image.name.clone()).unwrap_or_default();
+        match (self.one(&name), shown) {
+            (Ok(image), _) => Ok(Response::new(image)),
+            (Err(_), Some(image)) => Ok(Response::new(image)),
+            (Err(status), None) => Err(status),
+        }
     }
 
     async fn get_image(
         &self,
-        _request: Request<v1::GetImageRequest>,
+        request: Request<v1::GetImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        Err(status::not_implemented("GetImage"))
+        Ok(Response::new(self.one(&request.into_inner().name)?))
     }
 
     async fn list_images(
         &self,
-        _request: Request<v1::ListImagesRequest>,
+        request: Request<v1::ListImagesRequest>,
     ) -> Result<Response<v1::ListImagesResponse>, Status> {
-        Err(status::not_implemented("ListImages"))
+        Ok(Response::new(self.list(request.into_inner())?))
     }
 
     async fn delete_image(
         &self,
-        _request: Request<v1::DeleteImageRequest>,
+        request: Request<v1::DeleteImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        Err(status::not_implemented("DeleteImage"))
+        let v1::DeleteImageRequest { name, allow_missing } = request.get_ref().clone();
+        let submission =
+            self.api.submission(&request, Mutation::DeleteImage { name: name.clone() });
+        match self.api.store.submit(submission).await {
+            Ok(Outcome::ImageGone(image)) => {
+                info!(image = image.name, sha256 = image.sha256, "image deleted");
+                self.api.spread.tidy_soon();
+                Ok(Response::new(convert::image(&image, 0, Vec::new())))
+            }
+            Ok(_) => Err(status::internal("a deletion of an image came to something else")),
+            Err(crate::store::MutateError::Refused(Refusal::ImageNotFound { .. }))
+                if allow_missing =>
+            {
+                Ok(Response::new(v1::Image { name, ..v1::Image::default() }))
+            }
+            Err(error) => Err(status::mutation_failed(error)),
+        }
     }
 
     async fn upload_blob(
         &self,
-        _request: Request<tonic::Streaming<v1::UploadBlobRequest>>,
+        request: Request<Streaming<v1::UploadBlobRequest>>,
     ) -> Result<Response<v1::UploadBlobResponse>, Status> {
-        Err(status::not_implemented("UploadBlob"))
+        let mut stream = request.into_inner();
+        let mut upload = self.api.images.begin_upload().await.map_err(status::keep_failed)?;
+        let mut file_name = None;
+        // A stream that breaks off is an error here, and the upload goes with it.
+        while let Some(message) = stream.message().await? {
+            if message.data.len() > MAX_CHUNK_BYTES {
+                let why = format!("has more than {MAX_CHUNK_BYTES} bytes");
+                return Err(status::invalid_field("data", why));
+            }
+            file_name.get_or_insert_with(|| printable(&message.file_name));
+            if !message.data.is_empty() {
+                upload.append(message.data.into()).await.map_err(status::keep_failed)?;
+            }
+        }
+        let (sha256, size_bytes) =
+            upload.finish(file_name.unwrap_or_default()).await.map_err(status::keep_failed)?;
+        Ok(Response::new(v1::UploadBlobResponse { sha256, size_bytes }))
     }
+}
+
+/// A file's name as it may be shown: shortened, without control characters.
+fn printable(name: &str) -> String {
+    let mut shown: String = name.chars().filter(|c| !c.is_control()).collect();
+    while shown.len() > MAX_FILE_NAME {
+        shown.pop();
+    }
+    shown
 }

@@ -29,10 +29,12 @@ use uuid::Uuid;
 use self::auth::Principal;
 use self::page::Pages;
 use crate::clock::SharedClock;
+use crate::images::Images;
 use crate::model::ledger::{HostRef, Mutation, Submission, VmRef};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
 use crate::pki::CertificateAuthority;
+use crate::reconcile::Spread;
 use crate::reconcile::objects::HostObjects;
 use crate::store::Store;
 use crate::watch::View;
@@ -57,6 +59,10 @@ pub struct Api {
     pub pages: Arc<Pages>,
     /// Asks hosts for their objects.
     pub objects: HostObjects,
+    /// Kernels and root file systems.
+    pub images: Arc<Images>,
+    /// Says which hosts have them.
+    pub spread: Arc<Spread>,
 }
 
 impl Api {

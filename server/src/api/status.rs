@@ -5,10 +5,14 @@
 
 use std::collections::HashMap;
 
+use banger_images::{ErrorClass, ImportError};
 use banger_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::images::ImportFailure;
+use crate::images::library::KeepError;
+use crate::images::sources::SourceError;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
 use crate::model::spec::{SpecProblem, SpecRefusal};
@@ -174,6 +178,57 @@ pub fn read_failed(failure: &StoreError) -> Status {
     }
 }
 
+/// An upload or an image that could not be kept.
+pub fn keep_failed(failure: KeepError) -> Status {
+    let (code, reason) = match &failure {
+        KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
+        KeepError::TooLarge { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
+        KeepError::Io { what, source } => {
+            return internal(format!("the server could not {what}: {source}"));
+        }
+    };
+    error(code, reason, failure.to_string())
+}
+
+/// An import that came to nothing.
+pub fn import_failed(failure: ImportFailure) -> Status {
+    let message = failure.to_string();
+    let (code, reason) = match failure {
+        ImportFailure::NoBlob(_) => (Code::NotFound, ErrorReason::BlobNotFound),
+        ImportFailure::Path { why, .. } => match why {
+            SourceError::NotThere => (Code::NotFound, ErrorReason::ImageSourceNotFound),
+            SourceError::Outside | SourceError::Unreadable(_) => {
+                return invalid_field("source", why.to_string());
+            }
+        },
+        ImportFailure::Conversion { error, .. } => conversion(&error),
+        ImportFailure::Keep(failure) => return keep_failed(failure),
+        ImportFailure::Store(failure) => return mutation_failed(failure),
+        ImportFailure::Closed => return shutting_down(),
+    };
+    error(code, reason, message)
+}
+
+fn conversion(failure: &ImportError) -> (Code, ErrorReason) {
+    if let ImportError::Write { source, .. } = failure
+        && matches!(
+            source.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    {
+        return (Code::ResourceExhausted, ErrorReason::ImageStoreFull);
+    }
+    match failure.class() {
+        ErrorClass::NotFound => (Code::NotFound, ErrorReason::ImageSourceNotFound),
+        ErrorClass::Refused => (Code::InvalidArgument, ErrorReason::ImageNotAccepted),
+        ErrorClass::TooLarge => (Code::ResourceExhausted, ErrorReason::LimitReached),
+        ErrorClass::Denied => (Code::PermissionDenied, ErrorReason::ImageSourceDenied),
+        ErrorClass::Unavailable => (Code::Unavailable, ErrorReason::ImageSourceUnavailable),
+        ErrorClass::Host => (Code::Internal, ErrorReason::Internal),
+        ErrorClass::Cancelled => (Code::Unavailable, ErrorReason::ShuttingDown),
+    }
+}
+
 /// A mutation that was refused.
 pub fn refused(refusal: &Refusal) -> Status {
     use ErrorReason as R;
@@ -205,6 +260,9 @@ pub fn refused(refusal: &Refusal) -> Status {
                 (Code::ResourceExhausted, R::HostFull)
             }
         },
+        Refusal::ImageNotFound { .. } => (Code::NotFound, R::ImageNotFound),
+        Refusal::ImageNameTaken { .. } => (Code::AlreadyExists, R::ImageNameTaken),
+        Refusal::ImageInUse { .. } => (Code::FailedPrecondition, R::ImageInUse),
         Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
             (Code::ResourceExhausted, R::LimitReached)
         }

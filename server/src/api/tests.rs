@@ -3,7 +3,6 @@
 use banger_proto::ids::Revision;
 use banger_proto::v1;
 use banger_proto::v1::host_service_server::HostService as _;
-use banger_proto::v1::image_service_server::ImageService as _;
 use banger_proto::v1::vm_service_server::VmService as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -14,14 +13,18 @@ use super::hosts::Hosts;
 use super::vms::Vms;
 use super::*;
 use crate::clock::ManualClock;
+use crate::images::ImageSettings;
+use crate::images::library::Library;
 use crate::model::fixtures::at;
 use crate::model::host::Resources;
 use crate::model::ledger::{Change, LedgerConfig};
 use crate::store::OpenStore;
+use crate::testing::CopyImporter;
 use crate::watch::Limits;
 
 mod hostile;
 mod hosts_of_the_api;
+mod images_of_the_api;
 
 struct Fixture {
     api: Api,
@@ -50,7 +53,24 @@ async fn fixture() -> Fixture {
         store.clone(),
         Arc::clone(&clock),
     );
+    let library = Library::open(directory.path().join("images"), 1 << 20, 0).expect("made");
+    let library = Arc::new(library);
+    let images = Images::new(
+        store.clone(),
+        Arc::clone(&library),
+        Arc::new(CopyImporter),
+        Arc::clone(&clock),
+        ImageSettings {
+            import_dirs: vec![directory.path().join("imports")],
+            guest_agent: directory.path().join("banger-guest"),
+            max_imports: 2,
+        },
+    );
+    let stop = tokio_util::sync::CancellationToken::new();
+    let spread = Spread::new(library, Arc::clone(&view), 1, stop);
     let api = Api {
+        images: Arc::new(images),
+        spread,
         objects,
         store,
         view,
@@ -180,7 +200,6 @@ async fn what_is_not_there_yet_says_so() {
         fixture.create(with_ports).await.err(),
         fixture.vms.read_console(console).await.err(),
         fixture.hosts.drain_host(Request::new(v1::DrainHostRequest::default())).await.err(),
-        images::Images.list_images(Request::new(v1::ListImagesRequest::default())).await.err(),
     ];
     for answer in answers {
         let status = answer.expect("not there yet");

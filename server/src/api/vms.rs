@@ -56,7 +56,10 @@ impl Vms {
             | Outcome::Recorded
             | Outcome::Host(_)
             | Outcome::HostGone(_)
-            | Outcome::TokenKept => {
+            | Outcome::TokenKept
+            | Outcome::Image { .. }
+            | Outcome::ImageGone(_)
+            | Outcome::KeptContents(_) => {
                 Err(status::internal("a mutation of a VM came to something else"))
             }
         }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::link::{Command, Message, Report};
 use crate::model::host::{HostFacts, ImageFile, ImageKind, Resources};
+use crate::model::image::host_file;
 use crate::model::intent::Desired;
 use crate::model::observed::{DevicesSeen, ExitSeen, Fault, ObservedVm, Phase, ProcessSeen};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
@@ -49,8 +50,10 @@ fn power(desired: Desired) -> wire::Power {
     }
 }
 
+/// One that the server keeps lies on the host under its digest, whatever it is called here.
 fn image(image: &ImageRef) -> wire::Image {
-    wire::Image { name: image.name.clone(), sha256: image.sha256.clone().unwrap_or_default() }
+    let name = image.stored_digest().map_or_else(|| image.name.clone(), host_file);
+    wire::Image { name, sha256: image.sha256.clone().unwrap_or_default() }
 }
 
 /// A length of time for the wire. Ours are hours at most.

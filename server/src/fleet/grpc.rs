@@ -8,6 +8,8 @@
 //! tonic a timeout of the client's own surfaces as `CANCELLED`, so no code but an answer from the
 //! agent itself counts as a refusal.
 
+mod images;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,10 @@ use tonic_types::StatusExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::convert::{self, GuestNet, objects};
-use super::link::{AgentLink, Command, Delivery, Dialer, LinkError, Observations, RefusalReason};
+use super::link::{
+    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
+    RefusalReason,
+};
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
@@ -480,6 +485,18 @@ impl AgentLink for GrpcLink {
                 }
             })
             .boxed())
+    }
+
+    async fn put_image(&self, image: &ImageToPut, content: ImageContent) -> Result<(), LinkError> {
+        let mut request = Request::new(images::ImageMessages::of(image, content));
+        trace::inject(request.metadata_mut());
+        let answered = self.client()?.put_image(request).await;
+        answered.map(drop).map_err(|status| self.failed(&status))
+    }
+
+    async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
+        let answered = self.client()?.remove_image(self.request(images::removal(sha256), "")).await;
+        answered.map(drop).map_err(|status| self.failed(&status))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use banger_proto::ids::{Version, VmId};
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::model::host::{HostFacts, HostRecord};
@@ -143,6 +144,21 @@ pub enum Report {
     Heartbeat,
 }
 
+/// An image to bring to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageToPut {
+    /// Of the content, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// How much of it is no holes, in bytes.
+    pub data_bytes: u64,
+}
+
+/// The content of an image, in order. It ends early when it can't be read: the agent then keeps
+/// nothing.
+pub type ImageContent = BoxStream<'static, Bytes>;
+
 /// Everything an agent reports, from now on.
 pub type Observations = BoxStream<'static, Result<Message, LinkError>>;
 
@@ -187,6 +203,19 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The agent can't be reached, or refuses.
     async fn observe(&self) -> Result<Observations, LinkError>;
+
+    /// Brings an image. Takes as long as it takes: the caller gives up when nothing is taken from
+    /// `content` any more. Dropping the call leaves nothing on the host.
+    ///
+    /// # Errors
+    /// The host does not have it then, as far as is known.
+    async fn put_image(&self, image: &ImageToPut, content: ImageContent) -> Result<(), LinkError>;
+
+    /// Takes an image away. One that is not there is no error.
+    ///
+    /// # Errors
+    /// A VM of the host uses it, or the agent was not reached.
+    async fn remove_image(&self, sha256: &str) -> Result<(), LinkError>;
 }
 
 fn commands_only() -> LinkError {

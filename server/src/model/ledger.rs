@@ -1,7 +1,7 @@
 //! The one place that decides what a request changes.
 //!
 //! The ledger is every intent, host and join token in memory, with the indexes that decisions need:
-//! names, request ids, bookings and address slots. [`Ledger::decide`] is pure: a mutation and the
+//! names, request ids, bookings, address slots and users of images. [`Ledger::decide`] is pure: a mutation and the
 //! present state in, changes or a refusal out. [`Ledger::apply`] makes no choice. The store's writer
 //! is the only caller of both: it decides a group, applies each decision at once so that the next
 //! one sees it, and writes the whole group in one transaction. When that fails the ledger is thrown
@@ -9,6 +9,7 @@
 
 mod bookings;
 mod hosts;
+mod images;
 mod mutation;
 mod power;
 mod vms;
@@ -21,12 +22,14 @@ use jiff::Timestamp;
 
 use self::bookings::HostEntry;
 pub use self::bookings::HostUse;
+use self::images::ImageTable;
 pub use self::mutation::{
     CreateVm, HostRef, IfMatch, JoinHost, JoinToken, Mutation, Outcome, Power, Refusal, Submission,
     VmRef,
 };
 use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
+use super::image::ImageRecord;
 use super::intent::VmIntent;
 use super::inventory::SweepRecord;
 use super::placement::Overcommit;
@@ -79,6 +82,10 @@ pub enum Change {
     PutToken(JoinToken),
     /// A join token is forgotten.
     RemoveToken(String),
+    /// The name of an image is new or stands for other content.
+    PutImage(Arc<ImageRecord>),
+    /// The name of an image is forgotten.
+    RemoveImage(String),
     /// A line of history is written.
     Event(HistoryEvent),
     /// A sweep was asked for, or has come to an end.
@@ -109,6 +116,7 @@ pub struct Ledger {
     hosts: BTreeMap<HostId, HostEntry>,
     host_names: HashMap<String, HostId>,
     tokens: BTreeMap<String, JoinToken>,
+    images: ImageTable,
 }
 
 impl Ledger {
@@ -124,6 +132,7 @@ impl Ledger {
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
             tokens: BTreeMap::new(),
+            images: ImageTable::default(),
         }
     }
 
@@ -167,6 +176,12 @@ impl Ledger {
                 self.set_cordon(host, etag.as_deref(), *cordoned, submission)
             }
             Mutation::DeleteHost { host, etag } => self.delete_host(host, etag.as_deref()),
+            Mutation::PutImage { image, replace } => self.put_image(image, *replace),
+            Mutation::DeleteImage { name } => self.delete_image(name),
+            Mutation::KeptContents => Ok(Decided {
+                changes: Vec::new(),
+                outcome: Outcome::KeptContents(self.kept_contents()),
+            }),
         }
     }
 
@@ -191,6 +206,8 @@ impl Ledger {
                 Change::RemoveToken(id) => {
                     self.tokens.remove(id);
                 }
+                Change::PutImage(image) => self.images.put(image),
+                Change::RemoveImage(name) => self.images.remove(name),
                 Change::Event(_) | Change::PutSweep(_) => {}
             }
         }
@@ -274,11 +291,13 @@ impl Ledger {
                 self.pending.insert((intent.created_at, intent.id));
             }
         }
+        self.images.book(intent);
         self.vms.insert(intent.id, Arc::clone(intent));
     }
 
     fn remove_vm(&mut self, id: VmId) {
         let Some(old) = self.vms.remove(&id) else { return };
+        self.images.release(&old);
         self.names.remove(&old.name);
         if let Some(request) = old.request_id {
             self.requests.remove(&request);

@@ -8,6 +8,7 @@
 pub mod filter;
 pub mod history;
 pub mod host;
+pub mod image;
 pub mod intent;
 pub mod inventory;
 pub mod labels;

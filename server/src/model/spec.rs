@@ -5,6 +5,7 @@
 //! there is no other way to one, but for reading back what was stored.
 
 mod changes;
+mod read;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 pub use changes::{FieldChange, TakesEffect};
 
-use super::host::Resources;
 use super::labels::{self, Labels};
 use super::names;
 
@@ -72,14 +72,29 @@ pub enum RestartPolicy {
     Always,
 }
 
-/// A file in the host's image directory.
+/// An image of the server, or a file in the host's image directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRef {
-    /// File name without any path.
+    /// The image's name, or the file's without any path.
     pub name: String,
     /// The digest the file must have, in lower case; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// It is an image of the server, pinned to the content with this digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stored: bool,
+}
+
+impl ImageRef {
+    /// An image of the server, pinned.
+    pub fn stored(name: &str, sha256: &str) -> Self {
+        Self { name: name.to_owned(), sha256: Some(sha256.to_owned()), stored: true }
+    }
+
+    /// The digest of the content that the server keeps for it; `None` for a file of the host.
+    pub fn stored_digest(&self) -> Option<&str> {
+        self.sha256.as_deref().filter(|_| self.stored)
+    }
 }
 
 /// Bounds on throughput; zero means no bound.
@@ -304,108 +319,13 @@ impl Problems {
         if let Some(Err(why)) = sha256.as_deref().map(names::check_sha256) {
             self.add(&format!("{field}.sha256"), why);
         }
-        ImageRef { name: draft.name, sha256 }
+        ImageRef { name: draft.name, sha256, stored: false }
     }
 
     fn labels(&mut self, field: &str, labels: &Labels) {
         let mut found = Vec::new();
         labels::check_all(labels, field, &mut found);
         self.0.extend(found.into_iter().map(|(field, why)| SpecProblem::new(field, why)));
-    }
-}
-
-impl VmSpec {
-    /// Number of vCPUs.
-    pub fn vcpus(&self) -> u32 {
-        self.vcpus
-    }
-
-    /// Guest memory in MiB.
-    pub fn memory_mib(&self) -> u32 {
-        self.memory_mib
-    }
-
-    /// The kernel.
-    pub fn kernel(&self) -> &ImageRef {
-        &self.kernel
-    }
-
-    /// The root file system.
-    pub fn root_image(&self) -> &ImageRef {
-        &self.root_image
-    }
-
-    /// The initial RAM disk, if one is used.
-    pub fn initrd(&self) -> Option<&ImageRef> {
-        self.initrd.as_ref()
-    }
-
-    /// Size of the copy-on-write store in MiB.
-    pub fn root_disk_mib(&self) -> u32 {
-        self.root_disk_mib
-    }
-
-    /// Size of the work disk in MiB, if there is one.
-    pub fn work_disk_mib(&self) -> Option<u32> {
-        self.work_disk_mib
-    }
-
-    /// Kernel command line, never empty.
-    pub fn boot_args(&self) -> &str {
-        &self.boot_args
-    }
-
-    /// The metadata document as JSON, if there is one.
-    pub fn metadata(&self) -> Option<&str> {
-        self.metadata.as_deref()
-    }
-
-    /// What the guest may reach.
-    pub fn egress(&self) -> Egress {
-        self.egress
-    }
-
-    /// Bounds on throughput.
-    pub fn rate_limits(&self) -> RateLimits {
-        self.rate_limits
-    }
-
-    /// Labels of the VM.
-    pub fn labels(&self) -> &Labels {
-        &self.labels
-    }
-
-    /// Where the VM may run.
-    pub fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    /// What to do when the process ends though the VM should run.
-    pub fn restart_policy(&self) -> RestartPolicy {
-        self.restart_policy
-    }
-
-    /// What the VM books on its host. Both disks count in full: hosts reserve them when they
-    /// are made.
-    pub fn resources(&self) -> Resources {
-        Resources {
-            vcpus: self.vcpus,
-            memory_mib: u64::from(self.memory_mib),
-            disk_mib: u64::from(self.root_disk_mib) + u64::from(self.work_disk_mib.unwrap_or(0)),
-        }
-    }
-
-    /// The stored form.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a spec has only strings, numbers and maps of strings")
-    }
-
-    /// Reads the stored form back. What was stored was checked when it came in.
-    ///
-    /// # Errors
-    /// When the text is no spec.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
     }
 }
 

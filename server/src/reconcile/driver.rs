@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::Parts;
 use super::apply::{self, Landed, Outcome};
 use super::attempts::{Attempts, Step};
+use super::needs;
 use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::link::{AgentLink, Command};
 use crate::fleet::observed::{FleetSink as _, Sighting};
@@ -130,6 +131,7 @@ impl Driver {
         let Some(link) = link else { return (0, None) };
         if !was_ready {
             self.attempts.clear();
+            self.parts.spread.new_session(self.host);
         }
         let Some(host) = self.parts.view.host(self.host) else { return (0, None) };
         let records = if full {
@@ -163,7 +165,16 @@ impl Driver {
                 continue;
             }
             match decision {
-                Decision::Send(command) => commands.push(command),
+                Decision::Send(command) => {
+                    let spread = &self.parts.spread;
+                    match needs::waits(spread, &link, &host.view, &command, now) {
+                        None => commands.push(command),
+                        Some(waits) => {
+                            again = Some(again.map_or(waits.again, |at| at.min(waits.again)));
+                            self.parts.view.trouble(vm, command.version, Some(waits.trouble));
+                        }
+                    }
+                }
                 // A create that we sent, or a life of the server before us, may still arrive though
                 // the inventory has nothing: the agent is asked to delete and has to say that there
                 // is nothing, so that what comes late is refused as old.
@@ -228,6 +239,7 @@ impl Driver {
                 }
                 Outcome::Forgotten => {
                     self.sure.remove(&vm);
+                    self.parts.spread.tidy_soon();
                     self.attempts.accepted(vm, generation, Step::Forget, now);
                 }
                 Outcome::Stale { version, seen } => {

@@ -10,20 +10,25 @@
 //! - Every command carries `(epoch, generation)`, and sending it twice is harmless. Whether it
 //!   arrived is seen, not assumed: until the agent's observation shows it, it is sent again.
 //! - An agent's failure is its VM's alone: one VM backs off, the others go on.
+//! - An image that an assignment needs is on its host before the assignment is sent
+//!   ([`Spread`]); only the VMs that need it wait.
 //!
 //! [`objects`] asks a host what it holds beside its VMs, and has it swept, for the API.
 //!
 //! One driver task per host, one task for VMs without a host, one that writes what hosts report into
-//! the history.
+//! the history, one that takes unused images away.
 
 mod apply;
 mod attempts;
 mod driver;
 mod explain;
+mod garbage;
+mod needs;
 pub mod objects;
 mod placement;
 pub mod plan;
 pub mod recorder;
+mod spread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +41,10 @@ use tokio_util::sync::CancellationToken;
 use self::driver::Driver;
 pub use self::explain::{Explanation, explain};
 pub use self::placement::CapacityFeed;
+pub use self::spread::{Spread, Standing};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
+use crate::images::Images;
 use crate::metrics::Metrics;
 use crate::model::history::HistoryEvent;
 use crate::store::Store;
@@ -58,6 +65,10 @@ pub struct Parts {
     pub epoch: Epoch,
     /// What an operator sees.
     pub metrics: Metrics,
+    /// Kernels and root file systems.
+    pub images: Arc<Images>,
+    /// Brings them to hosts.
+    pub spread: Arc<Spread>,
 }
 
 /// Starts the drivers of all hosts, placement and the recorder. The task ends when all have, after
@@ -80,6 +91,7 @@ async fn keep(
     let mut tasks = JoinSet::new();
     tasks.spawn(placement::run(Arc::clone(&parts), feed, cancel.child_token()));
     tasks.spawn(recorder::run(Arc::clone(&parts), history, cancel.child_token()));
+    tasks.spawn(garbage::run(Arc::clone(&parts), cancel.child_token()));
     let mut drivers: HashMap<HostId, CancellationToken> = HashMap::new();
     let mut hosts = parts.view.host_records();
     loop {
@@ -88,6 +100,7 @@ async fn keep(
             let stays = records.iter().any(|host| host.id == *id);
             if !stays {
                 driver.cancel();
+                parts.spread.forget(*id);
             }
             stays
         });
@@ -108,6 +121,7 @@ async fn keep(
     while let Some(ended) = tasks.join_next().await {
         complain(ended);
     }
+    parts.spread.ended().await;
 }
 
 /// A task ends by itself only when its host has left. A panic is a defect: its host is not driven

@@ -83,8 +83,9 @@ fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::serve
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
-    let images =
-        ImageServiceServer::new(Images).max_decoding_message_size(limits::MAX_REQUEST_BYTES);
+    let images = ImageServiceServer::new(Images::new(api.clone()))
+        .max_decoding_message_size(limits::MAX_UPLOAD_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
     let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());
     let routes = Routes::new(vms)
         .add_service(hosts)

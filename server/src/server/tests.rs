@@ -9,6 +9,7 @@ use tonic::{Code, Streaming};
 use super::*;
 
 mod agent;
+mod images;
 mod objects;
 
 use self::agent::{FakeAgent, Serving};

@@ -16,6 +16,7 @@ mod batch;
 mod error;
 mod events;
 mod hosts;
+mod images;
 mod meta;
 mod net_effect;
 mod sweeps;
@@ -45,6 +46,7 @@ pub use self::sweeps::MAX_SWEEPS_PER_HOST;
 pub use self::writer::{CommitMeter, CommitSink, CommitStats};
 use self::writer::{Job, Numbers, Opened, Writer};
 use crate::model::host::{HostRecord, Resources};
+use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
@@ -204,6 +206,20 @@ impl Store {
         self.ledger.lock().vm(vm).cloned()
     }
 
+    /// Every image with the number of VMs that use its content, by name.
+    pub fn images(&self) -> Vec<(Arc<ImageRecord>, usize)> {
+        let ledger = self.ledger.lock();
+        let used = |image: &Arc<ImageRecord>| ledger.image_users(&image.sha256);
+        ledger.images().map(|image| (Arc::clone(image), used(image))).collect()
+    }
+
+    /// One image with the number of VMs that use its content.
+    pub fn image(&self, name: &str) -> Option<(Arc<ImageRecord>, usize)> {
+        let ledger = self.ledger.lock();
+        let image = ledger.image(name)?;
+        Some((Arc::clone(image), ledger.image_users(&image.sha256)))
+    }
+
     /// How many VMs have no host.
     pub fn pending_count(&self) -> usize {
         self.ledger.lock().pending_count()
@@ -329,6 +345,8 @@ async fn load(
     ledger.apply(&hosts);
     let tokens = tokens::read_all(connection).await?;
     ledger.apply(&tokens.into_iter().map(Change::PutToken).collect::<Vec<_>>());
+    let images = images::read_all(connection).await?;
+    ledger.apply(&images.into_iter().map(|i| Change::PutImage(Arc::new(i))).collect::<Vec<_>>());
     let vms = vms::read_all(connection, &subnets).await?;
     ledger.apply(&vms.into_iter().map(|vm| Change::PutVm(Arc::new(vm))).collect::<Vec<_>>());
     Ok(ledger)

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
+use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{Change, JoinToken};
@@ -28,6 +29,8 @@ pub(super) struct NetEffect {
     pub(super) put_tokens: Vec<JoinToken>,
     pub(super) removed_tokens: Vec<String>,
     pub(super) put_sweeps: Vec<SweepRecord>,
+    pub(super) put_images: Vec<Arc<ImageRecord>>,
+    pub(super) removed_images: Vec<String>,
     pub(super) events: Vec<HistoryEvent>,
 }
 
@@ -66,6 +69,11 @@ enum Token {
     Removed(String),
 }
 
+enum Image {
+    Put(Arc<ImageRecord>),
+    Removed(String),
+}
+
 impl NetEffect {
     /// Of changes in order.
     pub(super) fn of<'a>(changes: impl IntoIterator<Item = &'a Change>) -> Self {
@@ -73,6 +81,7 @@ impl NetEffect {
         let mut hosts: Latest<HostId, Host> = Latest::new();
         let mut tokens: Latest<String, Token> = Latest::new();
         let mut sweeps: Latest<Uuid, SweepRecord> = Latest::new();
+        let mut images: Latest<String, Image> = Latest::new();
         let mut effect = Self::default();
         for change in changes {
             match change {
@@ -84,6 +93,10 @@ impl NetEffect {
                 Change::RemoveHost(host) => hosts.set(host.id, Host::Removed(host.id)),
                 Change::PutToken(token) => tokens.set(token.id.clone(), Token::Put(token.clone())),
                 Change::RemoveToken(id) => tokens.set(id.clone(), Token::Removed(id.clone())),
+                Change::PutImage(image) => {
+                    images.set(image.name.clone(), Image::Put(Arc::clone(image)));
+                }
+                Change::RemoveImage(name) => images.set(name.clone(), Image::Removed(name.clone())),
                 Change::Event(event) => effect.events.push(event.clone()),
                 Change::PutSweep(sweep) => sweeps.set(sweep.id, sweep.clone()),
             }
@@ -107,6 +120,12 @@ impl NetEffect {
                 Token::Removed(id) => effect.removed_tokens.push(id),
             }
         }
+        for image in images.values {
+            match image {
+                Image::Put(image) => effect.put_images.push(image),
+                Image::Removed(name) => effect.removed_images.push(name),
+            }
+        }
         effect
     }
 
@@ -119,6 +138,8 @@ impl NetEffect {
             + self.put_tokens.len()
             + self.removed_tokens.len()
             + self.put_sweeps.len()
+            + self.put_images.len()
+            + self.removed_images.len()
             + self.events.len()
     }
 }

@@ -15,6 +15,7 @@ use crate::model::spec::ImageDraft;
 mod crashes;
 mod failures;
 mod history;
+mod images;
 mod releases;
 mod sweeps;
 

@@ -27,7 +27,7 @@ use tracing::{Instrument as _, error, info_span, warn};
 use super::batch::Batch;
 use super::error::{MutateError, StoreError, chain};
 use super::net_effect::NetEffect;
-use super::{REVISION_BLOCK, connect, events, hosts, load, meta, sweeps, tokens, vms};
+use super::{REVISION_BLOCK, connect, events, hosts, images, load, meta, sweeps, tokens, vms};
 use crate::model::ledger::{Change, Ledger, Mutation, Outcome, Submission};
 
 /// Most mutations of one group.
@@ -391,6 +391,8 @@ fn batch_of(effect: &NetEffect, to_trim: &[VmId], first_event: u64, numbers: Num
     tokens::remove(&mut batch, &effect.removed_tokens);
     tokens::put(&mut batch, &effect.put_tokens);
     sweeps::put(&mut batch, &effect.put_sweeps);
+    images::remove(&mut batch, &effect.removed_images);
+    images::put(&mut batch, &effect.put_images);
     events::append(&mut batch, &effect.events, first_event);
     events::trim(&mut batch, to_trim);
     meta::set_numbers(&mut batch, numbers.commit, numbers.event);
@@ -432,6 +434,9 @@ pub(super) fn given_ids(submission: &Submission) -> Vec<VmId> {
         | Mutation::JoinHost(_)
         | Mutation::UpdateHost { .. }
         | Mutation::SetCordon { .. }
-        | Mutation::DeleteHost { .. } => Vec::new(),
+        | Mutation::DeleteHost { .. }
+        | Mutation::PutImage { .. }
+        | Mutation::DeleteImage { .. }
+        | Mutation::KeptContents => Vec::new(),
     }
 }

@@ -136,6 +136,8 @@ impl View {
                     Change::RemoveHost(record) => table.remove_host(record.id, out),
                     Change::PutToken(_)
                     | Change::RemoveToken(_)
+                    | Change::PutImage(_)
+                    | Change::RemoveImage(_)
                     | Change::Event(_)
                     | Change::PutSweep(_) => {}
                 }

@@ -134,6 +134,11 @@ impl Seam {
         Self { kernel, shown, life }
     }
 
+    /// The same seam, for what outlives a call.
+    pub(super) fn again(&self) -> Self {
+        Self { kernel: self.kernel.clone(), shown: self.shown.clone(), life: self.life }
+    }
+
     /// Performs an effect, or what the fault plan makes of it.
     pub(super) async fn effect<T: Answer>(
         &self,

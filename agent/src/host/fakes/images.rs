@@ -2,15 +2,20 @@
 //!
 //! Two demo images are always there. Their content is made by a rule, so that their digests are
 //! the same on every machine. What can go wrong: somebody replaces or removes an image
-//! ([`FakeKernel::add_image`], [`FakeKernel::remove_image`]).
+//! ([`FakeKernel::add_image`], [`FakeKernel::remove_image`]). Of an image that the server brings the
+//! beginning is looked at and the rest counted; nothing of it is kept.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::gate::Seam;
+use super::gate::{Repeat, Seam};
 use super::kernel::FakeKernel;
 use super::state::{Image, SavedKind, State, file_id};
-use crate::host::{HostResult, ImageFacts, ImageKind, ImageName, Images};
+use crate::host::linux::kind_of;
+use crate::host::{
+    Change, HostResult, ImageFacts, ImageKind, ImageName, Images, PartialImage, Room,
+};
 
 /// The demo kernel's name.
 pub const DEMO_KERNEL: &str = "demo-kernel";
@@ -149,5 +154,66 @@ impl Images for Seam {
             }))
         })
         .await
+    }
+
+    async fn room(&self) -> HostResult<Room> {
+        self.read("images.room", |state| {
+            let (total_bytes, used) = (state.space.limit, state.space.used);
+            Ok(Room { free_bytes: total_bytes.saturating_sub(used), total_bytes })
+        })
+        .await
+    }
+
+    async fn begin(&self, name: &ImageName) -> HostResult<Box<dyn PartialImage>> {
+        let object = name.to_string();
+        self.effect("images.begin", object, Repeat::Allowed, |_| Ok(())).await?;
+        let seam = self.again();
+        Ok(Box::new(FakePartial { seam, name: name.clone(), head: Vec::new(), size: 0 }))
+    }
+
+    async fn remove(&self, name: &ImageName) -> HostResult<Change> {
+        self.effect("images.remove", name.to_string(), Repeat::MustBeSo, |state| {
+            let image = state.images.remove(name);
+            if let Some(image) = &image {
+                state.space.unlink(image.inode);
+            }
+            Ok(Change::from_bool(image.is_some()))
+        })
+        .await
+    }
+
+    async fn remove_partials(&self) -> HostResult<usize> {
+        // They live in the agent's memory and went with it.
+        self.read("images.remove_partials", |_| Ok(0)).await
+    }
+}
+
+struct FakePartial {
+    seam: Seam,
+    name: ImageName,
+    head: Vec<u8>,
+    size: u64,
+}
+
+/// How much of an image tells its kind, in bytes.
+const HEAD: usize = 2048;
+
+#[async_trait]
+impl PartialImage for FakePartial {
+    async fn append(&mut self, data: Bytes) -> HostResult<()> {
+        let missing = HEAD.saturating_sub(self.head.len()).min(data.len());
+        self.head.extend_from_slice(&data[..missing]);
+        self.size += data.len() as u64;
+        Ok(())
+    }
+
+    async fn keep(self: Box<Self>, sha256: String) -> HostResult<()> {
+        let kind = kind_of(&self.head);
+        self.seam
+            .effect("images.keep", self.name.to_string(), Repeat::Allowed, |state| {
+                state.put_image(self.name.clone(), kind, self.size, sha256.clone(), true);
+                Ok(())
+            })
+            .await
     }
 }

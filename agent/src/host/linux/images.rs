@@ -3,6 +3,10 @@
 //! A digest costs about a second for each GiB, so it is computed once and kept in memory under
 //! device, inode, size and modification time. Whoever replaces an image by `rename(2)` changes its
 //! inode; whoever writes into it changes its modification time.
+//!
+//! Bringing an image in and taking one away is in [`incoming`].
+
+mod incoming;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -17,7 +21,10 @@ use sha2::{Digest, Sha256};
 
 use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
-use crate::host::{FileId, HostError, HostResult, ImageFacts, ImageKind, ImageName, Images};
+use crate::host::{
+    Change, FileId, HostError, HostResult, ImageFacts, ImageKind, ImageName, Images, PartialImage,
+    Room,
+};
 
 /// What a digest was computed of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,6 +159,26 @@ impl Images for LinuxImages {
             Ok(Some(digest))
         })
         .await
+    }
+
+    async fn room(&self) -> HostResult<Room> {
+        let roots = self.roots.clone();
+        blocking(move || incoming::room(&roots)).await
+    }
+
+    async fn begin(&self, name: &ImageName) -> HostResult<Box<dyn PartialImage>> {
+        let (roots, digests, name) = (self.roots.clone(), self.digests.clone(), name.clone());
+        blocking(move || incoming::begin(roots, digests, name)).await
+    }
+
+    async fn remove(&self, name: &ImageName) -> HostResult<Change> {
+        let (roots, name) = (self.roots.clone(), name.clone());
+        blocking(move || incoming::remove(&roots, &name)).await
+    }
+
+    async fn remove_partials(&self) -> HostResult<usize> {
+        let roots = self.roots.clone();
+        blocking(move || incoming::remove_partials(&roots)).await
     }
 }
 

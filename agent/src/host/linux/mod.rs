@@ -38,6 +38,8 @@ mod vmms;
 pub use facts::{Reserve, parse_default_route, vmm_from_version};
 pub use firewall::{Chains, FirewallLayout};
 
+pub(crate) use images::kind_of;
+
 use beneath::{Root, Roots};
 
 /// Where a machine's parts lie and what they are called.
@@ -128,6 +130,15 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         jails: Arc::new(jails::LinuxJails::new(jails)),
         facts: Arc::new(facts),
     })
+}
+
+/// The image directory of a temporary directory, for tests.
+#[cfg(test)]
+pub(crate) fn test_images() -> (tempfile::TempDir, Arc<dyn super::Images>) {
+    let temp = tempfile::tempdir().expect("a temporary directory can be made");
+    let open = |name: &str| Root::open(&temp.path().join(name)).expect("made");
+    let roots = Arc::new(Roots { images: open("images"), scratch: open("vms") });
+    (temp, Arc::new(images::LinuxImages::new(roots)))
 }
 
 /// Runs file system work off the runtime's threads.

@@ -11,7 +11,9 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::host::{Capacity, HostError, HostErrorKind, HostResult};
+use crate::host::{
+    Announced, Capacity, Change, HostError, HostErrorKind, HostResult, ImageName, Receiving,
+};
 use crate::inventory::sweep::{Asker, Listed, Policy, SweepSettings, Swept};
 use crate::report::Reporter;
 use crate::rpc::HostFacts;
@@ -53,6 +55,14 @@ impl AgentDesk for Desk {
         let Asker::People { actor, claimed } = asker else { panic!("the timer has no RPC") };
         assert_eq!((actor.as_str(), claimed.len()), ("ann", 1));
         Ok((Vec::new(), Policy { settings, budget_left: 7 }))
+    }
+
+    async fn receive_image(&self, _announced: Announced) -> HostResult<Option<Receiving>> {
+        Ok(None)
+    }
+
+    async fn remove_image(&self, _name: &ImageName) -> HostResult<Change> {
+        Ok(Change::AlreadySo)
     }
 
     fn reporter(&self) -> &Reporter {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod dev;
 pub(crate) mod host;
+pub(crate) mod image;
 pub(crate) mod system;
 pub(crate) mod value;
 pub(crate) mod vm;
@@ -161,7 +162,7 @@ pub(crate) enum Command {
     Host(host::HostCommand),
     /// Kernels and root file systems kept by the server.
     #[command(subcommand)]
-    Image(ImageCommand),
+    Image(image::ImageCommand),
     /// A server and agents on this machine, for trying banger.
     Dev(dev::DevArgs),
     /// Banger itself on this machine: install, update, remove.
@@ -174,38 +175,6 @@ pub(crate) enum Command {
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Makes the server read an image.
-    Import {
-        /// Name of the image.
-        name: String,
-        /// Where the server reads it from.
-        source: String,
-    },
-    /// Lists images.
-    #[command(visible_alias = "list")]
-    Ls,
-    /// Shows images.
-    Get {
-        /// Their names.
-        #[arg(required = true, value_name = "IMAGE")]
-        images: Vec<String>,
-    },
-    /// Deletes images from the server.
-    #[command(visible_alias = "delete")]
-    Rm {
-        /// Their names.
-        #[arg(required = true, value_name = "IMAGE")]
-        images: Vec<String>,
-        /// Do not fail for what is not there.
-        #[arg(long)]
-        allow_missing: bool,
-        #[command(flatten)]
-        yes: Yes,
     },
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Vm(command) => vm::run(&Session::open(&global).await?, command).await,
         Command::Host(command) => host::run(&Session::open(&global).await?, command).await,
-        Command::Image(command) => image::run(&Session::open(&global).await?, command).await,
+        Command::Image(command) => image::run(&global, command).await,
         Command::Dev(command) => dev::run(&global, command).await,
         Command::System(command) => system::run(&global, command).await,
         Command::Context(command) => context::run(&global, command),

@@ -16,6 +16,7 @@ mod commands;
 mod dev;
 mod failure;
 mod output;
+mod pack;
 mod progress;
 mod session;
 mod spec;

@@ -1,9 +1,8 @@
-//! Hosts and images of the fake server.
+//! Hosts of the fake server.
 
 use std::pin::Pin;
 
 use banger_client::v1::host_service_server::HostService;
-use banger_client::v1::image_service_server::ImageService;
 use banger_client::v1::*;
 use tonic::{Code, Request, Response, Status};
 
@@ -149,40 +148,5 @@ impl HostService for Fake {
         };
         let failed = if request.dry_run { vec![] } else { vec![failed] };
         Ok(Response::new(SweepHostResponse { failed, ..SweepHostResponse::default() }))
-    }
-}
-
-#[tonic::async_trait]
-impl ImageService for Fake {
-    async fn import_image(
-        &self,
-        _: Request<ImportImageRequest>,
-    ) -> Result<Response<Image>, Status> {
-        not_yet("ImportImage")
-    }
-
-    async fn get_image(&self, _: Request<GetImageRequest>) -> Result<Response<Image>, Status> {
-        not_yet("GetImage")
-    }
-
-    async fn list_images(
-        &self,
-        _: Request<ListImagesRequest>,
-    ) -> Result<Response<ListImagesResponse>, Status> {
-        not_yet("ListImages")
-    }
-
-    async fn delete_image(
-        &self,
-        _: Request<DeleteImageRequest>,
-    ) -> Result<Response<Image>, Status> {
-        not_yet("DeleteImage")
-    }
-
-    async fn upload_blob(
-        &self,
-        _request: Request<tonic::Streaming<banger_proto::v1::UploadBlobRequest>>,
-    ) -> Result<Response<banger_proto::v1::UploadBlobResponse>, Status> {
-        not_yet("UploadBlob")
     }
 }

@@ -6,7 +6,7 @@ use banger_proto::ids::VmId;
 use futures_util::stream;
 use tokio::sync::{mpsc, watch};
 
-use super::super::link::{Command, Delivery, Observations, Report};
+use super::super::link::{Command, Delivery, ImageContent, ImageToPut, Observations, Report};
 use super::*;
 use crate::clock::SystemClock;
 use crate::model::host::HostFacts;
@@ -42,6 +42,14 @@ impl AgentLink for ScriptedLink {
             messages.recv().await.map(|message| (Ok(message), messages))
         })
         .boxed())
+    }
+
+    async fn put_image(&self, _: &ImageToPut, _: ImageContent) -> Result<(), LinkError> {
+        unreachable!("a session brings no images")
+    }
+
+    async fn remove_image(&self, _: &str) -> Result<(), LinkError> {
+        unreachable!("a session takes no images away")
     }
 }
 

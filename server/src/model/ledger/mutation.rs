@@ -3,6 +3,7 @@
 //! The edge and the reconciler make [`Submission`]s; the store's writer hands each to the ledger.
 //! Ids, times and secrets are made by the caller, so that deciding is a function of values.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
+use crate::model::image::ImageRecord;
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::inventory::SweepRecord;
 use crate::model::labels::Labels;
@@ -152,6 +154,21 @@ pub enum Mutation {
         /// Precondition.
         etag: IfMatch,
     },
+    /// Give a name to a content that is here.
+    PutImage {
+        /// The image.
+        image: Arc<ImageRecord>,
+        /// Also when the name stands for other content.
+        replace: bool,
+    },
+    /// Forget the name of an image that no VM uses by it.
+    DeleteImage {
+        /// Which.
+        name: String,
+    },
+    /// Say which contents are referred to. Changes nothing; asked of the writer, so that the answer
+    /// stands on nothing that is not stored.
+    KeptContents,
 }
 
 /// A VM to create.
@@ -264,6 +281,17 @@ pub enum Outcome {
     HostGone(Arc<HostRecord>),
     /// The token is kept.
     TokenKept,
+    /// The image as it is now.
+    Image {
+        /// The row.
+        image: Arc<ImageRecord>,
+        /// Whether the mutation changed anything.
+        changed: bool,
+    },
+    /// The name is forgotten; this is its last row.
+    ImageGone(Arc<ImageRecord>),
+    /// The digests of all contents that are referred to.
+    KeptContents(BTreeSet<String>),
 }
 
 /// Why a mutation is refused. Nothing was changed.
@@ -379,12 +407,40 @@ pub enum Refusal {
         /// How many are allowed.
         limit: usize,
     },
+    /// No image with this name.
+    #[error("there is no image {name:?}")]
+    ImageNotFound {
+        /// The name.
+        name: String,
+    },
+    /// The name stands for other content.
+    #[error("the name {name:?} is taken by an image with the sha256 {sha256}")]
+    ImageNameTaken {
+        /// The name.
+        name: String,
+        /// Of the content it stands for.
+        sha256: String,
+    },
+    /// VMs use the image.
+    #[error("image {name} is used by VM {}{}", vms.join(", "), and_more(*more))]
+    ImageInUse {
+        /// The name.
+        name: String,
+        /// Names of some of the VMs.
+        vms: Vec<String>,
+        /// How many further ones there are.
+        more: usize,
+    },
     /// The pool of guest subnets is used up.
     #[error("the pool of guest subnets {pool} has none left")]
     NoSubnetLeft {
         /// The pool.
         pool: String,
     },
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" and {more} more") }
 }
 
 fn count(problems: &[SpecProblem]) -> String {

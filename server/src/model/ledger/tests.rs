@@ -7,6 +7,7 @@ use crate::model::placement::{NoHost, Unsuitable};
 use crate::model::spec::{ImageDraft, SpecProblem};
 
 mod any;
+mod images;
 
 const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20 };
 

@@ -43,11 +43,12 @@ impl Ledger {
             return Err(Refusal::LimitReached { what: "VMs", limit: self.config.max_vms });
         }
         let name = self.free_name(create)?;
-        let place = self.find_place(&create.spec)?;
+        let spec = self.pin_images(&create.spec, None)?;
+        let place = self.find_place(&spec)?;
         let mut intent = VmIntent {
             id: create.id,
             name,
-            spec: Arc::clone(&create.spec),
+            spec,
             desired: create.desired,
             host: None,
             net: None,
@@ -106,6 +107,7 @@ impl Ledger {
         submission: &Submission,
     ) -> Result<Decided, Refusal> {
         let old = self.living(vm, etag)?;
+        let spec = &self.pin_images(spec, Some(&old.spec))?;
         let changes = old.spec.changes(spec);
         if changes.is_empty() {
             return Ok(unchanged(old));

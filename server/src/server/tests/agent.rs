@@ -1,7 +1,7 @@
 //! An agent for tests of the server: speaks the real protocol over real TLS and holds nothing but
 //! what it is told. Every VM it is given runs at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
 use banger_proto::wire::tls::{Admit, agent_side, listen};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -26,6 +27,21 @@ struct Held {
     objects: Vec<wire::HostObject>,
     sweeps: Vec<wire::SweepRequest>,
     objects_fail: Option<tonic::Code>,
+    images: BTreeMap<String, Vec<u8>>,
+    fates: VecDeque<PutFate>,
+    puts: usize,
+    in_use: bool,
+}
+
+/// What becomes of an image that is brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PutFate {
+    /// The call breaks off after so many bytes.
+    CutAfter(usize),
+    /// The host's disk is full.
+    DiskFull,
+    /// Nothing is taken, and nothing is answered, until the fate is changed.
+    Hang,
 }
 
 /// What the agent holds; shared with the test.
@@ -96,6 +112,22 @@ impl FakeAgent {
     /// The sweeps asked of it.
     pub(super) fn sweeps(&self) -> Vec<wire::SweepRequest> {
         self.held.lock().expect("no panic").sweeps.clone()
+    }
+
+    /// What is to become of the next images that are brought, in order; the others are taken.
+    pub(super) fn expect_puts(&self, fates: impl IntoIterator<Item = PutFate>) {
+        self.held.lock().expect("no panic").fates = fates.into_iter().collect();
+    }
+
+    /// Names of the images held, and how often one was brought or begun.
+    pub(super) fn images(&self) -> (Vec<String>, usize) {
+        let held = self.held.lock().expect("no panic");
+        (held.images.keys().cloned().collect(), held.puts)
+    }
+
+    /// Whether images are refused to be taken away.
+    pub(super) fn use_images(&self, in_use: bool) {
+        self.held.lock().expect("no panic").in_use = in_use;
     }
 
     pub(super) fn commands(&self) -> Vec<String> {
@@ -294,16 +326,45 @@ impl AgentService for FakeAgent {
 
     async fn put_image(
         &self,
-        _request: Request<tonic::Streaming<wire::PutImageRequest>>,
+        request: Request<tonic::Streaming<wire::PutImageRequest>>,
     ) -> Result<Response<wire::PutImageResponse>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        let mut stream = request.into_inner();
+        let first = stream.message().await?.and_then(|first| first.image);
+        let first = first.ok_or_else(|| Status::invalid_argument("no image"))?;
+        let fate = {
+            let mut held = self.held.lock().expect("no panic");
+            held.puts += 1;
+            held.fates.pop_front()
+        };
+        let cut = match fate {
+            Some(PutFate::DiskFull) => return Err(Status::resource_exhausted("the disk is full")),
+            Some(PutFate::Hang) => return std::future::pending().await,
+            Some(PutFate::CutAfter(bytes)) => bytes,
+            None => usize::MAX,
+        };
+        let mut content = Vec::new();
+        while let Some(message) = stream.message().await? {
+            content.extend(message.data);
+            if content.len() > cut {
+                return Err(Status::unavailable("cut"));
+            }
+        }
+        assert_eq!(content.len() as u64, first.size_bytes, "all of it comes");
+        assert_eq!(hex::encode(Sha256::digest(&content)), first.sha256, "and as it was announced");
+        self.held.lock().expect("no panic").images.insert(first.name, content);
+        Ok(Response::new(wire::PutImageResponse::default()))
     }
 
     async fn remove_image(
         &self,
-        _request: Request<wire::RemoveImageRequest>,
+        request: Request<wire::RemoveImageRequest>,
     ) -> Result<Response<wire::RemoveImageResponse>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        let mut held = self.held.lock().expect("no panic");
+        if held.in_use {
+            return Err(Status::failed_precondition("in use"));
+        }
+        held.images.remove(&request.into_inner().name);
+        Ok(Response::new(wire::RemoveImageResponse {}))
     }
 
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<wire::ObserveResponse, Status>> + Send>>;
@@ -325,6 +386,15 @@ impl AgentService for FakeAgent {
             disk_mib: 1_000_000,
             heartbeat_interval: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
             host_id: self.host_id.clone(),
+            images: held
+                .images
+                .iter()
+                .map(|(name, content)| wire::ImageFile {
+                    name: name.clone(),
+                    size_bytes: content.len() as u64,
+                    ..wire::ImageFile::default()
+                })
+                .collect(),
             ..wire::HostFacts::default()
         };
         let inventory =

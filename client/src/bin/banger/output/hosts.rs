@@ -1,6 +1,8 @@
 //! Hosts and their images, as people read them.
 
-use banger_client::v1::{Host, HostImage, HostImageKind, HostResources, HostState, Image};
+use banger_client::v1::{
+    Host, HostImage, HostImageKind, HostResources, HostState, Image, ImageHost, ImageKind,
+};
 use jiff::Timestamp;
 
 use super::table::{Row, Tone, columns, host_tone, pairs, plain};
@@ -111,10 +113,59 @@ pub(crate) fn server_images(images: &[Image], now: Timestamp) -> String {
     let row = |image: &Image| -> Row {
         vec![
             plain(&image.name),
+            plain(kind_name(image.kind())),
             plain(bytes(image.size_bytes)),
+            plain(image.vm_count.to_string()),
+            plain(on_hosts(image)),
             plain(age(image.create_time, now)),
-            plain(&image.sha256),
+            plain(image.sha256.get(..12).unwrap_or_default()),
         ]
     };
-    columns(&["NAME", "SIZE", "AGE", "SHA256"], images.iter().map(row))
+    let names = ["NAME", "KIND", "SIZE", "VMS", "HOSTS", "AGE", "SHA256"];
+    columns(&names, images.iter().map(row))
+}
+
+fn kind_name(kind: ImageKind) -> &'static str {
+    match kind {
+        ImageKind::Unspecified => "",
+        ImageKind::Kernel => "kernel",
+        ImageKind::Root => "root",
+        ImageKind::Initrd => "initrd",
+    }
+}
+
+/// How many hosts have it, and how many are being sent it.
+fn on_hosts(image: &Image) -> String {
+    let has = |host: &&ImageHost| host.bytes_present >= image.size_bytes;
+    let have = image.hosts.iter().filter(has).count();
+    match image.hosts.len() - have {
+        0 => have.to_string(),
+        coming => format!("{have} +{coming}"),
+    }
+}
+
+/// One image with all that is known of it.
+pub(crate) fn server_image(image: &Image, now: Timestamp) -> String {
+    let text = |text: &str| (!text.is_empty()).then(|| plain(text));
+    let mut out = pairs([
+        ("Name", text(&image.name)),
+        ("Kind", text(kind_name(image.kind()))),
+        ("Size", Some(plain(bytes(image.size_bytes)))),
+        ("Sha256", text(&image.sha256)),
+        ("Origin", text(&image.origin)),
+        ("Guest agent", Some(plain(if image.guest_agent { "yes" } else { "no" }))),
+        ("VMs", Some(plain(image.vm_count.to_string()))),
+        ("Notes", text(&image.notes.join("; "))),
+        ("Created", moment(image.create_time, now).map(plain)),
+        ("By", text(&image.created_by)),
+    ]);
+    if !image.hosts.is_empty() {
+        let row = |host: &ImageHost| -> Row {
+            let present = bytes(host.bytes_present);
+            vec![plain(&host.host_name), plain(present), plain(&host.error)]
+        };
+        out += "\n";
+        out += &columns(&["HOST", "PRESENT", "ERROR"], image.hosts.iter().map(row));
+    }
+    out
 }

@@ -1,0 +1,62 @@
+//! An image that a VM stands on is not taken away.
+
+use super::*;
+use crate::host::{Change, ImageKind, ImageName};
+
+fn name(text: &str) -> ImageName {
+    ImageName::new(text).expect("a name")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_goes_only_when_no_vm_refers_to_it_and_no_device_lies_over_it() {
+    let mut world = World::running().await;
+    let record = assignment_of(1, 1, 1, Power::Running).shape.expect("given");
+    let busy = async |world: &World| {
+        for image in [&record.kernel.name, &record.root_image.name] {
+            let refused = world.agent.remove_image(image).await.expect_err("in use");
+            assert_eq!(refused.kind, HostErrorKind::Busy, "{image}");
+        }
+    };
+    busy(&world).await;
+    world.assign(assignment_of(1, 1, 2, Power::Stopped)).await;
+    world.settles(1, Phase::Stopped).await;
+    // It may be started again.
+    busy(&world).await;
+    world.restart().await;
+    busy(&world).await;
+    world.assign(assignment_of(1, 1, 3, Power::Absent)).await;
+    world.gone(1).await;
+    for image in [&record.kernel.name, &record.root_image.name] {
+        assert_eq!(world.agent.remove_image(image).await.expect("unused"), Change::Made);
+        assert_eq!(world.agent.remove_image(image).await.expect("gone"), Change::AlreadySo);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_image_below_a_disk_stays_though_the_spec_names_another() {
+    let mut world = World::running().await;
+    let mut other = assignment_of(1, 1, 2, Power::Running);
+    let shape = other.shape.as_mut().expect("given");
+    let old = shape.root_image.name.clone();
+    shape.root_image.name = name("newer");
+    shape.root_image.sha256 = None;
+    // Not there: the VM cannot move to it, and what the guest wrote lies over the old one.
+    world.assign(other).await;
+    world.settles(1, Phase::Failed).await;
+    let refused = world.agent.remove_image(&old).await.expect_err("its disk lies over it");
+    assert_eq!(refused.kind, HostErrorKind::Busy);
+    world.kernel.add_image(&name("unrelated"), ImageKind::Root, b"root");
+    let removed = world.agent.remove_image(&name("unrelated")).await.expect("unused");
+    assert_eq!(removed, Change::Made);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_record_is_lost_nobody_knows_what_is_used_and_nothing_goes() {
+    let mut world = World::running().await;
+    world.agent.shutdown(Duration::from_secs(1)).await;
+    assert!(world.kernel.set_file(&names(1).dir, &part(file::RECORD), Some(b"torn")));
+    world.restart().await;
+    world.kernel.add_image(&name("unrelated"), ImageKind::Root, b"root");
+    let refused = world.agent.remove_image(&name("unrelated")).await.expect_err("unknown");
+    assert_eq!(refused.kind, HostErrorKind::Busy);
+}

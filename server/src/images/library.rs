@@ -1,0 +1,288 @@
+//! The files: contents by digest, uploads by digest, and what is on its way to be one.
+//!
+//! ```text
+//! <state>/images/incoming/   being written; removed at start and when dropped
+//!                sha256/     contents, one file each, named by digest
+//!                blobs/      uploads, named by digest, for a day
+//! ```
+//! A file comes into being by a rename of a complete, synced one, so that what has a digest for a
+//! name has that content. Which contents are to stay is for the store to say. What can go wrong:
+//! the disk is full, which is noticed before it is: a reserve is left for the database beside it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::model::names::check_sha256;
+
+/// How long an upload is kept.
+pub const BLOB_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The directories, and how much may come in.
+#[derive(Debug)]
+pub struct Library {
+    root: PathBuf,
+    max_upload_bytes: u64,
+    reserve_bytes: u64,
+}
+
+/// Why something could not be kept. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The disk has no room, or less than is to be left free.
+    #[error("the server's disk has no room for it: {0}")]
+    Full(String),
+    /// It is larger than an upload may be.
+    #[error("it has more than {limit} bytes, the most that an upload may have")]
+    TooLarge {
+        /// In bytes.
+        limit: u64,
+    },
+    /// The files can't be written or read.
+    #[error("could not {what}")]
+    Io {
+        /// The verb and what it was about.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KeepError {
+    /// What an error of the file system means.
+    pub fn of(what: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full(format!("could not {what}: {source}"))
+            }
+            _ => Self::Io { what, source },
+        }
+    }
+}
+
+/// A content to be read.
+#[derive(Debug)]
+pub struct Content {
+    /// At its beginning.
+    pub file: File,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// What it occupies, in bytes: less when it has holes.
+    pub data_bytes: u64,
+}
+
+impl Library {
+    /// Makes the directories, for the owner only, and removes what an earlier life left unfinished.
+    ///
+    /// # Errors
+    /// They can't be made or read.
+    pub fn open(root: PathBuf, max_upload_bytes: u64, reserve_bytes: u64) -> io::Result<Self> {
+        let library = Self { root, max_upload_bytes, reserve_bytes };
+        match fs::remove_dir_all(library.incoming()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        for dir in [library.incoming(), library.contents(), library.blobs()] {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        Ok(library)
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    fn contents(&self) -> PathBuf {
+        self.root.join("sha256")
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// Where an upload is, if it is there and has not expired.
+    pub fn blob(&self, sha256: &str, now: Timestamp) -> Option<PathBuf> {
+        check_sha256(sha256).ok()?;
+        let path = self.blobs().join(sha256);
+        let written = fs::metadata(&path).and_then(|facts| facts.modified()).ok()?;
+        (!expired(written, now)).then_some(path)
+    }
+
+    /// A content, opened.
+    ///
+    /// # Errors
+    /// It is not here, or can't be read.
+    pub fn content(&self, sha256: &str) -> io::Result<Content> {
+        check_sha256(sha256).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+        let file = File::open(self.contents().join(sha256))?;
+        let facts = file.metadata()?;
+        // POSIX counts in 512 bytes whatever the file system's block size is.
+        let data_bytes = facts.blocks().saturating_mul(512).min(facts.len());
+        Ok(Content { file, size_bytes: facts.len(), data_bytes })
+    }
+
+    /// A place for a file that is to become a content. Removed when dropped.
+    pub fn place(&self, name: &str) -> Place {
+        Place { path: self.incoming().join(name) }
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// The disk is full, or the file can't be made.
+    pub fn begin(&self, name: &str) -> Result<Upload, KeepError> {
+        let place = self.place(name);
+        self.check_room(0)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place.path());
+        let file = file.map_err(|error| KeepError::of("make a file for the upload", error))?;
+        Ok(Upload { file, place, hash: Sha256::new(), size: 0 })
+    }
+
+    /// Adds to an upload.
+    ///
+    /// # Errors
+    /// It becomes too large, or the disk is full.
+    pub fn append(&self, upload: &mut Upload, data: &[u8]) -> Result<(), KeepError> {
+        let more = data.len() as u64;
+        if upload.size + more > self.max_upload_bytes {
+            return Err(KeepError::TooLarge { limit: self.max_upload_bytes });
+        }
+        self.check_room(more)?;
+        upload.file.write_all(data).map_err(|e| KeepError::of("write the upload", e))?;
+        upload.hash.update(data);
+        upload.size += more;
+        Ok(())
+    }
+
+    /// Keeps an upload from `now` on. Answers its digest and size.
+    ///
+    /// # Errors
+    /// It can't be brought to the disk.
+    pub fn keep_blob(&self, upload: Upload, now: Timestamp) -> Result<(String, u64), KeepError> {
+        let Upload { file, place, hash, size } = upload;
+        let failed = |error| KeepError::of("keep the upload", error);
+        file.set_modified(SystemTime::from(now)).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        let sha256 = hex::encode(hash.finalize());
+        move_to(place, &self.blobs().join(&sha256)).map_err(failed)?;
+        Ok((sha256, size))
+    }
+
+    /// Makes a finished file the content of this digest.
+    ///
+    /// # Errors
+    /// It can't be brought to the disk.
+    pub fn keep_content(&self, place: Place, sha256: &str) -> Result<(), KeepError> {
+        let failed = |error| KeepError::of("keep the image", error);
+        let file = File::open(place.path()).map_err(failed)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        move_to(place, &self.contents().join(sha256)).map_err(failed)
+    }
+
+    /// Whether there is room for so many bytes beside the reserve.
+    ///
+    /// # Errors
+    /// There is not.
+    pub fn check_room(&self, bytes: u64) -> Result<(), KeepError> {
+        let facts = rustix::fs::statvfs(&self.root)
+            .map_err(|error| KeepError::of("look at the disk", error.into()))?;
+        let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+        if free < self.reserve_bytes.saturating_add(bytes) {
+            let reserve = self.reserve_bytes;
+            return Err(KeepError::Full(format!(
+                "{free} bytes are free and {reserve} are to be left (images.reserve_mib)"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Removes every content that is not among those to be kept. Answers the digests of those that
+    /// went.
+    ///
+    /// # Errors
+    /// The directory can't be read; what could be removed was.
+    pub fn collect(&self, kept: &BTreeSet<String>) -> io::Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for entry in fs::read_dir(self.contents())? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if !kept.contains(&name) && check_sha256(&name).is_ok() {
+                fs::remove_file(entry.path())?;
+                gone.push(name);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Removes uploads that have expired. Answers how many.
+    ///
+    /// # Errors
+    /// The directory can't be read; what could be removed was.
+    pub fn expire(&self, now: Timestamp) -> io::Result<usize> {
+        let mut gone = 0;
+        for entry in fs::read_dir(self.blobs())? {
+            let entry = entry?;
+            if entry.metadata()?.modified().is_ok_and(|written| expired(written, now)) {
+                fs::remove_file(entry.path())?;
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+}
+
+fn expired(written: SystemTime, now: Timestamp) -> bool {
+    SystemTime::from(now).duration_since(written).is_ok_and(|age| age > BLOB_LIFE)
+}
+
+fn move_to(place: Place, to: &Path) -> io::Result<()> {
+    fs::rename(place.path(), to)?;
+    // The name is on the disk when its directory is.
+    to.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// A file on its way. Removed when dropped, unless it was moved away.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+}
+
+impl Place {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // It is usually gone: moved to where it belongs.
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.path.display(), error = %error, "a file was left behind");
+        }
+    }
+}
+
+/// An upload under way. Removed when dropped.
+#[derive(Debug)]
+pub struct Upload {
+    file: File,
+    place: Place,
+    hash: Sha256,
+    size: u64,
+}
+
+#[cfg(test)]
+mod tests;

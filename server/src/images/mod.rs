@@ -1,0 +1,418 @@
+//! Images kept by the server: what is imported, where it lies, and what goes.
+//!
+//! ```text
+//! upload ─▶ blobs/<sha256> ──┐
+//! import directory ──────────┼─▶ conversion ─▶ incoming/… ─▶ sha256/<digest> ─▶ name (store)
+//! registry ──────────────────┘   (importer)                  (library)
+//! ```
+//! Driven by the API. A content is brought to the disk before its name is committed, and removed
+//! only when the store's writer has said that nothing refers to it; a lock keeps the two from
+//! crossing. Bringing contents to hosts is for reconcile. What can go wrong: the source is not
+//! accepted, the disk is full, the name is taken; then nothing is left.
+
+pub mod importer;
+pub mod library;
+pub mod sources;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use banger_images::{Cancel, ImportError, Kind, Made, Note, Options, Source, Wanted};
+use parking_lot::Mutex;
+use tokio::sync::{RwLock, Semaphore};
+
+use self::importer::Importer;
+use self::library::{KeepError, Library, Upload};
+use crate::clock::SharedClock;
+use crate::model::image::{ImageRecord, StoredKind};
+use crate::model::ledger::{Mutation, Outcome, Submission};
+use crate::store::{MutateError, Store, by_server};
+
+/// Most uploads at a time.
+const UPLOADS: usize = 16;
+
+/// Names of uploads remembered, for people.
+const REMEMBERED: usize = 1024;
+
+/// What an operator has set.
+#[derive(Debug, Clone)]
+pub struct ImageSettings {
+    /// Directories whose files may be imported.
+    pub import_dirs: Vec<PathBuf>,
+    /// The guest agent's binary.
+    pub guest_agent: PathBuf,
+    /// Imports at a time.
+    pub max_imports: usize,
+}
+
+/// Where an image is to come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// An upload, by digest.
+    Blob(String),
+    /// A path of this machine, as asked for.
+    Path(String),
+    /// A container image in a registry.
+    Registry(banger_images::Reference),
+}
+
+/// An import as it is asked for; its name is checked.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The image's name.
+    pub name: String,
+    /// Where it is to come from.
+    pub from: From,
+    /// What it is to be; `None`: what it looks like.
+    pub kind: Option<StoredKind>,
+    /// Put the guest agent in.
+    pub guest_agent: bool,
+    /// Size of a root file system in bytes; `None`: as its contents need.
+    pub root_bytes: Option<u64>,
+    /// Give the name to new content.
+    pub replace: bool,
+}
+
+/// Why an import came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportFailure {
+    /// There is no such upload.
+    #[error("there is no upload with the sha256 {0}; uploads are kept for a day")]
+    NoBlob(String),
+    /// The path is not imported.
+    #[error("{path:?} {why}")]
+    Path {
+        /// As asked for.
+        path: String,
+        /// Why.
+        why: sources::SourceError,
+    },
+    /// The conversion failed.
+    #[error("{message}")]
+    Conversion {
+        /// What went wrong, as a sentence.
+        message: String,
+        /// The error.
+        #[source]
+        error: ImportError,
+    },
+    /// It could not be kept.
+    #[error("{0}")]
+    Keep(#[source] KeepError),
+    /// Its name could not be stored.
+    #[error("{0}")]
+    Store(#[source] MutateError),
+    /// The server is going down.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+/// The images of this server.
+#[derive(Debug)]
+pub struct Images {
+    store: Store,
+    library: Arc<Library>,
+    importer: Arc<dyn Importer>,
+    clock: SharedClock,
+    settings: ImageSettings,
+    /// Imports of one name wait for each other.
+    names: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    imports: Semaphore,
+    uploads: Semaphore,
+    /// What uploads were called by those who sent them.
+    called: Mutex<HashMap<String, String>>,
+    /// Read while a content is brought in and named, written while contents are removed.
+    settled: Arc<RwLock<()>>,
+    serial: std::sync::atomic::AtomicU64,
+}
+
+impl Images {
+    /// Over a store and its files.
+    pub fn new(
+        store: Store,
+        library: Arc<Library>,
+        importer: Arc<dyn Importer>,
+        clock: SharedClock,
+        settings: ImageSettings,
+    ) -> Self {
+        Self {
+            store,
+            library,
+            importer,
+            clock,
+            imports: Semaphore::new(settings.max_imports.max(1)),
+            uploads: Semaphore::new(UPLOADS),
+            settings,
+            names: Mutex::default(),
+            called: Mutex::default(),
+            settled: Arc::default(),
+            serial: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// The files.
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
+    }
+
+    fn unused_name(&self) -> String {
+        let number = self.serial.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        format!("{number}")
+    }
+
+    // === uploads ===
+
+    /// Begins an upload, when there are not too many.
+    ///
+    /// # Errors
+    /// The disk is full or can't be written.
+    pub async fn begin_upload(&self) -> Result<Uploading<'_>, KeepError> {
+        // It is never closed, so that a permit always comes.
+        let permit = self.uploads.acquire().await.ok();
+        let upload = self.library.begin(&format!("upload-{}", self.unused_name()))?;
+        Ok(Uploading { images: self, upload: Some(upload), _permit: permit })
+    }
+
+    // === imports ===
+
+    /// Makes an image, or finds it made. The answer comes when it is stored.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    pub async fn import(
+        &self,
+        wish: Wish,
+        submission: impl FnOnce(Mutation) -> Submission,
+    ) -> Result<Arc<ImageRecord>, ImportFailure> {
+        let name = self.turn(&wish.name);
+        let _mine = name.lock().await;
+        let _slot = self.imports.acquire().await.map_err(|_| ImportFailure::Closed)?;
+        self.library.check_room(0).map_err(ImportFailure::Keep)?;
+        let place = self.library.place(&format!("import-{}", self.unused_name()));
+        let made = self.convert(&wish, place.path()).await?;
+        let sha256 = made.made.sha256_hex();
+
+        let mut submission = submission(Mutation::KeptContents);
+        submission.mutation = Mutation::PutImage {
+            image: Arc::new(ImageRecord {
+                name: wish.name,
+                sha256: sha256.clone(),
+                size_bytes: made.made.size_bytes,
+                kind: stored_kind(made.made.kind),
+                origin: made.origin,
+                guest_agent: made.guest_agent,
+                notes: made.notes,
+                created_at: submission.at,
+                created_by: submission.actor.clone(),
+            }),
+            replace: wish.replace,
+        };
+        // No content is removed between its coming in and its being named: on a task of its own, so
+        // that a caller that goes away does not end that early.
+        let settled = Arc::clone(&self.settled).read_owned().await;
+        let (library, store) = (Arc::clone(&self.library), self.store.clone());
+        let named = tokio::spawn(async move {
+            let _settled = settled;
+            let kept = tokio::task::spawn_blocking(move || library.keep_content(place, &sha256));
+            kept.await.map_err(|_| ImportFailure::Closed)?.map_err(ImportFailure::Keep)?;
+            store.submit(submission).await.map_err(ImportFailure::Store)
+        });
+        match named.await.map_err(|_| ImportFailure::Closed)?? {
+            Outcome::Image { image, .. } => Ok(image),
+            _ => Err(ImportFailure::Closed),
+        }
+    }
+
+    /// Removes contents that nothing refers to and uploads that have expired. Answers the digests
+    /// of all contents that are kept.
+    ///
+    /// # Errors
+    /// The store can't say which those are.
+    pub async fn collect(&self) -> Result<std::collections::BTreeSet<String>, MutateError> {
+        let now = self.clock.now();
+        let _settled = self.settled.write().await;
+        let kept = match self.store.submit(by_server(Mutation::KeptContents, now)).await? {
+            Outcome::KeptContents(kept) => kept,
+            _ => return Err(MutateError::Closed),
+        };
+        let (library, keep) = (Arc::clone(&self.library), kept.clone());
+        let removed = tokio::task::spawn_blocking(move || {
+            Ok::<_, std::io::Error>((library.collect(&keep)?, library.expire(now)?))
+        });
+        match removed.await {
+            Ok(Ok((contents, blobs))) if !contents.is_empty() || blobs > 0 => {
+                tracing::info!(?contents, uploads = blobs, "unused images and uploads removed");
+            }
+            Ok(Ok(_)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "unused images can't be removed"),
+        }
+        Ok(kept)
+    }
+
+    fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut names = self.names.lock();
+        names.retain(|_, turn| turn.strong_count() > 0);
+        if let Some(turn) = names.get(name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        names.insert(name.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    async fn convert(
+        &self,
+        wish: &Wish,
+        out: &std::path::Path,
+    ) -> Result<Converted, ImportFailure> {
+        // Held until the file is made.
+        let (source, origin, opened) = match &wish.from {
+            From::Blob(sha256) => {
+                let blob = self.library.blob(sha256, self.clock.now());
+                let path = blob.ok_or_else(|| ImportFailure::NoBlob(sha256.clone()))?;
+                let called = self.called.lock().get(sha256).cloned();
+                let called = called.unwrap_or_else(|| format!("sha256:{sha256}"));
+                (Source::Path(path), format!("upload {called}"), None)
+            }
+            From::Path(path) => {
+                let opened = sources::open(&self.settings.import_dirs, path)
+                    .map_err(|why| ImportFailure::Path { path: path.clone(), why })?;
+                (Source::Path(opened.path()), format!("file {path}"), Some(opened))
+            }
+            From::Registry(reference) => {
+                (Source::Registry(reference.clone()), reference.to_string(), None)
+            }
+        };
+        let shown = match &source {
+            Source::Path(path) => Some(path.display().to_string()),
+            Source::Registry(_) => None,
+        };
+        let guest = Some(self.settings.guest_agent.clone()).filter(|_| wish.guest_agent);
+        let missing = guest.as_ref().filter(|guest| !guest.is_file()).cloned();
+        let options = Options {
+            guest: guest.filter(|_| missing.is_none()),
+            root_size: wish.root_bytes,
+            cancel: Cancel::default(),
+            ..Options::default()
+        };
+        let wanted = match wish.kind {
+            None => Wanted::Auto,
+            Some(StoredKind::Kernel) => Wanted::Kernel,
+            Some(StoredKind::Root) => Wanted::Root,
+            Some(StoredKind::Initrd) => Wanted::Initrd,
+        };
+        let made = self.importer.import(source, wanted, options, out).await;
+        drop(opened);
+        let made = made.map_err(|error| {
+            // Where this server keeps it says nothing to whoever sent it.
+            let message = chain(&error);
+            let message = shown.map_or(message.clone(), |path| message.replace(&path, &origin));
+            ImportFailure::Conversion { message, error }
+        })?;
+        let guest_agent = made
+            .notes
+            .iter()
+            .any(|note| matches!(note, Note::GuestAgent(_) | Note::GuestAgentNotStarted));
+        let mut notes: Vec<String> = made.notes.iter().map(ToString::to_string).collect();
+        if let Some(path) = missing.filter(|_| made.kind == Kind::Root) {
+            notes.push(format!(
+                "no guest agent was put in: the server has none at {} (images.guest_agent)",
+                path.display()
+            ));
+        }
+        let pulled = matches!(wish.from, From::Registry(_)) && !origin.contains('@');
+        let origin = match manifest(&made).filter(|_| pulled) {
+            Some(digest) => format!("{origin}@{digest}"),
+            None => origin,
+        };
+        Ok(Converted { made, origin, guest_agent, notes })
+    }
+}
+
+struct Converted {
+    made: Made,
+    origin: String,
+    guest_agent: bool,
+    notes: Vec<String>,
+}
+
+fn manifest(made: &Made) -> Option<&str> {
+    made.notes.iter().find_map(|note| match note {
+        Note::Manifest(digest) => Some(digest.as_str()),
+        _ => None,
+    })
+}
+
+fn stored_kind(kind: Kind) -> StoredKind {
+    match kind {
+        Kind::Kernel => StoredKind::Kernel,
+        Kind::Root => StoredKind::Root,
+        Kind::Initrd => StoredKind::Initrd,
+    }
+}
+
+/// An upload under way. Nothing of it is left when this is dropped.
+#[derive(Debug)]
+pub struct Uploading<'a> {
+    images: &'a Images,
+    upload: Option<Upload>,
+    _permit: Option<tokio::sync::SemaphorePermit<'a>>,
+}
+
+impl Uploading<'_> {
+    /// Adds to it.
+    ///
+    /// # Errors
+    /// It becomes too large, or the disk is full: then it is over.
+    pub async fn append(&mut self, data: bytes::Bytes) -> Result<(), KeepError> {
+        let Some(mut upload) = self.upload.take() else { return Err(over()) };
+        let library = Arc::clone(&self.images.library);
+        let appended = tokio::task::spawn_blocking(move || {
+            library.append(&mut upload, &data).map(|()| upload)
+        });
+        self.upload = Some(appended.await.map_err(|_| over())??);
+        Ok(())
+    }
+
+    /// Keeps it. Answers its digest and its size in bytes.
+    ///
+    /// # Errors
+    /// It can't be brought to the disk.
+    pub async fn finish(mut self, file_name: String) -> Result<(String, u64), KeepError> {
+        let Some(upload) = self.upload.take() else { return Err(over()) };
+        let (library, now) = (Arc::clone(&self.images.library), self.images.clock.now());
+        let kept = tokio::task::spawn_blocking(move || library.keep_blob(upload, now));
+        let (sha256, size) = kept.await.map_err(|_| over())??;
+        if !file_name.is_empty() {
+            let mut called = self.images.called.lock();
+            if called.len() >= REMEMBERED {
+                called.clear();
+            }
+            called.insert(sha256.clone(), file_name);
+        }
+        Ok((sha256, size))
+    }
+}
+
+fn over() -> KeepError {
+    KeepError::Io { what: "go on with the upload", source: std::io::ErrorKind::Interrupted.into() }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// How often unused contents are looked for though nothing is known to have gone.
+pub const COLLECT_EVERY: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

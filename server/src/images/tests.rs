@@ -1,0 +1,202 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::model::fixtures::{at, create, spec_with, submission, vm_id};
+use crate::model::ledger::{CreateVm, LedgerConfig, Refusal, VmRef};
+use crate::model::spec::ImageDraft;
+use crate::store::OpenStore;
+use crate::testing::CopyImporter;
+
+struct Fixture {
+    images: Images,
+    store: Store,
+    clock: Arc<ManualClock>,
+    directory: TempDir,
+}
+
+async fn fixture() -> Fixture {
+    let directory = TempDir::new().expect("a directory");
+    let open = OpenStore::open(&directory.path().join("banger.db"), LedgerConfig::default()).await;
+    let store = open.expect("opens").start(Arc::new(|_| {}), Arc::new(|_| {}));
+    let clock = Arc::new(ManualClock::at(at(0)));
+    let library = Library::open(directory.path().join("images"), 1 << 20, 0).expect("made");
+    fs::create_dir(directory.path().join("imports")).expect("made");
+    let settings = ImageSettings {
+        import_dirs: vec![directory.path().join("imports")],
+        guest_agent: directory.path().join("banger-guest"),
+        max_imports: 2,
+    };
+    let images = Images::new(
+        store.clone(),
+        Arc::new(library),
+        Arc::new(CopyImporter),
+        Arc::clone(&clock) as SharedClock,
+        settings,
+    );
+    Fixture { images, store, clock, directory }
+}
+
+impl Fixture {
+    async fn upload(&self, content: &[u8]) -> String {
+        let mut upload = self.images.begin_upload().await.expect("begun");
+        upload.append(bytes::Bytes::copy_from_slice(content)).await.expect("appended");
+        upload.finish("a file".to_owned()).await.expect("kept").0
+    }
+
+    async fn import(&self, wish: Wish) -> Result<Arc<ImageRecord>, ImportFailure> {
+        self.images.import(wish, submission).await
+    }
+
+    async fn import_content(&self, name: &str, content: &[u8]) -> Arc<ImageRecord> {
+        let blob = self.upload(content).await;
+        self.import(Wish { replace: true, ..wish(name, From::Blob(blob)) }).await.expect("imported")
+    }
+
+    fn contents(&self) -> Vec<String> {
+        let dir = self.directory.path().join("images/sha256");
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .expect("readable")
+            .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn incoming(&self) -> usize {
+        fs::read_dir(self.directory.path().join("images/incoming")).expect("readable").count()
+    }
+}
+
+fn wish(name: &str, from: From) -> Wish {
+    Wish {
+        name: name.to_owned(),
+        from,
+        kind: None,
+        guest_agent: true,
+        root_bytes: None,
+        replace: false,
+    }
+}
+
+#[tokio::test]
+async fn an_upload_becomes_an_image_with_its_digest_origin_and_owner() {
+    let fixture = fixture().await;
+    fs::write(fixture.directory.path().join("banger-guest"), b"guest").expect("written");
+    let blob = fixture.upload(b"root").await;
+    let image = fixture.import(wish("alpine", From::Blob(blob.clone()))).await.expect("imported");
+    assert_eq!((image.kind, image.size_bytes, image.guest_agent), (StoredKind::Root, 4, true));
+    assert_eq!((&*image.origin, &*image.created_by), ("upload a file", "alice"));
+    assert_eq!(fixture.contents(), [image.sha256.clone()]);
+    assert_eq!(fixture.incoming(), 0);
+    let again = fixture.import(wish("alpine", From::Blob(blob))).await.expect("the same");
+    assert_eq!(again, image);
+}
+
+#[tokio::test]
+async fn without_its_binary_no_guest_agent_is_put_in_and_a_note_says_so() {
+    let fixture = fixture().await;
+    let image = fixture.import_content("alpine", b"root").await;
+    assert!(!image.guest_agent);
+    assert!(image.notes[0].contains("no guest agent was put in"), "{:?}", image.notes);
+    let declined =
+        Wish { guest_agent: false, ..wish("bare", From::Blob(fixture.upload(b"root").await)) };
+    let image = fixture.import(declined).await.expect("imported");
+    assert!(!image.guest_agent && image.notes.is_empty(), "{:?}", image.notes);
+}
+
+#[tokio::test]
+async fn a_name_goes_to_other_content_only_when_that_is_asked_for() {
+    let fixture = fixture().await;
+    let old = fixture.import_content("alpine", b"old").await;
+    let blob = fixture.upload(b"new").await;
+    let refused = fixture.import(wish("alpine", From::Blob(blob.clone()))).await;
+    let refused = refused.expect_err("the name is taken");
+    assert!(
+        matches!(
+            &refused,
+            ImportFailure::Store(MutateError::Refused(Refusal::ImageNameTaken { sha256, .. }))
+                if *sha256 == old.sha256
+        ),
+        "{refused}"
+    );
+    // What came in for it is nobody's, and goes.
+    assert_eq!(fixture.contents().len(), 2);
+    fixture.images.collect().await.expect("the store answers");
+    assert_eq!(fixture.contents(), [old.sha256.clone()]);
+    let replacing = Wish { replace: true, ..wish("alpine", From::Blob(blob)) };
+    let new = fixture.import(replacing).await.expect("replaced");
+    fixture.images.collect().await.expect("the store answers");
+    assert_eq!(fixture.contents(), [new.sha256.clone()]);
+}
+
+#[tokio::test]
+async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
+    let fixture = fixture().await;
+    let kernel = fixture.import_content("k", b"\x7fELF kernel").await;
+    let root = fixture.import_content("r", b"root").await;
+    let spec = spec_with(|draft| {
+        draft.kernel = Some(ImageDraft { name: "k".to_owned(), sha256: String::new() });
+        draft.root_image = Some(ImageDraft { name: "r".to_owned(), sha256: String::new() });
+    });
+    let vm = Mutation::CreateVm(CreateVm { spec, ..create(1, "web") });
+    fixture.store.submit(submission(vm)).await.expect("created");
+    let newer = fixture.import_content("r", b"newer").await;
+    let mut all = [kernel.sha256.clone(), root.sha256.clone(), newer.sha256.clone()];
+    all.sort();
+    fixture.images.collect().await.expect("the store answers");
+    assert_eq!(fixture.contents(), all);
+    let gone = Mutation::DeleteVm { vm: VmRef::Id(vm_id(1)), etag: None };
+    fixture.store.submit(submission(gone)).await.expect("no host ever held it");
+    let forget = Mutation::DeleteImage { name: "k".to_owned() };
+    fixture.store.submit(submission(forget)).await.expect("unused");
+    let kept = fixture.images.collect().await.expect("the store answers");
+    assert_eq!(fixture.contents(), [newer.sha256.clone()]);
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [newer.sha256.clone()]);
+}
+
+#[tokio::test]
+async fn a_source_that_is_refused_or_missing_leaves_nothing() {
+    let fixture = fixture().await;
+    let blob = fixture.upload(b"BAD").await;
+    let refused = fixture.import(wish("bad", From::Blob(blob.clone()))).await.expect_err("refused");
+    // Where the server keeps uploads is not told.
+    let words = refused.to_string();
+    assert!(words.contains("upload a file: nothing that boots"), "{words}");
+    let missing = fixture.import(wish("x", From::Blob("0".repeat(64)))).await.expect_err("none");
+    assert!(matches!(missing, ImportFailure::NoBlob(_)), "{missing}");
+    fixture.clock.advance(jiff::SignedDuration::from_hours(25));
+    let late = fixture.import(wish("x", From::Blob(blob))).await.expect_err("expired");
+    assert!(matches!(late, ImportFailure::NoBlob(_)), "{late}");
+    fixture.images.collect().await.expect("the store answers");
+    assert_eq!((fixture.contents().len(), fixture.incoming()), (0, 0));
+    let blobs = fixture.directory.path().join("images/blobs");
+    assert_eq!(fs::read_dir(blobs).expect("readable").count(), 0);
+}
+
+#[tokio::test]
+async fn a_path_of_the_server_is_imported_from_an_import_directory_only() {
+    let fixture = fixture().await;
+    let imports = fixture.directory.path().join("imports");
+    fs::write(imports.join("vmlinux"), b"\x7fELF").expect("written");
+    let path = imports.join("vmlinux").display().to_string();
+    let image = fixture.import(wish("k", From::Path(path.clone()))).await.expect("imported");
+    assert_eq!((image.kind, image.origin.clone()), (StoredKind::Kernel, format!("file {path}")));
+    let outside = fixture.directory.path().join("banger.db").display().to_string();
+    let refused = fixture.import(wish("x", From::Path(outside))).await.expect_err("outside");
+    assert!(matches!(refused, ImportFailure::Path { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn imports_of_one_name_at_once_make_one_image() {
+    let fixture = fixture().await;
+    let blob = fixture.upload(b"root").await;
+    let imports = (0..8).map(|_| fixture.import(wish("alpine", From::Blob(blob.clone()))));
+    let made = futures_util::future::join_all(imports).await;
+    let made: Vec<_> = made.into_iter().map(|image| image.expect("imported")).collect();
+    assert!(made.iter().all(|image| *image == made[0]));
+    assert_eq!(fixture.contents(), [made[0].sha256.clone()]);
+    assert_eq!(fixture.incoming(), 0);
+}

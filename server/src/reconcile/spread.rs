@@ -1,0 +1,367 @@
+//! Bringing images to the hosts that need them.
+//!
+//! The driver of a host asks, before it sends an assignment, how an image [stands](Standing) there;
+//! asking begins a transfer where one is needed. One transfer for each host and image, one at a
+//! time for each host, a few in all. A transfer that broke off is tried again, after a back-off, by
+//! the next question; nobody asks any more when no VM needs it. Whether a host has a file is what
+//! its facts say, and what its agent has answered since.
+//!
+//! Holds no VM up but those that need the image: the driver goes on with the others meanwhile.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use banger_proto::ids::HostId;
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::fleet::backoff::Backoff;
+use crate::fleet::link::{AgentLink, ImageContent, ImageToPut, LinkError};
+use crate::images::library::Library;
+use crate::model::host::HostFacts;
+use crate::model::image::host_file;
+use crate::watch::View;
+
+/// What one message carries, in bytes.
+const CHUNK: usize = 256 * 1024;
+
+/// A transfer from which nothing was taken for so long is given up. At the end the agent brings
+/// all of it to its disk before it answers.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// How an image stands on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is there.
+    Here,
+    /// It is on its way, or waits for others.
+    Coming {
+        /// Bytes sent.
+        sent: u64,
+        /// Bytes in all; zero while it is not begun.
+        of: u64,
+    },
+    /// The last try came to nothing.
+    Failed {
+        /// Why.
+        error: String,
+        /// When it is tried again.
+        again: Instant,
+    },
+    /// It is not there, and nobody has asked for it.
+    Missing,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Coming(Arc<Counts>),
+    Failed {
+        error: String,
+        again: Instant,
+        backoff: Backoff,
+    },
+    /// The agent has said so since it last said what its host has.
+    Here,
+    /// The same of its absence.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: AtomicU64,
+    of: AtomicU64,
+}
+
+#[derive(Debug)]
+struct HostState {
+    entries: HashMap<String, Entry>,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for HostState {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), turn: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// All transfers.
+#[derive(Debug)]
+pub struct Spread {
+    library: Arc<Library>,
+    view: Arc<View>,
+    hosts: Mutex<HashMap<HostId, HostState>>,
+    slots: Semaphore,
+    cancel: CancellationToken,
+    tasks: TaskTracker,
+    /// Rung when something may be unused.
+    pub(super) tidy: Notify,
+}
+
+impl Spread {
+    /// With nothing under way. Transfers end with `cancel`.
+    pub fn new(
+        library: Arc<Library>,
+        view: Arc<View>,
+        transfers: usize,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            library,
+            view,
+            hosts: Mutex::default(),
+            slots: Semaphore::new(transfers.max(1)),
+            cancel,
+            tasks: TaskTracker::new(),
+            tidy: Notify::new(),
+        })
+    }
+
+    /// Something may be unused: look soon.
+    pub fn tidy_soon(&self) {
+        self.tidy.notify_one();
+    }
+
+    /// How an image stands on a host. Begins nothing.
+    pub fn standing(&self, host: HostId, facts: Option<&HostFacts>, sha256: &str) -> Standing {
+        let hosts = self.hosts.lock();
+        match hosts.get(&host).and_then(|state| state.entries.get(sha256)) {
+            Some(Entry::Here) => Standing::Here,
+            Some(Entry::Coming(counts)) => Standing::Coming {
+                sent: counts.sent.load(Ordering::Relaxed),
+                of: counts.of.load(Ordering::Relaxed),
+            },
+            Some(Entry::Failed { error, again, .. }) => {
+                Standing::Failed { error: error.clone(), again: *again }
+            }
+            Some(Entry::Gone) => Standing::Missing,
+            None if in_facts(facts, sha256) => Standing::Here,
+            None => Standing::Missing,
+        }
+    }
+
+    /// The digests that agents said are on this host, or gone, since it last said what it has.
+    pub(super) fn said_since(&self, host: HostId) -> Vec<(String, bool)> {
+        let hosts = self.hosts.lock();
+        let entries = hosts.get(&host).into_iter().flat_map(|state| &state.entries);
+        entries
+            .filter_map(|(digest, entry)| match entry {
+                Entry::Here => Some((digest.clone(), true)),
+                Entry::Gone => Some((digest.clone(), false)),
+                Entry::Coming(_) | Entry::Failed { .. } => None,
+            })
+            .collect()
+    }
+
+    /// A new session with a host has begun: its facts say what it has, and what failed for want of
+    /// a connection may be tried at once.
+    pub(super) fn new_session(&self, host: HostId) {
+        if let Some(state) = self.hosts.lock().get_mut(&host) {
+            state.entries.retain(|_, entry| matches!(entry, Entry::Coming(_)));
+        }
+    }
+
+    /// The host is gone.
+    pub(super) fn forget(&self, host: HostId) {
+        self.hosts.lock().remove(&host);
+    }
+
+    /// Has an agent take away an image that nothing refers to. From the first moment on the host
+    /// counts as one without it, and a transfer of the same image waits until the agent has
+    /// answered: so whoever needs it meanwhile has it brought again.
+    ///
+    /// # Errors
+    /// The agent keeps it, or was not reached; then its facts say what is so.
+    pub(super) async fn take_away(
+        &self,
+        host: HostId,
+        link: &dyn AgentLink,
+        sha256: &str,
+    ) -> Result<(), LinkError> {
+        let turn = {
+            let mut hosts = self.hosts.lock();
+            let state = hosts.entry(host).or_default();
+            // One that is on its way is needed by somebody.
+            if matches!(state.entries.get(sha256), Some(Entry::Coming(_))) {
+                return Ok(());
+            }
+            state.entries.insert(sha256.to_owned(), Entry::Gone);
+            Arc::clone(&state.turn)
+        };
+        // Never closed: it always comes.
+        let _turn = turn.acquire().await;
+        let answer = link.remove_image(sha256).await;
+        if answer.is_err()
+            && let Some(state) = self.hosts.lock().get_mut(&host)
+            && matches!(state.entries.get(sha256), Some(Entry::Gone))
+        {
+            state.entries.remove(sha256);
+        }
+        answer
+    }
+
+    /// A VM needs an image on a host: how it stands, having begun a transfer if one is needed.
+    pub(super) fn need(
+        self: &Arc<Self>,
+        host: HostId,
+        link: &Arc<dyn AgentLink>,
+        facts: Option<&HostFacts>,
+        sha256: &str,
+        now: Instant,
+    ) -> Standing {
+        let standing = self.standing(host, facts, sha256);
+        match &standing {
+            Standing::Here | Standing::Coming { .. } => return standing,
+            Standing::Failed { again, .. } if *again > now => return standing,
+            Standing::Failed { .. } | Standing::Missing => {}
+        }
+        let counts = Arc::new(Counts::default());
+        let (before, turn) = {
+            let mut hosts = self.hosts.lock();
+            let state = hosts.entry(host).or_default();
+            let coming = Entry::Coming(Arc::clone(&counts));
+            (state.entries.insert(sha256.to_owned(), coming), Arc::clone(&state.turn))
+        };
+        let backoff = match before {
+            Some(Entry::Failed { backoff, .. }) => backoff,
+            _ => Backoff::for_commands(host.uuid().as_u128()),
+        };
+        let (spread, link, sha256) = (Arc::clone(self), Arc::clone(link), sha256.to_owned());
+        self.tasks.spawn(async move {
+            // Cancel-safe: a transfer that is dropped leaves nothing on the host.
+            let moved = tokio::select! {
+                () = spread.cancel.cancelled() => return,
+                moved = spread.transfer(&*link, &sha256, &counts, &turn) => moved,
+            };
+            spread.landed(host, sha256, moved, backoff);
+        });
+        Standing::Coming { sent: 0, of: 0 }
+    }
+
+    /// Ends when all transfers have, after the token given at the start was cancelled.
+    pub(super) async fn ended(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn landed(
+        &self,
+        host: HostId,
+        sha256: String,
+        moved: Result<(), String>,
+        mut backoff: Backoff,
+    ) {
+        let entry = match moved {
+            Ok(()) => {
+                tracing::info!(host.id = %host, sha256, "an image was brought to the host");
+                Entry::Here
+            }
+            Err(error) => {
+                let delay = backoff.next_delay();
+                tracing::warn!(host.id = %host, sha256, error, again_ms = delay.as_millis(),
+                    "an image could not be brought to the host");
+                Entry::Failed { error, again: Instant::now() + delay, backoff }
+            }
+        };
+        if let Some(state) = self.hosts.lock().get_mut(&host) {
+            state.entries.insert(sha256, entry);
+        }
+        self.view.driver_wake(host).notify_one();
+    }
+
+    async fn transfer(
+        &self,
+        link: &dyn AgentLink,
+        sha256: &str,
+        counts: &Arc<Counts>,
+        turn: &Semaphore,
+    ) -> Result<(), String> {
+        // In this order, so that a slow host does not hold places of others. Neither is ever
+        // closed: a permit always comes.
+        let _turn = turn.acquire().await;
+        let _slot = self.slots.acquire().await;
+        let (library, digest) = (Arc::clone(&self.library), sha256.to_owned());
+        let opened = tokio::task::spawn_blocking(move || library.content(&digest)).await;
+        let content = opened
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("the server can't read its content: {error}"))?;
+        counts.of.store(content.size_bytes, Ordering::Relaxed);
+        let image = ImageToPut {
+            sha256: sha256.to_owned(),
+            size_bytes: content.size_bytes,
+            data_bytes: content.data_bytes,
+        };
+        let bytes = chunks(content.file, Arc::clone(counts));
+        // Cancel-safe: either way the call is over, and the host keeps nothing of one cut short.
+        tokio::select! {
+            put = link.put_image(&image, bytes) => put.map_err(|error| sentence(&error)),
+            () = stalled(counts) => Err("the agent takes nothing any more".to_owned()),
+        }
+    }
+}
+
+fn in_facts(facts: Option<&HostFacts>, sha256: &str) -> bool {
+    let name = host_file(sha256);
+    facts.is_some_and(|facts| facts.images.iter().any(|file| file.name == name))
+}
+
+fn sentence(error: &LinkError) -> String {
+    error.to_string()
+}
+
+/// Reads a file as it is taken, so that no more of it is in memory than is on its way.
+fn chunks(file: std::fs::File, counts: Arc<Counts>) -> ImageContent {
+    futures_util::stream::unfold((file, counts), |(mut file, counts)| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut chunk = BytesMut::zeroed(CHUNK);
+            let mut filled = 0;
+            // Full ones only, so that holes stay where they are.
+            while filled < CHUNK {
+                match file.read(&mut chunk[filled..]) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            chunk.truncate(filled);
+            Ok((chunk.freeze(), file))
+        });
+        match read.await {
+            Ok(Ok((chunk, file))) if !chunk.is_empty() => {
+                counts.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                Some((chunk, (file, counts)))
+            }
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                // The agent sees that it is too short, and keeps nothing.
+                tracing::warn!(error = %error, "an image can't be read to its end");
+                None
+            }
+            Err(_) => None,
+        }
+    })
+    .boxed()
+}
+
+async fn stalled(counts: &Counts) {
+    let mut before = u64::MAX;
+    loop {
+        let sent = counts.sent.load(Ordering::Relaxed);
+        if sent == before {
+            return;
+        }
+        before = sent;
+        sleep(STALLED).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

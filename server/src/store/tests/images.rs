@@ -1,0 +1,51 @@
+//! Images over restarts.
+
+use super::*;
+use crate::model::image::{ImageRecord, StoredKind};
+use crate::testing::image;
+
+fn put(image: Arc<ImageRecord>) -> Mutation {
+    Mutation::PutImage { image, replace: true }
+}
+
+#[tokio::test]
+async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
+    let fixture = fixture().await;
+    let (record, digest) = image("r", StoredKind::Root, b"root");
+    let odd = ImageRecord {
+        origin: "file it's \"odd\"".to_owned(),
+        notes: vec!["one".to_owned(), "é\"\\".to_owned()],
+        guest_agent: true,
+        ..ImageRecord::clone(&record)
+    };
+    let odd = Arc::new(odd);
+    fixture.make(put(Arc::clone(&odd))).await.expect("stored");
+    fixture.make(put(image("k", StoredKind::Kernel, b"old").0)).await.expect("stored");
+    let (newer, kernel) = image("k", StoredKind::Kernel, b"new");
+    fixture.make(put(newer)).await.expect("replaced");
+    fixture.make(put(image("gone", StoredKind::Initrd, b"x").0)).await.expect("stored");
+    let gone = Mutation::DeleteImage { name: "gone".to_owned() };
+    fixture.make(gone).await.expect("deleted");
+    let spec = spec_with(|draft| {
+        draft.root_image = Some(ImageDraft { name: "r".to_owned(), sha256: String::new() });
+    });
+    let vm = Mutation::CreateVm(CreateVm { spec, ..create(1, "web") });
+    fixture.make(vm).await.expect("created");
+    let (open, directory) = fixture.reopened().await;
+    let fixture = started(open, directory);
+    assert_eq!(fixture.store.image("r"), Some((odd, 1)));
+    let names: Vec<_> =
+        fixture.store.images().into_iter().map(|(image, _)| image.sha256.clone()).collect();
+    assert_eq!(names, [kernel.clone(), digest.clone()]);
+    let vm = fixture.store.vm(&VmRef::Id(vm_id(1))).expect("there");
+    assert_eq!(vm.spec.root_image().stored_digest(), Some(&*digest));
+    match fixture.make(Mutation::KeptContents).await {
+        Ok(Outcome::KeptContents(kept)) => {
+            assert_eq!(
+                kept.into_iter().collect::<std::collections::BTreeSet<_>>(),
+                [kernel, digest].into()
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
