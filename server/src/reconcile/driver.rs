@@ -168,7 +168,13 @@ impl Driver {
                 Decision::Send(command) => {
                     let spread = &self.parts.spread;
                     match needs::waits(spread, &link, &host.view, &command, now) {
-                        None => commands.push(command),
+                        None => {
+                            // Not still to be read when the agent reports that it runs.
+                            if needs::is_shown(record) {
+                                self.parts.view.trouble(vm, command.version, None);
+                            }
+                            commands.push(command);
+                        }
                         Some(waits) => {
                             again = Some(again.map_or(waits.again, |at| at.min(waits.again)));
                             self.parts.view.trouble(vm, command.version, Some(waits.trouble));

@@ -5,7 +5,7 @@
 use banger_proto::ids::{Epoch, Version};
 use jiff::Timestamp;
 
-use super::needs::IMAGE_TRANSFER;
+use super::needs::{self, IMAGE_TRANSFER};
 use super::plan::{BlockedReason, Decision, Subject, WaitReason, decide};
 use crate::model::host::HostView;
 use crate::model::intent::Desired;
@@ -39,7 +39,7 @@ pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
             reason: String::new(),
             sentences: vec![format!("{on} has what is wanted; there is nothing to do")],
         },
-        Decision::Send(_) if waits_for_an_image(record) => Explanation {
+        Decision::Send(_) if needs::is_shown(record) => Explanation {
             decision: "WAIT",
             reason: IMAGE_TRANSFER.to_owned(),
             sentences: vec![format!("{on} is told as soon as it has the images of VM {name}")],
@@ -108,10 +108,6 @@ pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
         explanation.sentences.push(about_the_host(host, now));
     }
     explanation
-}
-
-fn waits_for_an_image(record: &VmRecord) -> bool {
-    record.trouble.as_ref().is_some_and(|trouble| trouble.reason == IMAGE_TRANSFER)
 }
 
 fn blocked(

@@ -13,9 +13,15 @@ use crate::fleet::link::{AgentLink, Command};
 use crate::model::host::HostView;
 use crate::model::intent::Desired;
 use crate::model::status::Trouble;
+use crate::watch::VmRecord;
 
 /// The reason shown while an image is on its way.
 pub(super) const IMAGE_TRANSFER: &str = "IMAGE_TRANSFER";
+
+/// Whether a VM is shown to wait for an image.
+pub(super) fn is_shown(record: &VmRecord) -> bool {
+    record.trouble.as_ref().is_some_and(|trouble| trouble.reason == IMAGE_TRANSFER)
+}
 
 /// How often to look how far a transfer is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -178,22 +178,22 @@ impl Spread {
     /// answered: so whoever needs it meanwhile has it brought again.
     ///
     /// # Errors
-    /// The agent keeps it, or was not reached; then its facts say what is so.
+    /// The agent keeps it, or was not reached; then the host counts as before.
     pub(super) async fn take_away(
         &self,
         host: HostId,
         link: &dyn AgentLink,
         sha256: &str,
     ) -> Result<(), LinkError> {
-        let turn = {
+        let (before, turn) = {
             let mut hosts = self.hosts.lock();
             let state = hosts.entry(host).or_default();
             // One that is on its way is needed by somebody.
             if matches!(state.entries.get(sha256), Some(Entry::Coming(_))) {
                 return Ok(());
             }
-            state.entries.insert(sha256.to_owned(), Entry::Gone);
-            Arc::clone(&state.turn)
+            let before = state.entries.insert(sha256.to_owned(), Entry::Gone);
+            (before, Arc::clone(&state.turn))
         };
         // Never closed: it always comes.
         let _turn = turn.acquire().await;
@@ -202,7 +202,11 @@ impl Spread {
             && let Some(state) = self.hosts.lock().get_mut(&host)
             && matches!(state.entries.get(sha256), Some(Entry::Gone))
         {
-            state.entries.remove(sha256);
+            // It has what it had.
+            match before {
+                Some(before) => state.entries.insert(sha256.to_owned(), before),
+                None => state.entries.remove(sha256),
+            };
         }
         answer
     }
