@@ -89,7 +89,7 @@ const REASONS: &[&str] = &[
     "server/src/watch",
     "agent/src/vm",
 ];
-const NO_REASONS: &[&str] = &["SCREAMING_SNAKE_CASE"];
+const NO_REASONS: &[&str] = &["INITRD", "KERNEL", "ROOT", "SCREAMING_SNAKE_CASE"];
 
 #[test]
 fn every_reason_event_and_decision_is_explained_and_no_other() {

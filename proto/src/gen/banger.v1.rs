@@ -159,10 +159,10 @@ pub struct VmSpec {
     /// Guest memory in MiB, 64 to 1048576. Default 256. Needs a stopped VM.
     #[prost(uint32, tag = "2")]
     pub memory_mib: u32,
-    /// The kernel: a file in the host's image directory. Required. Needs a stopped VM.
+    /// The kernel. Required. Needs a stopped VM.
     #[prost(message, optional, tag = "3")]
     pub kernel: ::core::option::Option<ImageRef>,
-    /// The root file system: a file in the host's image directory. Required. Needs a stopped VM.
+    /// The root file system. Required. Needs a stopped VM.
     /// Another image, by name or by digest where both are given, gives the VM a new root disk: what
     /// the guest wrote over the old one is lost.
     #[prost(message, optional, tag = "4")]
@@ -203,18 +203,21 @@ pub struct VmSpec {
     /// What to do when the VMM process ends though the VM should run. Live.
     #[prost(enumeration = "RestartPolicy", tag = "13")]
     pub restart_policy: i32,
-    /// An optional initial RAM disk: a file in the host's image directory, for kernels whose disk
-    /// drivers are modules. Needs a stopped VM.
+    /// An optional initial RAM disk, for kernels whose disk drivers are modules. Needs a stopped VM.
     #[prost(message, optional, tag = "14")]
     pub initrd: ::core::option::Option<ImageRef>,
 }
-/// A file in the host's image directory.
+/// An image of the server (ImageService), or else a file in the host's image directory. Where there
+/// are both, the server's is meant.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageRef {
-    /// File name without any path, at most 128 characters of \[A-Za-z0-9._+-\], not starting with '.' or '-'.
+    /// Name without any path, at most 128 characters of \[A-Za-z0-9._+-\], not starting with '.' or '-'.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// Optional: sha256 of the file as 64 hexadecimal digits; the host refuses the file when it differs.
+    /// Optional: sha256 of the content as 64 hexadecimal digits; the host refuses a file that differs.
+    /// An image of the server is pinned to its digest when the VM is created or first updated to name
+    /// it, and shown so. An update that names it without a digest leaves the VM on its content, though
+    /// the name was given to other content meanwhile; one with the digest of that moves the VM to it.
     #[prost(string, tag = "2")]
     pub sha256: ::prost::alloc::string::String,
 }
@@ -4512,6 +4515,12 @@ pub struct Image {
     /// The hosts that have it, or are being sent it.
     #[prost(message, repeated, tag = "9")]
     pub hosts: ::prost::alloc::vec::Vec<ImageHost>,
+    /// What its owner may want to know of the import, sentences for people.
+    #[prost(string, repeated, tag = "10")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who imported it.
+    #[prost(string, tag = "11")]
+    pub created_by: ::prost::alloc::string::String,
 }
 /// An image on a host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4548,7 +4557,7 @@ pub struct ImportImageRequest {
     /// changed).
     #[prost(bool, tag = "6")]
     pub without_guest_agent: bool,
-    /// Size in MiB of a root file system that is made. 0: what it holds, and half as much again.
+    /// Size in MiB of a root file system that is made. 0: what it holds, a quarter more, and 64 MiB.
     #[prost(uint32, tag = "7")]
     pub root_size_mib: u32,
     /// Give the name to new content when it is taken by other content. VMs that are there keep the
@@ -4648,8 +4657,8 @@ pub mod image_service_client {
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
     /// Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
-    /// that need them. Not there yet: every call answers UNIMPLEMENTED. Until then images are files in
-    /// each host's image directory, listed in the host's status.
+    /// that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
+    /// name that is no image of the server means a file in the host's own image directory.
     #[derive(Debug, Clone)]
     pub struct ImageServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4821,7 +4830,8 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "DeleteImage"));
             self.inner.unary(req, path, codec).await
         }
-        /// Brings a file to the server, to import it from. Kept for a day.
+        /// Brings a file to the server, to import it from. Kept for a day, and for no longer than the
+        /// server's disk has room.
         pub async fn upload_blob(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::UploadBlobRequest>,
@@ -4884,7 +4894,8 @@ pub mod image_service_server {
             &self,
             request: tonic::Request<super::DeleteImageRequest>,
         ) -> std::result::Result<tonic::Response<super::Image>, tonic::Status>;
-        /// Brings a file to the server, to import it from. Kept for a day.
+        /// Brings a file to the server, to import it from. Kept for a day, and for no longer than the
+        /// server's disk has room.
         async fn upload_blob(
             &self,
             request: tonic::Request<tonic::Streaming<super::UploadBlobRequest>>,
@@ -4894,8 +4905,8 @@ pub mod image_service_server {
         >;
     }
     /// Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
-    /// that need them. Not there yet: every call answers UNIMPLEMENTED. Until then images are files in
-    /// each host's image directory, listed in the host's status.
+    /// that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
+    /// name that is no image of the server means a file in the host's own image directory.
     #[derive(Debug)]
     pub struct ImageServiceServer<T> {
         inner: Arc<T>,
@@ -5304,6 +5315,26 @@ pub enum ErrorReason {
     OutcomeUnknown = 28,
     /// FAILED_PRECONDITION: the host's agent won't or can't; the message says why.
     HostRefused = 29,
+    /// NOT_FOUND: the server has no image of this name.
+    ImageNotFound = 40,
+    /// ALREADY_EXISTS: the name belongs to an image with other content.
+    ImageNameTaken = 41,
+    /// FAILED_PRECONDITION: VMs use the image; the message names them.
+    ImageInUse = 42,
+    /// NOT_FOUND: no upload with this digest, or it has expired.
+    BlobNotFound = 43,
+    /// INVALID_ARGUMENT: the source is damaged, hostile, or nothing a VM boots from.
+    ImageNotAccepted = 44,
+    /// NOT_FOUND: no such file in an import directory, or no such image in the registry.
+    ImageSourceNotFound = 45,
+    /// UNAVAILABLE: the registry cannot be reached, or is at fault.
+    ImageSourceUnavailable = 46,
+    /// RESOURCE_EXHAUSTED: the server's disk has no room; nothing of it was kept.
+    ImageStoreFull = 47,
+    /// INVALID_ARGUMENT, from an agent: what came is not the image that was announced.
+    ImageMismatch = 48,
+    /// PERMISSION_DENIED: the registry refuses, or wants a user.
+    ImageSourceDenied = 49,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5342,6 +5373,16 @@ impl ErrorReason {
             Self::HostUnreachable => "ERROR_REASON_HOST_UNREACHABLE",
             Self::OutcomeUnknown => "ERROR_REASON_OUTCOME_UNKNOWN",
             Self::HostRefused => "ERROR_REASON_HOST_REFUSED",
+            Self::ImageNotFound => "ERROR_REASON_IMAGE_NOT_FOUND",
+            Self::ImageNameTaken => "ERROR_REASON_IMAGE_NAME_TAKEN",
+            Self::ImageInUse => "ERROR_REASON_IMAGE_IN_USE",
+            Self::BlobNotFound => "ERROR_REASON_BLOB_NOT_FOUND",
+            Self::ImageNotAccepted => "ERROR_REASON_IMAGE_NOT_ACCEPTED",
+            Self::ImageSourceNotFound => "ERROR_REASON_IMAGE_SOURCE_NOT_FOUND",
+            Self::ImageSourceUnavailable => "ERROR_REASON_IMAGE_SOURCE_UNAVAILABLE",
+            Self::ImageStoreFull => "ERROR_REASON_IMAGE_STORE_FULL",
+            Self::ImageMismatch => "ERROR_REASON_IMAGE_MISMATCH",
+            Self::ImageSourceDenied => "ERROR_REASON_IMAGE_SOURCE_DENIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5377,6 +5418,16 @@ impl ErrorReason {
             "ERROR_REASON_HOST_UNREACHABLE" => Some(Self::HostUnreachable),
             "ERROR_REASON_OUTCOME_UNKNOWN" => Some(Self::OutcomeUnknown),
             "ERROR_REASON_HOST_REFUSED" => Some(Self::HostRefused),
+            "ERROR_REASON_IMAGE_NOT_FOUND" => Some(Self::ImageNotFound),
+            "ERROR_REASON_IMAGE_NAME_TAKEN" => Some(Self::ImageNameTaken),
+            "ERROR_REASON_IMAGE_IN_USE" => Some(Self::ImageInUse),
+            "ERROR_REASON_BLOB_NOT_FOUND" => Some(Self::BlobNotFound),
+            "ERROR_REASON_IMAGE_NOT_ACCEPTED" => Some(Self::ImageNotAccepted),
+            "ERROR_REASON_IMAGE_SOURCE_NOT_FOUND" => Some(Self::ImageSourceNotFound),
+            "ERROR_REASON_IMAGE_SOURCE_UNAVAILABLE" => Some(Self::ImageSourceUnavailable),
+            "ERROR_REASON_IMAGE_STORE_FULL" => Some(Self::ImageStoreFull),
+            "ERROR_REASON_IMAGE_MISMATCH" => Some(Self::ImageMismatch),
+            "ERROR_REASON_IMAGE_SOURCE_DENIED" => Some(Self::ImageSourceDenied),
             _ => None,
         }
     }

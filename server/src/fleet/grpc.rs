@@ -8,8 +8,6 @@
 //! tonic a timeout of the client's own surfaces as `CANCELLED`, so no code but an answer from the
 //! agent itself counts as a refusal.
 
-mod images;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -488,10 +486,7 @@ impl AgentLink for GrpcLink {
     }
 
     async fn put_image(&self, image: &ImageToPut, content: ImageContent) -> Result<(), LinkError> {
-        let mut request = Request::new(images::ImageMessages::of(image, content));
-        trace::inject(request.metadata_mut());
-        let answered = self.client()?.put_image(request).await;
-        answered.map(drop).map_err(|status| self.failed(&status))
+        images::put(self.client()?, image, content).await.map_err(|status| self.failed(&status))
     }
 
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
@@ -500,5 +495,6 @@ impl AgentLink for GrpcLink {
     }
 }
 
+mod images;
 #[cfg(test)]
 mod tests;

@@ -4,20 +4,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use banger_proto::agent_v1 as wire;
+use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
+use banger_proto::wire::trace;
 use futures_util::{Stream, StreamExt as _};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 use crate::fleet::link::{ImageContent, ImageToPut};
 use crate::model::image::host_file;
 
 /// What the image is to be, and then all of it. A type of its own: over a boxed stream alone the
 /// compiler can't see that the call may move between threads.
-pub(super) struct ImageMessages {
+struct ImageMessages {
     first: Option<wire::PutImageRequest>,
     content: ImageContent,
 }
 
 impl ImageMessages {
-    pub(super) fn of(image: &ImageToPut, content: ImageContent) -> Self {
+    fn of(image: &ImageToPut, content: ImageContent) -> Self {
         let first = wire::PutImageRequest {
             image: Some(wire::ImageFile {
                 name: host_file(&image.sha256),
@@ -49,6 +53,17 @@ impl Stream for ImageMessages {
             })
         })
     }
+}
+
+/// Sends an image.
+pub(super) async fn put(
+    mut client: AgentServiceClient<Channel>,
+    image: &ImageToPut,
+    content: ImageContent,
+) -> Result<(), Status> {
+    let mut request = Request::new(ImageMessages::of(image, content));
+    trace::inject(request.metadata_mut());
+    client.put_image(request).await.map(drop)
 }
 
 /// Which image is to go.
