@@ -83,6 +83,8 @@ struct Entry {
     bell: Bell,
     fill: Level,
     spawned: std::sync::atomic::AtomicBool,
+    /// Fires when nothing of the VM is left here.
+    gone: CancellationToken,
 }
 
 impl Supervisor {
@@ -216,6 +218,14 @@ impl Supervisor {
         self.0.shared.bases.remove_image(&self.0.shared.host, name, is_used).await
     }
 
+    /// What fires when nothing of a VM is left here; `None` for one that is not held.
+    #[must_use]
+    pub fn gone(&self, vm: VmId) -> Option<CancellationToken> {
+        let vms = self.0.vms.lock();
+        let held = vms.get(&vm).filter(|entry| entry.record.get().is_some());
+        held.map(|entry| entry.gone.clone())
+    }
+
     /// Stops all tasks after the effect each is at, and leaves every VM as it is. A task that
     /// does not come to an end within the limit is left to die with the process, which is as
     /// safe as a crash.
@@ -245,6 +255,7 @@ impl Supervisor {
             bell: Bell { wake: Arc::default(), stop: self.0.stop.clone() },
             fill: Level::default(),
             spawned: std::sync::atomic::AtomicBool::new(false),
+            gone: CancellationToken::new(),
         })
     }
 
@@ -252,6 +263,7 @@ impl Supervisor {
         let mut vms = self.0.vms.lock();
         if vms.get(&vm).is_some_and(|held| Arc::ptr_eq(held, entry)) {
             vms.remove(&vm);
+            entry.gone.cancel();
         }
     }
 

@@ -1,7 +1,8 @@
 //! The client of banger: talks to one server over gRPC.
 //!
 //! Read in this order: [`contexts`] says which server is meant, [`connect`] reaches it, [`vms`],
-//! [`hosts`] and [`images`] are its calls one to one. [`watch`] and [`wait`] are more than a call:
+//! [`hosts`] and [`images`] are its calls one to one, [`guests`] those that reach into a guest.
+//! [`watch`] and [`wait`] are more than a call:
 //! they survive broken connections, restarts of the server and revisions that are too old.
 //! [`error`] says what can go wrong: never reached, broken in the middle (outcome unknown), or
 //! answered with a refusal.
@@ -23,6 +24,7 @@ pub mod backoff;
 pub mod connect;
 pub mod contexts;
 pub mod error;
+pub mod guests;
 pub mod hosts;
 pub mod images;
 pub mod vms;
@@ -32,6 +34,7 @@ pub mod watch;
 pub use banger_proto::v1;
 pub use connect::{Client, Endpoint};
 pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal};
+pub use guests::{GuestInput, GuestStream};
 pub use hosts::Hosts;
 pub use images::Images;
 pub use vms::{VmList, Vms};

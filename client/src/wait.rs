@@ -33,6 +33,8 @@ pub struct WaitFor {
     pub generation: u64,
     /// How long in all.
     pub timeout: Duration,
+    /// Whether the guest's agent must have said that the guest is ready, too.
+    pub guest_ready: bool,
     /// How often at least to hear of the VM on the way. `None` when only the end matters.
     pub step: Option<Duration>,
 }
@@ -41,7 +43,14 @@ impl WaitFor {
     /// Waits for what is wanted of this VM, as a change of it answered.
     #[must_use]
     pub fn settled(vm: &Vm, timeout: Duration) -> Self {
-        Self { vm: vm.id.clone(), state: None, generation: vm.generation, timeout, step: None }
+        Self {
+            vm: vm.id.clone(),
+            state: None,
+            generation: vm.generation,
+            timeout,
+            guest_ready: false,
+            step: None,
+        }
     }
 
     /// Waits until nothing is left of this VM.
@@ -52,8 +61,16 @@ impl WaitFor {
             state: Some(VmState::Deleted),
             generation: 0,
             timeout,
+            guest_ready: false,
             step: None,
         }
+    }
+
+    /// Waits for the guest's agent, too.
+    #[must_use]
+    pub fn ready(mut self) -> Self {
+        self.guest_ready = true;
+        self
     }
 
     /// Hears of the VM at least this often.
@@ -85,7 +102,7 @@ pub(crate) async fn wait(
         state: wanted.state.map_or(0, Into::into),
         generation: wanted.generation,
         timeout: None,
-        guest_ready: false,
+        guest_ready: wanted.guest_ready,
     };
     let mut last: Option<Vm> = None;
     loop {

@@ -56,6 +56,9 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         assert!(kinds.is_superset(&whole), "{objects:?}");
         assert!(objects.iter().all(|[.., s]| s == "HOST_OBJECT_STATE_OWNED"), "{objects:?}");
 
+        // Its console is a keyboard, too: what is seen is the shell's answer, not the echo.
+        stage.type_and_see(VM, "echo answer-$((6*7))", "answer-42");
+
         // The jail: a user of its own, no capabilities, a filter of system calls, another root.
         let (pid, _) = identity(&running);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
@@ -88,7 +91,8 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         let boots = stage.console(&id).matches("Linux version").count();
         assert_eq!(boots, 1, "{}", stage.console(&id));
 
-        // The new agent reads the console, too, and the guest hears it.
+        // The new agent reads the console, types into it, and the guest hears it.
+        stage.type_and_see(VM, "echo again-$((6*7))", "again-42");
         stage.banger(&["vm", "stop", VM, "--grace", "60s", "--wait"]);
         let stopped = stage.json(&["vm", "get", VM]);
         assert_eq!(stopped["status"]["state"], "VM_STATE_STOPPED");

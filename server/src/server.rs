@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::listeners::{ApiListener, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::AuthLayer;
+use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{ConfigError, ServerConfig, read_token_file};
@@ -241,6 +242,8 @@ impl Server {
             objects,
             images: Arc::clone(&images),
             spread: Arc::clone(&spread),
+            fleet: fleet.clone(),
+            streams: Streams::default(),
         };
         let auth = AuthLayer::new(&tokens, config.listen.ip().is_loopback());
         let api = serve_api(ApiListener {

@@ -162,8 +162,12 @@ pub struct LaunchCall {
     pub program: Tool,
     /// Its arguments, each one word.
     pub args: Vec<String>,
-    /// Where both its outputs go.
-    pub output: OwnedFd,
+    /// What it reads; `None`: nothing, the end at once.
+    pub input: Option<OwnedFd>,
+    /// Where its standard output goes; `None`: where its errors go.
+    pub output: Option<OwnedFd>,
+    /// Where its errors go.
+    pub errors: OwnedFd,
 }
 
 /// Runs tools.
@@ -336,16 +340,19 @@ impl Exec for RealExec {
     fn launch(&self, call: LaunchCall) -> HostResult<Child> {
         let path = self.path(call.program)?;
         let failed = |error: io::Error| HostError::io("start", call.program.name(), error);
-        let second = call.output.try_clone().map_err(failed)?;
+        let output = match call.output {
+            Some(output) => output,
+            None => call.errors.try_clone().map_err(failed)?,
+        };
         #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
         let mut command = std::process::Command::new(path);
         command
             .args(call.args.iter().map(OsString::from))
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(call.output))
-            .stderr(Stdio::from(second))
+            .stdin(call.input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::from(output))
+            .stderr(Stdio::from(call.errors))
             // Out of the agent's group: a Ctrl-C in its terminal is not for the guests.
             .process_group(0);
         command.spawn().map_err(failed)

@@ -112,7 +112,7 @@ pub enum SocketEntry {
 /// symlinks `<runtime dir>/<id>.sock` and `.vsock` into it.
 ///
 /// Inside every jail: the API socket ([`in_jail::api_socket`], made by the VMM), `v.sock` (vsock,
-/// made by Firecracker), `console.fifo`, `log.fifo` and `metrics.fifo`, and the pidfile
+/// made by Firecracker), `console.fifo`, `console-in.fifo`, `log.fifo` and `metrics.fifo`, and the pidfile
 /// ([`in_jail::pidfile`], made by the jailer).
 #[async_trait]
 pub trait Jails: Send + Sync {
@@ -182,6 +182,9 @@ pub mod in_jail {
     pub const VSOCK: &str = "/v.sock";
     /// What the guest writes to its serial console.
     pub const CONSOLE: &str = "/console.fifo";
+    /// What is typed into the guest's serial console, of a VMM that reads it from its standard
+    /// input: Firecracker.
+    pub const CONSOLE_INPUT: &str = "/console-in.fifo";
     /// The VMM's log.
     pub const LOG: &str = "/log.fifo";
     /// The VMM's metrics.

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::{Change, HostResult, JailId, PathPart, Pid, VmmConfig, VmmKind};
+use super::{Change, Console, HostResult, JailId, PathPart, Pid, VmmConfig, VmmKind};
 
 /// A jailed VMM to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,4 +52,17 @@ pub trait Outputs: Send + Sync {
     /// The last lines of the VMM's log, to explain an exit. At most 4 KiB; empty when there is
     /// none.
     async fn log_tail(&self, dir: &PathPart) -> HostResult<String>;
+
+    /// Opens the guest's console for reading: the last `past` bytes of what is kept, and what comes
+    /// from then on, also from a later run of the guest. There need be no jail.
+    async fn console(&self, id: &JailId, dir: &PathPart, past: u64) -> HostResult<Console>;
+
+    /// Types into the guest's console. Answers when the VMM's end has taken it all, which may be
+    /// never while the guest does not read; safe to give up. With nothing to type it only says
+    /// whether there is anything to type into.
+    ///
+    /// # Errors
+    /// [`NotFound`](super::HostErrorKind::NotFound) without a jail,
+    /// [`Refused`](super::HostErrorKind::Refused) when the jail was built without an input.
+    async fn type_in(&self, id: &JailId, bytes: &[u8]) -> HostResult<()>;
 }

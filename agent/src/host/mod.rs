@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+pub mod console;
 pub mod error;
 pub mod exec;
 pub mod facts;
@@ -38,6 +39,7 @@ pub mod taps;
 pub mod types;
 pub mod vmm;
 
+pub use console::{Console, Feed, Heard, Hub};
 pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
 pub use files::{BackingFile, DirFacts, FileFacts, Files, Room};
@@ -81,7 +83,7 @@ pub struct Host {
     pub jails: Arc<dyn Jails>,
     /// Starts jailers.
     pub launcher: Arc<dyn Launcher>,
-    /// Collects what guests and VMMs print.
+    /// Collects what guests and VMMs print, and types into consoles.
     pub outputs: Arc<dyn Outputs>,
     /// The API of each VMM.
     pub vmm: Arc<dyn Vmm>,

@@ -5,7 +5,11 @@
 //! answers when that is on disk. Nothing here waits for the host. What can go wrong: a message
 //! that makes no sense, a stale version, a record that cannot be written; `status` is the only
 //! builder of what is said then.
+//!
+//! Beside them are streams to a guest, which change nothing that is held: its console
+//! ([`console`]).
 
+mod console;
 mod convert;
 mod images;
 mod objects;
@@ -23,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::service::AgentRpc;
 
 use crate::assignment::Assignment;
-use crate::host::{Announced, Capacity, Change, HostResult, ImageFacts, ImageName, Receiving};
+use crate::host::{Announced, Capacity, Change, Console, HostResult, ImageFacts, ImageName, Receiving};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 
@@ -55,6 +59,13 @@ pub trait AgentDesk: Send + Sync + 'static {
     /// A server with a store of this epoch observes the host: older ones are refused from now on.
     async fn server_seen(&self, name: &str, epoch: Epoch);
 
+    /// Opens the console of a VM for reading, from the last `past` bytes on; `None` when no such VM
+    /// is held here.
+    async fn console(&self, vm: VmId, past: u64) -> HostResult<Option<VmConsole>>;
+
+    /// Types into the console of a VM, or with no bytes says whether that can be done.
+    async fn type_in(&self, vm: VmId, bytes: &[u8]) -> HostResult<()>;
+
     /// Fires when the agent shuts down: streams end then.
     fn draining(&self) -> CancellationToken;
 }
@@ -77,6 +88,15 @@ pub enum Assigned {
     DiskFull(String),
     /// The agent takes no more assignments.
     ShuttingDown,
+}
+
+/// A VM's console, opened for reading.
+#[derive(Debug)]
+pub struct VmConsole {
+    /// What is kept, and what comes.
+    pub console: Console,
+    /// Fires when nothing of the VM is left here.
+    pub gone: CancellationToken,
 }
 
 /// What is true of the host.

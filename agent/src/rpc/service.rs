@@ -6,12 +6,13 @@ use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::AgentService;
 use banger_proto::ids::VmId;
 use banger_proto::wire::limits::MAX_ASSIGNMENTS_PER_MESSAGE;
+use futures_util::stream::BoxStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, Assigned, images, objects, observe, status};
+use super::{AgentDesk, Assigned, console, images, objects, observe, status};
 use crate::assignment::{Assignment, Power};
 
 /// The service over a desk.
@@ -200,22 +201,22 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    type ReadConsoleStream = ReceiverStream<Result<wire::ReadConsoleResponse, Status>>;
+    type ReadConsoleStream = BoxStream<'static, Result<wire::ReadConsoleResponse, Status>>;
 
     async fn read_console(
         &self,
-        _request: Request<wire::ReadConsoleRequest>,
+        request: Request<wire::ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
-        Err(status::not_implemented("ReadConsole"))
+        console::read(Arc::clone(&self.desk), request.into_inner()).await.map(Response::new)
     }
 
-    type AttachConsoleStream = ReceiverStream<Result<wire::AttachConsoleResponse, Status>>;
+    type AttachConsoleStream = BoxStream<'static, Result<wire::AttachConsoleResponse, Status>>;
 
     async fn attach_console(
         &self,
-        _request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
+        request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
     ) -> Result<Response<Self::AttachConsoleStream>, Status> {
-        Err(status::not_implemented("AttachConsole"))
+        console::attach(Arc::clone(&self.desk), request.into_inner()).await.map(Response::new)
     }
 
     type ExecStream = ReceiverStream<Result<wire::ExecResponse, Status>>;

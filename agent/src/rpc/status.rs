@@ -129,6 +129,26 @@ pub(super) fn silent() -> Status {
     status(Code::Unavailable, ErrorReason::StoreUnavailable, [], message)
 }
 
+/// No such VM is held here.
+pub(super) fn not_held(vm: VmId) -> Status {
+    status(
+        Code::NotFound,
+        ErrorReason::AssignmentNotFound,
+        [],
+        format!("this host holds no VM {vm}"),
+    )
+}
+
+/// A VM's console can't be read or typed into now.
+pub(super) fn no_console(vm: VmId, error: &HostError) -> Status {
+    status(
+        Code::FailedPrecondition,
+        ErrorReason::ConsoleUnavailable,
+        [],
+        format!("VM {vm}: {}", error.chain()),
+    )
+}
+
 /// The agent is shutting down.
 pub(super) fn shutting_down() -> Status {
     status(

@@ -17,7 +17,7 @@ use crate::host::{
 };
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
-use crate::rpc::{AgentDesk, Assigned, HostFacts};
+use crate::rpc::{AgentDesk, Assigned, HostFacts, VmConsole};
 
 /// Who this host is.
 #[derive(Debug, Clone)]
@@ -157,6 +157,19 @@ impl AgentDesk for Desk {
         if let Err(error) = self.supervisor.shared().fence.raise(epoch).await {
             tracing::warn!(%error, %epoch, "the epoch of the server was not kept");
         }
+    }
+
+    async fn console(&self, vm: VmId, past: u64) -> HostResult<Option<VmConsole>> {
+        let Some(gone) = self.supervisor.gone(vm) else { return Ok(None) };
+        let shared = self.supervisor.shared();
+        let names = shared.naming.vm(vm);
+        let console = shared.host.outputs.console(&names.jail, &names.dir, past).await?;
+        Ok(Some(VmConsole { console, gone }))
+    }
+
+    async fn type_in(&self, vm: VmId, bytes: &[u8]) -> HostResult<()> {
+        let shared = self.supervisor.shared();
+        shared.host.outputs.type_in(&shared.naming.vm(vm).jail, bytes).await
     }
 
     fn draining(&self) -> CancellationToken {

@@ -18,6 +18,7 @@ use tonic::transport::ServerTlsConfig;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+mod guests;
 mod hosts;
 mod images;
 
@@ -51,6 +52,10 @@ pub(crate) struct State {
     pub(crate) new_state: Option<VmState>,
     /// Answers of WaitVm, before it looks at the VM.
     pub(crate) wait_failures: VecDeque<Status>,
+    /// Whether each WaitVm waited for the guest, too.
+    pub(crate) waited_ready: Vec<bool>,
+    /// What was copied into a guest: where to with the names, and the tar stream.
+    pub(crate) files: (String, Vec<u8>),
 }
 
 #[derive(Clone, Default)]
@@ -200,10 +205,6 @@ impl Fake {
             refusal(Code::NotFound, "HOST_NOT_FOUND", &format!("there is no host {host:?}"))
         })
     }
-}
-
-fn not_yet<T>(what: &str) -> Result<T, Status> {
-    Err(refusal(Code::Unimplemented, "NOT_IMPLEMENTED", &format!("{what} comes later")))
 }
 
 type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -363,6 +364,7 @@ impl VmService for Fake {
         request: Request<WaitVmRequest>,
     ) -> Result<Response<WaitVmResponse>, Status> {
         let request = self.enter("WaitVm", request)?;
+        self.state().waited_ready.push(request.guest_ready);
         let failure = self.state().wait_failures.pop_front();
         if let Some(status) = failure {
             return Err(status);
@@ -454,50 +456,57 @@ impl VmService for Fake {
         &self,
         request: Request<ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
-        self.enter("ReadConsole", request)?;
-        not_yet("ReadConsole")
+        let request = self.enter("ReadConsole", request)?;
+        self.find(&request.vm)?;
+        let data = format!("the last {}\n", request.tail_bytes).into_bytes();
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(ReadConsoleResponse { data })))))
     }
 
-    type AttachConsoleStream = Stream<banger_proto::v1::AttachConsoleResponse>;
+    type AttachConsoleStream = Stream<AttachConsoleResponse>;
 
     async fn attach_console(
         &self,
-        _request: Request<tonic::Streaming<banger_proto::v1::AttachConsoleRequest>>,
+        request: Request<tonic::Streaming<AttachConsoleRequest>>,
     ) -> Result<Response<Self::AttachConsoleStream>, Status> {
-        not_yet("AttachConsole")
+        Ok(Response::new(guests::console(self.enter("AttachConsole", request)?)))
     }
 
-    type ExecVmStream = Stream<banger_proto::v1::ExecVmResponse>;
+    type ExecVmStream = Stream<ExecVmResponse>;
 
     async fn exec_vm(
         &self,
-        _request: Request<tonic::Streaming<banger_proto::v1::ExecVmRequest>>,
+        request: Request<tonic::Streaming<ExecVmRequest>>,
     ) -> Result<Response<Self::ExecVmStream>, Status> {
-        not_yet("ExecVm")
+        let mut inputs = self.enter("ExecVm", request)?;
+        let first = inputs.message().await?.unwrap();
+        self.find(&first.vm)?;
+        let Some(exec_input::Input::Start(start)) = first.input.unwrap().input else { panic!() };
+        Ok(Response::new(guests::program(start, inputs)))
     }
 
     async fn copy_to_vm(
         &self,
-        _request: Request<tonic::Streaming<banger_proto::v1::CopyToVmRequest>>,
-    ) -> Result<Response<banger_proto::v1::CopyToVmResponse>, Status> {
-        not_yet("CopyToVm")
+        request: Request<tonic::Streaming<CopyToVmRequest>>,
+    ) -> Result<Response<CopyToVmResponse>, Status> {
+        self.keep_files(self.enter("CopyToVm", request)?).await.map(Response::new)
     }
 
-    type CopyFromVmStream = Stream<banger_proto::v1::CopyFromVmResponse>;
+    type CopyFromVmStream = Stream<CopyFromVmResponse>;
 
     async fn copy_from_vm(
         &self,
-        _request: Request<banger_proto::v1::CopyFromVmRequest>,
+        request: Request<CopyFromVmRequest>,
     ) -> Result<Response<Self::CopyFromVmStream>, Status> {
-        not_yet("CopyFromVm")
+        self.enter("CopyFromVm", request)?;
+        Ok(Response::new(self.give_files()))
     }
 
-    type ForwardVmStream = Stream<banger_proto::v1::ForwardVmResponse>;
+    type ForwardVmStream = Stream<ForwardVmResponse>;
 
     async fn forward_vm(
         &self,
-        _request: Request<tonic::Streaming<banger_proto::v1::ForwardVmRequest>>,
+        request: Request<tonic::Streaming<ForwardVmRequest>>,
     ) -> Result<Response<Self::ForwardVmStream>, Status> {
-        not_yet("ForwardVm")
+        Ok(Response::new(guests::port(self.enter("ForwardVm", request)?)))
     }
 }

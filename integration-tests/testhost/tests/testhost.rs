@@ -438,3 +438,23 @@ async fn a_host_that_is_gone_leaves_its_vms_unknown_until_it_is_back() {
     assert!(back.elapsed() < LIMIT + Duration::from_secs(1));
     fleet.delete(&vm).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_is_typed_into_also_by_the_next_agent() {
+    let fleet = Fleet::start("console").await;
+    let vm = fleet.create("console", spec()).await;
+    let vm = fleet.reaches(&vm, VmState::Running).await;
+    fleet.console_has(&vm, "guest: ready", 1).await;
+    fleet.types_and_sees(&vm, "one line", "guest: heard one line").await;
+    // Its log is a log: nothing of the VMM itself is on the console, nothing of the guest in it.
+    let log = fleet.sh(&format!("cat /data/*/vms/{}/firecracker.log", vm.id));
+    assert!(log.contains("Running Firecracker") && !log.contains("guest: "), "{log}");
+    let console = fleet.sh(&format!("cat /data/*/vms/{}/console.log", vm.id));
+    assert!(!console.contains("Running Firecracker"), "{console}");
+
+    fleet.kill_agent(&FIRST);
+    fleet.start_agent(&FIRST);
+    fleet.online(&FIRST).await;
+    fleet.types_and_sees(&vm, "another line", "guest: heard another line").await;
+    fleet.delete(&vm).await;
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_proto::ids::VmId;
+use banger_server::fleet::guests::GuestLink;
 use banger_server::fleet::link::{
     AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
 };
@@ -165,5 +166,9 @@ impl AgentLink for ChaosLink {
 
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
         self.inner.remove_image(sha256).await
+    }
+
+    fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {
+        Arc::clone(&self.inner).guests()
     }
 }

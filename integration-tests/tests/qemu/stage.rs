@@ -3,6 +3,7 @@
 //! What can go wrong: a program is missing, which is said; a step takes too long, then the panic
 //! has the logs. Whatever happens, `banger dev down` runs at the end.
 
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -241,6 +242,38 @@ impl Stage {
             let text = self.console(id);
             if holds(&text) { Ok(()) } else { Err(text) }
         });
+    }
+
+    /// Types a command into the guest's console by `banger vm console`, and waits until the answer
+    /// is seen there.
+    pub(crate) fn type_and_see(&self, vm: &str, typed: &str, answer: &str) {
+        let mut console = command(&ours("banger"))
+            .args(["vm", "console", vm, "--tail", "0"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("banger can be started");
+        let mut keys = console.stdin.take().expect("it has one");
+        let screen = console.stdout.take().expect("it has one");
+        let (send, shown) = std::sync::mpsc::channel();
+        let reading = std::thread::spawn(move || {
+            for byte in screen.bytes() {
+                if byte.map(|byte| send.send(byte)).is_err() {
+                    return;
+                }
+            }
+        });
+        keys.write_all(format!("\n{typed}\n").as_bytes()).expect("it reads");
+        let mut text = Vec::new();
+        until("the guest answers on its console", || {
+            text.extend(shown.try_iter());
+            let text = String::from_utf8_lossy(&text).into_owned();
+            if text.contains(answer) { Ok(()) } else { Err(text) }
+        });
+        // Ours, and not waited for before.
+        console.kill().expect("it runs");
+        console.wait().expect("it was started");
+        reading.join().expect("no panic");
     }
 
     /// The agent's pid, as `banger dev` noted it.

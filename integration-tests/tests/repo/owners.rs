@@ -82,12 +82,13 @@ fn processes_are_only_spawned_by_their_owner() {
         &[
             "agent/src/host/exec",
             "client/src/bin/banger/dev",
+            "client/src/bin/banger/commands/guest/ssh.rs",
             "client/src/bin/banger/system/real.rs",
         ],
     );
     assert_none(
         &found,
-        "processes are spawned in agent/src/host/exec, and by `banger dev` and `banger system`",
+        "processes are spawned in agent/src/host/exec, by `banger dev`, `banger system`, `banger vm ssh`",
     );
 }
 

@@ -159,7 +159,6 @@ async fn admit_a_token_is_asked_for_when_one_is_configured() {
 async fn admit_what_is_not_there_yet_says_so() {
     let fleet = Fleet::of(1).await;
     fleet.create(create("web")).await;
-    let console = v1::ReadConsoleRequest { vm: "web".to_owned(), ..Default::default() };
     let drain = v1::DrainHostRequest { host: "host-0".to_owned(), ..Default::default() };
     let mut ports = create("ports");
     ports.spec.as_mut().expect("given").network = Some(v1::NetworkSpec {
@@ -167,7 +166,6 @@ async fn admit_what_is_not_there_yet_says_so() {
         ..Default::default()
     });
     let errors = [
-        fleet.vms().read_console(console).await.map(drop).expect_err("later"),
         fleet.hosts().drain_host(drain).await.map(drop).expect_err("later"),
         fleet.vms().create_vm(ports).await.map(drop).expect_err("later"),
     ];

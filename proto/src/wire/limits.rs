@@ -15,6 +15,8 @@ pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Largest message of the image service, encoded and decompressed, in bytes.
 pub const MAX_UPLOAD_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES + 64 * 1024;
+/// Most bytes of data in one message of a stream to a guest or its console.
+pub const MAX_STREAM_DATA_BYTES: usize = 64 * 1024;
 
 /// Most assignments in one `ReconcileRequest`. A shape is at most about 40 KiB (its metadata may
 /// have 32 KiB), so that a full message stays below [`MAX_MESSAGE_BYTES`] with 64 of the largest;

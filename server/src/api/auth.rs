@@ -73,6 +73,7 @@ pub const POLICIES: &[(&str, Policy)] = &[
     ("/banger.v1.HostService/GetHostInventory", Policy::Token),
     ("/banger.v1.HostService/SweepHost", Policy::Token),
     ("/banger.v1.ImageService/ImportImage", Policy::Token),
+    ("/banger.v1.ImageService/UploadBlob", Policy::Token),
     ("/banger.v1.ImageService/GetImage", Policy::Token),
     ("/banger.v1.ImageService/ListImages", Policy::Token),
     ("/banger.v1.ImageService/DeleteImage", Policy::Token),

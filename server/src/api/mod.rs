@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod convert;
+pub mod guests;
 pub mod hosts;
 pub mod images;
 pub mod inventory;
@@ -27,9 +28,11 @@ use tonic::{Request, Status};
 use uuid::Uuid;
 
 use self::auth::Principal;
+use self::guests::streams::Streams;
 use self::page::Pages;
 use crate::clock::SharedClock;
 use crate::images::Images;
+use crate::fleet::Fleet;
 use crate::model::ledger::{HostRef, Mutation, Submission, VmRef};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
@@ -63,6 +66,10 @@ pub struct Api {
     pub images: Arc<Images>,
     /// Says which hosts have them.
     pub spread: Arc<Spread>,
+    /// Reaches the hosts, for streams to their guests.
+    pub fleet: Fleet,
+    /// The streams that are open.
+    pub streams: Streams,
 }
 
 impl Api {

@@ -13,6 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::images::ImportFailure;
 use crate::images::library::KeepError;
 use crate::images::sources::SourceError;
+use crate::fleet::guests::GuestError;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
 use crate::model::spec::{SpecProblem, SpecRefusal};
@@ -125,6 +126,55 @@ pub fn token_invalid(why: &str) -> Status {
 /// A join token that can't be used.
 pub fn join_token_invalid(why: &str) -> Status {
     error(Code::Unauthenticated, ErrorReason::JoinTokenInvalid, format!("the join token is {why}"))
+}
+
+/// A stated limit is reached.
+pub fn limit_reached(limit: usize, what: &str) -> Status {
+    let message = format!("the limit of {limit} {what} is reached");
+    error(Code::ResourceExhausted, ErrorReason::LimitReached, message)
+}
+
+/// A VM without a host has no guest to reach.
+pub fn vm_not_placed(vm: &str) -> Status {
+    let message = format!("VM {vm} has no host yet, so that there is no guest to reach");
+    error(Code::FailedPrecondition, ErrorReason::VmNotPlaced, message)
+}
+
+/// The VM was deleted while its guest was spoken to.
+pub fn vm_gone() -> Status {
+    error(Code::NotFound, ErrorReason::VmNotFound, "the VM was deleted meanwhile")
+}
+
+/// The host of a VM can't be reached.
+pub fn guest_lost(vm: &str, host: &str, why: &str) -> Status {
+    let message = format!("host {host} of VM {vm} can't be reached: {why}");
+    error(Code::Unavailable, ErrorReason::HostUnreachable, message)
+}
+
+/// The call's own deadline has passed.
+pub fn deadline_exceeded(what: &str) -> Status {
+    error(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, what)
+}
+
+/// A stream to a guest came to nothing, or to an end that is none.
+pub fn guest_failed(vm: &str, host: &str, failure: &GuestError) -> Status {
+    match failure {
+        GuestError::Link(lost) => guest_lost(vm, host, &lost.to_string()),
+        // The agent was not told of the VM yet, or is done with it.
+        GuestError::Said { reason, .. } if reason == word(ErrorReason::AssignmentNotFound) => {
+            let message = format!("host {host} holds nothing of VM {vm} at present");
+            error(Code::FailedPrecondition, ErrorReason::VmNotPlaced, message)
+        }
+        // What shuts down is the agent, not this server.
+        GuestError::Said { reason, message, .. } if reason == word(ErrorReason::ShuttingDown) => {
+            guest_lost(vm, host, message)
+        }
+        // Its words go on with its own reason, which may be newer than this server.
+        GuestError::Said { code, reason, message } => {
+            let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
+            Status::with_error_details(*code, message, details)
+        }
+    }
 }
 
 /// A spec that was refused.

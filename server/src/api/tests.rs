@@ -78,6 +78,8 @@ async fn fixture() -> Fixture {
         ca: Arc::new(ca),
         domain: "banger.internal".into(),
         pages: Arc::new(Pages::new([7; 32])),
+        fleet: crate::fleet::Fleet::default(),
+        streams: guests::streams::Streams::default(),
     };
     Fixture {
         vms: Vms::new(api.clone()),
@@ -195,10 +197,8 @@ async fn what_is_not_there_yet_says_so() {
     };
     let spec = spec().map(|spec| v1::VmSpec { network: Some(network), ..spec });
     let with_ports = v1::CreateVmRequest { spec, ..named("web") };
-    let console = Request::new(v1::ReadConsoleRequest::default());
     let answers = [
         fixture.create(with_ports).await.err(),
-        fixture.vms.read_console(console).await.err(),
         fixture.hosts.drain_host(Request::new(v1::DrainHostRequest::default())).await.err(),
     ];
     for answer in answers {

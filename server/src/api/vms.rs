@@ -1,7 +1,8 @@
 //! The VM service.
 //!
 //! Mutations answer at commit with the VM as the view shows it then. WatchVms and WaitVm are in
-//! [`super::watch`] and [`super::wait`], lists and history in `reads`.
+//! [`super::watch`] and [`super::wait`], lists and history in `reads`, streams to guests in
+//! [`super::guests`].
 
 mod reads;
 
@@ -30,7 +31,7 @@ use crate::watch::VmRecord;
 /// The VM service.
 #[derive(Debug, Clone)]
 pub struct Vms {
-    api: Api,
+    pub(super) api: Api,
 }
 
 impl Vms {
@@ -83,7 +84,7 @@ impl Vms {
         convert::vm_of(intent, &Observation::Absent, &shown, host, revision, &self.api.domain)
     }
 
-    fn find(&self, text: &str) -> Result<Arc<VmRecord>, Status> {
+    pub(super) fn find(&self, text: &str) -> Result<Arc<VmRecord>, Status> {
         let mut problems = Vec::new();
         let vm = parse_vm(text, "vm", &mut problems);
         let vm = all_or_problems(vm, problems)?;
@@ -363,51 +364,51 @@ impl VmService for Vms {
 
     async fn read_console(
         &self,
-        _request: Request<v1::ReadConsoleRequest>,
+        request: Request<v1::ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
-        Err(status::not_implemented("ReadConsole"))
+        self.console_read(request).await.map(Response::new)
     }
 
     type AttachConsoleStream = ResponseStream<v1::AttachConsoleResponse>;
 
     async fn attach_console(
         &self,
-        _request: Request<tonic::Streaming<v1::AttachConsoleRequest>>,
+        request: Request<tonic::Streaming<v1::AttachConsoleRequest>>,
     ) -> Result<Response<Self::AttachConsoleStream>, Status> {
-        Err(status::not_implemented("AttachConsole"))
+        self.console_attach(request).await.map(Response::new)
     }
 
     type ExecVmStream = ResponseStream<v1::ExecVmResponse>;
 
     async fn exec_vm(
         &self,
-        _request: Request<tonic::Streaming<v1::ExecVmRequest>>,
+        request: Request<tonic::Streaming<v1::ExecVmRequest>>,
     ) -> Result<Response<Self::ExecVmStream>, Status> {
-        Err(status::not_implemented("ExecVm"))
+        self.exec(request).await.map(Response::new)
     }
 
     async fn copy_to_vm(
         &self,
-        _request: Request<tonic::Streaming<v1::CopyToVmRequest>>,
+        request: Request<tonic::Streaming<v1::CopyToVmRequest>>,
     ) -> Result<Response<v1::CopyToVmResponse>, Status> {
-        Err(status::not_implemented("CopyToVm"))
+        self.copy_in(request).await.map(Response::new)
     }
 
     type CopyFromVmStream = ResponseStream<v1::CopyFromVmResponse>;
 
     async fn copy_from_vm(
         &self,
-        _request: Request<v1::CopyFromVmRequest>,
+        request: Request<v1::CopyFromVmRequest>,
     ) -> Result<Response<Self::CopyFromVmStream>, Status> {
-        Err(status::not_implemented("CopyFromVm"))
+        self.copy_out(request).await.map(Response::new)
     }
 
     type ForwardVmStream = ResponseStream<v1::ForwardVmResponse>;
 
     async fn forward_vm(
         &self,
-        _request: Request<tonic::Streaming<v1::ForwardVmRequest>>,
+        request: Request<tonic::Streaming<v1::ForwardVmRequest>>,
     ) -> Result<Response<Self::ForwardVmStream>, Status> {
-        Err(status::not_implemented("ForwardVm"))
+        self.forward(request).await.map(Response::new)
     }
 }

@@ -31,6 +31,7 @@ use tonic_types::StatusExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::convert::{self, GuestNet, objects};
+use super::guests::GuestLink;
 use super::link::{
     AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
     RefusalReason,
@@ -38,6 +39,8 @@ use super::link::{
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
+
+mod guests;
 
 /// How long a command may take. The agent answers when the assignment is on its disk.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -492,6 +495,10 @@ impl AgentLink for GrpcLink {
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
         let answered = self.client()?.remove_image(self.request(images::removal(sha256), "")).await;
         answered.map(drop).map_err(|status| self.failed(&status))
+    }
+
+    fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {
+        Some(self)
     }
 }
 

@@ -12,6 +12,7 @@ use banger_proto::ids::{Version, VmId};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use super::guests::GuestLink;
 use crate::model::host::{HostFacts, HostRecord};
 use crate::model::intent::VmIntent;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
@@ -216,6 +217,10 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A VM of the host uses it, or the agent was not reached.
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError>;
+    /// The guests of the host; `None` for a link that reaches none.
+    fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {
+        None
+    }
 }
 
 fn commands_only() -> LinkError {

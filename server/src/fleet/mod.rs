@@ -1,6 +1,7 @@
 //! Agents as seen from here: the link to each, its session, whether it is alive.
 //!
 //! - [`link`]: what can be asked of an agent, as a trait; [`grpc`]: the real one, over mutual TLS.
+//! - [`guests`]: streams to the guests of a host, over the same link.
 //! - [`session`](self): one task per host that dials, observes and judges.
 //! - [`observed`]: from messages to what is known, pure; [`liveness`]: from silence to health, pure.
 //!
@@ -12,6 +13,7 @@
 pub mod backoff;
 mod convert;
 pub mod grpc;
+pub mod guests;
 pub mod link;
 pub mod liveness;
 pub mod observed;

@@ -54,6 +54,8 @@ pub enum EventKind {
     Deleted,
     /// It was seen to enter a state.
     Entered(VmState),
+    /// Somebody ran a program in it; the message has its name.
+    Exec,
     /// Its root disk's store was made larger.
     RootDiskGrown,
     /// Something is wrong with its root disk's store; the reason says what.
@@ -78,6 +80,7 @@ impl EventKind {
             Self::DeleteRequested => "DELETE_REQUESTED",
             Self::Deleted => "DELETED",
             Self::Entered(state) => state.as_str(),
+            Self::Exec => "EXEC",
             Self::RootDiskGrown => "ROOT_DISK_GROWN",
             Self::RootDiskAlarm => "ROOT_DISK_ALARM",
             Self::RootDiskAlarmOver => "ROOT_DISK_ALARM_OVER",

@@ -6,6 +6,7 @@
 //! refused here, with the reason as a value.
 
 pub mod filter;
+pub mod guest;
 pub mod history;
 pub mod host;
 pub mod image;

@@ -10,6 +10,7 @@ use super::*;
 
 mod agent;
 mod images;
+mod guests;
 mod objects;
 
 use self::agent::{FakeAgent, Serving};

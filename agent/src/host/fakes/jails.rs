@@ -22,7 +22,7 @@ pub(super) fn root_entry(path: &str) -> PathPart {
     PathPart::new(first).expect("the paths of `in_jail` and the jailer are plain file names")
 }
 
-const FIFOS: [&str; 3] = [in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS];
+const FIFOS: [&str; 4] = [in_jail::CONSOLE, in_jail::CONSOLE_INPUT, in_jail::LOG, in_jail::METRICS];
 
 /// What a run of the jailer leaves and the next one trips over.
 pub(super) const fn leftovers(vmm: VmmKind) -> [&'static str; 3] {

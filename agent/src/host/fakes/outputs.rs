@@ -7,10 +7,12 @@ use async_trait::async_trait;
 
 use super::gate::{Repeat, Seam};
 use super::state::{State, refuse};
-use crate::host::{Change, HostErrorKind, HostResult, JailId, Outputs, PathPart};
+use crate::host::{Change, Console, HostErrorKind, HostResult, JailId, Outputs, PathPart};
 
 /// How much of the log's end is told, in bytes.
 const TAIL: usize = 4096;
+
+const CONSOLE: &str = "console.log";
 
 fn part(name: &'static str) -> PathPart {
     PathPart::new(name).expect("the names below are letters and a dot")
@@ -28,7 +30,22 @@ impl State {
 
     /// The guest writes to its console.
     pub(super) fn console(&mut self, jail: &JailId, text: &str) {
-        self.print(jail, part("console.log"), text);
+        self.print(jail, part(CONSOLE), text);
+        if let Some(hub) = self.consoles.get(jail).filter(|_| self.collectors.contains_key(jail)) {
+            hub.say(text.as_bytes());
+        }
+    }
+
+    /// A guest's terminal shows what is typed, and nothing reads it.
+    fn type_in(&mut self, id: &JailId, bytes: &[u8]) -> HostResult<()> {
+        let verb = "type into the console of";
+        if self.root_of(id).is_none() {
+            return Err(refuse(HostErrorKind::NotFound, verb, id, "it has no jail"));
+        }
+        if self.pid_of(id).is_some() && !bytes.is_empty() {
+            self.console(id, &String::from_utf8_lossy(bytes).replace('\r', "\r\n"));
+        }
+        Ok(())
     }
 
     fn print(&mut self, jail: &JailId, file: PathPart, text: &str) {
@@ -46,7 +63,7 @@ impl State {
             return Err(refuse(HostErrorKind::NotFound, verb, id, "there is no directory for it"));
         }
         let before = self.collectors.insert(id.clone(), dir.clone());
-        for file in [part("console.log"), log_file(), part("metrics.log")] {
+        for file in [part(CONSOLE), log_file(), part("metrics.log")] {
             self.append_scratch(dir, &file, "");
         }
         Ok(Change::from_bool(before.as_ref() != Some(dir)))
@@ -76,5 +93,23 @@ impl Outputs for Seam {
             Ok(String::from_utf8_lossy(&content[from..]).into_owned())
         })
         .await
+    }
+
+    async fn console(&self, id: &JailId, dir: &PathPart, past: u64) -> HostResult<Console> {
+        self.read("outputs.console", |state| {
+            let kept = state.read_scratch(dir, &part(CONSOLE)).unwrap_or_default();
+            let kept = kept.unwrap_or_default();
+            let from = kept.len().saturating_sub(usize::try_from(past).unwrap_or(usize::MAX));
+            state.consoles.retain(|_, hub| hub.has_readers());
+            let live = state.consoles.entry(id.clone()).or_default().listen();
+            Ok(Console { past: kept[from..].to_vec(), live })
+        })
+        .await
+    }
+
+    async fn type_in(&self, id: &JailId, bytes: &[u8]) -> HostResult<()> {
+        let typed = self.read("outputs.type_in", |state| state.type_in(id, bytes)).await;
+        self.kernel.inner.touched();
+        typed
     }
 }

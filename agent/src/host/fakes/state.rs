@@ -15,8 +15,8 @@ use super::machine::Process;
 use super::space::Space;
 use crate::host::{
     BackingFile, Capacity, DeviceNumber, DmName, ExitStatus, FileId, GuestKey, GuestNet, HostError,
-    HostErrorKind, ImageName, JailId, LinkName, LoopDevice, PathPart, Pid, RootDiskKind, TapName,
-    VmmKind,
+    HostErrorKind, Hub, ImageName, JailId, LinkName, LoopDevice, PathPart, Pid, RootDiskKind,
+    TapName, VmmKind,
 };
 
 /// The format of a saved state.
@@ -71,6 +71,9 @@ pub(super) struct State {
     /// What this life of the agent collects, and where to.
     #[serde(skip)]
     pub(super) collectors: BTreeMap<JailId, PathPart>,
+    /// Who follows which console.
+    #[serde(skip)]
+    pub(super) consoles: BTreeMap<JailId, std::sync::Arc<Hub>>,
     /// What this life of the agent knows of the firewall.
     #[serde(skip)]
     pub(super) firewall: FirewallMemory,
@@ -328,6 +331,7 @@ impl State {
             mounts: BTreeSet::new(),
             preflight: None,
             collectors: BTreeMap::new(),
+            consoles: BTreeMap::new(),
             firewall: FirewallMemory::default(),
             flushes: 0,
             exits: HashMap::new(),
@@ -356,6 +360,7 @@ impl State {
     pub(super) fn new_agent(&mut self) {
         self.life += 1;
         self.collectors.clear();
+        self.consoles.clear();
         self.exits.clear();
         self.exit_order.clear();
         self.firewall = FirewallMemory { flushes: self.flushes, ..FirewallMemory::default() };

@@ -48,10 +48,12 @@ const LEFT_BEHIND: [&str; 12] = [
     "etc",
 ];
 
-/// The FIFOs that a VMM writes to. QEMU's console is a socket, and it has no metrics.
+/// The FIFOs between a VMM and us. QEMU's console is a socket, and it has no metrics.
 const fn fifos(vmm: VmmKind) -> &'static [&'static str] {
     match vmm {
-        VmmKind::Firecracker => &[in_jail::CONSOLE, in_jail::LOG, in_jail::METRICS],
+        VmmKind::Firecracker => {
+            &[in_jail::CONSOLE, in_jail::CONSOLE_INPUT, in_jail::LOG, in_jail::METRICS]
+        }
         VmmKind::Qemu => &[in_jail::LOG],
     }
 }

@@ -4,14 +4,22 @@
 //! execs, is one process and our child, whose exit code we learn. It has a process group of its own
 //! and outlives us.
 //!
-//! Its output goes to the jail's `log.fifo`, opened for reading and writing and non-blocking: a
-//! FIFO whose reader is gone would kill the writer by SIGPIPE, and one that is full would block it.
-//! This way neither happens: the VMM holds the reading end too, and what does not fit is lost.
-//! Firecracker 1.16 counts a log line lost this way (`missed_log_count`, `logger/logging.rs`) and
-//! goes on; it opens the FIFOs it is told of itself in the same way (`open_file_nonblock`,
-//! `utils/mod.rs`). A byte of the guest's console that does not fit is dropped and counted
-//! (`SerialWrapper::write`, `devices/legacy/serial.rs`). Nothing of it ever blocks the guest.
+//! Its three standard descriptors are FIFOs in the jail, so that a later life of the agent can open
+//! them again. Firecracker 1.16 gives the guest's serial console its standard input and output, both
+//! or none: told of a file by `PUT /serial` it would never read an input (`setup_serial_device`,
+//! `device_manager/mod.rs`). So its output is `console.fifo`, its input `console-in.fifo` (which it
+//! listens to as it is a FIFO: `SerialWrapper::init`, `devices/legacy/serial.rs`), and `log.fifo`
+//! gets its errors and, by `--log-path`, its log from the first line on.
+//!
+//! Each is opened for reading and writing and non-blocking: a FIFO whose reader is gone would kill
+//! the writer by SIGPIPE, one that is full would block it, and one whose writer is gone would end
+//! the guest's input for good. This way nothing of that happens: the VMM holds the other end too,
+//! and what does not fit is lost. Firecracker counts a log line lost this way (`missed_log_count`,
+//! `logger/logging.rs`) and goes on. A byte of the guest's console that does not fit is dropped and
+//! counted (`SerialWrapper::write`). Nothing of it ever blocks the guest. What is typed while the
+//! guest does not read waits in the FIFO; what a run before this one did not read is thrown away.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,6 +80,9 @@ impl JailerLauncher {
             pair("--parent-cgroup", group);
         }
         pair("--resource-limit", format!("no-file={}", self.max_files));
+        // Firecracker's own. Until it knows better it logs to its output, the console.
+        args.extend(["--", "--log-path", in_jail::LOG, "--level", "Info"].map(str::to_owned));
+        args.push("--show-level".to_owned());
         Ok(args)
     }
 }
@@ -93,12 +104,27 @@ fn check_room(program: &Path, jails: &Path) -> HostResult<()> {
         .detail(format!("it is {size} bytes long and {free} bytes are free")))
 }
 
+/// The three ends that a VMM gets: input, output, errors.
+fn open_ends(tree: &JailTree, id: &JailId) -> HostResult<[OwnedFd; 3]> {
+    let open = |path| {
+        open_fifo(tree, id, path)?.ok_or_else(|| {
+            HostError::new(HostErrorKind::NotFound, "start a VMM in jail", id)
+                .detail("the jail is not built")
+        })
+    };
+    let ends = [open(in_jail::CONSOLE_INPUT)?, open(in_jail::CONSOLE)?, open(in_jail::LOG)?];
+    drain(&ends[0]);
+    Ok(ends)
+}
+
+/// Throws away what is in a FIFO.
+fn drain(fifo: &OwnedFd) {
+    let mut chunk = [0; 4096];
+    while matches!(rustix::io::read(fifo, &mut chunk), Ok(1..) | Err(Errno::INTR)) {}
+}
+
 /// Opens one of a jail's FIFOs for both directions, non-blocking.
-pub(super) fn open_fifo(
-    tree: &JailTree,
-    id: &JailId,
-    path: &str,
-) -> HostResult<Option<std::os::fd::OwnedFd>> {
+pub(super) fn open_fifo(tree: &JailTree, id: &JailId, path: &str) -> HostResult<Option<OwnedFd>> {
     let failed = |error: Errno| HostError::io("open", format!("{path} of jail {id}"), error);
     let flags = OFlags::RDWR | OFlags::NONBLOCK;
     match tree.open_in(id, path, flags).map_err(failed)? {
@@ -117,17 +143,15 @@ impl Launcher for JailerLauncher {
         let args = self.arguments(spec)?;
         let (tree, id) = (self.tree.clone(), spec.id.clone());
         let program = self.exec.path(Tool::Firecracker)?;
-        let output = blocking(move || {
+        let ends = blocking(move || {
             check_room(&program, tree.base_path())?;
-            open_fifo(&tree, &id, in_jail::LOG)
-        })
-        .await?;
-        let output = output.ok_or_else(|| {
-            HostError::new(HostErrorKind::NotFound, "start a VMM in jail", &spec.id)
-                .detail("the jail is not built")
-        })?;
+            open_ends(&tree, &id)
+        });
+        let [input, output, errors] = ends.await?;
+        let (input, output) = (Some(input), Some(output));
         // No await between the two: a process that is started is always adopted.
-        let child = self.exec.launch(LaunchCall { program: Tool::Jailer, args, output })?;
+        let child =
+            self.exec.launch(LaunchCall { program: Tool::Jailer, args, input, output, errors })?;
         self.children.adopt(child)
     }
 }

@@ -5,6 +5,9 @@
 //! guest that prints without end is read at a bounded rate; the rest it loses itself (see the
 //! launcher).
 //!
+//! What a guest prints is also said to whoever follows its console, after it was written: the ring
+//! and its readers are in `host/console.rs`, [`consoles`] has what is kept and what is typed.
+//!
 //! What can go wrong: the disk is full (what was read is lost, the guest is not), a FIFO was
 //! replaced by a hostile VMM (it is not read).
 
@@ -21,7 +24,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +34,13 @@ use super::jails::JailTree;
 use super::launcher::open_fifo;
 use super::ready::readable;
 use super::sockets::connect_in;
-use crate::host::{Change, HostError, HostResult, JailId, Outputs, PathPart, VmmKind, in_jail};
+use crate::host::{
+    Change, Console, HostError, HostResult, JailId, Outputs, PathPart, VmmKind, in_jail,
+};
+
+mod consoles;
+
+use consoles::{ConsoleLog, Consoles};
 
 /// How much one file holds, in bytes.
 const FILE_LIMIT: u64 = 1024 * 1024;
@@ -81,26 +90,34 @@ pub(crate) struct FifoOutputs {
     tree: Arc<JailTree>,
     roots: Arc<Roots>,
     running: Mutex<HashMap<JailId, Collector>>,
+    consoles: Consoles,
 }
 
 struct Collector {
     stop: CancellationToken,
     dir: PathPart,
     tasks: Vec<JoinHandle<()>>,
-    /// Whether the console is connected, where it is a socket. One at a time.
-    console: Option<JoinHandle<()>>,
+    /// The connection to the console, where it is a socket. One at a time.
+    console: Option<Connection>,
+    log: Arc<ConsoleLog>,
+}
+
+struct Connection {
+    reading: JoinHandle<()>,
+    /// Held as long as the reading end: QEMU takes half a connection for none.
+    writer: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
 }
 
 impl FifoOutputs {
     pub(crate) fn new(tree: Arc<JailTree>, roots: Arc<Roots>) -> Self {
-        Self { tree, roots, running: Mutex::default() }
+        Self { tree, roots, running: Mutex::default(), consoles: Consoles::default() }
     }
 
     /// Connects to the console of a VMM that has it as a socket, if what it prints is collected
     /// and it is not connected yet.
     pub(crate) async fn connect_console(&self, id: &JailId) -> HostResult<()> {
         let connected = |collector: &Collector| {
-            collector.console.as_ref().is_some_and(|console| !console.is_finished())
+            collector.console.as_ref().is_some_and(|console| !console.reading.is_finished())
         };
         if self.running.lock().get(id).is_none_or(connected) {
             return Ok(());
@@ -110,10 +127,12 @@ impl FifoOutputs {
         let mut running = self.running.lock();
         // Another call may have been faster; the second connection is dropped then.
         if let Some(collector) = running.get_mut(id).filter(|collector| !connected(collector)) {
-            let dir = collector.dir.clone();
-            let sink = Sink { roots: self.roots.clone(), dir, file: CONSOLE };
-            let reading = collect_socket(stream, sink, collector.stop.clone());
-            collector.console = Some(tokio::spawn(reading));
+            let (dir, log) = (collector.dir.clone(), Some(collector.log.clone()));
+            let sink = Sink { roots: self.roots.clone(), dir, file: CONSOLE, log };
+            let (reader, writer) = stream.into_split();
+            let reading = tokio::spawn(collect_socket(reader, sink, collector.stop.clone()));
+            let writer = Arc::new(tokio::sync::Mutex::new(writer));
+            collector.console = Some(Connection { reading, writer });
         }
         Ok(())
     }
@@ -145,12 +164,14 @@ impl Outputs for FifoOutputs {
         .await?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
+        let log = self.consoles.of(id);
         for (fd, file) in fifos {
             let fifo = readable(fd).map_err(|error| HostError::io("collect", file, error))?;
-            let sink = Sink { roots: self.roots.clone(), dir: dir.clone(), file };
+            let log = (file == CONSOLE).then(|| log.clone());
+            let sink = Sink { roots: self.roots.clone(), dir: dir.clone(), file, log };
             tasks.push(tokio::spawn(collect(fifo, sink, stop.clone())));
         }
-        let collector = Collector { stop, dir: dir.clone(), tasks, console: None };
+        let collector = Collector { stop, dir: dir.clone(), tasks, console: None, log };
         {
             let mut running = self.running.lock();
             if running.contains_key(id) {
@@ -173,7 +194,7 @@ impl Outputs for FifoOutputs {
             return Ok(Change::AlreadySo);
         };
         collector.stop.cancel();
-        let console = collector.console.take();
+        let console = collector.console.take().map(|console| console.reading);
         for task in std::mem::take(&mut collector.tasks).into_iter().chain(console) {
             // A task that panicked has nothing more to take.
             let _ = task.await;
@@ -206,6 +227,29 @@ impl Outputs for FifoOutputs {
             Ok(printable(&bytes))
         })
         .await
+    }
+
+    async fn console(&self, id: &JailId, dir: &PathPart, past: u64) -> HostResult<Console> {
+        let (roots, dir, log) = (self.roots.clone(), dir.clone(), self.consoles.of(id));
+        blocking(move || log.open(&roots, &dir, past)).await
+    }
+
+    async fn type_in(&self, id: &JailId, bytes: &[u8]) -> HostResult<()> {
+        let (tree, jail) = (self.tree.clone(), id.clone());
+        match blocking(move || tree.vmm_of(&jail)).await? {
+            None => Err(consoles::nothing_to_type_into(id, "it has no jail")),
+            Some(VmmKind::Firecracker) => consoles::type_into_fifo(&self.tree, id, bytes).await,
+            Some(VmmKind::Qemu) => {
+                self.connect_console(id).await?;
+                let writer = self.running.lock().get(id).and_then(|collector| {
+                    collector.console.as_ref().map(|console| console.writer.clone())
+                });
+                let writer = writer.ok_or_else(|| {
+                    consoles::nothing_to_type_into(id, "nobody reads its console")
+                })?;
+                consoles::type_into_socket(&writer, id, bytes).await
+            }
+        }
     }
 }
 
@@ -247,7 +291,7 @@ async fn collect(fifo: AsyncFd<OwnedFd>, sink: Sink, stop: CancellationToken) {
 
 /// Reads a console's socket until told to stop or the VMM ends. As fast as it comes: what is not
 /// read would hold up the guest, and what the file has no room for is dropped there.
-async fn collect_socket(mut stream: UnixStream, sink: Sink, stop: CancellationToken) {
+async fn collect_socket(mut stream: OwnedReadHalf, sink: Sink, stop: CancellationToken) {
     let mut chunk = vec![0; CHUNK];
     let mut last = None;
     loop {
@@ -299,19 +343,31 @@ async fn take(fifo: &AsyncFd<OwnedFd>, sink: &Sink) -> Taken {
     }
 }
 
+/// The older part of a file at its bound.
+fn older(file: &str) -> String {
+    format!("{file}.1")
+}
+
 /// A bounded file.
 #[derive(Clone)]
 struct Sink {
     roots: Arc<Roots>,
     dir: PathPart,
     file: &'static str,
+    /// Of the console: who else is told.
+    log: Option<Arc<ConsoleLog>>,
 }
 
 impl Sink {
     async fn write(self, bytes: Vec<u8>) {
         let (dir, file) = (self.dir.clone(), self.file);
         let written = blocking(move || {
-            self.append(&bytes).map_err(|error| HostError::io("write", self.file, error))
+            let append = || self.append(&bytes);
+            let appended = match &self.log {
+                Some(log) => log.add(&bytes, append),
+                None => append(),
+            };
+            appended.map_err(|error| HostError::io("write", self.file, error))
         })
         .await;
         if let Err(error) = written {
@@ -329,7 +385,7 @@ impl Sink {
         let mut file = open()?;
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if file.metadata()?.len().saturating_add(length) > FILE_LIMIT {
-            let older = format!("{}.1", self.file);
+            let older = older(self.file);
             rustix::fs::renameat(&folder, self.file, &folder, &*older)?;
             file = open()?;
         }

@@ -16,7 +16,7 @@ use crate::host::{
 };
 use crate::inventory::sweep::{Asker, Listed, Policy, SweepSettings, Swept};
 use crate::report::Reporter;
-use crate::rpc::HostFacts;
+use crate::rpc::{HostFacts, VmConsole};
 
 struct Desk {
     answer: Mutex<Assigned>,
@@ -70,6 +70,14 @@ impl AgentDesk for Desk {
     }
 
     async fn server_seen(&self, _name: &str, _epoch: Epoch) {}
+
+    async fn console(&self, _vm: VmId, _past: u64) -> HostResult<Option<VmConsole>> {
+        Ok(None)
+    }
+
+    async fn type_in(&self, _vm: VmId, _bytes: &[u8]) -> HostResult<()> {
+        Ok(())
+    }
 
     fn draining(&self) -> CancellationToken {
         self.draining.clone()

@@ -7,6 +7,7 @@ use banger_client::contexts::Chosen;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod dev;
+pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod system;
@@ -25,6 +26,7 @@ Exit codes:
   7  a wait ended without the state: it failed, was superseded, or time ran out
   8  the server does not have this yet
   9  not authenticated, or not permitted
+125  a program in a guest was not run, or not to its end (exec, run; else the program's own)
 130  interrupted
 
 Environment: BANGER_SERVER, BANGER_TOKEN, BANGER_CA, BANGER_CONTEXT as the flags of these names;
@@ -123,6 +125,36 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// The flags that say which server is meant, for another run of this program; without what is
+    /// secret.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let path = |path: &Option<PathBuf>| {
+            // The other run may be in another directory.
+            let path = path.as_ref().map(|path| std::path::absolute(path).unwrap_or(path.clone()));
+            path.map(|path| path.to_string_lossy().into_owned())
+        };
+        let mut flags = Vec::new();
+        for (flag, value) in [
+            ("--server", self.server.clone()),
+            ("--token-file", path(&self.token_file)),
+            ("--ca", path(&self.ca)),
+            ("--context", self.context.clone()),
+        ] {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                flags.extend([flag.to_owned(), value]);
+            }
+        }
+        if self.insecure_plaintext {
+            flags.push("--insecure-plaintext".to_owned());
+        }
+        flags
+    }
+
+    /// The rest, for its environment.
+    pub(crate) fn secrets(&self) -> Vec<(&'static str, String)> {
+        self.token.clone().map(|token| ("BANGER_TOKEN", token)).into_iter().collect()
+    }
+
     /// What was said about the server. An empty variable counts as not set.
     pub(crate) fn chosen(&self) -> Chosen {
         let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());

@@ -13,6 +13,7 @@ use crate::system;
 mod change;
 mod context;
 mod create;
+mod guest;
 mod host;
 mod image;
 mod vm;
@@ -25,7 +26,7 @@ const AT_ONCE: usize = 16;
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
-        Command::Vm(command) => vm::run(&Session::open(&global).await?, command).await,
+        Command::Vm(command) => vm::run(&Session::open(&global).await?, &global, command).await,
         Command::Host(command) => host::run(&Session::open(&global).await?, command).await,
         Command::Image(command) => image::run(&global, command).await,
         Command::Dev(command) => dev::run(&global, command).await,

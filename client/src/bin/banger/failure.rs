@@ -28,6 +28,7 @@ pub(crate) enum Exit {
     NotReached = 7,
     Unimplemented = 8,
     Denied = 9,
+    NotRun = 125,
     Interrupted = 130,
 }
 
@@ -74,6 +75,11 @@ pub(crate) enum Failure {
     Other(anyhow::Error),
     /// Several things were tried, and these failed; by the names that were given.
     Several(Vec<(String, Failure)>),
+    /// A program in a guest ended with this; it has said what there is to say.
+    Program(u8),
+    /// A program in a guest was not run, or not to its end: for the exit code, which is the
+    /// program's else.
+    NotRun(Box<Failure>),
     /// Nobody reads standard output any more: not an error.
     Closed,
 }
@@ -144,20 +150,39 @@ impl Failure {
                 // Different classes together are none of them.
                 if exits.all(|exit| exit == first) { first } else { Exit::Other }
             }
+            Self::NotRun(_) => Exit::NotRun,
+            Self::Program(_) => Exit::Other,
             Self::Closed => Exit::Ok,
         }
     }
 
+    /// A failure of ours where the exit code else is a program's.
+    pub(crate) fn before_program(self) -> Self {
+        match self {
+            // The first is no failure, the others say their own.
+            Self::Closed | Self::Program(_) | Self::NotRun(_) | Self::Interrupted(_) => self,
+            other => Self::NotRun(Box::new(other)),
+        }
+    }
+
+    /// The exit code, also of a program.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Program(code) => *code,
+            other => other.exit() as u8,
+        }
+    }
+
     /// Tells it on standard error and says how to leave.
-    pub(crate) fn report(&self, format: Format) -> Exit {
+    pub(crate) fn report(&self, format: Format) -> ExitCode {
         self.tell(None, format);
-        self.exit()
+        self.code().into()
     }
 
     /// Tells it on standard error; `about` names what it happened to, where several were tried.
     pub(crate) fn tell(&self, about: Option<&str>, format: Format) {
         match self {
-            Self::Closed => return,
+            Self::Closed | Self::Program(_) => return,
             Self::Several(failed) => {
                 failed.iter().for_each(|(name, failure)| failure.tell(Some(name), format));
                 return;
@@ -183,13 +208,15 @@ impl Failure {
             | Self::Conflict(text)
             | Self::Interrupted(text) => text.clone(),
             Self::Other(error) => format!("{error:#}"),
-            Self::Several(_) | Self::Closed => String::new(),
+            Self::NotRun(failure) => failure.message(),
+            Self::Several(_) | Self::Program(_) | Self::Closed => String::new(),
         }
     }
 
     fn advice(&self) -> String {
         match self {
             Self::Client(error) => error.advice(),
+            Self::NotRun(failure) => failure.advice(),
             Self::Usage(_)
             | Self::Invalid(_)
             | Self::NotReached(_)
@@ -197,6 +224,7 @@ impl Failure {
             | Self::Interrupted(_)
             | Self::Other(_)
             | Self::Several(_)
+            | Self::Program(_)
             | Self::Closed => String::new(),
         }
     }
@@ -209,6 +237,7 @@ impl Failure {
             {
                 &refusal.fields
             }
+            Self::NotRun(failure) => failure.fields(),
             _ => &[],
         }
     }
@@ -247,7 +276,15 @@ impl Failure {
         if !advice.is_empty() {
             error["advice"] = advice.into();
         }
-        if let Self::Client(client) = self {
+        let client = match self {
+            Self::Client(client) => Some(client),
+            Self::NotRun(failure) => match &**failure {
+                Self::Client(client) => Some(client),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(client) = client {
             error["code"] = format!("{:?}", client.code()).into();
             if let Some(refusal) = client.refusal() {
                 error["reason"] = refusal.reason.clone().into();

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(source) => {
-            return Failure::io("start", source).report(format).into();
+            return Failure::io("start", source).report(format);
         }
     };
     let answer = runtime.block_on(traced(cli));
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match answer {
         Ok(()) => failure::Exit::Ok.into(),
-        Err(failure) => failure.report(format).into(),
+        Err(failure) => failure.report(format),
     }
 }
 

@@ -4,7 +4,8 @@
 //! Ctrl-Alt-Del. It does what `integration-tests/testhost/guest-init` does in a real guest:
 //! - in the last 4096 bytes of every writable disk it keeps `boots <count> <boot id>`;
 //! - it asks for its gateway over the tap (ARP), with the addresses of the `ip=` boot argument;
-//! - on the console it prints `guest: …` lines about both;
+//! - on the console it prints `guest: …` lines about both, and to each line that is typed
+//!   `guest: heard <line>`;
 //! - on Ctrl-Alt-Del it ends, unless the boot arguments have `testguest.ignore_shutdown`;
 //! - with `testguest.exit` it shuts itself down once it is ready.
 
@@ -99,6 +100,9 @@ fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
         print(&mut hardware.console, &[answer]);
     }
     print(&mut hardware.console, &["guest: ready".to_owned()]);
+    if hardware.console.is_none() {
+        thread::spawn(answer_console);
+    }
 
     let told = |wish: &str| hardware.boot_args.split(' ').any(|word| word == wish);
     let deaf = told("testguest.ignore_shutdown");
@@ -128,6 +132,28 @@ fn print(console: &mut Option<File>, lines: &[String]) {
             Some(file) => super::log::append(file, line.as_bytes()),
             None => io::stdout().write_all(line.as_bytes()),
         };
+    }
+}
+
+/// Answers each line that is typed, as a shell would. Only without a console of its own: as the real
+/// one, it has standard input and output or neither.
+fn answer_console() {
+    let stdin = io::stdin();
+    let mut descriptor = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while poll(&mut descriptor, PollTimeout::NONE).is_ok() {
+        // Past the library's buffer, which `poll` does not see.
+        match nix::unistd::read(&stdin, &mut byte) {
+            Ok(0) => return,
+            Ok(_) if matches!(byte[0], b'\r' | b'\n') => {
+                let heard = String::from_utf8_lossy(&line).into_owned();
+                print(&mut None, &[format!("guest: heard {heard}")]);
+                line.clear();
+            }
+            Ok(_) => line.extend(byte),
+            Err(nix::errno::Errno::EAGAIN) => {}
+            Err(_) => return,
+        }
     }
 }
 

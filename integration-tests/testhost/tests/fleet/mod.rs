@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use banger_client::v1::{
-    CreateJoinTokenRequest, CreateVmRequest, DeleteVmRequest, Host, HostState, ImageRef, Vm,
-    VmSpec, VmState,
+    AttachConsoleRequest, CreateJoinTokenRequest, CreateVmRequest, DeleteVmRequest, Host,
+    HostState, ImageRef, Vm, VmSpec, VmState,
 };
 use banger_client::{Client, Endpoint, WaitFor};
 use banger_testhost::host::TestHost;
@@ -221,6 +221,28 @@ impl Fleet {
             },
         )
         .await;
+    }
+
+    /// Types a line into the guest's console and reads until the answer is there.
+    pub(crate) async fn types_and_sees(&self, vm: &Vm, typed: &str, answer: &str) {
+        let attached = self
+            .eventually("the console is there", async || {
+                self.client.vms().attach_console(&vm.id, 0).await.map_err(|why| why.to_string())
+            })
+            .await;
+        let (keys, mut screen) = attached;
+        let data = format!("{typed}\n").into_bytes();
+        assert!(keys.send(AttachConsoleRequest { data, ..Default::default() }).await);
+        let mut text = String::new();
+        let reading = async {
+            while !text.contains(answer) {
+                let message = screen.next().await.expect("it goes on").expect("it does not end");
+                text.push_str(&String::from_utf8_lossy(&message.data));
+            }
+        };
+        if tokio::time::timeout(LIMIT, reading).await.is_err() {
+            panic!("no {answer:?} in {text:?}\n{}", self.logs());
+        }
     }
 
     pub(crate) async fn delete(&self, vm: &Vm) {

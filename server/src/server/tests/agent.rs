@@ -17,6 +17,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
+use super::guests::{Answers, FakeGuest};
+
 type Event = wire::observe_response::Event;
 
 #[derive(Debug, Default)]
@@ -49,11 +51,13 @@ pub(super) enum PutFate {
 pub(super) struct FakeAgent {
     held: Arc<Mutex<Held>>,
     pub(super) host_id: String,
+    /// What its one guest does.
+    pub(super) guest: FakeGuest,
 }
 
 /// A fake agent that listens. Stops when dropped.
 #[derive(Debug)]
-pub(super) struct Serving(tokio::task::JoinHandle<()>);
+pub(super) struct Serving(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -270,58 +274,56 @@ impl AgentService for FakeAgent {
         Ok(Response::new(Box::pin(tokio_stream::iter(parts.into_iter().map(Ok)))))
     }
 
-    type ReadConsoleStream =
-        Pin<Box<dyn Stream<Item = Result<wire::ReadConsoleResponse, Status>> + Send>>;
+    type ReadConsoleStream = Answers<wire::ReadConsoleResponse>;
 
     async fn read_console(
         &self,
-        _request: Request<wire::ReadConsoleRequest>,
+        request: Request<wire::ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        Ok(Response::new(self.guest.read_console(request.into_inner())))
     }
 
-    type AttachConsoleStream =
-        Pin<Box<dyn Stream<Item = Result<wire::AttachConsoleResponse, Status>> + Send>>;
+    type AttachConsoleStream = Answers<wire::AttachConsoleResponse>;
 
     async fn attach_console(
         &self,
-        _request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
+        request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
     ) -> Result<Response<Self::AttachConsoleStream>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        Ok(Response::new(self.guest.attach_console(request.into_inner())))
     }
 
-    type ExecStream = Pin<Box<dyn Stream<Item = Result<wire::ExecResponse, Status>> + Send>>;
+    type ExecStream = Answers<wire::ExecResponse>;
 
     async fn exec(
         &self,
-        _request: Request<tonic::Streaming<wire::ExecRequest>>,
+        request: Request<tonic::Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        Ok(Response::new(self.guest.exec(request.into_inner())))
     }
 
     async fn copy_in(
         &self,
-        _request: Request<tonic::Streaming<wire::CopyInRequest>>,
+        request: Request<tonic::Streaming<wire::CopyInRequest>>,
     ) -> Result<Response<wire::CopyInResponse>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        self.guest.copy_in(request.into_inner()).await.map(Response::new)
     }
 
-    type CopyOutStream = Pin<Box<dyn Stream<Item = Result<wire::CopyOutResponse, Status>> + Send>>;
+    type CopyOutStream = Answers<wire::CopyOutResponse>;
 
     async fn copy_out(
         &self,
-        _request: Request<wire::CopyOutRequest>,
+        request: Request<wire::CopyOutRequest>,
     ) -> Result<Response<Self::CopyOutStream>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        Ok(Response::new(self.guest.copy_out(request.into_inner())))
     }
 
-    type ForwardStream = Pin<Box<dyn Stream<Item = Result<wire::ForwardResponse, Status>> + Send>>;
+    type ForwardStream = Answers<wire::ForwardResponse>;
 
     async fn forward(
         &self,
-        _request: Request<tonic::Streaming<wire::ForwardRequest>>,
+        request: Request<tonic::Streaming<wire::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        Err(Status::unimplemented("not in a test"))
+        Ok(Response::new(self.guest.forward(request.into_inner())))
     }
 
     async fn put_image(

@@ -145,7 +145,8 @@ pub(crate) async fn a_jail_is_built_and_removed_whole(host: &Host, n: u32) {
     assert_eq!(host.jails.ensure(&spec).await.unwrap(), Change::AlreadySo);
     let facts = host.jails.observe(&jail(n)).await.unwrap().unwrap();
     assert!(facts.root.is_some());
-    for name in ["kernel", "rootfs", "console.fifo", "log.fifo", "metrics.fifo"] {
+    for name in ["kernel", "rootfs", "console.fifo", "console-in.fifo", "log.fifo", "metrics.fifo"]
+    {
         assert!(facts.entries.contains(&part(name)), "{name} in {:?}", facts.entries);
     }
     let target =

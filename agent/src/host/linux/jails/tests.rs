@@ -80,7 +80,7 @@ async fn priv_a_jail_is_built_once_and_removed_wholly() {
     // The image is a link and still root's: the VMM cannot write it.
     let kernel = std::fs::metadata(f.in_jail("kernel")).unwrap();
     assert_eq!((kernel.uid(), kernel.nlink()), (0, 2));
-    for fifo in ["console.fifo", "log.fifo", "metrics.fifo"] {
+    for fifo in ["console.fifo", "console-in.fifo", "log.fifo", "metrics.fifo"] {
         let fifo = std::fs::symlink_metadata(f.in_jail(fifo)).unwrap();
         assert!(fifo.file_type().is_fifo() && fifo.uid() == UID);
     }

@@ -81,7 +81,7 @@ fn a_disk_without_room_for_the_program_is_said_before_the_jailer_runs() {
 fn the_jailer_gets_these_arguments() {
     let f = fixture("exit 0", false);
     let args = f.launcher.arguments(&spec()).unwrap();
-    insta::assert_snapshot!(f.shown(&args), @"--id 0191e0a0-0000-7000-8000-000000000001 --exec-file /T/bin/firecracker --uid 200002 --gid 200002 --chroot-base-dir /T/jails --resource-limit no-file=1024");
+    insta::assert_snapshot!(f.shown(&args), @"--id 0191e0a0-0000-7000-8000-000000000001 --exec-file /T/bin/firecracker --uid 200002 --gid 200002 --chroot-base-dir /T/jails --resource-limit no-file=1024 -- --log-path /log.fifo --level Info --show-level");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_vmm_whose_file_has_another_name_is_refused_before_it_starts() {
 
 #[tokio::test]
 async fn what_a_jailer_says_and_how_it_ends_is_known() {
-    let f = fixture("echo \"refused: $2\"; exit 7", false);
+    let f = fixture("echo \"refused: $2\" >&2; exit 7", false);
     f.build().await;
     let log = open_fifo(&f.tree, &spec().id, in_jail::LOG).unwrap().unwrap();
     let launched = f.launcher.launch(&spec()).await.unwrap();
@@ -124,4 +124,20 @@ async fn without_a_jail_nothing_is_started() {
     let f = fixture("exit 0", false);
     let error = f.launcher.launch(&spec()).await.unwrap_err();
     assert_eq!(error.kind, HostErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_console_is_the_vmms_input_and_output_and_begins_empty() {
+    let f = fixture("until read line; do :; done; echo \"heard: $line\"", false);
+    f.build().await;
+    let open = |path| open_fifo(&f.tree, &spec().id, path).unwrap().unwrap();
+    let (input, output) = (open(in_jail::CONSOLE_INPUT), open(in_jail::CONSOLE));
+    rustix::io::write(&input, b"typed to a run before\n").unwrap();
+    let launched = f.launcher.launch(&spec()).await.unwrap();
+    rustix::io::write(&input, b"typed now\n").unwrap();
+    let processes = LinuxProcesses::new(f.children.clone());
+    processes.wait_exit(launched.pid, launched.start_ticks).await.unwrap();
+    let mut said = [0; 200];
+    let length = rustix::io::read(&output, &mut said).unwrap();
+    assert_eq!(&said[..length], b"heard: typed now\n");
 }

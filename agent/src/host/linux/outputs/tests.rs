@@ -5,21 +5,21 @@ use crate::host::linux::beneath::Root;
 use crate::host::linux::jails::LinuxJails;
 use crate::host::{JailSpec, Jails};
 
-struct Fixture {
+pub(super) struct Fixture {
     temp: tempfile::TempDir,
     tree: Arc<JailTree>,
-    outputs: FifoOutputs,
+    pub(super) outputs: FifoOutputs,
 }
 
-fn id() -> JailId {
+pub(super) fn id() -> JailId {
     JailId::new("jail-1").unwrap()
 }
 
-fn dir() -> PathPart {
+pub(super) fn dir() -> PathPart {
     PathPart::new("vm").unwrap()
 }
 
-async fn fixture() -> Fixture {
+pub(super) async fn fixture() -> Fixture {
     let temp = tempfile::tempdir().unwrap();
     let at = |name: &str| Root::open(&temp.path().join(name)).unwrap();
     let roots = Arc::new(Roots { images: at("images"), scratch: at("vms") });
@@ -34,11 +34,25 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    fn writer(&self, path: &str) -> OwnedFd {
+    pub(super) fn writer(&self, path: &str) -> OwnedFd {
         open_fifo(&self.tree, &id(), path).unwrap().unwrap()
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    /// The collectors of a later life of the agent.
+    pub(super) async fn next_agent(&self) -> FifoOutputs {
+        self.outputs.remove(&id()).await.unwrap();
+        FifoOutputs::new(self.tree.clone(), self.outputs.roots.clone())
+    }
+
+    pub(super) fn vm_dir(&self) -> std::path::PathBuf {
+        self.temp.path().join("vms/vm")
+    }
+
+    pub(super) fn jail_root(&self) -> std::path::PathBuf {
+        self.temp.path().join("jails/firecracker/jail-1/root")
+    }
+
+    pub(super) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.temp.path().join("vms/vm").join(name)).unwrap_or_default()
     }
 }
@@ -77,7 +91,7 @@ async fn a_writer_never_blocks_when_nobody_reads() {
 #[tokio::test]
 async fn a_file_at_its_bound_becomes_the_older_part() {
     let f = fixture().await;
-    let sink = Sink { roots: f.outputs.roots.clone(), dir: dir(), file: "console.log" };
+    let sink = Sink { roots: f.outputs.roots.clone(), dir: dir(), file: "console.log", log: None };
     for byte in 0..40u8 {
         sink.append(&vec![byte; 100 * 1024]).unwrap();
     }
@@ -91,7 +105,8 @@ async fn a_file_at_its_bound_becomes_the_older_part() {
 async fn the_tail_of_the_log_is_bounded_and_safe_to_show() {
     let f = fixture().await;
     assert_eq!(f.outputs.log_tail(&dir()).await.unwrap(), "");
-    let sink = Sink { roots: f.outputs.roots.clone(), dir: dir(), file: "firecracker.log" };
+    let sink =
+        Sink { roots: f.outputs.roots.clone(), dir: dir(), file: "firecracker.log", log: None };
     sink.append(&vec![b'y'; 10_000]).unwrap();
     sink.append(b"\x1b[31mthe end\n").unwrap();
     let tail = f.outputs.log_tail(&dir()).await.unwrap();

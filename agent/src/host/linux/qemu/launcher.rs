@@ -80,7 +80,9 @@ impl Launcher for QemuLauncher {
                 .detail("the jail is not built")
         })?;
         // No await between the two: a process that is started is always adopted.
-        let child = self.exec.launch(LaunchCall { program: Tool::QemuJailer, args, output })?;
+        let program = Tool::QemuJailer;
+        let call = LaunchCall { program, args, input: None, output: None, errors: output };
+        let child = self.exec.launch(call)?;
         self.children.adopt(child)
     }
 }

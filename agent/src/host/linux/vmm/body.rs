@@ -89,7 +89,6 @@ pub(super) fn puts(config: &VmmConfig) -> Result<Vec<Put>, serde_json::Error> {
             again: Some("Reinitialization of metrics"),
             ..put("/metrics", json!({ "metrics_path": in_jail::METRICS }))
         },
-        put("/serial", json!({ "serial_out_path": in_jail::CONSOLE })),
         put(
             "/machine-config",
             json!({

@@ -128,7 +128,6 @@ async fn a_machine_is_described_by_these_requests_in_this_order() {
     insta::assert_snapshot!(text, @r#"
     PUT /logger {"level":"Info","log_path":"/log.fifo","show_level":true,"show_log_origin":false}
     PUT /metrics {"metrics_path":"/metrics.fifo"}
-    PUT /serial {"serial_out_path":"/console.fifo"}
     PUT /machine-config {"mem_size_mib":256,"smt":false,"track_dirty_pages":false,"vcpu_count":2}
     PUT /boot-source {"boot_args":"console=ttyS0 reboot=k panic=1","initrd_path":"/initrd","kernel_image_path":"/kernel"}
     PUT /drives/rootfs {"cache_type":"Writeback","drive_id":"rootfs","io_engine":"Sync","is_read_only":false,"is_root_device":true,"path_on_host":"/rootfs","rate_limiter":{"bandwidth":{"refill_time":1000,"size":1000000}}}

@@ -87,3 +87,20 @@ pub(crate) fn restart() -> impl TypedValueParser<Value = RestartPolicy> {
         _ => RestartPolicy::Never,
     })
 }
+
+/// A variable of an environment.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("not a variable; write it like NAME=value".to_owned()),
+    }
+}
+
+/// A port of a guest, and the one here: `8080:80`, or `80` for both.
+pub(crate) fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (local, port) = text.split_once(':').unwrap_or((text, text));
+    match (local.parse(), port.parse()) {
+        (Ok(local), Ok(port @ 1..)) => Ok((local, port)),
+        _ => Err("no port; write it like 80, or 8080:80 for another one here".to_owned()),
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use banger_client::v1::{ImageRef, RestartPolicy, VmState};
 use clap::{Args, Subcommand};
 
+use super::guest::{ConsoleArgs, CpArgs, ExecArgs, ForwardArgs, RunArgs, SshArgs};
 use super::{WaitArgs, Yes, value};
 
 #[derive(Debug, Subcommand)]
@@ -41,8 +42,18 @@ pub(crate) enum VmCommand {
     Events(OneVm),
     /// Says what the server would do for a VM now, and why.
     Explain(OneVm),
-    /// Shows the serial console of a VM.
+    /// Attaches to the serial console of a VM, or shows it.
     Console(ConsoleArgs),
+    /// Runs a program in a guest.
+    Exec(ExecArgs),
+    /// Copies files and directories to and from a guest.
+    Cp(CpArgs),
+    /// Logs in to a guest by ssh.
+    Ssh(SshArgs),
+    /// Makes a port of a guest reachable here.
+    Forward(ForwardArgs),
+    /// Creates a VM, runs a program in it, and leaves as that does.
+    Run(Box<RunArgs>),
 }
 
 /// Several VMs.
@@ -148,19 +159,6 @@ pub(crate) struct WaitForArgs {
     /// How long to wait at most.
     #[arg(long, value_parser = value::duration, default_value = "2m", value_name = "TIME")]
     pub(crate) timeout: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConsoleArgs {
-    /// Name or id.
-    #[arg(value_name = "VM")]
-    pub(crate) vm: String,
-    /// Keep showing what comes.
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// How many bytes of the past to show first.
-    #[arg(long, default_value_t = 65536, value_name = "BYTES")]
-    pub(crate) tail: u64,
 }
 
 /// The parts of a spec that flags can name.

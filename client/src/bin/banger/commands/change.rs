@@ -128,7 +128,7 @@ pub(super) async fn settle(
 }
 
 /// A wait that did not end with the state is a failure that says how the VM stands.
-fn reached(waited: Waited, timeout: Duration) -> Result<Option<Vm>, Failure> {
+pub(super) fn reached(waited: Waited, timeout: Duration) -> Result<Option<Vm>, Failure> {
     let stands = match &waited.vm {
         Some(vm) => standing(vm),
         None => "the VM is gone".to_owned(),
@@ -204,6 +204,7 @@ pub(super) async fn wait_for(session: &Session, args: WaitForArgs) -> Result<(),
             state: args.state,
             generation: args.generation,
             timeout: args.timeout,
+            guest_ready: false,
             step: progress.step(),
         };
         let progress = &progress;

@@ -1,19 +1,22 @@
-//! `banger vm`: reading VMs. What changes them is in `create` and `change`.
+//! `banger vm`: reading VMs. What changes them is in `create` and `change`, what reaches into them
+//! in `guest`.
 
-use banger_client::v1::{
-    ExplainVmResponse, ListVmEventsResponse, ListVmsResponse, ReadConsoleRequest, Vm, VmFilter,
-};
-use tokio::io::AsyncWriteExt as _;
+use banger_client::v1::{ExplainVmResponse, ListVmEventsResponse, ListVmsResponse, Vm, VmFilter};
 
+use super::guest::{console, copy, forward, program, run as run_one, ssh};
 use super::{change, create, for_each, watch};
-use crate::args::vm::{ConsoleArgs, FilterArgs, VmCommand};
+use crate::args::Global;
+use crate::args::vm::{FilterArgs, VmCommand};
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::output::text::clean;
 use crate::output::vms;
 use crate::session::Session;
 
-pub(super) async fn run(session: &Session, command: VmCommand) -> Result<(), Failure> {
+pub(super) async fn run(
+    session: &Session,
+    global: &Global,
+    command: VmCommand,
+) -> Result<(), Failure> {
     match command {
         VmCommand::Create(args) => create::create(session, *args).await,
         VmCommand::Update(args) => create::update(session, *args).await,
@@ -29,7 +32,12 @@ pub(super) async fn run(session: &Session, command: VmCommand) -> Result<(), Fai
         VmCommand::Watch(args) => watch::watch(session, args).await,
         VmCommand::Events(args) => events(session, &args.vm).await,
         VmCommand::Explain(args) => explain(session, &args.vm).await,
-        VmCommand::Console(args) => console(session, args).await,
+        VmCommand::Console(args) => console::console(session, args).await,
+        VmCommand::Exec(args) => program::exec(session, args).await,
+        VmCommand::Cp(args) => copy::copy(session, args).await,
+        VmCommand::Ssh(args) => ssh::ssh(session, global, args).await,
+        VmCommand::Forward(args) => forward::forward(session, args).await,
+        VmCommand::Run(args) => run_one::run(session, *args).await,
     }
 }
 
@@ -112,21 +120,4 @@ async fn explain(session: &Session, vm: &str) -> Result<(), Failure> {
     let explained = session.client.vms().explain(vm).await?;
     let name = |e: &ExplainVmResponse| vec![e.decision.clone()];
     session.printer.whole(&explained, name, vms::explanation)
-}
-
-async fn console(session: &Session, args: ConsoleArgs) -> Result<(), Failure> {
-    let ConsoleArgs { vm, follow, tail } = args;
-    let name = clean(&vm);
-    let request = ReadConsoleRequest { vm, follow, tail_bytes: tail };
-    let mut console = session.client.vms().console(request).await?;
-    // A console is what the guest writes, byte for byte: its colours are its own.
-    let mut out = tokio::io::stdout();
-    while let Some(data) = console.next().await? {
-        out.write_all(&data).await?;
-        out.flush().await?;
-    }
-    if follow {
-        session.printer.note(&format!("The console of {name} has ended."));
-    }
-    Ok(())
 }

@@ -1,0 +1,169 @@
+//! Streams of a VM's console: `ReadConsole`, and `AttachConsole` both ways.
+//!
+//! What is printed is pulled by the reader: one that does not read holds up nothing but itself, and
+//! is told in the stream what it lost. What is typed is pulled by the guest. A stream ends with its
+//! VM; with the agent it ends UNAVAILABLE. What can go wrong: nobody knows the VM here, or its
+//! console has no input.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::ids::VmId;
+use banger_proto::wire::limits::MAX_STREAM_DATA_BYTES;
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use super::convert::{self, WireError};
+use super::{AgentDesk, VmConsole, status};
+use crate::host::{Feed, Heard};
+
+type Messages<T> = BoxStream<'static, Result<T, Status>>;
+
+/// What is kept and, when it is to be followed, what comes.
+pub(super) async fn read<D: AgentDesk>(
+    desk: Arc<D>,
+    request: wire::ReadConsoleRequest,
+) -> Result<Messages<wire::ReadConsoleResponse>, Status> {
+    let vm = vm_of(&request.vm_id)?;
+    let opened = open(&*desk, vm, request.tail_bytes).await?;
+    let printed = printed(opened, request.follow, desk.draining(), None);
+    Ok(printed.map(|data| data.map(|data| wire::ReadConsoleResponse { data })).boxed())
+}
+
+/// What is kept and what comes, while what the other side sends is typed.
+pub(super) async fn attach<D: AgentDesk, S>(
+    desk: Arc<D>,
+    mut typed: S,
+) -> Result<Messages<wire::AttachConsoleResponse>, Status>
+where
+    S: Stream<Item = Result<wire::AttachConsoleRequest, Status>> + Send + Unpin + 'static,
+{
+    let Some(first) = typed.next().await.transpose()? else {
+        return Err(invalid("vm_id", "the stream ended before its first message"));
+    };
+    let vm = vm_of(&first.vm_id)?;
+    check_size(&first.data)?;
+    let opened = open(&*desk, vm, first.tail_bytes).await?;
+    // Says at once whether there is anything to type into.
+    desk.type_in(vm, &[]).await.map_err(|error| status::no_console(vm, &error))?;
+    let draining = desk.draining();
+    let typing = AbortOnDropHandle::new(tokio::spawn(type_all(desk, vm, first.data, typed)));
+    let printed = printed(opened, true, draining, Some(typing));
+    Ok(printed.map(|data| data.map(|data| wire::AttachConsoleResponse { data })).boxed())
+}
+
+/// Types until the other side has no more, which is no error.
+async fn type_all<D: AgentDesk>(
+    desk: Arc<D>,
+    vm: VmId,
+    mut data: Vec<u8>,
+    mut typed: impl Stream<Item = Result<wire::AttachConsoleRequest, Status>> + Unpin,
+) -> Result<(), Status> {
+    loop {
+        check_size(&data)?;
+        if !data.is_empty() {
+            let typing = desk.type_in(vm, &data).await;
+            typing.map_err(|error| status::no_console(vm, &error))?;
+        }
+        match typed.next().await.transpose()? {
+            Some(next) => data = next.data,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn vm_of(text: &str) -> Result<VmId, Status> {
+    convert::vm_id("vm_id", text).map_err(|error| status::invalid(&error))
+}
+
+fn invalid(field: &str, problem: impl Into<String>) -> Status {
+    status::invalid(&WireError { field: field.to_owned(), problem: problem.into() })
+}
+
+fn check_size(data: &[u8]) -> Result<(), Status> {
+    if data.len() <= MAX_STREAM_DATA_BYTES {
+        return Ok(());
+    }
+    Err(invalid("data", format!("is more than {MAX_STREAM_DATA_BYTES} bytes")))
+}
+
+async fn open<D: AgentDesk>(desk: &D, vm: VmId, past: u64) -> Result<VmConsole, Status> {
+    let opened = desk.console(vm, past).await;
+    opened.map_err(|error| status::no_console(vm, &error))?.ok_or_else(|| status::not_held(vm))
+}
+
+/// A reader's place.
+struct Reader {
+    past: VecDeque<u8>,
+    live: Option<Feed>,
+    gone: CancellationToken,
+    draining: CancellationToken,
+    /// Ends with an error when something could not be typed.
+    typing: Option<AbortOnDropHandle<Result<(), Status>>>,
+}
+
+fn printed(
+    VmConsole { console, gone }: VmConsole,
+    follow: bool,
+    draining: CancellationToken,
+    typing: Option<AbortOnDropHandle<Result<(), Status>>>,
+) -> impl Stream<Item = Result<Vec<u8>, Status>> + Send {
+    let live = follow.then_some(console.live);
+    let reader = Reader { past: console.past.into(), live, gone, draining, typing };
+    stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        match reader.next().await? {
+            Ok(data) => Some((Ok(data), Some(reader))),
+            Err(status) => Some((Err(status), None)),
+        }
+    })
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Result<Vec<u8>, Status>> {
+        if !self.past.is_empty() {
+            let part = self.past.len().min(MAX_STREAM_DATA_BYTES);
+            return Some(Ok(self.past.drain(..part).collect()));
+        }
+        let live = self.live.as_mut()?;
+        // Cancel-safe: of the feed, and a task that ended is only looked at once. What was printed
+        // goes first: a guest's last words come before the end of its VM.
+        tokio::select! {
+            biased;
+            heard = live.next() => heard.map(|heard| Ok(words(heard))),
+            failed = failure(&mut self.typing) => Some(Err(failed)),
+            () = self.gone.cancelled() => None,
+            () = self.draining.cancelled() => Some(Err(status::shutting_down())),
+        }
+    }
+}
+
+fn words(heard: Heard) -> Vec<u8> {
+    match heard {
+        Heard::Bytes(bytes) => bytes.to_vec(),
+        Heard::Lost(bytes) => {
+            format!("\r\n[banger: {bytes} bytes of the console came too fast and are lost]\r\n")
+                .into_bytes()
+        }
+    }
+}
+
+/// Until something could not be typed; never when all was typed.
+async fn failure(typing: &mut Option<AbortOnDropHandle<Result<(), Status>>>) -> Status {
+    if let Some(task) = typing {
+        let ended = task.await;
+        *typing = None;
+        match ended {
+            Ok(Err(status)) => return status,
+            // No more comes, or it ended by a defect that was logged: the reader reads on.
+            Ok(Ok(())) | Err(_) => {}
+        }
+    }
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests;

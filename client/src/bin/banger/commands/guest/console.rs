@@ -1,0 +1,111 @@
+//! `banger vm console`: shows the serial console of a VM, and types into it.
+
+use banger_client::guests::GuestInput;
+use banger_client::v1::{AttachConsoleRequest, ReadConsoleRequest};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
+
+use super::terminal::{Raw, Signals, Told, keys};
+use crate::args::guest::ConsoleArgs;
+use crate::failure::Failure;
+use crate::output::text::clean;
+use crate::session::Session;
+
+/// `Ctrl-]`, as telnet has it.
+const DETACH: u8 = 0x1d;
+
+pub(in super::super) async fn console(session: &Session, args: ConsoleArgs) -> Result<(), Failure> {
+    if args.no_attach || args.follow {
+        return show(session, args).await;
+    }
+    attach(session, &args.vm, args.tail).await
+}
+
+async fn show(session: &Session, args: ConsoleArgs) -> Result<(), Failure> {
+    let ConsoleArgs { vm, follow, tail, .. } = args;
+    let name = clean(&vm);
+    let request = ReadConsoleRequest { vm, follow, tail_bytes: tail };
+    let mut console = session.client.vms().console(request).await?;
+    // A console is what the guest writes, byte for byte: its colours are its own.
+    while let Some(data) = console.next().await? {
+        print(&data).await?;
+    }
+    if follow {
+        session.printer.note(&format!("The console of {name} has ended."));
+    }
+    Ok(())
+}
+
+async fn print(data: &[u8]) -> Result<(), Failure> {
+    let mut out = tokio::io::stdout();
+    out.write_all(data).await?;
+    out.flush().await?;
+    Ok(())
+}
+
+async fn attach(session: &Session, vm: &str, tail: u64) -> Result<(), Failure> {
+    let name = clean(vm);
+    let (input, mut screen) = session.client.vms().attach_console(vm, tail).await?;
+    let mut signals = Signals::hear()?;
+    let raw = Raw::enter()?;
+    let escape = raw.is_some();
+    if escape {
+        // In raw mode a line needs its own return.
+        session.printer.note(&format!("Attached to the console of {name}; Ctrl-] detaches.\r"));
+    }
+    let typing = type_keys(keys(), input, escape);
+    tokio::pin!(typing);
+    let mut typed = None;
+    let ended = loop {
+        // Cancel-safe: the screen hands out whole messages, signals are kept, and typing goes on
+        // where it was.
+        tokio::select! {
+            message = screen.next() => match message {
+                Ok(Some(message)) => print(&message.data).await?,
+                Ok(None) => break Ok("The console has ended."),
+                Err(error) => break Err(error.into()),
+            },
+            detached = &mut typing, if typed.is_none() => {
+                typed = Some(detached);
+                if detached {
+                    break Ok("Detached.");
+                }
+            }
+            told = signals.next() => match told {
+                Told::End(number) => break Err(Failure::Interrupted(format!(
+                    "detached from the console of {name} by signal {number}"
+                ))),
+                // The guest asks its terminal itself, if at all: a serial line has no size.
+                Told::Resized => {}
+            }
+        }
+    };
+    drop(raw);
+    match ended {
+        Ok(how) => {
+            session.printer.note(&format!("\n{how}"));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Sends what is typed until its end, or until the escape: then `true`.
+async fn type_keys(
+    mut keys: mpsc::Receiver<Vec<u8>>,
+    input: GuestInput<AttachConsoleRequest>,
+    escape: bool,
+) -> bool {
+    while let Some(mut data) = keys.recv().await {
+        let end = data.iter().position(|byte| escape && *byte == DETACH);
+        data.truncate(end.unwrap_or(data.len()));
+        let message = AttachConsoleRequest { data, ..AttachConsoleRequest::default() };
+        if !input.send(message).await {
+            return false;
+        }
+        if end.is_some() {
+            return true;
+        }
+    }
+    false
+}

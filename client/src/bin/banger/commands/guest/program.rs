@@ -1,0 +1,118 @@
+//! `banger vm exec`: runs a program in a guest as if it ran here.
+
+use std::io::IsTerminal as _;
+
+use banger_client::guests::{GuestInput, exec_input};
+use banger_client::v1::exec_input::Input;
+use banger_client::v1::exec_output::Output;
+use banger_client::v1::{ExecExited, ExecStart, ExecStdinClosed, ExecVmRequest};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
+
+use super::terminal::{self, Raw, Signals, Told, keys};
+use crate::args::guest::{ExecArgs, ProgramArgs};
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// The number of SIGINT on every Linux.
+const INTERRUPT: u32 = 2;
+
+/// How many of them the program gets; the next is for us.
+const INTERRUPTS: u32 = 2;
+
+pub(in super::super) async fn exec(session: &Session, args: ExecArgs) -> Result<(), Failure> {
+    let ended = run(session, &args.vm, args.program).await;
+    ended.map_err(Failure::before_program).and_then(|exited| leave(&exited))
+}
+
+/// Leaves as the program did.
+pub(super) fn leave(exited: &ExecExited) -> Result<(), Failure> {
+    let code = match (exited.code, exited.signal) {
+        (Some(0), _) => return Ok(()),
+        (Some(code), _) => u8::try_from(code).unwrap_or(1),
+        (None, Some(signal)) => u8::try_from(signal).unwrap_or(127).saturating_add(128),
+        (None, None) => 1,
+    };
+    Err(Failure::Program(code))
+}
+
+/// Runs a program to its end.
+pub(super) async fn run(
+    session: &Session,
+    vm: &str,
+    args: ProgramArgs,
+) -> Result<ExecExited, Failure> {
+    let ProgramArgs { interactive, tty, user, cwd, env, command } = args;
+    let start = ExecStart {
+        command,
+        environment: env.into_iter().collect(),
+        directory: cwd,
+        user,
+        terminal: tty.then(terminal::size),
+    };
+    let mut signals = Signals::hear()?;
+    let (input, mut outputs) = session.client.vms().exec(vm, start).await?;
+    let raw = if tty && interactive { Raw::enter()? } else { None };
+    let feeding = feed(interactive.then(keys), input.clone());
+    tokio::pin!(feeding);
+    let mut fed = false;
+    let mut interrupts = 0;
+    let (mut out, mut err) = (tokio::io::stdout(), tokio::io::stderr());
+    let ended = loop {
+        // Cancel-safe: outputs come as whole messages, signals are kept, feeding goes on where it
+        // was.
+        tokio::select! {
+            output = outputs.next() => match output?.map(|message| message.output) {
+                Some(Some(output)) => match output.output {
+                    Some(Output::Stdout(bytes)) => {
+                        out.write_all(&bytes).await?;
+                        out.flush().await?;
+                    }
+                    Some(Output::Stderr(bytes)) => {
+                        err.write_all(&bytes).await?;
+                        err.flush().await?;
+                    }
+                    Some(Output::Exited(exited)) => break exited,
+                    Some(Output::Started(_)) | None => {}
+                },
+                Some(None) => {}
+                None => {
+                    let text = "the stream ended before the program did";
+                    return Err(Failure::Other(anyhow::anyhow!(text)));
+                }
+            },
+            () = &mut feeding, if !fed => fed = true,
+            told = signals.next() => match told {
+                Told::Resized if tty => {
+                    input.try_send(exec_input(Input::Resize(terminal::size())));
+                }
+                Told::Resized => {}
+                Told::End(number) => {
+                    interrupts += u32::from(number == INTERRUPT);
+                    if interrupts > INTERRUPTS {
+                        let text = "interrupted; the program was left alone and is ended";
+                        return Err(Failure::Interrupted(text.to_owned()));
+                    }
+                    input.try_send(exec_input(Input::Signal(number)));
+                }
+            },
+        }
+    };
+    drop(raw);
+    Ok(ended)
+}
+
+/// Passes on what is typed or piped in, then its end; without an input, the end at once.
+async fn feed(keys: Option<mpsc::Receiver<Vec<u8>>>, input: GuestInput<ExecVmRequest>) {
+    if let Some(mut keys) = keys {
+        while let Some(bytes) = keys.recv().await {
+            if !input.send(exec_input(Input::Stdin(bytes))).await {
+                return;
+            }
+        }
+        if std::io::stdin().is_terminal() {
+            return;
+        }
+    }
+    input.send(exec_input(Input::StdinClosed(ExecStdinClosed {}))).await;
+}

@@ -1,0 +1,77 @@
+//! `banger vm run`: a VM for one program. Created, waited for until its guest is ready, and with
+//! `--rm` deleted at the end, whatever that is.
+
+use banger_client::v1::{CreateVmRequest, DeleteVmRequest, Vm};
+use banger_client::wait::WaitFor;
+
+use super::super::change::reached;
+use super::program;
+use super::terminal::{Signals, Told};
+use crate::args::guest::RunArgs;
+use crate::clock::new_id;
+use crate::failure::Failure;
+use crate::output::text::clean;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::spec;
+
+pub(in super::super) async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
+    let RunArgs { name, rm, timeout, spec: flags, program } = args;
+    let mut request = CreateVmRequest {
+        name: name.unwrap_or_default(),
+        // So that a repetition after a broken connection makes no second VM.
+        request_id: new_id().to_string(),
+        ..CreateVmRequest::default()
+    };
+    spec::apply(request.spec.get_or_insert_default(), &flags)?;
+    // From here on a Ctrl-C is heard, and heeded once it is known what there is to clean up.
+    let mut signals = Signals::hear()?;
+    let created = session.client.vms().create(request).await;
+    let vm = created.map_err(|error| Failure::before_program(error.into()))?;
+    let ended = match until_ready(session, &vm, timeout, &mut signals).await {
+        Ok(()) => program::run(session, &vm.id, program).await,
+        Err(failure) => Err(failure),
+    };
+    if rm {
+        clean_up(session, &vm).await;
+    }
+    ended.map_err(Failure::before_program).and_then(|exited| program::leave(&exited))
+}
+
+/// Until the guest's agent has spoken, or somebody has enough of waiting.
+async fn until_ready(
+    session: &Session,
+    vm: &Vm,
+    timeout: std::time::Duration,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let progress = Progress::start();
+    progress.heard(vm);
+    let wanted = WaitFor::settled(vm, timeout).ready().every(progress.step());
+    let client = session.client.vms();
+    let waiting = client.wait(wanted, |vm| progress.heard(vm));
+    tokio::pin!(waiting);
+    loop {
+        // Cancel-safe: the wait goes on where it was.
+        tokio::select! {
+            waited = &mut waiting => return reached(waited?, timeout).map(drop),
+            told = signals.next() => match told {
+                Told::End(_) => {
+                    let text = format!("interrupted before the guest of {} was ready", vm.name);
+                    return Err(Failure::Interrupted(clean(&text)));
+                }
+                Told::Resized => {}
+            }
+        }
+    }
+}
+
+/// Says what it could not do, and hides nothing of how the program ended.
+async fn clean_up(session: &Session, vm: &Vm) {
+    let request =
+        DeleteVmRequest { vm: vm.id.clone(), allow_missing: true, ..DeleteVmRequest::default() };
+    if let Err(error) = session.client.vms().delete(request).await {
+        let name = clean(&vm.name);
+        session.printer.note(&format!("VM {name} was not deleted: {error}"));
+    }
+}

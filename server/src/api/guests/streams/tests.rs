@@ -1,0 +1,71 @@
+use super::*;
+use crate::testing::vm_id;
+
+fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt as _;
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+#[test]
+fn streams_are_limited_by_vm_and_by_principal_and_room_comes_back() {
+    let streams = Streams::default();
+    let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
+    let mut held: Vec<_> =
+        (0..MAX_STREAMS_PER_VM).map(|_| streams.admit(vm_id(1), &one).expect("room")).collect();
+    let status = streams.admit(vm_id(1), &two).expect_err("the VM has no room");
+    assert_eq!(reason(&status), "LIMIT_REACHED");
+    assert!(status.message().contains("64 open streams to one VM"), "{status}");
+    held.pop();
+    held.push(streams.admit(vm_id(1), &two).expect("one has left"));
+    for vm in 2.. {
+        match streams.admit(vm_id(vm), &one) {
+            Ok(permit) => held.push(permit),
+            Err(status) => {
+                assert!(status.message().contains("512 open streams of one"), "{status}");
+                break;
+            }
+        }
+    }
+    // One of them is the other's.
+    assert_eq!(streams.open(), MAX_STREAMS_PER_PRINCIPAL + 1);
+    drop(held);
+    assert_eq!(streams.open(), 0);
+    assert!(streams.0.lock().of_principals.is_empty(), "nothing is remembered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_read_as_grpc_writes_it() {
+    let of = |text: &str| {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("grpc-timeout", text.parse().expect("a value"));
+        deadline(&metadata).map(|at| at.duration_since(Instant::now()))
+    };
+    assert_eq!(of("5S"), Some(Duration::from_secs(5)));
+    assert_eq!(of("250m"), Some(Duration::from_millis(250)));
+    assert_eq!(of("2H"), Some(Duration::from_secs(7200)));
+    for wrong in ["", "S", "5", "5x", "-1S", "123456789S"] {
+        assert_eq!(of(wrong), None, "{wrong:?}");
+    }
+    assert_eq!(deadline(&MetadataMap::new()), None);
+}
+
+#[tokio::test]
+async fn an_input_that_breaks_off_does_not_look_like_its_end() {
+    let read = |message: u8| match message {
+        0 => Ok(None),
+        200.. => Err(status::invalid_field("data", "is too large")),
+        other => Ok(Some(other)),
+    };
+    let (whole, faults) = Inputs::of(Some(1), stream::iter([Ok(0), Ok(2)]), read);
+    assert_eq!(whole.collect::<Vec<_>>().await, [1, 2]);
+    assert!(faults.await.is_err(), "nothing is wrong");
+
+    let (mut broken, faults) = Inputs::of(Some(1), stream::iter([Ok(2), Ok(200), Ok(3)]), read);
+    assert_eq!((broken.next().await, broken.next().await), (Some(1), Some(2)));
+    let ended = tokio::select! {
+        biased;
+        item = broken.next() => panic!("{item:?}"),
+        fault = faults => fault.expect("it is told"),
+    };
+    assert_eq!(reason(&ended), "INVALID_FIELDS");
+}

@@ -1,0 +1,389 @@
+//! Streams to a guest through the whole server, to an agent whose guest answers by a small script:
+//! its console speaks in capitals, its programs repeat their input, its ports too.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::v1;
+use banger_proto::v1::exec_input::Input;
+use banger_proto::v1::exec_output::Output;
+use banger_proto::v1::vm_service_client::VmServiceClient;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::*;
+
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A guest that is cut off when it is told so.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FakeGuest {
+    cut: watch::Sender<bool>,
+    /// What was started, and how often an input ended.
+    started: Arc<Mutex<Vec<v1::ExecStart>>>,
+    /// Calls that the server has ended.
+    ended: watch::Sender<usize>,
+}
+
+struct Ended(watch::Sender<usize>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
+}
+
+impl FakeGuest {
+    /// Ends with an error when the guest is cut off, as a broken connection does.
+    fn until_cut<T: Send + 'static>(
+        &self,
+        answers: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ) -> Answers<T> {
+        let mut cut = self.cut.subscribe();
+        let ended = Ended(self.ended.clone());
+        Box::pin(async_stream(move |send| async move {
+            let _ended = ended;
+            let mut answers = std::pin::pin!(answers);
+            loop {
+                tokio::select! {
+                    answer = answers.next() => match answer {
+                        Some(answer) => if send.send(answer).is_err() { return },
+                        None => return,
+                    },
+                    _ = cut.wait_for(|cut| *cut) => {
+                        let _ = send.send(Err(Status::unavailable("the line went dead")));
+                        return;
+                    }
+                    () = send.closed() => return,
+                }
+            }
+        }))
+    }
+
+    pub(super) fn read_console(
+        &self,
+        asked: wire::ReadConsoleRequest,
+    ) -> Answers<wire::ReadConsoleResponse> {
+        let data = format!("past {}", asked.tail_bytes).into_bytes();
+        let past = tokio_stream::once(Ok(wire::ReadConsoleResponse { data }));
+        if asked.follow {
+            self.until_cut(past.chain(tokio_stream::pending()))
+        } else {
+            Box::pin(past)
+        }
+    }
+
+    pub(super) fn attach_console(
+        &self,
+        typed: Streaming<wire::AttachConsoleRequest>,
+    ) -> Answers<wire::AttachConsoleResponse> {
+        self.until_cut(typed.map(|typed| {
+            typed.map(|typed| wire::AttachConsoleResponse { data: typed.data.to_ascii_uppercase() })
+        }))
+    }
+
+    pub(super) fn exec(&self, inputs: Streaming<wire::ExecRequest>) -> Answers<wire::ExecResponse> {
+        let started = Arc::clone(&self.started);
+        self.until_cut(inputs.map(move |input| {
+            let exited = |code, signal| Output::Exited(v1::ExecExited { code, signal });
+            let output = match input?.input.and_then(|input| input.input).expect("it has one") {
+                Input::Start(start) => {
+                    started.lock().expect("no panic").push(start);
+                    Output::Started(v1::ExecStarted { pid: 7 })
+                }
+                Input::Stdin(bytes) => Output::Stdout(bytes),
+                Input::StdinClosed(_) => exited(Some(3), None),
+                Input::Resize(size) => Output::Stderr(format!("{} rows", size.rows).into_bytes()),
+                Input::Signal(number) => exited(None, i32::try_from(number).ok()),
+            };
+            Ok(wire::ExecResponse { output: Some(v1::ExecOutput { output: Some(output) }) })
+        }))
+    }
+
+    pub(super) async fn copy_in(
+        &self,
+        mut parts: Streaming<wire::CopyInRequest>,
+    ) -> Result<wire::CopyInResponse, Status> {
+        let _ended = Ended(self.ended.clone());
+        let mut answer = wire::CopyInResponse::default();
+        while let Some(part) = parts.message().await? {
+            if part.directory == "/full" {
+                let details = ErrorDetails::with_error_info(
+                    "OF_A_NEWER_AGENT",
+                    "banger",
+                    std::collections::HashMap::new(),
+                );
+                let words = "the guest's disk is full";
+                return Err(Status::with_error_details(Code::ResourceExhausted, words, details));
+            }
+            answer.entries += 1;
+            answer.bytes += part.data.len() as u64;
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn copy_out(&self, asked: wire::CopyOutRequest) -> Answers<wire::CopyOutResponse> {
+        Box::pin(tokio_stream::once(Ok(wire::CopyOutResponse { data: asked.path.into_bytes() })))
+    }
+
+    pub(super) fn forward(
+        &self,
+        data: Streaming<wire::ForwardRequest>,
+    ) -> Answers<wire::ForwardResponse> {
+        let port = Arc::new(Mutex::new(0));
+        self.until_cut(data.map(move |data| {
+            let data = data?;
+            let mut port = port.lock().expect("no panic");
+            if data.port > 0 {
+                *port = data.port;
+                return Ok(wire::ForwardResponse { data: port.to_string().into_bytes() });
+            }
+            Ok(wire::ForwardResponse { data: data.data })
+        }))
+    }
+
+    /// Until the server has ended this many calls.
+    async fn until_ended(&self, calls: usize) {
+        let mut ended = self.ended.subscribe();
+        let waited = timeout(PATIENCE, ended.wait_for(|ended| *ended >= calls)).await;
+        assert!(waited.is_ok(), "{} of {calls} calls have ended", *self.ended.borrow());
+    }
+}
+
+/// A stream of what a task sends.
+fn async_stream<T: Send + 'static, F>(
+    task: impl FnOnce(mpsc::UnboundedSender<T>) -> F,
+) -> UnboundedReceiverStream<T>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (send, receive) = mpsc::unbounded_channel();
+    tokio::spawn(task(send));
+    UnboundedReceiverStream::new(receive)
+}
+
+/// A server, an agent and a VM that runs.
+struct Stage {
+    server: RunningServer,
+    host: Host,
+    vms: VmServiceClient<Channel>,
+    _directory: tempfile::TempDir,
+}
+
+async fn stage() -> Stage {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = started(&directory).await;
+    let host = join(channel(&server).await, "alpha").await;
+    until_online(&server).await;
+    let mut vms = VmServiceClient::new(channel(&server).await);
+    vms.create_vm(create("one")).await.expect("it is stored");
+    let wait = v1::WaitVmRequest { vm: "one".to_owned(), ..v1::WaitVmRequest::default() };
+    vms.wait_vm(wait).await.expect("it runs");
+    Stage { server, host, vms, _directory: directory }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// A channel to send on, and the stream of what is sent.
+fn input<T: Send + 'static>(first: T) -> (mpsc::UnboundedSender<T>, UnboundedReceiverStream<T>) {
+    let (send, receive) = mpsc::unbounded_channel();
+    send.send(first).unwrap_or_else(|_| panic!("it is open"));
+    (send, UnboundedReceiverStream::new(receive))
+}
+
+async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    timeout(PATIENCE, stream.message()).await.expect("something comes")
+}
+
+fn exec_of(input: Input) -> v1::ExecVmRequest {
+    v1::ExecVmRequest { vm: String::new(), input: Some(v1::ExecInput { input: Some(input) }) }
+}
+
+fn start(command: &[&str]) -> v1::ExecVmRequest {
+    let start = v1::ExecStart {
+        command: command.iter().map(ToString::to_string).collect(),
+        environment: [("SECRET".to_owned(), "hunter2".to_owned())].into(),
+        ..v1::ExecStart::default()
+    };
+    v1::ExecVmRequest { vm: "one".to_owned(), ..exec_of(Input::Start(start)) }
+}
+
+fn follow() -> v1::ReadConsoleRequest {
+    v1::ReadConsoleRequest { vm: "one".to_owned(), follow: true, tail_bytes: 9 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_goes_through_both_ways() {
+    let mut stage = stage().await;
+    let first = v1::AttachConsoleRequest { vm: "one".to_owned(), ..Default::default() };
+    let (typist, typed) = input(first);
+    let mut screen = stage.vms.attach_console(typed).await.expect("attached").into_inner();
+    assert_eq!(next(&mut screen).await.expect("no error").expect("a message").data, b"");
+    typist.send(v1::AttachConsoleRequest { data: b"ls".to_vec(), ..Default::default() }).unwrap();
+    assert_eq!(next(&mut screen).await.expect("no error").expect("a message").data, b"LS");
+    let mut reader = stage.vms.read_console(follow()).await.expect("it opens").into_inner();
+    assert_eq!(next(&mut reader).await.expect("no error").expect("a message").data, b"past 9");
+    // Who leaves ends the call at the agent.
+    drop((typist, screen, reader));
+    stage.host.agent.guest.until_ended(2).await;
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_gets_its_input_and_the_history_its_name_only() {
+    let mut stage = stage().await;
+    let (send, inputs) = input(start(&["/bin/cat", "--password=hunter3"]));
+    let mut outputs = stage.vms.exec_vm(inputs).await.expect("it runs").into_inner();
+    let mut said =
+        async || next(&mut outputs).await.expect("no error").and_then(|m| m.output?.output);
+    assert_eq!(said().await, Some(Output::Started(v1::ExecStarted { pid: 7 })));
+    send.send(exec_of(Input::Stdin(b"hello".to_vec()))).unwrap();
+    assert_eq!(said().await, Some(Output::Stdout(b"hello".to_vec())));
+    send.send(exec_of(Input::Resize(v1::TerminalSize { rows: 50, columns: 80 }))).unwrap();
+    assert_eq!(said().await, Some(Output::Stderr(b"50 rows".to_vec())));
+    send.send(exec_of(Input::StdinClosed(v1::ExecStdinClosed {}))).unwrap();
+    assert_eq!(said().await, Some(Output::Exited(v1::ExecExited { code: Some(3), signal: None })));
+    let started = stage.host.agent.guest.started.lock().unwrap().clone();
+    assert_eq!(started[0].environment["SECRET"], "hunter2");
+    let asked = v1::ListVmEventsRequest { vm: "one".to_owned(), ..Default::default() };
+    let events = stage.vms.list_vm_events(asked).await.expect("a history").into_inner().events;
+    let event = events.iter().find(|event| event.r#type == "EXEC").expect("it was written down");
+    assert_eq!((event.message.as_str(), event.actor.as_str()), ("ran \"cat\"", "local"));
+    assert!(!format!("{events:?}").contains("hunter"), "{events:?}");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_connections_go_through() {
+    let mut stage = stage().await;
+    let part = |directory: &str, data: &[u8]| v1::CopyToVmRequest {
+        vm: if directory.is_empty() { "" } else { "one" }.to_owned(),
+        directory: directory.to_owned(),
+        data: data.to_vec(),
+    };
+    let parts = tokio_stream::iter([part("/srv", b"ab"), part("", b""), part("", b"cde")]);
+    let copied = stage.vms.copy_to_vm(parts).await.expect("it copies").into_inner();
+    // One message more: the agent's first has no data.
+    assert_eq!((copied.entries, copied.bytes), (3, 5));
+    let asked = v1::CopyFromVmRequest { vm: "one".to_owned(), path: "/etc/motd".to_owned() };
+    let mut parts = stage.vms.copy_from_vm(asked).await.expect("it copies").into_inner();
+    assert_eq!(next(&mut parts).await.expect("no error").expect("a part").data, b"/etc/motd");
+    assert_eq!(next(&mut parts).await.expect("no error"), None);
+    let first = v1::ForwardVmRequest { vm: "one".to_owned(), port: 22, data: Vec::new() };
+    let (send, data) = input(first);
+    let mut answers = stage.vms.forward_vm(data).await.expect("it connects").into_inner();
+    assert_eq!(next(&mut answers).await.expect("no error").expect("data").data, b"22");
+    send.send(v1::ForwardVmRequest { data: b"ping".to_vec(), ..Default::default() }).unwrap();
+    assert_eq!(next(&mut answers).await.expect("no error").expect("data").data, b"ping");
+    // Half of it closes, then the other half.
+    drop(send);
+    assert_eq!(next(&mut answers).await.expect("no error"), None);
+    // What an agent says is said on, also what this server does not know.
+    let parts = tokio_stream::iter([part("/full", b"ab")]);
+    let status = stage.vms.copy_to_vm(parts).await.expect_err("it is full");
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OF_A_NEWER_AGENT"));
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_cut_in_the_middle_says_that_the_host_is_lost() {
+    let mut stage = stage().await;
+    let mut reader = stage.vms.read_console(follow()).await.expect("it opens").into_inner();
+    next(&mut reader).await.expect("the past");
+    stage.host.agent.guest.cut.send_replace(true);
+    let status = next(&mut reader).await.expect_err("it was cut");
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "HOST_UNREACHABLE"));
+    assert!(status.message().contains("host alpha of VM one"), "{status}");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_away_and_a_vm_without_one_are_said_at_once() {
+    let mut stage = stage().await;
+    stage.host._serving.0.abort();
+    stage.host.agent.cut_streams();
+    let mut changed = stage.server.view().hosts_changed();
+    let away = async {
+        loop {
+            match stage.vms.read_console(follow()).await {
+                Err(status) => return status,
+                Ok(_) => changed.changed().await.expect("the view is there"),
+            }
+        }
+    };
+    let status = timeout(PATIENCE, away).await.expect("the host goes away");
+    assert_eq!((status.code(), &*reason(&status)), (Code::Unavailable, "HOST_UNREACHABLE"));
+    let placement = v1::Placement {
+        host_labels: [("no".to_owned(), "where".to_owned())].into(),
+        ..Default::default()
+    };
+    let mut nowhere = create("nowhere");
+    nowhere.spec.as_mut().expect("it has one").placement = Some(placement);
+    stage.vms.create_vm(nowhere).await.expect("it is stored");
+    let asked = v1::ReadConsoleRequest { vm: "nowhere".to_owned(), ..follow() };
+    let status = stage.vms.read_console(asked).await.expect_err("it has no host");
+    assert_eq!((status.code(), &*reason(&status)), (Code::FailedPrecondition, "VM_NOT_PLACED"));
+    let asked = v1::ReadConsoleRequest { vm: "nobody".to_owned(), ..follow() };
+    let status = stage.vms.read_console(asked).await.expect_err("there is none");
+    assert_eq!(reason(&status), "VM_NOT_FOUND");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_vm_its_deadline_and_its_server() {
+    let mut stage = stage().await;
+    let mut of_vm = stage.vms.read_console(follow()).await.expect("it opens").into_inner();
+    next(&mut of_vm).await.expect("the past");
+    let mut request = Request::new(follow());
+    request.metadata_mut().insert("grpc-timeout", "300m".parse().expect("a value"));
+    let mut in_time = stage.vms.read_console(request).await.expect("it opens").into_inner();
+    next(&mut in_time).await.expect("the past");
+    let status = next(&mut in_time).await.expect_err("its time is over");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let delete = v1::DeleteVmRequest { vm: "one".to_owned(), ..Default::default() };
+    stage.vms.delete_vm(delete).await.expect("it is stored");
+    let status = next(&mut of_vm).await.expect_err("its VM is gone");
+    assert_eq!(reason(&status), "VM_NOT_FOUND");
+    stage.vms.create_vm(create("one")).await.expect("it is stored");
+    let wait = v1::WaitVmRequest { vm: "one".to_owned(), ..v1::WaitVmRequest::default() };
+    stage.vms.wait_vm(wait).await.expect("it runs");
+    let mut to_the_end = stage.vms.read_console(follow()).await.expect("it opens").into_inner();
+    next(&mut to_the_end).await.expect("the past");
+    let stopping = tokio::spawn(stage.server.shutdown());
+    let status = next(&mut to_the_end).await.expect_err("the server is gone");
+    assert_eq!(status.code(), Code::Unavailable);
+    stopping.await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_with_its_field_before_and_within_a_stream() {
+    let mut stage = stage().await;
+    let (_send, inputs) = input(start(&[]));
+    let status = stage.vms.exec_vm(inputs).await.expect_err("nothing to run");
+    let fields = status.get_details_bad_request().expect("its fields").field_violations;
+    assert_eq!(fields[0].field, "input.start.command");
+    let (_send, data) =
+        input(v1::ForwardVmRequest { vm: "one".to_owned(), port: 70_000, data: vec![] });
+    let status = stage.vms.forward_vm(data).await.expect_err("no port");
+    assert_eq!(reason(&status), "INVALID_FIELDS");
+    let asked = v1::CopyFromVmRequest { vm: "one".to_owned(), path: "etc".to_owned() };
+    let status = stage.vms.copy_from_vm(asked).await.expect_err("not absolute");
+    assert_eq!(reason(&status), "INVALID_FIELDS");
+    let (send, inputs) = input(start(&["cat"]));
+    let mut outputs = stage.vms.exec_vm(inputs).await.expect("it runs").into_inner();
+    next(&mut outputs).await.expect("it started");
+    send.send(exec_of(Input::Signal(99))).unwrap();
+    let status = next(&mut outputs).await.expect_err("no such signal");
+    assert_eq!(reason(&status), "INVALID_FIELDS");
+    // A client that breaks off in the middle of a copy does not look like its end: the call at the
+    // agent is ended, not answered.
+    stage.host.agent.guest.until_ended(1).await;
+    stage.server.shutdown().await;
+}
