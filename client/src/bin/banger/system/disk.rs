@@ -156,6 +156,24 @@ impl Disk {
         Ok(true)
     }
 
+    /// Whether anything is at a path.
+    pub(super) fn is_there(&self, path: &Path) -> anyhow::Result<bool> {
+        match fs::symlink_metadata(self.at(path)?) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        }
+    }
+
+    /// Gives a file a second name, or makes a copy where there can be none, as between file systems.
+    /// Only for files that are replaced whole and never written in place.
+    pub(super) fn link(&self, from: &Path, to: &Path) -> anyhow::Result<()> {
+        match fs::hard_link(self.at(from)?, self.at(to)?) {
+            Ok(()) => Ok(()),
+            Err(_) => self.copy(from, to).map(drop),
+        }
+    }
+
     /// Removes a file. False when there was none.
     pub(super) fn remove(&self, path: &Path) -> anyhow::Result<bool> {
         match fs::remove_file(self.at(path)?) {
@@ -192,8 +210,8 @@ impl Disk {
             .with_context(|| format!("cannot rename {}", from.display()))
     }
 
-    /// Names in a directory; none when it is not there.
-    pub(super) fn names(&self, path: &Path) -> anyhow::Result<Vec<String>> {
+    /// Directories in a directory; none when it is not there.
+    pub(super) fn directories(&self, path: &Path) -> anyhow::Result<Vec<String>> {
         let listing = match fs::read_dir(self.at(path)?) {
             Ok(listing) => listing,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -203,6 +221,7 @@ impl Disk {
         };
         let mut names: Vec<_> = listing
             .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();

@@ -91,7 +91,8 @@ fn refuse_for_vms(
                  --vms-may-keep-running"
             ));
         }
-        let all = disk.names(&dir.join("vms"))?.len();
+        // Each VM has a directory; the agent's reserve against a full disk lies beside them.
+        let all = disk.directories(&dir.join("vms"))?.len();
         if args.purge && all > 0 {
             return refuse(format!(
                 "{all} VMs are kept in {}: delete them first, so that the server knows",

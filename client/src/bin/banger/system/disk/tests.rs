@@ -18,7 +18,11 @@ fn a_file_is_replaced_whole_and_keeps_no_trace_of_the_way() {
     assert_eq!(disk.read(path).unwrap().unwrap(), b"two");
     // Whoever had it open, as a program that runs has, keeps what it had.
     assert_eq!(io::read_to_string(held).unwrap(), "one");
-    assert_eq!(disk.names(Path::new("/etc/banger")).unwrap(), ["x"]);
+    let names = fs::read_dir(dir.path().join("etc/banger")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["x"]);
+    assert_eq!(disk.directories(Path::new("/etc")).unwrap(), ["banger"]);
+    assert_eq!(disk.directories(Path::new("/etc/banger")).unwrap(), [""; 0]);
     let sha256 = sha256("two");
     assert_eq!(disk.look(path).unwrap(), Present::File { sha256, mode: 0o600 });
 }

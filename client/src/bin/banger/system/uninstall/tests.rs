@@ -66,7 +66,9 @@ async fn a_purge_takes_state_and_user_once_there_is_no_vm() {
     fake.state.borrow_mut().guests.clear();
     let failure = uninstall_with(&fake, false, true).await.unwrap_err();
     assert!(failure.message().starts_with("1 VMs are kept in"), "{}", failure.message());
-    std::fs::remove_dir(fake.dir.path().join("var/lib/banger-agent/vms").join(VM)).unwrap();
+    let vms = fake.dir.path().join("var/lib/banger-agent/vms");
+    std::fs::remove_dir(vms.join(VM)).unwrap();
+    std::fs::write(vms.join("ballast"), "the agent's own").unwrap();
     uninstall_with(&fake, false, true).await.unwrap();
     for path in
         ["var/lib/banger-agent", "var/lib/banger-server", "var/lib/banger-system", "etc/banger"]

@@ -78,8 +78,12 @@ impl Saved {
         }
         for name in laydown::programs(parts) {
             let copy = Path::new(PLACE).join(name);
-            if disk.look(&copy)? == crate::system::plan::Present::Absent {
-                disk.copy(&laydown::program_path(name), &copy)?;
+            if !disk.is_there(&copy)? {
+                let path = laydown::program_path(name);
+                // What was saved a moment ago need not be written twice.
+                let saved = copy_of(&path);
+                let source = if disk.is_there(&saved)? { saved } else { path };
+                disk.link(&source, &copy)?;
             }
         }
         disk.write(&list(), &serde_json::to_vec_pretty(&saved)?, 0o600)?;
