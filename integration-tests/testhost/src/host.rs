@@ -115,6 +115,26 @@ impl TestHost {
     ///
     /// See [`HostError`].
     pub fn start(name: &str, banger: &[&str]) -> Result<Self, HostError> {
+        Self::boot(name, banger, qemu::Init::Script)
+    }
+
+    /// The same with systemd as PID 1, and waits until it has started everything. What a test
+    /// spawns is in the control program's unit, which ends none of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`], and when systemd does not come up.
+    pub fn start_systemd(name: &str, banger: &[&str]) -> Result<Self, HostError> {
+        let host = Self::boot(name, banger, qemu::Init::Systemd)?;
+        host.wait_until("systemd is up", COMMAND_LIMIT, || {
+            let output = host.run(&["systemctl", "is-active", "multi-user.target"])?;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            Ok(if output.code == 0 { Ok(()) } else { Err(said) })
+        })?;
+        Ok(host)
+    }
+
+    fn boot(name: &str, banger: &[&str], init: qemu::Init) -> Result<Self, HostError> {
         let began = Instant::now();
         let cache = cache::Cache::open()?;
         let vmm = Vmm::find(&cache)?;
@@ -124,7 +144,7 @@ impl TestHost {
         let binaries = programs::banger(&cache, banger)?;
         let payload = payload::ensure(&cache, &vmm, &guest, &binaries)?;
         let built = began.elapsed();
-        let (machine, client) = qemu::start(&image, &payload, name)?;
+        let (machine, client) = qemu::start(&image, &payload, name, init)?;
         println!(
             "test host {name}: disks ready after {:.1} s, up after {:.1} s",
             built.as_secs_f64(),

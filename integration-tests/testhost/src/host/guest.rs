@@ -67,7 +67,7 @@ fn build(into: &Path, image: &Image) -> Result<(), HostError> {
     Tool::new("lz4").args(["-q", "-d", "-f"]).arg(&packed).arg(&unpacked).run()?;
     fs::remove_file(&packed).map_err(HostError::file("remove", &packed))?;
 
-    let archive = Initramfs::with_busybox(GUEST_INIT.as_bytes(), &image.modules, &MODULES)?;
+    let archive = Initramfs::with_busybox(GUEST_INIT.as_bytes(), &[], &image.modules, &MODULES)?;
     write(&into.join(initrd), &archive)?;
 
     let contents = into.join("contents");

@@ -1,8 +1,9 @@
 //! The host's own system: a Debian root file system, its kernel, and an initial RAM disk.
 //!
 //! Driven by [`super::TestHost::start`]; built once (about a minute) and kept until the inputs
-//! change: the scripts and the package list beside this package, the Debian release, and
-//! [`FORM`]. Everything comes from Debian's packages, through the mirror this machine's own apt
+//! change: the package list beside this package, the Debian release, and [`FORM`]. The initial RAM
+//! disk is a product of its own, because it carries the host's init and is made in a second.
+//! Everything comes from Debian's packages, through the mirror this machine's own apt
 //! uses, of the release this machine runs, so that programs built here run there.
 //!
 //! What can go wrong: no root (debootstrap needs it), no package lists (`apt-get update` was never
@@ -17,7 +18,7 @@ use super::initramfs::Initramfs;
 use super::tool::{Tool, ToolError};
 
 /// Counts changes of this file that need a new image.
-const FORM: &[u8] = b"1";
+const FORM: &[u8] = b"2";
 
 const PACKAGES: &str = include_str!("../../packages");
 const HOST_INIT: &str = include_str!("../../host-init");
@@ -61,20 +62,22 @@ pub fn ensure(cache: &Cache) -> Result<Image, HostError> {
         return Err(HostError::Unfit("it is not an x86-64".to_owned()));
     }
     let suite = suite()?;
-    let inputs = [
-        FORM,
-        PACKAGES.as_bytes(),
-        HOST_INIT.as_bytes(),
-        HOST_INITRAMFS.as_bytes(),
-        suite.as_bytes(),
-    ];
+    let inputs = [FORM, PACKAGES.as_bytes(), suite.as_bytes()];
     let product = cache.product("image", &inputs, 0, |into| build(into, &suite))?;
     let key = product.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let modules = product.join("modules");
+    let inputs = [key.as_bytes(), HOST_INIT.as_bytes(), HOST_INITRAMFS.as_bytes()];
+    let boot = cache.product("boot", &inputs, 0, |into| {
+        let programs = [("host-init", HOST_INIT.as_bytes())];
+        let init = HOST_INITRAMFS.as_bytes();
+        let archive = Initramfs::with_busybox(init, &programs, &modules, &MODULES)?;
+        write(&into.join("initramfs"), &archive)
+    })?;
     Ok(Image {
         kernel: product.join("vmlinuz"),
-        initramfs: product.join("initramfs"),
+        initramfs: boot.join("initramfs"),
         root: product.join("root.ext4"),
-        modules: product.join("modules"),
+        modules,
         key,
     })
 }
@@ -103,8 +106,6 @@ fn build(into: &Path, suite: &str) -> Result<(), HostError> {
     make_disk(&root, &into.join("root.ext4"), "2G")?;
 
     let modules = kernel.join("lib/modules").join(&release).join("kernel");
-    let archive = Initramfs::with_busybox(HOST_INITRAMFS.as_bytes(), &modules, &MODULES)?;
-    write(&into.join("initramfs"), &archive)?;
     let vmlinuz = kernel.join("boot").join(format!("vmlinuz-{release}"));
     let target = into.join("vmlinuz");
     fs::copy(&vmlinuz, &target).map_err(HostError::file("copy", &vmlinuz))?;
@@ -146,7 +147,7 @@ fn unpack_kernel(into: &Path, kernel: &Path) -> Result<String, HostError> {
     Ok(package.trim_start_matches("linux-image-").to_owned())
 }
 
-/// Modules and init into the root file system, and out of it what nobody reads.
+/// Modules into the root file system, and out of it what nobody reads.
 fn furnish(root: &Path, kernel: &Path, release: &str) -> Result<(), HostError> {
     for waste in
         ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"]
@@ -161,9 +162,6 @@ fn furnish(root: &Path, kernel: &Path, release: &str) -> Result<(), HostError> {
     Tool::new("chroot").arg(root).args(["depmod", release]).run()?;
     let directory = root.join("testhost");
     fs::create_dir_all(&directory).map_err(HostError::file("make", &directory))?;
-    let init = directory.join("init");
-    write(&init, HOST_INIT.as_bytes())?;
-    make_executable(&init)?;
     let data = root.join("data");
     fs::create_dir_all(&data).map_err(HostError::file("make", &data))
 }

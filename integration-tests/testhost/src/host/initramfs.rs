@@ -22,14 +22,15 @@ pub struct Initramfs {
 }
 
 impl Initramfs {
-    /// With the directories and the console every init wants, busybox, an init script, and kernel
-    /// modules with the list of their names in order.
+    /// With the directories and the console every init wants, busybox, an init script, further
+    /// programs, and kernel modules with the list of their names in order.
     ///
     /// # Errors
     ///
     /// A module or busybox that is not there.
     pub fn with_busybox(
         init: &[u8],
+        programs: &[(&str, &[u8])],
         module_tree: &Path,
         modules: &[&str],
     ) -> Result<Vec<u8>, HostError> {
@@ -48,6 +49,9 @@ impl Initramfs {
         archive.entry("bin/busybox", PROGRAM, (0, 0), &program);
         archive.entry("bin/sh", LINK, (0, 0), b"busybox");
         archive.entry("init", PROGRAM, (0, 0), init);
+        for (name, contents) in programs {
+            archive.entry(name, PROGRAM, (0, 0), contents);
+        }
         let files = find_modules(module_tree)?;
         for module in modules {
             let path = files

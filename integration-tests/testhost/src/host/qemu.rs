@@ -29,6 +29,24 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// A host without a default PATH would not be worth much.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off";
 
+/// What runs as the host's PID 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    /// The shell script `host-init`, which only waits. No udev.
+    Script,
+    /// systemd, with udev, after the script has mounted and loaded everything.
+    Systemd,
+}
+
+impl Init {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Script => "",
+            Self::Systemd => " testhost.systemd",
+        }
+    }
+}
+
 /// The process, and where its console goes.
 #[derive(Debug)]
 pub struct Machine {
@@ -42,11 +60,16 @@ pub struct Machine {
 /// # Errors
 ///
 /// See [`HostError`].
-pub fn start(image: &Image, payload: &Path, name: &str) -> Result<(Machine, Client), HostError> {
+pub fn start(
+    image: &Image,
+    payload: &Path,
+    name: &str,
+    init: Init,
+) -> Result<(Machine, Client), HostError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match try_start(image, payload, name) {
+        match try_start(image, payload, name, init) {
             Err(HostError::Down { console, .. })
                 if attempts < 3 && console.contains("Could not set up host forwarding rule") => {}
             other => return other,
@@ -54,7 +77,12 @@ pub fn start(image: &Image, payload: &Path, name: &str) -> Result<(Machine, Clie
     }
 }
 
-fn try_start(image: &Image, payload: &Path, name: &str) -> Result<(Machine, Client), HostError> {
+fn try_start(
+    image: &Image,
+    payload: &Path,
+    name: &str,
+    init: Init,
+) -> Result<(Machine, Client), HostError> {
     let directory = tempfile::Builder::new()
         .prefix("banger-testhost-")
         .tempdir()
@@ -84,7 +112,7 @@ fn try_start(image: &Image, payload: &Path, name: &str) -> Result<(Machine, Clie
         .arg("-initrd")
         .arg(&image.initramfs)
         .arg("-append")
-        .arg(format!("{COMMAND_LINE} testhost.name={name} testhost.token={token}"))
+        .arg(format!("{COMMAND_LINE} testhost.name={name} testhost.token={token}{}", init.word()))
         .arg("-drive")
         .arg(disk(&image.root))
         .arg("-drive")

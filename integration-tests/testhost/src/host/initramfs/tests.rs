@@ -22,7 +22,7 @@ fn entries_are_aligned_and_the_archive_is_closed() {
 fn a_missing_module_is_named() {
     let tree = tempfile::tempdir().expect("a directory");
     fs::write(tree.path().join("there.ko"), b"x").expect("write");
-    match Initramfs::with_busybox(b"#!", tree.path(), &["there", "missing"]) {
+    match Initramfs::with_busybox(b"#!", &[], tree.path(), &["there", "missing"]) {
         Err(HostError::Unfit(why)) => assert!(why.contains("missing"), "{why}"),
         // On a machine without busybox that is said first.
         Err(HostError::NotBuilt { what, .. }) => assert_eq!(what, "busybox"),
