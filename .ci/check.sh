@@ -44,6 +44,7 @@ static_checks() {
 # Some tests start the programs themselves, which building the tests alone does not make.
 programs() {
   step "programs" cargo build -q --workspace --bins
+  step "guest agent" .ci/guest.sh
 }
 
 test_host() {

@@ -15,6 +15,7 @@
 //! - [`supervisor`]: who the VMs are; takes over what an earlier life left, sweeps orphans.
 //! - [`vm`]: one VM. What is wanted is joined with what the kernel says, a pure plan names one
 //!   effect, `apply` performs it.
+//! - [`guests`]: the channel to the guest agent of each VM.
 //! - [`handles`]: hints to kernel objects; [`jail`]: finding the process and knowing it for what
 //!   it is; [`naming`]: every kernel-visible name as a function of the VM's id.
 //! - [`inventory`]: what the host holds joined with what the records say, and what a sweep would do
@@ -23,9 +24,9 @@
 //! - [`report`]: a full inventory, then every change.
 //! - `failpoint`: kills the agent at a chosen effect; not in released builds.
 //!
-//! Dependencies point one way: `rpc → supervisor → vm → handles, jail, naming → host`. The kernel
-//! is the truth; nothing on disk is needed to keep a running VM running, and failing to write
-//! any of it never touches one. Everything the agent makes can be found again by name, so an
+//! Dependencies point one way: `rpc → supervisor → vm → guests → handles, jail, naming → host`. The
+//! kernel is the truth; nothing on disk is needed to keep a running VM running, and failing to
+//! write any of it never touches one. Everything the agent makes can be found again by name, so an
 //! agent that is killed at any point takes over where it was.
 
 pub mod agent;
@@ -35,6 +36,7 @@ pub mod config;
 pub mod doctor;
 #[cfg(debug_assertions)]
 pub mod failpoint;
+pub mod guests;
 pub mod handles;
 pub mod host;
 pub mod inventory;

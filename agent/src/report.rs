@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::assignment::Exit;
+use crate::guests::GuestSeen;
 use crate::handles::ProcessIdentity;
 use crate::vm::phase::{Fault, Phase};
 
@@ -57,6 +58,8 @@ pub struct VmReport {
     pub restart_count: u32,
     /// When this life of the agent took over the process that an earlier one had started.
     pub adopted_at: Option<Timestamp>,
+    /// What its guest agent says.
+    pub guest: Option<GuestSeen>,
     /// Kernel objects, by name.
     pub devices: Devices,
 }

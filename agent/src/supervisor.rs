@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assignment::{Assignment, Power};
+use crate::guests::{GuestClient, NoGuest, Seat};
 use crate::handles::{VmHandles, file};
 use crate::host::{Change, HostError, HostErrorKind, HostResult, ImageName};
 use crate::jail::process::ProcessTable;
@@ -82,6 +83,7 @@ struct Entry {
     record: Arc<RecordCell>,
     bell: Bell,
     fill: Level,
+    guest: Arc<Seat>,
     spawned: std::sync::atomic::AtomicBool,
     /// Fires when nothing of the VM is left here.
     gone: CancellationToken,
@@ -188,6 +190,14 @@ impl Supervisor {
         }
     }
 
+    /// The guest agent of a VM; `None`: nothing is held of that VM.
+    #[must_use]
+    pub fn guest(&self, vm: VmId) -> Option<Result<GuestClient, NoGuest>> {
+        let entry = self.0.vms.lock().get(&vm).cloned()?;
+        entry.record.get()?;
+        Some(entry.guest.client())
+    }
+
     /// Makes every task run a pass.
     pub fn wake_all(&self) {
         for entry in self.0.vms.lock().values() {
@@ -250,10 +260,20 @@ impl Supervisor {
     fn new_entry(&self, vm: VmId, record: Option<crate::assignment::Record>) -> Arc<Entry> {
         let names = self.0.shared.naming.vm(vm);
         let fence = self.0.shared.fence.clone();
+        let bell = Bell { wake: Arc::default(), stop: self.0.stop.clone() };
+        let shared = &self.0.shared;
+        let guest = Seat::new(
+            names.jail.clone(),
+            Arc::clone(&shared.host.guests),
+            shared.clock.clone(),
+            Arc::clone(&bell.wake),
+            bell.stop.clone(),
+        );
         Arc::new(Entry {
             record: Arc::new(RecordCell::new(names, record).guarded_by(fence)),
-            bell: Bell { wake: Arc::default(), stop: self.0.stop.clone() },
+            bell,
             fill: Level::default(),
+            guest: Arc::new(guest),
             spawned: std::sync::atomic::AtomicBool::new(false),
             gone: CancellationToken::new(),
         })
@@ -316,6 +336,7 @@ impl Supervisor {
             Arc::clone(&entry.record),
             hints,
             entry.fill.clone(),
+            Arc::clone(&entry.guest),
         );
         if leftovers && table.is_none() {
             state.search_everywhere();
@@ -368,6 +389,7 @@ impl Supervisor {
             restart_count: 0,
             adopted_at: None,
             next_attempt_at: None,
+            guest: None,
             devices: Devices::default(),
         }));
     }

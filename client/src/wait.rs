@@ -31,10 +31,10 @@ pub struct WaitFor {
     pub state: Option<VmState>,
     /// The generation that must be reached; 0 for the present one.
     pub generation: u64,
+    /// Whether the guest agent must have said that the guest is ready, too.
+    pub guest_ready: bool,
     /// How long in all.
     pub timeout: Duration,
-    /// Whether the guest's agent must have said that the guest is ready, too.
-    pub guest_ready: bool,
     /// How often at least to hear of the VM on the way. `None` when only the end matters.
     pub step: Option<Duration>,
 }
@@ -47,8 +47,8 @@ impl WaitFor {
             vm: vm.id.clone(),
             state: None,
             generation: vm.generation,
-            timeout,
             guest_ready: false,
+            timeout,
             step: None,
         }
     }
@@ -60,16 +60,16 @@ impl WaitFor {
             vm: id.to_owned(),
             state: Some(VmState::Deleted),
             generation: 0,
-            timeout,
             guest_ready: false,
+            timeout,
             step: None,
         }
     }
 
-    /// Waits for the guest's agent, too.
+    /// Waits for the word of the guest agent, too.
     #[must_use]
-    pub fn ready(mut self) -> Self {
-        self.guest_ready = true;
+    pub fn ready(mut self, guest_ready: bool) -> Self {
+        self.guest_ready = guest_ready;
         self
     }
 

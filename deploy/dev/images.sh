@@ -2,16 +2,21 @@
 # Makes a small kernel, initial RAM disk and root file system for a first guest, from Debian's
 # packages alone, and puts them into a host's image directory.
 #
-#   deploy/dev/images.sh DIRECTORY
+#   deploy/dev/images.sh DIRECTORY [GUEST_AGENT]
 #
-# Writes DIRECTORY/vmlinux, initrd.img and root.ext4; those that are there are left alone. The
-# guest is busybox with a shell on its serial console. x86_64 only. Needs apt-get download (the
-# package lists must be there: apt-get update), lz4, cpio, mke2fs and busybox-static.
+# Writes DIRECTORY/vmlinux, initrd.img and root.ext4, unless they are there. The guest is busybox
+# with a shell on its serial console, and the guest agent: GUEST_AGENT, or what .ci/guest.sh builds.
+# x86_64 only. Needs apt-get download (the package lists must be there: apt-get update), lz4, cpio,
+# mke2fs and busybox-static.
 set -euo pipefail
 
 dir=$1
 mkdir -p "$dir"
-if [ -e "$dir/vmlinux" ] && [ -e "$dir/initrd.img" ] && [ -e "$dir/root.ext4" ]; then exit 0; fi
+agent=${2:-$("$(dirname "${BASH_SOURCE[0]}")/../../.ci/guest.sh")}
+# Images with another guest agent are made anew.
+made_of=$(sha256sum "$agent" "${BASH_SOURCE[0]}" | cut -d' ' -f1)
+if [ -e "$dir/vmlinux" ] && [ -e "$dir/initrd.img" ] && [ -e "$dir/root.ext4" ] &&
+  [ "$(cat "$dir/.made-of" 2>/dev/null)" = "$made_of" ]; then exit 0; fi
 
 export PATH="$PATH:/usr/sbin:/sbin"
 for tool in lz4 cpio mke2fs busybox dpkg apt-get; do
@@ -44,7 +49,8 @@ mkdir -p "$scratch"/initrd/{bin,dev,proc,sys,root,modules}
 cp "$(command -v busybox)" "$scratch/initrd/bin/busybox"
 # Firecracker has its devices on virtio-mmio, QEMU on PCI.
 for module in virtio_ring virtio virtio_mmio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci \
-  virtio_blk failover net_failover virtio_net; do
+  virtio_blk failover net_failover virtio_net virtio_console vsock \
+  vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
   file=$(find "$modules" -name "$module.ko*" | head -n 1)
   [ -z "$file" ] && continue
   cp "$file" "$scratch/initrd/modules/"
@@ -69,7 +75,8 @@ chmod +x "$scratch/initrd/init"
 
 # The root file system.
 root=$scratch/root
-mkdir -p "$root"/{bin,sbin,etc,dev,proc,sys,tmp,run,root,usr/bin,usr/sbin}
+mkdir -p "$root"/{bin,sbin,etc,dev,proc,sys,tmp,run,root,usr/bin,usr/sbin,usr/lib/banger}
+install -m 0755 "$agent" "$root/usr/lib/banger/banger-guest"
 cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $("$root/bin/busybox" --list); do
   [ -e "$root/bin/$applet" ] || ln -s busybox "$root/bin/$applet"
@@ -77,6 +84,7 @@ done
 ln -s ../bin/busybox "$root/sbin/init"
 cat >"$root/etc/inittab" <<'INITTAB'
 ::sysinit:/etc/start
+::respawn:/usr/lib/banger/banger-guest serve
 ttyS0::respawn:-/bin/sh
 ::ctrlaltdel:/bin/reboot
 ::shutdown:/bin/umount -a -r
@@ -86,6 +94,9 @@ cat >"$root/etc/start" <<'START'
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /run
 ip link set lo up
 # ip=<address>::<gateway>:<mask>:… on the kernel's command line, as the kernel itself reads it
 # where it is built to.
@@ -93,6 +104,8 @@ for word in $(cat /proc/cmdline); do
   case "$word" in
     ip=*)
       set -- $(echo "${word#ip=}" | sed 's/::*/ /g')
+      hostname "$4"
+      echo "$4" >/etc/hostname
       ip link set eth0 up
       ifconfig eth0 "$1" netmask "$3"
       ip route add default via "$2"
@@ -102,11 +115,13 @@ done
 echo "A guest of banger: $(uname -r), $(ip -4 -o addr show eth0 2>/dev/null | awk '{print $4}')"
 START
 chmod +x "$root/etc/start"
-echo "root::0:0:root:/root:/bin/sh" >"$root/etc/passwd"
+printf '%s\n' "root::0:0:root:/root:/bin/sh" "guest::1000:1000:guest:/tmp:/bin/sh" >"$root/etc/passwd"
+printf '%s\n' "root:x:0:" "guest:x:1000:" "disk:x:6:guest" >"$root/etc/group"
 mke2fs -q -F -t ext4 -d "$root" -E root_owner=0:0 "$scratch/root.ext4" 64M
 
 for image in vmlinux initrd.img root.ext4; do
   install -m 0644 "$scratch/$image" "$dir/.$image.new"
   mv "$dir/.$image.new" "$dir/$image"
 done
+echo "$made_of" >"$dir/.made-of"
 echo "made $dir/vmlinux, initrd.img and root.ext4 from $package"

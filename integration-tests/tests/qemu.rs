@@ -5,6 +5,8 @@
 //! directory of its own. Kernel and guest are those of `make up`, made once from Debian's packages
 //! and kept beside the build. Needs root, QEMU and what `deploy/dev/images.sh` needs.
 
+#[path = "qemu/agent.rs"]
+mod agent;
 #[path = "qemu/stage.rs"]
 mod stage;
 
@@ -55,6 +57,17 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         let whole = BTreeSet::from(["process", "jail", "rule", "tap", "directory"]);
         assert!(kinds.is_superset(&whole), "{objects:?}");
         assert!(objects.iter().all(|[.., s]| s == "HOST_OBJECT_STATE_OWNED"), "{objects:?}");
+        // The guest agent: it says that the guest is ready and which boot this is, and runs programs.
+        stage.banger(&["vm", "wait", VM, "--ready", "--timeout", "2m"]);
+        let guest = stage.json(&["vm", "get", VM])["status"]["guest"].clone();
+        println!("guest: {guest}");
+        assert_eq!(guest["transport"], "virtio-serial");
+        assert_eq!(guest["hostname"], VM);
+        let boot_id = guest["bootId"].as_str().expect("it says so").to_owned();
+        let exec = |command: &[&str]| stage.exec(&host, &id, command);
+        assert_eq!(exec(&["cat", "/proc/sys/kernel/random/boot_id"]), (format!("{boot_id}\n"), 0));
+        assert_eq!(exec(&["cat", "/etc/hostname"]), (format!("{VM}\n"), 0));
+        assert_eq!(exec(&["sh", "-c", "echo to nobody >&2; exit 7"]), (String::new(), 7));
 
         // Its console is a keyboard, too: what is seen is the shell's answer, not the echo.
         stage.type_and_see(VM, "echo answer-$((6*7))", "answer-42");
@@ -88,17 +101,27 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         assert_eq!(identity(&adopted), identity(&running));
         assert_eq!(adopted["status"]["devices"]["vmm"], "qemu");
         assert!(stage.answers(address));
+        // The channel to the guest came back by itself, and it is the same boot.
+        stage.until_connected(VM);
+        let after = stage.json(&["vm", "get", VM])["status"]["guest"].clone();
+        assert_eq!(after["bootId"], boot_id.as_str());
+        assert_eq!(exec(&["cat", "/proc/sys/kernel/random/boot_id"]), (format!("{boot_id}\n"), 0));
+        println!("the boot id before and after a kill -9 of the agent: {boot_id}");
         let boots = stage.console(&id).matches("Linux version").count();
         assert_eq!(boots, 1, "{}", stage.console(&id));
 
         // The new agent reads the console, types into it, and the guest hears it.
         stage.type_and_see(VM, "echo again-$((6*7))", "again-42");
+        // The new agent reads the console, too, and stops the guest by its guest agent: without it
+        // the console would not have the line.
         stage.banger(&["vm", "stop", VM, "--grace", "60s", "--wait"]);
         let stopped = stage.json(&["vm", "get", VM]);
         assert_eq!(stopped["status"]["state"], "VM_STATE_STOPPED");
         let log = std::fs::read_to_string(stage.vm_file(&id, "qemu.log")).expect("QEMU has a log");
         assert!(log.contains("SHUTDOWN guest-reset exit_code=0"), "{log}");
-        assert!(stage.console(&id).contains("Restarting system"), "{}", stage.console(&id));
+        let console = stage.console(&id);
+        assert!(console.contains("the host asked for a shutdown"), "{console}");
+        assert!(console.contains("Restarting system"), "{console}");
 
         // Its disk is the one it wrote to, and it starts again from it.
         stage.banger(&["vm", "start", VM, "--wait"]);

@@ -4,10 +4,14 @@
 //!   what a host and its guests do. Generated from the `.proto` files beside this crate by
 //!   `examples/gen.rs` and committed.
 //! - [`ids`]: typed ids and counters. Parse, print and order; no I/O.
+//! - [`guest_link`]: how the bytes between a host and a guest agent are carried, so that a new
+//!   connection begins cleanly whatever became of the one before.
 //! - [`wire`]: what both ends of a connection must agree on: limits, TLS, trace context,
 //!   telemetry.
 
+pub mod guest_link;
 pub mod ids;
+#[cfg(feature = "wire")]
 pub mod wire;
 
 /// The public API, package `banger.v1`.

@@ -80,6 +80,7 @@ pub(crate) fn seen(phase: Phase, generation: u64) -> Box<ObservedVm> {
         exit: None,
         restart_count: 0,
         adopted_at: None,
+        guest: None,
         devices: DevicesSeen::default(),
         next_attempt_at: None,
         name: String::new(),

@@ -178,6 +178,8 @@ pub mod in_jail {
     /// The serial console, both ways, of a VMM that has it as a socket: QEMU. What the guest
     /// prints while nobody is connected is lost.
     pub const CONSOLE_SOCKET: &str = "/run/console.socket";
+    /// The virtio-serial port that leads to the guest agent, of a VMM without vsock: QEMU.
+    pub const GUEST_SOCKET: &str = "/run/guest.socket";
     /// The host's end of the vsock device.
     pub const VSOCK: &str = "/v.sock";
     /// What the guest writes to its serial console.

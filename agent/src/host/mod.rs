@@ -26,6 +26,7 @@ pub mod facts;
 pub mod fakes;
 pub mod files;
 pub mod firewall;
+pub mod guests;
 pub mod images;
 pub mod jails;
 pub mod kind;
@@ -44,6 +45,7 @@ pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
 pub use files::{BackingFile, DirFacts, FileFacts, Files, Room};
 pub use firewall::{Firewall, GuestNet};
+pub use guests::{GuestIo, GuestStream, Guests};
 pub use images::{ImageFacts, ImageKind, Images, PartialImage};
 pub use jails::{
     JailAccess, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails, MountFacts,
@@ -87,6 +89,8 @@ pub struct Host {
     pub outputs: Arc<dyn Outputs>,
     /// The API of each VMM.
     pub vmm: Arc<dyn Vmm>,
+    /// What runs in the guests.
+    pub guests: Arc<dyn Guests>,
     /// Processes.
     pub processes: Arc<dyn Processes>,
     /// What is true of the machine as a whole.

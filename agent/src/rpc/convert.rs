@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
+use banger_proto::v1::GuestStatus;
 
 use crate::assignment::{Assignment, Exit, Image, Limits, Network, Power, RestartPolicy, Shape};
+use crate::guests::GuestSeen;
 use crate::host::{MacAddress, Subnet};
 use crate::report::{Devices, VmReport};
 use crate::vm::phase::{Fault, Phase};
@@ -282,7 +284,7 @@ pub(super) fn observed(report: &VmReport) -> wire::ObservedVm {
         restart_count: report.restart_count,
         adopted_at: report.adopted_at.map(timestamp),
         devices: Some(devices(&report.devices)),
-        guest: None,
+        guest: report.guest.as_ref().map(guest),
     }
 }
 
@@ -319,6 +321,17 @@ fn exit(exit: &Exit) -> wire::Exit {
         signal: exit.signal,
         message: exit.message.clone(),
         time: Some(timestamp(exit.at)),
+    }
+}
+
+fn guest(seen: &GuestSeen) -> GuestStatus {
+    GuestStatus {
+        agent_version: seen.agent_version.clone(),
+        boot_id: seen.boot_id.clone(),
+        hostname: seen.hostname.clone(),
+        ready_at: Some(timestamp(seen.ready_at)),
+        connected: seen.connected,
+        transport: seen.transport.to_owned(),
     }
 }
 

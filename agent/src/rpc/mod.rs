@@ -11,6 +11,7 @@
 
 mod console;
 mod convert;
+mod guest;
 mod images;
 mod objects;
 mod observe;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::service::AgentRpc;
 
 use crate::assignment::Assignment;
+use crate::guests::{GuestClient, NoGuest};
 use crate::host::{Announced, Capacity, Change, Console, HostResult, ImageFacts, ImageName, Receiving};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
@@ -65,6 +67,8 @@ pub trait AgentDesk: Send + Sync + 'static {
 
     /// Types into the console of a VM, or with no bytes says whether that can be done.
     async fn type_in(&self, vm: VmId, bytes: &[u8]) -> HostResult<()>;
+    /// The guest agent of a VM; `None`: nothing is held of that VM.
+    fn guest(&self, vm: VmId) -> Option<Result<GuestClient, NoGuest>>;
 
     /// Fires when the agent shuts down: streams end then.
     fn draining(&self) -> CancellationToken;

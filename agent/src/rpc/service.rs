@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, Assigned, console, images, objects, observe, status};
+use super::{AgentDesk, Assigned, console, guest, images, objects, observe, status};
 use crate::assignment::{Assignment, Power};
 
 /// The service over a desk.
@@ -219,38 +219,38 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         console::attach(Arc::clone(&self.desk), request.into_inner()).await.map(Response::new)
     }
 
-    type ExecStream = ReceiverStream<Result<wire::ExecResponse, Status>>;
+    type ExecStream = guest::Answers<wire::ExecResponse>;
 
     async fn exec(
         &self,
-        _request: Request<tonic::Streaming<wire::ExecRequest>>,
+        request: Request<tonic::Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        Err(status::not_implemented("Exec"))
+        guest::exec(&*self.desk, request.into_inner()).await
     }
 
     async fn copy_in(
         &self,
-        _request: Request<tonic::Streaming<wire::CopyInRequest>>,
+        request: Request<tonic::Streaming<wire::CopyInRequest>>,
     ) -> Result<Response<wire::CopyInResponse>, Status> {
-        Err(status::not_implemented("CopyIn"))
+        guest::copy_in(&*self.desk, request.into_inner()).await
     }
 
-    type CopyOutStream = ReceiverStream<Result<wire::CopyOutResponse, Status>>;
+    type CopyOutStream = guest::Answers<wire::CopyOutResponse>;
 
     async fn copy_out(
         &self,
-        _request: Request<wire::CopyOutRequest>,
+        request: Request<wire::CopyOutRequest>,
     ) -> Result<Response<Self::CopyOutStream>, Status> {
-        Err(status::not_implemented("CopyOut"))
+        guest::copy_out(&*self.desk, request.into_inner()).await
     }
 
-    type ForwardStream = ReceiverStream<Result<wire::ForwardResponse, Status>>;
+    type ForwardStream = guest::Answers<wire::ForwardResponse>;
 
     async fn forward(
         &self,
-        _request: Request<tonic::Streaming<wire::ForwardRequest>>,
+        request: Request<tonic::Streaming<wire::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        Err(status::not_implemented("Forward"))
+        guest::forward(&*self.desk, request.into_inner()).await
     }
 
     async fn put_image(

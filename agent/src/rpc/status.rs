@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::convert::WireError;
+use crate::guests::{NoGuest, printable};
 use crate::host::{HostError, HostErrorKind};
 
 const DOMAIN: &str = "banger";
@@ -157,6 +158,63 @@ pub(super) fn shutting_down() -> Status {
         [],
         "the agent is shutting down; the VMs run on".to_owned(),
     )
+}
+
+/// Nothing of the VM is held here.
+pub(super) fn no_assignment(vm: VmId) -> Status {
+    status(
+        Code::NotFound,
+        ErrorReason::AssignmentNotFound,
+        [],
+        format!("VM {vm}: this host holds nothing of it"),
+    )
+}
+
+/// A guest agent that can't be asked.
+pub(super) fn no_guest(vm: VmId, why: NoGuest) -> Status {
+    let (code, reason) = match why {
+        NoGuest::NotRunning | NoGuest::NeverHeard => {
+            (Code::FailedPrecondition, ErrorReason::GuestAgentUnreachable)
+        }
+        NoGuest::Lost => (Code::Unavailable, ErrorReason::GuestAgentUnreachable),
+        NoGuest::Busy => (Code::ResourceExhausted, ErrorReason::LimitReached),
+    };
+    status(code, reason, [], format!("VM {vm}: {why}"))
+}
+
+/// A guest agent that was lost in the middle of a call.
+pub(super) fn guest_lost(vm: VmId) -> Status {
+    status(
+        Code::Unavailable,
+        ErrorReason::GuestAgentLost,
+        [],
+        format!("VM {vm}: the guest agent was lost during the call; its outcome is unknown"),
+    )
+}
+
+/// What a guest agent answered. Of the words of a guest only some are passed on, and only as words.
+pub(super) fn of_guest(vm: VmId, said: &Status) -> Status {
+    let code = match said.code() {
+        code @ (Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Unimplemented) => code,
+        Code::OutOfRange => Code::InvalidArgument,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => return guest_lost(vm),
+    };
+    let words = printable(said.message(), 500);
+    status(code, ErrorReason::GuestRefused, [], format!("VM {vm}: the guest says: {words}"))
 }
 
 /// A call of later work.

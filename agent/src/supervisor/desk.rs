@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, Supervisor};
 use crate::assignment::Assignment;
+use crate::guests::{GuestClient, NoGuest};
 use crate::host::{
     Announced, Capacity, Change, HostError, HostErrorKind, HostResult, ImageName, Receiving,
 };
@@ -170,6 +171,10 @@ impl AgentDesk for Desk {
     async fn type_in(&self, vm: VmId, bytes: &[u8]) -> HostResult<()> {
         let shared = self.supervisor.shared();
         shared.host.outputs.type_in(&shared.naming.vm(vm).jail, bytes).await
+    }
+
+    fn guest(&self, vm: VmId) -> Option<Result<GuestClient, NoGuest>> {
+        self.supervisor.guest(vm)
     }
 
     fn draining(&self) -> CancellationToken {

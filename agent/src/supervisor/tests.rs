@@ -15,6 +15,7 @@ use crate::vm::phase::Reason;
 mod away;
 mod choices;
 mod images;
+mod guests;
 mod late;
 
 fn traced(world: &World, verb: &str) -> bool {

@@ -84,7 +84,13 @@ pub async fn apply(vm: &mut Vm, record: &Record, effect: Effect) -> Result<Chang
         | Effect::GrowStore => Ok(Change::AlreadySo),
         Effect::StartGuest => process::start_guest(vm).await,
         Effect::Pause => vm.host().vmm.pause(&vm.names.jail).await.map(|()| Change::Made),
-        Effect::Resume => vm.host().vmm.resume(&vm.names.jail).await.map(|()| Change::Made),
+        Effect::Resume => {
+            let resumed = vm.host().vmm.resume(&vm.names.jail).await;
+            resumed.map(|()| {
+                vm.guest.resumed();
+                Change::Made
+            })
+        }
         Effect::PutMetadata => process::put_metadata(vm, record).await,
         Effect::AskGuestToStop => {
             process::note_ending(vm).await;

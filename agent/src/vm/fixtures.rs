@@ -87,6 +87,7 @@ pub(crate) fn report(n: u32, phase: Phase) -> Arc<VmReport> {
         restart_count: 0,
         adopted_at: None,
         next_attempt_at: None,
+        guest: None,
         devices: Devices::default(),
     })
 }

@@ -21,6 +21,7 @@ use super::shared::{EffectEvent, Shared};
 use super::status::Level;
 use crate::assignment::Record;
 use crate::clock::Moment;
+use crate::guests::Seat;
 use crate::handles::{HandleCache, VmHandles};
 use crate::host::{Change, Host, VmmKind};
 use crate::naming::VmNames;
@@ -49,6 +50,7 @@ pub struct Vm {
     pub(super) looked: bool,
     pub(super) search_all: bool,
     pub(super) fill: Level,
+    pub(super) guest: Arc<Seat>,
     pub(super) shown: Option<Arc<VmReport>>,
     seen: Option<Version>,
 }
@@ -62,6 +64,7 @@ impl Vm {
         record: Arc<RecordCell>,
         hints: VmHandles,
         fill: Level,
+        guest: Arc<Seat>,
     ) -> Self {
         Self {
             id,
@@ -77,6 +80,7 @@ impl Vm {
             search_all: false,
             seen: None,
             fill,
+            guest,
             shown: None,
         }
     }

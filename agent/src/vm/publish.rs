@@ -24,6 +24,7 @@ impl Vm {
         let wanted = Wanted::of(record, self.may_start(record), rules.as_ref());
         let recorded = self.recorded(record, &handles);
         let phase = status::phase_of(&wanted, &recorded, probe, next);
+        self.follow_guest(phase, probe);
         let before = self.shown.as_ref();
         let under_way = matches!(next, Next::Do(_));
         if phase == Phase::Gone || under_way && before.is_some_and(|before| before.phase == phase) {
@@ -64,6 +65,7 @@ impl Vm {
             adopted_at: self.adopted_at,
             next_attempt_at: status::next_attempt(next)
                 .and_then(|at| now.checked_add(clock.monotonic().until(at)).ok()),
+            guest: process.and_then(|_| self.guest.seen()),
             devices: self.devices(&handles),
         };
         if before.is_some_and(|before| status::alike(before, &report)) {
@@ -72,6 +74,18 @@ impl Vm {
         let report = Arc::new(report);
         self.shown = Some(Arc::clone(&report));
         self.shared.reporter.publish(report);
+    }
+
+    /// Has the guest agent of a guest that runs looked for, and one that is gone forgotten. Between
+    /// the two, as while it is stopped or cannot be told, everything stays as it is.
+    fn follow_guest(&self, phase: Phase, probe: &Probe) {
+        match probe {
+            Probe::Dead(_) => self.guest.follow(None),
+            Probe::Alive(alive) if matches!(phase, Phase::Running | Phase::Paused) => {
+                self.guest.follow(Some(&alive.identity));
+            }
+            Probe::Alive(_) | Probe::Unclear(_) => {}
+        }
     }
 
     fn devices(&self, handles: &VmHandles) -> Devices {

@@ -11,8 +11,8 @@ mod sweep;
 use std::time::{Duration, Instant};
 
 use banger_client::v1::{
-    DesiredState, PauseVmRequest, RebootVmRequest, RestartPolicy, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, Vm, VmProcess, VmSpec, VmState, VmStatus, WorkDisk,
+    DesiredState, GuestStatus, PauseVmRequest, RebootVmRequest, RestartPolicy, ResumeVmRequest,
+    StartVmRequest, StopVmRequest, Vm, VmProcess, VmSpec, VmState, VmStatus, WorkDisk,
 };
 use fleet::{FIRST, Fleet, LIMIT, SECOND, image, oracle, spec};
 
@@ -144,6 +144,24 @@ async fn a_vm_lives_on_a_real_host_and_leaves_nothing_behind() {
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;
 }
 
+/// What the guest agent says once it is reached; `None` under the stand-in, which has no guest.
+async fn ready_guest(fleet: &Fleet, vm: &Vm) -> Option<GuestStatus> {
+    if !fleet.host.vmm().is_real() {
+        println!("guest agent: not tried, there is no guest in the stand-in");
+        return None;
+    }
+    let guest = fleet
+        .eventually("the guest agent is reached", async || {
+            let now = fleet.client.vms().get(&vm.id).await.map_err(|why| why.to_string())?;
+            let seen = status(&now);
+            seen.guest.clone().filter(|guest| guest.connected).ok_or_else(|| format!("{seen:#?}"))
+        })
+        .await;
+    println!("guest agent: {} by {}, boot {}", guest.hostname, guest.transport, guest.boot_id);
+    assert_eq!(guest.transport, "vsock");
+    Some(guest)
+}
+
 fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
@@ -157,6 +175,7 @@ async fn an_agent_that_is_killed_finds_its_vms_again_even_without_its_files() {
     fleet.console_has(&vm, "guest: ready", 1).await;
     assert!(status(&vm).adopted_at.is_none(), "started by this agent");
     let (was, marks) = (process(&vm), root_marks(&fleet, &vm));
+    let guest = ready_guest(&fleet, &vm).await;
 
     for without_files in [false, true] {
         let epoch = status(&fleet.get(&vm).await).agent_epoch;
@@ -186,6 +205,11 @@ async fn an_agent_that_is_killed_finds_its_vms_again_even_without_its_files() {
         assert_eq!(start_ticks(&fleet, was.pid), was.start_ticks, "the kernel says the same");
         assert_eq!(root_marks(&fleet, &now), marks, "the disk is as it was");
         assert_eq!(shown.restart_count, 0);
+        if let Some(guest) = &guest {
+            // The guest itself says that it was not restarted.
+            let again = ready_guest(&fleet, &vm).await.expect("it was there before");
+            assert_eq!(again.boot_id, guest.boot_id, "files deleted: {without_files}");
+        }
     }
 
     // What was adopted without files is also taken apart completely.

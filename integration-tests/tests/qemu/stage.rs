@@ -304,6 +304,25 @@ impl Stage {
         });
     }
 
+    /// Waits until the agent reaches a VM's guest agent.
+    pub(crate) fn until_connected(&self, vm: &str) {
+        until("the guest agent is reached", || {
+            let vm = self.json(&["vm", "get", vm]);
+            match vm["status"]["guest"]["connected"] == true {
+                true => Ok(()),
+                false => Err(vm["status"].to_string() + &self.agent_log()),
+            }
+        });
+    }
+
+    /// What a program in a guest prints, and its exit code.
+    pub(crate) fn exec(&self, host: &Value, id: &str, command: &[&str]) -> (String, i32) {
+        match super::agent::exec(&self.state().join("server"), host, id, command) {
+            Ok(done) => (done.stdout, done.code.expect("it was no signal")),
+            Err(refused) => panic!("{command:?}: {refused:?}{}", self.agent_log()),
+        }
+    }
+
     /// What is there of a VM, by kind.
     pub(crate) fn left_of(&self, id: &str) -> Vec<String> {
         let mut left = Vec::new();

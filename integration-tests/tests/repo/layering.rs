@@ -47,7 +47,7 @@ const SERVER: Arrows = &[
     ("main", ANY),
 ];
 
-/// `rpc → supervisor → vm → handles, jail, naming → host`; the seams in `host` know no VM.
+/// `rpc → supervisor → vm → guests → handles, jail, naming → host`; the seams in `host` know no VM.
 /// `handles` and `jail` are one level, and so are `vm` and the `report` it writes. The edge says
 /// what it needs as a trait, which `supervisor` implements: so that arrow points down to `rpc`.
 const AGENT: Arrows = &[
@@ -60,13 +60,15 @@ const AGENT: Arrows = &[
     ("handles", &["assignment", "clock", "host", "jail", "naming"]),
     ("jail", &["clock", "handles", "host", "naming"]),
     ("inventory", &["clock", "host", "jail", "naming"]),
-    ("vm", &["assignment", "clock", "handles", "host", "jail", "naming", "report"]),
-    ("report", &["assignment", "clock", "handles", "host", "vm"]),
+    ("guests", &["clock", "handles", "host"]),
+    ("vm", &["assignment", "clock", "guests", "handles", "host", "jail", "naming", "report"]),
+    ("report", &["assignment", "clock", "guests", "handles", "host", "vm"]),
     (
         "supervisor",
         &[
             "assignment",
             "clock",
+            "guests",
             "handles",
             "host",
             "inventory",
@@ -78,7 +80,20 @@ const AGENT: Arrows = &[
             "vm",
         ],
     ),
-    ("rpc", &["assignment", "clock", "handles", "host", "inventory", "metrics", "report", "vm"]),
+    (
+        "rpc",
+        &[
+            "assignment",
+            "clock",
+            "guests",
+            "handles",
+            "host",
+            "inventory",
+            "metrics",
+            "report",
+            "vm",
+        ],
+    ),
     ("join", &["clock", "config", "host"]),
     ("doctor", &["config", "host"]),
     ("failpoint", &[]),

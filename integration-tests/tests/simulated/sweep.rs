@@ -131,7 +131,7 @@ async fn sweep_leftovers_are_shown_as_orphans_and_a_sweep_takes_them_and_nothing
     assert!(after.objects.iter().all(|object| object.state() != v1::HostObjectState::Orphan));
     let record = &after.recent_sweeps[0];
     assert_eq!((&*record.actor, record.removed, record.failed), ("local", 4, 0), "{record:#?}");
-    // The look-alikes are still there.
+    // The things like ours are still there.
     fleet.stop_agent(0);
     stage(&fleet, |machine| {
         for name in ["t0-tap0", "zz-aaaaaaaaaaaa"] {

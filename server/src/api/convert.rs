@@ -19,7 +19,9 @@ use crate::model::filter::VmFilter;
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
-use crate::model::observed::{DevicesSeen, ExitSeen, Observation, ObservedVm, ProcessSeen};
+use crate::model::observed::{
+    DevicesSeen, ExitSeen, GuestSeen, Observation, ObservedVm, ProcessSeen,
+};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
 use crate::model::status::{VmState, VmStatus};
 use crate::store::StoredEvent;
@@ -95,7 +97,7 @@ fn vm_status(
         state_since: Some(timestamp(status.since)),
         devices: seen.map(|seen| devices(&seen.devices)),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
-        guest: None,
+        guest: seen.and_then(|seen| seen.guest.as_ref()).map(guest),
     }
 }
 
@@ -209,6 +211,17 @@ fn exit(seen: &ExitSeen) -> v1::VmExit {
         signal: *signal,
         message: message.clone(),
         time: time.map(timestamp),
+    }
+}
+
+fn guest(seen: &GuestSeen) -> v1::GuestStatus {
+    v1::GuestStatus {
+        agent_version: seen.agent_version.clone(),
+        boot_id: seen.boot_id.clone(),
+        hostname: seen.hostname.clone(),
+        ready_at: seen.ready_at.map(timestamp),
+        connected: seen.connected,
+        transport: seen.transport.clone(),
     }
 }
 

@@ -167,9 +167,6 @@ impl Vms {
     }
 
     async fn wait(&self, message: v1::WaitVmRequest) -> Result<v1::WaitVmResponse, Status> {
-        if message.guest_ready {
-            return Err(status::not_implemented("WaitVm with guest_ready"));
-        }
         let mut problems = Vec::new();
         let vm = parse_vm(&message.vm, "vm", &mut problems);
         let state = incoming::vm_state(message.state).unwrap_or_else(|problem| {
@@ -183,10 +180,14 @@ impl Vms {
             problems.push(SpecProblem::new("timeout", why));
             wait::DEFAULT_TIMEOUT
         });
+        if message.guest_ready && !matches!(state, None | Some(VmState::Running)) {
+            let why = "a guest is ready only in state RUNNING";
+            problems.push(SpecProblem::new("guest_ready", why));
+        }
         let vm = all_or_problems(vm, problems)?;
         let record = self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))?;
         let generation = (message.generation != 0).then_some(Generation(message.generation));
-        let target = Target::of(&record, state, generation);
+        let target = Target::of(&record, state, generation).ready(message.guest_ready);
         let (record, ended) = wait::wait_vm(&self.api.view, record, target, patience)
             .await
             .ok_or_else(status::shutting_down)?;

@@ -39,6 +39,8 @@ pub struct Target {
     /// Whether the state is the one that was wanted when the wait began.
     wanted: bool,
     generation: Generation,
+    /// Whether the guest is to be ready, too.
+    guest_ready: bool,
 }
 
 impl Target {
@@ -51,7 +53,18 @@ impl Target {
             state,
             wanted: state == wanted_state,
             generation: generation.unwrap_or(record.intent.generation),
+            guest_ready: false,
         }
+    }
+
+    /// Waits for the word of the guest agent, too, if so asked: the state alone is not enough then.
+    pub fn ready(self, guest_ready: bool) -> Self {
+        Self { guest_ready, ..self }
+    }
+
+    /// Whether the guest is as ready as it is to be.
+    fn is_ready_in(&self, record: &VmRecord) -> bool {
+        !self.guest_ready || record.seen().is_some_and(|vm| vm.guest.is_some())
     }
 }
 
@@ -93,7 +106,7 @@ pub fn verdict(target: &Target, record: &VmRecord) -> Option<Waited> {
     let settled = status.observed_generation >= target.generation;
     let in_time =
         if is_settled(status.state) { settled } else { intent.generation >= target.generation };
-    if status.state == target.state && in_time {
+    if status.state == target.state && in_time && target.is_ready_in(record) {
         return Some(Waited::Reached);
     }
     // From here on: can it still come?

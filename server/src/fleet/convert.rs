@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
+use banger_proto::v1::GuestStatus;
 use jiff::Timestamp;
 
 use super::link::{Command, Message, Report};
 use crate::model::host::{HostFacts, ImageFile, ImageKind, Resources};
 use crate::model::image::host_file;
 use crate::model::intent::Desired;
-use crate::model::observed::{DevicesSeen, ExitSeen, Fault, ObservedVm, Phase, ProcessSeen};
+use crate::model::observed::{
+    DevicesSeen, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
+};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
 use crate::model::subnet::Subnet;
 
@@ -169,6 +172,7 @@ pub(super) fn observed(vm: wire::ObservedVm) -> Result<(VmId, Box<ObservedVm>), 
         exit: vm.exit.map(exit).transpose()?,
         restart_count: vm.restart_count,
         adopted_at: maybe_time(vm.adopted_at)?,
+        guest: vm.guest.map(guest).transpose()?,
         devices: vm.devices.map(devices).unwrap_or_default(),
         next_attempt_at: maybe_time(vm.next_attempt_at)?,
         name: vm.name,
@@ -201,6 +205,17 @@ fn exit(exit: wire::Exit) -> Result<ExitSeen, Unreadable> {
         signal: exit.signal,
         message: exit.message,
         time: maybe_time(exit.time)?,
+    })
+}
+
+fn guest(guest: GuestStatus) -> Result<GuestSeen, Unreadable> {
+    Ok(GuestSeen {
+        agent_version: guest.agent_version,
+        boot_id: guest.boot_id,
+        hostname: guest.hostname,
+        ready_at: maybe_time(guest.ready_at)?,
+        connected: guest.connected,
+        transport: guest.transport,
     })
 }
 

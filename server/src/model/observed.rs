@@ -107,6 +107,8 @@ pub struct ObservedVm {
     pub restart_count: u32,
     /// When the present agent took over a process of an earlier one.
     pub adopted_at: Option<Timestamp>,
+    /// What its guest agent says.
+    pub guest: Option<GuestSeen>,
     /// Kernel objects made for it.
     pub devices: DevicesSeen,
     /// When the agent tries again, if it will.
@@ -193,6 +195,23 @@ pub struct ExitSeen {
     pub message: String,
     /// When.
     pub time: Option<Timestamp>,
+}
+
+/// What the guest agent of a VM says of its guest, as the agent of the host passes it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestSeen {
+    /// Version of the guest agent.
+    pub agent_version: String,
+    /// Of the guest's kernel.
+    pub boot_id: String,
+    /// The guest's own name.
+    pub hostname: String,
+    /// When it was first heard.
+    pub ready_at: Option<Timestamp>,
+    /// Whether it is reached at present.
+    pub connected: bool,
+    /// By what it is reached.
+    pub transport: String,
 }
 
 /// Kernel objects of a VM, by name.

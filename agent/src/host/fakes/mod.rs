@@ -23,6 +23,7 @@ mod faults;
 mod files;
 mod firewall;
 mod gate;
+mod guest;
 mod images;
 mod jails;
 mod kernel;
@@ -102,6 +103,7 @@ pub fn host(kernel: &FakeKernel, options: HostOptions) -> Host {
         launcher: seam.clone(),
         outputs: seam.clone(),
         vmm: seam.clone(),
+        guests: seam.clone(),
         processes: seam.clone(),
         facts: seam,
     }

@@ -66,6 +66,9 @@ pub(super) struct State {
     #[serde(default)]
     pub(super) root_disks: RootDiskKind,
 
+    /// Guests have a guest agent.
+    #[serde(skip)]
+    pub(super) guests_answer: bool,
     #[serde(skip)]
     pub(super) preflight: Option<HostErrorKind>,
     /// What this life of the agent collects, and where to.
@@ -329,6 +332,7 @@ impl State {
             vmm: VmmKind::default(),
             root_disks: RootDiskKind::default(),
             mounts: BTreeSet::new(),
+            guests_answer: false,
             preflight: None,
             collectors: BTreeMap::new(),
             consoles: BTreeMap::new(),

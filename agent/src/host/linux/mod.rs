@@ -17,6 +17,7 @@ pub(crate) mod choice;
 mod facts;
 mod files;
 mod firewall;
+mod guests;
 mod images;
 mod jails;
 pub(crate) mod kvm;
@@ -125,6 +126,7 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         firewall: Arc::new(firewall::Iptables::new(exec, layout)),
         outputs,
         vmm: Arc::new(vmm),
+        guests: Arc::new(guests::LinuxGuests::new(jails.clone())),
         launcher: Arc::new(launcher),
         processes: Arc::new(processes::LinuxProcesses::new(children)),
         jails: Arc::new(jails::LinuxJails::new(jails)),

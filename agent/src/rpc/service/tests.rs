@@ -11,6 +11,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::guests::{GuestClient, NoGuest};
 use crate::host::{
     Announced, Capacity, Change, HostError, HostErrorKind, HostResult, ImageName, Receiving,
 };
@@ -77,6 +78,10 @@ impl AgentDesk for Desk {
 
     async fn type_in(&self, _vm: VmId, _bytes: &[u8]) -> HostResult<()> {
         Ok(())
+    }
+
+    fn guest(&self, _vm: VmId) -> Option<Result<GuestClient, NoGuest>> {
+        Some(Err(NoGuest::NeverHeard))
     }
 
     fn draining(&self) -> CancellationToken {

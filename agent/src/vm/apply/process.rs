@@ -243,9 +243,12 @@ pub(super) async fn note_ending(vm: &Vm) {
     flush_hints(vm).await;
 }
 
-/// Ctrl-Alt-Del is a key of the keyboard that Firecracker has on x86 only (its
+/// By its guest agent where that is reached, else by Ctrl-Alt-Del, which is a key of the keyboard that Firecracker has on x86 only (its
 /// `docs/api_requests/actions.md`); elsewhere the VMM itself is asked to end.
 pub(super) async fn ask_guest_to_stop(vm: &Vm) -> HostResult<Change> {
+    if vm.guest.shut_down().await {
+        return Ok(Change::Made);
+    }
     if cfg!(target_arch = "x86_64") {
         vm.host().vmm.send_ctrl_alt_del(&vm.names.jail).await?;
         return Ok(Change::Made);

@@ -14,12 +14,12 @@ use super::initramfs::Initramfs;
 use super::tool::Tool;
 
 /// Counts changes of this file that need new images.
-const FORM: &[u8] = b"1";
+const FORM: &[u8] = b"2";
 
 const GUEST_INIT: &str = include_str!("../../guest-init");
 
-/// What the guest's disk and network card need, in this order.
-const MODULES: [&str; 7] = [
+/// What the guest's disk, network card and way to its host need, in this order.
+const MODULES: [&str; 10] = [
     "virtio_ring",
     "virtio",
     "virtio_mmio",
@@ -27,6 +27,9 @@ const MODULES: [&str; 7] = [
     "failover",
     "net_failover",
     "virtio_net",
+    "vsock",
+    "vmw_vsock_virtio_transport_common",
+    "vmw_vsock_virtio_transport",
 ];
 
 /// Size of the root file system; the image is one mebibyte longer, for the count of boots.
@@ -50,13 +53,22 @@ pub const FILES: [&str; 3] = ["vmlinux", "initrd", "root.ext4"];
 ///
 /// See [`HostError`].
 pub fn ensure(cache: &Cache, image: &Image) -> Result<Guest, HostError> {
-    let inputs = [FORM, image.key.as_bytes(), GUEST_INIT.as_bytes()];
-    let directory = cache.product("guest", &inputs, 0, |into| build(into, image))?;
+    let agent = guest_agent()?;
+    let inputs = [FORM, image.key.as_bytes(), GUEST_INIT.as_bytes(), &agent];
+    let directory = cache.product("guest", &inputs, 0, |into| build(into, image, &agent))?;
     let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Guest { directory, key })
 }
 
-fn build(into: &Path, image: &Image) -> Result<(), HostError> {
+/// The guest agent; built, where it is not yet, in a minute or two.
+fn guest_agent() -> Result<Vec<u8>, HostError> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/guest.sh");
+    let built = Tool::new(script).run()?;
+    let path = PathBuf::from(String::from_utf8_lossy(&built).trim());
+    fs::read(&path).map_err(HostError::file("read", &path))
+}
+
+fn build(into: &Path, image: &Image, agent: &[u8]) -> Result<(), HostError> {
     let [kernel, initrd, root] = FILES;
     let packed = fs::read(&image.kernel).map_err(HostError::file("read", &image.kernel))?;
     let payload = lz4_payload(&packed)
@@ -67,7 +79,9 @@ fn build(into: &Path, image: &Image) -> Result<(), HostError> {
     Tool::new("lz4").args(["-q", "-d", "-f"]).arg(&packed).arg(&unpacked).run()?;
     fs::remove_file(&packed).map_err(HostError::file("remove", &packed))?;
 
-    let archive = Initramfs::with_busybox(GUEST_INIT.as_bytes(), &[], &image.modules, &MODULES)?;
+    let programs = [("bin/banger-guest", agent)];
+    let archive =
+        Initramfs::with_busybox(GUEST_INIT.as_bytes(), &programs, &image.modules, &MODULES)?;
     write(&into.join(initrd), &archive)?;
 
     let contents = into.join("contents");

@@ -146,7 +146,7 @@ async fn a_sweep_of_a_real_host_takes_leftovers_of_every_kind_and_nothing_that_l
     assert_eq!(named(&swept.removed), planted, "{swept:#?}\n{}", fleet.logs());
     assert!(swept.kept.is_empty() && swept.failed.is_empty(), "{swept:#?}");
 
-    // The kernel is as it was with the look-alikes in it, and the VM did not notice.
+    // The kernel is as it was with the things like ours in it, and the VM did not notice.
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;
     assert_eq!(fleet.sh(&format!("cat /proc/{theirs}/comm")), "firecracker");
     assert_eq!(start_ticks(&fleet, process(&vm).pid), process(&vm).start_ticks);

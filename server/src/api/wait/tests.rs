@@ -8,7 +8,7 @@ use crate::fleet::observed::{FleetSink as _, Sighting};
 use crate::model::host::HostState;
 use crate::model::intent::VmIntent;
 use crate::model::ledger::Change;
-use crate::model::observed::{ExitSeen, ObservedVm, Phase};
+use crate::model::observed::{ExitSeen, GuestSeen, ObservedVm, Phase};
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, vm_id, wanting,
 };
@@ -128,4 +128,33 @@ async fn time_passes_and_a_server_that_shuts_down_says_so() {
     assert_eq!((last.state(), ended), (VmState::Preparing, Waited::Timeout));
     world.0.drain();
     assert!(wait_vm(&world.0, record, target, DEFAULT_TIMEOUT).await.is_none());
+}
+
+#[test]
+fn a_guest_is_ready_only_when_its_agent_has_spoken() {
+    let world = World::new();
+    let record = world.want(&intent(1));
+    let target = Target::of(&record, None, None).ready(true);
+    assert_eq!(verdict(&target, &world.see(seen(Phase::Running, 1))), None, "it only runs");
+    let mut ready = seen(Phase::Running, 1);
+    ready.guest = Some(GuestSeen {
+        agent_version: "1".to_owned(),
+        boot_id: "b".to_owned(),
+        hostname: "h".to_owned(),
+        ready_at: Some(at(2)),
+        // It was heard, and is busy now: ready it is all the same.
+        connected: false,
+        transport: "vsock".to_owned(),
+    });
+    assert_eq!(verdict(&target, &world.see(ready)), Some(Waited::Reached));
+    // One that ends before it has spoken is not waited for in vain.
+    let mut crashed = seen(Phase::Crashed, 1);
+    crashed.exit = Some(ExitSeen {
+        crashed: true,
+        code: None,
+        signal: Some(9),
+        message: String::new(),
+        time: None,
+    });
+    assert_eq!(verdict(&target, &world.see(crashed)), Some(Waited::Failed));
 }

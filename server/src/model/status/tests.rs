@@ -57,6 +57,7 @@ fn seen(phase: Phase, generation: u64) -> ObservedVm {
         exit: None,
         restart_count: 0,
         adopted_at: None,
+        guest: None,
         devices: DevicesSeen::default(),
         next_attempt_at: None,
         name: "web".to_owned(),

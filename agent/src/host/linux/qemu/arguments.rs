@@ -9,6 +9,8 @@
 //! All paths are of the jail. Nothing that a user may choose is parsed by QEMU but the kernel's
 //! command line, which is one argument of its own and not split at commas.
 
+use banger_proto::guest_link::SERIAL_PORT;
+
 use crate::host::kind::qemu_name;
 use crate::host::{Drive, JailId, NetInterface, PathPart, VmmConfig, VmmKind, in_jail};
 
@@ -88,6 +90,10 @@ pub(crate) fn arguments(
             pair(name, value);
         }
     }
+    // To the guest agent: vsock would need a module of the host's kernel that many have not.
+    pair("-device", "virtio-serial-pci".to_owned());
+    pair("-chardev", socket("guest", in_jail::GUEST_SOCKET));
+    pair("-device", format!("virtserialport,chardev=guest,name={SERIAL_PORT}"));
     pair("-device", "virtio-rng-pci".to_owned());
     // Tells of a guest whose kernel panicked, where it has the driver; that is no shutdown.
     pair("-device", "pvpanic".to_owned());

@@ -5,8 +5,9 @@
 //! "configured and not started" is a state of it as it is of Firecracker. Adoption, liveness and
 //! teardown know nothing of any of this.
 //!
-//! What QEMU does not do here: limits on the network, the metadata document and vsock. A spec that
-//! has them runs, without; docs/adr/0010 says why.
+//! What QEMU does not do here: limits on the network, the metadata document and vsock (its guest
+//! agent is reached by a virtio-serial port). A spec that has them runs, without; docs/adr/0010 says
+//! why.
 
 use std::collections::HashMap;
 use std::sync::Arc;

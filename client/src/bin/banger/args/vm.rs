@@ -156,6 +156,9 @@ pub(crate) struct WaitForArgs {
     /// The generation that must be reached; without it, the present one.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "N")]
     pub(crate) generation: u64,
+    /// Wait also until the guest agent has said that the guest is ready.
+    #[arg(long)]
+    pub(crate) ready: bool,
     /// How long to wait at most.
     #[arg(long, value_parser = value::duration, default_value = "2m", value_name = "TIME")]
     pub(crate) timeout: Duration,

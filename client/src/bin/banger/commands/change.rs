@@ -203,8 +203,8 @@ pub(super) async fn wait_for(session: &Session, args: WaitForArgs) -> Result<(),
             vm,
             state: args.state,
             generation: args.generation,
+            guest_ready: args.ready,
             timeout: args.timeout,
-            guest_ready: false,
             step: progress.step(),
         };
         let progress = &progress;

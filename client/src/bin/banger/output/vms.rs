@@ -2,7 +2,7 @@
 
 use banger_client::v1::{
     DesiredState, EgressPolicy, ExplainVmResponse, RestartPolicy, Vm, VmEvent, VmEventType,
-    VmHistoryEvent, VmState,
+    VmHistoryEvent, VmState, VmStatus,
 };
 use jiff::Timestamp;
 
@@ -113,6 +113,8 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
         ("Next attempt", when(status.next_attempt_at)),
         ("State since", when(status.state_since)),
         ("Last seen", when(status.observed_at)),
+        ("Guest", guest(&status, now)),
+        ("Guest boot id", status.guest.as_ref().and_then(|guest| text(&guest.boot_id))),
         ("VMM", devices.and_then(|d| text(&d.vmm))),
         ("Root disk is a", devices.and_then(|d| text(&d.root_disk))),
         ("Tap", devices.and_then(|d| text(&d.tap))),
@@ -122,6 +124,17 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
         ("Generation", Some(plain(generation))),
         ("Etag", text(&vm.etag)),
     ])
+}
+
+/// What the guest agent says, in a line.
+fn guest(status: &VmStatus, now: Timestamp) -> Option<(String, Tone)> {
+    let guest = status.guest.as_ref()?;
+    let heard = moment(guest.ready_at, now).map(|at| format!(", heard {at}")).unwrap_or_default();
+    let reached = if guest.connected { "ready" } else { "does not answer at present" };
+    Some(plain(format!(
+        "{} {reached}{heard} (agent {} by {})",
+        guest.hostname, guest.agent_version, guest.transport
+    )))
 }
 
 fn restart_word(policy: RestartPolicy) -> &'static str {

@@ -42,6 +42,9 @@ fn a_whole_machine_as_a_command_line() {
     -device virtio-blk-pci,drive=work
     -netdev tap,id=net0,ifname=bg-aaaaaaaaaaaa,script=no,downscript=no
     -device virtio-net-pci,netdev=net0,mac=02:fc:0a:40:00:02,romfile=
+    -device virtio-serial-pci
+    -chardev socket,id=guest,path=/run/guest.socket,server=on,wait=off
+    -device virtserialport,chardev=guest,name=banger.guest.0
     -device virtio-rng-pci
     -device pvpanic
     -action panic=exit-failure
@@ -85,6 +88,9 @@ fn the_least_machine_under_kvm() {
     -mon chardev=qmp,mode=control
     -drive if=none,id=rootfs,file=/rootfs,format=raw,cache=writeback,aio=threads,werror=report,rerror=report,read-only=on
     -device virtio-blk-pci,drive=rootfs
+    -device virtio-serial-pci
+    -chardev socket,id=guest,path=/run/guest.socket,server=on,wait=off
+    -device virtserialport,chardev=guest,name=banger.guest.0
     -device virtio-rng-pci
     -device pvpanic
     -action panic=exit-failure

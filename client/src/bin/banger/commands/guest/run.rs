@@ -47,7 +47,7 @@ async fn until_ready(
 ) -> Result<(), Failure> {
     let progress = Progress::start();
     progress.heard(vm);
-    let wanted = WaitFor::settled(vm, timeout).ready().every(progress.step());
+    let wanted = WaitFor::settled(vm, timeout).ready(true).every(progress.step());
     let client = session.client.vms();
     let waiting = client.wait(wanted, |vm| progress.heard(vm));
     tokio::pin!(waiting);

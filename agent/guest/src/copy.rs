@@ -1,0 +1,251 @@
+//! Tar streams into the guest and out of it.
+//!
+//! Driven by the service. The work is done on a thread of its own, a few pieces of 64 KiB ahead of
+//! the stream at most. Inwards nothing is written outside of the directory that was named, whatever
+//! the archive says, and device nodes are refused; outwards symlinks are packed as such and never
+//! followed. What can go wrong: a path is not there, an archive is none, the disk is full.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use banger_proto::guest_link::MAX_CHUNK;
+use banger_proto::guest_v1::{CopyInRequest, CopyInResponse, CopyOutResponse};
+use tar::{Archive, Builder, EntryType, Header};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status;
+
+use crate::status;
+
+/// The most entries of one archive.
+const MOST_ENTRIES: u64 = 1_000_000;
+
+/// Pieces of a stream that wait for the thread.
+const WAITING: usize = 2;
+
+/// Reads what comes in pieces.
+struct Pieces {
+    pieces: mpsc::Receiver<Result<Vec<u8>, Status>>,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.pieces.blocking_recv() {
+                Some(Ok(piece)) => (self.piece, self.at) = (piece, 0),
+                // What was unpacked stays, as with any copy that is interrupted.
+                Some(Err(_)) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                None => return Ok(0),
+            }
+        }
+        let length = into.len().min(self.piece.len() - self.at);
+        into[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// An absolute path without `..`.
+fn absolute(what: &str, path: &str) -> Result<PathBuf, Status> {
+    let wanted = Path::new(path);
+    let up = wanted.components().any(|part| part == std::path::Component::ParentDir);
+    if !wanted.is_absolute() || up || path.contains('\0') {
+        return Err(status::invalid(format!("{what} is not an absolute path without '..'")));
+    }
+    Ok(wanted.components().collect())
+}
+
+/// Unpacks a stream in a directory that is there.
+///
+/// # Errors
+/// NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED or FAILED_PRECONDITION. What was unpacked
+/// before stays.
+pub async fn copy_in(
+    first: CopyInRequest,
+    mut rest: impl Stream<Item = Result<CopyInRequest, Status>> + Unpin,
+) -> Result<CopyInResponse, Status> {
+    let directory = absolute("directory", &first.directory)?;
+    match fs::metadata(&directory) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(status::failed(format!("{} is no directory", first.directory))),
+        Err(error) => return Err(status::io(&format!("find {}", first.directory), &error)),
+    }
+    let (sender, pieces) = mpsc::channel(WAITING);
+    let reader = Pieces { pieces, piece: first.data, at: 0 };
+    let mut unpacking = tokio::task::spawn_blocking(move || unpack(&directory, reader));
+    let feed = async move {
+        while let Some(message) = rest.next().await {
+            if sender.send(message.map(|message| message.data)).await.is_err() {
+                break;
+            }
+        }
+    };
+    let mut feed = std::pin::pin!(feed);
+    let mut fed = false;
+    loop {
+        // Each arm is cancel-safe: both go on where they were.
+        tokio::select! {
+            () = &mut feed, if !fed => fed = true,
+            done = &mut unpacking => {
+                return done.map_err(|_| status::failed("unpacking broke off"))?;
+            }
+        }
+    }
+}
+
+fn unpack(directory: &Path, reader: Pieces) -> Result<CopyInResponse, Status> {
+    let failed = |error: io::Error| {
+        // tar wraps what the kernel said; the sentence has it, the kind is of the innermost.
+        status::io(&format!("unpack in {}", directory.display()), &error)
+    };
+    let mut archive = Archive::new(reader);
+    archive.set_overwrite(true);
+    archive.set_preserve_mtime(true);
+    let mut done = CopyInResponse::default();
+    for entry in archive.entries().map_err(failed)? {
+        let mut entry = entry.map_err(failed)?;
+        let kind = entry.header().entry_type();
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        match kind {
+            EntryType::Regular
+            | EntryType::Continuous
+            | EntryType::GNUSparse
+            | EntryType::Directory
+            | EntryType::Symlink
+            | EntryType::Link => {}
+            EntryType::XGlobalHeader => continue,
+            _ => {
+                return Err(status::invalid(format!(
+                    "{name:?} is neither file, directory nor link"
+                )));
+            }
+        }
+        if !entry.unpack_in(directory).map_err(failed)? {
+            return Err(status::invalid(format!("{name:?} leads out of the directory")));
+        }
+        done.entries += 1;
+        done.bytes += entry.size();
+        if done.entries > MOST_ENTRIES {
+            return Err(status::exhausted(format!("more than {MOST_ENTRIES} entries")));
+        }
+    }
+    Ok(done)
+}
+
+/// Writes in pieces.
+struct Stuffer {
+    chunks: mpsc::Sender<Result<CopyOutResponse, Status>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Stuffer {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let room = MAX_CHUNK - self.piece.len();
+        let length = data.len().min(room);
+        self.piece.extend_from_slice(&data[..length]);
+        if self.piece.len() == MAX_CHUNK {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let data = std::mem::replace(&mut self.piece, Vec::with_capacity(MAX_CHUNK));
+        let sent = self.chunks.blocking_send(Ok(CopyOutResponse { data }));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// A file of exactly as many bytes as its header says, whatever becomes of it meanwhile.
+struct Exactly {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exactly {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
+        let into = &mut into[..length];
+        let read = match self.file.read(into)? {
+            0 => {
+                into.fill(0);
+                length
+            }
+            read => read,
+        };
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Begins to pack a file or directory into a stream. `held` is held until it is done.
+///
+/// # Errors
+/// The path is not there or is none. What goes wrong later is the last item of the stream.
+pub fn copy_out(
+    path: &str,
+    chunks: mpsc::Sender<Result<CopyOutResponse, Status>>,
+    held: impl Send + 'static,
+) -> Result<(), Status> {
+    let path = absolute("path", path)?;
+    fs::symlink_metadata(&path)
+        .map_err(|error| status::io(&format!("find {}", path.display()), &error))?;
+    tokio::task::spawn_blocking(move || {
+        let stuffer = Stuffer { chunks: chunks.clone(), piece: Vec::with_capacity(MAX_CHUNK) };
+        if let Err(error) = pack(&path, stuffer)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            let what = format!("pack {}", path.display());
+            let _ = chunks.blocking_send(Err(status::io(&what, &error)));
+        }
+        drop(held);
+    });
+    Ok(())
+}
+
+fn pack(path: &Path, stuffer: Stuffer) -> io::Result<()> {
+    let mut builder = Builder::new(stuffer);
+    let name = path.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let mut left = vec![(path.to_owned(), name)];
+    while let Some((path, name)) = left.pop() {
+        let facts = match fs::symlink_metadata(&path) {
+            Ok(facts) => facts,
+            // Removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let kind = facts.file_type();
+        let mut header = Header::new_gnu();
+        header.set_metadata(&facts);
+        if kind.is_dir() {
+            builder.append_data(&mut header, &name, io::empty())?;
+            let mut inside = fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()?;
+            inside.sort_by_key(fs::DirEntry::file_name);
+            left.extend(
+                inside.iter().rev().map(|entry| (entry.path(), name.join(entry.file_name()))),
+            );
+        } else if kind.is_symlink() {
+            builder.append_link(&mut header, &name, fs::read_link(&path)?)?;
+        } else if kind.is_file() {
+            let file = Exactly { file: File::open(&path)?, left: facts.len() };
+            builder.append_data(&mut header, &name, file)?;
+        } else if kind.is_fifo()
+            || kind.is_socket()
+            || kind.is_block_device()
+            || kind.is_char_device()
+        {
+            // What is no content is left out.
+        }
+    }
+    builder.into_inner()?.flush()
+}
+
+#[cfg(test)]
+mod tests;

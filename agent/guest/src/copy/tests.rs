@@ -1,0 +1,152 @@
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use super::*;
+
+fn request(directory: &Path, data: Vec<u8>) -> CopyInRequest {
+    CopyInRequest { directory: directory.to_str().expect("text").to_owned(), data }
+}
+
+/// Copies a path out, whole.
+async fn pull(path: &Path) -> Result<Vec<u8>, Status> {
+    let (chunks, mut stream) = mpsc::channel(1);
+    copy_out(path.to_str().expect("text"), chunks, ())?;
+    let mut all = Vec::new();
+    while let Some(chunk) = stream.recv().await {
+        let data = chunk?.data;
+        assert!(data.len() <= MAX_CHUNK, "{} bytes at once", data.len());
+        all.extend(data);
+    }
+    Ok(all)
+}
+
+async fn push(directory: &Path, archive: &[u8], piece: usize) -> Result<CopyInResponse, Status> {
+    let pieces: Vec<_> =
+        archive.chunks(piece).map(|data| Ok(request(Path::new(""), data.to_vec()))).collect();
+    copy_in(request(directory, Vec::new()), tokio_stream::iter(pieces)).await
+}
+
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory can be made")
+}
+
+/// An archive whose entries are written without tar's own checks.
+fn archive(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (name, kind, link) in entries {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o644);
+        header.set_size(if *kind == EntryType::Regular { 4 } else { 0 });
+        header.set_cksum();
+        let data: &[u8] = if *kind == EntryType::Regular { b"evil" } else { b"" };
+        builder.append(&header, data).expect("it can be written");
+    }
+    builder.into_inner().expect("it can be ended")
+}
+
+#[tokio::test]
+async fn what_is_copied_out_and_in_again_is_the_same() {
+    let (from, to) = (temp(), temp());
+    let tree = from.path().join("tree");
+    fs::create_dir_all(tree.join("deep/empty")).expect("it can be made");
+    let large: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    fs::write(tree.join("deep/large"), &large).expect("it can be written");
+    fs::write(tree.join("script"), "#!/bin/sh\n").expect("it can be written");
+    fs::set_permissions(tree.join("script"), fs::Permissions::from_mode(0o755)).expect("it may");
+    std::os::unix::fs::symlink("deep/large", tree.join("link")).expect("it can be made");
+    let packed = pull(&tree).await.expect("it is packed");
+    for piece in [1000, MAX_CHUNK] {
+        let done = push(to.path(), &packed, piece).await.expect("it is unpacked");
+        assert_eq!((done.entries, done.bytes), (6, 300_010));
+        let copy = to.path().join("tree");
+        assert!(fs::read(copy.join("deep/large")).expect("it is there") == large);
+        assert!(copy.join("deep/empty").is_dir());
+        assert_eq!(fs::metadata(copy.join("script")).expect("it is there").mode() & 0o777, 0o755);
+        assert_eq!(fs::read_link(copy.join("link")).expect("it is one"), Path::new("deep/large"));
+    }
+}
+
+#[tokio::test]
+async fn a_single_file_is_named_without_its_directory() {
+    let (from, to) = (temp(), temp());
+    fs::write(from.path().join("one"), "1").expect("it can be written");
+    let packed = pull(&from.path().join("one")).await.expect("it is packed");
+    push(to.path(), &packed, MAX_CHUNK).await.expect("it is unpacked");
+    assert_eq!(fs::read(to.path().join("one")).expect("it is there"), b"1");
+}
+
+#[tokio::test]
+async fn nothing_is_written_outside_of_the_directory() {
+    let outer = temp();
+    let inner = outer.path().join("inner");
+    let evil: [&[(&str, EntryType, &str)]; 5] = [
+        &[("../evil", EntryType::Regular, "")],
+        &[("a/../../evil", EntryType::Regular, "")],
+        &[("door", EntryType::Symlink, ".."), ("door/evil", EntryType::Regular, "")],
+        &[("evil-link", EntryType::Link, "../secret")],
+        &[("node", EntryType::Block, "")],
+    ];
+    for entries in evil {
+        fs::create_dir(&inner).expect("it can be made");
+        fs::write(outer.path().join("secret"), "secret").expect("it can be written");
+        let refused = push(&inner, &archive(entries), MAX_CHUNK).await;
+        refused.expect_err(&format!("{entries:?}"));
+        assert!(!outer.path().join("evil").exists(), "{entries:?}");
+        assert_eq!(fs::read(outer.path().join("secret")).expect("it is there"), b"secret");
+        fs::remove_dir_all(&inner).expect("it is ours");
+    }
+    // What is absolute is taken as if it were not: within the directory.
+    fs::create_dir(&inner).expect("it can be made");
+    push(&inner, &archive(&[("/evil", EntryType::Regular, "")]), 512)
+        .await
+        .expect("it is unpacked");
+    assert!(inner.join("evil").exists() && !Path::new("/evil").exists());
+}
+
+#[tokio::test]
+async fn paths_and_archives_that_are_none_are_refused_by_name() {
+    let to = temp();
+    let code = |result: Result<CopyInResponse, Status>| result.expect_err("it is refused").code();
+    for (directory, expected) in [
+        ("relative", tonic::Code::InvalidArgument),
+        ("/tmp/../etc", tonic::Code::InvalidArgument),
+        ("/nonexistent", tonic::Code::NotFound),
+        ("/proc/version", tonic::Code::FailedPrecondition),
+    ] {
+        assert_eq!(code(push(Path::new(directory), b"", 1).await), expected, "{directory}");
+    }
+    let nonsense = [b'x'; 2000];
+    assert_eq!(code(push(to.path(), &nonsense, 100).await), tonic::Code::FailedPrecondition);
+    let cut = archive(&[("a", EntryType::Regular, "")]);
+    push(to.path(), &cut[..513], 100).await.expect_err("it is cut off");
+    assert_eq!(
+        pull(Path::new("/nonexistent")).await.expect_err("it is not").code(),
+        tonic::Code::NotFound
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_packing() {
+    let from = temp();
+    let file = File::create(from.path().join("huge")).expect("it can be made");
+    // Sparse: packing all of it would take minutes.
+    file.set_len(1 << 40).expect("it can be long");
+    let (chunks, mut stream) = mpsc::channel(1);
+    let (held, released) = tokio::sync::oneshot::channel::<()>();
+    copy_out(from.path().to_str().expect("text"), chunks, held).expect("it begins");
+    stream.recv().await.expect("it comes").expect("it is data");
+    drop(stream);
+    released.await.expect_err("what was held is let go");
+}
+
+#[test]
+fn a_file_that_shrinks_keeps_the_length_it_was_announced_with() {
+    let from = temp();
+    fs::write(from.path().join("file"), "abc").expect("it can be written");
+    let file = File::open(from.path().join("file")).expect("it is there");
+    let mut read = Vec::new();
+    Exactly { file, left: 6 }.read_to_end(&mut read).expect("it can be read");
+    assert_eq!(read, b"abc\0\0\0");
+}

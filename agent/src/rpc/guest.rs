@@ -1,0 +1,167 @@
+//! The calls that end in a guest: read the first message, find the guest agent, hand on.
+//!
+//! Driven by the service. A stream of the server's becomes a stream to the guest, with the flow
+//! control of both: whoever is slow holds up the other end and nothing is gathered between. When the
+//! server lets go of a call the guest is told by the end of its stream. What can go wrong: the guest
+//! agent is not reached, refuses, or is lost in the middle; whatever it says of that is shortened.
+
+use std::time::Duration;
+
+use banger_proto::agent_v1 as wire;
+use banger_proto::guest_link::MAX_CHUNK;
+use banger_proto::guest_v1 as guest;
+use banger_proto::ids::VmId;
+use banger_proto::v1::ExecInput;
+use banger_proto::v1::exec_input::Input;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream, Stream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status, Streaming};
+
+use super::convert::{self, WireError};
+use super::{AgentDesk, status};
+use crate::guests::GuestClient;
+
+/// How long the first message of a stream may take.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// How long the guest may take to begin: an emulated one is slow.
+const BEGIN: Duration = Duration::from_secs(60);
+
+/// What a call with a stream of answers gives.
+pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+async fn first<T>(messages: &mut Streaming<T>) -> Result<T, Status> {
+    let nothing = || {
+        status::invalid(&WireError {
+            field: "the first message".to_owned(),
+            problem: format!("did not come within {} s", FIRST.as_secs()),
+        })
+    };
+    timeout(FIRST, messages.message()).await.map_err(|_| nothing())??.ok_or_else(nothing)
+}
+
+fn guest_of(desk: &impl AgentDesk, vm: &str) -> Result<(VmId, GuestClient), Status> {
+    let vm = convert::vm_id("vm_id", vm).map_err(|error| status::invalid(&error))?;
+    match desk.guest(vm) {
+        Some(Ok(guest)) => Ok((vm, guest)),
+        Some(Err(why)) => Err(status::no_guest(vm, why)),
+        None => Err(status::no_assignment(vm)),
+    }
+}
+
+/// The messages of a stream of the server's until it ends, in either way: that the server is gone
+/// is told to the guest by the end of the answers.
+fn until_end<T: Send + 'static>(messages: Streaming<T>) -> impl Stream<Item = T> + Send {
+    messages.scan((), |(), message| std::future::ready(message.ok()))
+}
+
+/// Data in pieces that a guest takes.
+fn pieces(data: Vec<u8>) -> Vec<Vec<u8>> {
+    if data.len() <= MAX_CHUNK {
+        return vec![data];
+    }
+    data.chunks(MAX_CHUNK).map(<[u8]>::to_vec).collect()
+}
+
+/// One input as messages for the guest.
+fn inputs(input: Option<ExecInput>) -> Vec<guest::ExecRequest> {
+    match input.and_then(|input| input.input) {
+        Some(Input::Stdin(data)) => pieces(data)
+            .into_iter()
+            .map(|piece| guest::ExecRequest {
+                input: Some(ExecInput { input: Some(Input::Stdin(piece)) }),
+            })
+            .collect(),
+        input => vec![guest::ExecRequest { input: Some(ExecInput { input }) }],
+    }
+}
+
+/// Waits for a guest to begin its answer, and hands that on.
+async fn begun<T, U>(
+    vm: VmId,
+    guest: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    held: impl Send + 'static,
+    convert: fn(T) -> U,
+) -> Result<Response<Answers<U>>, Status>
+where
+    T: Send + 'static,
+    U: Send + 'static,
+{
+    let answers = timeout(BEGIN, guest).await.map_err(|_| status::guest_lost(vm))?;
+    let answers = answers.map_err(|why| status::of_guest(vm, &why))?.into_inner();
+    let answers = answers.map(move |answer| {
+        // Held as long as the stream: its place among the calls, and what ends the other direction.
+        let _held = &held;
+        answer.map(convert).map_err(|why| status::of_guest(vm, &why))
+    });
+    Ok(Response::new(answers.boxed()))
+}
+
+pub(super) async fn exec(
+    desk: &impl AgentDesk,
+    mut messages: Streaming<wire::ExecRequest>,
+) -> Result<Response<Answers<wire::ExecResponse>>, Status> {
+    let first = first(&mut messages).await?;
+    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let rest = until_end(messages).flat_map(|message| stream::iter(inputs(message.input)));
+    // HTTP/2 keeps a stream of which one direction is open: with the answers the requests end.
+    let over = CancellationToken::new();
+    let requests =
+        stream::iter(inputs(first.input)).chain(rest).take_until(over.clone().cancelled_owned());
+    let answer = |message: guest::ExecResponse| wire::ExecResponse { output: message.output };
+    begun(vm, client.exec(requests), (place, over.drop_guard()), answer).await
+}
+
+pub(super) async fn copy_in(
+    desk: &impl AgentDesk,
+    mut messages: Streaming<wire::CopyInRequest>,
+) -> Result<Response<wire::CopyInResponse>, Status> {
+    let first = first(&mut messages).await?;
+    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let of = |data: Vec<u8>| {
+        stream::iter(pieces(data))
+            .map(|data| guest::CopyInRequest { directory: String::new(), data })
+    };
+    let head = guest::CopyInRequest { directory: first.directory, data: Vec::new() };
+    let requests = stream::iter([head])
+        .chain(of(first.data))
+        .chain(until_end(messages).flat_map(move |message| of(message.data)));
+    let answer = client.copy_in(requests).await.map_err(|why| status::of_guest(vm, &why))?;
+    drop(place);
+    let guest::CopyInResponse { entries, bytes } = answer.into_inner();
+    Ok(Response::new(wire::CopyInResponse { entries, bytes }))
+}
+
+pub(super) async fn copy_out(
+    desk: &impl AgentDesk,
+    request: wire::CopyOutRequest,
+) -> Result<Response<Answers<wire::CopyOutResponse>>, Status> {
+    let (vm, GuestClient { mut client, place }) = guest_of(desk, &request.vm_id)?;
+    let answer = |message: guest::CopyOutResponse| wire::CopyOutResponse { data: message.data };
+    let asked = client.copy_out(guest::CopyOutRequest { path: request.path });
+    begun(vm, asked, place, answer).await
+}
+
+pub(super) async fn forward(
+    desk: &impl AgentDesk,
+    mut messages: Streaming<wire::ForwardRequest>,
+) -> Result<Response<Answers<wire::ForwardResponse>>, Status> {
+    let first = first(&mut messages).await?;
+    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let of = |data: Vec<u8>| {
+        stream::iter(pieces(data)).map(|data| guest::ForwardRequest { port: 0, data })
+    };
+    let head = guest::ForwardRequest { port: first.port, data: Vec::new() };
+    let over = CancellationToken::new();
+    let requests = stream::iter([head])
+        .chain(of(first.data))
+        .chain(until_end(messages).flat_map(move |message| of(message.data)))
+        .take_until(over.clone().cancelled_owned());
+    let answer = |message: guest::ForwardResponse| wire::ForwardResponse { data: message.data };
+    begun(vm, client.forward(requests), (place, over.drop_guard()), answer).await
+}
+
+#[cfg(test)]
+mod tests;
