@@ -1160,7 +1160,8 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "ListObjects"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// The serial console of a VM, until nothing of the VM is left here. A reader that does not keep up
+        /// loses the oldest and is told so by a line in the stream.
         pub async fn read_console(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadConsoleRequest>,
@@ -1185,7 +1186,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "ReadConsole"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// The same while what is sent is typed into it.
         pub async fn attach_console(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -1214,7 +1215,8 @@ pub mod agent_service_client {
                 );
             self.inner.streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// These four end in the guest, by its guest agent: GUEST_AGENT_UNREACHABLE, GUEST_REFUSED,
+        /// GUEST_AGENT_LOST, and ASSIGNMENT_NOT_FOUND for a VM that the host does not hold.
         pub async fn exec(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ExecRequest>,
@@ -1239,7 +1241,6 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Exec"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
         pub async fn copy_in(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::CopyInRequest>,
@@ -1261,7 +1262,6 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "CopyIn"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
         pub async fn copy_out(
             &mut self,
             request: impl tonic::IntoRequest<super::CopyOutRequest>,
@@ -1286,7 +1286,6 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "CopyOut"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Not there yet: answers UNIMPLEMENTED.
         pub async fn forward(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ForwardRequest>,
@@ -1463,7 +1462,8 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// The serial console of a VM, until nothing of the VM is left here. A reader that does not keep up
+        /// loses the oldest and is told so by a line in the stream.
         async fn read_console(
             &self,
             request: tonic::Request<super::ReadConsoleRequest>,
@@ -1477,7 +1477,7 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// The same while what is sent is typed into it.
         async fn attach_console(
             &self,
             request: tonic::Request<tonic::Streaming<super::AttachConsoleRequest>>,
@@ -1491,12 +1491,12 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// These four end in the guest, by its guest agent: GUEST_AGENT_UNREACHABLE, GUEST_REFUSED,
+        /// GUEST_AGENT_LOST, and ASSIGNMENT_NOT_FOUND for a VM that the host does not hold.
         async fn exec(
             &self,
             request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ExecStream>, tonic::Status>;
-        /// Not there yet: answers UNIMPLEMENTED.
         async fn copy_in(
             &self,
             request: tonic::Request<tonic::Streaming<super::CopyInRequest>>,
@@ -1507,7 +1507,6 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Not there yet: answers UNIMPLEMENTED.
         async fn copy_out(
             &self,
             request: tonic::Request<super::CopyOutRequest>,
@@ -1518,7 +1517,6 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Not there yet: answers UNIMPLEMENTED.
         async fn forward(
             &self,
             request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,

@@ -189,7 +189,7 @@ pub mod guest_service_client {
                 .insert(GrpcMethod::new("banger.guest.v1.GuestService", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs a program.
+        /// Runs a program. It is ended, with its process group, when this call is.
         pub async fn exec(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ExecRequest>,
@@ -286,7 +286,7 @@ pub mod guest_service_client {
                 .insert(GrpcMethod::new("banger.guest.v1.GuestService", "Forward"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Begins a clean shutdown and answers when it has begun.
+        /// Begins a clean shutdown, as a reboot where that is what ends the VMM, and answers when it has begun.
         pub async fn shutdown(
             &mut self,
             request: impl tonic::IntoRequest<super::ShutdownRequest>,
@@ -362,7 +362,7 @@ pub mod guest_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Runs a program.
+        /// Runs a program. It is ended, with its process group, when this call is.
         async fn exec(
             &self,
             request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
@@ -394,7 +394,7 @@ pub mod guest_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
-        /// Begins a clean shutdown and answers when it has begun.
+        /// Begins a clean shutdown, as a reboot where that is what ends the VMM, and answers when it has begun.
         async fn shutdown(
             &self,
             request: tonic::Request<super::ShutdownRequest>,

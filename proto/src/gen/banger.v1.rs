@@ -11,7 +11,8 @@ pub struct GuestStatus {
     /// The guest's own name.
     #[prost(string, tag = "3")]
     pub hostname: ::prost::alloc::string::String,
-    /// When the host first heard that the guest was ready, in this run of the VMM.
+    /// When the host's agent, since it was started, first heard in this run of the VMM that the guest
+    /// was ready.
     #[prost(message, optional, tag = "4")]
     pub ready_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Whether the guest agent answers at present.
@@ -570,7 +571,7 @@ pub struct WaitVmRequest {
     #[prost(message, optional, tag = "4")]
     pub timeout: ::core::option::Option<::prost_types::Duration>,
     /// Also wait until the guest agent has said that the guest is ready. Only with a state that is
-    /// RUNNING or not set. Not there yet: true is answered UNIMPLEMENTED.
+    /// RUNNING or not set. A guest without a guest agent is waited for in vain.
     #[prost(bool, tag = "5")]
     pub guest_ready: bool,
 }
@@ -720,7 +721,7 @@ pub struct CopyToVmRequest {
     /// The directory of the guest to unpack in; it must be there. In the first message only.
     #[prost(string, tag = "2")]
     pub directory: ::prost::alloc::string::String,
-    /// Part of a tar stream (POSIX.1-2001), at most 1 MiB a message.
+    /// Part of a tar stream (POSIX.1-2001), at most 64 KiB a message.
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
@@ -756,6 +757,7 @@ pub struct ForwardVmRequest {
     /// 1 to 65535; in the first message only.
     #[prost(uint32, tag = "2")]
     pub port: u32,
+    /// At most 64 KiB a message.
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
@@ -1443,8 +1445,9 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "ExplainVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Streams the serial console of a VM: the end of what is kept, then, on request, what comes.
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Streams the serial console of a VM: the end of what is kept, then, on request, what comes, over
+        /// restarts of the guest, until the VM is deleted. A reader that does not keep up loses the oldest
+        /// and is told so by a line in the stream.
         pub async fn read_console(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadConsoleRequest>,
@@ -1469,7 +1472,8 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "ReadConsole"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Attaches to the serial console, both ways. Not there yet: answers UNIMPLEMENTED.
+        /// Attaches to the serial console, both ways. Several may be attached: each sees all that is
+        /// printed, and what they type is mixed. The end of the input ends nothing.
         pub async fn attach_console(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -1496,7 +1500,8 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "AttachConsole"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Runs a program in the guest, by its guest agent. Not there yet: answers UNIMPLEMENTED.
+        /// Runs a program in the guest, by its guest agent. Who ran what is in the VM's history. A stream
+        /// that breaks ends the program.
         pub async fn exec_vm(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ExecVmRequest>,
@@ -1521,7 +1526,7 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "ExecVm"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Unpacks a tar stream in the guest, by its guest agent. Not there yet: answers UNIMPLEMENTED.
+        /// Unpacks a tar stream in the guest, by its guest agent.
         pub async fn copy_to_vm(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::CopyToVmRequest>,
@@ -1546,8 +1551,7 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "CopyToVm"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Packs a file or directory of the guest into a tar stream, by its guest agent. Not there yet:
-        /// answers UNIMPLEMENTED.
+        /// Packs a file or directory of the guest into a tar stream, by its guest agent.
         pub async fn copy_from_vm(
             &mut self,
             request: impl tonic::IntoRequest<super::CopyFromVmRequest>,
@@ -1573,7 +1577,7 @@ pub mod vm_service_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// A TCP connection to a port of the guest's loopback, by its guest agent; no route to the guest
-        /// is needed. Not there yet: answers UNIMPLEMENTED.
+        /// is needed. The end of the input ends the connection in that direction only.
         pub async fn forward_vm(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ForwardVmRequest>,
@@ -1704,8 +1708,9 @@ pub mod vm_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Streams the serial console of a VM: the end of what is kept, then, on request, what comes.
-        /// Not there yet: answers UNIMPLEMENTED.
+        /// Streams the serial console of a VM: the end of what is kept, then, on request, what comes, over
+        /// restarts of the guest, until the VM is deleted. A reader that does not keep up loses the oldest
+        /// and is told so by a line in the stream.
         async fn read_console(
             &self,
             request: tonic::Request<super::ReadConsoleRequest>,
@@ -1719,7 +1724,8 @@ pub mod vm_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Attaches to the serial console, both ways. Not there yet: answers UNIMPLEMENTED.
+        /// Attaches to the serial console, both ways. Several may be attached: each sees all that is
+        /// printed, and what they type is mixed. The end of the input ends nothing.
         async fn attach_console(
             &self,
             request: tonic::Request<tonic::Streaming<super::AttachConsoleRequest>>,
@@ -1733,12 +1739,13 @@ pub mod vm_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Runs a program in the guest, by its guest agent. Not there yet: answers UNIMPLEMENTED.
+        /// Runs a program in the guest, by its guest agent. Who ran what is in the VM's history. A stream
+        /// that breaks ends the program.
         async fn exec_vm(
             &self,
             request: tonic::Request<tonic::Streaming<super::ExecVmRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ExecVmStream>, tonic::Status>;
-        /// Unpacks a tar stream in the guest, by its guest agent. Not there yet: answers UNIMPLEMENTED.
+        /// Unpacks a tar stream in the guest, by its guest agent.
         async fn copy_to_vm(
             &self,
             request: tonic::Request<tonic::Streaming<super::CopyToVmRequest>>,
@@ -1752,8 +1759,7 @@ pub mod vm_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Packs a file or directory of the guest into a tar stream, by its guest agent. Not there yet:
-        /// answers UNIMPLEMENTED.
+        /// Packs a file or directory of the guest into a tar stream, by its guest agent.
         async fn copy_from_vm(
             &self,
             request: tonic::Request<super::CopyFromVmRequest>,
@@ -1765,7 +1771,7 @@ pub mod vm_service_server {
             + std::marker::Send
             + 'static;
         /// A TCP connection to a port of the guest's loopback, by its guest agent; no route to the guest
-        /// is needed. Not there yet: answers UNIMPLEMENTED.
+        /// is needed. The end of the input ends the connection in that direction only.
         async fn forward_vm(
             &self,
             request: tonic::Request<tonic::Streaming<super::ForwardVmRequest>>,
@@ -5309,7 +5315,8 @@ pub enum ErrorReason {
     AssignmentNotFound = 25,
     /// RESOURCE_EXHAUSTED, from an agent: the host's disk is full, nothing was taken on.
     DiskFull = 26,
-    /// UNAVAILABLE: the host's agent is not reached; nothing was done.
+    /// UNAVAILABLE: the host's agent is not reached, nothing was done; or a stream to a guest was lost,
+    /// and what a program did by then is not known.
     HostUnreachable = 27,
     /// UNKNOWN: the host's agent was asked and did not answer; it may have done it.
     OutcomeUnknown = 28,
@@ -5335,6 +5342,20 @@ pub enum ErrorReason {
     ImageMismatch = 48,
     /// PERMISSION_DENIED: the registry refuses, or wants a user.
     ImageSourceDenied = 49,
+    /// FAILED_PRECONDITION: the VM's console can't be read or typed into now; the message says why.
+    ConsoleUnavailable = 36,
+    /// FAILED_PRECONDITION: the VM has no host yet, or its host keeps nothing of it.
+    VmNotPlaced = 37,
+    /// DEADLINE_EXCEEDED: the call's own deadline passed while its stream was open, or its first message
+    /// did not come.
+    DeadlineExceeded = 38,
+    /// FAILED_PRECONDITION or UNAVAILABLE: the guest agent is not reached; the message says whether it
+    /// was ever heard.
+    GuestAgentUnreachable = 30,
+    /// The code and the sentence are the guest agent's: such as NOT_FOUND for a program or a path.
+    GuestRefused = 31,
+    /// UNAVAILABLE: the guest agent was lost in the middle of a call; its outcome is unknown.
+    GuestAgentLost = 32,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5383,6 +5404,12 @@ impl ErrorReason {
             Self::ImageStoreFull => "ERROR_REASON_IMAGE_STORE_FULL",
             Self::ImageMismatch => "ERROR_REASON_IMAGE_MISMATCH",
             Self::ImageSourceDenied => "ERROR_REASON_IMAGE_SOURCE_DENIED",
+            Self::ConsoleUnavailable => "ERROR_REASON_CONSOLE_UNAVAILABLE",
+            Self::VmNotPlaced => "ERROR_REASON_VM_NOT_PLACED",
+            Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
+            Self::GuestAgentUnreachable => "ERROR_REASON_GUEST_AGENT_UNREACHABLE",
+            Self::GuestRefused => "ERROR_REASON_GUEST_REFUSED",
+            Self::GuestAgentLost => "ERROR_REASON_GUEST_AGENT_LOST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5428,6 +5455,12 @@ impl ErrorReason {
             "ERROR_REASON_IMAGE_STORE_FULL" => Some(Self::ImageStoreFull),
             "ERROR_REASON_IMAGE_MISMATCH" => Some(Self::ImageMismatch),
             "ERROR_REASON_IMAGE_SOURCE_DENIED" => Some(Self::ImageSourceDenied),
+            "ERROR_REASON_CONSOLE_UNAVAILABLE" => Some(Self::ConsoleUnavailable),
+            "ERROR_REASON_VM_NOT_PLACED" => Some(Self::VmNotPlaced),
+            "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
+            "ERROR_REASON_GUEST_AGENT_UNREACHABLE" => Some(Self::GuestAgentUnreachable),
+            "ERROR_REASON_GUEST_REFUSED" => Some(Self::GuestRefused),
+            "ERROR_REASON_GUEST_AGENT_LOST" => Some(Self::GuestAgentLost),
             _ => None,
         }
     }
