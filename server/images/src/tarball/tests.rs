@@ -52,7 +52,9 @@ fn sizes_of_what_has_no_contents_are_not_believed() {
     header.set_link_name("target").expect("it fits");
     header.set_size(512);
     header.set_mode(0o777);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     let bytes = [header.as_bytes(), &TarMaker::new().file("after", b"").finish()[..]].concat();
     let all = entries(&bytes);

@@ -111,7 +111,7 @@ fn a_layer_does_not_write_through_a_link_of_a_lower_one() {
         TarMaker::new().file("etc/.wh.passwd", b""),
         TarMaker::new().file("etc/.wh..wh..opq", b""),
     ] {
-        let error = layered(&[lower.clone(), upper]).err().expect("it is refused");
+        let error = layered(&[lower.clone(), upper]).expect_err("it is refused");
         assert!(error.to_string().contains("layer 2"), "{error}");
         assert!(error.to_string().contains("goes through something"), "{error}");
     }
