@@ -89,7 +89,7 @@ async fn an_upload_becomes_an_image_with_its_digest_origin_and_owner() {
     let image = fixture.import(wish("alpine", From::Blob(blob.clone()))).await.expect("imported");
     assert_eq!((image.kind, image.size_bytes, image.guest_agent), (StoredKind::Root, 4, true));
     assert_eq!((&*image.origin, &*image.created_by), ("upload a file", "alice"));
-    assert_eq!(fixture.contents(), [image.sha256.clone()]);
+    assert_eq!(fixture.contents(), [image.sha256.as_str()]);
     assert_eq!(fixture.incoming(), 0);
     let again = fixture.import(wish("alpine", From::Blob(blob))).await.expect("the same");
     assert_eq!(again, image);
@@ -125,11 +125,11 @@ async fn a_name_goes_to_other_content_only_when_that_is_asked_for() {
     // What came in for it is nobody's, and goes.
     assert_eq!(fixture.contents().len(), 2);
     fixture.images.collect().await.expect("the store answers");
-    assert_eq!(fixture.contents(), [old.sha256.clone()]);
+    assert_eq!(fixture.contents(), [old.sha256.as_str()]);
     let replacing = Wish { replace: true, ..wish("alpine", From::Blob(blob)) };
     let new = fixture.import(replacing).await.expect("replaced");
     fixture.images.collect().await.expect("the store answers");
-    assert_eq!(fixture.contents(), [new.sha256.clone()]);
+    assert_eq!(fixture.contents(), [new.sha256.as_str()]);
 }
 
 #[tokio::test]
@@ -153,8 +153,8 @@ async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
     let forget = Mutation::DeleteImage { name: "k".to_owned() };
     fixture.store.submit(submission(forget)).await.expect("unused");
     let kept = fixture.images.collect().await.expect("the store answers");
-    assert_eq!(fixture.contents(), [newer.sha256.clone()]);
-    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [newer.sha256.clone()]);
+    assert_eq!(fixture.contents(), [newer.sha256.as_str()]);
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [newer.sha256.as_str()]);
 }
 
 #[tokio::test]

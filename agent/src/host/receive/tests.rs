@@ -10,7 +10,7 @@ use crate::host::linux::test_images;
 fn announced(content: &[u8]) -> Announced {
     let sha256 = hex::encode(Sha256::digest(content));
     Announced {
-        name: ImageName::new(&format!("sha256-{sha256}")).unwrap(),
+        name: ImageName::new(format!("sha256-{sha256}")).unwrap(),
         sha256,
         size_bytes: content.len() as u64,
         data_bytes: 0,

@@ -100,7 +100,7 @@ fn reason(status: &Status) -> String {
 }
 
 async fn is_there(desk: &Desk) -> bool {
-    let name = ImageName::new(&format!("sha256-{}", digest())).unwrap();
+    let name = ImageName::new(format!("sha256-{}", digest())).unwrap();
     desk.host.images.observe(&name).await.unwrap().is_some()
 }
 
