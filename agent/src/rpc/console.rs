@@ -156,10 +156,9 @@ async fn failure(typing: &mut Option<AbortOnDropHandle<Result<(), Status>>>) -> 
     if let Some(task) = typing {
         let ended = task.await;
         *typing = None;
-        match ended {
-            Ok(Err(status)) => return status,
-            // No more comes, or it ended by a defect that was logged: the reader reads on.
-            Ok(Ok(())) | Err(_) => {}
+        // Else no more comes, or it ended by a defect that was logged: the reader reads on.
+        if let Ok(Err(status)) = ended {
+            return status;
         }
     }
     std::future::pending().await

@@ -29,7 +29,9 @@ pub use self::service::AgentRpc;
 
 use crate::assignment::Assignment;
 use crate::guests::{GuestClient, NoGuest};
-use crate::host::{Announced, Capacity, Change, Console, HostResult, ImageFacts, ImageName, Receiving};
+use crate::host::{
+    Announced, Capacity, Change, Console, HostResult, ImageFacts, ImageName, Receiving,
+};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 

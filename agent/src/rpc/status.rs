@@ -216,13 +216,3 @@ pub(super) fn of_guest(vm: VmId, said: &Status) -> Status {
     let words = printable(said.message(), 500);
     status(code, ErrorReason::GuestRefused, [], format!("VM {vm}: the guest says: {words}"))
 }
-
-/// A call of later work.
-pub(super) fn not_implemented(call: &str) -> Status {
-    status(
-        Code::Unimplemented,
-        ErrorReason::NotImplemented,
-        [],
-        format!("{call} is not implemented in this version of banger-agent"),
-    )
-}

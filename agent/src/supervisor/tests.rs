@@ -14,8 +14,8 @@ use crate::vm::phase::Reason;
 
 mod away;
 mod choices;
-mod images;
 mod guests;
+mod images;
 mod late;
 
 fn traced(world: &World, verb: &str) -> bool {

@@ -16,6 +16,7 @@ fn piped(server: &Running, args: &[&str], stdin: &str) -> Ran {
 
 /// Starts `banger` with pipes, to be talked to.
 fn start(server: &Running, args: &[&str]) -> Child {
+    #[expect(clippy::disallowed_methods, reason = "assert_cmd has no process to talk to")]
     let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
     command.args(args).env_clear().env("HOME", "/nonexistent").env("BANGER_SERVER", server.url());
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

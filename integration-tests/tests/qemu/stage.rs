@@ -257,7 +257,7 @@ impl Stage {
         let screen = console.stdout.take().expect("it has one");
         let (send, shown) = std::sync::mpsc::channel();
         let reading = std::thread::spawn(move || {
-            for byte in screen.bytes() {
+            for byte in std::io::BufReader::new(screen).bytes() {
                 if byte.map(|byte| send.send(byte)).is_err() {
                     return;
                 }

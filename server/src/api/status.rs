@@ -10,10 +10,10 @@ use banger_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::fleet::guests::GuestError;
 use crate::images::ImportFailure;
 use crate::images::library::KeepError;
 use crate::images::sources::SourceError;
-use crate::fleet::guests::GuestError;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
 use crate::model::spec::{SpecProblem, SpecRefusal};

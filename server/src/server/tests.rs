@@ -9,8 +9,8 @@ use tonic::{Code, Streaming};
 use super::*;
 
 mod agent;
-mod images;
 mod guests;
+mod images;
 mod objects;
 
 use self::agent::{FakeAgent, Serving};

@@ -1,5 +1,6 @@
 //! The two console calls over a desk with one VM whose console the test prints on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,11 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::assignment::Assignment;
-use crate::host::{Console, HostError, HostErrorKind, HostResult, Hub};
+use crate::guests::{GuestClient, NoGuest};
+use crate::host::{
+    Announced, Change, Console, HostError, HostErrorKind, HostResult, Hub, ImageName, Receiving,
+};
+use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 use crate::rpc::{Assigned, HostFacts};
 
@@ -62,6 +67,26 @@ impl AgentDesk for Desk {
             self.hub.say(bytes);
         }
         Ok(())
+    }
+
+    async fn inventory(&self, _claimed: BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)> {
+        unreachable!("nobody asks")
+    }
+
+    async fn sweep(&self, _asker: Asker, _dry_run: bool) -> HostResult<(Vec<Swept>, Policy)> {
+        unreachable!("nobody asks")
+    }
+
+    async fn receive_image(&self, _announced: Announced) -> HostResult<Option<Receiving>> {
+        unreachable!("nobody asks")
+    }
+
+    async fn remove_image(&self, _name: &ImageName) -> HostResult<Change> {
+        unreachable!("nobody asks")
+    }
+
+    fn guest(&self, _vm: VmId) -> Option<Result<GuestClient, NoGuest>> {
+        unreachable!("nobody asks")
     }
 
     fn draining(&self) -> CancellationToken {

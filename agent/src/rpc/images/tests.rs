@@ -8,11 +8,12 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::assignment::Assignment;
+use crate::guests::{GuestClient, NoGuest};
 use crate::host::fakes::FakeKernel;
 use crate::host::{Change, Host, HostError, HostErrorKind, HostResult, Receiving};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
-use crate::rpc::{Assigned, HostFacts};
+use crate::rpc::{Assigned, HostFacts, VmConsole};
 
 /// A desk in front of a fake machine.
 struct Desk {
@@ -56,6 +57,18 @@ impl AgentDesk for Desk {
     }
 
     async fn server_seen(&self, _name: &str, _epoch: Epoch) {}
+
+    async fn console(&self, _vm: VmId, _past: u64) -> HostResult<Option<VmConsole>> {
+        unreachable!("nobody asks")
+    }
+
+    async fn type_in(&self, _vm: VmId, _bytes: &[u8]) -> HostResult<()> {
+        unreachable!("nobody asks")
+    }
+
+    fn guest(&self, _vm: VmId) -> Option<Result<GuestClient, NoGuest>> {
+        unreachable!("nobody asks")
+    }
 
     fn draining(&self) -> CancellationToken {
         self.draining.clone()

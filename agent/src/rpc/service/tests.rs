@@ -164,15 +164,6 @@ async fn a_full_disk_is_an_answer_with_its_reason_alone_and_among_others() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_says_so() {
-    let (_, rpc) = rpc(Assigned::Absent);
-    let request = Request::new(wire::ReadConsoleRequest::default());
-    let error = rpc.read_console(request).await.expect_err("later");
-    assert_eq!(error.code(), Code::Unimplemented);
-    assert_eq!(error.get_details_error_info().expect("has one").reason, "NOT_IMPLEMENTED");
-}
-
-#[tokio::test]
 async fn a_sweep_says_who_asked_and_what_the_server_claims_and_answers_the_policy() {
     let (_, rpc) = rpc(Assigned::Absent);
     let request = wire::SweepRequest {

@@ -66,15 +66,15 @@ impl GrpcLink {
     }
 
     /// The head of a stream, in time, and what comes after it.
-    async fn stream<M: 'static, T: 'static>(
+    async fn stream<M, T>(
         &self,
         call: impl Future<Output = Result<Response<Streaming<M>>, Status>> + Send,
         guard: Option<DropGuard>,
         read: fn(M) -> Option<T>,
     ) -> Result<Output<T>, GuestError>
     where
-        M: Send,
-        T: Send,
+        M: Send + 'static,
+        T: Send + 'static,
     {
         let head = tokio::time::timeout(HEAD, call).await.map_err(|_| {
             GuestError::Link(LinkError::OutcomeUnknown {
