@@ -77,7 +77,6 @@ pub const POLICIES: &[(&str, Policy)] = &[
     ("/banger.v1.ImageService/GetImage", Policy::Token),
     ("/banger.v1.ImageService/ListImages", Policy::Token),
     ("/banger.v1.ImageService/DeleteImage", Policy::Token),
-    ("/banger.v1.ImageService/UploadBlob", Policy::Token),
     ("/grpc.health.v1.Health/Check", Policy::Open),
     ("/grpc.health.v1.Health/List", Policy::Open),
     ("/grpc.health.v1.Health/Watch", Policy::Open),

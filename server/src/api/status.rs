@@ -156,12 +156,15 @@ pub fn deadline_exceeded(what: &str) -> Status {
     error(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, what)
 }
 
+/// What an agent says of a VM that it holds nothing of.
+const NOT_HELD: &str = "ASSIGNMENT_NOT_FOUND";
+
 /// A stream to a guest came to nothing, or to an end that is none.
 pub fn guest_failed(vm: &str, host: &str, failure: &GuestError) -> Status {
     match failure {
         GuestError::Link(lost) => guest_lost(vm, host, &lost.to_string()),
         // The agent was not told of the VM yet, or is done with it.
-        GuestError::Said { reason, .. } if reason == word(ErrorReason::AssignmentNotFound) => {
+        GuestError::Said { reason, .. } if reason == NOT_HELD => {
             let message = format!("host {host} holds nothing of VM {vm} at present");
             error(Code::FailedPrecondition, ErrorReason::VmNotPlaced, message)
         }

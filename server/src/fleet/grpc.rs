@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
-use banger_proto::ids::{Epoch, HostId, Version, VmId};
+use banger_proto::ids::{Epoch, HostId, VmId};
 use banger_proto::wire::limits;
 use banger_proto::wire::tls::agent_name;
 use banger_proto::wire::trace;
@@ -27,7 +27,6 @@ use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
-use tonic_types::StatusExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::convert::{self, GuestNet, objects};
@@ -40,6 +39,7 @@ use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
 
+mod answers;
 mod guests;
 
 /// How long a command may take. The agent answers when the assignment is on its disk.
@@ -275,7 +275,7 @@ impl GrpcLink {
         };
         match answered {
             Ok(delivery) => Ok(delivery),
-            Err(status) => about_the_vm(&status).ok_or_else(|| self.failed(&status)),
+            Err(status) => answers::about_the_vm(&status).ok_or_else(|| self.failed(&status)),
         }
     }
 
@@ -318,42 +318,6 @@ fn client(channel: Channel) -> AgentServiceClient<Channel> {
     AgentServiceClient::new(channel)
         .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES)
-}
-
-/// What a status of a call for one VM says about that VM, if it is about it.
-fn about_the_vm(status: &Status) -> Option<Delivery> {
-    let refused = |reason| Delivery::Refused { reason, message: status.message().to_owned() };
-    match status.code() {
-        Code::FailedPrecondition => {
-            let info = status.get_details_error_info()?;
-            if info.reason != "STALE_GENERATION" {
-                return Some(refused(RefusalReason::Other));
-            }
-            let number = |key: &str| info.metadata.get(key)?.parse().ok();
-            let seen = Version {
-                epoch: Epoch(number("seen_epoch")?),
-                generation: banger_proto::ids::Generation(number("seen_generation")?),
-            };
-            Some(Delivery::Stale { seen })
-        }
-        Code::InvalidArgument | Code::ResourceExhausted | Code::OutOfRange => {
-            let info = status.get_details_error_info();
-            Some(refused(info.map_or(RefusalReason::Other, |info| RefusalReason::of(&info.reason))))
-        }
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::NotFound
-        | Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::Aborted
-        | Code::Unimplemented
-        | Code::Internal
-        | Code::Unavailable
-        | Code::DataLoss
-        | Code::Unauthenticated => None,
-    }
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use tonic_types::ErrorDetails;
 
+use tonic_types::StatusExt as _;
+
 use super::*;
 
 fn status(code: Code, reason: &str) -> Status {
@@ -21,11 +23,11 @@ fn a_refusal_for_a_full_disk_is_known_and_any_other_is_one() {
     ] {
         let refused = Delivery::Refused { reason, message: "no".to_owned() };
         let message = status.message().to_owned();
-        assert_eq!(about_the_vm(&status), Some(refused), "{message}");
+        assert_eq!(answers::about_the_vm(&status), Some(refused), "{message}");
     }
 }
 
 #[test]
 fn an_agent_that_is_going_away_has_said_nothing_about_the_vm() {
-    assert_eq!(about_the_vm(&status(Code::Unavailable, "SHUTTING_DOWN")), None);
+    assert_eq!(answers::about_the_vm(&status(Code::Unavailable, "SHUTTING_DOWN")), None);
 }
