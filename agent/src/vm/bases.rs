@@ -96,7 +96,7 @@ impl BaseUsers {
     /// Removes an image that no VM holds and no device lies over.
     ///
     /// # Errors
-    /// [`HostErrorKind::Busy`] when one does; as [`Images::remove`].
+    /// [`HostErrorKind::Busy`] when one does; as [`Images::remove`](crate::host::Images::remove).
     pub async fn remove_image(
         &self,
         host: &Host,

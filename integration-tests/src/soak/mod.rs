@@ -35,7 +35,7 @@ pub mod slot;
 
 /// The agents of a soak speak often and sweep soon, so that a minute holds many lives.
 const AGENT_CONFIG: &str = "[limits]\nheartbeat_secs = 1\n\
-    [sweep]\ngrace_secs = 1\ninterval_secs = 2\nbudget_per_hour = 100000\n";
+    [sweep]\ngrace_secs = 1\ninterval_secs = 2\nbudget_per_hour = 4000\n";
 
 /// How long everything may take to be as wanted once nothing fails any more.
 const CONVERGENCE: Duration = Duration::from_secs(90);

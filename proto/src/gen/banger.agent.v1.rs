@@ -369,7 +369,7 @@ pub struct ForwardResponse {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutImageRequest {
     /// In the first message only: what the file is to be, checked at the end. Its name is
-    /// "sha256-<digest>".
+    /// "sha256-DIGEST".
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<ImageFile>,
     /// Of the content, in order, at most 1 MiB a message; none in the first. When the image is there
@@ -1310,7 +1310,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Forward"));
             self.inner.streaming(req, path, codec).await
         }
-        /// Brings an image to the host's image directory, as the file "sha256-<digest>". Refused with
+        /// Brings an image to the host's image directory, as the file "sha256-DIGEST". Refused with
         /// DISK_FULL, or IMAGE_MISMATCH when the content is not what was announced; then, and when the
         /// call breaks off, nothing of it is left.
         pub async fn put_image(
@@ -1521,7 +1521,7 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::ForwardRequest>>,
         ) -> std::result::Result<tonic::Response<Self::ForwardStream>, tonic::Status>;
-        /// Brings an image to the host's image directory, as the file "sha256-<digest>". Refused with
+        /// Brings an image to the host's image directory, as the file "sha256-DIGEST". Refused with
         /// DISK_FULL, or IMAGE_MISMATCH when the content is not what was announced; then, and when the
         /// call breaks off, nothing of it is left.
         async fn put_image(
