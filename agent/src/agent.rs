@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
+use banger_proto::service::calls::CallsLayer;
 use banger_proto::wire::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES,
 };
@@ -27,7 +28,6 @@ use crate::clock::Clock;
 use crate::config::{AgentConfig, ConfigError, DisksConfig};
 use crate::host::{Host, HostError};
 use crate::join::identity::{Identity, IdentityError};
-use crate::metrics::rpc::RpcMetricsLayer;
 use crate::metrics::{Metrics, listener};
 use crate::rpc::AgentRpc;
 use crate::supervisor::adoption::Parts;
@@ -313,7 +313,7 @@ async fn serve<A: Accept<Io: Connected>>(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .layer(ServerTraceLayer)
-        .layer(RpcMetricsLayer::new(metrics))
+        .layer(CallsLayer::new(metrics.calls()))
         .add_service(service)
         .serve_with_incoming_shutdown(
             tls::listen(listener, tls, Admit::OnlyTheServer),

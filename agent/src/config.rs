@@ -5,11 +5,12 @@
 //! given.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use banger_proto::service::settings;
+pub use banger_proto::service::settings::ConfigError;
 use banger_proto::wire::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
@@ -268,32 +269,6 @@ pub struct Overrides {
     pub jailer: Option<PathBuf>,
 }
 
-/// The configuration can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("could not read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is no TOML, or has an unknown key or a value of a wrong kind.
-    #[error("{} is not a configuration of the agent", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: toml::de::Error,
-    },
-    /// Values do not fit.
-    #[error("the configuration has problems: {}", .0.join("; "))]
-    Invalid(Vec<String>),
-}
-
 impl AgentConfig {
     /// Reads a file, lays the flags over it and checks the result. Without a path the default file
     /// is read if it is there, and the defaults hold if not.
@@ -301,20 +276,9 @@ impl AgentConfig {
     /// # Errors
     /// When the file can't be read or understood, or values do not fit: then all of them are listed.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
-        let config = match path {
-            Some(path) => Self::read(path)?,
-            None if Path::new(DEFAULT_PATH).exists() => Self::read(Path::new(DEFAULT_PATH))?,
-            None => Self::default(),
-        };
-        let config = config.with(overrides);
+        let config = settings::load::<Self>("agent", path, DEFAULT_PATH)?.with(overrides);
         config.check()?;
         Ok(config)
-    }
-
-    fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
     }
 
     /// The same with flags over it.

@@ -15,10 +15,9 @@ use banger_agent::host::linux::qemu::jail::{Entry, enter};
 use banger_agent::host::{Host, linux};
 use banger_agent::join::JoinRequest;
 use banger_agent::{Agent, AgentConfig, doctor, join};
+use banger_proto::service::life::{self, Termination};
 use banger_proto::wire::telemetry::{self, TelemetryConfig};
 use clap::{Parser, Subcommand};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The agent of banger: makes this host run the microVMs that its server wants here.
 #[derive(Debug, Parser)]
@@ -285,18 +284,13 @@ async fn serve(config: AgentConfig, on: Machine) -> anyhow::Result<()> {
         log_filter: config.telemetry.log_filter.clone(),
     })?;
     // Before the start, so that a signal during it is not lost.
-    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    let mut termination = Termination::listen().context("could not listen for signals")?;
     raise_open_files();
     let (host, kernel) = machine(&config, on)?;
     let agent = Agent::start(config, host, Clock::system()).await?;
-    notify(NotifyState::Ready);
-    // Cancel-safe: signals are kept by the system until they are taken.
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    notify(NotifyState::Stopping);
+    life::ready();
+    termination.wait().await;
+    life::stopping();
     agent.shutdown().await;
     if let Some(kernel) = kernel {
         kernel.save().context("the simulated machine was not saved")?;
@@ -332,11 +326,5 @@ fn raise_open_files() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(error = %error, "the limit of open files stays low");
-    }
-}
-
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(error = %error, "the service manager could not be told");
     }
 }

@@ -5,31 +5,23 @@
 //! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The one
 //! exception are the series of each VM, which are made anew from the reports for each page.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use banger_proto::service::calls::{Calls, seconds};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use prost::Message as _;
 
 use crate::host::Room;
 use crate::report::Reporter;
 use crate::vm::phase::{Phase, Reason};
 
 pub mod listener;
-pub mod rpc;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rpc {
-    method: Arc<str>,
-    code: &'static str,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Effect {
@@ -72,9 +64,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    methods: HashSet<Arc<str>>,
-    other_method: Arc<str>,
-    rpcs: Family<Rpc, Counter>,
+    calls: Calls,
     effects: Family<Effect, Histogram>,
     vms: Family<InPhase, Gauge>,
     orphans: Family<OfKind, Gauge>,
@@ -85,11 +75,6 @@ struct Inner {
     disk_free: Gauge,
     disk_size: Gauge,
     disk_alarms: Family<Alarm, Gauge>,
-}
-
-fn seconds() -> Histogram {
-    // 50 µs to 26 s.
-    Histogram::new(exponential_buckets(0.000_05, 3.0, 13))
 }
 
 impl Default for Metrics {
@@ -103,8 +88,7 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("banger_agent");
-        let rpcs = Family::default();
-        registry.register("rpcs", "Calls answered, by method and gRPC code", rpcs.clone());
+        let calls = Calls::register(&mut registry, &[banger_proto::FILE_DESCRIPTOR_SET]);
         let effects = Family::new_with_constructor(seconds as fn() -> Histogram);
         registry.register(
             "effect_duration_seconds",
@@ -149,9 +133,7 @@ impl Metrics {
         registry.register("root_disk_alarms", help, disk_alarms.clone());
         let inner = Inner {
             registry,
-            methods: methods(),
-            other_method: "other".into(),
-            rpcs,
+            calls,
             effects,
             vms,
             orphans,
@@ -164,6 +146,12 @@ impl Metrics {
             disk_alarms,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Where the calls of the agent's service are counted.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.inner.calls.clone()
     }
 
     /// An effect on the host came to an end.
@@ -203,11 +191,6 @@ impl Metrics {
     pub fn set_room(&self, room: Room) {
         self.inner.disk_free.set(i64::try_from(room.free_bytes).unwrap_or(i64::MAX));
         self.inner.disk_size.set(i64::try_from(room.total_bytes).unwrap_or(i64::MAX));
-    }
-
-    fn rpc(&self, path: &str, code: &'static str) {
-        let method = self.inner.methods.get(path).unwrap_or(&self.inner.other_method);
-        self.inner.rpcs.get_or_create(&Rpc { method: Arc::clone(method), code }).inc();
     }
 
     /// The text for Prometheus, with the VMs as they are now.
@@ -295,24 +278,6 @@ const fn label(phase: Phase) -> &'static str {
         Phase::Unclear => "unclear",
         Phase::Gone => "gone",
     }
-}
-
-/// The paths of all methods of the agent's service, from its descriptor.
-fn methods() -> HashSet<Arc<str>> {
-    // Our own descriptors, tested to decode; without them every method would be "other".
-    let files = prost_types::FileDescriptorSet::decode(banger_proto::FILE_DESCRIPTOR_SET);
-    files
-        .map(|set| set.file)
-        .unwrap_or_default()
-        .iter()
-        .filter(|file| file.package() == "banger.agent.v1")
-        .flat_map(|file| &file.service)
-        .flat_map(|service| {
-            service.method.iter().map(|method| {
-                format!("/banger.agent.v1.{}/{}", service.name(), method.name()).into()
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]

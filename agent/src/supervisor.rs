@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_proto::causes::with_causes;
 use banger_proto::ids::{Version, VmId};
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
@@ -359,7 +360,7 @@ impl Supervisor {
             Ok(hints) => hints,
             Err(file::NoHints::Missing) => VmHandles::default(),
             Err(why) => {
-                tracing::warn!(%vm, error = chain(&why), "no hints; the kernel is asked");
+                tracing::warn!(%vm, error = with_causes(&why), "no hints; the kernel is asked");
                 VmHandles::default()
             }
         }
@@ -393,18 +394,6 @@ impl Supervisor {
             devices: Devices::default(),
         }));
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 /// Why the supervisor could not start.

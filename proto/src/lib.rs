@@ -3,14 +3,19 @@
 //! - [`v1`]: the public API, [`agent_v1`]: what server and agent say to each other, [`guest_v1`]:
 //!   what a host and its guests do. Generated from the `.proto` files beside this crate by
 //!   `examples/gen.rs` and committed.
+//! - [`causes`]: an error and its causes in one line.
 //! - [`ids`]: typed ids and counters. Parse, print and order; no I/O.
 //! - [`guest_link`]: how the bytes between a host and a guest agent are carried, so that a new
 //!   connection begins cleanly whatever became of the one before.
 //! - [`wire`]: what both ends of a connection must agree on: limits, TLS, trace context,
 //!   telemetry.
+//! - `service` (a feature): what server and agent are alike in as services.
 
+pub mod causes;
 pub mod guest_link;
 pub mod ids;
+#[cfg(feature = "service")]
+pub mod service;
 #[cfg(feature = "wire")]
 pub mod wire;
 

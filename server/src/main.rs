@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use banger_proto::service::life::{self, Termination};
 use banger_proto::wire::telemetry::{self, TelemetryConfig};
 use banger_server::config::Overrides;
 use banger_server::{Server, ServerConfig, store};
 use clap::{Parser, Subcommand};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The server of banger: holds what is wanted of a fleet of microVMs and speaks to its agents.
 #[derive(Debug, Parser)]
@@ -86,22 +85,11 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
         log_filter: config.telemetry.log_filter.clone(),
     })?;
     // Before the start, so that a signal during it is not lost.
-    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    let mut termination = Termination::listen().context("could not listen for signals")?;
     let server = Server::start(config).await?;
-    notify(NotifyState::Ready);
-    // Cancel-safe: signals are kept by the system until they are taken.
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    notify(NotifyState::Stopping);
+    life::ready();
+    termination.wait().await;
+    life::stopping();
     server.shutdown().await;
     Ok(())
-}
-
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(error = %error, "the service manager could not be told");
-    }
 }

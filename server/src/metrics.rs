@@ -4,35 +4,21 @@
 //! Prometheus (OpenMetrics), served beside the API by [`crate::server`]. Label values come from
 //! closed lists only: a caller can't make a new series.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_proto::service::calls::{Calls, seconds};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use prost::Message as _;
 
 use crate::model::host::HostState;
 use crate::store::CommitStats;
 use crate::watch::View;
-
-pub mod rpc;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Rpc {
-    method: Arc<str>,
-    code: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Method {
-    method: Arc<str>,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
@@ -53,11 +39,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Inner {
     registry: Registry,
-    methods: HashSet<Arc<str>>,
-    other_method: Arc<str>,
-    rpcs: Family<Rpc, Counter>,
-    rpc_seconds: Family<Method, Histogram>,
-    open_rpcs: Family<Method, Gauge>,
+    calls: Calls,
     passes: Counter,
     pass_vms: Histogram,
     pass_seconds: Histogram,
@@ -72,11 +54,6 @@ struct Inner {
     watchers: Gauge,
     revision: Gauge,
     epoch: Gauge,
-}
-
-fn seconds() -> Histogram {
-    // 50 µs to 26 s.
-    Histogram::new(exponential_buckets(0.000_05, 3.0, 13))
 }
 
 fn counts() -> Histogram {
@@ -94,16 +71,7 @@ impl Metrics {
     /// All at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("banger_server");
-        let rpcs = Family::default();
-        registry.register("rpcs", "Calls that ended, by method and gRPC code", rpcs.clone());
-        let rpc_seconds = Family::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register(
-            "rpc_duration_seconds",
-            "How long calls took; of streams, until the first answer",
-            rpc_seconds.clone(),
-        );
-        let open_rpcs = Family::default();
-        registry.register("open_rpcs", "Calls under way, streams included", open_rpcs.clone());
+        let calls = Calls::register(&mut registry, &API_DESCRIPTORS);
         let passes = Counter::default();
         registry.register("reconcile_passes", "Passes of the drivers of hosts", passes.clone());
         let pass_vms = counts();
@@ -154,11 +122,7 @@ impl Metrics {
         registry.register("store_epoch", "Epoch of the store", epoch.clone());
         let inner = Inner {
             registry,
-            methods: method_paths(),
-            other_method: Arc::from("other"),
-            rpcs,
-            rpc_seconds,
-            open_rpcs,
+            calls,
             passes,
             pass_vms,
             pass_seconds,
@@ -175,6 +139,11 @@ impl Metrics {
             epoch,
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Where the calls of the API are counted.
+    pub fn calls(&self) -> Calls {
+        self.inner.calls.clone()
     }
 
     /// One pass of a driver.
@@ -228,37 +197,19 @@ impl Metrics {
     }
 }
 
+/// The public API, health and reflection.
+const API_DESCRIPTORS: [&[u8]; 4] = [
+    banger_proto::FILE_DESCRIPTOR_SET,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
+
 const HOST_STATES: [HostState; 4] =
     [HostState::Connecting, HostState::Online, HostState::Suspect, HostState::Offline];
 
 fn gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
-}
-
-/// The paths of all calls of the public API, health and reflection: the only values of `method`.
-fn method_paths() -> HashSet<Arc<str>> {
-    let sets = [
-        banger_proto::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let mut paths = HashSet::new();
-    for set in sets {
-        // Compiled in and covered by a test.
-        let Ok(set) = prost_types::FileDescriptorSet::decode(set) else { continue };
-        for file in set.file {
-            let package = file.package.unwrap_or_default();
-            for service in file.service {
-                let service_name = service.name.unwrap_or_default();
-                for method in service.method {
-                    let method = method.name.unwrap_or_default();
-                    paths.insert(Arc::from(format!("/{package}.{service_name}/{method}")));
-                }
-            }
-        }
-    }
-    paths
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Configurations that are taken and that are not.
 
+use std::fs;
+
 use super::*;
 
 fn parse(text: &str) -> Result<AgentConfig, toml::de::Error> {

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_proto::causes::with_causes;
+
 use super::{Check, existing};
 use crate::config::AgentConfig;
 use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
@@ -70,7 +72,9 @@ impl Machine {
         let iptables = run(Tool::IptablesSave, &["-t", "nat"]).await.map(drop);
         // A panic in it counts as a failure.
         let kvm = tokio::task::spawn_blocking(kvm::check).await;
-        let kvm = kvm.map_err(|error| chain(&error)).and_then(|r| r.map_err(|error| chain(&error)));
+        let kvm = kvm
+            .map_err(|error| with_causes(&error))
+            .and_then(|r| r.map_err(|error| with_causes(&error)));
         let state = existing(&config.state_dir);
         let disk = rustix::fs::statvfs(state).ok();
         Self {
@@ -271,15 +275,4 @@ impl Machine {
 fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {
     let mend = if ok { String::new() } else { mend.to_owned() };
     Check { name, ok, required, production: false, message: message.to_owned(), mend }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

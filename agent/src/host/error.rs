@@ -7,6 +7,8 @@
 use std::error::Error;
 use std::fmt;
 
+use banger_proto::causes::with_causes;
+
 /// Whether an idempotent verb found work to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -135,14 +137,7 @@ impl HostError {
     /// The whole chain in one line, for a fault message or a log field.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(error) = next {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            next = error.source();
-        }
-        text
+        with_causes(self)
     }
 }
 

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_proto::causes::with_causes;
 use banger_proto::ids::VmId;
 use futures_util::StreamExt as _;
 
 use super::sweep::{SweepObserver, Sweeps};
-use super::{StartError, Supervisor, chain};
+use super::{StartError, Supervisor};
 use crate::assignment::Record;
 use crate::clock::Clock;
 use crate::host::{Host, PathPart};
@@ -139,7 +140,7 @@ impl Supervisor {
             Ok(record) => self.take_over(vm, record, table, looked).await,
             Err(why) => {
                 let step = "read the VM's record";
-                let message = format!("{}; the VM is kept as it is", chain(&why));
+                let message = format!("{}; the VM is kept as it is", with_causes(&why));
                 let fault = Fault::new(Reason::RecordUnreadable, step, message);
                 self.strand(vm, Phase::Failed, fault);
             }

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
+use banger_proto::causes::with_causes;
 use banger_proto::ids::{Epoch, HostId, VmId};
 use banger_proto::wire::limits;
 use banger_proto::wire::tls::agent_name;
@@ -185,14 +186,14 @@ impl GrpcLink {
     }
 
     fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> LinkError {
-        LinkError::Unreachable { address: self.address.clone(), message: chain(error) }
+        LinkError::Unreachable { address: self.address.clone(), message: with_causes(error) }
     }
 
     /// What a status that is not about one VM means.
     fn failed(&self, status: &Status) -> LinkError {
         let address = self.address.clone();
         let message = match std::error::Error::source(status) {
-            Some(source) => format!("{}: {}", status.message(), chain(source)),
+            Some(source) => format!("{}: {}", status.message(), with_causes(source)),
             None => format!("{:?}: {}", status.code(), status.message()),
         };
         match status.code() {
@@ -318,17 +319,6 @@ fn client(channel: Channel) -> AgentServiceClient<Channel> {
     AgentServiceClient::new(channel)
         .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(limits::MAX_MESSAGE_BYTES)
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[async_trait]

@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use banger_images::{Cancel, ImportError, Kind, Made, Note, Options, Source, Wanted};
+use banger_proto::causes::with_causes;
 use parking_lot::Mutex;
 use tokio::sync::{RwLock, Semaphore};
 
@@ -307,7 +308,7 @@ impl Images {
         drop(opened);
         let made = made.map_err(|error| {
             // Where this server keeps it says nothing to whoever sent it.
-            let message = chain(&error);
+            let message = with_causes(&error);
             let message = shown.map_or(message.clone(), |path| message.replace(&path, &origin));
             ImportFailure::Conversion { message, error }
         })?;
@@ -398,17 +399,6 @@ impl Uploading<'_> {
 
 fn over() -> KeepError {
     KeepError::Io { what: "go on with the upload", source: std::io::ErrorKind::Interrupted.into() }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// How often unused contents are looked for though nothing is known to have gone.

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use banger_proto::service::calls::CallsLayer;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
 use banger_proto::v1::{host_service_server, image_service_server, vm_service_server};
@@ -37,7 +38,6 @@ use crate::api::images::Images;
 use crate::api::vms::Vms;
 use crate::api::watch::VmServiceWithWatch;
 use crate::metrics::Metrics;
-use crate::metrics::rpc::RpcMetricsLayer;
 use crate::watch::View;
 
 /// The services that reflection lists: those served here, not all that there are descriptors of.
@@ -134,7 +134,7 @@ pub(super) async fn serve_api(
         .layer(cors(cors_origins))
         .layer(GrpcWebLayer::new())
         .layer(ServerTraceLayer)
-        .layer(RpcMetricsLayer::new(metrics))
+        .layer(CallsLayer::new(metrics.calls()))
         .layer(auth)
         .add_routes(routes);
     let not_serving = {

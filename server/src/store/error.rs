@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use banger_proto::causes::with_causes;
+
 use crate::model::ledger::Refusal;
 
 /// The store can't be opened.
@@ -134,18 +136,6 @@ pub enum MutateError {
 
 impl From<StoreError> for MutateError {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable { reason: chain(&error) }
+        Self::Unavailable { reason: with_causes(&error) }
     }
-}
-
-/// An error with its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use banger_proto::causes::with_causes;
 use banger_proto::ids::VmId;
 use parking_lot::Mutex;
 use sqlx::{SqliteConnection, SqlitePool};
@@ -25,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::batch::Batch;
-use super::error::{MutateError, StoreError, chain};
+use super::error::{MutateError, StoreError};
 use super::net_effect::NetEffect;
 use super::{REVISION_BLOCK, connect, events, hosts, images, load, meta, sweeps, tokens, vms};
 use crate::model::ledger::{Change, Ledger, Mutation, Outcome, Submission};
@@ -168,7 +169,7 @@ impl Writer {
             && let Err(source) = sqlx::Connection::close(connection).await
         {
             warn!(
-                error = chain(&source),
+                error = with_causes(&source),
                 "closing the database failed; its log is replayed at the next start"
             );
         }
@@ -210,7 +211,7 @@ impl Writer {
     async fn commit(&mut self, group: Vec<(Box<Submission>, Reply)>) {
         let mutations = group.len();
         if let Err(error) = self.prepare(&group).await {
-            let reason = chain(&error);
+            let reason = with_causes(&error);
             for (_, reply) in group {
                 answer(reply, Err(MutateError::Unavailable { reason: reason.clone() }));
             }
@@ -355,13 +356,13 @@ impl Writer {
     /// The group was not seen to be stored. Its connection is gone already, so the ledger can't but
     /// be loaded anew before the next group.
     async fn recover(&mut self, entries: Vec<Entry>, error: StoreError) {
-        let reason = chain(&error);
+        let reason = with_causes(&error);
         error!(error = reason, mutations = entries.len(), "a group of mutations failed");
         // At once, so that readers of the ledger do not see for long what is not there.
         match self.ready().await {
             Ok(true) => return answer_all(entries),
             Ok(false) => {}
-            Err(error) => error!(error = chain(&error), "the store can't be read again yet"),
+            Err(error) => error!(error = with_causes(&error), "the store can't be read again yet"),
         }
         // One mutation that the database can't take shall not hurt the others of its group.
         let one_by_one = error.is_constraint() && entries.len() > 1;

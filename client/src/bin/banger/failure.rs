@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use banger_client::contexts::ContextError;
 use banger_client::v1::ErrorReason;
 use banger_client::{ClientError, EndpointError, FieldProblem};
+use banger_proto::causes::with_causes;
 use tonic::Code;
 
 use crate::args::Format;
@@ -200,7 +201,7 @@ impl Failure {
     /// What happened, in a sentence.
     pub(crate) fn message(&self) -> String {
         match self {
-            Self::Client(ClientError::Endpoint(error)) => chain(error),
+            Self::Client(ClientError::Endpoint(error)) => with_causes(error),
             Self::Client(error) => error.to_string(),
             Self::Usage(text)
             | Self::Invalid(text)
@@ -298,17 +299,6 @@ impl Failure {
         }
         serde_json::json!({ "error": error })
     }
-}
-
-/// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text += &format!(": {error}");
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod ask;
 mod clock;
 mod commands;
 mod dev;
+mod doctor;
 mod failure;
 mod output;
 mod pack;

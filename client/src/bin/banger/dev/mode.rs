@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::process;
+use crate::doctor::Doctor;
 use crate::failure::Failure;
 
 /// What the agents are to do.
@@ -13,27 +12,6 @@ pub(super) struct Mode {
     pub(super) simulated: bool,
     /// Why, as part of a sentence.
     pub(super) why: String,
-}
-
-/// What `banger-agent doctor --json` prints, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Doctor {
-    usable: bool,
-    #[serde(default)]
-    checks: Vec<Check>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Check {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    ok: bool,
-    /// Guests cannot run while it is not well.
-    #[serde(default)]
-    required: bool,
-    #[serde(default)]
-    message: String,
 }
 
 /// Decides. `state` is where the first agent will keep its things: what the file system there can

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::disk::Disk;
 use super::journal::Journal;
 use super::laydown::{self, Laydown};
@@ -14,30 +12,9 @@ use super::services::{self, must, systemctl};
 use super::settings::Settings;
 use super::source;
 use crate::args::system::{InstallArgs, Only};
+use crate::doctor::Doctor;
 use crate::failure::Failure;
 use crate::output::Printer;
-
-/// What `banger-agent doctor --json` prints, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Doctor {
-    usable: bool,
-    #[serde(default)]
-    checks: Vec<Check>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Check {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    ok: bool,
-    #[serde(default)]
-    required: bool,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    mend: String,
-}
 
 /// Which services are meant.
 fn parts(args: &InstallArgs) -> Vec<Part> {

@@ -7,14 +7,15 @@ use std::path::Path;
 use banger_client::Images;
 use banger_client::v1::{Image, ImageKind, ImportImageRequest};
 use banger_images::{DemoFiles, DemoSources, ImportError, Options, build_demo};
+use banger_proto::causes::with_causes;
 
 use super::upload;
 use crate::args::image::DemoArgs;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::progress::Progress;
 
 fn refused(error: ImportError) -> Failure {
-    Failure::Invalid(chain(&error))
+    Failure::Invalid(with_causes(&error))
 }
 
 async fn build(wanted: &DemoArgs, to: &Path, progress: &Progress) -> Result<(), Failure> {
