@@ -2,8 +2,13 @@
 
 use banger_integration_tests::fleet::{Fleet, status};
 use banger_integration_tests::specs::create;
-use banger_integration_tests::watching::Follower;
+use banger_integration_tests::wait::until;
+use banger_integration_tests::watching::{Follower, Table};
 use banger_proto::v1;
+use banger_proto::v1::vm_service_client::VmServiceClient;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 use tonic_types::StatusExt as _;
 
@@ -103,4 +108,64 @@ async fn watch_revisions_grow_over_a_restart_and_an_old_one_must_list_again() {
     };
     assert_eq!(error.code(), Code::OutOfRange);
     assert_eq!(error.get_details_error_info().expect("has one").reason, "REVISION_TOO_OLD");
+}
+
+/// A watcher with a connection of its own, which begins anew whenever its stream breaks, until it
+/// has come to the revision that it is told.
+async fn watches_for_ever(api: String, mut end: watch::Receiver<Option<u64>>) -> Table {
+    let vms = VmServiceClient::new(Endpoint::from_shared(api).expect("an address").connect_lazy());
+    loop {
+        let (mut stream, mut follower) = until("a stream begins", || async {
+            let request = v1::WatchVmsRequest::default();
+            let mut stream = vms.clone().watch_vms(request).await?.into_inner();
+            let follower = Follower::initial(&mut stream).await?;
+            Ok::<_, tonic::Status>((stream, follower))
+        })
+        .await;
+        loop {
+            if end.borrow().is_some_and(|revision| follower.revision >= revision) {
+                return follower.table;
+            }
+            // Cancel-safe: a message is taken whole or not at all.
+            tokio::select! {
+                followed = follower.follow(&mut stream) => if followed.is_err() { break },
+                told = end.changed() => told.expect("somebody tells the end"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_a_herd_that_comes_back_at_once_finds_the_exact_table_and_writers_are_answered() {
+    const HERD: usize = 300;
+    let mut fleet = Fleet::of(1).await;
+    churn(&fleet, 20).await;
+    let (end, ended) = watch::channel(None);
+    let mut herd = JoinSet::new();
+    for _ in 0..HERD {
+        herd.spawn(watches_for_ever(format!("http://{}", fleet.api()), ended.clone()));
+    }
+    for round in 0..3 {
+        fleet.kill_server();
+        fleet.start_server().await;
+        // The herd is on its way back; what is asked meanwhile is answered.
+        let name = format!("meanwhile-{round}");
+        fleet.create(create(&name)).await;
+        fleet.until_state(&name, v1::VmState::Running).await;
+    }
+    for n in 0..20 {
+        if n % 3 != 0 {
+            fleet.until_state(&format!("churn-{n}"), v1::VmState::Running).await;
+        } else {
+            fleet.until_gone(&format!("churn-{n}")).await;
+        }
+    }
+    let listed = listed(&fleet).await;
+    end.send(Some(listed.revision)).expect("they listen");
+    let mut came_back = 0;
+    while let Some(table) = herd.join_next().await {
+        assert_eq!(table.expect("no rule was broken"), listed.table);
+        came_back += 1;
+    }
+    assert_eq!(came_back, HERD);
 }

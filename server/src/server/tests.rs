@@ -9,6 +9,7 @@ use tonic::{Code, Streaming};
 use super::*;
 
 mod agent;
+mod clock;
 mod guests;
 mod images;
 mod objects;

@@ -256,6 +256,47 @@ fn priv_a_record_is_replaced_on_a_disk_without_a_block_left() {
     });
 }
 
+#[test]
+fn priv_a_disk_that_turned_read_only_refuses_each_write_and_loses_nothing() {
+    use nix::mount::{MsFlags, mount};
+    on_a_small_disk(|f| async move {
+        let (dir, record, disk) = (part("vm"), part("vm.json"), part("root.cow"));
+        f.files.ensure_dir(&dir).await.unwrap();
+        f.files.replace(&dir, &record, b"running").await.unwrap();
+        f.files.ensure_reserved(&dir, &disk, 1 << 20).await.unwrap();
+        // As a kernel does that met an error of the device below.
+        let turn = |more: MsFlags| {
+            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | more;
+            let none = None::<&str>;
+            mount(none, f.temp.path(), none, flags, Some("size=4m")).expect("root may");
+        };
+        turn(MsFlags::MS_RDONLY);
+        let refused = [
+            f.files.replace(&dir, &record, b"stopped").await.unwrap_err(),
+            f.files.ensure_dir(&part("other")).await.unwrap_err(),
+            f.files.ensure_reserved(&dir, &part("new"), 1 << 20).await.unwrap_err(),
+            f.files.ensure_sparse(&dir, &part("sparse"), 1 << 20).await.unwrap_err(),
+            f.files.remove(&dir, &record).await.unwrap_err(),
+            f.files.remove_dir(&dir).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.kind, HostErrorKind::NoSpace, "{error}");
+            assert!(error.chain().contains("Read-only file system"), "{}", error.chain());
+        }
+        assert_eq!(f.files.read(&dir, &record).await.unwrap().unwrap(), b"running");
+        assert_eq!(f.files.observe(&dir, &disk).await.unwrap().unwrap().size_bytes, 1 << 20);
+
+        turn(MsFlags::empty());
+        f.files.replace(&dir, &record, b"stopped").await.unwrap();
+        assert_eq!(f.files.read(&dir, &record).await.unwrap().unwrap(), b"stopped");
+        let left: Vec<_> = std::fs::read_dir(f.temp.path().join("vms/vm"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    });
+}
+
 #[tokio::test]
 async fn a_survey_tells_of_each_directory_what_is_in_it_and_follows_nothing() {
     let f = fixture();

@@ -196,3 +196,59 @@ fn priv_rules_flushed_by_hand_come_back_with_the_next_change() {
         assert_eq!(firewall.list().await.unwrap().len(), 2);
     });
 }
+
+/// The older `iptables`, which has one lock for a whole machine; the newer one has none.
+fn with_a_lock() -> Iptables {
+    let dirs = search_dirs();
+    let named = [
+        (Tool::IptablesSave, "iptables-legacy-save"),
+        (Tool::IptablesRestore, "iptables-legacy-restore"),
+    ]
+    .map(|(tool, name)| {
+        let found = dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists());
+        (tool, found.expect("Debian's iptables has both"))
+    });
+    let limit = std::time::Duration::from_secs(20);
+    Iptables::new(Arc::new(RealExec::find(&BTreeMap::from(named), &dirs, limit)), layout())
+}
+
+#[test]
+fn priv_a_lock_of_somebody_else_is_waited_for_and_past_that_refused_with_nothing_done() {
+    use nix::fcntl::{Flock, FlockArg};
+    use nix::mount::{MsFlags, mount};
+    in_namespace(|| async {
+        // The lock of a machine is a file in /run: one of our own, in this thread's mounts only.
+        let none = None::<&str>;
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root may");
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        mount(Some("run"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("root may");
+        with_uplink().await;
+        let file = || std::fs::File::create("/run/xtables.lock").unwrap();
+        let hold = || Flock::lock(file(), FlockArg::LockExclusiveNonblock).expect("it is free");
+        let firewall = with_a_lock();
+
+        let held = hold();
+        let error = firewall.ensure(&guest(2)).await.unwrap_err();
+        assert_eq!(error.kind, HostErrorKind::Refused, "{error}");
+        assert!(error.chain().contains("xtables lock"), "{}", error.chain());
+        assert_eq!(firewall.list().await.unwrap().len(), 0);
+
+        // Once it waits, the other lets go.
+        let inode = std::os::unix::fs::MetadataExt::ino(&held.metadata().unwrap());
+        let waits = || {
+            let locks = std::fs::read_to_string("/proc/locks").unwrap();
+            locks.lines().any(|l| l.contains("->") && l.contains(&format!(":{inode} ")))
+        };
+        let let_go = async {
+            while !waits() {
+                tokio::task::yield_now().await;
+            }
+            drop(held);
+        };
+        let wanted = guest(2);
+        let (made, ()) = tokio::join!(firewall.ensure(&wanted), let_go);
+        assert_eq!(made.unwrap(), Change::Made);
+        assert_eq!(firewall.list().await.unwrap().into_values().collect::<Vec<_>>(), [guest(2)]);
+        firewall.remove_all().await.unwrap();
+    });
+}
