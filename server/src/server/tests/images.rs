@@ -157,6 +157,8 @@ async fn a_restart_of_the_server_in_the_middle_of_a_transfer_brings_the_image_al
     let waits =
         |vm: &v1::Vm| vm.status.as_ref().is_some_and(|status| status.reason == "IMAGE_TRANSFER");
     until(&server, "web", waits).await;
+    // In the middle, and not before it.
+    wait_for("the host is brought it", || host.agent.images().1 == 1).await;
     drop(vms);
     server.shutdown().await;
     let server = started(&directory).await;
