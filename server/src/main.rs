@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use banger_proto::service::life::{self, Termination};
+use banger_proto::causes::with_causes;
+use banger_proto::service::life::{self, Reloads, Termination};
 use banger_proto::wire::telemetry::{self, TelemetryConfig};
 use banger_server::config::Overrides;
 use banger_server::{Server, ServerConfig, store};
@@ -86,9 +87,21 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
     })?;
     // Before the start, so that a signal during it is not lost.
     let mut termination = Termination::listen().context("could not listen for signals")?;
+    let mut reloads = Reloads::listen().context("could not listen for signals")?;
     let server = Server::start(config).await?;
     life::ready();
-    termination.wait().await;
+    loop {
+        tokio::select! {
+            () = termination.wait() => break,
+            () = reloads.asked() => match server.reload() {
+                Ok(()) => tracing::info!("certificate and tokens were read again"),
+                Err(error) => {
+                    let error = with_causes(&error);
+                    tracing::error!(error, "certificate and tokens stay as they were");
+                }
+            },
+        }
+    }
     life::stopping();
     server.shutdown().await;
     Ok(())

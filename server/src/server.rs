@@ -6,9 +6,9 @@
 //! it has accepted.
 
 mod connections;
+mod credentials;
 mod listeners;
 
-use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
-use banger_proto::wire::tls::{TlsConfigError, public_side};
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -27,13 +26,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::credentials::Credentials;
+pub use self::credentials::CredentialsError;
 use self::listeners::{ApiListener, serve_api, serve_metrics};
 use crate::api::Api;
-use crate::api::auth::AuthLayer;
 use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{ConfigError, ServerConfig, read_token_file};
+use crate::config::{ConfigError, ServerConfig};
 use crate::fleet::grpc::{ClientIdentity, GrpcDialer};
 use crate::fleet::link::Dialer;
 use crate::fleet::liveness::LivenessLimits;
@@ -102,18 +102,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// A file of the API's TLS can't be read.
-    #[error("could not read {}", path.display())]
-    TlsFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The API's TLS can't be set up.
-    #[error("the certificate and key of [tls] can't be used")]
-    Tls(#[source] TlsConfigError),
+    /// Certificate, key or tokens of the API can't be used.
+    #[error("the API's credentials can't be used")]
+    Credentials(#[source] CredentialsError),
     /// The key of page tokens can't be made.
     #[error("the system gives no randomness")]
     Randomness(#[source] getrandom::Error),
@@ -138,6 +129,7 @@ pub struct RunningServer {
     pub metrics_addr: SocketAddr,
     view: Arc<View>,
     store: Store,
+    credentials: Credentials,
     stop_listening: CancellationToken,
     cut: CancellationToken,
     stop_parts: CancellationToken,
@@ -164,12 +156,8 @@ impl Server {
         dialer: Option<MakeDialer>,
     ) -> Result<RunningServer, StartError> {
         config.check().map_err(StartError::Config)?;
-        let tokens = match &config.auth.token_file {
-            None => BTreeMap::new(),
-            Some(path) => read_token_file(path).map_err(StartError::Config)?,
-        };
         let cors_origins = origins(&config)?;
-        let tls = public_tls(&config)?;
+        let credentials = Credentials::read(&config).map_err(StartError::Credentials)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -245,12 +233,11 @@ impl Server {
             fleet: fleet.clone(),
             streams: Streams::default(),
         };
-        let auth = AuthLayer::new(&tokens, config.listen.ip().is_loopback());
         let api = serve_api(ApiListener {
             listener: api_listener,
-            tls,
+            tls: credentials.tls(),
             api,
-            auth,
+            auth: credentials.auth(),
             metrics: metrics.clone(),
             cors_origins,
             stop: stop_listening.clone(),
@@ -289,6 +276,7 @@ impl Server {
             view,
             store,
             stop_listening,
+            credentials,
             cut,
             stop_parts,
             api,
@@ -306,6 +294,14 @@ impl RunningServer {
     /// The store, for tests and benchmarks in this process.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Reads certificate, key and tokens of the API again: all are good, or all stay as they were.
+    ///
+    /// # Errors
+    /// Which file can't be used, and why.
+    pub fn reload(&self) -> Result<(), CredentialsError> {
+        self.credentials.reload()
     }
 
     /// Ends streams, lets calls under way finish for a while, cuts what is left, and closes the
@@ -354,17 +350,6 @@ fn origins(config: &ServerConfig) -> Result<Vec<HeaderValue>, StartError> {
             Ok(_) | Err(_) => Err(StartError::Origin { origin: origin.clone() }),
         })
         .collect()
-}
-
-fn public_tls(
-    config: &ServerConfig,
-) -> Result<Option<Arc<ArcSwap<rustls::ServerConfig>>>, StartError> {
-    let Some(files) = &config.tls else { return Ok(None) };
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| StartError::TlsFile { path: path.clone(), source })
-    };
-    let config = public_side(&read(&files.cert)?, &read(&files.key)?).map_err(StartError::Tls)?;
-    Ok(Some(Arc::new(ArcSwap::from_pointee(config))))
 }
 
 fn pages() -> Result<Pages, StartError> {

@@ -32,6 +32,28 @@ impl Termination {
     }
 }
 
+/// SIGHUP: somebody asks the service to read its files again.
+#[derive(Debug)]
+pub struct Reloads(Signal);
+
+impl Reloads {
+    /// Starts to listen; the signal no longer ends the process by itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses a handler.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Ends when it was asked for. Cancel-safe, as [`Termination::wait`].
+    pub async fn asked(&mut self) {
+        if self.0.recv().await.is_none() {
+            // The runtime ends: nobody asks any more.
+            std::future::pending().await
+        }
+    }
+}
+
 /// Tells the service manager that the service works.
 pub fn ready() {
     notify(NotifyState::Ready);

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
@@ -93,7 +94,7 @@ pub fn policy(path: &str) -> Policy {
 #[derive(Debug)]
 struct Callers {
     /// Digests of the tokens, so that a comparison tells nothing of a token.
-    tokens: Vec<([u8; 32], Principal)>,
+    tokens: ArcSwap<Vec<([u8; 32], Principal)>>,
     /// Who a caller is where no token is configured.
     anybody: Principal,
 }
@@ -103,15 +104,20 @@ struct Callers {
 pub struct AuthLayer(Arc<Callers>);
 
 impl AuthLayer {
-    /// With principals by token. Without any, everybody is let in: as "local" when the listener is
-    /// loopback, else as "anonymous".
-    pub fn new(tokens: &BTreeMap<String, String>, loopback: bool) -> Self {
-        let tokens = tokens
+    /// Without tokens, so that everybody is let in: as "local" when the listener is loopback, else
+    /// as "anonymous".
+    pub fn new(loopback: bool) -> Self {
+        let anybody = Principal(if loopback { "local" } else { "anonymous" }.into());
+        Self(Arc::new(Callers { tokens: ArcSwap::default(), anybody }))
+    }
+
+    /// From now on these principals are let in by their tokens and, if there are any, nobody else.
+    pub fn admit(&self, principals_by_token: &BTreeMap<String, String>) {
+        let tokens = principals_by_token
             .iter()
             .map(|(token, name)| (digest(token), Principal(name.as_str().into())))
             .collect();
-        let anybody = Principal(if loopback { "local" } else { "anonymous" }.into());
-        Self(Arc::new(Callers { tokens, anybody }))
+        self.0.tokens.store(Arc::new(tokens));
     }
 }
 
@@ -132,10 +138,11 @@ pub struct Auth<S> {
 
 impl Callers {
     fn identify<B>(&self, request: &http::Request<B>) -> Result<Principal, &'static str> {
-        if self.tokens.is_empty() {
+        let tokens = self.tokens.load();
+        if tokens.is_empty() {
             return Ok(self.anybody.clone());
         }
-        match bearer(request).map(|token| self.holder(token)) {
+        match bearer(request).map(|token| holder(&tokens, token)) {
             Some(Some(principal)) => Ok(principal),
             found => match (policy(request.uri().path()), found) {
                 (Policy::Open, _) => Ok(self.anybody.clone()),
@@ -144,18 +151,18 @@ impl Callers {
             },
         }
     }
+}
 
-    /// Looks at every token whichever matches.
-    fn holder(&self, token: &str) -> Option<Principal> {
-        let given = digest(token);
-        let mut holder = None;
-        for (known, principal) in &self.tokens {
-            if same(known, &given) {
-                holder = Some(principal.clone());
-            }
+/// Looks at every token whichever matches.
+fn holder(tokens: &[([u8; 32], Principal)], token: &str) -> Option<Principal> {
+    let given = digest(token);
+    let mut holder = None;
+    for (known, principal) in tokens {
+        if same(known, &given) {
+            holder = Some(principal.clone());
         }
-        holder
     }
+    holder
 }
 
 fn bearer<B>(request: &http::Request<B>) -> Option<&str> {

@@ -407,7 +407,8 @@ async fn the_explanation_of_a_vm_without_a_host_says_why() {
 async fn who_asked_is_kept_in_the_history() {
     let fixture = fixture().await;
     let created = {
-        let layer = auth::AuthLayer::new(&[("t".repeat(16), "alice".to_owned())].into(), true);
+        let layer = auth::AuthLayer::new(true);
+        layer.admit(&[("t".repeat(16), "alice".to_owned())].into());
         let vms = fixture.vms.clone();
         let service = tower::Layer::layer(
             &layer,

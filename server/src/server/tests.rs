@@ -10,6 +10,7 @@ use super::*;
 
 mod agent;
 mod clock;
+mod credentials;
 mod guests;
 mod images;
 mod objects;
