@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::auth::{Challenge, basic};
@@ -163,8 +164,8 @@ impl Client {
         let stream: Box<dyn Stream> = if plain {
             Box::new(tcp)
         } else {
-            let name = ServerName::try_from(host.to_owned())?;
-            Box::new(TlsConnector::from(tls()?).connect(name, tcp).await?)
+            // The machine's own certificate authorities.
+            Box::new(encrypt(tcp, host, rustls_native_certs::load_native_certs().certs).await?)
         };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -260,16 +261,21 @@ fn redirected(uri: &Uri, location: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// The machine's own certificate authorities, through ring.
-fn tls() -> Result<Arc<ClientConfig>, Cause> {
+/// TLS over `stream`, to whoever one of `authorities` says is `host`.
+async fn encrypt<S: Stream>(
+    stream: S,
+    host: &str,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<TlsStream<S>, Cause> {
+    let name = ServerName::try_from(host.to_owned())?;
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(authorities);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
 }
 
 #[cfg(test)]
