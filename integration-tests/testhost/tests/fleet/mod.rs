@@ -12,7 +12,7 @@ use banger_testhost::host::TestHost;
 pub(crate) mod oracle;
 
 /// How long a VM may take to change its state under emulation.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// One agent in the host: everything by which two on one machine differ.
 #[derive(Debug, Clone)]
