@@ -61,7 +61,7 @@ pub(super) fn set_up(command_line: &str) {
     }
     if let Some(told) = told.as_ref().filter(|told| !told.dns.is_empty()) {
         let text: String = told.dns.iter().map(|dns| format!("nameserver {dns}\n")).collect();
-        attempt("write /etc/resolv.conf", std::fs::write("/etc/resolv.conf", text));
+        attempt("write /etc/resolv.conf", write("/etc/resolv.conf", &text));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     if let Some(runtime) = attempt("begin with the network", runtime) {
@@ -69,6 +69,17 @@ pub(super) fn set_up(command_line: &str) {
         if let Some(done) = attempt("find the network interface", done) {
             attempt("set up the network", done);
         }
+    }
+}
+
+/// Writes a file, in place of a link that leads nowhere: to what another init would make at run time.
+fn write(path: &str, text: &str) -> std::io::Result<()> {
+    match std::fs::write(path, text) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::remove_file(path)?;
+            std::fs::write(path, text)
+        }
+        written => written,
     }
 }
 

@@ -168,7 +168,7 @@ fn vmm_config(vm: &Vm, shape: &Shape, vmm: VmmKind) -> VmmConfig {
         memory_mib: shape.memory_mib,
         kernel: part(in_jail::KERNEL),
         initrd: shape.initrd.as_ref().map(|_| part(in_jail::INITRD)),
-        boot_args: boot_args(shape),
+        boot_args: boot_args(shape, &vm.shared.settings.guest_dns),
         drives,
         interface: Some(NetInterface {
             tap: vm.names.tap.clone(),
@@ -189,9 +189,10 @@ fn document(vm: &Vm, shape: &Shape) -> String {
 
 /// The command line of the spec, or the usual one with a serial console and a reboot that ends
 /// the VMM; and the network for a kernel or an init that reads `ip=`
-/// (Documentation/admin-guide/nfs/nfsroot.rst), unless the spec has said it otherwise.
+/// (Documentation/admin-guide/nfs/nfsroot.rst), unless the spec has said it otherwise. That word has
+/// room for two name servers; the documents that a guest is told have all of them.
 #[must_use]
-pub fn boot_args(shape: &Shape) -> String {
+pub fn boot_args(shape: &Shape, dns: &[Ipv4Addr]) -> String {
     let mut args = match shape.boot_args.as_str() {
         "" => "console=ttyS0 reboot=k panic=1".to_owned(),
         said => said.to_owned(),
@@ -208,6 +209,9 @@ pub fn boot_args(shape: &Shape) -> String {
         Ipv4Addr::from(mask),
         shape.name,
     ));
+    for server in dns.iter().take(2) {
+        args.push_str(&format!(":{server}"));
+    }
     args
 }
 

@@ -46,17 +46,18 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 ip link set lo up
-# ip=<address>::<gateway>:<mask>:<name>:… on the kernel's command line, as the kernel itself reads
-# it where it is built to.
+# ip=<address>::<gateway>:<mask>:<name>:<device>:<how>:<dns>:<dns> on the kernel's command line, as
+# the kernel itself reads it where it is built to.
 for word in $(cat /proc/cmdline); do
   case \"$word\" in
     ip=*)
-      name=$(echo \"$word\" | cut -d: -f5)
-      set -- $(echo \"${word#ip=}\" | sed 's/::*/ /g')
+      field() { echo \"${word#ip=}\" | cut -d: -f\"$1\"; }
       ip link set eth0 up
-      ifconfig eth0 \"$1\" netmask \"$3\"
-      ip route add default via \"$2\"
-      [ -n \"$name\" ] && echo \"$name\" >/etc/hostname
+      ifconfig eth0 \"$(field 1)\" netmask \"$(field 4)\"
+      ip route add default via \"$(field 3)\"
+      [ -n \"$(field 5)\" ] && field 5 >/etc/hostname
+      servers=$(for server in $(field 8) $(field 9); do echo \"nameserver $server\"; done)
+      [ -n \"$servers\" ] && echo \"$servers\" >/etc/resolv.conf
       ;;
   esac
 done

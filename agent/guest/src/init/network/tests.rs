@@ -20,3 +20,19 @@ fn what_is_left_out_has_its_default_and_nonsense_is_none() {
         assert_eq!(told(none), None, "{none}");
     }
 }
+
+#[test]
+fn a_link_that_leads_nowhere_becomes_a_file_and_one_that_leads_somewhere_stays() {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    let at = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+    for (link, target) in [("stub", "nowhere/resolv.conf"), ("link", "file")] {
+        std::os::unix::fs::symlink(target, at(link)).expect("a link can be made");
+    }
+    std::fs::write(at("file"), "old").expect("it can be written");
+    for name in ["stub", "link", "new"] {
+        write(&at(name), "text").expect("there is a way");
+        assert_eq!(std::fs::read_to_string(at(name)).expect("it is there"), "text");
+    }
+    assert_eq!(std::fs::read_to_string(at("file")).expect("it is there"), "text");
+    assert!(!std::fs::symlink_metadata(at("stub")).expect("it is there").is_symlink());
+}
