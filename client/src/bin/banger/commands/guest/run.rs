@@ -1,8 +1,10 @@
 //! `banger vm run`: a VM for one program. Created, waited for until its guest is ready, and with
 //! `--rm` deleted at the end, whatever that is.
 
-use banger_client::v1::{CreateVmRequest, DeleteVmRequest, Vm};
-use banger_client::wait::WaitFor;
+use std::time::Duration;
+
+use banger_client::v1::{CreateVmRequest, DeleteVmRequest, Vm, WaitOutcome};
+use banger_client::wait::{WaitFor, Waited};
 
 use super::super::change::reached;
 use super::program;
@@ -14,6 +16,9 @@ use crate::output::text::clean;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::spec;
+
+/// How long a VM may take to be gone.
+const GONE: Duration = Duration::from_secs(60);
 
 pub(in super::super) async fn run(session: &Session, args: RunArgs) -> Result<(), Failure> {
     let RunArgs { name, rm, timeout, spec: flags, program } = args;
@@ -42,7 +47,7 @@ pub(in super::super) async fn run(session: &Session, args: RunArgs) -> Result<()
 async fn until_ready(
     session: &Session,
     vm: &Vm,
-    timeout: std::time::Duration,
+    timeout: Duration,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let progress = Progress::start();
@@ -66,12 +71,34 @@ async fn until_ready(
     }
 }
 
-/// Says what it could not do, and hides nothing of how the program ended.
+/// Deletes it and waits until nothing is left, so that its name can be used again. Says what it
+/// could not do, and hides nothing of how the program ended.
 async fn clean_up(session: &Session, vm: &Vm) {
+    let name = clean(&vm.name);
     let request =
         DeleteVmRequest { vm: vm.id.clone(), allow_missing: true, ..DeleteVmRequest::default() };
-    if let Err(error) = session.client.vms().delete(request).await {
-        let name = clean(&vm.name);
+    let client = session.client.vms();
+    if let Err(error) = client.delete(request).await {
         session.printer.note(&format!("VM {name} was not deleted: {error}"));
+        return;
     }
+    // Those that were heard before were meant for the program.
+    let Ok(mut signals) = Signals::hear() else { return };
+    let waiting = client.wait(WaitFor::gone(&vm.id, GONE), |_| ());
+    tokio::pin!(waiting);
+    let why = loop {
+        // Cancel-safe: the wait goes on where it was.
+        tokio::select! {
+            waited = &mut waiting => match waited {
+                Ok(Waited { outcome: WaitOutcome::Reached, .. }) => return,
+                Ok(_) => break format!("not within {}", humantime::format_duration(GONE)),
+                Err(error) => break error.to_string(),
+            },
+            told = signals.next() => match told {
+                Told::End(_) => break "interrupted".to_owned(),
+                Told::Resized => {}
+            }
+        }
+    };
+    session.printer.note(&format!("VM {name} is being deleted, and was not seen gone: {why}"));
 }
