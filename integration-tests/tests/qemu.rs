@@ -2,16 +2,19 @@
 //! agent and command line. Software emulation is enough, so that it runs wherever root is.
 //!
 //! Everything is in a network namespace of its own with an uplink that leads nowhere, and in a
-//! directory of its own. Kernel and guest are those of `make up`, made once from Debian's packages
-//! and kept beside the build. Needs root, QEMU and what `deploy/dev/images.sh` needs.
+//! directory of its own. Kernel and guest are those of `make up`, made by `banger image build-demo`
+//! from Debian's packages, which are fetched once. Needs root, QEMU, and apt for the packages.
 
-#[path = "qemu/agent.rs"]
-mod agent;
+#[path = "qemu/guest.rs"]
+mod guest;
 #[path = "qemu/stage.rs"]
 mod stage;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use banger_testhost::oci;
+use guest::done;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -33,12 +36,8 @@ fn identity(vm: &Value) -> (u64, String) {
 fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
     let images = stage::make_images();
     stage::in_network_of_its_own(move || {
-        let stage = Stage::new("qemu", &images, "");
-        stage.up();
-        let host = stage.json(&["host", "get", "b0"]);
-        let vmm = host["status"]["vmm"].as_str().expect("the host says what it runs");
-        assert!(vmm.starts_with("qemu "), "{vmm}");
-        println!("vmm: {vmm}");
+        let stage = Stage::new("qemu", Some(&images), "");
+        stage.up_and_say();
 
         let guest = ["--kernel", "vmlinux", "--initrd", "initrd.img", "--root", "root.ext4"];
         let create = ["vm", "create", VM, "--memory", "128M", "--wait"];
@@ -64,10 +63,18 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         assert_eq!(guest["transport"], "virtio-serial");
         assert_eq!(guest["hostname"], VM);
         let boot_id = guest["bootId"].as_str().expect("it says so").to_owned();
-        let exec = |command: &[&str]| stage.exec(&host, &id, command);
-        assert_eq!(exec(&["cat", "/proc/sys/kernel/random/boot_id"]), (format!("{boot_id}\n"), 0));
-        assert_eq!(exec(&["cat", "/etc/hostname"]), (format!("{VM}\n"), 0));
-        assert_eq!(exec(&["sh", "-c", "echo to nobody >&2; exit 7"]), (String::new(), 7));
+        let exec = |program: &[&str]| stage.exec(VM, program);
+        let shows_its_boot = || exec(&["cat", "/proc/sys/kernel/random/boot_id"]);
+        assert_eq!(shows_its_boot(), done(&format!("{boot_id}\n"), "", 0));
+        assert_eq!(exec(&["cat", "/etc/hostname"]), done(&format!("{VM}\n"), "", 0));
+        let told = stage::DNS.map(|server| format!("nameserver {server}\n")).concat();
+        assert_eq!(exec(&["cat", "/etc/resolv.conf"]), done(&told, "", 0));
+        let both = "echo to one; echo to the other >&2; exit 7";
+        assert_eq!(exec(&["sh", "-c", both]), done("to one\n", "to the other\n", 7));
+        assert_eq!(exec(&["sh", "-c", "kill -9 $$"]), done("", "", 137));
+        let piped = stage.exec_with(VM, &[b'x'; 100_000], &["wc", "-c"]);
+        assert_eq!(piped, done("100000\n", "", 0));
+        stage.copies_there_and_back(VM);
 
         // Its console is a keyboard, too: what is seen is the shell's answer, not the echo.
         stage.type_and_see(VM, "echo answer-$((6*7))", "answer-42");
@@ -105,7 +112,7 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         stage.until_connected(VM);
         let after = stage.json(&["vm", "get", VM])["status"]["guest"].clone();
         assert_eq!(after["bootId"], boot_id.as_str());
-        assert_eq!(exec(&["cat", "/proc/sys/kernel/random/boot_id"]), (format!("{boot_id}\n"), 0));
+        assert_eq!(shows_its_boot(), done(&format!("{boot_id}\n"), "", 0));
         println!("the boot id before and after a kill -9 of the agent: {boot_id}");
         let boots = stage.console(&id).matches("Linux version").count();
         assert_eq!(boots, 1, "{}", stage.console(&id));
@@ -134,11 +141,68 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
 }
 
 #[test]
+fn priv_images_that_people_have_boot_and_a_program_gets_a_guest_of_its_own() {
+    let demo = stage::demo();
+    stage::in_network_of_its_own(move || {
+        let stage = Stage::new("images", None, "");
+        stage.configure("server", &format!("[images]\nguest_agent = {:?}\n", demo.agent));
+        stage.up_and_say();
+        let text = |path: &Path| path.to_str().expect("paths here are text").to_owned();
+        let (packages, agent) = (text(&demo.packages), text(&demo.agent));
+        stage.banger(&["image", "build-demo", &packages, "--guest-agent", &agent]);
+        // The same kernel by itself, as people have it: in its distribution's package.
+        let package = text(&demo.kernel_package().expect("it was fetched"));
+        stage.banger(&["image", "import", "debian", &package, "--kind", "kernel"]);
+        // An image without an init: the guest agent becomes process 1.
+        let archive = stage.scratch("layers.tar");
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+        std::fs::write(&archive, oci::image(&busybox).expect("in memory")).expect("there is room");
+        stage.banger(&["image", "import", "layers", &text(&archive)]);
+        let image = stage.banger(&["image", "get", "layers"]);
+        assert!(image.contains("the guest agent is started by being /sbin/init"), "{image}");
+
+        // One program, one VM, and nothing afterwards.
+        let (before, spec) =
+            (stage.objects(false), ["--initrd", "demo-initrd", "--memory", "128M"]);
+        let run = ["vm", "run", "hello", "--kernel", "demo-kernel", "--root", "demo-root", "--rm"];
+        let program = ["--", "cat", "/etc/hostname"];
+        let ran = stage.try_banger(&[&run[..], &spec, &program].concat(), b"");
+        assert_eq!(ran, done("hello\n", "", 0));
+        assert_eq!(stage.objects(false), before);
+        assert_eq!(stage.try_banger(&["vm", "get", "hello"], b"").code, 3, "it is still there");
+
+        let create = ["vm", "create", "oci", "--kernel", "debian", "--root", "layers", "--wait"];
+        stage.banger(&[&create[..], &spec].concat());
+        let id = stage.json(&["vm", "get", "oci"])["id"].as_str().expect("text").to_owned();
+        let ready = stage.try_banger(&["vm", "wait", "oci", "--ready", "--timeout", "2m"], b"");
+        assert_eq!(ready.code, 0, "{ready:?}\n{}", stage.console(&id));
+        assert_eq!(stage.exec("oci", &oci::SHOW), done(oci::SHOWN, "", 0));
+        assert_eq!(stage.exec("oci", &["cat", "/etc/hostname"]), done("oci\n", "", 0));
+        let told = stage::DNS.map(|server| format!("nameserver {server}\n")).concat();
+        assert_eq!(stage.exec("oci", &["cat", "/etc/resolv.conf"]), done(&told, "", 0));
+        let guest = stage.json(&["vm", "get", "oci"])["status"]["guest"].clone();
+        println!("an OCI image of two layers: {guest}");
+        // The image's own program, with its environment, in its directory.
+        stage.until_console(&id, |text| text.contains(oci::PRINTED));
+        let running = stage.json(&["vm", "get", "oci"]);
+        stage.until_it_answers(running["status"]["guestAddress"].as_str().expect("text"), &id);
+
+        // Process 1 ends it when the guest agent asks it to.
+        stage.banger(&["vm", "stop", "oci", "--grace", "60s", "--wait"]);
+        let log = std::fs::read_to_string(stage.vm_file(&id, "qemu.log")).expect("QEMU has a log");
+        assert!(log.contains("SHUTDOWN guest-reset exit_code=0"), "{log}{}", stage.console(&id));
+        stage.banger(&["vm", "rm", "oci", "--yes", "--wait"]);
+        assert_eq!(stage.left_of(&id), Vec::<String>::new());
+        assert_eq!(stage.objects(false), before);
+        stage.down();
+    });
+}
+
+#[test]
 fn priv_a_qemu_in_a_jail_that_nobody_knows_goes_when_people_ask_and_one_beside_it_stays() {
-    let images = stage::make_images();
     stage::in_network_of_its_own(move || {
         let config = "[sweep]\ngrace_secs = 1\ninterval_secs = 1\n";
-        let stage = Stage::new("sweep", &images, config);
+        let stage = Stage::new("sweep", None, config);
         stage.up();
         // Another agent's, for all that ours can know: the same name, and a jail elsewhere.
         let name = format!("banger-{LOST}");

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::control::client::{Client, Output};
 
 pub mod cache;
+pub mod demo;
 pub mod guest;
 pub mod image;
 pub mod initramfs;

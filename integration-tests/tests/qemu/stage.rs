@@ -8,17 +8,25 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_integration_tests::programs::{command, ours};
+use banger_testhost::host::demo::{Demo, FILES};
 use serde_json::Value;
 
 /// How long anything may take: guests are emulated, and the machine is busy with other tests.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Kernel, initial RAM disk and root file system of a guest: made once, from Debian's packages, and
-/// kept beside the build. Before the test cuts itself off from every network.
+/// What guests are told as name servers: documentation addresses (RFC 5737), where nobody answers.
+pub(crate) const DNS: [&str; 2] = ["192.0.2.53", "192.0.2.54"];
+
+/// What the demo guest is made from, there before the test cuts itself off from every network.
+pub(crate) fn demo() -> Demo {
+    Demo::ready().unwrap_or_else(|why| panic!("no demo guest: {why}"))
+}
+
+/// Kernel, initial RAM disk and root file system of the demo guest, kept beside the build.
 pub(crate) fn make_images() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest-images");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/dev/images.sh");
-    tool(script.to_str().expect("paths here are text"), &[cache.to_str().expect("text")]);
+    let made = demo().images(&ours("banger"), &cache);
+    made.unwrap_or_else(|why| panic!("no demo guest: {why}"));
     cache
 }
 
@@ -118,24 +126,44 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// With images in place and the host's configuration written; nothing runs yet. `name` keeps
-    /// tests apart, `config` goes to the end of the configuration.
-    pub(crate) fn new(name: &str, cache: &Path, config: &str) -> Self {
+    /// With images in place, if there are any, and the host's configuration written; nothing runs
+    /// yet. `name` keeps tests apart, `config` goes to the end of the configuration.
+    pub(crate) fn new(name: &str, cache: Option<&Path>, config: &str) -> Self {
         // Beside the build: there is room, and device nodes are allowed.
         let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let temp = tempfile::tempdir_in(place).expect("a directory can be made");
         let stage = Self { temp, cgroups: format!("banger-test-{name}") };
-        let images = stage.agent().join("images");
-        std::fs::create_dir_all(&images).expect("it can be made");
-        for image in ["vmlinux", "initrd.img", "root.ext4"] {
-            std::fs::hard_link(cache.join(image), images.join(image)).expect("one file system");
+        if let Some(cache) = cache {
+            let images = stage.agent().join("images");
+            std::fs::create_dir_all(&images).expect("it can be made");
+            for image in FILES {
+                std::fs::hard_link(cache.join(image), images.join(image)).expect("one file system");
+            }
         }
-        let dir = stage.state().join("config");
-        std::fs::create_dir_all(&dir).expect("it can be made");
         let cgroups = &stage.cgroups;
-        let text = format!("vmm = \"qemu\"\n[guests]\ncgroup_parent = \"{cgroups}\"\n{config}");
-        std::fs::write(dir.join("b0.toml"), text).expect("it can be written");
+        stage.configure(
+            "b0",
+            &format!(
+                "vmm = \"qemu\"\n[guests]\ncgroup_parent = \"{cgroups}\"\ndns = {DNS:?}\n{config}"
+            ),
+        );
         stage
+    }
+
+    /// Writes the configuration of `server` or a host, before it starts.
+    pub(crate) fn configure(&self, whose: &str, text: &str) {
+        let dir = self.state().join("config");
+        std::fs::create_dir_all(&dir).expect("it can be made");
+        std::fs::write(dir.join(format!("{whose}.toml")), text).expect("it can be written");
+    }
+
+    /// Starts everything, and prints which VMM runs guests here.
+    pub(crate) fn up_and_say(&self) {
+        self.up();
+        let host = self.json(&["host", "get", "b0"]);
+        let vmm = host["status"]["vmm"].as_str().expect("the host says what it runs");
+        assert!(vmm.starts_with("qemu "), "{vmm}");
+        println!("vmm: {vmm}");
     }
 
     fn state(&self) -> PathBuf {
@@ -184,7 +212,7 @@ impl Stage {
         assert!(!self.state().exists(), "the state is still there");
     }
 
-    fn agent_log(&self) -> String {
+    pub(crate) fn agent_log(&self) -> String {
         std::fs::read_to_string(self.state().join("logs/b0.log")).unwrap_or_default()
     }
 
@@ -304,6 +332,11 @@ impl Stage {
         });
     }
 
+    /// A path in the stage's own directory, outside of the state.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
     /// Waits until the agent reaches a VM's guest agent.
     pub(crate) fn until_connected(&self, vm: &str) {
         until("the guest agent is reached", || {
@@ -313,14 +346,6 @@ impl Stage {
                 false => Err(vm["status"].to_string() + &self.agent_log()),
             }
         });
-    }
-
-    /// What a program in a guest prints, and its exit code.
-    pub(crate) fn exec(&self, host: &Value, id: &str, command: &[&str]) -> (String, i32) {
-        match super::agent::exec(&self.state().join("server"), host, id, command) {
-            Ok(done) => (done.stdout, done.code.expect("it was no signal")),
-            Err(refused) => panic!("{command:?}: {refused:?}{}", self.agent_log()),
-        }
     }
 
     /// What is there of a VM, by kind.
