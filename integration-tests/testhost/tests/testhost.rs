@@ -6,6 +6,7 @@
 
 mod crashes;
 mod fleet;
+mod guests;
 mod sweep;
 
 use std::time::{Duration, Instant};

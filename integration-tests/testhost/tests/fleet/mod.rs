@@ -69,10 +69,17 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// A host with a server and one agent that is ONLINE. Call it from the test's own thread.
     pub(crate) async fn start(name: &str) -> Self {
-        let host = TestHost::start(name, &["banger-server", "banger-agent"])
+        Self::start_with(name, &[], "").await
+    }
+
+    /// The same with more programs in it, and with this in the server's configuration.
+    pub(crate) async fn start_with(name: &str, programs: &[&str], config: &str) -> Self {
+        let host = TestHost::start(name, &[&["banger-server", "banger-agent"], programs].concat())
             .unwrap_or_else(|why| panic!("no test host: {why}{}", causes(&why)));
+        host.write("/run/testhost.server.toml", config.as_bytes()).expect("it can be written");
         host.spawn(
-            "env NO_COLOR=1 banger-server --state-dir /var/lib/banger-server",
+            "env NO_COLOR=1 banger-server --config /run/testhost.server.toml \
+             --state-dir /var/lib/banger-server",
             "/run/testhost.server.log",
         )
         .expect("the server is started");
@@ -281,7 +288,7 @@ pub(crate) fn image(name: &str) -> Option<ImageRef> {
     Some(ImageRef { name: name.to_owned(), sha256: String::new() })
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = error.source();
     while let Some(cause) = next {
