@@ -3,7 +3,7 @@
 #
 #   .ci/tools.sh build   a C compiler, for SQLite and ring
 #   .ci/tools.sh guests  what runs a real guest where there is no KVM
-#   .ci/tools.sh images  what deploy/dev/images.sh makes a first guest with
+#   .ci/tools.sh images  what deploy/dev/packages.sh fetches packages with
 #   .ci/tools.sh bench   the peers that benchmarks are run beside
 #   .ci/tools.sh deb     what packages are built with
 #   .ci/tools.sh check   and the pinned tools of the checks, under target/tools
@@ -22,7 +22,6 @@ CARGO_DEB=3.8.0
 BUILD=(cc:gcc)
 CHECK=(python3:python3 git:git systemd-analyze:systemd)
 GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables ping:iputils-ping)
-IMAGES=(lz4:lz4 cpio:cpio mke2fs:e2fsprogs busybox:busybox-static)
 TEST=(
   qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap busybox:busybox-static cpio:cpio
   mke2fs:e2fsprogs losetup:mount dmsetup:dmsetup ip:iproute2 iptables:iptables
@@ -124,7 +123,6 @@ case "${1:-check}" in
     packages "${GUESTS[@]}"
     ;;
   images)
-    packages "${IMAGES[@]}"
     refresh_lists
     ;;
   bench)

@@ -14,21 +14,30 @@ echo "Building banger. The first time this takes some minutes."
 cargo build --quiet --bins -p banger-server -p banger-agent -p banger-client
 
 # As root any machine can run a guest: under Firecracker where KVM works and it is installed, else
-# under QEMU by software emulation.
-if is_root; then .ci/tools.sh guests; fi
+# under QEMU by software emulation. The guest agent goes into its image, and into those imported later.
+if is_root; then
+  .ci/tools.sh guests
+  agent=$(.ci/guest.sh)
+  if [ ! -e "$state/config/server.toml" ]; then
+    (umask 077 && mkdir -p "$state/config")
+    printf '[images]\nguest_agent = "%s"\n' "$agent" >"$state/config/server.toml"
+  fi
+fi
 
 # Real guests where `banger-agent doctor` says that this machine can, else a simulated host; which
 # of the two, and why, is printed.
 "$bin/banger" dev up --detach --state-dir "$state"
 
-kernel=demo-kernel root=demo-root initrd=()
-if ! "$bin/banger" host ls -o json | grep -q '"simulated": *true'; then
-  .ci/tools.sh images
-  deploy/dev/images.sh "$state/agents/b0/images"
-  kernel=vmlinux root=root.ext4 initrd=(--initrd initrd.img)
-  simulated=no
+if "$bin/banger" host ls -o json | grep -q '"simulated": *true'; then
+  simulated=yes initrd=()
 else
-  simulated=yes
+  simulated=no initrd=(--initrd demo-initrd)
+  if ! "$bin/banger" image get demo-kernel demo-initrd demo-root >/dev/null 2>&1; then
+    packages=$(deploy/dev/packages.sh)
+    echo
+    echo "Making a small guest of Debian's packages (banger image build-demo):"
+    "$bin/banger" image build-demo "$packages" --guest-agent "$agent"
+  fi
 fi
 
 echo
@@ -40,7 +49,7 @@ else
   exec {states}< <(exec "$bin/banger" vm watch)
   watch=$!
   trap 'kill "$watch" 2>/dev/null || true' EXIT
-  "$bin/banger" vm create "$VM" --kernel "$kernel" "${initrd[@]}" --root "$root" --memory 128M >/dev/null
+  "$bin/banger" vm create "$VM" --kernel demo-kernel "${initrd[@]}" --root demo-root --memory 128M >/dev/null
   last=""
   until [[ $last == *"$VM"*RUNNING* ]]; do
     if ! IFS= read -rt 120 -u "$states" last; then
@@ -54,25 +63,32 @@ fi
 echo
 "$bin/banger" vm get "$VM"
 
-# A guest that runs is a guest that answers.
+# A guest that runs is a guest that answers, and does what it is told.
 if [ "$simulated" = no ]; then
-  field() { "$bin/banger" vm get "$VM" -o json | sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
-  address=$(field guestAddress)
-  console=$state/agents/b0/vms/$(field id)/console.log
+  # Without the escapes by which a shell asks for its terminal.
+  console() {
+    "$bin/banger" vm console "$VM" --no-attach --tail 8192 | sed 's/\r//g; s/\x1b\[[0-9;]*[A-Za-z]//g' |
+      grep -av '^ *$' | tail -n "$1"
+  }
+  dead() {
+    echo "$1 The end of its console:" >&2
+    console 20 >&2
+    exit 1
+  }
+  address=$("$bin/banger" vm get "$VM" -o json | sed -n 's/.*"guestAddress": *"\([^"]*\)".*/\1/p' | head -n 1)
   echo
   echo "Waiting until the guest answers a ping at $address."
   tries=0
   until answer=$(ping -c 1 -W 1 "$address" 2>/dev/null); do
     tries=$((tries + 1))
-    if [ "$tries" -ge 90 ]; then
-      echo "The guest does not answer. The end of its console:" >&2
-      tail -n 20 "$console" >&2
-      exit 1
-    fi
+    if [ "$tries" -ge 90 ]; then dead "The guest does not answer."; fi
   done
   sed -n 's/^[0-9].* from /  answered: /p' <<<"$answer"
-  echo "What it printed last ($console):"
-  tr -d '\r' <"$console" | grep -av '^ *$' | tail -n 4 | sed 's/^/  | /'
+  "$bin/banger" vm wait "$VM" --ready --timeout 2m >/dev/null || dead "The guest agent does not answer."
+  echo "A program in the guest (banger vm exec $VM -- uname -a):"
+  "$bin/banger" vm exec "$VM" -- uname -a | sed 's/^/  | /'
+  echo "What the guest printed last (banger vm console $VM):"
+  console 4 | sed 's/^/  | /'
 fi
 
 cat <<EOF
@@ -81,6 +97,16 @@ VM $VM is RUNNING. What to try next (PATH=$bin:\$PATH):
   banger vm ls                        what there is
   banger vm events $VM              what happened to it
   banger vm explain $VM             what the server would do for it now, and why
+EOF
+if [ "$simulated" = no ]; then
+  cat <<EOF
+  banger vm exec $VM -- ps          a program in the guest
+  banger vm console $VM             its serial console, both ways; Ctrl-] detaches
+  banger vm run hello --kernel demo-kernel --initrd demo-initrd --root demo-root --rm -- cat /etc/hostname
+                                      a VM for one program
+EOF
+fi
+cat <<EOF
   banger vm stop $VM --wait         its disks stay
   banger vm watch                     every change as it happens
   banger --help
