@@ -203,7 +203,7 @@ fn priv_a_qemu_in_a_jail_that_nobody_knows_goes_when_people_ask_and_one_beside_i
     stage::in_network_of_its_own(move || {
         let config = "[sweep]\ngrace_secs = 1\ninterval_secs = 1\n";
         let stage = Stage::new("sweep", None, config);
-        stage.up();
+        stage.up_and_say();
         // Another agent's, for all that ours can know: the same name, and a jail elsewhere.
         let name = format!("banger-{LOST}");
         let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
