@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::service::calls::CallsLayer;
 use banger_proto::wire::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES,
@@ -312,6 +313,7 @@ async fn serve<A: Accept<Io: Connected>>(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .layer(ResetsAreErrors)
         .layer(ServerTraceLayer)
         .layer(CallsLayer::new(metrics.calls()))
         .add_service(service)

@@ -16,6 +16,7 @@ use std::time::Duration;
 use banger_proto::guest_link::MAX_MESSAGE;
 use banger_proto::guest_v1::guest_service_client::GuestServiceClient;
 use banger_proto::guest_v1::{SetTimeRequest, ShutdownRequest};
+use banger_proto::wire::cancel::Cancellable;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -73,11 +74,14 @@ pub enum NoGuest {
     Busy,
 }
 
+/// Asks a guest agent. Its calls can be broken off in the middle of their requests.
+pub type Client = GuestServiceClient<Cancellable<Channel>>;
+
 /// A guest agent to ask. Holds a place among the calls of its guest.
 #[derive(Debug)]
 pub struct GuestClient {
     /// To ask it by.
-    pub client: GuestServiceClient<Channel>,
+    pub client: Client,
     /// Its place, to be held until the call is over.
     pub place: OwnedSemaphorePermit,
 }
@@ -105,7 +109,7 @@ struct Inner {
 struct State {
     followed: Option<(ProcessIdentity, AbortHandle)>,
     seen: Option<GuestSeen>,
-    client: Option<GuestServiceClient<Channel>>,
+    client: Option<Client>,
     /// The guest's clock stood still and is to be set.
     set_time: bool,
 }
@@ -231,8 +235,8 @@ impl Inner {
 }
 
 /// A client over a channel, with bounds on what it takes in.
-fn client_of(channel: Channel) -> GuestServiceClient<Channel> {
-    GuestServiceClient::new(channel)
+fn client_of(channel: Channel) -> Client {
+    GuestServiceClient::new(Cancellable(channel))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
 }

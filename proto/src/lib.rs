@@ -7,6 +7,7 @@
 //! - [`ids`]: typed ids and counters. Parse, print and order; no I/O.
 //! - [`guest_link`]: how the bytes between a host and a guest agent are carried, so that a new
 //!   connection begins cleanly whatever became of the one before.
+//! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
 //! - [`wire`]: what both ends of a connection must agree on: limits, TLS, trace context,
 //!   telemetry.
 //! - `service` (a feature): what server and agent are alike in as services.
@@ -14,6 +15,7 @@
 pub mod causes;
 pub mod guest_link;
 pub mod ids;
+pub mod resets;
 #[cfg(feature = "service")]
 pub mod service;
 #[cfg(feature = "wire")]

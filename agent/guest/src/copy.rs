@@ -3,7 +3,8 @@
 //! Driven by the service. The work is done on a thread of its own, a few pieces of 64 KiB ahead of
 //! the stream at most. Inwards nothing is written outside of the directory that was named, whatever
 //! the archive says, and device nodes are refused; outwards symlinks are packed as such and never
-//! followed. What can go wrong: a path is not there, an archive is none, the disk is full.
+//! followed. A stream that is broken off is no archive that ended, and leaves no half of a file. What
+//! can go wrong: a path is not there, an archive is none, the disk is full.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,15 +20,23 @@ use tonic::Status;
 
 use crate::status;
 
+mod files;
+
 /// The most entries of one archive.
 const MOST_ENTRIES: u64 = 1_000_000;
 
 /// Pieces of a stream that wait for the thread.
 const WAITING: usize = 2;
 
+/// What comes of a stream. Where there is no more without an end it was broken off.
+enum Piece {
+    Data(Vec<u8>),
+    End,
+}
+
 /// Reads what comes in pieces.
 struct Pieces {
-    pieces: mpsc::Receiver<Result<Vec<u8>, Status>>,
+    pieces: mpsc::Receiver<Piece>,
     piece: Vec<u8>,
     at: usize,
 }
@@ -36,10 +45,10 @@ impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() {
             match self.pieces.blocking_recv() {
-                Some(Ok(piece)) => (self.piece, self.at) = (piece, 0),
+                Some(Piece::Data(piece)) => (self.piece, self.at) = (piece, 0),
+                Some(Piece::End) => return Ok(0),
                 // What was unpacked stays, as with any copy that is interrupted.
-                Some(Err(_)) => return Err(io::ErrorKind::ConnectionAborted.into()),
-                None => return Ok(0),
+                None => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
         let length = into.len().min(self.piece.len() - self.at);
@@ -63,7 +72,7 @@ fn absolute(what: &str, path: &str) -> Result<PathBuf, Status> {
 ///
 /// # Errors
 /// NOT_FOUND, INVALID_ARGUMENT, RESOURCE_EXHAUSTED or FAILED_PRECONDITION. What was unpacked
-/// before stays.
+/// before stays, each file whole.
 pub async fn copy_in(
     first: CopyInRequest,
     mut rest: impl Stream<Item = Result<CopyInRequest, Status>> + Unpin,
@@ -78,9 +87,15 @@ pub async fn copy_in(
     let reader = Pieces { pieces, piece: first.data, at: 0 };
     let mut unpacking = tokio::task::spawn_blocking(move || unpack(&directory, reader));
     let feed = async move {
-        while let Some(message) = rest.next().await {
-            if sender.send(message.map(|message| message.data)).await.is_err() {
-                break;
+        loop {
+            let piece = match rest.next().await {
+                Some(Ok(message)) => Piece::Data(message.data),
+                None => Piece::End,
+                Some(Err(_)) => return,
+            };
+            let end = matches!(piece, Piece::End);
+            if sender.send(piece).await.is_err() || end {
+                return;
             }
         }
     };
@@ -124,7 +139,7 @@ fn unpack(directory: &Path, reader: Pieces) -> Result<CopyInResponse, Status> {
                 )));
             }
         }
-        if !entry.unpack_in(directory).map_err(failed)? {
+        if !files::put(&mut entry, directory).map_err(failed)? {
             return Err(status::invalid(format!("{name:?} leads out of the directory")));
         }
         done.entries += 1;

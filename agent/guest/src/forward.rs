@@ -27,29 +27,60 @@ pub async fn connect(port: u32) -> Result<TcpStream, Status> {
         .map_err(|error| status::io(&format!("connect to port {port} of the guest"), &error))
 }
 
-/// Carries bytes both ways until both have ended, or nobody takes them any more.
+/// How one direction came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// As it should.
+    Said,
+    /// By something else, which must not look like an end to whoever listens to the port.
+    Broken,
+}
+
+/// Carries bytes both ways until both have ended, or nobody takes them any more. What the host breaks
+/// off is broken off here: reset, where an end would look as if all had come.
 pub async fn carry(
-    connection: TcpStream,
+    mut connection: TcpStream,
     first: Vec<u8>,
-    mut inputs: impl Stream<Item = Result<ForwardRequest, Status>> + Unpin,
+    inputs: impl Stream<Item = Result<ForwardRequest, Status>> + Unpin,
     outputs: mpsc::Sender<Result<ForwardResponse, Status>>,
 ) {
-    let (mut reader, mut writer) = connection.into_split();
-    let inward = async {
+    match both(&mut connection, first, inputs, &outputs).await {
+        Ended::Said => {}
+        // A socket that is closed after this says RST, not FIN.
+        Ended::Broken => {
+            let _ = connection.set_zero_linger();
+        }
+    }
+}
+
+async fn both(
+    connection: &mut TcpStream,
+    first: Vec<u8>,
+    mut inputs: impl Stream<Item = Result<ForwardRequest, Status>> + Unpin,
+    outputs: &mpsc::Sender<Result<ForwardResponse, Status>>,
+) -> Ended {
+    let (mut reader, mut writer) = connection.split();
+    let mut inward = std::pin::pin!(async {
         let mut data = first;
         loop {
             if writer.write_all(&data).await.is_err() {
-                return;
+                // Nobody reads there; what comes from there says the rest.
+                return Ended::Said;
             }
             match inputs.next().await {
                 Some(Ok(message)) => data = message.data,
-                Some(Err(_)) => return,
+                Some(Err(why)) => {
+                    // Most likely nobody listens any more, and it is not worth waiting for.
+                    let _ = outputs.try_send(Err(why));
+                    return Ended::Broken;
+                }
                 None => break,
             }
         }
         let _ = writer.shutdown().await;
-    };
-    let outward = async {
+        Ended::Said
+    });
+    let mut outward = std::pin::pin!(async {
         let mut data = vec![0; PIECE];
         loop {
             match reader.read(&mut data).await {
@@ -66,10 +97,21 @@ pub async fn carry(
                 }
             }
         }
-    };
-    // Cancel-safe: whoever listens to the port sees the connection break, as it has.
-    tokio::select! {
-        () = outputs.closed() => {}
-        ((), ()) = async { tokio::join!(inward, outward) } => {}
+    });
+    let (mut put, mut got) = (false, false);
+    while !(put && got) {
+        // Cancel-safe: both directions go on where they were, until one is broken off.
+        tokio::select! {
+            () = outputs.closed() => return Ended::Broken,
+            ended = &mut inward, if !put => match ended {
+                Ended::Said => put = true,
+                Ended::Broken => return Ended::Broken,
+            },
+            () = &mut outward, if !got => got = true,
+        }
     }
+    Ended::Said
 }
+
+#[cfg(test)]
+mod tests;

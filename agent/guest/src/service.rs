@@ -13,6 +13,7 @@ use banger_proto::guest_v1::{
     ForwardRequest, ForwardResponse, HelloRequest, HelloResponse, SetTimeRequest, SetTimeResponse,
     ShutdownRequest, ShutdownResponse,
 };
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::v1::exec_input::Input;
 use tokio::io::DuplexStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -63,6 +64,7 @@ pub async fn serve(
     tonic::transport::Server::builder()
         .initial_stream_window_size(Some(256 * 1024))
         .initial_connection_window_size(Some(1024 * 1024))
+        .layer(ResetsAreErrors)
         .add_service(service)
         .serve_with_incoming(ReceiverStream::new(sessions).map(Ok::<_, std::io::Error>))
         .await

@@ -1,9 +1,11 @@
 //! The calls that end in a guest: read the first message, find the guest agent, hand on.
 //!
 //! Driven by the service. A stream of the server's becomes a stream to the guest, with the flow
-//! control of both: whoever is slow holds up the other end and nothing is gathered between. When the
-//! server lets go of a call the guest is told by the end of its stream. What can go wrong: the guest
-//! agent is not reached, refuses, or is lost in the middle; whatever it says of that is shortened.
+//! control of both: whoever is slow holds up the other end and nothing is gathered between. Where the
+//! server ends its requests the guest's end; where it breaks them off, or lets go of the call, they
+//! never end, which would look whole to the guest, but its stream is reset. What can go wrong: the
+//! guest agent is not reached, refuses, or is lost in the middle; whatever it says of that is
+//! shortened.
 
 use std::time::Duration;
 
@@ -13,11 +15,13 @@ use banger_proto::guest_v1 as guest;
 use banger_proto::ids::VmId;
 use banger_proto::v1::ExecInput;
 use banger_proto::v1::exec_input::Input;
+use banger_proto::wire::cancel::cancel_on_drop;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream, Stream};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status, Streaming};
+use tokio_util::sync::DropGuard;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, WireError};
 use super::{AgentDesk, status};
@@ -51,10 +55,44 @@ fn guest_of(desk: &impl AgentDesk, vm: &str) -> Result<(VmId, GuestClient), Stat
     }
 }
 
-/// The messages of a stream of the server's until it ends, in either way: that the server is gone
-/// is told to the guest by the end of the answers.
-fn until_end<T: Send + 'static>(messages: Streaming<T>) -> impl Stream<Item = T> + Send {
-    messages.scan((), |(), message| std::future::ready(message.ok()))
+/// Where it is told that the server has broken off its requests.
+type Broken = oneshot::Receiver<Status>;
+
+/// The requests of a stream of the server's. Where they are broken off they never end.
+fn requests<T: Send + 'static>(
+    messages: Streaming<T>,
+) -> (impl Stream<Item = T> + Send + 'static, Broken) {
+    let (tell, broken) = oneshot::channel();
+    let requests = stream::unfold((messages, tell), |(mut messages, tell)| async {
+        match messages.message().await {
+            Ok(message) => message.map(|message| (message, (messages, tell))),
+            Err(status) => {
+                // Nobody listens when the call is over already.
+                let _ = tell.send(status);
+                std::future::pending().await
+            }
+        }
+    });
+    (requests, broken)
+}
+
+/// Until it is told that the requests were broken off; never when they ended.
+async fn told(broken: &mut Option<Broken>) -> Status {
+    if let Some(told) = broken {
+        let status = told.await;
+        *broken = None;
+        if let Ok(status) = status {
+            return status;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A call to a guest that is reset when its guard is dropped, whatever its requests do.
+fn held<S>(requests: S) -> (Request<S>, DropGuard) {
+    let mut request = Request::new(requests);
+    let guard = cancel_on_drop(&mut request);
+    (request, guard)
 }
 
 /// Data in pieces that a guest takes.
@@ -82,6 +120,7 @@ fn inputs(input: Option<ExecInput>) -> Vec<guest::ExecRequest> {
 async fn begun<T, U>(
     vm: VmId,
     guest: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    broken: Option<Broken>,
     held: impl Send + 'static,
     convert: fn(T) -> U,
 ) -> Result<Response<Answers<U>>, Status>
@@ -91,10 +130,18 @@ where
 {
     let answers = timeout(BEGIN, guest).await.map_err(|_| status::guest_lost(vm))?;
     let answers = answers.map_err(|why| status::of_guest(vm, &why))?.into_inner();
-    let answers = answers.map(move |answer| {
-        // Held as long as the stream: its place among the calls, and what ends the other direction.
-        let _held = &held;
-        answer.map(convert).map_err(|why| status::of_guest(vm, &why))
+    // Held as long as the stream: its place among the calls, and what resets it.
+    let call = Some((answers, broken, held));
+    let answers = stream::unfold(call, move |call| async move {
+        let (mut answers, mut broken, held) = call?;
+        // Cancel-safe: an answer is taken only where it is handed out.
+        let answer = tokio::select! {
+            biased;
+            answer = answers.next() => answer?.map_err(|why| status::of_guest(vm, &why)),
+            why = told(&mut broken) => Err(why),
+        };
+        let rest = answer.is_ok().then_some((answers, broken, held));
+        Some((answer.map(convert), rest))
     });
     Ok(Response::new(answers.boxed()))
 }
@@ -105,13 +152,11 @@ pub(super) async fn exec(
 ) -> Result<Response<Answers<wire::ExecResponse>>, Status> {
     let first = first(&mut messages).await?;
     let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
-    let rest = until_end(messages).flat_map(|message| stream::iter(inputs(message.input)));
-    // HTTP/2 keeps a stream of which one direction is open: with the answers the requests end.
-    let over = CancellationToken::new();
-    let requests =
-        stream::iter(inputs(first.input)).chain(rest).take_until(over.clone().cancelled_owned());
+    let (rest, broken) = requests(messages);
+    let rest = rest.flat_map(|message| stream::iter(inputs(message.input)));
+    let (request, guard) = held(stream::iter(inputs(first.input)).chain(rest));
     let answer = |message: guest::ExecResponse| wire::ExecResponse { output: message.output };
-    begun(vm, client.exec(requests), (place, over.drop_guard()), answer).await
+    begun(vm, client.exec(request), Some(broken), (place, guard), answer).await
 }
 
 pub(super) async fn copy_in(
@@ -125,11 +170,17 @@ pub(super) async fn copy_in(
             .map(|data| guest::CopyInRequest { directory: String::new(), data })
     };
     let head = guest::CopyInRequest { directory: first.directory, data: Vec::new() };
-    let requests = stream::iter([head])
-        .chain(of(first.data))
-        .chain(until_end(messages).flat_map(move |message| of(message.data)));
-    let answer = client.copy_in(requests).await.map_err(|why| status::of_guest(vm, &why))?;
-    drop(place);
+    let (rest, broken) = requests(messages);
+    let rest = rest.flat_map(move |message| of(message.data));
+    let (request, guard) = held(stream::iter([head]).chain(of(first.data)).chain(rest));
+    let mut broken = Some(broken);
+    // Cancel-safe: what is dropped is the call, which resets it.
+    let answer = tokio::select! {
+        biased;
+        answer = client.copy_in(request) => answer.map_err(|why| status::of_guest(vm, &why))?,
+        why = told(&mut broken) => return Err(why),
+    };
+    drop((place, guard));
     let guest::CopyInResponse { entries, bytes } = answer.into_inner();
     Ok(Response::new(wire::CopyInResponse { entries, bytes }))
 }
@@ -141,7 +192,7 @@ pub(super) async fn copy_out(
     let (vm, GuestClient { mut client, place }) = guest_of(desk, &request.vm_id)?;
     let answer = |message: guest::CopyOutResponse| wire::CopyOutResponse { data: message.data };
     let asked = client.copy_out(guest::CopyOutRequest { path: request.path });
-    begun(vm, asked, place, answer).await
+    begun(vm, asked, None, place, answer).await
 }
 
 pub(super) async fn forward(
@@ -154,13 +205,11 @@ pub(super) async fn forward(
         stream::iter(pieces(data)).map(|data| guest::ForwardRequest { port: 0, data })
     };
     let head = guest::ForwardRequest { port: first.port, data: Vec::new() };
-    let over = CancellationToken::new();
-    let requests = stream::iter([head])
-        .chain(of(first.data))
-        .chain(until_end(messages).flat_map(move |message| of(message.data)))
-        .take_until(over.clone().cancelled_owned());
+    let (rest, broken) = requests(messages);
+    let rest = rest.flat_map(move |message| of(message.data));
+    let (request, guard) = held(stream::iter([head]).chain(of(first.data)).chain(rest));
     let answer = |message: guest::ForwardResponse| wire::ForwardResponse { data: message.data };
-    begun(vm, client.forward(requests), (place, over.drop_guard()), answer).await
+    begun(vm, client.forward(request), Some(broken), (place, guard), answer).await
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use banger_client::v1::host_service_server::HostServiceServer;
 use banger_client::v1::image_service_server::ImageServiceServer;
 use banger_client::v1::vm_service_server::{VmService, VmServiceServer};
 use banger_client::v1::*;
+use banger_proto::resets::ResetsAreErrors;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::ServerTlsConfig;
 use tonic::{Code, Request, Response, Status};
@@ -108,6 +109,7 @@ pub(crate) fn start_with(tls: Option<ServerTlsConfig>) -> Running {
                 builder = builder.tls_config(tls).unwrap();
             }
             let serve = builder
+                .layer(ResetsAreErrors)
                 .add_service(VmServiceServer::new(serving.clone()))
                 .add_service(HostServiceServer::new(serving.clone()))
                 .add_service(ImageServiceServer::new(serving))

@@ -1,7 +1,7 @@
 //! The two listeners: the API, and the one for metrics and health.
 //!
 //! One port serves gRPC, gRPC-Web, reflection (v1 and v1alpha) and the standard health service.
-//! Layers, from the outside: CORS, gRPC-Web, trace, metrics, authentication; so that a refusal is
+//! Layers, from the outside: resets, CORS, gRPC-Web, trace, metrics, authentication; so that a refusal is
 //! counted, traced and translated like any other answer.
 
 use std::io;
@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::service::calls::CallsLayer;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
@@ -131,6 +132,7 @@ pub(super) async fn serve_api(
         .max_concurrent_streams(limits::MAX_CONCURRENT_STREAMS)
         .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .layer(ResetsAreErrors)
         .layer(cors(cors_origins))
         .layer(GrpcWebLayer::new())
         .layer(ServerTraceLayer)

@@ -150,3 +150,79 @@ fn a_file_that_shrinks_keeps_the_length_it_was_announced_with() {
     Exactly { file, left: 6 }.read_to_end(&mut read).expect("it can be read");
     assert_eq!(read, b"abc\0\0\0");
 }
+
+/// What is in a directory, with what its files say.
+fn listed(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.expect("it can be read");
+        let name = entry.file_name().into_string().expect("text");
+        (name, fs::read(entry.path()).expect("it can be read"))
+    };
+    let mut all: Vec<_> = fs::read_dir(directory).expect("it is there").map(entry).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn a_copy_that_is_broken_off_leaves_every_file_as_it_was_or_whole() {
+    let to = temp();
+    fs::write(to.path().join("second"), "as it was").expect("it can be written");
+    let mut builder = Builder::new(Vec::new());
+    for (name, data) in [("first", vec![b'1'; 100]), ("second", vec![b'2'; 100_000])] {
+        let mut header = Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, data.as_slice()).expect("it is packed");
+    }
+    let whole = builder.into_inner().expect("it can be ended");
+    // In the middle of the second file, by an error and by an end; between two entries by an error.
+    let error = || Err(status::failed("reset"));
+    let cut = |at: usize| Ok(request(Path::new(""), whole[..at].to_vec()));
+    for parts in [vec![cut(50_000), error()], vec![cut(50_000)], vec![cut(1024), error()]] {
+        let said = copy_in(request(to.path(), Vec::new()), tokio_stream::iter(parts)).await;
+        said.expect_err("it is not whole");
+        let kept =
+            [("first".to_owned(), vec![b'1'; 100]), ("second".to_owned(), b"as it was".into())];
+        assert_eq!(listed(to.path()), kept);
+        fs::remove_file(to.path().join("first")).expect("it was whole");
+    }
+    push(to.path(), &whole, MAX_CHUNK).await.expect("it is whole");
+    let kept = [("first".to_owned(), vec![b'1'; 100]), ("second".to_owned(), vec![b'2'; 100_000])];
+    assert_eq!(listed(to.path()), kept);
+}
+
+/// As when the host lets go of the call: nobody waits for its answer any more.
+#[test]
+fn a_copy_whose_call_is_dropped_is_broken_off() {
+    let to = temp();
+    let (sender, pieces) = mpsc::channel(1);
+    let packed = archive(&[("one", EntryType::Regular, "")]);
+    let reader = Pieces { pieces, piece: packed[..514].to_vec(), at: 0 };
+    drop(sender);
+    unpack(to.path(), reader).expect_err("there was no end");
+    assert_eq!(listed(to.path()), []);
+    // Also where an archive could end: after its first entry.
+    let (sender, pieces) = mpsc::channel(1);
+    drop(sender);
+    let reader = Pieces { pieces, piece: packed[..1024].to_vec(), at: 0 };
+    unpack(to.path(), reader).expect_err("there was no end");
+}
+
+#[tokio::test]
+async fn a_file_replaces_a_link_and_not_what_the_link_leads_to() {
+    let (to, elsewhere) = (temp(), temp());
+    fs::write(elsewhere.path().join("kept"), "kept").expect("it can be written");
+    std::os::unix::fs::symlink(elsewhere.path().join("kept"), to.path().join("file"))
+        .expect("it can");
+    std::os::unix::fs::symlink(elsewhere.path(), to.path().join("door")).expect("it can");
+    let packed =
+        archive(&[("new/deep/file", EntryType::Regular, ""), ("file", EntryType::Regular, "")]);
+    push(to.path(), &packed, 512).await.expect("it is unpacked");
+    assert_eq!(fs::read(to.path().join("file")).expect("it is there"), b"evil");
+    assert_eq!(fs::read(to.path().join("new/deep/file")).expect("it is there"), b"evil");
+    for leads_out in ["door/file", "door/new/file"] {
+        let packed = archive(&[(leads_out, EntryType::Regular, "")]);
+        push(to.path(), &packed, 512).await.expect_err("it leads out");
+    }
+    assert_eq!(listed(elsewhere.path()), [("kept".to_owned(), b"kept".to_vec())]);
+}

@@ -1,7 +1,8 @@
 //! Attending to a program that runs: input in, output out, and its end.
 //!
 //! Driven by [`Running::attend`]. A program is at its end when its process is; what it started and
-//! left behind in the background runs on, and is not waited for.
+//! left behind in the background runs on, and is not waited for. A program whose input is broken off
+//! is ended before it could take the half of it for all.
 
 use std::time::Duration;
 
@@ -36,28 +37,25 @@ const GRACE: Duration = Duration::from_secs(2);
 
 type Outputs = mpsc::Sender<Result<ExecResponse, Status>>;
 
-/// Its standard files, as seen from here.
+/// Its outputs, as seen from here.
 struct Pipes {
-    stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
 }
 
 pub(super) async fn attend(
     running: Running,
-    inputs: impl Stream<Item = Result<ExecRequest, Status>> + Unpin,
+    mut inputs: impl Stream<Item = Result<ExecRequest, Status>> + Unpin,
     outputs: Outputs,
 ) {
     let Running { mut child, pid, terminal } = running;
     let started = ExecStarted { pid: pid.as_raw().unsigned_abs() };
     let told = outputs.send(say(Output::Started(started))).await.is_ok();
-    let pipes = Pipes {
-        stdin: child.stdin.take(),
-        stdout: child.stdout.take(),
-        stderr: child.stderr.take(),
-    };
+    // Dropped after the program's end only: closing it is said to the program.
+    let mut stdin = child.stdin.take();
+    let pipes = Pipes { stdout: child.stdout.take(), stderr: child.stderr.take() };
     let (ended, end) = watch::channel(false);
-    let mut feeding = std::pin::pin!(feed(inputs, pipes.stdin, terminal.as_ref(), pid));
+    let mut feeding = std::pin::pin!(feed(&mut inputs, &mut stdin, terminal.as_ref(), pid));
     let mut reading = std::pin::pin!(async {
         tokio::join!(
             read_pipe(pipes.stdout, &outputs, Output::Stdout, end.clone()),
@@ -66,6 +64,7 @@ pub(super) async fn attend(
         );
     });
     let (mut fed, mut read, mut exit) = (false, false, None);
+    let mut broken = None;
     while told && !(read && exit.is_some()) {
         // Each arm is cancel-safe: waiting has no effect, and the two futures go on where they were.
         tokio::select! {
@@ -75,7 +74,13 @@ pub(super) async fn attend(
                 ended.send_replace(true);
             }
             // Not after its end: its number may then be another's.
-            () = &mut feeding, if !fed && exit.is_none() => fed = true,
+            how = &mut feeding, if !fed && exit.is_none() => match how {
+                Fed::All => fed = true,
+                Fed::Broken(why) => {
+                    broken = Some(why);
+                    break;
+                }
+            },
             () = &mut reading, if !read => read = true,
         }
     }
@@ -87,6 +92,10 @@ pub(super) async fn attend(
             let _ = outputs.send(Err(crate::status::io("wait for the program", &error))).await;
         }
         None => {
+            if let Some(why) = broken {
+                // Most likely nobody listens any more, and it is not worth waiting for.
+                let _ = outputs.try_send(Err(why));
+            }
             for signal in [Signal::SIGHUP, Signal::SIGTERM] {
                 Running::signal_all(pid, signal);
             }
@@ -98,26 +107,38 @@ pub(super) async fn attend(
     }
 }
 
-/// Hands on what comes for the program until nothing more can.
+/// How the input of a program came to its end.
+enum Fed {
+    /// Nothing more can come.
+    All,
+    /// It was broken off.
+    Broken(Status),
+}
+
+/// Hands on what comes for the program until nothing more can. What is broken off is not closed.
 async fn feed(
-    mut inputs: impl Stream<Item = Result<ExecRequest, Status>> + Unpin,
-    mut stdin: Option<ChildStdin>,
+    inputs: &mut (impl Stream<Item = Result<ExecRequest, Status>> + Unpin),
+    stdin: &mut Option<ChildStdin>,
     terminal: Option<&Terminal>,
     pid: Pid,
-) {
-    while let Some(Ok(request)) = inputs.next().await {
+) -> Fed {
+    while let Some(request) = inputs.next().await {
+        let request = match request {
+            Ok(request) => request,
+            Err(why) => return Fed::Broken(why),
+        };
         match request.input.and_then(|input| input.input) {
             Some(Input::Stdin(data)) => {
                 if let Some(terminal) = terminal {
                     let _ = terminal.write_all(&data).await;
-                } else if let Some(pipe) = &mut stdin
+                } else if let Some(pipe) = stdin
                     && pipe.write_all(&data).await.is_err()
                 {
                     // It has closed its input, or ended; signals may still come.
-                    stdin = None;
+                    *stdin = None;
                 }
             }
-            Some(Input::StdinClosed(_)) => close(&mut stdin, terminal).await,
+            Some(Input::StdinClosed(_)) => close(stdin, terminal).await,
             Some(Input::Resize(size)) => resize(terminal, &size),
             Some(Input::Signal(number)) => {
                 let signal = i32::try_from(number).ok().filter(|number| (1..=64).contains(number));
@@ -129,7 +150,8 @@ async fn feed(
             Some(Input::Start(_)) | None => {}
         }
     }
-    close(&mut stdin, terminal).await;
+    close(stdin, terminal).await;
+    Fed::All
 }
 
 /// Any signal, the real-time ones too, for which nix has no name.

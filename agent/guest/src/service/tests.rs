@@ -215,6 +215,92 @@ async fn a_signal_reaches_the_program_and_what_it_started() {
     assert_eq!((done.code, done.out.as_str()), (Some(3), "got it\n"));
 }
 
+/// A program that leaves a file if it ever sees the end of its input; it is deaf to being asked.
+/// Prints the first line of it and its own number.
+fn end_sensitive(directory: &std::path::Path) -> ExecStart {
+    let script = "trap '' TERM HUP; read half; echo $half $$; cat >rest && mv rest all";
+    let directory = directory.to_str().expect("text").to_owned();
+    ExecStart { directory, ..start(&["sh", "-c", script]) }
+}
+
+/// Reads what a program prints up to its first line; answers its last word.
+async fn line_of_program(outputs: &mut Streaming<ExecResponse>) -> String {
+    let mut printed = String::new();
+    while !printed.ends_with('\n') {
+        let message = outputs.message().await.expect("it goes on").expect("it goes on");
+        if let Some(Output::Stdout(data)) = message.output.and_then(|o| o.output) {
+            printed += std::str::from_utf8(&data).expect("text");
+        }
+    }
+    printed.split_whitespace().last().expect("words").to_owned()
+}
+
+#[tokio::test]
+async fn a_program_whose_input_is_broken_off_never_sees_its_end() {
+    // By a reset, which tonic takes for an end, and with the connection.
+    for cancelled in [true, false] {
+        let work = tempfile::tempdir().expect("a directory can be made");
+        let (_etc, stream) = guest();
+        let mut host = host(stream, 1).await;
+        let (sender, inputs) = mpsc::channel(4);
+        for message in [Input::Start(end_sensitive(work.path())), Input::Stdin(b"half\n".to_vec())]
+        {
+            sender.send(input(message)).await.expect("it is read");
+        }
+        let mut request = Request::new(ReceiverStream::new(inputs));
+        let cancel = request.cancellation_handle();
+        let mut outputs = host.client.exec(request).await.expect("it runs").into_inner();
+        let pid = line_of_program(&mut outputs).await;
+        sender.send(input(Input::Stdin(b"more".to_vec()))).await.expect("it is read");
+        if cancelled {
+            // RST_STREAM with CANCEL, while somebody reads the answers.
+            cancel.cancel();
+            until_gone(&pid).await;
+            drop((outputs, sender));
+        } else {
+            // The connection is lost, as when the agent of the host is killed.
+            host.carrying.abort();
+            until_gone(&pid).await;
+            drop((outputs, sender));
+        }
+        assert!(!work.path().join("all").exists(), "it took half for all");
+    }
+}
+
+#[tokio::test]
+async fn a_program_with_an_error_in_its_input_is_ended_and_that_is_told() {
+    let (etc, work) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("another"));
+    let passwd = format!("root:x:{}:0::/:/bin/sh\n", nix::unistd::geteuid());
+    std::fs::write(etc.path().join("passwd"), passwd).expect("it can be written");
+    let users = Users::of(etc.path().to_owned());
+    let running = exec::start(&users, end_sensitive(work.path())).expect("it runs");
+    let (outputs, mut said) = mpsc::channel(8);
+    let half = Ok(input(Input::Stdin(b"half\nmore".to_vec())));
+    let inputs = [half, Err(status::failed("reset"))];
+    running.attend(tokio_stream::iter(inputs), outputs).await;
+    let mut last = None;
+    while let Some(message) = said.recv().await {
+        last = Some(message);
+    }
+    let why = last.expect("it says something").expect_err("it did not end by itself");
+    assert_eq!(why.message(), "reset");
+    assert!(!work.path().join("all").exists(), "it took half for all");
+}
+
+#[tokio::test]
+async fn a_program_whose_input_ended_sees_its_end() {
+    let work = tempfile::tempdir().expect("a directory can be made");
+    let inputs = [
+        input(Input::Start(end_sensitive(work.path()))),
+        input(Input::Stdin(b"half\nmore".to_vec())),
+    ];
+    let (_etc, stream) = guest();
+    let mut host = host(stream, 1).await;
+    let outputs = host.client.exec(tokio_stream::iter(inputs)).await.expect("it runs");
+    assert_eq!(collect(outputs.into_inner()).await.code, Some(0));
+    assert_eq!(std::fs::read(work.path().join("all")).expect("it is there"), b"more");
+}
+
 /// Waits until a process is gone or a zombie.
 async fn until_gone(pid: &str) {
     loop {

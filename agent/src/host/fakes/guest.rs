@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use banger_proto::guest_link::session::{Link, serve};
 use banger_proto::guest_v1 as wire;
 use banger_proto::guest_v1::guest_service_server::{GuestService, GuestServiceServer};
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::v1::exec_input::Input;
 use banger_proto::v1::exec_output::Output;
 use banger_proto::v1::{ExecExited, ExecOutput, ExecStarted};
@@ -72,6 +73,7 @@ impl Guests for Seam {
         tokio::spawn(serve(Link::new(reader, writer), None, sender));
         tokio::spawn(
             tonic::transport::Server::builder()
+                .layer(ResetsAreErrors)
                 .add_service(GuestServiceServer::new(guest))
                 .serve_with_incoming(ReceiverStream::new(sessions).map(Ok::<_, std::io::Error>)),
         );
@@ -84,14 +86,13 @@ fn say(output: Output) -> Result<wire::ExecResponse, Status> {
 }
 
 /// The words that a fake guest knows: what they print, and their exit code.
-fn run(command: &[&str], stdin: &[u8]) -> Option<(Vec<u8>, i32)> {
+fn run(command: &[&str]) -> Option<(Vec<u8>, i32)> {
     match command {
         ["true"] => Some((Vec::new(), 0)),
         ["false"] => Some((Vec::new(), 1)),
         ["exit", code] => Some((Vec::new(), code.parse().unwrap_or(2))),
         ["echo", words @ ..] => Some((format!("{}\n", words.join(" ")).into_bytes(), 0)),
         ["hostname"] | ["cat", "/etc/hostname"] => Some((b"fake\n".to_vec(), 0)),
-        ["cat"] => Some((stdin.to_vec(), 0)),
         _ => None,
     }
 }
@@ -100,6 +101,36 @@ type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 fn not_here<T>() -> Result<T, Status> {
     Err(Status::new(Code::Unimplemented, "a simulated guest has no files and no network"))
+}
+
+impl FakeGuest {
+    /// Copies its input, and says on the console how that came to its end.
+    fn cat(&self, mut inputs: Streaming<wire::ExecRequest>) -> Stream<wire::ExecResponse> {
+        let (kernel, jail) = (self.kernel.clone(), self.jail.clone());
+        let (said, outputs) = mpsc::channel(4);
+        tokio::spawn(async move {
+            // Who does not listen has gone, which the input will say.
+            let _ = said.send(say(Output::Started(ExecStarted { pid: 2 }))).await;
+            let how = loop {
+                let input = match inputs.message().await {
+                    Ok(message) => message.and_then(|m| m.input).and_then(|m| m.input),
+                    Err(_) => break "broke off",
+                };
+                match input {
+                    Some(Input::Stdin(data)) => {
+                        let _ = said.send(say(Output::Stdout(data))).await;
+                    }
+                    Some(Input::StdinClosed(_)) | None => break "ended",
+                    Some(_) => {}
+                }
+            };
+            let told = format!("simulated guest: the input of cat {how}\n");
+            kernel.with(|state| state.console(&jail, &told));
+            let exited = ExecExited { code: Some(0), signal: None };
+            let _ = said.send(say(Output::Exited(exited))).await;
+        });
+        ReceiverStream::new(outputs).boxed()
+    }
 }
 
 #[tonic::async_trait]
@@ -126,18 +157,11 @@ impl GuestService for FakeGuest {
         let Some(Input::Start(start)) = first else {
             return Err(Status::new(Code::InvalidArgument, "the first message must start"));
         };
-        let mut stdin = Vec::new();
-        // Only what reads its input waits for it.
-        let reads = start.command == ["cat"];
-        while let Some(message) = if reads { inputs.message().await? } else { None } {
-            match message.input.and_then(|message| message.input) {
-                Some(Input::Stdin(data)) => stdin.extend(data),
-                Some(Input::StdinClosed(_)) => break,
-                Some(_) | None => {}
-            }
+        if start.command == ["cat"] {
+            return Ok(Response::new(self.cat(inputs)));
         }
         let words: Vec<&str> = start.command.iter().map(String::as_str).collect();
-        let Some((printed, code)) = run(&words, &stdin) else {
+        let Some((printed, code)) = run(&words) else {
             return Err(Status::new(Code::NotFound, "a simulated guest has no such program"));
         };
         let exited = ExecExited { code: Some(code), signal: None };

@@ -3,9 +3,13 @@
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
 use banger_proto::ids::HostId;
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::v1::exec_output::Output;
 use banger_proto::v1::{ExecStart, ExecStdinClosed};
+use banger_proto::wire::cancel::Cancellable;
 use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -14,14 +18,18 @@ use tonic_types::StatusExt as _;
 use super::*;
 use crate::assignment::Power;
 use crate::host::fakes::FakeKernel;
+use crate::naming::part;
 use crate::rpc::AgentRpc;
 use crate::supervisor::Supervisor;
 use crate::supervisor::desk::{Desk, HostIdentity};
 use crate::supervisor::harness;
-use crate::vm::fixtures::{assignment_of, vm_id};
+use crate::supervisor::harness::names;
+use crate::vm::fixtures::{assignment_of, vm_id, wait_for};
+
+type Client = AgentServiceClient<Cancellable<Channel>>;
 
 /// An agent on a machine, and a client of it.
-async fn agent(kernel: &FakeKernel) -> (Supervisor, AgentServiceClient<Channel>) {
+async fn agent(kernel: &FakeKernel) -> (Supervisor, Client) {
     let supervisor = harness::start(kernel).await;
     let identity = HostIdentity {
         host: HostId::from_uuid(uuid::Uuid::from_u128(7)),
@@ -33,7 +41,10 @@ async fn agent(kernel: &FakeKernel) -> (Supervisor, AgentServiceClient<Channel>)
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream::iter([Ok::<_, std::io::Error>(theirs)]);
     tokio::spawn(
-        tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming),
+        tonic::transport::Server::builder()
+            .layer(ResetsAreErrors)
+            .add_service(service)
+            .serve_with_incoming(incoming),
     );
     let mut stream = Some(TokioIo::new(ours));
     let channel = Endpoint::from_static("http://agent")
@@ -44,14 +55,17 @@ async fn agent(kernel: &FakeKernel) -> (Supervisor, AgentServiceClient<Channel>)
         }))
         .await
         .expect("HTTP/2 begins");
-    (supervisor, AgentServiceClient::new(channel))
+    (supervisor, AgentServiceClient::new(Cancellable(channel)))
 }
 
 /// A VM that runs, heard by its guest agent or without one.
-async fn running(answers: bool) -> (Supervisor, AgentServiceClient<Channel>) {
-    let kernel = FakeKernel::new();
+async fn running(answers: bool) -> (Supervisor, Client) {
+    running_on(&FakeKernel::new(), answers).await
+}
+
+async fn running_on(kernel: &FakeKernel, answers: bool) -> (Supervisor, Client) {
     kernel.let_guests_answer(answers);
-    let (supervisor, client) = agent(&kernel).await;
+    let (supervisor, client) = agent(kernel).await;
     supervisor.accept_one(assignment_of(1, 1, 1, Power::Running)).await.expect("it is held");
     let seen = supervisor.reporter().wait_for(vm_id(1), |report| {
         report.is_some_and(|r| r.phase == crate::vm::phase::Phase::Running)
@@ -99,6 +113,52 @@ async fn a_program_is_run_in_the_guest_with_its_input_output_and_code() {
     }
     assert!(printed == data, "{} bytes came back", printed.len());
     assert_eq!(code, Some(0));
+}
+
+/// How a server lets go of a call.
+#[derive(Debug, Clone, Copy)]
+enum LetGo {
+    /// As tonic's own cancellation does: a reset with CANCEL, which tonic takes for an end.
+    Cancel,
+    /// As ours does: with the answers.
+    Drop,
+}
+
+#[tokio::test]
+async fn requests_that_the_server_breaks_off_have_no_end_in_the_guest() {
+    for how in [LetGo::Cancel, LetGo::Drop] {
+        let kernel = FakeKernel::new();
+        let (_supervisor, mut client) = running_on(&kernel, true).await;
+        let (sender, messages) = mpsc::channel(4);
+        let mut request = Request::new(ReceiverStream::new(messages));
+        let (cancel, guard) = (request.cancellation_handle(), cancel_on_drop(&mut request));
+        for message in [start(1, &["cat"]), more(Input::Stdin(b"half".to_vec()))] {
+            sender.send(message).await.expect("it is read");
+        }
+        let mut outputs = client.exec(request).await.expect("it runs").into_inner();
+        loop {
+            let message = outputs.message().await.expect("it goes on").expect("it goes on");
+            if let Some(Output::Stdout(data)) = message.output.and_then(|o| o.output) {
+                assert_eq!(data, b"half");
+                break;
+            }
+        }
+        match how {
+            LetGo::Cancel => cancel.cancel(),
+            LetGo::Drop => drop((outputs, guard)),
+        }
+        let told = || {
+            let console = kernel.file(&names(1).dir, &part("console.log")).unwrap_or_default();
+            String::from_utf8_lossy(&console).into_owned()
+        };
+        wait_for("the guest is told", || async {
+            let console = told();
+            if console.contains("the input of cat") { Ok(()) } else { Err(console) }
+        })
+        .await;
+        assert!(told().contains("the input of cat broke off"), "{how:?}: {}", told());
+        drop(sender);
+    }
 }
 
 #[tokio::test]

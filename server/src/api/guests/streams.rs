@@ -153,6 +153,19 @@ pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
+/// Until the input can't go on; never when it ended as it should. Cancel-safe.
+async fn fault(faults: &mut Option<Faults>) -> Status {
+    if let Some(told) = faults {
+        let told = told.await;
+        // A receiver that has answered must not be asked again.
+        *faults = None;
+        if let Ok(status) = told {
+            return status;
+        }
+    }
+    std::future::pending().await
+}
+
 /// What ends a stream besides its two ends.
 pub(super) struct Guard {
     view: Arc<View>,
@@ -179,16 +192,6 @@ impl Guard {
             Some(record) if record.status.state != VmState::Deleted => None,
             Some(_) | None => Some(()),
         });
-        let fault = async {
-            match &mut self.faults {
-                Some(faults) => match faults.await {
-                    Ok(status) => status,
-                    // The input ended as it should.
-                    Err(_) => std::future::pending().await,
-                },
-                None => std::future::pending().await,
-            }
-        };
         let late = async {
             match self.deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -196,7 +199,7 @@ impl Guard {
             }
         };
         let ended = tokio::select! {
-            status = fault => status,
+            status = fault(&mut self.faults) => status,
             () = gone => status::vm_gone(),
             () = late => status::deadline_exceeded("the deadline of the call has passed"),
             () = self.view.draining() => status::shutting_down(),

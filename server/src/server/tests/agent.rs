@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
+use banger_proto::resets::ResetsAreErrors;
 use banger_proto::wire::tls::{Admit, agent_side, listen};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -92,7 +93,8 @@ impl FakeAgent {
         let incoming = listen(listener, tls, Admit::OnlyTheServer);
         let service = AgentServiceServer::new(self.clone());
         let task = tokio::spawn(async move {
-            let server = tonic::transport::Server::builder().add_service(service);
+            let server = tonic::transport::Server::builder();
+            let server = server.layer(ResetsAreErrors).add_service(service);
             server.serve_with_incoming(incoming).await.expect("it serves");
         });
         (address, Serving(task))

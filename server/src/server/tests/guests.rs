@@ -24,8 +24,10 @@ pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeGuest {
     cut: watch::Sender<bool>,
-    /// What was started, and how often an input ended.
+    /// What was started.
     started: Arc<Mutex<Vec<v1::ExecStart>>>,
+    /// How many inputs of programs came to their end.
+    whole: watch::Sender<usize>,
     /// Calls that the server has ended.
     ended: watch::Sender<usize>,
 }
@@ -88,7 +90,16 @@ impl FakeGuest {
     }
 
     pub(super) fn exec(&self, inputs: Streaming<wire::ExecRequest>) -> Answers<wire::ExecResponse> {
-        let started = Arc::clone(&self.started);
+        let (started, whole) = (Arc::clone(&self.started), self.whole.clone());
+        let mut broken = false;
+        let inputs = inputs.map(Some).chain(tokio_stream::once(None)).filter_map(move |input| {
+            match &input {
+                Some(input) => broken |= input.is_err(),
+                None if broken => {}
+                None => whole.send_modify(|whole| *whole += 1),
+            }
+            input
+        });
         self.until_cut(inputs.map(move |input| {
             let exited = |code, signal| Output::Exited(v1::ExecExited { code, signal });
             let output = match input?.input.and_then(|input| input.input).expect("it has one") {
@@ -257,6 +268,34 @@ async fn a_program_gets_its_input_and_the_history_its_name_only() {
     let event = events.iter().find(|event| event.r#type == "EXEC").expect("it was written down");
     assert_eq!((event.message.as_str(), event.actor.as_str()), ("ran \"cat\"", "local"));
     assert!(!format!("{events:?}").contains("hunter"), "{events:?}");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_its_client_breaks_off_has_no_end_at_the_agent() {
+    let mut stage = stage().await;
+    // A client that does not know what is here does so: a reset with CANCEL, which tonic takes for
+    // an end. More than once, because that would be a race.
+    for round in 1..=8 {
+        let (send, inputs) = input(start(&["cat"]));
+        let mut request = Request::new(inputs);
+        let cancel = request.cancellation_handle();
+        let mut outputs = stage.vms.exec_vm(request).await.expect("it runs").into_inner();
+        next(&mut outputs).await.expect("it started");
+        send.send(exec_of(Input::Stdin(b"half".to_vec()))).unwrap();
+        next(&mut outputs).await.expect("it came");
+        cancel.cancel();
+        stage.host.agent.guest.until_ended(round).await;
+        assert_eq!(*stage.host.agent.guest.whole.borrow(), 0, "half was taken for all");
+        drop(send);
+    }
+    // And one that has an end, with an answer after it.
+    let (send, inputs) = input(start(&["cat"]));
+    let mut outputs = stage.vms.exec_vm(inputs).await.expect("it runs").into_inner();
+    next(&mut outputs).await.expect("it started");
+    drop(send);
+    assert_eq!(next(&mut outputs).await.expect("no error"), None);
+    assert_eq!(*stage.host.agent.guest.whole.borrow(), 1);
     stage.server.shutdown().await;
 }
 

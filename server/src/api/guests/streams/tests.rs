@@ -69,3 +69,14 @@ async fn an_input_that_breaks_off_does_not_look_like_its_end() {
     };
     assert_eq!(reason(&ended), "INVALID_FIELDS");
 }
+
+#[test]
+fn an_input_that_ended_is_no_fault_however_often_one_looks() {
+    use futures_util::FutureExt as _;
+    let (tell, faults) = oneshot::channel();
+    drop(tell);
+    let mut faults = Some(faults);
+    for _ in 0..3 {
+        assert!(fault(&mut faults).now_or_never().is_none());
+    }
+}

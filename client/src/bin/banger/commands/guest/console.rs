@@ -3,9 +3,8 @@
 use banger_client::guests::GuestInput;
 use banger_client::v1::{AttachConsoleRequest, ReadConsoleRequest};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
 
-use super::terminal::{Raw, Signals, Told, keys};
+use super::terminal::{Keys, Raw, Signals, Told, keys};
 use crate::args::guest::ConsoleArgs;
 use crate::failure::Failure;
 use crate::output::text::clean;
@@ -91,12 +90,8 @@ async fn attach(session: &Session, vm: &str, tail: u64) -> Result<(), Failure> {
 }
 
 /// Sends what is typed until its end, or until the escape: then `true`.
-async fn type_keys(
-    mut keys: mpsc::Receiver<Vec<u8>>,
-    input: GuestInput<AttachConsoleRequest>,
-    escape: bool,
-) -> bool {
-    while let Some(mut data) = keys.recv().await {
+async fn type_keys(mut keys: Keys, input: GuestInput<AttachConsoleRequest>, escape: bool) -> bool {
+    while let Some(Ok(mut data)) = keys.recv().await {
         let end = data.iter().position(|byte| escape && *byte == DETACH);
         data.truncate(end.unwrap_or(data.len()));
         let message = AttachConsoleRequest { data, ..AttachConsoleRequest::default() };

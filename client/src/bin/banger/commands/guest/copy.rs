@@ -80,12 +80,15 @@ async fn to_guest(session: &Session, from: &Path, vm: &str, path: &str) -> Resul
             })?,
         };
     let (send, parts) = mpsc::channel(QUEUE);
+    // The parts end with the last who can send, and that is the end of the archive: so this is let
+    // go of where the archive was seen to be whole, and else after the call.
+    let mut open = Some(send.clone());
     let source = from.to_owned();
     let packing = tokio::task::spawn_blocking(move || {
         let mut writer = Parts { send, part: Vec::new() };
         let packed = pack(&source, Path::new(&name), &mut writer);
-        // The channel is closed only by one who has seen that it is whole.
-        (packed, writer)
+        drop(writer);
+        packed
     });
     let parts = stream::unfold(parts, |mut parts: mpsc::Receiver<Vec<u8>>| async move {
         parts.recv().await.map(|part| (part, parts))
@@ -93,9 +96,9 @@ async fn to_guest(session: &Session, from: &Path, vm: &str, path: &str) -> Resul
     let client = session.client.vms();
     let sending = client.copy_to(vm, &directory, parts);
     let packed = async {
-        let (packed, writer) = packing.await.map_err(|error| Failure::other(error.into()))?;
+        let packed = packing.await.map_err(|error| Failure::other(error.into()))?;
         packed.map_err(|error| Failure::io(&format!("pack {}", from.display()), error))?;
-        drop(writer);
+        open = None;
         Ok::<(), Failure>(())
     };
     tokio::pin!(sending, packed);

@@ -7,9 +7,8 @@ use banger_client::v1::ForwardVmRequest;
 use banger_client::{ClientError, Vms};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
-use super::terminal::keys;
+use super::terminal::{Keys, keys};
 use crate::args::guest::ForwardArgs;
 use crate::failure::Failure;
 use crate::output::text::clean;
@@ -28,7 +27,7 @@ pub(in super::super) async fn forward(session: &Session, args: ForwardArgs) -> R
     let (local, port) = args.ports;
     let vms = session.client.vms();
     if args.stdio {
-        return match join(&vms, &args.vm, port, Keys(keys()), tokio::io::stdout()).await {
+        return match join(&vms, &args.vm, port, keys(), tokio::io::stdout()).await {
             Ok(()) => Ok(()),
             Err(Broken::Call(error)) => Err(error.into()),
             Err(Broken::Here(error)) => Err(error.into()),
@@ -42,12 +41,14 @@ pub(in super::super) async fn forward(session: &Session, args: ForwardArgs) -> R
     let name = clean(&vm.name);
     session.printer.note(&format!("Forwarding {at} to port {port} of {name}; Ctrl-C ends it."));
     loop {
-        let (stream, from) =
+        let (mut stream, from) =
             listener.accept().await.map_err(|error| Failure::io("accept", error))?;
         let (vms, id, printer) = (vms.clone(), vm.id.clone(), session.printer);
         tokio::spawn(async move {
-            let (read, write) = stream.into_split();
+            let (read, write) = stream.split();
             if let Err(error) = join(&vms, &id, port, Socket(read), write).await {
+                // Closed after this it says RST: half of what comes must not look like all of it.
+                let _ = stream.set_zero_linger();
                 printer.note(&format!("{from}: {error}"));
             }
         });
@@ -60,11 +61,9 @@ trait Source {
     async fn next(&mut self) -> std::io::Result<Vec<u8>>;
 }
 
-struct Keys(mpsc::Receiver<Vec<u8>>);
-
 impl Source for Keys {
     async fn next(&mut self) -> std::io::Result<Vec<u8>> {
-        Ok(self.0.recv().await.unwrap_or_default())
+        Ok(self.recv().await.transpose()?.unwrap_or_default())
     }
 }
 
@@ -87,16 +86,21 @@ async fn join(
     mut from: impl Source,
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Broken> {
-    let (input, mut output) = vms.forward(vm, port).await?;
-    let there = async move {
-        loop {
+    let (input, output) = vms.forward(vm, port).await?;
+    // Dropping the input is its end, dropping the output breaks the call off. So the input goes first
+    // only where it has ended.
+    let (mut input, mut output) = (Some(input), output);
+    let there = async {
+        while let Some(open) = &input {
             let data = from.next().await?;
             let message = ForwardVmRequest { data, ..ForwardVmRequest::default() };
-            // The input is dropped at the end: the guest is told.
-            if message.data.is_empty() || !input.send(message).await {
-                return Ok::<_, Broken>(());
+            if message.data.is_empty() {
+                input = None;
+            } else if !open.send(message).await {
+                break;
             }
         }
+        Ok::<_, Broken>(())
     };
     let back = async {
         while let Some(message) = output.next().await? {

@@ -7,9 +7,8 @@ use banger_client::v1::exec_input::Input;
 use banger_client::v1::exec_output::Output;
 use banger_client::v1::{ExecExited, ExecStart, ExecStdinClosed, ExecVmRequest};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
 
-use super::terminal::{self, Raw, Signals, Told, keys};
+use super::terminal::{self, Keys, Raw, Signals, Told, keys};
 use crate::args::guest::{ExecArgs, ProgramArgs};
 use crate::failure::Failure;
 use crate::session::Session;
@@ -81,7 +80,10 @@ pub(super) async fn run(
                     return Err(Failure::Other(anyhow::anyhow!(text)));
                 }
             },
-            () = &mut feeding, if !fed => fed = true,
+            done = &mut feeding, if !fed => {
+                done?;
+                fed = true;
+            }
             told = signals.next() => match told {
                 Told::Resized if tty => {
                     input.try_send(exec_input(Input::Resize(terminal::size())));
@@ -102,17 +104,20 @@ pub(super) async fn run(
     Ok(ended)
 }
 
-/// Passes on what is typed or piped in, then its end; without an input, the end at once.
-async fn feed(keys: Option<mpsc::Receiver<Vec<u8>>>, input: GuestInput<ExecVmRequest>) {
+/// Passes on what is typed or piped in, then its end; without an input, the end at once. What can't
+/// be read is no end: it ends the call.
+async fn feed(keys: Option<Keys>, input: GuestInput<ExecVmRequest>) -> Result<(), Failure> {
     if let Some(mut keys) = keys {
         while let Some(bytes) = keys.recv().await {
+            let bytes = bytes.map_err(|error| Failure::io("read standard input", error))?;
             if !input.send(exec_input(Input::Stdin(bytes))).await {
-                return;
+                return Ok(());
             }
         }
         if std::io::stdin().is_terminal() {
-            return;
+            return Ok(());
         }
     }
     input.send(exec_input(Input::StdinClosed(ExecStdinClosed {}))).await;
+    Ok(())
 }

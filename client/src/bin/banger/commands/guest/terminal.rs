@@ -53,9 +53,12 @@ pub(super) fn size() -> TerminalSize {
     }
 }
 
-/// What is typed or piped in, piece by piece; closed at its end. Read on a thread of its own, which
-/// nobody waits for.
-pub(super) fn keys() -> mpsc::Receiver<Vec<u8>> {
+/// Where it comes from, and how reading it failed.
+pub(super) type Keys = mpsc::Receiver<std::io::Result<Vec<u8>>>;
+
+/// What is typed or piped in, piece by piece; closed at its end, which an error is not. Read on a
+/// thread of its own, which nobody waits for.
+pub(super) fn keys() -> Keys {
     let (send, keys) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut stdin = std::io::stdin().lock();
@@ -64,12 +67,16 @@ pub(super) fn keys() -> mpsc::Receiver<Vec<u8>> {
             match stdin.read(&mut piece) {
                 Ok(0) => return,
                 Ok(length) => {
-                    if send.blocking_send(piece[..length].to_vec()).is_err() {
+                    if send.blocking_send(Ok(piece[..length].to_vec())).is_err() {
                         return;
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(error) => {
+                    // Nobody asks any more.
+                    let _ = send.blocking_send(Err(error));
+                    return;
+                }
             }
         }
     });
