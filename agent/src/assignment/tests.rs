@@ -70,6 +70,24 @@ fn another_root_image_needs_another_store() {
 }
 
 #[test]
+fn an_image_is_needed_as_long_as_the_spec_names_it_or_the_disk_lies_over_it() {
+    let image = |text: &str| text.parse::<ImageName>().expect("a name");
+    let record = held(assignment(1, 1));
+    let shape = record.assignment.shape.clone().expect("given");
+    let mut other = assignment(1, 2);
+    other.shape.as_mut().expect("given").root_image.name = image("other.ext4");
+    let Merge::Newer(mut record) = merge(Some(&record), other) else { panic!("newer") };
+    // The store over the old one is still there: what the guest wrote is nothing without it.
+    for needed in [&shape.kernel.name, &shape.root_image.name, &image("other.ext4")] {
+        assert!(record.names(needed), "{needed}");
+    }
+    assert!(!record.names(&image("third.ext4")));
+    record.progress.root_image = record.assignment.shape.as_ref().map(|s| s.root_image.clone());
+    assert!(!record.names(&shape.root_image.name), "the store lies over another one now");
+    assert!(record.names(&image("other.ext4")));
+}
+
+#[test]
 fn a_delete_keeps_the_shape_it_was_told_before() {
     let record = held(assignment(1, 1));
     let mut delete = assignment(1, 2);

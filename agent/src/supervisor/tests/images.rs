@@ -33,6 +33,38 @@ async fn an_image_goes_only_when_no_vm_refers_to_it_and_no_device_lies_over_it()
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_image_below_a_disk_stays_though_the_spec_names_another() {
+    let mut world = World::running().await;
+    let newer = |generation, power| {
+        let mut other = assignment_of(1, 1, generation, power);
+        let shape = other.shape.as_mut().expect("given");
+        shape.root_image.name = name("newer");
+        shape.root_image.sha256 = None;
+        other
+    };
+    let old = assignment_of(1, 1, 1, Power::Running).shape.expect("given").root_image.name;
+    // Until it is started over the other one its disk is what the guest wrote, over the old one: the
+    // spec may yet be changed back.
+    world.assign(newer(2, Power::Stopped)).await;
+    world.settles(1, Phase::Stopped).await;
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        let refused = world.agent.remove_image(&old).await.expect_err("its disk lies over it");
+        assert_eq!(refused.kind, HostErrorKind::Busy, "restarted: {restarted}");
+    }
+    // With the start it has moved, and then the old one is nobody's.
+    let digest = "5e".repeat(32);
+    world.kernel.add_sized_image(&name("newer"), ImageKind::Root, 8 << 20, &digest);
+    world.assign(newer(3, Power::Running)).await;
+    world.settles(1, Phase::Running).await;
+    assert_eq!(world.agent.remove_image(&old).await.expect("unused"), Change::Made);
+    let refused = world.agent.remove_image(&name("newer")).await.expect_err("in use");
+    assert_eq!(refused.kind, HostErrorKind::Busy);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_that_no_vm_of_the_host_names_goes_beside_those_that_are_used() {
     let mut world = World::running().await;
     world.kernel.add_image(&name("unrelated"), ImageKind::Root, b"root");
