@@ -2,6 +2,7 @@
 
 use banger_integration_tests::fleet::{Fleet, process, status};
 use banger_integration_tests::specs::{create, image};
+use banger_integration_tests::wait::until;
 use banger_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -57,6 +58,46 @@ async fn converge_a_vm_lives_its_whole_life() {
     let events = fleet.vms().list_vm_events(events).await.expect("kept").into_inner().events;
     let types: Vec<&str> = events.iter().map(|event| event.r#type.as_str()).collect();
     assert_eq!(types.first(), Some(&"CREATED"), "{types:?}");
+}
+
+/// Of a VM's history, how often a new agent took it over.
+async fn adoptions(fleet: &Fleet) -> usize {
+    let asked = v1::ListVmEventsRequest { vm: "web".to_owned(), ..Default::default() };
+    let events = fleet.vms().list_vm_events(asked).await.expect("kept").into_inner().events;
+    events.iter().filter(|event| (&*event.r#type, &*event.reason) == ("RUNNING", "ADOPTED")).count()
+}
+
+#[tokio::test]
+async fn converge_a_new_agent_is_told_of_once_also_when_it_came_while_the_server_was_away() {
+    let mut fleet = Fleet::of(1).await;
+    fleet.create(create("web")).await;
+    let before = process(&fleet.until_state("web", v1::VmState::Running).await);
+    assert_eq!(adoptions(&fleet).await, 0);
+    fleet.stop_server();
+    fleet.stop_agent(0);
+    fleet.start_agent(0);
+    fleet.start_server().await;
+    until("the history tells of it", || async {
+        match adoptions(&fleet).await {
+            1 => Ok(()),
+            other => Err(format!("{other} lines")),
+        }
+    })
+    .await;
+    // The next server hears of it too, and of what comes after: that is written after it.
+    fleet.stop_server();
+    fleet.start_server().await;
+    assert_eq!(process(&fleet.until_state("web", v1::VmState::Running).await), before);
+    let stop = v1::StopVmRequest { vm: "web".to_owned(), ..Default::default() };
+    fleet.vms().stop_vm(stop).await.expect("accepted");
+    until("the history tells of the stop", || async {
+        let asked = v1::ListVmEventsRequest { vm: "web".to_owned(), ..Default::default() };
+        let events = fleet.vms().list_vm_events(asked).await.expect("kept").into_inner().events;
+        let told = events.iter().any(|event| event.r#type == "STOPPED");
+        if told { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    assert_eq!(adoptions(&fleet).await, 1);
 }
 
 #[tokio::test]

@@ -32,8 +32,9 @@ pub struct StoredEvent {
     pub actor: String,
 }
 
-/// Writes lines in order, numbered from `first`. A failure that the history tells of already is
-/// left out: a server that was restarted hears of it anew and cannot know that it was written.
+/// Writes lines in order, numbered from `first`. A failure or an adoption that the history tells of
+/// already is left out: a server that was restarted hears of it anew and cannot know that it was
+/// written.
 pub(super) fn append(batch: &mut Batch, events: &[HistoryEvent], first: u64) {
     if events.is_empty() {
         return;
@@ -58,9 +59,10 @@ pub(super) fn append(batch: &mut Batch, events: &[HistoryEvent], first: u64) {
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
              value->>7
          FROM json_each(?)
-         WHERE value->>4 NOT IN ('CRASHED', 'FAILED') OR NOT EXISTS (
+         WHERE (value->>4 NOT IN ('CRASHED', 'FAILED') AND value->>5 <> 'ADOPTED') OR NOT EXISTS (
              SELECT 1 FROM vm_events AS told
-             WHERE told.vm = value->>0 AND told.kind = value->>4 AND told.at = value->>2)",
+             WHERE told.vm = value->>0 AND told.kind = value->>4 AND told.at = value->>2
+                 AND (told.reason = 'ADOPTED') = (value->>5 = 'ADOPTED'))",
         serde_json::to_string(&rows).expect("rows have only texts and numbers"),
     );
 }

@@ -1,6 +1,7 @@
 //! History: written with what it tells of, readable after the VM, bounded.
 
 use super::*;
+use crate::model::history::HistoryEvent;
 
 async fn kinds(fixture: &Fixture, number: u128) -> Vec<String> {
     let events = fixture.store.vm_events(vm_id(number), 0, 10_000).await.expect("readable");
@@ -81,6 +82,32 @@ async fn the_history_of_a_mutation_is_stored_with_it_or_not_at_all() {
     fixture.make(stop.clone()).await.expect("stopped");
     fixture.make(stop).await.expect("a repetition");
     assert_eq!(kinds(&fixture, 1).await, ["CREATED", "UNPLACED", "STOP_REQUESTED"]);
+}
+
+#[tokio::test]
+async fn an_adoption_that_is_reported_again_after_a_restart_of_the_server_is_one_line() {
+    use crate::model::status::VmState::Running;
+    let mut fixture = fixture().await;
+    fixture.add_vm(1, "web").await;
+    let ran = line(vm_id(1), EventKind::Entered(Running), 1);
+    let adopted = HistoryEvent { reason: "ADOPTED".to_owned(), ..ran.clone() };
+    // At the very same time, and yet another line.
+    fixture.make(Mutation::Record { events: vec![ran] }).await.expect("written");
+    for _ in 0..2 {
+        let told = vec![adopted.clone()];
+        fixture.make(Mutation::Record { events: told }).await.expect("written");
+        let (open, directory) = fixture.reopened().await;
+        fixture = started(open, directory);
+    }
+    let reasons = async |fixture: &Fixture| {
+        let events = fixture.store.vm_events(vm_id(1), 2, 10).await.expect("readable");
+        events.into_iter().map(|event| (event.kind, event.reason)).collect::<Vec<_>>()
+    };
+    let of = |reason: &str| ("RUNNING".to_owned(), reason.to_owned());
+    assert_eq!(reasons(&fixture).await, [of(""), of("ADOPTED")]);
+    let again = HistoryEvent { at: at(999), ..adopted };
+    fixture.make(Mutation::Record { events: vec![again] }).await.expect("written");
+    assert_eq!(reasons(&fixture).await, [of(""), of("ADOPTED"), of("ADOPTED")]);
 }
 
 #[tokio::test]

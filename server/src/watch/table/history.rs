@@ -1,8 +1,9 @@
 //! Which observed changes are lines of a VM's history.
 //!
 //! A line says what a host reported: that the VM entered a lasting state, that a new agent took over
-//! its process, or that its root disk was made larger or is in trouble. Steps on the way (preparing, starting) and the comings and goings of knowledge
-//! (unknown) are no lines: with many VMs on a host that flaps they would drown the rest.
+//! its process, or that its root disk was made larger or is in trouble. Steps on the way (preparing,
+//! starting) and the comings and goings of knowledge (unknown) are no lines: with many VMs on a host
+//! that flaps they would drown the rest.
 
 use jiff::Timestamp;
 
@@ -15,7 +16,7 @@ use crate::model::status::VmState;
 ///
 /// `started_at` is when this server started. What the first inventory shows has most likely been
 /// recorded by the server before, so that it counts only when it is newer than this server, or a
-/// failure: the store leaves out a failure that it tells of already.
+/// failure, or an adoption: of those the store leaves out what it tells of already.
 pub(super) fn of_change(
     before: Option<Sight>,
     record: &VmRecord,
@@ -25,7 +26,6 @@ pub(super) fn of_change(
     let Some(vm) = record.seen() else { return };
     if let Some(adopted_at) = vm.adopted_at
         && before.and_then(|before| before.adopted_at) != Some(adopted_at)
-        && adopted_at >= started_at
     {
         let pid = vm.process.map_or(0, |process| process.pid);
         let message = format!("a new agent took over the running process {pid}");

@@ -286,6 +286,24 @@ fn history_tells_of_lasting_states_once_and_not_of_comings_and_goings() {
 }
 
 #[test]
+fn history_tells_of_an_adoption_from_before_the_server_started() {
+    let (lines, mut history) = mpsc::channel(64);
+    let started = Arc::new(ManualClock::at(at(100)));
+    let view = View::new(EPOCH, FIRST, started, lines, Limits::default());
+    with_host(&view);
+    put(&view, &intent(1));
+    let mut adopted = seen(Phase::Running, 1);
+    adopted.adopted_at = Some(at(5));
+    online(&view, [(vm_id(1), adopted.clone())]);
+    // Heard once more, it is not told once more.
+    view.host_health(host_id(1), health(HostState::Suspect));
+    online(&view, [(vm_id(1), adopted)]);
+    let line = history.try_recv().expect("it is told");
+    assert_eq!((line.kind.as_str(), &*line.reason, line.at), ("RUNNING", "ADOPTED", at(5)));
+    assert!(history.try_recv().is_err(), "that it runs was told by the server before");
+}
+
+#[test]
 fn history_tells_when_a_root_disk_is_in_trouble_and_when_it_was_made_larger() {
     let (view, mut history) = view_with(Limits::default());
     with_host(&view);
