@@ -102,7 +102,7 @@ if [ "$simulated" = no ]; then
   cat <<EOF
   banger vm exec $VM -- ps          a program in the guest
   banger vm console $VM             its serial console, both ways; Ctrl-] detaches
-  banger vm run hello --kernel demo-kernel --initrd demo-initrd --root demo-root --rm -- cat /etc/hostname
+  banger vm run hello --rm -- cat /etc/hostname
                                       a VM for one program
 EOF
 fi

@@ -174,6 +174,26 @@ fn a_vm_for_one_program_is_waited_for_and_deleted_when_so_wished() {
 }
 
 #[test]
+fn a_vm_for_one_program_boots_the_demo_guest_where_no_image_is_named() {
+    let server = fake::start();
+    let run_args = ["vm", "run", "job", "--", "show"];
+    for missing in ["demo-kernel", "demo-initrd", "demo-root"] {
+        // The server says what is missing.
+        let ran = run(&server, &run_args);
+        assert_eq!(ran.code, 125);
+        assert!(ran.err.contains("spec.kernel"), "{}", ran.err);
+        let path = ["image", "import", missing, "--server-path", "/srv/images/demo"];
+        assert_eq!(run(&server, &path).code, 0);
+    }
+    let ran = run(&server, &run_args);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("the demo guest is booted"), "{}", ran.err);
+    let spec = server.state().vms["job"].spec.clone().unwrap();
+    let names = [spec.kernel, spec.initrd, spec.root_image].map(|image| image.unwrap().name);
+    assert_eq!(names, ["demo-kernel", "demo-initrd", "demo-root"]);
+}
+
+#[test]
 fn a_vm_for_one_program_is_deleted_when_the_wait_is_interrupted() {
     let server = fake::start();
     server.state().new_state = Some(VmState::Starting);

@@ -66,8 +66,12 @@ pub(crate) struct ExecArgs {
     pub(crate) program: ProgramArgs,
 }
 
+const RUN_HELP: &str = "\
+Without --kernel, --initrd and --root it boots the demo guest that `banger image build-demo` makes,
+if the server has it.";
+
 #[derive(Debug, Args)]
-#[command(after_help = EXEC_HELP)]
+#[command(after_help = [RUN_HELP, EXEC_HELP].join("\n\n"))]
 pub(crate) struct RunArgs {
     /// Name of the VM; without one the server makes a name.
     #[arg(value_name = "NAME")]

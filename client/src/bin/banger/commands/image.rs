@@ -20,7 +20,7 @@ use crate::pack::{Broken, Pack};
 use crate::progress::Progress;
 use crate::session::Session;
 
-mod demo;
+pub(super) mod demo;
 
 /// How often the line of an upload moves.
 const STEP: Duration = Duration::from_millis(200);

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use banger_client::v1::{CreateVmRequest, DeleteVmRequest, Vm, WaitOutcome};
+use banger_client::ClientError;
+use banger_client::v1::{CreateVmRequest, DeleteVmRequest, ImageRef, Vm, VmSpec, WaitOutcome};
 use banger_client::wait::{WaitFor, Waited};
+use tonic::Code;
 
 use super::super::change::reached;
+use super::super::image::demo;
 use super::program;
 use super::terminal::{Signals, Told};
 use crate::args::guest::RunArgs;
@@ -28,7 +31,12 @@ pub(in super::super) async fn run(session: &Session, args: RunArgs) -> Result<()
         request_id: new_id().to_string(),
         ..CreateVmRequest::default()
     };
-    spec::apply(request.spec.get_or_insert_default(), &flags)?;
+    let spec = request.spec.get_or_insert_default();
+    spec::apply(spec, &flags)?;
+    if spec.kernel.is_none() && spec.initrd.is_none() && spec.root_image.is_none() {
+        let demo = boot_demo(session, spec).await;
+        demo.map_err(|error| Failure::before_program(error.into()))?;
+    }
     // From here on a Ctrl-C is heard, and heeded once it is known what there is to clean up.
     let mut signals = Signals::hear()?;
     let created = session.client.vms().create(request).await;
@@ -41,6 +49,24 @@ pub(in super::super) async fn run(session: &Session, args: RunArgs) -> Result<()
         clean_up(session, &vm).await;
     }
     ended.map_err(Failure::before_program).and_then(|exited| program::leave(&exited))
+}
+
+/// What to boot where nothing was said of it: the demo guest, if the server has it. If not, the
+/// server says what is missing.
+async fn boot_demo(session: &Session, spec: &mut VmSpec) -> Result<(), ClientError> {
+    for name in [demo::KERNEL, demo::INITRD, demo::ROOT] {
+        match session.client.images().get(name).await {
+            Ok(_) => {}
+            Err(error) if error.code() == Code::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let image = |name: &str| Some(ImageRef { name: name.to_owned(), sha256: String::new() });
+    spec.kernel = image(demo::KERNEL);
+    spec.initrd = image(demo::INITRD);
+    spec.root_image = image(demo::ROOT);
+    session.printer.note("no images were named: the demo guest is booted");
+    Ok(())
 }
 
 /// Until the guest's agent has spoken, or somebody has enough of waiting.

@@ -14,6 +14,11 @@ use crate::args::image::DemoArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 
+/// The images of the demo guest, by the names they are imported under.
+pub(in super::super) const KERNEL: &str = "demo-kernel";
+pub(in super::super) const INITRD: &str = "demo-initrd";
+pub(in super::super) const ROOT: &str = "demo-root";
+
 fn refused(error: ImportError) -> Failure {
     Failure::Invalid(with_causes(&error))
 }
@@ -50,9 +55,9 @@ pub(super) async fn upload_all(api: &Images, wanted: &DemoArgs) -> Result<Vec<Im
     let files = DemoFiles::within(dir.path());
     let mut images = Vec::new();
     for (name, kind, path) in [
-        ("demo-kernel", ImageKind::Kernel, files.kernel),
-        ("demo-initrd", ImageKind::Initrd, files.initrd),
-        ("demo-root", ImageKind::Root, files.root),
+        (KERNEL, ImageKind::Kernel, files.kernel),
+        (INITRD, ImageKind::Initrd, files.initrd),
+        (ROOT, ImageKind::Root, files.root),
     ] {
         let blob_sha256 = upload(api, &path, &progress).await?;
         let request = ImportImageRequest {
