@@ -170,10 +170,16 @@ impl Memory {
         }
     }
 
-    /// Notes an effect that failed. A forward one ends the attempt, which is then undone.
+    /// Notes an effect that failed. A forward one ends the attempt, which is then undone, and so does
+    /// one that was to make room for a new root disk.
     pub fn failed(&mut self, effect: Effect, reason: Reason, message: String, now: Moment) {
         let mut fault = Fault::new(reason, effect.step(), message);
-        if effect.is_forward() && self.attempt.is_some() {
+        let of_an_attempt = effect.is_forward()
+            || matches!(
+                effect,
+                Effect::RemoveCowFile | Effect::RemoveRootCopy | Effect::MarkRootDisk
+            );
+        if of_an_attempt && self.attempt.is_some() {
             self.attempt_failed(fault, now);
             return;
         }

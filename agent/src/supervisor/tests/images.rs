@@ -65,6 +65,34 @@ async fn the_image_below_a_disk_stays_though_the_spec_names_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_root_disk_outlives_the_wish_for_an_image_that_is_not_there() {
+    let mut world = World::running().await;
+    let disk = async |world: &World| {
+        let host = world.kernel.host();
+        let seen = host.files.observe(&names(1).dir, &part(file::COW)).await;
+        seen.expect("it can be seen").expect("it is there").id
+    };
+    let (wanted, before) = (assignment_of(1, 1, 1, Power::Running), disk(&world).await);
+    let mut other = assignment_of(1, 1, 2, Power::Running);
+    other.boot_number += 1;
+    other.shape.as_mut().expect("given").root_image.name = name("mistyped");
+    world.assign(other).await;
+    let report = world.sees(1, Phase::Failed).await;
+    assert_eq!(report.fault.as_ref().map(|fault| fault.reason), Some(Reason::RootImageMissing));
+    world.passes(Duration::from_secs(300)).await;
+    assert_eq!(disk(&world).await, before);
+    let old = &wanted.shape.as_ref().expect("given").root_image.name;
+    let refused = world.agent.remove_image(old).await.expect_err("the disk lies over it");
+    assert_eq!(refused.kind, HostErrorKind::Busy);
+    // Set right, it goes on with the disk that it had.
+    let mut again = assignment_of(1, 1, 3, Power::Running);
+    again.boot_number += 1;
+    world.assign(again).await;
+    world.settles(1, Phase::Running).await;
+    assert_eq!(disk(&world).await, before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_that_no_vm_of_the_host_names_goes_beside_those_that_are_used() {
     let mut world = World::running().await;
     world.kernel.add_image(&name("unrelated"), ImageKind::Root, b"root");

@@ -46,14 +46,9 @@ pub(super) fn next(
     if wanted.reboot {
         return step(recorded, Effect::MarkBooted, now);
     }
-    if wanted.new_root_disk {
-        return match (&objects.cow_file, &objects.root_copy) {
-            (Seen::Absent, Seen::Absent) => step(recorded, Effect::MarkRootDisk, now),
-            (Seen::Present(_) | Seen::Unknown(_), _) => step(recorded, Effect::RemoveCowFile, now),
-            (Seen::Absent, Seen::Present(_) | Seen::Unknown(_)) => {
-                step(recorded, Effect::RemoveRootCopy, now)
-            }
-        };
+    // With nothing there is nothing to lose; a disk that is there waits for what replaces it.
+    if wanted.new_root_disk && renewal(objects) == Effect::MarkRootDisk {
+        return step(recorded, Effect::MarkRootDisk, now);
     }
     if !wanted.may_start {
         return Next::Settled(Phase::Stopped);
@@ -88,6 +83,10 @@ fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
         ));
     };
     let done = |effect| attempt.done.contains(&effect);
+    // Not before the image is known to be there: a mistyped name must not cost a disk.
+    if wanted.new_root_disk && done(Effect::CheckHost) && done(Effect::CheckImages) {
+        return Next::Do(renewal(objects));
+    }
     let lacks = |effect, is_there: Option<bool>| !is_there.unwrap_or_else(|| done(effect));
     let snapshot = objects.root_disk() == RootDiskKind::Snapshot;
     let copied = done(Effect::CopyRootDisk) && there(&objects.root_copy) != Some(false);
@@ -126,6 +125,15 @@ fn build(wanted: &Wanted<'_>, attempt: &Attempt, objects: &Objects) -> Next {
     ];
     let missing = order.into_iter().find_map(|(effect, missing)| missing.then_some(effect));
     Next::Do(missing.unwrap_or(Effect::Launch))
+}
+
+/// The next effect towards a new root disk in place of the one that is there, if any.
+fn renewal(objects: &Objects) -> Effect {
+    match (&objects.cow_file, &objects.root_copy) {
+        (Seen::Present(_) | Seen::Unknown(_), _) => Effect::RemoveCowFile,
+        (Seen::Absent, Seen::Present(_) | Seen::Unknown(_)) => Effect::RemoveRootCopy,
+        (Seen::Absent, Seen::Absent) => Effect::MarkRootDisk,
+    }
 }
 
 fn there<T>(seen: &Seen<T>) -> Option<bool> {

@@ -347,6 +347,32 @@ fn a_higher_boot_number_ends_the_process_and_starts_another_once() {
 }
 
 #[test]
+fn a_root_disk_is_not_given_up_before_the_image_of_the_new_one_is_there() {
+    let mut case = Case::new(Power::Running);
+    case.record.assignment.root_disk_number = 2;
+    let kept = Objects { cow_file: Seen::Present(1), ..nothing() };
+    case.memory.begin(Effect::CheckHost);
+    let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+    case.memory.done(Effect::CheckHost, crate::host::Change::AlreadySo, &done);
+    let dead = Probe::Dead(Box::new(kept));
+    assert_eq!(case.next(&dead), Next::Do(Effect::CheckImages));
+    let missing = "there is none of that name".to_owned();
+    case.memory.failed(Effect::CheckImages, Reason::RootImageMissing, missing, case.now);
+    let Next::Stuck(fault) = case.next(&dead) else { panic!("{:?}", case.next(&dead)) };
+    assert_eq!(fault.reason, Reason::RootImageMissing);
+    // Once it is there the old one goes; a failure at that is one of the start.
+    case.now = fault.retry_at.expect("it may come");
+    assert_eq!(case.next(&dead), Next::Do(Effect::CheckHost));
+    case.memory.begin(Effect::CheckHost);
+    for effect in [Effect::CheckHost, Effect::CheckImages] {
+        case.memory.done(effect, crate::host::Change::AlreadySo, &done);
+    }
+    assert_eq!(case.next(&dead), Next::Do(Effect::RemoveCowFile));
+    case.memory.failed(Effect::RemoveCowFile, Reason::DiskFull, String::new(), case.now);
+    assert!(case.memory.attempt.is_none(), "the attempt has failed");
+}
+
+#[test]
 fn a_reset_of_the_root_disk_makes_the_store_anew_and_keeps_the_work_disk() {
     let mut case = Case::new(Power::Running);
     case.record.assignment.root_disk_number = 2;
