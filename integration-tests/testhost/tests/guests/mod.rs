@@ -18,6 +18,12 @@ const IMPORTS: &str = "/data/imports";
 
 const AGENT: &str = "/data/imports/banger-guest";
 
+/// Asks Firecracker's metadata service for the guest's name, with a token that it is asked for first.
+/// The service keeps a connection open: it ends when nothing more is asked.
+const METADATA: &str = r#"ask() { (printf "$@"; busybox sleep 5) | busybox nc 169.254.169.254 80 | tail -n 1; }
+token=$(ask 'PUT /latest/api/token HTTP/1.1\r\nX-metadata-token-ttl-seconds: 60\r\n\r\n')
+ask 'GET /latest/meta-data/local-hostname HTTP/1.1\r\nX-metadata-token: %s\r\n\r\n' "$token""#;
+
 /// How long `banger` may take for anything: images are brought to the host, under emulation.
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -108,6 +114,7 @@ async fn an_oci_image_boots_and_programs_run_in_guests() {
     fleet.console_has(&vm, oci::PRINTED, 1).await;
     let guest = vm.status.clone().and_then(|status| status.guest).expect("it is ready");
     println!("an OCI image of two layers: guest agent by {}", guest.transport);
+    assert_eq!(exec(&fleet, "oci", &["sh", "-c", METADATA]), done(0, "oci", ""));
 
     // Programs and files.
     let both = "echo to one; echo to the other >&2; exit 7";
