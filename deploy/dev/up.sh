@@ -50,9 +50,9 @@ else
   watch=$!
   trap 'kill "$watch" 2>/dev/null || true' EXIT
   "$bin/banger" vm create "$VM" --kernel demo-kernel "${initrd[@]}" --root demo-root --memory 128M >/dev/null
-  last=""
+  last="" deadline=$((SECONDS + 120))
   until [[ $last == *"$VM"*RUNNING* ]]; do
-    if ! IFS= read -rt 120 -u "$states" last; then
+    if ((SECONDS >= deadline)) || ! IFS= read -rt $((deadline - SECONDS)) -u "$states" last; then
       echo "VM $VM did not reach RUNNING. What is known of it:" >&2
       "$bin/banger" vm explain "$VM" >&2
       exit 1
