@@ -33,6 +33,7 @@ fuzz: ## Give each parser mangled input for SECONDS (60)
 deb: ## Build a Debian package of a release under target/debian
 	@.ci/tools.sh deb
 	@cargo build --release --bins -p banger-server -p banger-agent -p banger-client
+	@install -m 755 "$$(.ci/guest.sh)" target/release/banger-guest
 	@target/tools/bin/cargo-deb -p banger-client --no-build
 
 tools: ## Install everything the checks and tests need
