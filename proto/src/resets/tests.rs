@@ -1,3 +1,5 @@
+//! Bodies that ended and bodies that were broken off, as the layer tells them apart.
+
 use std::future::{Ready, ready};
 
 use tower::{Layer as _, Service as _};

@@ -1,3 +1,5 @@
+//! What whoever listens to a port of the guest sees of how a forward ends.
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
