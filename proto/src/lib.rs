@@ -1,25 +1,19 @@
-//! The wire and the words: what every part of banger has in common.
+//! The messages and the words: what every part of banger says to the others.
 //!
 //! - [`v1`]: the public API, [`agent_v1`]: what server and agent say to each other, [`guest_v1`]:
 //!   what a host and its guests do. Generated from the `.proto` files beside this crate by
-//!   `examples/gen.rs` and committed.
-//! - [`causes`]: an error and its causes in one line.
+//!   `examples/gen` and committed.
 //! - [`ids`]: typed ids and counters. Parse, print and order; no I/O.
-//! - [`guest_link`]: how the bytes between a host and a guest agent are carried, so that a new
-//!   connection begins cleanly whatever became of the one before.
-//! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
-//! - [`wire`]: what both ends of a connection must agree on: limits, TLS, trace context,
-//!   telemetry.
-//! - `service` (a feature): what server and agent are alike in as services.
+//! - [`bounds`]: what a message may hold.
+//! - [`words`]: texts of those who are not believed to be short or clean.
+//!
+//! How the messages travel is the crate `banger-wire`'s.
 
-pub mod causes;
-pub mod guest_link;
+#![warn(missing_docs)]
+
+pub mod bounds;
 pub mod ids;
-pub mod resets;
-#[cfg(feature = "service")]
-pub mod service;
-#[cfg(feature = "wire")]
-pub mod wire;
+pub mod words;
 
 /// The public API, package `banger.v1`.
 #[expect(missing_docs, reason = "generated; the comments are in the .proto files")]

@@ -175,15 +175,6 @@ pub struct AssignmentResult {
     #[prost(string, tag = "6")]
     pub reason: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetInventoryRequest {}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetInventoryResponse {
-    #[prost(message, optional, tag = "1")]
-    pub host: ::core::option::Option<HostFacts>,
-    #[prost(message, repeated, tag = "2")]
-    pub vms: ::prost::alloc::vec::Vec<ObservedVm>,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SweepRequest {
     #[prost(bool, tag = "1")]
@@ -331,6 +322,9 @@ pub struct CopyInRequest {
     pub directory: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// As in banger.v1.CopyToVmRequest.
+    #[prost(string, tag = "4")]
+    pub own_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopyInResponse {
@@ -476,6 +470,9 @@ pub struct HostFacts {
     /// How new guests get their root disk: "snapshot" or "copy".
     #[prost(string, tag = "13")]
     pub root_disks: ::prost::alloc::string::String,
+    /// How many guests there can be at one time, whatever their size; 0: no limit.
+    #[prost(uint32, tag = "14")]
+    pub max_guests: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageFile {
@@ -536,6 +533,10 @@ pub struct ObservedVm {
     /// What the guest agent says; not set before it was heard.
     #[prost(message, optional, tag = "16")]
     pub guest: ::core::option::Option<crate::v1::GuestStatus>,
+    /// The guest's IPv4 address as last told; empty where the record is lost. By it the server knows
+    /// which addresses VMs have that it does not know.
+    #[prost(string, tag = "17")]
+    pub guest_address: ::prost::alloc::string::String,
 }
 /// Why a VM is FAILED, CRASHED or UNCLEAR.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -576,6 +577,10 @@ pub struct Exit {
     pub message: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "5")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it came of: ASKED_FOR, GUEST_SHUTDOWN, GUEST_PANIC, UNEXPLAINED_END, VMM_ENDED. Empty from
+    /// an agent that does not say.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Devices {
@@ -1088,31 +1093,6 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Reconcile"));
             self.inner.unary(req, path, codec).await
         }
-        /// The full inventory once.
-        pub async fn get_inventory(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetInventoryRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetInventoryResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/banger.agent.v1.AgentService/GetInventory",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("banger.agent.v1.AgentService", "GetInventory"));
-            self.inner.unary(req, path, codec).await
-        }
         /// Removes what no VM owns, or says what would be removed.
         pub async fn sweep(
             &mut self,
@@ -1427,14 +1407,6 @@ pub mod agent_service_server {
             request: tonic::Request<super::ReconcileRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReconcileResponse>,
-            tonic::Status,
-        >;
-        /// The full inventory once.
-        async fn get_inventory(
-            &self,
-            request: tonic::Request<super::GetInventoryRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetInventoryResponse>,
             tonic::Status,
         >;
         /// Removes what no VM owns, or says what would be removed.
@@ -1794,51 +1766,6 @@ pub mod agent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReconcileSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/banger.agent.v1.AgentService/GetInventory" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetInventorySvc<T: AgentService>(pub Arc<T>);
-                    impl<
-                        T: AgentService,
-                    > tonic::server::UnaryService<super::GetInventoryRequest>
-                    for GetInventorySvc<T> {
-                        type Response = super::GetInventoryResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetInventoryRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as AgentService>::get_inventory(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetInventorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -30,6 +30,9 @@ pub struct CopyInRequest {
     pub directory: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// As in banger.v1.CopyToVmRequest.
+    #[prost(string, tag = "3")]
+    pub own_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopyInResponse {

@@ -160,7 +160,9 @@ pub struct VmSpec {
     /// Guest memory in MiB, 64 to 1048576. Default 256. Needs a stopped VM.
     #[prost(uint32, tag = "2")]
     pub memory_mib: u32,
-    /// The kernel. Required. Needs a stopped VM.
+    /// The kernel. Needs a stopped VM. Not set: what the root image carries (Image.boot), with its
+    /// initial RAM disk and its command line where those are not set either; an update that names no
+    /// other root image keeps the VM's own.
     #[prost(message, optional, tag = "3")]
     pub kernel: ::core::option::Option<ImageRef>,
     /// The root file system. Required. Needs a stopped VM.
@@ -168,9 +170,10 @@ pub struct VmSpec {
     /// the guest wrote over the old one is lost.
     #[prost(message, optional, tag = "4")]
     pub root_image: ::core::option::Option<ImageRef>,
-    /// How many MiB the guest may write over its root image before the copy-on-write store has to
-    /// grow, 16 to 4194304. Default 1024. Reserved on the host's disk, as far as it can be of use: no
-    /// store is longer than the image and one part in two hundred. Grows only. Needs a stopped VM.
+    /// Length of the root disk in MiB, 16 to 4194304. Default 1024. Reserved on the host's disk, and one
+    /// part in two hundred of the image besides. Where the image is longer the disk is as long as that,
+    /// and this is how much the guest may write over it before the copy-on-write store has to grow.
+    /// Grows only. Needs a stopped VM.
     #[prost(uint32, tag = "5")]
     pub root_disk_mib: u32,
     /// An optional second disk that survives a reset of the root disk. Needs a stopped VM.
@@ -181,9 +184,9 @@ pub struct VmSpec {
     /// which has a serial console, reboot=k and panic=1. Needs a stopped VM.
     #[prost(string, tag = "7")]
     pub boot_args: ::prost::alloc::string::String,
-    /// A document the guest reads from the metadata service (MMDS), at most 32 KiB as JSON, laid over
-    /// what banger tells of the guest itself (docs/OPERATIONS.md). Live; under QEMU it is on a disk
-    /// and seen from the next start on.
+    /// A document the guest reads from the metadata service (MMDS), at most 32 KiB as JSON and 24
+    /// levels of objects and lists, laid over what banger tells of the guest itself
+    /// (docs/OPERATIONS.md). Live; under QEMU it is on a disk and seen from the next start on.
     #[prost(message, optional, tag = "8")]
     pub metadata: ::core::option::Option<::prost_types::Struct>,
     /// How the guest is connected. `egress` acts live.
@@ -296,7 +299,9 @@ pub struct VmStatus {
     /// The same as a sentence, naming host, VM, step and what was left behind.
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// When the host last reported on this VM.
+    /// When the host last reported something new of this VM. However long ago, what is shown is what is
+    /// so as long as the state is not UNKNOWN: a host that says nothing of a VM confirms it with each
+    /// heartbeat (HostStatus.last_seen).
     #[prost(message, optional, tag = "4")]
     pub observed_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The host's id; empty while the VM is PENDING.
@@ -375,7 +380,8 @@ pub struct VmProcess {
 /// How a VMM process ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmExit {
-    /// Whether it was a crash (a signal, a non-zero status, or unknown), or a guest's own shutdown.
+    /// Whether it was a crash: a signal, a non-zero status, a panic of the guest's kernel, an end that
+    /// nothing explains, or one that nobody saw. Else it was asked for, or the guest's own shutdown.
     #[prost(bool, tag = "1")]
     pub crashed: bool,
     /// Exit status, when it is known and there was no signal.
@@ -384,11 +390,15 @@ pub struct VmExit {
     /// Signal number, when it was ended by one.
     #[prost(int32, optional, tag = "3")]
     pub signal: ::core::option::Option<i32>,
-    /// A sentence, with the last line of the VMM's log where there is one.
+    /// A sentence, with the last lines of the guest's console or of the VMM's log where they explain it.
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "5")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What it came of: ASKED_FOR, GUEST_SHUTDOWN, GUEST_PANIC, UNEXPLAINED_END, VMM_ENDED. Empty when
+    /// the host's agent does not say.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Kernel objects of a VM, by name, for an operator at the host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -492,7 +502,7 @@ pub struct ListVmsResponse {
 pub struct UpdateVmRequest {
     #[prost(string, tag = "1")]
     pub vm: ::prost::alloc::string::String,
-    /// The whole new spec.
+    /// The whole new spec, or with `update_mask` the fields that it names.
     #[prost(message, optional, tag = "2")]
     pub spec: ::core::option::Option<VmSpec>,
     /// Optional: ABORTED when it is not the VM's present etag.
@@ -502,6 +512,18 @@ pub struct UpdateVmRequest {
     /// FAILED_PRECONDITION while the VM is wanted running or paused.
     #[prost(bool, tag = "4")]
     pub allow_restart: bool,
+    /// Optional UUID. A repetition with the same request_id, as after an answer that was lost, answers
+    /// with the object as it stands and changes nothing. Remembered for `retention.requests_hours`, 24
+    /// by default, over restarts. With another request it is ALREADY_EXISTS (REQUEST_ID_TAKEN).
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Which fields are given: `spec.vcpus`, `spec.network.egress` and so on, or one label,
+    /// `spec.labels.app` (its key may stand in backticks). What is not named stays as it is when the
+    /// request is decided, so that changes of different fields do not meet. A field that is named and
+    /// not set gets its default, a label that is named and not given goes. Not set, or `*`: the whole
+    /// spec.
+    #[prost(message, optional, tag = "6")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteVmRequest {
@@ -512,6 +534,9 @@ pub struct DeleteVmRequest {
     /// Deleting what is not there succeeds with an empty Vm.
     #[prost(bool, tag = "3")]
     pub allow_missing: bool,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartVmRequest {
@@ -519,6 +544,9 @@ pub struct StartVmRequest {
     pub vm: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StopVmRequest {
@@ -530,6 +558,9 @@ pub struct StopVmRequest {
     /// Not set: 10 seconds. Zero: ended at once.
     #[prost(message, optional, tag = "3")]
     pub grace_period: ::core::option::Option<::prost_types::Duration>,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RebootVmRequest {
@@ -542,6 +573,9 @@ pub struct RebootVmRequest {
     /// Give the VM a new root disk from its image; a work disk is kept.
     #[prost(bool, tag = "4")]
     pub reset_root_disk: bool,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PauseVmRequest {
@@ -549,6 +583,9 @@ pub struct PauseVmRequest {
     pub vm: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResumeVmRequest {
@@ -556,6 +593,9 @@ pub struct ResumeVmRequest {
     pub vm: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitVmRequest {
@@ -584,7 +624,7 @@ pub struct WaitVmResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchVmsRequest {
-    /// Not set: start with the state now. Set: every change after this revision; OUT_OF_RANGE
+    /// Not set: start with the state now. Set: what has changed after this revision; OUT_OF_RANGE
     /// (reason REVISION_TOO_OLD) when that is no longer known: list again.
     #[prost(uint64, optional, tag = "1")]
     pub after_revision: ::core::option::Option<u64>,
@@ -595,7 +635,8 @@ pub struct WatchVmsRequest {
 pub struct WatchVmsResponse {
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<VmEvent>,
-    /// Everything up to this revision has been sent. A response without events is a bookmark.
+    /// Everything up to this revision has been sent. A response without events is a bookmark. Zero
+    /// within the state at the start: it is not complete, and there is nothing yet to resume from.
     #[prost(uint64, tag = "2")]
     pub revision: u64,
     /// Set on the response that completes the state at the start.
@@ -632,6 +673,7 @@ pub struct ListVmEventsResponse {
 /// One line of a VM's history.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmHistoryEvent {
+    /// Of several in a row, when the first was.
     #[prost(message, optional, tag = "1")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
     /// The generation of intent the event belongs to.
@@ -647,9 +689,16 @@ pub struct VmHistoryEvent {
     /// Who asked, for a request; `host <name>` for what a host reported.
     #[prost(string, tag = "6")]
     pub actor: ::prost::alloc::string::String,
+    /// How often it came in a row: the same failure again and again is one line.
+    #[prost(uint64, tag = "7")]
+    pub times: u64,
+    /// When it came last; as `time` if it came once.
+    #[prost(message, optional, tag = "8")]
+    pub last_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainVmRequest {
+    /// For a VM that is gone, its id, or its name if no later one has it.
     #[prost(string, tag = "1")]
     pub vm: ::prost::alloc::string::String,
 }
@@ -657,7 +706,8 @@ pub struct ExplainVmRequest {
 pub struct ExplainVmResponse {
     #[prost(message, optional, tag = "1")]
     pub vm: ::core::option::Option<Vm>,
-    /// What the server would do now: "IN_SYNC", "SEND", "WAIT", "BLOCKED", "FORGET".
+    /// What the server would do now: "IN_SYNC", "SEND", "WAIT", "BLOCKED", "FORGET"; of a VM that is
+    /// deleted, "GONE".
     #[prost(string, tag = "2")]
     pub decision: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -724,6 +774,12 @@ pub struct CopyToVmRequest {
     /// Part of a tar stream (POSIX.1-2001), at most 64 KiB a message.
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// In the first message only. When it is set, all entries have one first name, and the copy goes
+    /// where `cp` would put it: if the guest has a directory by that name, or a link to one, then into
+    /// it and under this name; if it has a link to something else, to where that leads. Empty: under
+    /// the first name itself. A guest agent that does not know the field takes it as empty.
+    #[prost(string, tag = "4")]
+    pub own_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CopyToVmResponse {
@@ -1370,7 +1426,12 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "WaitVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Streams the state at a revision and then every change, in order, without gap or duplicate.
+        /// Streams the state at a revision and then what changes, in order of revisions, without gap or
+        /// duplicate. A stream that is read as fast as things change gets every change. One that has
+        /// fallen behind, or resumes far back, gets the newest state of each VM that has changed, once,
+        /// and never the steps between; the last state of each VM always comes. Having skipped changes, a
+        /// stream with a filter may be told MODIFIED of a VM that is new to it, or REMOVED of one that it
+        /// never had.
         pub async fn watch_vms(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchVmsRequest>,
@@ -1681,7 +1742,12 @@ pub mod vm_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Streams the state at a revision and then every change, in order, without gap or duplicate.
+        /// Streams the state at a revision and then what changes, in order of revisions, without gap or
+        /// duplicate. A stream that is read as fast as things change gets every change. One that has
+        /// fallen behind, or resumes far back, gets the newest state of each VM that has changed, once,
+        /// and never the steps between; the last state of each VM always comes. Having skipped changes, a
+        /// stream with a filter may be told MODIFIED of a VM that is new to it, or REMOVED of one that it
+        /// never had.
         async fn watch_vms(
             &self,
             request: tonic::Request<super::WatchVmsRequest>,
@@ -2836,6 +2902,7 @@ pub struct HostStatus {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
+    /// When its agent was last heard; to the second while it is ONLINE.
     #[prost(message, optional, tag = "4")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "5")]
@@ -2880,6 +2947,9 @@ pub struct HostResources {
     pub memory_mib: u64,
     #[prost(uint64, tag = "3")]
     pub disk_mib: u64,
+    /// Guests, whatever their size: a bridge has 1,023 ports. In what a host has, 0 is no limit.
+    #[prost(uint32, tag = "4")]
+    pub guests: u32,
 }
 /// A file in the host's image directory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2894,7 +2964,7 @@ pub struct HostImage {
     #[prost(enumeration = "HostImageKind", tag = "4")]
     pub kind: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateJoinTokenRequest {
     /// How long the token is good, 1 minute to 24 hours; not set means 15 minutes.
     #[prost(message, optional, tag = "1")]
@@ -2902,6 +2972,13 @@ pub struct CreateJoinTokenRequest {
     /// Optional: the only name a host may join with by this token.
     #[prost(string, tag = "2")]
     pub host_name: ::prost::alloc::string::String,
+    /// The labels that the host gets. Labels choose where VMs go, so that they come from here or from
+    /// UpdateHost, never from the host that joins.
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateJoinTokenResponse {
@@ -2926,6 +3003,7 @@ pub struct JoinHostRequest {
     /// Where the server is to dial the agent, `address:port`.
     #[prost(string, tag = "4")]
     pub agent_address: ::prost::alloc::string::String,
+    /// Ignored: a host chooses no labels. What it gets comes with the token, or by UpdateHost.
     #[prost(btree_map = "string, string", tag = "5")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -2934,8 +3012,12 @@ pub struct JoinHostRequest {
     /// Set when a known host joins again, to get a new certificate.
     #[prost(string, tag = "6")]
     pub host_id: ::prost::alloc::string::String,
+    /// IPv4 networks that the machine has addresses in or routes to, such as "192.0.2.0/24"; at most
+    /// 1000. A new host gets a guest subnet that shares no address with any of them.
+    #[prost(string, repeated, tag = "7")]
+    pub used_networks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JoinHostResponse {
     #[prost(string, tag = "1")]
     pub host_id: ::prost::alloc::string::String,
@@ -2946,6 +3028,12 @@ pub struct JoinHostResponse {
     pub ca_certificate_pem: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub guest_subnet: ::prost::alloc::string::String,
+    /// The labels that the host has.
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetHostRequest {
@@ -2975,7 +3063,7 @@ pub struct UpdateHostRequest {
     pub host: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
-    /// The whole new set of labels.
+    /// The whole new set of labels, unless update_mask names some.
     #[prost(btree_map = "string, string", tag = "3")]
     pub labels: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -2984,6 +3072,15 @@ pub struct UpdateHostRequest {
     /// Empty: as it is.
     #[prost(string, tag = "4")]
     pub agent_address: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Which fields to change: `labels`, one label as `labels.rack` (its key may stand in backticks),
+    /// `agent_address`. What is not named stays as it is when the change is made, so that changes of
+    /// different labels need no etag. A label that is named and not given goes. Without it: all labels,
+    /// and the address if it is not empty.
+    #[prost(message, optional, tag = "6")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteHostRequest {
@@ -2993,6 +3090,9 @@ pub struct DeleteHostRequest {
     pub etag: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub allow_missing: bool,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CordonHostRequest {
@@ -3000,6 +3100,9 @@ pub struct CordonHostRequest {
     pub host: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UncordonHostRequest {
@@ -3007,6 +3110,9 @@ pub struct UncordonHostRequest {
     pub host: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainHostRequest {
@@ -3477,7 +3583,9 @@ pub mod host_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Called by `banger-agent join`: trades a token and a certificate request for a host id, a
-        /// guest subnet and a certificate.
+        /// guest subnet and a certificate. From then on the host is only whoever has the key of that
+        /// request: an agent with a key of before is refused at once. The same token with the same key
+        /// again changes nothing and is answered the same.
         pub async fn join_host(
             &mut self,
             request: impl tonic::IntoRequest<super::JoinHostRequest>,
@@ -3569,7 +3677,8 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "UpdateHost"));
             self.inner.unary(req, path, codec).await
         }
-        /// Forgets a host that holds no VMs.
+        /// Forgets a host that holds no VMs. Its agent is not dialled from then on, and a connection to it
+        /// that is open is closed.
         pub async fn delete_host(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteHostRequest>,
@@ -3759,7 +3868,9 @@ pub mod host_service_server {
             tonic::Status,
         >;
         /// Called by `banger-agent join`: trades a token and a certificate request for a host id, a
-        /// guest subnet and a certificate.
+        /// guest subnet and a certificate. From then on the host is only whoever has the key of that
+        /// request: an agent with a key of before is refused at once. The same token with the same key
+        /// again changes nothing and is answered the same.
         async fn join_host(
             &self,
             request: tonic::Request<super::JoinHostRequest>,
@@ -3783,7 +3894,8 @@ pub mod host_service_server {
             &self,
             request: tonic::Request<super::UpdateHostRequest>,
         ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
-        /// Forgets a host that holds no VMs.
+        /// Forgets a host that holds no VMs. Its agent is not dialled from then on, and a connection to it
+        /// that is open is closed.
         async fn delete_host(
             &self,
             request: tonic::Request<super::DeleteHostRequest>,
@@ -4527,6 +4639,23 @@ pub struct Image {
     /// Who imported it.
     #[prost(string, tag = "11")]
     pub created_by: ::prost::alloc::string::String,
+    /// What a root file system is booted with where a VM's spec names no kernel. Empty: it carries none.
+    #[prost(message, optional, tag = "12")]
+    pub boot: ::core::option::Option<ImageBoot>,
+}
+/// What a root file system carries to be booted with, so that its name alone makes a VM (a bundle).
+/// Images are named, not pinned: a VM is pinned to what they stand for when it is created.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageBoot {
+    /// As for VmSpec.kernel, by name. Required.
+    #[prost(string, tag = "1")]
+    pub kernel: ::prost::alloc::string::String,
+    /// As for VmSpec.initrd, by name; empty: none.
+    #[prost(string, tag = "2")]
+    pub initrd: ::prost::alloc::string::String,
+    /// As for VmSpec.boot_args.
+    #[prost(string, tag = "3")]
+    pub boot_args: ::prost::alloc::string::String,
 }
 /// An image on a host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4570,6 +4699,31 @@ pub struct ImportImageRequest {
     /// content they were created with.
     #[prost(bool, tag = "8")]
     pub replace: bool,
+    /// What is done with device nodes in what a root file system is made of.
+    #[prost(enumeration = "DeviceNodes", tag = "9")]
+    pub device_nodes: i32,
+    /// Which image of an archive or layout that holds several: its name, its tag or its digest.
+    #[prost(string, tag = "10")]
+    pub choice: ::prost::alloc::string::String,
+    /// What a root file system is to be booted with. Not set: what the image of this name has, if there
+    /// is one. Other than what it has needs `replace`, also with the same content.
+    #[prost(message, optional, tag = "11")]
+    pub boot: ::core::option::Option<ImageBoot>,
+}
+/// How far an import is. Sent when something has changed, at most a few times a second.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportImageProgress {
+    #[prost(enumeration = "ImportStep", tag = "1")]
+    pub step: i32,
+    /// Bytes done in this step.
+    #[prost(uint64, tag = "2")]
+    pub done_bytes: u64,
+    /// Bytes to be done in this step. 0: not known.
+    #[prost(uint64, tag = "3")]
+    pub total_bytes: u64,
+    /// Set in the last message alone, which has nothing else.
+    #[prost(message, optional, tag = "4")]
+    pub image: ::core::option::Option<Image>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImageRequest {
@@ -4596,6 +4750,9 @@ pub struct DeleteImageRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
     pub allow_missing: bool,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadBlobRequest {
@@ -4605,6 +4762,10 @@ pub struct UploadBlobRequest {
     /// At most 1 MiB a message.
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    /// How much will come, where the client knows; in the first message only. What the server would not
+    /// keep is refused at once. 0: not known.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadBlobResponse {
@@ -4647,6 +4808,85 @@ impl ImageKind {
             "IMAGE_KIND_KERNEL" => Some(Self::Kernel),
             "IMAGE_KIND_ROOT" => Some(Self::Root),
             "IMAGE_KIND_INITRD" => Some(Self::Initrd),
+            _ => None,
+        }
+    }
+}
+/// What an import does. Steps come in this order; those that a source does not need are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImportStep {
+    /// It waits: imports of one caller, and of one name, wait for each other.
+    Unspecified = 0,
+    /// Layers come from the registry.
+    Pull = 1,
+    /// The source is read and checked.
+    Check = 2,
+    /// The image is written.
+    Write = 3,
+    /// The image is read again, for its digest.
+    Digest = 4,
+}
+impl ImportStep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMPORT_STEP_UNSPECIFIED",
+            Self::Pull => "IMPORT_STEP_PULL",
+            Self::Check => "IMPORT_STEP_CHECK",
+            Self::Write => "IMPORT_STEP_WRITE",
+            Self::Digest => "IMPORT_STEP_DIGEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMPORT_STEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMPORT_STEP_PULL" => Some(Self::Pull),
+            "IMPORT_STEP_CHECK" => Some(Self::Check),
+            "IMPORT_STEP_WRITE" => Some(Self::Write),
+            "IMPORT_STEP_DIGEST" => Some(Self::Digest),
+            _ => None,
+        }
+    }
+}
+/// What is done with character and block device nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeviceNodes {
+    /// As DEVICE_NODES_KEEP.
+    Unspecified = 0,
+    /// They are in the root file system as they are in the source, as with container runtimes. Only the
+    /// guest's kernel ever sees them as devices.
+    Keep = 1,
+    /// They are left out; a note counts them.
+    LeaveOut = 2,
+    /// The import fails and names the first.
+    Refuse = 3,
+}
+impl DeviceNodes {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEVICE_NODES_UNSPECIFIED",
+            Self::Keep => "DEVICE_NODES_KEEP",
+            Self::LeaveOut => "DEVICE_NODES_LEAVE_OUT",
+            Self::Refuse => "DEVICE_NODES_REFUSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEVICE_NODES_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEVICE_NODES_KEEP" => Some(Self::Keep),
+            "DEVICE_NODES_LEAVE_OUT" => Some(Self::LeaveOut),
+            "DEVICE_NODES_REFUSE" => Some(Self::Refuse),
             _ => None,
         }
     }
@@ -4768,6 +5008,34 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "ImportImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// The same, and says meanwhile how far it is. The last message has the image; a stream that ends
+        /// without one has failed. It ends the import when the caller goes away.
+        pub async fn import_image_with_progress(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportImageProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/ImportImageWithProgress",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("banger.v1.ImageService", "ImportImageWithProgress"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn get_image(
             &mut self,
             request: impl tonic::IntoRequest<super::GetImageRequest>,
@@ -4883,6 +5151,21 @@ pub mod image_service_server {
             &self,
             request: tonic::Request<super::ImportImageRequest>,
         ) -> std::result::Result<tonic::Response<super::Image>, tonic::Status>;
+        /// Server streaming response type for the ImportImageWithProgress method.
+        type ImportImageWithProgressStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ImportImageProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same, and says meanwhile how far it is. The last message has the image; a stream that ends
+        /// without one has failed. It ends the import when the caller goes away.
+        async fn import_image_with_progress(
+            &self,
+            request: tonic::Request<super::ImportImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ImportImageWithProgressStream>,
+            tonic::Status,
+        >;
         async fn get_image(
             &self,
             request: tonic::Request<super::GetImageRequest>,
@@ -5030,6 +5313,56 @@ pub mod image_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/ImportImageWithProgress" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportImageWithProgressSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::ImportImageRequest>
+                    for ImportImageWithProgressSvc<T> {
+                        type Response = super::ImportImageProgress;
+                        type ResponseStream = T::ImportImageWithProgressStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::import_image_with_progress(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportImageWithProgressSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -5346,8 +5679,10 @@ pub enum ErrorReason {
     ConsoleUnavailable = 36,
     /// FAILED_PRECONDITION: the VM has no host yet, or its host keeps nothing of it.
     VmNotPlaced = 37,
-    /// DEADLINE_EXCEEDED: the call's own deadline passed while its stream was open, or its first message
-    /// did not come.
+    /// FAILED_PRECONDITION: the guest does not run, so that nothing in it can be asked; the metadata has
+    /// the VM's state under "state".
+    VmNotRunning = 39,
+    /// DEADLINE_EXCEEDED: the call's own deadline passed, or its request did not come in time.
     DeadlineExceeded = 38,
     /// FAILED_PRECONDITION or UNAVAILABLE: the guest agent is not reached; the message says whether it
     /// was ever heard.
@@ -5356,6 +5691,19 @@ pub enum ErrorReason {
     GuestRefused = 31,
     /// UNAVAILABLE: the guest agent was lost in the middle of a call; its outcome is unknown.
     GuestAgentLost = 32,
+    /// ABORTED: a list of before is not kept any more: list again from the first page.
+    PageTokenExpired = 50,
+    /// PERMISSION_DENIED: the request came by a host name that is none of this service, or from a page
+    /// that may not call.
+    OriginNotAllowed = 60,
+    /// INVALID_ARGUMENT: the request is no call, or its bytes can't be decoded.
+    RequestMalformed = 61,
+    /// NOT_FOUND: health or reflection was asked for a service that is not there.
+    ServiceNotFound = 62,
+    /// CANCELLED: the request broke off before it was whole.
+    BrokenOff = 63,
+    /// ALREADY_EXISTS: the request_id was used for another request.
+    RequestIdTaken = 70,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5406,10 +5754,17 @@ impl ErrorReason {
             Self::ImageSourceDenied => "ERROR_REASON_IMAGE_SOURCE_DENIED",
             Self::ConsoleUnavailable => "ERROR_REASON_CONSOLE_UNAVAILABLE",
             Self::VmNotPlaced => "ERROR_REASON_VM_NOT_PLACED",
+            Self::VmNotRunning => "ERROR_REASON_VM_NOT_RUNNING",
             Self::DeadlineExceeded => "ERROR_REASON_DEADLINE_EXCEEDED",
             Self::GuestAgentUnreachable => "ERROR_REASON_GUEST_AGENT_UNREACHABLE",
             Self::GuestRefused => "ERROR_REASON_GUEST_REFUSED",
             Self::GuestAgentLost => "ERROR_REASON_GUEST_AGENT_LOST",
+            Self::PageTokenExpired => "ERROR_REASON_PAGE_TOKEN_EXPIRED",
+            Self::OriginNotAllowed => "ERROR_REASON_ORIGIN_NOT_ALLOWED",
+            Self::RequestMalformed => "ERROR_REASON_REQUEST_MALFORMED",
+            Self::ServiceNotFound => "ERROR_REASON_SERVICE_NOT_FOUND",
+            Self::BrokenOff => "ERROR_REASON_BROKEN_OFF",
+            Self::RequestIdTaken => "ERROR_REASON_REQUEST_ID_TAKEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5457,10 +5812,17 @@ impl ErrorReason {
             "ERROR_REASON_IMAGE_SOURCE_DENIED" => Some(Self::ImageSourceDenied),
             "ERROR_REASON_CONSOLE_UNAVAILABLE" => Some(Self::ConsoleUnavailable),
             "ERROR_REASON_VM_NOT_PLACED" => Some(Self::VmNotPlaced),
+            "ERROR_REASON_VM_NOT_RUNNING" => Some(Self::VmNotRunning),
             "ERROR_REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
             "ERROR_REASON_GUEST_AGENT_UNREACHABLE" => Some(Self::GuestAgentUnreachable),
             "ERROR_REASON_GUEST_REFUSED" => Some(Self::GuestRefused),
             "ERROR_REASON_GUEST_AGENT_LOST" => Some(Self::GuestAgentLost),
+            "ERROR_REASON_PAGE_TOKEN_EXPIRED" => Some(Self::PageTokenExpired),
+            "ERROR_REASON_ORIGIN_NOT_ALLOWED" => Some(Self::OriginNotAllowed),
+            "ERROR_REASON_REQUEST_MALFORMED" => Some(Self::RequestMalformed),
+            "ERROR_REASON_SERVICE_NOT_FOUND" => Some(Self::ServiceNotFound),
+            "ERROR_REASON_BROKEN_OFF" => Some(Self::BrokenOff),
+            "ERROR_REASON_REQUEST_ID_TAKEN" => Some(Self::RequestIdTaken),
             _ => None,
         }
     }

@@ -1,0 +1,211 @@
+//! What is known of one connection. Every request that comes over it carries this value.
+//!
+//! Layers tell it what they learn: that a call began and ended, that it showed an identity, that
+//! it was refused. From that follows how long it may stay: one without an identity is over when
+//! it has had no call for a while, or was refused too often; one with an identity stays until
+//! either side ends it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::places::Place;
+use super::refusal::Refusal;
+
+/// Calls at a time without an identity on one connection: a program asks reflection and whether all
+/// is well.
+pub const MAX_OPEN_CALLS: usize = 4;
+
+/// Pages at a time on one connection: a browser asks for all files of one at once.
+pub const MAX_OPEN_PAGES: usize = 16;
+
+/// Refusals before a connection without an identity ends: each leaves an answer behind, which a
+/// peer that does not read makes us keep.
+const MAX_REFUSALS: u32 = 64;
+
+#[derive(Debug)]
+struct State {
+    proven: bool,
+    calls: usize,
+    open_calls: usize,
+    open_pages: usize,
+    refusals: u32,
+    /// Since when there has been no call.
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+struct Inner {
+    peer: SocketAddr,
+    secure: bool,
+    place: Place,
+    idle: Duration,
+    state: Mutex<State>,
+    over: CancellationToken,
+    held: Arc<AtomicUsize>,
+}
+
+/// One connection. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connection(Arc<Inner>);
+
+/// A call under way; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Call(Connection);
+
+/// A call without an identity under way; it ends when this is dropped.
+#[derive(Debug)]
+pub struct OpenCall(Connection);
+
+/// A page that is on its way; it ends when this is dropped.
+#[derive(Debug)]
+pub struct OpenPage(Connection);
+
+impl Connection {
+    /// A new one. `idle` is how long it may be without a call before it has shown an identity.
+    #[must_use]
+    pub fn new(peer: SocketAddr, secure: bool, place: Place, idle: Duration) -> Self {
+        let state = State {
+            proven: false,
+            calls: 0,
+            open_calls: 0,
+            open_pages: 0,
+            refusals: 0,
+            idle_since: Instant::now(),
+        };
+        let over = place.give_way();
+        let held = Arc::default();
+        Self(Arc::new(Inner { peer, secure, place, idle, state: Mutex::new(state), over, held }))
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// Whether it is over TLS.
+    #[must_use]
+    pub fn secure(&self) -> bool {
+        self.0.secure
+    }
+
+    /// A call begins.
+    #[must_use]
+    pub fn begin(&self) -> Call {
+        self.0.state.lock().calls += 1;
+        Call(self.clone())
+    }
+
+    /// A call without an identity begins.
+    ///
+    /// # Errors
+    /// Too many of them are under way, unless others have shown one on this connection.
+    pub fn begin_open(&self) -> Result<OpenCall, Refusal> {
+        let mut state = self.0.state.lock();
+        if state.open_calls >= MAX_OPEN_CALLS && !state.proven {
+            return Err(Refusal::OpenCalls { limit: MAX_OPEN_CALLS });
+        }
+        state.open_calls += 1;
+        Ok(OpenCall(self.clone()))
+    }
+
+    /// A page is asked for, which needs no identity.
+    ///
+    /// # Errors
+    /// As with [`Connection::begin_open`].
+    pub fn begin_page(&self) -> Result<OpenPage, Refusal> {
+        let mut state = self.0.state.lock();
+        if state.open_pages >= MAX_OPEN_PAGES && !state.proven {
+            return Err(Refusal::OpenCalls { limit: MAX_OPEN_PAGES });
+        }
+        state.open_pages += 1;
+        Ok(OpenPage(self.clone()))
+    }
+
+    /// Whether an identity was seen.
+    #[must_use]
+    pub fn proven(&self) -> bool {
+        self.0.state.lock().proven
+    }
+
+    /// An identity was seen.
+    pub fn prove(&self) {
+        if !std::mem::replace(&mut self.0.state.lock().proven, true) {
+            self.0.place.prove();
+        }
+    }
+
+    /// A request was refused.
+    pub fn refused(&self) {
+        let mut state = self.0.state.lock();
+        state.refusals = state.refusals.saturating_add(1);
+        if state.refusals >= MAX_REFUSALS && !state.proven {
+            self.0.over.cancel();
+        }
+    }
+
+    /// The bytes of requests that are held of it.
+    pub(super) fn held(&self) -> &Arc<AtomicUsize> {
+        &self.0.held
+    }
+
+    /// Fires when it has to end at once; whoever fires it ends it.
+    pub(super) fn ender(&self) -> CancellationToken {
+        self.0.over.clone()
+    }
+
+    /// Ends when it has to end at once.
+    pub(super) async fn over(&self) {
+        self.0.over.cancelled().await;
+    }
+
+    /// Ends when it has had no call for too long without an identity. Cancel-safe: nothing is kept.
+    pub(super) async fn overstays(&self) {
+        loop {
+            let Some(until) = self.may_stay_until() else {
+                // Nothing takes an identity away again.
+                return std::future::pending().await;
+            };
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// `None`: for as long as it likes.
+    fn may_stay_until(&self) -> Option<Instant> {
+        let state = self.0.state.lock();
+        if state.proven {
+            return None;
+        }
+        let since = if state.calls > 0 { Instant::now() } else { state.idle_since };
+        Some(since + self.0.idle)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let mut state = self.0.0.state.lock();
+        state.calls -= 1;
+        state.idle_since = Instant::now();
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.0.0.state.lock().open_calls -= 1;
+    }
+}
+
+impl Drop for OpenPage {
+    fn drop(&mut self) {
+        self.0.0.state.lock().open_pages -= 1;
+    }
+}
