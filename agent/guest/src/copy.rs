@@ -6,13 +6,15 @@
 //! followed. A stream that is broken off is no archive that ended, and leaves no half of a file. What
 //! can go wrong: a path is not there, an archive is none, the disk is full.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
-use banger_proto::guest_link::MAX_CHUNK;
 use banger_proto::guest_v1::{CopyInRequest, CopyInResponse, CopyOutResponse};
+use banger_wire::guest_link::MAX_CHUNK;
 use tar::{Archive, Builder, EntryType, Header};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
@@ -21,6 +23,8 @@ use tonic::Status;
 use crate::status;
 
 mod files;
+
+use files::Landing;
 
 /// The most entries of one archive.
 const MOST_ENTRIES: u64 = 1_000_000;
@@ -34,11 +38,16 @@ enum Piece {
     End,
 }
 
-/// Reads what comes in pieces.
+/// The most that is read of one entry before its content: long names and the map of its holes, which are
+/// kept in memory.
+const HEADERS: u64 = 4 * 1024 * 1024;
+
+/// Reads what comes in pieces, for a while no more than so many bytes.
 struct Pieces {
     pieces: mpsc::Receiver<Piece>,
     piece: Vec<u8>,
     at: usize,
+    left: Rc<Cell<u64>>,
 }
 
 impl Read for Pieces {
@@ -51,7 +60,13 @@ impl Read for Pieces {
                 None => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
-        let length = into.len().min(self.piece.len() - self.at);
+        let left = self.left.get();
+        if left == 0 && !into.is_empty() {
+            return Err(io::Error::other("an entry has a name without an end"));
+        }
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
+        let length = into.len().min(self.piece.len() - self.at).min(most);
+        self.left.set(left - length as u64);
         into[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
         self.at += length;
         Ok(length)
@@ -83,9 +98,14 @@ pub async fn copy_in(
         Ok(_) => return Err(status::failed(format!("{} is no directory", first.directory))),
         Err(error) => return Err(status::io(&format!("find {}", first.directory), &error)),
     }
+    let own = first.own_name;
+    if own.contains(['/', '\0']) || matches!(&*own, "." | "..") {
+        return Err(status::invalid(format!("{own:?} is no name of a file")));
+    }
     let (sender, pieces) = mpsc::channel(WAITING);
-    let reader = Pieces { pieces, piece: first.data, at: 0 };
-    let mut unpacking = tokio::task::spawn_blocking(move || unpack(&directory, reader));
+    let first = first.data;
+    let mut unpacking =
+        tokio::task::spawn_blocking(move || unpack(&directory, &own, first, pieces));
     let feed = async move {
         loop {
             let piece = match rest.next().await {
@@ -112,17 +132,28 @@ pub async fn copy_in(
     }
 }
 
-fn unpack(directory: &Path, reader: Pieces) -> Result<CopyInResponse, Status> {
+fn unpack(
+    directory: &Path,
+    own: &str,
+    first: Vec<u8>,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<CopyInResponse, Status> {
     let failed = |error: io::Error| {
         // tar wraps what the kernel said; the sentence has it, the kind is of the innermost.
         status::io(&format!("unpack in {}", directory.display()), &error)
     };
-    let mut archive = Archive::new(reader);
+    let left = Rc::new(Cell::new(HEADERS));
+    let mut archive = Archive::new(Pieces { pieces, piece: first, at: 0, left: Rc::clone(&left) });
     archive.set_overwrite(true);
     archive.set_preserve_mtime(true);
     let mut done = CopyInResponse::default();
-    for entry in archive.entries().map_err(failed)? {
+    let mut landing = own.is_empty().then(|| Landing::below(directory));
+    let mut entries = archive.entries().map_err(failed)?;
+    loop {
+        left.set(HEADERS);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(failed)?;
+        left.set(u64::MAX);
         let kind = entry.header().entry_type();
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         match kind {
@@ -139,7 +170,20 @@ fn unpack(directory: &Path, reader: Pieces) -> Result<CopyInResponse, Status> {
                 )));
             }
         }
-        if !files::put(&mut entry, directory).map_err(failed)? {
+        let landing = match &mut landing {
+            Some(landing) => landing,
+            // Known by the first entry: its first name is the one that is wanted.
+            unknown @ None => {
+                let path = entry.path().map_err(failed)?.into_owned();
+                let name = path.components().find_map(|part| match part {
+                    Component::Normal(name) => Some(name),
+                    _ => None,
+                });
+                let name = name.ok_or_else(|| status::invalid(format!("{name:?} is no name")))?;
+                unknown.insert(Landing::as_cp(directory, name, own).map_err(failed)?)
+            }
+        };
+        if !files::put(&mut entry, landing).map_err(failed)? {
             return Err(status::invalid(format!("{name:?} leads out of the directory")));
         }
         done.entries += 1;
@@ -200,6 +244,34 @@ impl Read for Exactly {
     }
 }
 
+/// A file up to this size is read before its header is written: those of /proc and /sys are said to
+/// have another size than they have.
+const READ_FIRST: u64 = 64 * 1024;
+
+/// The most that is read of a file that is said to be small.
+const MOST_UNSAID: u64 = 16 * 1024 * 1024;
+
+/// Packs a file with as many bytes as it has, whatever its directory says.
+fn pack_file(
+    builder: &mut Builder<Stuffer>,
+    header: &mut Header,
+    name: &Path,
+    file: File,
+    said: u64,
+) -> io::Result<()> {
+    if said > READ_FIRST {
+        return builder.append_data(header, name, Exactly { file, left: said });
+    }
+    let mut content = Vec::new();
+    file.take(MOST_UNSAID + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST_UNSAID {
+        let text = format!("{} is said to have {said} bytes and does not end", name.display());
+        return Err(io::Error::other(text));
+    }
+    header.set_size(content.len() as u64);
+    builder.append_data(header, name, &content[..])
+}
+
 /// Begins to pack a file or directory into a stream. `held` is held until it is done.
 ///
 /// # Errors
@@ -249,8 +321,7 @@ fn pack(path: &Path, stuffer: Stuffer) -> io::Result<()> {
         } else if kind.is_symlink() {
             builder.append_link(&mut header, &name, fs::read_link(&path)?)?;
         } else if kind.is_file() {
-            let file = Exactly { file: File::open(&path)?, left: facts.len() };
-            builder.append_data(&mut header, &name, file)?;
+            pack_file(&mut builder, &mut header, &name, File::open(&path)?, facts.len())?;
         } else if kind.is_fifo()
             || kind.is_socket()
             || kind.is_block_device()

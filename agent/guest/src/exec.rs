@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use crate::image_config::{ImageConfig, PATH};
 use crate::status;
 
 mod attend;
@@ -30,9 +31,6 @@ pub mod users;
 
 use terminal::Terminal;
 use users::{User, Users};
-
-/// Where programs are looked for when the request does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that runs.
 #[derive(Debug)]
@@ -72,8 +70,13 @@ fn checked(start: &ExecStart) -> Result<(), Status> {
     Ok(())
 }
 
-/// The environment of a program: what is usual for its user, and what was asked for.
-fn environment(user: &User, start: &ExecStart) -> BTreeMap<OsString, OsString> {
+/// The environment of a program: what is usual for its user, what the image says, and what was
+/// asked for.
+fn environment(
+    user: &User,
+    image: &ImageConfig,
+    start: &ExecStart,
+) -> BTreeMap<OsString, OsString> {
     let mut all: BTreeMap<OsString, OsString> = BTreeMap::from([
         ("PATH".into(), PATH.into()),
         ("HOME".into(), user.home.clone().into()),
@@ -84,15 +87,21 @@ fn environment(user: &User, start: &ExecStart) -> BTreeMap<OsString, OsString> {
     if start.terminal.is_some() {
         all.insert("TERM".into(), "xterm".into());
     }
+    all.extend(image.env().map(|(name, value)| (name.into(), value.into())));
     all.extend(start.environment.iter().map(|(name, value)| (name.into(), value.into())));
     all
 }
 
-/// Where it starts: where it was asked to, or at home, or where there is something.
-fn directory(user: &User, start: &ExecStart) -> Result<PathBuf, Status> {
+/// Where it starts: where it was asked to, or where the image says, or at home, or where there is
+/// something.
+fn directory(user: &User, image: &ImageConfig, start: &ExecStart) -> Result<PathBuf, Status> {
     if start.directory.is_empty() {
-        let home = user.home.is_absolute() && user.home.is_dir();
-        return Ok(if home { user.home.clone() } else { PathBuf::from("/") });
+        // The image's own is made when its program is started; a name from the root on, as there.
+        let said = Some(&image.working_dir).filter(|said| !said.is_empty());
+        let said = said.map(|said| PathBuf::from("/").join(said));
+        let there = said.into_iter().chain([user.home.clone()]);
+        let there = there.filter(|path| path.is_absolute()).find(|path| path.is_dir());
+        return Ok(there.unwrap_or_else(|| PathBuf::from("/")));
     }
     let directory = PathBuf::from(&start.directory);
     match std::fs::metadata(&directory) {
@@ -124,9 +133,14 @@ enum Files {
     Terminal(OwnedFd),
 }
 
-fn command_for(user: &User, start: &ExecStart, files: Files) -> Result<Command, Status> {
-    let directory = directory(user, start)?;
-    let environment = environment(user, start);
+fn command_for(
+    user: &User,
+    image: &ImageConfig,
+    start: &ExecStart,
+    files: Files,
+) -> Result<Command, Status> {
+    let directory = directory(user, image, start)?;
+    let environment = environment(user, image, start);
     let path = environment.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default();
     let name = start.command.first().map_or("", String::as_str);
     #[expect(clippy::disallowed_methods, reason = "this is where a guest's programs are spawned")]
@@ -157,6 +171,8 @@ fn command_for(user: &User, start: &ExecStart, files: Files) -> Result<Command, 
     let groups: Vec<Gid> =
         std::iter::once(gid).chain(user.groups.iter().copied().map(Gid::from_raw)).collect();
     let prepare = move || {
+        // Without a `/proc` there is no score to be given either.
+        let _ = crate::memory::be_as_others();
         setsid()?;
         if has_terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
@@ -182,7 +198,17 @@ fn command_for(user: &User, start: &ExecStart, files: Files) -> Result<Command, 
 /// INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION; nothing runs then.
 pub fn start(users: &Users, start: ExecStart) -> Result<Running, Status> {
     checked(&start)?;
-    let user = users.find(&start.user)?;
+    // What can't be read is no reason to run nothing in a guest that has to be looked into.
+    let image = ImageConfig::of(users.etc()).unwrap_or_else(|error| {
+        eprintln!("banger-guest: the image's configuration can't be read: {error}");
+        None
+    });
+    let image = image.unwrap_or_default();
+    let user = match (&*start.user, &*image.user) {
+        ("", "") => users.find("")?,
+        ("", said) => users.find_for_image(said)?,
+        (asked, _) => users.find(asked)?,
+    };
     let (terminal, files) = match &start.terminal {
         None => (None, Files::Pipes),
         Some(size) => {
@@ -194,7 +220,7 @@ pub fn start(users: &Users, start: ExecStart) -> Result<Running, Status> {
             (Some(ours), Files::Terminal(theirs))
         }
     };
-    let mut command = command_for(&user, &start, files)?;
+    let mut command = command_for(&user, &image, &start, files)?;
     let name = start.command.first().cloned().unwrap_or_default();
     let child = command.spawn().map_err(|error| status::io(&format!("run {name:?}"), &error))?;
     // The command still holds the program's side of the terminal.
@@ -234,3 +260,6 @@ fn say(output: Output) -> Result<ExecResponse, Status> {
 fn exited(status: ExitStatus) -> ExecExited {
     ExecExited { code: status.code(), signal: status.signal() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,8 +36,8 @@ enum Ended {
     Broken,
 }
 
-/// Carries bytes both ways until both have ended, or nobody takes them any more. What the host breaks
-/// off is broken off here: reset, where an end would look as if all had come.
+/// Carries bytes both ways until both have ended, or nobody takes them any more. What the host
+/// breaks off is broken off here: reset, where an end would look as if all had come.
 pub async fn carry(
     mut connection: TcpStream,
     first: Vec<u8>,

@@ -3,8 +3,8 @@
 //! Driven by the kernel, by way of an initial RAM disk or of `/sbin/init`. It mounts what a Linux
 //! program expects ([`mounts`]), names the guest and sets up its network from the kernel's command
 //! line ([`network`]), starts the guest agent as a process of its own, and the image's program
-//! ([`image`]) if there is one. From then on it waits: for children, whoever left them to it, and for
-//! signals. When the image's program ends the guest stays up.
+//! ([`image`]) if there is one. From then on it waits: for children, whoever left them to it, and
+//! for signals. When the image's program ends the guest stays up.
 //!
 //! Signals, as busybox init has them: SIGTERM and Ctrl-Alt-Del (SIGINT) reboot, SIGUSR2 powers off.
 //! A reboot is how a guest ends under Firecracker and QEMU both.

@@ -6,6 +6,7 @@
 //!
 //! - [`service`]: the calls. [`exec`]: running programs. [`copy`]: tar streams in and out.
 //!   [`forward`]: connections to the guest's loopback. [`power`]: shutting down, and the clock.
+//! - [`memory`]: what is ended when the guest has none left, and what is not.
 //! - [`status`]: the only builder of `tonic::Status` here.
 //!
 //! Whoever reaches it is root in this guest: it takes connections from the host only. What it
@@ -16,8 +17,11 @@
 pub mod copy;
 pub mod exec;
 pub mod forward;
+pub mod grow;
+mod image_config;
 pub mod init;
 pub mod links;
+pub mod memory;
 pub mod power;
 pub mod service;
 pub mod status;

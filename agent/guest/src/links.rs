@@ -8,8 +8,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::guest_link::session::{Link, serve};
-use banger_proto::guest_link::{SERIAL_PORT, VSOCK_PORT};
+use banger_wire::guest_link::session::{Link, serve};
+use banger_wire::guest_link::{SERIAL_PORT, VSOCK_PORT};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener};
@@ -72,7 +72,8 @@ pub fn find_port(root: &Path, name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Takes sessions of the host on the virtio-serial port. Comes back when nobody takes them any more.
+/// Takes sessions of the host on the virtio-serial port. Comes back when nobody takes them any
+/// more.
 pub async fn serial(sessions: mpsc::Sender<DuplexStream>) {
     let mut said = false;
     while !sessions.is_closed() {

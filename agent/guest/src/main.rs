@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use banger_guest::service::{Guest, serve};
-use banger_guest::{init, links};
+use banger_guest::{grow, init, links};
 use tokio::sync::mpsc;
 
 const USAGE: &str = "usage: banger-guest [serve | --version]
@@ -30,6 +30,10 @@ fn main() -> ExitCode {
 }
 
 fn agent() -> ExitCode {
+    // Before there is anything to lose. A guest agent that is not root goes on as it is.
+    if let Err(error) = banger_guest::memory::be_spared() {
+        eprintln!("banger-guest: may be ended when memory is short: {error}");
+    }
     // One thread and those that wait for the disk: most of the time there is nothing to do.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -39,6 +43,11 @@ fn agent() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // As long as it takes: nobody waits for it.
+    let growing = std::thread::Builder::new().name("grow".to_owned()).spawn(grow::grow_root);
+    if let Err(error) = growing {
+        eprintln!("banger-guest: the root can't be grown to its disk: {error}");
+    }
     runtime.block_on(async {
         let (sender, sessions) = mpsc::channel(1);
         tokio::spawn(links::vsock(sender.clone()));

@@ -6,15 +6,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use banger_proto::guest_link::MAX_MESSAGE;
 use banger_proto::guest_v1::guest_service_server::{GuestService, GuestServiceServer};
 use banger_proto::guest_v1::{
     CopyInRequest, CopyInResponse, CopyOutRequest, CopyOutResponse, ExecRequest, ExecResponse,
     ForwardRequest, ForwardResponse, HelloRequest, HelloResponse, SetTimeRequest, SetTimeResponse,
     ShutdownRequest, ShutdownResponse,
 };
-use banger_proto::resets::ResetsAreErrors;
 use banger_proto::v1::exec_input::Input;
+use banger_wire::guest_link::MAX_MESSAGE;
+use banger_wire::resets::ResetsAreErrors;
 use tokio::io::DuplexStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::StreamExt as _;

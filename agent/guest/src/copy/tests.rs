@@ -3,7 +3,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use super::*;
 
 fn request(directory: &Path, data: Vec<u8>) -> CopyInRequest {
-    CopyInRequest { directory: directory.to_str().expect("text").to_owned(), data }
+    let directory = directory.to_str().expect("text").to_owned();
+    CopyInRequest { directory, data, own_name: String::new() }
 }
 
 /// Copies a path out, whole.
@@ -197,15 +198,13 @@ fn a_copy_whose_call_is_dropped_is_broken_off() {
     let to = temp();
     let (sender, pieces) = mpsc::channel(1);
     let packed = archive(&[("one", EntryType::Regular, "")]);
-    let reader = Pieces { pieces, piece: packed[..514].to_vec(), at: 0 };
     drop(sender);
-    unpack(to.path(), reader).expect_err("there was no end");
+    unpack(to.path(), "", packed[..514].to_vec(), pieces).expect_err("there was no end");
     assert_eq!(listed(to.path()), []);
     // Also where an archive could end: after its first entry.
     let (sender, pieces) = mpsc::channel(1);
     drop(sender);
-    let reader = Pieces { pieces, piece: packed[..1024].to_vec(), at: 0 };
-    unpack(to.path(), reader).expect_err("there was no end");
+    unpack(to.path(), "", packed[..1024].to_vec(), pieces).expect_err("there was no end");
 }
 
 #[tokio::test]
@@ -225,4 +224,118 @@ async fn a_file_replaces_a_link_and_not_what_the_link_leads_to() {
         push(to.path(), &packed, 512).await.expect_err("it leads out");
     }
     assert_eq!(listed(elsewhere.path()), [("kept".to_owned(), b"kept".to_vec())]);
+}
+
+/// As `cp` does it: what is to be `name` in a directory, and is called `own` by itself.
+async fn push_as(
+    directory: &Path,
+    name: &str,
+    own: &str,
+    entries: &[(&str, EntryType, &str)],
+) -> Result<CopyInResponse, Status> {
+    let names: Vec<String> = entries.iter().map(|(below, ..)| format!("{name}{below}")).collect();
+    let named: Vec<_> =
+        names.iter().zip(entries).map(|(name, (_, kind, to))| (&**name, *kind, *to)).collect();
+    let mut first = request(directory, archive(&named));
+    first.own_name = own.to_owned();
+    copy_in(first, tokio_stream::empty()).await
+}
+
+#[tokio::test]
+async fn a_copy_goes_where_cp_would_put_it() {
+    let at = temp();
+    let read = |path: &str| fs::read_to_string(at.path().join(path)).unwrap_or_default();
+    fs::create_dir_all(at.path().join("usr/bin")).expect("it can be made");
+    std::os::unix::fs::symlink("usr/bin", at.path().join("bin")).expect("it can be made");
+    fs::write(at.path().join("real"), "old").expect("it can be written");
+    std::os::unix::fs::symlink("real", at.path().join("alias")).expect("it can be made");
+    std::os::unix::fs::symlink("nowhere", at.path().join("dangling")).expect("it can be made");
+    let file = [("", EntryType::Regular, "")];
+    // Into a link to a directory, which stays one.
+    push_as(at.path(), "bin", "tool", &file).await.expect("it is copied");
+    assert_eq!(read("usr/bin/tool"), "evil");
+    assert!(fs::symlink_metadata(at.path().join("bin")).expect("it is there").is_symlink());
+    // Into a directory; a whole tree too.
+    push_as(at.path(), "usr", "tool", &file).await.expect("it is copied");
+    assert_eq!(read("usr/tool"), "evil");
+    let tree = [
+        ("", EntryType::Directory, ""),
+        ("/a", EntryType::Regular, ""),
+        ("/b", EntryType::Link, "usr/a"),
+        ("/c", EntryType::Symlink, "a"),
+    ];
+    push_as(at.path(), "usr", "site", &tree).await.expect("it is copied");
+    assert_eq!((read("usr/site/a"), read("usr/site/b")), ("evil".to_owned(), "evil".to_owned()));
+    assert_eq!(read("usr/site/c"), "evil");
+    // Through a link to a file, and not through one that leads nowhere.
+    push_as(at.path(), "alias", "tool", &file).await.expect("it is copied");
+    assert_eq!(read("real"), "evil");
+    assert!(fs::symlink_metadata(at.path().join("alias")).expect("it is there").is_symlink());
+    let refused = push_as(at.path(), "dangling", "tool", &file).await.expect_err("it is refused");
+    assert!(refused.message().contains("leads nowhere"), "{refused}");
+    // What is not there gets the name that was wanted.
+    push_as(at.path(), "new", "tool", &file).await.expect("it is copied");
+    assert_eq!(read("new"), "evil");
+    for own in ["..", "a/b", "."] {
+        let refused = push_as(at.path(), "usr", own, &file).await.expect_err("it is refused");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{own}");
+    }
+    // Another first name than the one that is wanted leads elsewhere.
+    let mut first = request(
+        at.path(),
+        archive(&[("usr", EntryType::Directory, ""), ("real", EntryType::Regular, "")]),
+    );
+    first.own_name = "site".to_owned();
+    copy_in(first, tokio_stream::empty()).await.expect_err("it is refused");
+}
+
+#[tokio::test]
+async fn files_that_do_not_say_how_long_they_are_are_copied_whole() {
+    let to = temp();
+    for path in
+        ["/proc/version", "/proc/self/mountinfo", "/sys/kernel/mm/transparent_hugepage/enabled"]
+    {
+        let Ok(content) = fs::read(path) else { continue };
+        let packed = pull(Path::new(path)).await.expect("it is packed");
+        push(to.path(), &packed, MAX_CHUNK).await.expect("it is unpacked");
+        let name = Path::new(path).file_name().expect("it has one");
+        let copied = fs::read(to.path().join(name)).expect("it is there");
+        assert!(!copied.is_empty() && copied == content, "{path}");
+    }
+    let refused = pull(Path::new("/proc/self/pagemap")).await;
+    assert!(refused.is_err(), "it has no end");
+}
+
+#[tokio::test]
+async fn a_name_without_an_end_is_not_kept_in_memory_of_a_guest() {
+    let to = temp();
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(240_000_000);
+    header.set_path("././@LongLink").expect("it fits");
+    header.set_cksum();
+    let (sent, first) = (std::cell::Cell::new(0_u64), header.as_bytes().to_vec());
+    let endless = std::iter::once(first).chain(std::iter::repeat_with(|| vec![b'a'; MAX_CHUNK]));
+    let pieces = endless.map(|data| {
+        sent.set(sent.get() + data.len() as u64);
+        Ok(request(Path::new(""), data))
+    });
+    let said = copy_in(request(to.path(), Vec::new()), tokio_stream::iter(pieces)).await;
+    let said = said.expect_err("it has no end");
+    assert!(said.message().contains("a name without an end"), "{said:?}");
+    // Read and on the way.
+    assert!(sent.get() <= HEADERS + 8 * MAX_CHUNK as u64, "{} bytes were taken", sent.get());
+    // Names of every length that a path may have are taken, after content as well.
+    let long = "d".repeat(200);
+    let mut builder = Builder::new(Vec::new());
+    for name in ["first", &*long] {
+        let mut header = Header::new_gnu();
+        header.set_size(6 * 1024 * 1024);
+        header.set_mode(0o644);
+        let content = io::repeat(b'x').take(6 * 1024 * 1024);
+        builder.append_data(&mut header, name, content).expect("it is packed");
+    }
+    let archive = builder.into_inner().expect("it can be ended");
+    let done = push(to.path(), &archive, MAX_CHUNK).await.expect("it is unpacked");
+    assert_eq!(done.entries, 2);
 }

@@ -1,8 +1,8 @@
 //! Attending to a program that runs: input in, output out, and its end.
 //!
 //! Driven by [`Running::attend`]. A program is at its end when its process is; what it started and
-//! left behind in the background runs on, and is not waited for. A program whose input is broken off
-//! is ended before it could take the half of it for all.
+//! left behind in the background runs on, and is not waited for. A program whose input is broken
+//! off is ended before it could take the half of it for all.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Who programs run as: the guest's passwd(5) and group(5).
 //!
 //! Read by hand, anew for each program: a static program has no name service switch, and images
-//! come and go with theirs. What can go wrong: a file is missing, larger than [`MOST_BYTES`], or has
-//! no such user.
+//! come and go with theirs. What can go wrong: a file is missing, larger than [`MOST_BYTES`], or
+//! has no such user.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,11 @@ impl Users {
     #[must_use]
     pub fn of(etc: PathBuf) -> Self {
         Self { etc }
+    }
+
+    /// The directory of their files.
+    pub(crate) fn etc(&self) -> &Path {
+        &self.etc
     }
 
     fn read(&self, name: &str) -> Option<String> {

@@ -72,7 +72,8 @@ pub(super) fn set_up(command_line: &str) {
     }
 }
 
-/// Writes a file, in place of a link that leads nowhere: to what another init would make at run time.
+/// Writes a file, in place of a link that leads nowhere: to what another init would make at run
+/// time.
 fn write(path: &str, text: &str) -> std::io::Result<()> {
     match std::fs::write(path, text) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

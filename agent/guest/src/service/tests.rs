@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use banger_proto::guest_link::Nonce;
-use banger_proto::guest_link::session::{Link, serve as serve_link};
 use banger_proto::guest_v1::guest_service_client::GuestServiceClient;
 use banger_proto::v1::exec_output::Output;
 use banger_proto::v1::{ExecExited, ExecInput, ExecStart, ExecStdinClosed, TerminalSize};
+use banger_wire::guest_link::Nonce;
+use banger_wire::guest_link::session::{Link, serve as serve_link};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex, split};
 use tokio::net::UnixStream;
@@ -384,6 +384,34 @@ async fn a_program_runs_as_the_user_that_was_asked_for() {
     let done = run(wanted, b"").await.expect("it runs");
     // Its home is not there.
     assert_eq!(done.out, "65534\n65534 4242\n/\n", "{done:?}");
+}
+
+#[tokio::test]
+async fn a_program_is_ended_for_memory_like_any_other_whatever_the_guest_agent_is() {
+    // What anybody may do; lowering it is root's.
+    std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
+    let done = sh("cat /proc/self/oom_score_adj").await;
+    assert_eq!(done.out, "0\n", "{done:?}");
+}
+
+#[tokio::test]
+async fn priv_the_guest_agent_is_the_last_to_be_ended_for_memory() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let before = read("/proc/self/oom_score_adj");
+    // A container's root may lack it: CAP_SYS_RESOURCE, bit 24 of capabilities(7).
+    let status = read("/proc/self/status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let may = u64::from_str_radix(line.trim(), 16).unwrap() >> 24 & 1 == 1;
+    let score = match crate::memory::be_spared() {
+        Ok(()) => "-1000\n".to_owned(),
+        Err(error) => {
+            assert_eq!((error.kind(), may), (std::io::ErrorKind::PermissionDenied, false));
+            before
+        }
+    };
+    assert_eq!(read("/proc/self/oom_score_adj"), score);
+    let done = sh("cat /proc/self/oom_score_adj").await;
+    assert_eq!(done.out, "0\n", "{done:?}");
 }
 
 #[tokio::test]

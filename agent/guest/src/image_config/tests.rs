@@ -6,18 +6,18 @@ const WHOLE: &str = r#"{"architecture": "amd64", "os": "linux", "config": {
 
 #[test]
 fn a_configuration_is_read_whole_or_bare() {
-    let config = Config::read(WHOLE).expect("it is one");
+    let config = ImageConfig::read(WHOLE).expect("it is one");
     assert_eq!(config.words(), ["/entry.sh", "serve", "--port=1"]);
     assert_eq!((config.working_dir.as_str(), config.user.as_str()), ("/app", "web:disk"));
-    let bare = Config::read(r#"{"Cmd": ["/bin/sh"], "Entrypoint": null}"#).expect("it is one");
+    let bare = ImageConfig::read(r#"{"Cmd": ["/bin/sh"], "Entrypoint": null}"#).expect("it is one");
     assert_eq!(bare.words(), ["/bin/sh"]);
-    assert!(Config::read("{}").expect("it is one").words().is_empty());
-    Config::read(r#"{"config": {"Cmd": "not a list"}}"#).expect_err("it is none");
+    assert!(ImageConfig::read("{}").expect("it is one").words().is_empty());
+    ImageConfig::read(r#"{"config": {"Cmd": "not a list"}}"#).expect_err("it is none");
 }
 
 #[test]
 fn what_the_image_says_of_its_environment_comes_last() {
-    let config = Config::read(WHOLE).expect("it is one");
+    let config = ImageConfig::read(WHOLE).expect("it is one");
     let variables = config.variables(Path::new("/srv"));
     let last = |name: &str| {
         variables.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
