@@ -11,35 +11,43 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
-use banger_proto::resets::ResetsAreErrors;
-use banger_proto::service::calls::CallsLayer;
-use banger_proto::wire::limits::{
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_CONCURRENT_STREAMS, MAX_MESSAGE_BYTES,
-};
-use banger_proto::wire::tls::{self, Accept, Admit, TlsConfigError};
-use banger_proto::wire::trace::ServerTraceLayer;
+use banger_proto::bounds::MAX_MESSAGE_BYTES;
+use banger_wire::resets::ResetsAreErrors;
+use banger_wire::service::calls::CallsLayer;
+use banger_wire::service::edge::bodies::BodiesLayer;
+use banger_wire::service::edge::deadlines::DeadlinesLayer;
+use banger_wire::service::edge::gate::{GateLayer, Serves};
+use banger_wire::service::edge::places::Room;
+use banger_wire::service::edge::reasons::ReasonsLayer;
+use banger_wire::service::edge::serve::{self, Bounds, Listener, Tls};
+use banger_wire::service::edge::visitors::Visitors;
+use banger_wire::tls::{self, Accept, Admit, TlsConfigError};
+use banger_wire::trace::ServerTraceLayer;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
+use tower::ServiceBuilder;
 
 use crate::clock::Clock;
 use crate::config::{AgentConfig, ConfigError, DisksConfig};
+use crate::host::linux::name_servers;
 use crate::host::{Host, HostError};
+use crate::instance;
 use crate::join::identity::{Identity, IdentityError};
 use crate::metrics::{Metrics, listener};
-use crate::rpc::AgentRpc;
+use crate::rpc::{AgentRpc, of_the_edge};
 use crate::supervisor::adoption::Parts;
-use crate::supervisor::desk::{Desk, HostIdentity};
+use crate::supervisor::api::{HostIdentity, SupervisorApi};
 use crate::supervisor::life::{Life, LifeError};
-use crate::supervisor::sweep::Seen;
+use crate::supervisor::sweep::SweepEvent;
 use crate::supervisor::{self, Supervisor};
-use crate::vm::fence::{self, Fence};
+use crate::vm::cow::DiskPolicy;
 use crate::vm::shared::{EffectEvent, Settings};
-use crate::vm::store::DiskPolicy;
+use crate::vm::stale::{self, StaleGuard};
 
+pub mod machine;
 mod upkeep;
 
 /// How long calls under way may take once the agent is told to stop.
@@ -66,12 +74,12 @@ pub enum StartError {
     /// The count of starts can't be written.
     #[error("the agent's own record can't be kept")]
     Life(#[source] LifeError),
-    /// What refuses old wishes can't be read or kept.
+    /// What refuses old assignments can't be read or kept.
     #[error("the record of what is over can't be used")]
-    Fence(#[source] fence::OpenError),
+    StaleGuard(#[source] stale::OpenError),
     /// What is on the host can't be taken over.
     #[error("what is on the host can't be taken over")]
-    Supervisor(#[source] supervisor::StartError),
+    Supervisor(#[source] supervisor::SupervisorError),
     /// A directory can't be made.
     #[error("could not make {}", path.display())]
     Directory {
@@ -104,7 +112,7 @@ pub struct RunningAgent {
     pub metrics_addr: SocketAddr,
     supervisor: Supervisor,
     draining: CancellationToken,
-    api: JoinHandle<()>,
+    serving: JoinHandle<()>,
     parts: Vec<JoinHandle<()>>,
 }
 
@@ -137,7 +145,7 @@ impl Agent {
         clock: Clock,
     ) -> Result<RunningAgent, StartError>
     where
-        A: Accept<Io: Connected>,
+        A: Accept,
     {
         config.check().map_err(StartError::Config)?;
         let identity = Identity::load(&config.identity_dir()).map_err(StartError::Identity)?;
@@ -148,8 +156,8 @@ impl Agent {
         let life =
             Life::begin(&config.state_dir, &boot_id, clock.now()).map_err(StartError::Life)?;
         let fleet = hex::encode(Sha256::digest(&identity.ca_pem));
-        let fence = Fence::open(&config.state_dir.join(fence::FILE), &fleet, clock.now())
-            .map_err(StartError::Fence)?;
+        let stale = StaleGuard::open(&config.state_dir.join(stale::FILE), &fleet, clock.now())
+            .map_err(StartError::StaleGuard)?;
         let metrics = Metrics::new();
         metrics.set_epoch(life.epoch);
         tracing::info!(host = %identity.record.host_id, name = identity.record.name,
@@ -163,11 +171,11 @@ impl Agent {
                 tracing::warn!(error = error.chain(), "the image directory is not tidied")
             }
         }
-        let parts = Parts { fence, ..parts(&config, host.clone(), clock, &metrics) };
+        let parts = Parts { stale, ..parts(&config, host.clone(), clock, &metrics) };
         let supervisor = Supervisor::start(parts).await.map_err(StartError::Supervisor)?;
         supervisor.spawn_sweep();
         let draining = CancellationToken::new();
-        let desk = Arc::new(Desk::new(
+        let api = Arc::new(SupervisorApi::new(
             supervisor.clone(),
             HostIdentity {
                 host: identity.record.host_id,
@@ -177,20 +185,16 @@ impl Agent {
             draining.clone(),
         ));
         let tls = Arc::new(ArcSwap::from_pointee(tls));
-        let api = tokio::spawn(serve(
-            agent_listener,
-            Arc::clone(&tls),
-            desk,
-            metrics.clone(),
-            draining.clone(),
-        ));
+        let serving = serve(agent_listener, Arc::clone(&tls), api, &metrics, draining.clone());
         let shown = metrics.clone();
-        let page = tokio::spawn(listener::serve(
+        let page = listener::serve(
             metrics_listener,
+            Visitors::new(config.names.iter().cloned(), Vec::new()),
+            of_the_edge,
             metrics,
             supervisor.reporter().clone(),
             draining.child_token(),
-        ));
+        );
         let room = upkeep::room(host.clone(), shown, draining.child_token());
         let digests = tokio::spawn(upkeep::digests(host, draining.child_token()));
         let certificates = tokio::spawn(upkeep::certificates(
@@ -201,7 +205,7 @@ impl Agent {
         ));
         tracing::info!(%addr, metrics = %metrics_addr, "the agent serves");
         let parts = vec![page, tokio::spawn(room), digests, certificates];
-        Ok(RunningAgent { addr, metrics_addr, supervisor, draining, api, parts })
+        Ok(RunningAgent { addr, metrics_addr, supervisor, draining, serving, parts })
     }
 }
 
@@ -217,10 +221,10 @@ impl RunningAgent {
     pub async fn shutdown(self) {
         tracing::info!("the agent shuts down; guests run on");
         self.draining.cancel();
-        let mut api = self.api;
-        if timeout(GRACE, &mut api).await.is_err() {
+        let mut serving = self.serving;
+        if timeout(GRACE, &mut serving).await.is_err() {
             tracing::info!("connections are cut");
-            api.abort();
+            serving.abort();
         }
         self.supervisor.shutdown(TASKS_GRACE).await;
         for part in self.parts {
@@ -230,16 +234,20 @@ impl RunningAgent {
 }
 
 fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> Parts {
+    // A simulated host has no resolvers, whatever those of the machine it is simulated on.
+    let simulated = host.simulated;
+    let guest_dns =
+        config.guests.dns.resolve(|| if simulated { Vec::new() } else { name_servers() });
     let (meter, sweeps) = (metrics.clone(), metrics.clone());
     #[cfg(debug_assertions)]
     let failpoint = crate::failpoint::Failpoint::from_environment();
     Parts {
         settings: Settings {
-            uid_base: config.guests.uid_base,
+            uid_base: config.guests.uid_base.unwrap_or(instance::FIRST_UID),
             may_start_unasked: config.autonomous,
             vmm_ready_limit: Duration::from_secs(config.limits.vmm_ready_secs),
             disks: disk_policy(config),
-            guest_dns: config.guests.dns.clone(),
+            guest_dns,
         },
         on_effect: Some(Box::new(move |effect, event| match event {
             EffectEvent::Begins => {
@@ -254,11 +262,11 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
         })),
         sweep: config.sweep(),
         on_sweep: Some(Box::new(move |seen| match seen {
-            Seen::Looked { orphans, budget_per_hour, budget_left } => {
+            SweepEvent::Looked { orphans, budget_per_hour, budget_left } => {
                 let orphans = orphans.iter().map(|(kind, count)| (kind.as_str(), *count));
                 sweeps.orphans(orphans, *budget_per_hour, *budget_left);
             }
-            Seen::Removed { kind, succeeded } => sweeps.swept(kind.as_str(), *succeeded),
+            SweepEvent::Removed { kind, succeeded } => sweeps.swept(kind.as_str(), *succeeded),
         })),
         ..Parts::new(host, config.naming(), clock)
     }
@@ -299,32 +307,44 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     Ok((listener, bound))
 }
 
-async fn serve<A: Accept<Io: Connected>>(
-    listener: A,
-    tls: Arc<ArcSwap<rustls::ServerConfig>>,
-    desk: Arc<Desk>,
-    metrics: Metrics,
+/// One server calls, over few connections; whoever else knocks has to give way to it quickly.
+const ROOM: Room = Room { connections: 1024, per_address: 512, unproven: 32 };
+
+/// The listener for the server. Its task ends when the listener is stopped and its calls are over;
+/// aborted, all connections end with it.
+fn serve<A: Accept>(
+    accept: A,
+    config: Arc<ArcSwap<rustls::ServerConfig>>,
+    api: Arc<SupervisorApi>,
+    metrics: &Metrics,
     draining: CancellationToken,
-) {
-    let service = AgentServiceServer::new(AgentRpc::new(desk))
+) -> JoinHandle<()> {
+    let service = AgentServiceServer::new(AgentRpc::new(api))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let served = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+    let methods = [banger_proto::FILE_DESCRIPTOR_SET];
+    let gate = GateLayer {
+        visitors: Arc::new(ArcSwap::from_pointee(Visitors::with_certificates())),
+        serves: Serves::Calls,
+        refuse: of_the_edge,
+    };
+    let service = ServiceBuilder::new()
         .layer(ResetsAreErrors)
+        .layer(gate)
         .layer(ServerTraceLayer)
         .layer(CallsLayer::new(metrics.calls()))
-        .add_service(service)
-        .serve_with_incoming_shutdown(
-            tls::listen(listener, tls, Admit::OnlyTheServer),
-            draining.cancelled_owned(),
-        )
-        .await;
-    if let Err(error) = served {
-        tracing::error!(error = %error, "the agent's listener failed");
-    }
+        .layer(ReasonsLayer(of_the_edge))
+        .layer(DeadlinesLayer(of_the_edge))
+        .layer(BodiesLayer::everybody_is_known(&methods, MAX_MESSAGE_BYTES, of_the_edge))
+        .service(service);
+    let listener = Listener {
+        accept,
+        tls: Some(Tls { config, admit: Admit::OnlyTheServer }),
+        bounds: Bounds { stream_window: 1 << 20, connection_window: 4 << 20, ..Bounds::of(ROOM) },
+        stop: draining,
+        cut: CancellationToken::new(),
+    };
+    serve::serve(listener, service)
 }
 
 #[cfg(test)]

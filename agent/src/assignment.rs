@@ -1,4 +1,4 @@
-//! What this host is to hold of one VM, and which of two such wishes wins.
+//! What this host is to hold of one VM, and which of two such assignments wins.
 //!
 //! All four mutating RPCs end here: [`merge`] keeps the newest `(epoch, generation)`, refuses an
 //! older one, and takes the same one again as a wake-up. The result is written to `vm.json` before
@@ -31,7 +31,7 @@ pub struct Assignment {
     pub boot_number: u64,
     /// A copy-on-write store made for a lower number is made anew.
     pub root_disk_number: u64,
-    /// The trace this wish came from; may be empty.
+    /// The trace it came from; may be empty.
     pub traceparent: String,
 }
 
@@ -73,7 +73,7 @@ pub struct Shape {
     /// The metadata document, JSON text.
     pub metadata_json: Option<String>,
     /// How the guest is connected.
-    pub network: Network,
+    pub network: GuestNetwork,
     /// Bounds on throughput.
     pub limits: Limits,
     /// What to do when the process ends by itself.
@@ -101,7 +101,7 @@ impl Image {
 
 /// How the guest is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Network {
+pub struct GuestNetwork {
     /// The guest's address.
     pub address: Ipv4Addr,
     /// The bridge's address.
@@ -186,7 +186,8 @@ pub struct Halt {
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// A signal, a status other than 0, or not known; and nobody asked for it.
+    /// Nobody asked for it, and it was no shutdown of the guest: a signal, a status other than 0, a
+    /// kernel that panicked, an end that nothing explains, or one that nobody saw.
     pub crashed: bool,
     /// Exit status.
     pub code: Option<i32>,
@@ -196,9 +197,46 @@ pub struct Exit {
     pub message: String,
     /// When it was noticed.
     pub at: jiff::Timestamp,
+    /// What it came of.
+    #[serde(default)]
+    pub cause: ExitCause,
 }
 
-/// What is known of one VM's wish: the content of `vm.json`.
+/// What the end of a process came of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitCause {
+    /// An agent that did not look for it wrote it down.
+    #[default]
+    Unknown,
+    /// It was to end: by an assignment, or because its start had failed.
+    Asked,
+    /// The guest shut down or rebooted by itself, and said so.
+    GuestShutdown,
+    /// The guest's kernel panicked.
+    GuestPanic,
+    /// The VMM ended as it does after a shutdown, and nobody asked for or heard of one.
+    Unexplained,
+    /// The VMM failed or was killed.
+    VmmEnded,
+}
+
+impl ExitCause {
+    /// As sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Asked => "ASKED_FOR",
+            Self::GuestShutdown => "GUEST_SHUTDOWN",
+            Self::GuestPanic => "GUEST_PANIC",
+            Self::Unexplained => "UNEXPLAINED_END",
+            Self::VmmEnded => "VMM_ENDED",
+        }
+    }
+}
+
+/// What is known of one VM's assignment: the content of `vm.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The newest accepted.
@@ -254,11 +292,31 @@ impl Record {
 
     /// Whether a process that lives has to end, for good or for another one.
     #[must_use]
-    pub fn ends_process(&self) -> bool {
+    pub fn must_end(&self) -> bool {
         match self.assignment.power {
             Power::Stopped | Power::Absent => true,
             Power::Running | Power::Paused => self.reboot_pending() || self.root_disk_pending(),
         }
+    }
+
+    /// The sentence that refuses an assignment which gives a guest that runs on another identity on
+    /// the network: it keeps the one that it was booted with, and pinned to another it could send
+    /// nothing.
+    #[must_use]
+    pub fn refuses_identity(&self, offered: &Assignment) -> Option<String> {
+        let (held, new) = (self.assignment.shape.as_ref()?, offered.shape.as_ref()?);
+        let (held, new) = (&held.network, &new.network);
+        let goes_on = matches!(offered.power, Power::Running | Power::Paused)
+            && offered.boot_number <= self.progress.boot_number
+            && offered.version > self.assignment.version;
+        let identity = |net: &GuestNetwork| (net.address, net.mac, net.vsock_cid);
+        (goes_on && identity(held) != identity(new)).then(|| {
+            format!(
+                "its guest runs with the address {} ({}) and is to have {} ({}): stop it before, and \
+                 start it again",
+                held.address, held.mac, new.address, new.mac
+            )
+        })
     }
 
     /// The halt that counts for the assignment.

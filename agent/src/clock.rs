@@ -107,10 +107,4 @@ impl ManualClock {
     pub fn set(&self, now: Timestamp) {
         self.0.0.lock().0 = now;
     }
-
-    /// Lets time go on to a moment, if that is not past.
-    pub fn advance_to(&self, moment: Moment) {
-        let by = self.0.0.lock().1.until(moment);
-        self.advance(by);
-    }
 }

@@ -9,19 +9,26 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use banger_proto::service::settings;
-pub use banger_proto::service::settings::ConfigError;
-use banger_proto::wire::telemetry::LogFormat;
+use banger_wire::service::settings;
+pub use banger_wire::service::settings::ConfigError;
+use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::host::AddressRange;
 use crate::host::exec::Tool;
-use crate::host::linux::{Chains, LinuxConfig, Reserve};
+use crate::host::linux::{Chains, LinuxConfig, PinLayout, Reserve};
+use crate::instance;
 use crate::inventory::sweep::SweepSettings;
 use crate::naming::{InstanceTag, Naming};
 
 mod choices;
+mod name_servers;
+mod network;
+mod tools;
 
 pub use choices::{RootDiskChoice, VmmChoice};
+pub use name_servers::NameServers;
+pub use tools::ToolsConfig;
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/agent.toml";
@@ -40,6 +47,9 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// Where `/metrics` and `/healthz` are.
     pub metrics_listen: SocketAddr,
+    /// Names by which `metrics_listen` is reached, beside addresses and `localhost`. Requests by other
+    /// names are refused.
+    pub names: Vec<String>,
     /// Holds identity, records, disks, images and jails. Made with mode 0700 when it is not there.
     pub state_dir: PathBuf,
     /// Holds the sockets of VMs.
@@ -58,7 +68,7 @@ pub struct AgentConfig {
     pub vmm: VmmChoice,
     /// How new guests get a root disk that they can write.
     pub root_disks: RootDiskChoice,
-    /// Labels the host joins with.
+    /// Labels the host would like when it joins.
     pub labels: BTreeMap<String, String>,
     /// Programs that are not to be looked for.
     pub tools: ToolsConfig,
@@ -73,27 +83,7 @@ pub struct AgentConfig {
     /// Objects of ours that no VM owns.
     pub sweep: SweepConfig,
     /// Log and traces.
-    pub telemetry: TelemetrySection,
-}
-
-/// Programs, by absolute path; those not set are looked for in the usual directories.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ToolsConfig {
-    /// The VMM. The file itself, links resolved, must be named `firecracker`.
-    pub firecracker: Option<PathBuf>,
-    /// Starts the VMM.
-    pub jailer: Option<PathBuf>,
-    /// The VMM where there is no KVM; beneath `/usr`, which its jail sees.
-    pub qemu: Option<PathBuf>,
-    /// Device-mapper's command.
-    pub dmsetup: Option<PathBuf>,
-    /// Reads routes.
-    pub ip: Option<PathBuf>,
-    /// Applies rendered rules.
-    pub iptables_restore: Option<PathBuf>,
-    /// Reads the rules there are.
-    pub iptables_save: Option<PathBuf>,
+    pub telemetry: TelemetryConfig,
 }
 
 /// What is kept for the host itself and not offered to VMs.
@@ -123,15 +113,23 @@ pub struct DisksConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuestsConfig {
-    /// VMMs run as this user id plus the number of the guest's address in its subnet.
-    pub uid_base: u32,
+    /// VMMs run as this user id plus the number of the guest's address in its subnet. Left out, the
+    /// agent chooses one such that nobody else has any of the ids.
+    pub uid_base: Option<u32>,
     /// The control group above all guests, relative to where cgroup2 is mounted; a group named
     /// after the instance is made in it.
     pub cgroup_parent: PathBuf,
+    /// Go on without control groups of version 2. Without them a VMM that was taken over may start
+    /// processes that nobody finds again.
+    pub without_cgroups: bool,
     /// How many files one VMM may have open.
     pub max_files: u32,
     /// Name servers that guests are told.
-    pub dns: Vec<Ipv4Addr>,
+    pub dns: NameServers,
+    /// How many connections of one guest the host tracks at the same time; 0: any number.
+    pub max_connections: u32,
+    /// Addresses that no guest reaches, whatever its egress: where clouds tell machines their secrets.
+    pub closed_addresses: Vec<AddressRange>,
 }
 
 /// How long things may take, in seconds.
@@ -163,23 +161,12 @@ pub struct SweepConfig {
     pub automatic: bool,
 }
 
-/// Log and traces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetrySection {
-    /// `text` or `json`.
-    pub log_format: LogFormat,
-    /// What is logged, such as "info,banger_agent=debug".
-    pub log_filter: String,
-    /// Where spans are exported over OTLP, such as "http://127.0.0.1:4317".
-    pub otlp_endpoint: Option<String>,
-}
-
 impl Default for AgentConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7072)),
             metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7073)),
+            names: Vec::new(),
             state_dir: PathBuf::from("/var/lib/banger-agent"),
             runtime_dir: PathBuf::from("/run/banger-agent"),
             image_dir: None,
@@ -195,7 +182,7 @@ impl Default for AgentConfig {
             guests: GuestsConfig::default(),
             limits: LimitsConfig::default(),
             sweep: SweepConfig::default(),
-            telemetry: TelemetrySection::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -215,10 +202,13 @@ impl Default for DisksConfig {
 impl Default for GuestsConfig {
     fn default() -> Self {
         Self {
-            uid_base: 200_000,
+            uid_base: None,
             cgroup_parent: PathBuf::from("banger.slice/banger-guests.slice"),
+            without_cgroups: false,
             max_files: 1024,
-            dns: Vec::new(),
+            dns: NameServers::default(),
+            max_connections: 4096,
+            closed_addresses: network::metadata_services(),
         }
     }
 }
@@ -239,12 +229,6 @@ impl Default for SweepConfig {
             budget_per_hour,
             automatic,
         }
-    }
-}
-
-impl Default for TelemetrySection {
-    fn default() -> Self {
-        Self { log_format: LogFormat::Text, log_filter: "info".to_owned(), otlp_endpoint: None }
     }
 }
 
@@ -321,16 +305,16 @@ impl AgentConfig {
                 parent.display().to_string(),
             ));
         }
-        // Below are the host's own users; above, 2^31 less the largest subnet, ids turn negative
-        // somewhere.
-        if !(1000..=2_000_000_000).contains(&self.guests.uid_base) {
-            let uid = self.guests.uid_base;
+        // Below are the host's own users.
+        let uids = 1000..=instance::LAST_FIRST_UID;
+        if let Some(uid) = self.guests.uid_base.filter(|uid| !uids.contains(uid)) {
             problems.push(format!("guests.uid_base is {uid}; must be 1000 to 2000000000"));
         }
         if !(64..=1_048_576).contains(&self.guests.max_files) {
             let files = self.guests.max_files;
             problems.push(format!("guests.max_files is {files}; must be 64 to 1048576"));
         }
+        problems.extend(network::problems(&self.guests));
         if !(1..=99).contains(&self.disks.alarm_percent) {
             let percent = self.disks.alarm_percent;
             problems.push(format!("disks.alarm_percent is {percent}; must be 1 to 99"));
@@ -357,8 +341,16 @@ impl AgentConfig {
     }
 
     fn paths(&self) -> Vec<(&'static str, &Path)> {
-        let ToolsConfig { firecracker, jailer, qemu, dmsetup, ip, iptables_restore, iptables_save } =
-            &self.tools;
+        let ToolsConfig {
+            firecracker,
+            jailer,
+            qemu,
+            dmsetup,
+            ip,
+            iptables_restore,
+            iptables_save,
+            nft,
+        } = &self.tools;
         let optional = [
             ("image_dir", &self.image_dir),
             ("jail_dir", &self.jail_dir),
@@ -369,6 +361,7 @@ impl AgentConfig {
             ("tools.ip", ip),
             ("tools.iptables_restore", iptables_restore),
             ("tools.iptables_save", iptables_save),
+            ("tools.nft", nft),
         ];
         let mut paths: Vec<_> =
             optional.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?))).collect();
@@ -422,8 +415,16 @@ impl AgentConfig {
     /// The real machine as configured.
     #[must_use]
     pub fn linux(&self) -> LinuxConfig {
-        let ToolsConfig { firecracker, jailer, qemu, dmsetup, ip, iptables_restore, iptables_save } =
-            &self.tools;
+        let ToolsConfig {
+            firecracker,
+            jailer,
+            qemu,
+            dmsetup,
+            ip,
+            iptables_restore,
+            iptables_save,
+            nft,
+        } = &self.tools;
         let named = [
             (Tool::Firecracker, firecracker),
             (Tool::Jailer, jailer),
@@ -433,6 +434,7 @@ impl AgentConfig {
             (Tool::Ip, ip),
             (Tool::IptablesRestore, iptables_restore),
             (Tool::IptablesSave, iptables_save),
+            (Tool::Nft, nft),
         ];
         let naming = self.naming();
         LinuxConfig {
@@ -441,12 +443,19 @@ impl AgentConfig {
             jail_dir: self.jails(),
             runtime_dir: self.runtime_dir.clone(),
             cgroup_parent: self.guests.cgroup_parent.join(naming.tag().as_str()),
+            without_cgroups: self.guests.without_cgroups,
             tools: named
                 .into_iter()
                 .filter_map(|(tool, path)| Some((tool, path.clone()?)))
                 .collect(),
             bridge: naming.bridge(),
             chains: Chains::of_tag(naming.tag().as_str()),
+            pins: PinLayout::of_tag(
+                naming.tag().as_str(),
+                naming.bridge(),
+                self.guests.closed_addresses.clone(),
+                self.guests.max_connections,
+            ),
             reserve: Reserve {
                 memory_mib: self.reserve.memory_mib,
                 disk_mib: self.reserve.disk_mib,

@@ -2,11 +2,11 @@
 //!
 //! Driven by an operator before the agent runs, and by `banger dev` to choose between real and
 //! simulated guests. It changes nothing that stays: `/dev/kvm` is tried with a guest of a
-//! few instructions that is gone at once. Every check says what was found and, when it is not well, the
-//! command that mends it. What can go wrong: a check cannot find out; that counts as not well.
+//! few instructions that is gone at once. Every check says what was found and, when it is not well,
+//! the command that mends it. What can go wrong: a check cannot find out; that counts as not well.
 //!
-//! Two kinds: what guests need ([`checks`]), and what Firecracker recommends for hosts in production
-//! ([`production`]). The second never keeps a guest from running.
+//! Two kinds: what guests need ([`checks`]), and what Firecracker recommends for hosts in
+//! production ([`production`]). The second never keeps a guest from running.
 
 use std::path::Path;
 
@@ -138,7 +138,7 @@ fn with_severity<S: serde::Serializer>(checks: &[Check], to: S) -> Result<S::Ok,
 pub async fn diagnose(config: &AgentConfig) -> Diagnosis {
     let machine = checks::Machine::look(config).await;
     let mut checks = machine.checks();
-    checks.extend(production::checks(&production::seen::Seen::read(Path::new("/"), config)));
+    checks.extend(production::checks(&production::seen::MachineSeen::read(Path::new("/"), config)));
     Diagnosis::of(checks)
 }
 

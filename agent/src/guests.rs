@@ -1,10 +1,10 @@
-//! The channel to the guest agent of each VM, and what it says of its guest.
+//! The guest channel of each VM, which leads to its guest agent, and what it says of its guest.
 //!
-//! Driven by the VM's task, which says whom to follow ([`Seat::follow`]) and never waits; used by the
-//! RPCs, which ask for a [`GuestClient`]. A task of its own connects, and again when the connection
-//! breaks, for as long as the VMM's process is the same. What is new wakes the VM's task, which
-//! reports it. Nothing is kept on disk: an agent that was restarted connects again, and what it then
-//! hears, such as the boot id of the guest, is the guest's own word.
+//! Driven by the VM's task, which says whom to follow ([`GuestChannel::follow`]) and never waits;
+//! used by the RPCs, which ask for a [`GuestClient`]. A task of its own connects, and again when
+//! the connection breaks, for as long as the VMM's process is the same. What is new wakes the VM's
+//! task, which reports it. Nothing is kept on disk: an agent that was restarted connects again, and
+//! what it then hears, such as the boot id of the guest, is the guest's own word.
 //!
 //! What comes from a guest is bounded and shown, never acted upon: a hostile guest can say that it
 //! is ready, or nothing at all, and nothing else hangs on it. What can go wrong: there is no guest
@@ -13,10 +13,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::guest_link::MAX_MESSAGE;
 use banger_proto::guest_v1::guest_service_client::GuestServiceClient;
 use banger_proto::guest_v1::{SetTimeRequest, ShutdownRequest};
-use banger_proto::wire::cancel::Cancellable;
+use banger_wire::cancel::Cancellable;
+use banger_wire::guest_link::MAX_MESSAGE;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -86,8 +86,8 @@ pub struct GuestClient {
     pub place: OwnedSemaphorePermit,
 }
 
-/// Where a VM's task and the RPCs meet: the channel of one VM. Ends with its last holder.
-pub struct Seat {
+/// The guest channel of one VM, where its task and the RPCs meet. Ends with its last holder.
+pub struct GuestChannel {
     inner: Arc<Inner>,
 }
 
@@ -114,7 +114,7 @@ struct State {
     set_time: bool,
 }
 
-impl Drop for Seat {
+impl Drop for GuestChannel {
     fn drop(&mut self) {
         if let Some((_, task)) = self.inner.state.lock().followed.take() {
             task.abort();
@@ -122,7 +122,7 @@ impl Drop for Seat {
     }
 }
 
-impl Seat {
+impl GuestChannel {
     /// Of one VM. Follows nobody yet.
     #[must_use]
     pub fn new(
@@ -181,6 +181,12 @@ impl Seat {
         };
         let place = Arc::clone(&self.inner.streams).try_acquire_owned();
         Ok(GuestClient { client, place: place.map_err(|_| NoGuest::Busy)? })
+    }
+
+    /// Whether the guest agent is reached.
+    #[must_use]
+    pub fn is_reached(&self) -> bool {
+        self.inner.state.lock().client.is_some()
     }
 
     /// Asks the guest to shut down, if its agent is reached. A reboot, because that is what ends

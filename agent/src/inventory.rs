@@ -1,11 +1,11 @@
-//! What the host holds of ours, joined with what the records say. Pure.
+//! What the host holds of banger's, joined with what the records say. Pure.
 //!
 //! Driven by the inventory that the server asks for and by the sweep: both see the host by this one
-//! function, [`join()`], so that nothing is removed that was not listed as nobody's. An object is ours
-//! by its name and its place (see [`crate::naming`]): what merely looks similar (another tag, another
-//! prefix, another directory, a process in somebody else's root) is not in the list at all.
-//! The supervisor reads the host for it; when one list cannot be read there is no inventory, never a
-//! shorter one. [`sweep`] says what is to become of what nobody owns.
+//! function, [`join()`], so that nothing is removed that was not listed as nobody's. An object is
+//! ours by its name and its place (see [`crate::naming`]): what merely looks similar (another tag,
+//! another prefix, another directory, a process in somebody else's root) is not in the list at all.
+//! The supervisor reads the host for it; when one list cannot be read there is no inventory, never
+//! a shorter one. [`sweep`] says what is to become of what nobody owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use banger_proto::ids::VmId;
 
 use crate::host::{
     DirFacts, DmName, GuestKey, ImageName, JailId, JailSurvey, LoopFacts, MountFacts, PathPart,
-    ProcessFacts, SnapshotFacts, TapName,
+    Pid, ProcessFacts, SnapshotFacts, TapName,
 };
 
 mod join;
@@ -25,15 +25,15 @@ pub use self::join::{Frame, join};
 /// Kinds of objects, in the order in which they can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A VMM in a jail of ours.
+    /// A VMM in one of our jails.
     Process,
     /// A guest's control group.
     Cgroup,
     /// A jail's directory and its symlinks in the runtime directory.
     Jail,
-    /// Something that somebody mounted in a directory of ours.
+    /// Something that somebody mounted in one of our directories.
     Mount,
-    /// A guest's firewall rules.
+    /// A guest's firewall rules, and what pins it to its tap.
     Rule,
     /// A tap.
     Tap,
@@ -136,7 +136,7 @@ impl Target {
     }
 }
 
-/// One object of ours.
+/// One object of banger's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// Its name, unique among those of its kind.
@@ -151,6 +151,8 @@ pub struct Object {
     pub age: Option<Duration>,
     /// Its size in bytes, where it has one.
     pub size_bytes: u64,
+    /// Whether a process has it open: whoever that is needs it.
+    pub in_use: bool,
     /// What more there is to say; may be empty.
     pub detail: String,
 }
@@ -197,19 +199,25 @@ impl Object {
     }
 }
 
-/// What the operating system lists of ours and of what may be.
+/// What the operating system lists that is banger's or may be.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Processes that say they are VMMs, each with the jail that it names.
     pub processes: Vec<(ProcessFacts, JailId)>,
+    /// Those of them that are in the control group of that jail.
+    pub members: BTreeSet<Pid>,
     /// Jails and control groups.
     pub jails: Vec<JailSurvey>,
-    /// Mounts in directories of ours.
+    /// Mounts in our directories.
     pub mounts: Vec<MountFacts>,
     /// Rules by guest.
     pub rules: BTreeMap<GuestKey, usize>,
+    /// Guests of which anything is pinned to a tap.
+    pub pins: BTreeSet<GuestKey>,
     /// Taps with our prefix.
     pub taps: Vec<TapName>,
+    /// Those of them that a process has open.
+    pub open_taps: BTreeSet<TapName>,
     /// Snapshots with our prefix.
     pub snapshots: Vec<SnapshotFacts>,
     /// Loop devices over files in our directories.

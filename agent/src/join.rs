@@ -13,18 +13,23 @@ use std::time::Duration;
 use banger_proto::ids::HostId;
 use banger_proto::v1::host_service_client::HostServiceClient;
 use banger_proto::v1::{JoinHostRequest, JoinHostResponse};
-use banger_proto::wire::tls::{self, PeerIdentity};
+use banger_wire::tls::{self, PeerIdentity};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
+use crate::host::{Subnet, UsedNetwork};
+
 pub mod identity;
 
-use identity::{Identity, IdentityError, KeyPem, Record};
+use identity::{Identity, IdentityError, IdentityRecord, KeyPem};
 
 /// How long the server may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// How many networks a server takes.
+const MAX_NETWORKS_TOLD: usize = 1000;
 
 /// Where Debian, and most others, keep the certificates that a machine trusts.
 const SYSTEM_CAS: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -42,8 +47,10 @@ pub struct JoinRequest {
     pub agent_address: Option<String>,
     /// The port the agent listens at.
     pub agent_port: u16,
-    /// Labels of the host.
+    /// Labels that the host would like.
     pub labels: BTreeMap<String, String>,
+    /// Networks that the machine uses, other than by banger's bridge: guests get another.
+    pub used_networks: Vec<UsedNetwork>,
     /// Certificates that sign the server's API certificate; the machine's when not set.
     pub api_ca: Option<PathBuf>,
     /// Speak plain text to a server that is not on this machine.
@@ -83,6 +90,15 @@ pub enum JoinError {
         #[source]
         source: tonic::transport::Error,
     },
+    /// The certificate of the server's API is signed by nobody whom this machine trusts.
+    #[error(
+        "the certificate of the server at {server} is signed by a CA that this machine does not \
+         trust; name the CA's certificate with --ca FILE"
+    )]
+    Untrusted {
+        /// Its address.
+        server: String,
+    },
     /// The address by which the server would reach this host can't be found out.
     #[error("this host's own address cannot be found out; give --agent-address")]
     OwnAddress(#[source] std::io::Error),
@@ -98,6 +114,18 @@ pub enum JoinError {
     /// The server's answer makes no sense.
     #[error("the server's answer cannot be used: {0}")]
     Answer(&'static str),
+    /// A server that does not ask which networks the machine uses has given one of them.
+    #[error(
+        "the server gives this host the guest subnet {subnet}, which shares addresses with {used} \
+         of this machine; remove the host from the fleet, set another guest_pool at the server, \
+         and join again"
+    )]
+    SubnetInUse {
+        /// Of the guests.
+        subnet: Subnet,
+        /// The machine's.
+        used: String,
+    },
     /// Certificate, key and CA do not fit together.
     #[error("the certificate the server made cannot be used")]
     Certificate(#[source] tls::TlsConfigError),
@@ -109,11 +137,21 @@ pub enum JoinError {
     Identity(#[source] IdentityError),
 }
 
+/// What came of joining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// What the host is in its fleet.
+    pub record: IdentityRecord,
+    /// Labels that were asked for and that the host does not have: they come with the token, or
+    /// from an operator.
+    pub not_given: BTreeMap<String, String>,
+}
+
 /// Joins, and writes the host's identity to `identity_dir`.
 ///
 /// # Errors
 /// Nothing but the key is written then.
-pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Record, JoinError> {
+pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Joined, JoinError> {
     let fingerprint = ca_fingerprint(&request.token)?;
     let endpoint = endpoint(&request)?;
     let known = Identity::known_host(identity_dir).map_err(JoinError::Identity)?;
@@ -129,19 +167,52 @@ pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Record, J
         agent_address,
         labels: request.labels.clone(),
         host_id: known.map(|id| id.to_string()).unwrap_or_default(),
+        used_networks: told(&request.used_networks),
     };
-    let channel: Channel = endpoint
-        .connect()
-        .await
-        .map_err(|source| JoinError::Unreachable { server: request.server.clone(), source })?;
+    let channel: Channel =
+        endpoint.connect().await.map_err(|source| not_reached(&request.server, source))?;
     let answer = HostServiceClient::new(channel)
         .join_host(message)
         .await
         .map_err(|status| JoinError::Refused(words(&status)))?
         .into_inner();
+    let labels = answer.labels.clone();
     let identity = accept(&request, answer, &key, fingerprint)?;
+    let subnet = identity.record.guest_subnet;
+    // A host that is one already keeps its subnet, and needs its new certificate.
+    if let (Some(used), None) = (request.used_networks.iter().find(|u| u.overlaps(subnet)), known) {
+        return Err(JoinError::SubnetInUse { subnet, used: used.to_string() });
+    }
     identity.save(identity_dir).map_err(JoinError::Identity)?;
-    Ok(identity.record)
+    let not_given = request.labels.into_iter().filter(|(k, v)| labels.get(k) != Some(v)).collect();
+    Ok(Joined { record: identity.record, not_given })
+}
+
+/// Why there is no connection: a CA that is not trusted has a remedy of its own.
+fn not_reached(server: &str, source: tonic::transport::Error) -> JoinError {
+    let server = server.to_owned();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&source);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        let tls = error.downcast_ref().or_else(|| inner?.downcast_ref());
+        if let Some(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
+        )) = tls
+        {
+            return JoinError::Untrusted { server };
+        }
+        next = error.source();
+    }
+    JoinError::Unreachable { server, source }
+}
+
+/// The largest networks, as many as the server takes.
+fn told(used: &[UsedNetwork]) -> Vec<String> {
+    let mut used: Vec<_> = used.iter().map(|used| (used.prefix, used.network)).collect();
+    used.sort_unstable();
+    used.dedup();
+    let used = used.into_iter().take(MAX_NETWORKS_TOLD);
+    used.map(|(prefix, network)| format!("{network}/{prefix}")).collect()
 }
 
 /// Checks an answer of the server before anything of it is written.
@@ -176,7 +247,7 @@ fn accept(
     )
     .map_err(JoinError::Certificate)?;
     Ok(Identity {
-        record: Record {
+        record: IdentityRecord {
             format: identity::FORMAT,
             host_id,
             name: request.name.clone(),
@@ -249,13 +320,16 @@ fn own_address(endpoint: &Endpoint, port: u16) -> std::io::Result<String> {
     Ok(SocketAddr::new(socket.local_addr()?.ip(), port).to_string())
 }
 
-/// What the server said, with the reason and every bad field.
+/// What the server said, with the reason and those bad fields that its sentence does not name.
 fn words(status: &tonic::Status) -> String {
     use tonic_types::StatusExt as _;
     let details = status.get_error_details();
     let mut text = status.message().to_owned();
     for violation in details.bad_request().map_or(&[][..], |bad| &bad.field_violations) {
-        text.push_str(&format!("; {} {}", violation.field, violation.description));
+        let problem = format!("{} {}", violation.field, violation.description);
+        if !status.message().contains(problem.trim()) {
+            text.push_str(&format!("; {}", problem.trim()));
+        }
     }
     if let Some(info) = details.error_info() {
         text.push_str(&format!(" ({})", info.reason));

@@ -1,22 +1,25 @@
-//! `banger-agent`: arguments, log, signals. Everything else is the library's.
+//! `banger-agent`: each subcommand from its arguments to what it prints.
+//!
+//! Here is what only a process has: arguments and the environment, the token from standard input,
+//! the machine's name, signals, the limit of open files. What the subcommands do is the library's.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use banger_agent::agent::machine::{self, MachineKind};
 use banger_agent::clock::Clock;
 use banger_agent::config::Overrides;
-use banger_agent::host::fakes::{self, FakeKernel, HostOptions};
-use banger_agent::host::linux::qemu::jail::{Entry, enter};
-use banger_agent::host::{Host, linux};
+use banger_agent::host::linux::vmm::qemu::jail::{JailOrder, enter};
+use banger_agent::host::{UsedNetwork, linux};
 use banger_agent::join::JoinRequest;
 use banger_agent::{Agent, AgentConfig, doctor, join};
-use banger_proto::service::life::{self, Termination};
-use banger_proto::wire::telemetry::{self, TelemetryConfig};
+use banger_wire::service::life::{self, Termination};
+use banger_wire::telemetry;
 use clap::{Parser, Subcommand};
 
 /// The agent of banger: makes this host run the microVMs that its server wants here.
@@ -35,24 +38,34 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve. Stopping the agent, in whatever way, leaves the guests running.
+    /// Serve. However the agent stops, the guests go on running.
     Run(Run),
     /// Become a host of a fleet, or get a new certificate.
     Join(Join),
-    /// Say whether this machine can run guests, and what to do about it if not.
+    /// Say whether this machine can run guests, and what to do if it cannot.
     Doctor {
-        /// For programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
-        /// Fail also for what Firecracker recommends for hosts in production.
+        /// Fail as well if the host does not follow Firecracker's recommendations for production.
         #[arg(long)]
         production: bool,
         #[command(flatten)]
         tools: Tools,
     },
+    /// Remove what the agent made of the machine's network: bridge, firewall chains, and its claim
+    /// on its instance tag. Refused while the agent runs or anything of a VM is here.
+    Dismantle {
+        /// Keeps several agents on one machine apart: two characters.
+        #[arg(long, value_name = "TAG")]
+        instance: Option<String>,
+        /// The one that the agent runs with, if the configuration does not say.
+        #[arg(long, value_name = "DIRECTORY")]
+        runtime_dir: Option<PathBuf>,
+    },
     /// Read the configuration, say what is wrong with it, and start nothing.
     CheckConfig,
-    /// Enter a jail and become QEMU. Started by the agent, of no use to anybody else.
+    /// Enter a jail and become QEMU. For the agent alone.
     #[command(hide = true)]
     JailQemu(JailQemu),
 }
@@ -71,6 +84,12 @@ struct JailQemu {
     /// How many files it may have open.
     #[arg(long, value_name = "COUNT")]
     max_files: u32,
+    /// The tap that it is given.
+    #[arg(long, value_name = "NAME")]
+    tap: Option<String>,
+    /// Give it the device of KVM.
+    #[arg(long)]
+    kvm: bool,
     /// The control group's directory.
     #[arg(long, value_name = "DIRECTORY")]
     cgroup: Option<PathBuf>,
@@ -91,7 +110,7 @@ struct Tools {
 
 #[derive(Debug, clap::Args)]
 struct Run {
-    /// Pretend: the whole agent over a machine that is not there.
+    /// Pretend: run the whole agent on a simulated machine.
     #[arg(long)]
     simulate: bool,
     /// With --simulate: save every change of the machine before it is seen, so that a kill of the
@@ -122,19 +141,22 @@ struct Join {
     /// The server's API, such as https://server.example:7070.
     #[arg(long, value_name = "URL")]
     server: String,
-    /// From `banger host token`.
+    /// From `banger host token`; better in a file, where not everyone on this machine can read it.
     #[arg(long, value_name = "TOKEN", env = "BANGER_JOIN_TOKEN", hide_env_values = true)]
-    token: String,
+    token: Option<String>,
+    /// File with the token; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// The name of this host in the fleet [default: its host name].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Where the server is to reach the agent [default: this host's address towards the server].
+    /// Where the server reaches the agent [default: this host's address towards the server].
     #[arg(long, value_name = "ADDRESS:PORT")]
     agent_address: Option<String>,
-    /// A label of the host; may be given again. Goes over those in the configuration.
+    /// A label that the host would like; may be given several times. The token decides what it gets.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
-    /// Certificates that sign the server's API certificate [default: those this machine trusts].
+    /// CA certificates for the server's API [default: those that this machine trusts].
     #[arg(long, value_name = "FILE", env = "BANGER_CA")]
     ca: Option<PathBuf>,
     /// Send the token in the clear to another machine.
@@ -173,21 +195,28 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .context("could not start the runtime")?;
     match args.command {
         Command::Run(Run { simulate, durable, .. }) => {
-            let machine = match (simulate, durable) {
-                (false, _) => Machine::Real,
-                (true, durable) => Machine::Simulated { durable },
+            let on = match (simulate, durable) {
+                (false, _) => MachineKind::Real,
+                (true, durable) => MachineKind::Simulated { durable },
             };
-            let served = runtime.block_on(serve(config, machine));
+            let served = runtime.block_on(serve(config, on));
             // A digest of a large image may be under way on a thread that can't be stopped; it is
             // worth nothing to a process that ends, and systemd would wait for it.
             runtime.shutdown_timeout(BLOCKING_LIMIT);
             served.map(|()| ExitCode::SUCCESS)
         }
         Command::Join(args) => {
-            let record = runtime
-                .block_on(join::join(join_request(&config, args)?, &config.identity_dir()))?;
+            let used = runtime.block_on(used_networks(&config))?;
+            let joined = runtime
+                .block_on(join::join(join_request(&config, args, used)?, &config.identity_dir()))?;
+            let record = joined.record;
             println!("joined as host {} ({})", record.name, record.host_id);
             println!("guest subnet: {}", record.guest_subnet);
+            if !joined.not_given.is_empty() {
+                let wanted = joined.not_given.iter().map(|(k, v)| format!(" --label {k}={v}"));
+                println!("Labels come with the token, or from an operator. For those not given:");
+                println!("  banger host update {}{}", record.name, wanted.collect::<String>());
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { json, production, .. } => {
@@ -201,6 +230,11 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::JailQemu(jail) => jail_qemu(jail),
+        Command::Dismantle { .. } => {
+            runtime.block_on(machine::dismantle(&config))?;
+            println!("bridge and firewall chains of instance {} are gone", config.instance);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::CheckConfig => {
             println!("the configuration can be used");
             Ok(ExitCode::SUCCESS)
@@ -210,15 +244,17 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn jail_qemu(jail: JailQemu) -> anyhow::Result<ExitCode> {
     let mut words = jail.program.into_iter();
-    let entry = Entry {
+    let order = JailOrder {
         root: jail.root,
         uid: jail.uid,
         max_files: jail.max_files,
+        tap: jail.tap,
+        kvm: jail.kvm,
         cgroup: jail.cgroup,
         program: words.next().context("no program is named")?.into(),
         arguments: words.collect(),
     };
-    let Err(refused) = enter(&entry);
+    let Err(refused) = enter(&order);
     Err(refused).with_context(|| format!("QEMU does not start in jail {}", jail.id))
 }
 
@@ -234,6 +270,11 @@ fn overrides(args: &Args) -> Overrides {
             Some(&run.tools)
         }
         Command::Doctor { tools, .. } => Some(tools),
+        Command::Dismantle { instance, runtime_dir } => {
+            overrides.instance.clone_from(instance);
+            overrides.runtime_dir.clone_from(runtime_dir);
+            None
+        }
         Command::Join(_) | Command::CheckConfig | Command::JailQemu(_) => None,
     };
     if let Some(tools) = tools {
@@ -243,20 +284,47 @@ fn overrides(args: &Args) -> Overrides {
     overrides
 }
 
-fn join_request(config: &AgentConfig, args: Join) -> anyhow::Result<JoinRequest> {
+/// The networks that the machine uses, other than by the bridge of this agent.
+async fn used_networks(config: &AgentConfig) -> anyhow::Result<Vec<UsedNetwork>> {
+    let bridge = config.naming().bridge();
+    let mut used = linux::networks().await?;
+    used.retain(|used| used.device != bridge.as_str());
+    Ok(used)
+}
+
+fn join_request(
+    config: &AgentConfig,
+    args: Join,
+    used_networks: Vec<UsedNetwork>,
+) -> anyhow::Result<JoinRequest> {
     let name = match args.name {
         Some(name) => name,
         None => host_name()?,
     };
     let mut labels: BTreeMap<String, String> = config.labels.clone();
     labels.extend(args.labels);
+    let token = match (args.token_file, args.token) {
+        (Some(path), _) if path == Path::new("-") => {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).context("the token cannot be read")?;
+            line
+        }
+        (Some(path), _) => std::fs::read_to_string(&path)
+            .with_context(|| format!("the token in {} cannot be read", path.display()))?,
+        (None, Some(token)) => token,
+        (None, None) => anyhow::bail!(
+            "there is no token: make one with `banger host token` where the server is, and give it \
+             with --token-file FILE (- reads it from standard input)"
+        ),
+    };
     Ok(JoinRequest {
         server: args.server,
-        token: args.token,
+        token: token.trim().to_owned(),
         name,
         agent_address: args.agent_address,
         agent_port: config.listen.port(),
         labels,
+        used_networks,
         api_ca: args.ca,
         insecure_plaintext: args.insecure_plaintext,
     })
@@ -269,54 +337,19 @@ fn host_name() -> anyhow::Result<String> {
     Ok(name.split('.').next().unwrap_or_default().to_owned())
 }
 
-/// What the agent works on.
-#[derive(Debug, Clone, Copy)]
-enum Machine {
-    Real,
-    Simulated { durable: bool },
-}
-
-async fn serve(config: AgentConfig, on: Machine) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(TelemetryConfig {
-        service_name: "banger-agent",
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        log_format: config.telemetry.log_format,
-        log_filter: config.telemetry.log_filter.clone(),
-    })?;
+async fn serve(mut config: AgentConfig, on: MachineKind) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init("banger-agent", config.telemetry.clone())?;
     // Before the start, so that a signal during it is not lost.
     let mut termination = Termination::listen().context("could not listen for signals")?;
     raise_open_files();
-    let (host, kernel) = machine(&config, on)?;
-    let agent = Agent::start(config, host, Clock::system()).await?;
+    let machine = on.take(&mut config)?;
+    let agent = Agent::start(config, machine.host.clone(), Clock::system()).await?;
     life::ready();
     termination.wait().await;
     life::stopping();
     agent.shutdown().await;
-    if let Some(kernel) = kernel {
-        kernel.save().context("the simulated machine was not saved")?;
-    }
+    machine.save()?;
     Ok(())
-}
-
-/// The real machine, or a simulated one that lives on in the state directory.
-fn machine(config: &AgentConfig, on: Machine) -> anyhow::Result<(Host, Option<FakeKernel>)> {
-    let durable = match on {
-        Machine::Real => return Ok((linux::host(&config.linux())?, None)),
-        Machine::Simulated { durable } => durable,
-    };
-    std::fs::create_dir_all(&config.state_dir)
-        .with_context(|| format!("could not make {}", config.state_dir.display()))?;
-    let path = config.state_dir.join("simulated-kernel.json");
-    let kernel = if durable { FakeKernel::open_durable(&path) } else { FakeKernel::open(&path) }
-        .with_context(|| format!("the simulated machine in {} is lost", path.display()))?;
-    let options = HostOptions {
-        image_dir: config.images(),
-        scratch_dir: config.vms(),
-        jail_dir: config.jails(),
-        runtime_dir: config.runtime_dir.clone(),
-        ..HostOptions::default()
-    };
-    Ok((fakes::host(&kernel, options), Some(kernel)))
 }
 
 /// A pidfd and three FIFOs for each VM: as many open files as the limit can be raised to.

@@ -2,14 +2,14 @@
 //! asks.
 //!
 //! Recording never fails and never waits. The text is that of Prometheus (OpenMetrics), served by
-//! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The one
-//! exception are the series of each VM, which are made anew from the reports for each page.
+//! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The
+//! one exception are the series of each VM, which are made anew from the reports for each page.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use banger_proto::service::calls::{Calls, seconds};
+use banger_wire::service::calls::{Calls, seconds};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 
 use crate::host::Room;
 use crate::report::Reporter;
-use crate::vm::phase::{Phase, Reason};
+use crate::report::phase::{Phase, Reason};
 
 pub mod listener;
 

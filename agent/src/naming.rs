@@ -160,7 +160,7 @@ impl Naming {
         name.as_str().strip_prefix(&self.snapshot_prefix())?.parse().ok()
     }
 
-    /// Whether a tap's name has the form of ours. Whose it is can only be told by making the
+    /// Whether a tap's name has the form of banger's. Whose it is can only be told by making the
     /// names of the VMs there are.
     #[must_use]
     pub fn is_tap(self, name: &TapName) -> bool {
@@ -255,7 +255,7 @@ pub mod in_jail {
     pub const SEED: &str = "seed";
 }
 
-/// A file name that is a constant of ours.
+/// A file name that is one of our constants.
 ///
 /// # Panics
 /// When it is not a valid one, which a test of this file rules out for all of them.

@@ -1,4 +1,5 @@
-//! What the host reports: a full inventory, then every change.
+//! What the host reports: a full inventory, then every change. [`phase`] is what a VM is seen to
+//! be.
 //!
 //! VM tasks publish, the Observe stream reads. Every change gets a number; a VM has one place in
 //! the order, that of its newest change, so that a reader who is slow finds each VM once, as it
@@ -7,6 +8,7 @@
 //! told to begin anew ([`Lagged`]).
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use banger_proto::ids::{Version, VmId};
@@ -17,7 +19,10 @@ use tokio::sync::watch;
 use crate::assignment::Exit;
 use crate::guests::GuestSeen;
 use crate::handles::ProcessIdentity;
-use crate::vm::phase::{Fault, Phase};
+
+pub mod phase;
+
+use phase::{Fault, Phase};
 
 /// How many VMs that are gone are remembered for slow readers.
 const TOMBSTONES: usize = 4096;
@@ -32,6 +37,8 @@ pub struct VmReport {
     pub vm: VmId,
     /// As last told; may be empty.
     pub name: String,
+    /// The guest's address as last told.
+    pub guest_address: Option<Ipv4Addr>,
     /// The highest version accepted; 0.0 when the record is lost.
     pub accepted: Version,
     /// The version for which nothing is left to do, or at which the agent failed.
@@ -123,7 +130,6 @@ struct Board {
     /// The newest change of each VM, gone or not.
     changes: BTreeMap<u64, Reported>,
     place: HashMap<VmId, u64>,
-    /// The places of tombstones.
     tombstones: BTreeMap<u64, VmId>,
     /// The highest place of a tombstone that was dropped.
     dropped: u64,
@@ -260,8 +266,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Changes in order, at most a few hundred, as soon as there is one. Cancel-safe: the cursor moves
-    /// only with the answer.
+    /// Changes in order, at most a few hundred, as soon as there is one. Cancel-safe: the cursor
+    /// moves only with the answer.
     ///
     /// # Errors
     /// [`Lagged`].

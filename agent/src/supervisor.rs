@@ -1,14 +1,15 @@
 //! All VMs of the host: who they are, and one task for each.
 //!
-//! Driven by the RPCs (through [`Supervisor::accept`]) and by the start of the agent. Owns the map
+//! Driven by the RPCs (through [`api`]) and by the start of the agent. Owns the map
 //! from VM to task; nothing else starts or ends one. What can go wrong: an assignment cannot be
 //! written (refused, nothing changed), or a VM's record cannot be read (the VM is kept as it is
 //! and reported, until the server says again what it should be).
 //!
 //! - [`adoption`]: the start of the agent.
-//! - [`desk`]: what the RPCs see.
+//! - [`api`]: what the RPCs see.
 //! - [`fill`]: how full the root disks are.
-//! - [`look`]: everything of ours on the host, and whose it is.
+//! - [`network`]: whether the network of running guests is what was made.
+//! - [`look`]: everything of banger's on the host, and whose it is.
 //! - [`sweep`]: removes what no VM owns.
 //! - [`life`]: which life of the agent this is, and whether the host was rebooted before it.
 
@@ -16,21 +17,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::causes::with_causes;
 use banger_proto::ids::{Version, VmId};
-use futures_util::StreamExt as _;
+use banger_wire::causes::with_causes;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assignment::{Assignment, Power};
-use crate::guests::{GuestClient, NoGuest, Seat};
+use crate::guests::{GuestChannel, GuestClient, NoGuest};
 use crate::handles::{VmHandles, file};
 use crate::host::{Change, HostError, HostErrorKind, HostResult, ImageName};
 use crate::jail::process::ProcessTable;
+use crate::report::phase::{Fault, Phase};
 use crate::report::{Devices, Reporter, VmReport};
+use crate::rpc::Assigned;
 use crate::vm::machine::Vm;
-use crate::vm::phase::{Fault, Phase};
 use crate::vm::record::{Accepted, RecordCell, StayAbsent};
 use crate::vm::shared::Shared;
 use crate::vm::status::Level;
@@ -39,28 +40,15 @@ use crate::vm::task::{self, Bell, Looked};
 use self::sweep::Sweeps;
 
 pub mod adoption;
-pub mod desk;
+pub mod api;
 pub mod fill;
 pub mod life;
 pub mod look;
+pub mod network;
 pub mod sweep;
-
-/// Assignments of one message that are written at the same time.
-const WRITERS: usize = 64;
 
 /// How long writing a record may take before the server is told that it is not known to be held.
 const RECORD_LIMIT: Duration = Duration::from_secs(10);
-
-/// What became of an assignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is on disk, and its task is awake.
-    Accepted(Version),
-    /// A newer one is held; nothing changed.
-    Stale(Version),
-    /// Nothing of the VM is here, and nothing was asked for.
-    Absent,
-}
 
 /// All VMs of the host. Cheap to clone.
 #[derive(Clone)]
@@ -84,7 +72,7 @@ struct Entry {
     record: Arc<RecordCell>,
     bell: Bell,
     fill: Level,
-    guest: Arc<Seat>,
+    guest: Arc<GuestChannel>,
     spawned: std::sync::atomic::AtomicBool,
     /// Fires when nothing of the VM is left here.
     gone: CancellationToken,
@@ -116,21 +104,12 @@ impl Supervisor {
         &self.0.shared.reporter
     }
 
-    /// Takes assignments, each on its own: one that fails holds up no other. Answers in order,
-    /// when each is on disk.
-    pub async fn accept(&self, assignments: Vec<Assignment>) -> Vec<HostResult<Outcome>> {
-        futures_util::stream::iter(assignments)
-            .map(|assignment| self.accept_one(assignment))
-            .buffered(WRITERS)
-            .collect()
-            .await
-    }
-
     /// Takes one assignment.
     ///
     /// # Errors
-    /// It could not be written; nothing changed.
-    pub async fn accept_one(&self, assignment: Assignment) -> HostResult<Outcome> {
+    /// It could not be written, or gives a guest that runs another address
+    /// ([`HostErrorKind::Refused`]); nothing changed.
+    pub async fn accept(&self, assignment: Assignment) -> HostResult<Assigned> {
         let vm = assignment.vm;
         loop {
             // Made before the look, so that no release is missed between the two.
@@ -150,19 +129,22 @@ impl Supervisor {
                 }
                 self.drop_if_empty(vm, &entry);
                 return absent.map(|absent| match absent {
-                    StayAbsent::Stale(seen) => Outcome::Stale(seen),
-                    StayAbsent::Absent | StayAbsent::Held => Outcome::Absent,
+                    StayAbsent::Stale(seen) => Assigned::Stale(seen),
+                    StayAbsent::Absent | StayAbsent::Held => Assigned::Absent,
                 });
+            }
+            if let Some(why) = self.refuses_identity(&entry, &assignment) {
+                return Err(HostError::new(HostErrorKind::Refused, "take on VM", vm).detail(why));
             }
             match self.merge(&entry, assignment.clone()).await {
                 Ok(Accepted::Held(version)) => {
                     self.spawn_once(vm, &entry, leftovers, None, None).await;
                     entry.bell.wake.notify_one();
-                    return Ok(Outcome::Accepted(version));
+                    return Ok(Assigned::Accepted(version));
                 }
                 Ok(Accepted::Stale(seen)) => {
                     self.drop_if_empty(vm, &entry);
-                    return Ok(Outcome::Stale(seen));
+                    return Ok(Assigned::Stale(seen));
                 }
                 Ok(Accepted::Gone) => self.drop_entry(vm, &entry),
                 Err(error) => {
@@ -171,6 +153,13 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Why a guest that runs is not given another address.
+    fn refuses_identity(&self, entry: &Entry, offered: &Assignment) -> Option<String> {
+        let report = self.reporter().get(offered.vm)?;
+        report.process.as_ref()?;
+        entry.record.get()?.refuses_identity(offered)
     }
 
     /// On a task of its own: a caller that goes away must not let go of the record's lock while
@@ -200,7 +189,8 @@ impl Supervisor {
     }
 
     /// Makes every task run a pass.
-    pub fn wake_all(&self) {
+    #[cfg(test)]
+    pub(crate) fn wake_all(&self) {
         for entry in self.0.vms.lock().values() {
             entry.bell.wake.notify_one();
         }
@@ -260,10 +250,10 @@ impl Supervisor {
 
     fn new_entry(&self, vm: VmId, record: Option<crate::assignment::Record>) -> Arc<Entry> {
         let names = self.0.shared.naming.vm(vm);
-        let fence = self.0.shared.fence.clone();
+        let stale = self.0.shared.stale.clone();
         let bell = Bell { wake: Arc::default(), stop: self.0.stop.clone() };
         let shared = &self.0.shared;
-        let guest = Seat::new(
+        let guest = GuestChannel::new(
             names.jail.clone(),
             Arc::clone(&shared.host.guests),
             shared.clock.clone(),
@@ -271,7 +261,7 @@ impl Supervisor {
             bell.stop.clone(),
         );
         Arc::new(Entry {
-            record: Arc::new(RecordCell::new(names, record).guarded_by(fence)),
+            record: Arc::new(RecordCell::new(names, record).guarded_by(stale)),
             bell,
             fill: Level::default(),
             guest: Arc::new(guest),
@@ -304,16 +294,18 @@ impl Supervisor {
             return true;
         }
         let (host, names) = (&self.0.shared.host, self.0.shared.naming.vm(vm));
-        let (jail, snapshot, tap, rules) = futures_util::join!(
+        let (jail, snapshot, tap, rules, pin) = futures_util::join!(
             host.jails.observe(&names.jail),
             host.snapshots.observe(&names.snapshot),
             host.taps.observe(&names.tap),
             host.firewall.observe(&names.rules),
+            host.pins.observe(&names.rules),
         );
         let nothing = matches!(jail, Ok(None))
             && matches!(snapshot, Ok(None))
             && matches!(tap, Ok(None))
-            && matches!(rules, Ok(None));
+            && matches!(rules, Ok(None))
+            && matches!(pin, Ok(None));
         !nothing
     }
 
@@ -377,6 +369,7 @@ impl Supervisor {
         self.0.shared.reporter.publish(Arc::new(VmReport {
             vm,
             name: String::new(),
+            guest_address: None,
             accepted: Version::default(),
             settled: None,
             phase,
@@ -398,7 +391,7 @@ impl Supervisor {
 
 /// Why the supervisor could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum SupervisorError {
     /// The machine could not be read.
     #[error("the host cannot be read")]
     Host(#[source] HostError),

@@ -2,15 +2,15 @@
 
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
 use banger_proto::agent_v1::observe_response::Event;
-use banger_proto::agent_v1::{GetInventoryRequest, ObserveRequest};
+use banger_proto::agent_v1::{HostFacts, ObserveRequest};
 use banger_proto::ids::HostId;
-use banger_proto::wire::tls::{SERVER_NAME, agent_name};
+use banger_wire::tls::{SERVER_NAME, agent_name};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
 use super::*;
 use crate::host::fakes::{self, FakeKernel, HostOptions};
-use crate::join::identity::{FORMAT, KeyPem, Record};
+use crate::join::identity::{FORMAT, IdentityRecord, KeyPem};
 
 const HOST: &str = "0191e0a0-0000-7000-8000-000000000001";
 
@@ -66,7 +66,7 @@ fn fixture() -> Fixture {
     let pair = KeyPair::from_pem(key.pem()).unwrap();
     let usage = ExtendedKeyUsagePurpose::ServerAuth;
     let identity = Identity {
-        record: Record {
+        record: IdentityRecord {
             format: FORMAT,
             host_id: host_id(),
             name: "host-a".to_owned(),
@@ -108,20 +108,27 @@ impl Fixture {
     }
 }
 
+/// What a stream begins with.
+async fn facts(client: &mut AgentServiceClient<Channel>) -> HostFacts {
+    let mut stream = client.observe(ObserveRequest::default()).await.unwrap().into_inner();
+    match stream.message().await.unwrap().unwrap().event {
+        Some(Event::Host(facts)) => facts,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn the_server_is_let_in_and_told_the_hosts_facts() {
     let f = fixture();
     let agent = f.start().await;
     let mut client = f.connect(&agent, f.server()).await.unwrap();
-    let inventory = client.get_inventory(GetInventoryRequest {}).await.unwrap().into_inner();
-    let host = inventory.host.unwrap();
+    let host = facts(&mut client).await;
     assert_eq!((host.host_id.as_str(), host.simulated, host.agent_epoch), (HOST, true, 1));
     agent.shutdown().await;
     // The next life counts on.
     let agent = f.start().await;
     let mut client = f.connect(&agent, f.server()).await.unwrap();
-    let inventory = client.get_inventory(GetInventoryRequest {}).await.unwrap().into_inner();
-    assert_eq!(inventory.host.unwrap().agent_epoch, 2);
+    assert_eq!(facts(&mut client).await.agent_epoch, 2);
     agent.shutdown().await;
 }
 
@@ -142,7 +149,7 @@ async fn nobody_but_the_server_is_let_in() {
         // TLS 1.3 lets a client send before it learns that it was refused.
         let refused = match f.connect(&agent, identity).await {
             Err(_) => true,
-            Ok(mut client) => client.get_inventory(GetInventoryRequest {}).await.is_err(),
+            Ok(mut client) => client.observe(ObserveRequest::default()).await.is_err(),
         };
         assert!(refused, "{who} was let in");
     }
@@ -171,7 +178,7 @@ async fn metrics_are_on_a_port_of_their_own() {
     let f = fixture();
     let agent = f.start().await;
     let mut stream = tokio::net::TcpStream::connect(agent.metrics_addr).await.unwrap();
-    let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(ask).await.unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).await.unwrap();

@@ -1,4 +1,4 @@
-//! Which of two wishes wins.
+//! Which of two assignments wins.
 
 use banger_proto::ids::{Epoch, Generation};
 use proptest::prelude::*;

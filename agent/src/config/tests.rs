@@ -105,3 +105,22 @@ fn vmm_and_root_disks_are_left_to_the_machine_unless_they_are_said() {
     assert!(said.vmm.is_some() && said.root_disks.is_some());
     assert!(parse("vmm = \"qmeu\"").is_err());
 }
+
+#[test]
+fn guests_are_told_the_hosts_name_servers_unless_the_configuration_lists_others() {
+    let dns = |line: &str| {
+        let text = format!("[guests]\n{line}\n");
+        toml::from_str::<AgentConfig>(&text).map(|config| config.guests.dns)
+    };
+    let resolved = |line: &str| {
+        let of_the_host = || vec!["192.0.2.1".parse().expect("an address")];
+        let told = dns(line).expect("is taken").resolve(of_the_host);
+        told.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(resolved(""), ["192.0.2.1"]);
+    assert_eq!(resolved(r#"dns = "host""#), ["192.0.2.1"]);
+    assert_eq!(resolved("dns = []"), Vec::<String>::new());
+    assert_eq!(resolved(r#"dns = ["198.51.100.7"]"#), ["198.51.100.7"]);
+    let refused = dns(r#"dns = "hosts""#).expect_err("is no such word").to_string();
+    assert!(refused.contains(r#""host", or a list of IPv4 addresses"#), "{refused}");
+}

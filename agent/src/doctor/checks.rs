@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::causes::with_causes;
+use banger_wire::causes::with_causes;
 
 use super::{Check, existing};
 use crate::config::AgentConfig;
 use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
-use crate::host::linux::choice::{Choice, tools};
-use crate::host::linux::{kvm, parse_default_route, vmm_from_version};
-use crate::host::{RootDiskKind, VmmKind};
+use crate::host::linux::network::uplinks::observe_uplinks;
+use crate::host::linux::vmm::choice::{Choice, tools};
+use crate::host::linux::vmm::kvm;
+use crate::host::linux::{Chains, name_servers, vmm_from_version};
+use crate::host::{LinkName, RootDiskKind, VmmKind};
 
 /// Below this many MiB free there is a warning.
 const LITTLE_DISK_MIB: u64 = 4096;
@@ -29,8 +31,18 @@ pub(super) struct Machine {
     pub(super) kernel: Vec<(&'static str, &'static str, bool)>,
     pub(super) iptables: Result<(), String>,
     pub(super) cgroup2: bool,
+    /// Somebody insists on going on without.
+    pub(super) without_cgroups: bool,
     pub(super) forwarding: Option<bool>,
-    pub(super) uplink: Option<String>,
+    /// What becomes of packets that no rule of `FORWARD` is for: `ACCEPT` or `DROP`.
+    pub(super) forward_policy: Option<String>,
+    /// Rules of others that packets of guests meet before ours.
+    pub(super) rules_ahead: Vec<String>,
+    /// Why both families of tables that guests are pinned with cannot be made, if so.
+    pub(super) nft: Result<(), String>,
+    pub(super) uplinks: Vec<LinkName>,
+    /// Name servers that guests would be told.
+    pub(super) name_servers: usize,
     pub(super) disk_free_mib: Option<u64>,
     pub(super) devices_allowed: Option<bool>,
     pub(super) state_dir: String,
@@ -68,8 +80,11 @@ impl Machine {
             vmm_from_version(&text).ok_or_else(|| "its version cannot be read".to_owned())
         });
         let targets = run(Tool::Dmsetup, &["targets"]).await.unwrap_or_default();
-        let routes = run(Tool::Ip, &["-4", "route", "show", "default"]).await;
         let iptables = run(Tool::IptablesSave, &["-t", "nat"]).await.map(drop);
+        let filter = run(Tool::IptablesSave, &["-t", "filter"]).await.unwrap_or_default();
+        // Checked by the kernel and not kept.
+        let tables = "add table bridge banger-try; add table inet banger-try";
+        let nft = run(Tool::Nft, &["-c", tables]).await.map(drop);
         // A panic in it counts as a failure.
         let kvm = tokio::task::spawn_blocking(kvm::check).await;
         let kvm = kvm
@@ -92,10 +107,16 @@ impl Machine {
             ],
             iptables,
             cgroup2: listed("/proc/self/mounts", "cgroup2"),
+            without_cgroups: config.guests.without_cgroups,
             forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
                 .ok()
                 .map(|text| text.trim() == "1"),
-            uplink: routes.ok().and_then(|text| parse_default_route(&text)).map(|l| l.to_string()),
+            name_servers: config.guests.dns.resolve(name_servers).len(),
+            forward_policy: forward_policy(&filter),
+            rules_ahead: rules_ahead(&filter, &config.linux().chains),
+            nft,
+            // As the firewall finds them: a routing rule may send everything to another table.
+            uplinks: observe_uplinks(&exec).await.unwrap_or_default(),
             disk_free_mib: disk
                 .as_ref()
                 .map(|d| d.f_bavail.saturating_mul(d.f_frsize) / 1024 / 1024),
@@ -119,8 +140,11 @@ impl Machine {
         checks.push(self.kvm_check());
         checks.extend(self.kernel.iter().map(|part| self.kernel_check(*part)));
         checks.push(self.iptables_check());
+        checks.push(self.pins_check());
         checks.push(self.cgroup_check());
-        checks.extend([self.forwarding_check(), self.uplink_check()]);
+        checks.extend([self.forwarding_check(), self.router_check(), self.rules_ahead_check()]);
+        checks.push(self.uplink_check());
+        checks.push(self.names_check());
         checks.extend([self.disk_check(), self.devices_check(), self.joined_check()]);
         checks
     }
@@ -197,13 +221,16 @@ impl Machine {
     }
 
     fn cgroup_check(&self) -> Check {
-        let found = if self.cgroup2 {
-            "control groups of version 2 are mounted"
-        } else {
-            "no control groups of version 2: guests would be in the agent's own group"
+        let found = match (self.cgroup2, self.without_cgroups) {
+            (true, _) => "control groups of version 2 are mounted",
+            (false, false) => "no control groups of version 2: the agent does not start",
+            (false, true) => {
+                "no control groups of version 2, as guests.without_cgroups allows: what a VMM that \
+                 was taken over has started may outlive its VM"
+            }
         };
         let mend = "boot with systemd.unified_cgroup_hierarchy=1";
-        check("cgroup2", self.cgroup2, false, found, mend)
+        check("cgroup2", self.cgroup2, !self.without_cgroups, found, mend)
     }
 
     fn forwarding_check(&self) -> Check {
@@ -216,14 +243,74 @@ impl Machine {
         check("forwarding", on, false, found, "sysctl -w net.ipv4.ip_forward=1")
     }
 
+    /// Forwarding is switched on for the whole machine: whoever reaches one of its interfaces reaches
+    /// what is behind the others, unless the policy says no. The agent sets it where it finds
+    /// forwarding off; where it was on before, that is somebody's wish.
+    fn router_check(&self) -> Check {
+        let closed = self.forward_policy.as_deref() == Some("DROP");
+        let well = closed || self.forwarding == Some(false);
+        let found = match (self.forwarding, closed) {
+            (_, true) => "what is not a guest's is not forwarded",
+            (Some(false), false) => {
+                "when the agent switches forwarding on, it closes it for all but guests"
+            }
+            (Some(true) | None, false) => {
+                "this machine is a router between all its interfaces, not for guests alone"
+            }
+        };
+        check("router", well, false, found, "iptables -P FORWARD DROP, and keep it over a boot")
+    }
+
+    /// What is accepted ahead of our rules is open to guests, whatever ours say.
+    fn rules_ahead_check(&self) -> Check {
+        let ahead = &self.rules_ahead;
+        let found = match &ahead[..] {
+            [] => "no rule of others comes before those of guests".to_owned(),
+            [first, rest @ ..] => format!(
+                "rules of others come before those of guests, and what they accept is open to guests: \
+                 {first}{}",
+                if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) }
+            ),
+        };
+        let mend = "see `iptables -S FORWARD` and `iptables -S INPUT`; to have those of guests first: \
+                    iptables -D CHAIN -j BANGER-…, and the agent puts it first";
+        check("rules-ahead", ahead.is_empty(), false, &found, mend)
+    }
+
+    /// Without them no guest is started: one could take another's address.
+    fn pins_check(&self) -> Check {
+        match &self.nft {
+            Ok(()) => check("pins", true, true, "guests can be pinned to their taps", ""),
+            Err(why) => {
+                let found = format!("guests cannot be pinned to their taps: {why}");
+                check("pins", false, true, &found, "apt-get install nftables; modprobe nf_tables")
+            }
+        }
+    }
+
     fn uplink_check(&self) -> Check {
-        match &self.uplink {
-            Some(uplink) => check("uplink", true, false, &format!("the uplink is {uplink}"), ""),
-            None => {
+        let uplinks: Vec<_> = self.uplinks.iter().map(LinkName::as_str).collect();
+        match &*uplinks {
+            [] => {
                 let found = "no default route: guests with address translation cannot start";
                 check("uplink", false, false, found, "ip route add default via GATEWAY")
             }
+            [uplink] => check("uplink", true, false, &format!("the uplink is {uplink}"), ""),
+            several => {
+                let found = format!("the uplinks are {}", several.join(", "));
+                check("uplink", true, false, &found, "")
+            }
         }
+    }
+
+    fn names_check(&self) -> Check {
+        let found = match self.name_servers {
+            0 => "guests are told no name server, so names mean nothing to them".to_owned(),
+            1 => "guests are told one name server".to_owned(),
+            several => format!("guests are told {several} name servers"),
+        };
+        let mend = "set guests.dns to servers that guests can reach: /etc/resolv.conf names none";
+        check("names", self.name_servers > 0, false, &found, mend)
     }
 
     fn disk_check(&self) -> Check {
@@ -270,6 +357,27 @@ impl Machine {
         };
         check(module, there, required, &found, &format!("modprobe {module}"))
     }
+}
+
+/// Rules ahead of the jumps to our chains, of what `iptables-save` prints. Chains of other agents of ours
+/// are no strangers; what is not jumped to has nothing ahead of it.
+pub(super) fn rules_ahead(filter: &str, chains: &Chains) -> Vec<String> {
+    let mut ahead = Vec::new();
+    for (from, ours) in [("FORWARD", &chains.forward), ("INPUT", &chains.input)] {
+        let prefix = format!("-A {from} ");
+        let rules: Vec<_> = filter.lines().filter_map(|line| line.strip_prefix(&prefix)).collect();
+        let jump = rules.iter().position(|rule| *rule == format!("-j {ours}"));
+        let before = &rules[..jump.unwrap_or(0)];
+        let strange = before.iter().filter(|rule| !rule.starts_with("-j BANGER-"));
+        ahead.extend(strange.map(|rule| format!("{from} {rule}")));
+    }
+    ahead
+}
+
+/// The policy of `FORWARD` in what `iptables-save` prints: `:FORWARD DROP [0:0]`.
+pub(super) fn forward_policy(filter: &str) -> Option<String> {
+    let rest = filter.lines().find_map(|line| line.strip_prefix(":FORWARD "))?;
+    rest.split_whitespace().next().map(str::to_owned)
 }
 
 fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {

@@ -1,12 +1,12 @@
 //! Firecracker's recommendations for hosts in production, each as a check.
 //!
 //! From its `docs/prod-host-setup.md` and `docs/kernel-policy.md` (release 1.16), and the kernel's
-//! `Documentation/admin-guide/hw-vuln`. Driven by `doctor`: [`seen::Seen`] reads files of `/proc`,
-//! `/sys` and `/etc`, everything here is a pure function of what was read. What does not follow a
-//! recommendation is a warning, because guests run all the same; `doctor --production` makes it a
-//! failure. What banger does by itself (a jail and a user for each VM, the default seccomp filters,
-//! bounded logs and consoles, no way to the metadata address) is no check; docs/OPERATIONS.md has
-//! the whole list.
+//! `Documentation/admin-guide/hw-vuln`. Driven by `doctor`: [`seen::MachineSeen`] reads files of
+//! `/proc`, `/sys` and `/etc`, everything here is a pure function of what was read. What does not
+//! follow a recommendation is a warning, because guests run all the same; `doctor --production`
+//! makes it a failure. What banger does by itself (a jail and a user for each VM, the default
+//! seccomp filters, bounded logs and consoles, no way to the metadata address) is no check;
+//! docs/OPERATIONS.md has the whole list.
 //!
 //! What can go wrong: a file is not there, because the kernel is older or built otherwise. Where
 //! that means "cannot be the case" it is well, else the check says that it cannot tell.
@@ -19,10 +19,10 @@ mod memory;
 mod processor;
 pub(super) mod seen;
 
-use seen::Seen;
+use seen::MachineSeen;
 
 /// All of them, in the order of Firecracker's document.
-pub(super) fn checks(seen: &Seen) -> Vec<Check> {
+pub(super) fn checks(seen: &MachineSeen) -> Vec<Check> {
     let mut checks = vec![
         limits::host_kernel(seen),
         limits::seccomp(seen),
@@ -33,6 +33,7 @@ pub(super) fn checks(seen: &Seen) -> Vec<Check> {
         limits::open_files(seen),
         limits::processes(seen),
         limits::neighbours(seen),
+        limits::connections(seen),
     ];
     checks.extend(processor::kvm_pit(seen));
     checks.push(processor::halt_poll(seen));

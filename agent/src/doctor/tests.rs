@@ -2,8 +2,9 @@
 
 use super::checks::Machine;
 use super::*;
-use crate::host::exec::{MissingTool, Tool};
-use crate::host::{RootDiskKind, VmmKind};
+use crate::host::exec::{Exec as _, MissingTool, RealExec, Tool, ToolCall, search_dirs};
+use crate::host::linux::network::test_net::in_namespace;
+use crate::host::{LinkName, RootDiskKind, VmmKind};
 
 fn good() -> Machine {
     Machine {
@@ -15,8 +16,13 @@ fn good() -> Machine {
         kernel: vec![("loop devices", "loop", true), ("bridge", "bridge", true)],
         iptables: Ok(()),
         cgroup2: true,
+        without_cgroups: false,
         forwarding: Some(true),
-        uplink: Some("eth0".to_owned()),
+        forward_policy: Some("DROP".to_owned()),
+        rules_ahead: Vec::new(),
+        nft: Ok(()),
+        uplinks: vec![LinkName::new("eth0").unwrap()],
+        name_servers: 2,
         disk_free_mib: Some(100_000),
         devices_allowed: Some(true),
         state_dir: "/var/lib/banger-agent".to_owned(),
@@ -44,9 +50,13 @@ fn everything_that_is_not_well_says_what_mends_it() {
         kvm: Err("/dev/kvm cannot be opened: No such file or directory".to_owned()),
         kernel: vec![("loop devices", "loop", false), ("bridge", "bridge", false)],
         iptables: Err("modprobe failed".to_owned()),
+        nft: Err("no such program".to_owned()),
+        forward_policy: Some("ACCEPT".to_owned()),
+        rules_ahead: vec!["FORWARD -j DOCKER-USER".to_owned(), "INPUT -j ACCEPT".to_owned()],
         cgroup2: false,
         forwarding: None,
-        uplink: None,
+        uplinks: Vec::new(),
+        name_servers: 0,
         disk_free_mib: Some(10),
         devices_allowed: Some(false),
         joined: false,
@@ -64,6 +74,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
     ok    dmsetup          dmsetup is installed
     ok    iptables-restore iptables-restore is installed
     ok    iptables-save    iptables-save is installed
+    ok    nft              nft is installed
     ok    ip               ip is installed
     FAIL  firecracker      firecracker does not run: no such file
                            mend: deploy/get-firecracker.sh, or set it under [tools]
@@ -77,12 +88,20 @@ fn everything_that_is_not_well_says_what_mends_it() {
                            mend: modprobe bridge
     FAIL  iptables         the table nat cannot be read: modprobe failed
                            mend: modprobe iptable_nat nf_tables
-    warn  cgroup2          no control groups of version 2: guests would be in the agent's own group
+    FAIL  pins             guests cannot be pinned to their taps: no such program
+                           mend: apt-get install nftables; modprobe nf_tables
+    FAIL  cgroup2          no control groups of version 2: the agent does not start
                            mend: boot with systemd.unified_cgroup_hierarchy=1
     warn  forwarding       it cannot be told whether IPv4 forwarding is on
                            mend: sysctl -w net.ipv4.ip_forward=1
+    warn  router           this machine is a router between all its interfaces, not for guests alone
+                           mend: iptables -P FORWARD DROP, and keep it over a boot
+    warn  rules-ahead      rules of others come before those of guests, and what they accept is open to guests: FORWARD -j DOCKER-USER and 1 more
+                           mend: see `iptables -S FORWARD` and `iptables -S INPUT`; to have those of guests first: iptables -D CHAIN -j BANGER-…, and the agent puts it first
     warn  uplink           no default route: guests with address translation cannot start
                            mend: ip route add default via GATEWAY
+    warn  names            guests are told no name server, so names mean nothing to them
+                           mend: set guests.dns to servers that guests can reach: /etc/resolv.conf names none
     warn  disk             10 MiB are free for /var/lib/banger-agent
                            mend: free some, or set state_dir to a larger file system
     FAIL  jails            the file system of /var/lib/banger-agent is mounted nodev or noexec
@@ -96,11 +115,54 @@ fn everything_that_is_not_well_says_what_mends_it() {
 
 #[test]
 fn what_guests_can_do_without_does_not_make_a_machine_unusable() {
-    let machine =
-        Machine { forwarding: Some(false), uplink: None, cgroup2: false, joined: false, ..good() };
+    let machine = Machine {
+        forwarding: Some(false),
+        uplinks: Vec::new(),
+        cgroup2: false,
+        without_cgroups: true,
+        joined: false,
+        ..good()
+    };
     let diagnosis = diagnosis(&machine);
     assert!(diagnosis.usable);
     assert_eq!(diagnosis.checks.iter().filter(|check| !check.ok).count(), 4);
+}
+
+#[test]
+fn without_control_groups_of_version_2_there_is_no_production() {
+    let machine = Machine { cgroup2: false, ..good() };
+    assert!(!diagnosis(&machine).usable);
+    let insists = diagnosis(&Machine { without_cgroups: true, ..machine });
+    assert!(insists.usable);
+    let check = insists.checks.iter().find(|check| check.name == "cgroup2").unwrap();
+    assert!(!check.ok && check.message.contains("may outlive its VM"), "{check:?}");
+}
+
+#[test]
+fn a_machine_that_would_forward_for_everybody_is_told_so() {
+    // Where the agent will be the one who switches it on, it closes it first.
+    for (forwarding, says) in [(true, "is a router"), (false, "closes it for all but guests")] {
+        let policy =
+            super::checks::forward_policy("*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [7:9]\n");
+        let machine = Machine { forwarding: Some(forwarding), forward_policy: policy, ..good() };
+        let diagnosis = diagnosis(&machine);
+        assert!(diagnosis.usable);
+        let router = diagnosis.checks.iter().find(|check| check.name == "router").unwrap();
+        assert!(router.ok != forwarding && router.message.contains(says), "{router:?}");
+    }
+}
+
+#[test]
+fn rules_of_others_ahead_of_those_of_guests_are_told() {
+    let chains = crate::host::linux::Chains::of_tag("bg");
+    let ahead = |filter: &str| super::checks::rules_ahead(filter, &chains);
+    let filter = "*filter\n:FORWARD DROP [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j BANGER-BG-IN\n\
+                  -A FORWARD -j BANGER-B0-FWD\n-A FORWARD -j DOCKER-USER\n\
+                  -A FORWARD -j BANGER-BG-FWD\n-A FORWARD -j ACCEPT\nCOMMIT\n";
+    assert_eq!(ahead(filter), ["FORWARD -j DOCKER-USER", "INPUT -i lo -j ACCEPT"]);
+    // Without guests there are no rules of ours.
+    assert_eq!(ahead("*filter\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"), Vec::<String>::new());
+    assert_eq!(ahead(""), Vec::<String>::new());
 }
 
 #[test]
@@ -151,4 +213,29 @@ fn a_machine_without_kvm_and_device_mapper_is_usable_under_qemu_with_copies() {
     // Without taps there is no guest under any VMM.
     let machine = Machine { kernel: vec![("tun/tap", "tun", false)], ..machine };
     assert!(!self::diagnosis(&machine).usable);
+}
+
+#[test]
+fn priv_the_uplink_of_a_policy_table_is_one_to_the_doctor_too() {
+    in_namespace(|| async {
+        let exec =
+            RealExec::find(&Default::default(), &search_dirs(), std::time::Duration::from_secs(20));
+        let ip = async |arguments: &str| {
+            let call = ToolCall::new(Tool::Ip, arguments.split_whitespace());
+            assert!(exec.run(&call).await.unwrap().succeeded(), "ip {arguments}");
+        };
+        let uplink = async || {
+            let checks = diagnose(&AgentConfig::default()).await.checks;
+            let check = checks.into_iter().find(|check| check.name == "uplink").unwrap();
+            (check.ok, check.message)
+        };
+        ip("link add up0 type bridge").await;
+        ip("link set up0 up").await;
+        ip("address add 192.0.2.2/24 dev up0").await;
+        let none = "no default route: guests with address translation cannot start".to_owned();
+        assert_eq!(uplink().await, (false, none));
+        ip("route add default via 192.0.2.1 dev up0 onlink table 100").await;
+        ip("rule add from all lookup 100").await;
+        assert_eq!(uplink().await, (true, "the uplink is up0".to_owned()));
+    });
 }

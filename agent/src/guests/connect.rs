@@ -1,20 +1,22 @@
 //! Keeping the channel of one VM: connect, greet, ask who is there, hold, and again.
 //!
-//! Driven by [`super::Seat::follow`], as a task that is aborted when the process is another. Back-off
+//! Driven by [`super::GuestChannel::follow`], as a task that is aborted when the process is another. Back-off
 //! from a twentieth of a second, because a microVM boots in a tenth, to two seconds, because an image
-//! without a guest agent never answers.
+//! without a guest agent never answers. A channel that was held for a while begins the back-off anew; one
+//! that a guest breaks as soon as it stands does not: each is told, and a hostile one would have it told
+//! twenty times a second.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::guest_link::Nonce;
-use banger_proto::guest_link::session::Link;
 use banger_proto::guest_v1::{HelloRequest, HelloResponse};
+use banger_wire::guest_link::Nonce;
+use banger_wire::guest_link::session::Link;
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -23,6 +25,9 @@ use crate::host::HostError;
 
 /// First and longest pause between attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How long a channel has to be held before the pauses begin anew.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// How long a guest may take to answer the greeting. A virtio-serial port takes it before the guest
 /// has booted.
@@ -69,12 +74,14 @@ pub(super) async fn keep(inner: Arc<Inner>) {
     let mut pause = PAUSE.0;
     loop {
         // Cancel-safe: a connection that is dropped is begun anew by the next, whatever was said.
+        let began = Instant::now();
         let ended = tokio::select! {
             () = inner.stop.cancelled() => return,
             ended = hold(&inner) => ended,
         };
         match ended {
-            Ok(()) => pause = PAUSE.0,
+            Ok(()) if began.elapsed() >= STEADY => pause = PAUSE.0,
+            Ok(()) => {}
             Err(why) => tracing::trace!(jail = %inner.jail, error = %why, "no guest agent yet"),
         }
         let lost = {
@@ -104,7 +111,7 @@ async fn hold(inner: &Inner) -> Result<(), Failed> {
     let mut nonce = [0; 16];
     getrandom::fill(&mut nonce).map_err(Failed::Random)?;
     let (reader, writer) = tokio::io::split(stream.io);
-    let mut link = Link::new(reader, writer);
+    let mut link = Link::new(reader, writer).paced();
     timeout(GREETING_LIMIT, link.begin(Nonce(u128::from_ne_bytes(nonce))))
         .await
         .map_err(|_| Failed::Silent)?

@@ -26,12 +26,13 @@ fn process(ticks: u64) -> ProcessIdentity {
     ProcessIdentity { pid, start_ticks: ticks, boot_id: "b".to_owned() }
 }
 
-fn seat() -> (Seat, tokio::io::DuplexStream) {
+fn channel() -> (GuestChannel, tokio::io::DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let jail = JailId::new("a").expect("it is one");
     let host = Arc::new(Scripted(Mutex::new(Some(ours))));
-    let seat = Seat::new(jail, host, Clock::system(), Arc::default(), CancellationToken::new());
-    (seat, theirs)
+    let channel =
+        GuestChannel::new(jail, host, Clock::system(), Arc::default(), CancellationToken::new());
+    (channel, theirs)
 }
 
 #[test]
@@ -43,9 +44,9 @@ fn the_words_of_a_guest_are_one_short_line_of_printable_text() {
 
 #[tokio::test]
 async fn a_guest_that_talks_nonsense_is_never_ready() {
-    let (seat, mut guest) = seat();
-    assert_eq!(seat.client().expect_err("nobody is followed"), NoGuest::NotRunning);
-    seat.follow(Some(&process(1)));
+    let (channel, mut guest) = channel();
+    assert_eq!(channel.client().expect_err("nobody is followed"), NoGuest::NotRunning);
+    channel.follow(Some(&process(1)));
     // It repeats the greeting, so that HTTP/2 begins, and then says what is none.
     let mut line = vec![0; 1 + "banger-guest/1 ".len() + 32 + 1];
     guest.read_exact(&mut line).await.expect("it is greeted");
@@ -53,21 +54,21 @@ async fn a_guest_that_talks_nonsense_is_never_ready() {
     let nonsense = vec![b'x'; 100_000];
     // Until the host has had enough of it.
     while guest.write_all(&nonsense).await.is_ok() {}
-    assert_eq!(seat.seen(), None);
-    assert_eq!(seat.client().expect_err("it was not heard"), NoGuest::NeverHeard);
+    assert_eq!(channel.seen(), None);
+    assert_eq!(channel.client().expect_err("it was not heard"), NoGuest::NeverHeard);
 }
 
 #[tokio::test]
 async fn a_process_that_is_another_is_followed_from_the_beginning() {
-    let (seat, mut guest) = seat();
-    seat.follow(Some(&process(1)));
+    let (channel, mut guest) = channel();
+    channel.follow(Some(&process(1)));
     let mut line = [0; 8];
     guest.read_exact(&mut line).await.expect("it is greeted");
     // The same again changes nothing; another one lets go of the stream.
-    seat.follow(Some(&process(1)));
-    seat.follow(Some(&process(2)));
+    channel.follow(Some(&process(1)));
+    channel.follow(Some(&process(2)));
     let mut rest = Vec::new();
     guest.read_to_end(&mut rest).await.expect("the stream is let go");
-    seat.follow(None);
-    assert_eq!(seat.client().expect_err("nobody is followed"), NoGuest::NotRunning);
+    channel.follow(None);
+    assert_eq!(channel.client().expect_err("nobody is followed"), NoGuest::NotRunning);
 }

@@ -6,6 +6,8 @@
 //! [`NoHints`], a warning and never an error: the kernel is asked instead. Failing to write it
 //! never touches a running VM.
 
+use std::time::Duration;
+
 use banger_proto::ids::VmId;
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +127,22 @@ pub async fn flush(files: &dyn Files, cache: &HandleCache, names: &VmNames) -> H
     files.replace_hint(&names.dir, &naming::part(naming::file::HANDLES), &content).await?;
     cache.written(change);
     Ok(())
+}
+
+/// How long a hint is worth waiting for.
+const FLUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// As [`flush`]. A hint that cannot be written, or not soon, is a warning: the kernel is asked
+/// instead. A disk that hangs must not keep the VM's task, which is how it is stopped and deleted.
+pub async fn try_flush(files: &dyn Files, cache: &HandleCache, names: &VmNames) {
+    match tokio::time::timeout(FLUSH_LIMIT, flush(files, cache, names)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let vm = cache.vm();
+            tracing::warn!(%vm, error = error.chain(), "handles.json could not be written");
+        }
+        Err(_) => tracing::warn!(vm = %cache.vm(), "handles.json was not written in time"),
+    }
 }
 
 #[cfg(test)]

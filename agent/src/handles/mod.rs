@@ -5,10 +5,9 @@
 //! pid) and when. They live with the VM's task, and beside it in `handles.json`, written *before*
 //! an object is made: the file may name a thing that does not exist, never the reverse.
 //!
-//! - [`mod@file`]: reading and writing `handles.json`; missing or corrupt it is a warning.
-//! - [`adopt`]: pure: what to do with the hints at the start of the agent.
+//! [`mod@file`] reads and writes `handles.json`; missing or corrupt it is a warning. What follows from
+//! the hints at the start of the agent is decided in `vm`.
 
-pub mod adopt;
 pub mod file;
 
 use banger_proto::ids::VmId;
@@ -37,6 +36,10 @@ pub struct ProcessHandle {
     pub ending: bool,
     /// When an agent started it; `None` when it was found.
     pub started_at: Option<jiff::Timestamp>,
+    /// The user that it was started as, and is for as long as it lives, whatever ids the agent gives to
+    /// others by now. `None` when it was found, until the kernel has said it.
+    #[serde(default)]
+    pub user: Option<u32>,
 }
 
 /// The loop device of a file.

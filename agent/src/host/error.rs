@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::fmt;
 
-use banger_proto::causes::with_causes;
+use banger_wire::causes::with_causes;
 
 /// Whether an idempotent verb found work to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub enum HostErrorKind {
     NotPermitted,
     /// The name we need belongs to an object that is not ours.
     NameTaken,
+    /// The machine uses addresses of the guest subnet elsewhere.
+    SubnetTaken,
+    /// Another guest of this host has the address, or the user of its VMM.
+    AddressTaken,
     /// The object, or one that it needs, does not exist.
     NotFound,
     /// The host has no default route, so no uplink.

@@ -35,6 +35,8 @@ pub enum Tool {
     IptablesRestore,
     /// Reads the rules there are.
     IptablesSave,
+    /// Applies and reads the pins of guests.
+    Nft,
     /// Reads routes.
     Ip,
     /// The VMM; run by us only to ask its version.
@@ -49,10 +51,11 @@ pub enum Tool {
 
 impl Tool {
     /// All there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Dmsetup,
         Self::IptablesRestore,
         Self::IptablesSave,
+        Self::Nft,
         Self::Ip,
         Self::Firecracker,
         Self::Jailer,
@@ -67,6 +70,7 @@ impl Tool {
             Self::Dmsetup => "dmsetup",
             Self::IptablesRestore => "iptables-restore",
             Self::IptablesSave => "iptables-save",
+            Self::Nft => "nft",
             Self::Ip => "ip",
             Self::Firecracker => "firecracker",
             Self::Jailer => "jailer",
@@ -81,6 +85,7 @@ impl Tool {
         match self {
             Self::Dmsetup => Some("dmsetup"),
             Self::IptablesRestore | Self::IptablesSave => Some("iptables"),
+            Self::Nft => Some("nftables"),
             Self::Ip => Some("iproute2"),
             Self::Qemu => Some("qemu-system-x86"),
             Self::Firecracker | Self::Jailer | Self::QemuJailer => None,
@@ -176,7 +181,7 @@ pub trait Exec: Send + Sync {
     /// Runs a tool to its end. An exit code other than 0 is an answer, not an error.
     async fn run(&self, call: &ToolCall) -> HostResult<ToolOutput>;
 
-    /// Starts a program in a process group of its own.
+    /// Starts a program in a session of its own and, where we are root, in an IPC namespace of its own.
     fn launch(&self, call: LaunchCall) -> HostResult<Child>;
 
     /// Where a program lies.
@@ -352,9 +357,12 @@ impl Exec for RealExec {
             .current_dir("/")
             .stdin(call.input.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::from(output))
-            .stderr(Stdio::from(call.errors))
-            // Out of the agent's group: a Ctrl-C in its terminal is not for the guests.
-            .process_group(0);
+            .stderr(Stdio::from(call.errors));
+        #[expect(unsafe_code, reason = "what a child does before it is a program is not wrapped")]
+        // SAFETY: `set_apart` makes system calls, and neither allocates nor locks.
+        unsafe {
+            command.pre_exec(set_apart);
+        }
         command.spawn().map_err(failed)
     }
 
@@ -367,6 +375,19 @@ impl Exec for RealExec {
                 },
             )
         })
+    }
+}
+
+/// What a program that we leave alone does not share with us, in the child before the exec. A session: a
+/// Ctrl-C in our terminal is not for the guests, and the terminal itself neither. An IPC namespace:
+/// memory and messages that are shared by a key (`shmget(2)`, `mq_open(2)`) would stay behind a VMM
+/// that made them, and be everybody's. Only root makes one; nobody else starts VMMs.
+fn set_apart() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    match nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWIPC) {
+        // Or a kernel that has no such namespaces.
+        Ok(()) | Err(nix::errno::Errno::EPERM | nix::errno::Errno::EINVAL) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

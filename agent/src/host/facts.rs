@@ -44,17 +44,20 @@ pub trait Facts: Send + Sync {
     /// How new guests get their root disk; as [`Facts::vmm_kind`].
     async fn root_disk_kind(&self) -> HostResult<RootDiskKind>;
 
-    /// The device of the default route.
+    /// The devices by which packets leave for the world, in order of name: those of the default
+    /// routes of the main table with the lowest metric, and those that the kernel says it would
+    /// use, whatever table says so.
     ///
     /// # Errors
     /// [`NoUplink`](super::HostErrorKind::NoUplink) without one.
-    async fn uplink(&self) -> HostResult<LinkName>;
+    async fn uplinks(&self) -> HostResult<Vec<LinkName>>;
 
     /// Whether a guest could be started: root, the tools there, and for Firecracker a `/dev/kvm`
     /// that answers.
     ///
     /// # Errors
-    /// [`NotPermitted`](super::HostErrorKind::NotPermitted), [`KvmUnavailable`](super::HostErrorKind::KvmUnavailable),
+    /// [`NotPermitted`](super::HostErrorKind::NotPermitted),
+    /// [`KvmUnavailable`](super::HostErrorKind::KvmUnavailable),
     /// [`MissingTool`](super::HostErrorKind::MissingTool).
     async fn preflight(&self) -> HostResult<()>;
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, FileId, HostResult, ImageName, PathPart};
 
 /// A file that a loop device can be made of, or a jail filled from. Never a raw path: each is
-/// resolved beneath a directory of ours, through no symlink.
+/// resolved beneath one of our directories, through no symlink.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackingFile {
@@ -66,7 +66,8 @@ pub struct DirFacts {
     /// What the files in it occupy, in bytes.
     pub occupied_bytes: u64,
     /// The names of those files, in order. Names that are no [`PathPart`] are left out. `None` when
-    /// a symlink is in the directory's place: nobody knows what is behind it, and it is not followed.
+    /// a symlink is in the directory's place: nobody knows what is behind it, and it is not
+    /// followed.
     pub files: Option<Vec<PathPart>>,
 }
 
@@ -132,6 +133,11 @@ pub trait Files: Send + Sync {
         file: &PathPart,
         size_bytes: u64,
     ) -> HostResult<Change>;
+
+    /// Cuts a file that is longer than `size_bytes` to that. What a VMM writes it may make longer, too, up
+    /// to what a file system allows, which is no size to reckon with.
+    async fn shorten(&self, dir: &PathPart, file: &PathPart, size_bytes: u64)
+    -> HostResult<Change>;
 
     /// Room of the file system with the scratch directories.
     async fn room(&self) -> HostResult<Room>;

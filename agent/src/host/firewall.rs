@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 
-use super::{Change, GuestKey, HostResult, TapName};
+use super::{Change, GuestKey, HostResult, LinkName, TapName};
 
 /// The rules of one guest. Address and tap are optional because hints may lack them; a guest that
 /// is asked for without one is refused before any command runs.
@@ -23,6 +23,9 @@ pub struct GuestNet {
     /// Whether its packets leave by the uplink, translated. Without it only the rules that keep
     /// it from the host and from other addresses are there.
     pub nat: bool,
+    /// Only ever seen, never asked for: these rules are there and are not what would be made now.
+    /// The uplink has moved, forwarding is off, or somebody has touched the rest of our chains.
+    pub stale: bool,
 }
 
 /// Our chains: rendered from a set of guests as a whole, applied in one command.
@@ -39,16 +42,24 @@ pub trait Firewall: Send + Sync {
     async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>>;
 
     /// Whether the guest's rules are in the kernel, as far as was seen at the last look: after
-    /// every change of ours, and at every [`Firewall::list`]. Costs nothing.
+    /// every change of ours, and at every [`Firewall::list`], which also looks for the uplinks.
+    /// Costs nothing.
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>>;
+
+    /// The uplinks, as far as guests leave by any, by the last look. Costs nothing.
+    fn uplinks(&self) -> Vec<LinkName>;
 
     /// Puts the guest's rules in place, and switches forwarding on when it has address
     /// translation.
     ///
     /// # Errors
-    /// [`Invalid`](super::HostErrorKind::Invalid) without tap or address, [`NoUplink`](super::HostErrorKind::NoUplink) without a
-    /// default route; no command was run.
+    /// [`Invalid`](super::HostErrorKind::Invalid) without tap or address,
+    /// [`NoUplink`](super::HostErrorKind::NoUplink) without a default route; no command was run.
     async fn ensure(&self, guest: &GuestNet) -> HostResult<Change>;
+
+    /// Has nothing forwarded that no rule accepts, on a host where forwarding is on because of guests
+    /// alone: where [`Firewall::ensure`] found it off in this boot. Elsewhere nothing is changed.
+    async fn ensure_closed(&self) -> HostResult<Change>;
 
     /// Removes the guest's rules. Forwarding stays as it is.
     async fn remove(&self, key: &GuestKey) -> HostResult<Change>;

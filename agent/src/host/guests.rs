@@ -15,7 +15,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestIo for T {}
 
 /// A stream to a guest agent.
 pub struct GuestStream {
-    /// The bytes, as `banger_proto::guest_link` has them.
+    /// The bytes, as `banger_wire::guest_link` has them.
     pub io: Box<dyn GuestIo>,
     /// By what they go, for showing: "vsock" or "virtio-serial".
     pub transport: &'static str,

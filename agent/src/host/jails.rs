@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::{BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart, VmmKind};
+use super::{
+    BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart, Pid, VmmKind,
+};
 
 /// How a file comes into a jail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,33 @@ pub struct JailSpec {
     pub files: Vec<JailFile>,
     /// Device nodes to put into it.
     pub devices: Vec<JailDevice>,
+    /// What all of its processes may use together.
+    pub bounds: JailBounds,
+}
+
+/// What the processes in a jail's control group may use together, so that a VMM that was taken over
+/// exhausts itself and not its host. Zero is no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JailBounds {
+    /// Memory in MiB, with what the kernel holds for them: page tables, caches, sockets.
+    pub memory_mib: u64,
+    /// Processes and threads.
+    pub tasks: u32,
+}
+
+impl JailBounds {
+    /// Of a VMM with a guest of so many processors and so much memory. A bound that is never met
+    /// by one that was not taken over: what a VMM needs beside its guest is by
+    /// [`VmmKind::overhead_mib`] and [`VmmKind::tasks_beside_vcpus`], and page tables are at most one
+    /// part in 256 of the guest's memory on each side.
+    #[must_use]
+    pub const fn of(vmm: VmmKind, vcpus: u32, memory_mib: u32) -> Self {
+        let guest = memory_mib as u64;
+        Self {
+            memory_mib: guest + guest / 32 + vmm.overhead_mib(),
+            tasks: vcpus.saturating_add(vmm.tasks_beside_vcpus()),
+        }
+    }
 }
 
 /// A jail that exists, wholly or in part.
@@ -62,11 +91,13 @@ pub struct JailFacts {
     pub vmm: Option<VmmKind>,
     /// Its root directory, which `/proc/<pid>/root` of its process is.
     pub root: Option<FileId>,
-    /// The names in its root directory, in order.
-    pub entries: Vec<PathPart>,
     /// Whether its control group exists.
     pub cgroup: bool,
 }
+
+/// How many processes of a jail's control group are told. A VMM has one, with threads; one that was
+/// taken over may have as many as the kernel lets it.
+pub const MOST_MEMBERS: usize = 256;
 
 /// What is left of one jail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +112,8 @@ pub struct JailSurvey {
     pub root: Option<FileId>,
     /// Whether its control group exists.
     pub cgroup: bool,
+    /// The processes in its control group, as [`Jails::members`] tells them.
+    pub members: Vec<Pid>,
     /// When its directory was made, in seconds since 1970; `None` where the file system keeps no
     /// such time.
     pub born: Option<u64>,
@@ -138,7 +171,19 @@ pub trait Jails: Send + Sync {
     /// sockets, the device nodes that the jailer makes.
     async fn clear(&self, id: &JailId) -> HostResult<Change>;
 
-    /// Removes the jail, its control group and its symlinks.
+    /// The processes in the jail's control group, at most [`MOST_MEMBERS`] of them; none without
+    /// groups. A process can neither leave its group nor enter another's: only root moves it.
+    async fn members(&self, id: &JailId) -> HostResult<Vec<Pid>>;
+
+    /// Ends every process in the jail's control group, and waits a while until none is left.
+    ///
+    /// # Errors
+    /// [`Busy`](super::HostErrorKind::Busy) when one outlives that: it waits for a disk.
+    async fn end_members(&self, id: &JailId) -> HostResult<Change>;
+
+    /// Removes the jail, its control group and its symlinks. Does a bounded amount of work: what a
+    /// VMM filled its jail with may need several calls, each of which says
+    /// [`Made`](Change::Made), and [`Jails::observe`] says whether anything is left.
     ///
     /// # Errors
     /// [`Busy`](super::HostErrorKind::Busy) while a process is in the control group.

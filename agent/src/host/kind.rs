@@ -44,6 +44,36 @@ impl VmmKind {
         }
     }
 
+    /// How much memory it may use beside its guest's, in MiB. Firecracker promises 5 (its
+    /// `SPECIFICATION.md`); QEMU under software emulation keeps up to 1 GiB of translated code
+    /// (`accel/tcg/region.c`). The rest is room for what the kernel holds on their account.
+    #[must_use]
+    pub const fn overhead_mib(self) -> u64 {
+        match self {
+            Self::Firecracker => 128,
+            Self::Qemu => 1536,
+        }
+    }
+
+    /// How many threads and processes it may have beside one for each virtual processor. Firecracker has
+    /// two; QEMU some, and up to 64 that wait for its disks (`util/thread-pool.c`).
+    #[must_use]
+    pub const fn tasks_beside_vcpus(self) -> u32 {
+        match self {
+            Self::Firecracker => 16,
+            Self::Qemu => 128,
+        }
+    }
+
+    /// What its program's file is called.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Firecracker => "firecracker",
+            Self::Qemu => "qemu-system-x86_64",
+        }
+    }
+
     /// The kernel's short name of its processes, at most 15 bytes: proc_pid_comm(5).
     #[must_use]
     pub const fn comm(self) -> &'static str {

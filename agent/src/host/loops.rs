@@ -61,8 +61,8 @@ pub trait LoopDevices: Send + Sync {
     /// detached, or re-used for another file, is left alone and is [`Change::AlreadySo`].
     ///
     /// # Errors
-    /// [`Busy`](super::HostErrorKind::Busy) when something stands on it or has it open. The kernel would
-    /// detach an open device when it is closed; this never asks for that.
+    /// [`Busy`](super::HostErrorKind::Busy) when something stands on it or has it open. The kernel
+    /// would detach an open device when it is closed; this never asks for that.
     async fn remove(&self, device: LoopDevice, backing: FileId) -> HostResult<Change>;
 
     /// Where the files lie, for comparing with what [`LoopDevices::list`] shows.

@@ -33,6 +33,8 @@ pub mod kind;
 pub mod launcher;
 pub mod linux;
 pub mod loops;
+pub mod network;
+pub mod pins;
 pub mod processes;
 pub mod receive;
 pub mod snapshots;
@@ -48,16 +50,18 @@ pub use firewall::{Firewall, GuestNet};
 pub use guests::{GuestIo, GuestStream, Guests};
 pub use images::{ImageFacts, ImageKind, Images, PartialImage};
 pub use jails::{
-    JailAccess, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails, MountFacts,
-    SocketEntry, in_jail,
+    JailAccess, JailBounds, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails,
+    MountFacts, SocketEntry, in_jail,
 };
 pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};
 pub use loops::{LoopDevices, LoopDirs, LoopFacts};
-pub use processes::{ExitStatus, ProcessFacts, Processes, Signal};
+pub use network::{Network, UsedNetwork, WIDEST_ROUTED, clash};
+pub use pins::{AddressRange, Pin, Pins};
+pub use processes::{ExitStatus, ProcessFacts, ProcessStart, Processes, Signal};
 pub use receive::{Announced, Receiving};
-pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots};
-pub use taps::{BridgeSpec, TapFacts, TapSpec, Taps};
+pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots, Tail};
+pub use taps::{BridgeFacts, BridgeSpec, TapFacts, TapSpec, Taps};
 pub use types::{
     BadName, DeviceNumber, DmName, FileId, GuestKey, ImageName, JailId, LinkName, LoopDevice,
     MacAddress, PathPart, Pid, Subnet, TapName,
@@ -81,6 +85,10 @@ pub struct Host {
     pub taps: Arc<dyn Taps>,
     /// Our chains.
     pub firewall: Arc<dyn Firewall>,
+    /// What ties each guest to its tap.
+    pub pins: Arc<dyn Pins>,
+    /// What is true of the network as a whole.
+    pub network: Arc<dyn Network>,
     /// Jail directories.
     pub jails: Arc<dyn Jails>,
     /// Starts jailers.

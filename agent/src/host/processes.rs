@@ -18,12 +18,28 @@ pub struct ProcessFacts {
     pub start_ticks: u64,
     /// The short name of what it runs, at most 15 bytes.
     pub comm: String,
-    /// Dead and not yet reaped, or dying.
+    /// Dead, with all of its threads, and not yet reaped. A process whose first thread alone has
+    /// ended lives.
     pub zombie: bool,
-    /// Its command line; empty for a zombie.
+    /// The user who runs it; `None` when it is gone, or runs with the rights of another than who
+    /// started it (set-user-ID), so that it is nobody's word.
+    pub user: Option<u32>,
+    /// The name of the file that it executes; `None` when it may not be read.
+    pub program: Option<String>,
+    /// The beginning of its command line; empty when its first thread has ended. Both this and
+    /// `comm` are the process's own to change.
     pub arguments: Vec<String>,
     /// Its root directory; `None` when it is gone or may not be read.
     pub root: Option<FileId>,
+}
+
+/// Which process has a pid, and whether it lives: what it can't change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessStart {
+    /// As in [`ProcessFacts`].
+    pub start_ticks: u64,
+    /// As in [`ProcessFacts`].
+    pub zombie: bool,
 }
 
 /// Signals that are sent.
@@ -55,6 +71,9 @@ pub trait Processes: Send + Sync {
 
     /// One process, `None` when there is none of that id.
     async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>>;
+
+    /// As [`Processes::observe`], no more than is needed to know a process again: one small file.
+    async fn started(&self, pid: Pid) -> HostResult<Option<ProcessStart>>;
 
     /// Signals exactly the process that has this id and start time, through a pidfd.
     /// [`Change::AlreadySo`] when it is gone or the id belongs to another process now: that one

@@ -15,11 +15,23 @@ pub struct SnapshotSpec {
     pub name: DmName,
     /// The shared read-only origin.
     pub base: LoopDevice,
-    /// The origin's size in bytes, which is the snapshot's; a multiple of 512.
+    /// The origin's size in bytes, which is the snapshot's without its tail; a multiple of 512.
     pub base_bytes: u64,
     /// Where what is written goes. A store with a valid header is continued, an empty one (all
     /// zeroes) is begun.
     pub cow: LoopDevice,
+    /// What the disk is longer than the origin; `None`: nothing.
+    pub tail: Option<Tail>,
+}
+
+/// The end of a disk that is longer than its origin: a part of the store's device that the snapshot
+/// never comes to use, read and written in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail {
+    /// How long it is in bytes; a multiple of 512.
+    pub bytes: u64,
+    /// Where it begins on the store's device, in bytes; a multiple of 512.
+    pub offset: u64,
 }
 
 /// How full a snapshot's store is, in sectors of 512 bytes.
@@ -54,7 +66,7 @@ pub struct SnapshotFacts {
     pub base: DeviceNumber,
     /// The device it writes to.
     pub cow: DeviceNumber,
-    /// Its size in sectors of 512 bytes.
+    /// Its size without its tail, in sectors of 512 bytes.
     pub size_sectors: u64,
     /// How full its store is.
     pub fill: SnapshotFill,
@@ -69,7 +81,8 @@ pub trait Snapshots: Send + Sync {
     /// One snapshot, `None` when there is none.
     async fn observe(&self, name: &DmName) -> HostResult<Option<SnapshotFacts>>;
 
-    /// Makes a snapshot, or finds it made of exactly these devices.
+    /// Makes a snapshot, or finds it made of exactly these devices. One that is there keeps the
+    /// tail that it has, or has not: it may be in use.
     ///
     /// # Errors
     /// [`NameTaken`](super::HostErrorKind::NameTaken) when a device of that name has another table.

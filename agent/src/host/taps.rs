@@ -9,6 +9,10 @@ use async_trait::async_trait;
 
 use super::{Change, HostResult, LinkName, TapName};
 
+/// How many ports a bridge can have: BR_MAX_PORTS of net/bridge/br_private.h is 1,024, and 0 is no
+/// port's number.
+pub const BRIDGE_PORTS: u32 = 1023;
+
 /// The bridge of the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeSpec {
@@ -42,6 +46,37 @@ pub struct TapFacts {
     pub master: Option<u32>,
     /// Whether it is switched on.
     pub up: bool,
+    /// Whether it reaches no other isolated port of its bridge.
+    pub isolated: bool,
+    /// Whether a process has it open: a tap without one leads nowhere.
+    pub open: bool,
+}
+
+/// The bridge as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeFacts {
+    /// The kernel's number of the interface.
+    pub index: u32,
+    /// Its IPv4 addresses with the lengths of their prefixes.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// Whether it is switched on.
+    pub up: bool,
+}
+
+impl BridgeFacts {
+    /// Whether nothing of it has to be made or changed.
+    #[must_use]
+    pub fn fits(&self, spec: &BridgeSpec) -> bool {
+        self.up && self.addresses == [(spec.address, spec.prefix)]
+    }
+}
+
+impl TapFacts {
+    /// Whether it is a port of this bridge as every tap of ours is to be.
+    #[must_use]
+    pub fn is_port_of(&self, bridge: &BridgeFacts) -> bool {
+        self.up && self.isolated && self.master == Some(bridge.index)
+    }
 }
 
 /// The bridge and the taps on it. Every tap is an isolated port: it reaches the bridge, never
@@ -51,11 +86,19 @@ pub trait Taps: Send + Sync {
     /// Makes the bridge with its address, switched on.
     ///
     /// # Errors
-    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no bridge.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no bridge;
+    /// [`SubnetTaken`](super::HostErrorKind::SubnetTaken) when the address is not there yet and the
+    /// machine uses the subnet elsewhere: nothing was done.
     async fn ensure_bridge(&self, spec: &BridgeSpec) -> HostResult<Change>;
 
     /// Removes the bridge.
     async fn remove_bridge(&self, name: &LinkName) -> HostResult<Change>;
+
+    /// The bridge, `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no bridge.
+    async fn observe_bridge(&self, name: &LinkName) -> HostResult<Option<BridgeFacts>>;
 
     /// Our taps: those whose name begins with `prefix`.
     async fn list(&self, prefix: &str) -> HostResult<Vec<TapFacts>>;
@@ -66,7 +109,8 @@ pub trait Taps: Send + Sync {
     /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap.
     async fn observe(&self, name: &TapName) -> HostResult<Option<TapFacts>>;
 
-    /// Makes a tap: persistent, owned, isolated port of the bridge, switched on.
+    /// Makes a tap: persistent, owned, isolated port of the bridge, switched on. One that a VMM has
+    /// open is put back onto the bridge and left open.
     ///
     /// # Errors
     /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap;
@@ -77,6 +121,7 @@ pub trait Taps: Send + Sync {
     /// together.
     ///
     /// # Errors
-    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap: it is left alone.
+    /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap: it
+    /// is left alone.
     async fn remove(&self, names: &[TapName]) -> HostResult<Change>;
 }

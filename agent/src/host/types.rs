@@ -141,7 +141,7 @@ name! {
 }
 
 name! {
-    /// One component of a path beneath a directory of ours: a directory or a file.
+    /// One component of a path beneath one of our directories: a directory or a file.
     PathPart, "file or directory", 200, file_like
 }
 

@@ -84,8 +84,8 @@ pub enum VmmState {
 ///
 /// # Errors
 /// [`NotFound`](super::HostErrorKind::NotFound) when there is no socket or nobody listens,
-/// [`TimedOut`](super::HostErrorKind::TimedOut) when no answer came, [`Refused`](super::HostErrorKind::Refused) with the VMM's
-/// words when it said no.
+/// [`TimedOut`](super::HostErrorKind::TimedOut) when no answer came,
+/// [`Refused`](super::HostErrorKind::Refused) with the VMM's words when it said no.
 #[async_trait]
 pub trait Vmm: Send + Sync {
     /// Waits until the API answers, for at most `limit`.

@@ -61,7 +61,7 @@ impl Frame<'_> {
     }
 }
 
-/// Everything of ours, each with whose it is, in order of kind and name.
+/// Everything of banger's, each with whose it is, in order of kind and name.
 #[must_use]
 pub fn join(found: &Found, records: &Records, frame: Frame<'_>) -> Vec<Object> {
     let join = Join::new(found, records, frame);
@@ -71,7 +71,8 @@ pub fn join(found: &Found, records: &Records, frame: Frame<'_>) -> Vec<Object> {
         objects.extend(join.jail(jail).into_iter().flatten());
     }
     objects.extend(found.mounts.iter().filter_map(|mount| join.mount(mount)));
-    objects.extend(found.rules.iter().filter_map(|(key, count)| join.rules(key, *count)));
+    let guests: BTreeSet<&GuestKey> = found.rules.keys().chain(&found.pins).collect();
+    objects.extend(guests.into_iter().filter_map(|key| join.rules(key)));
     objects.extend(found.taps.iter().filter_map(|tap| join.tap(tap)));
     objects.extend(found.snapshots.iter().filter_map(|snapshot| join.snapshot(snapshot)));
     objects.extend(found.loops.iter().filter_map(|facts| join.loop_device(facts)));
@@ -110,7 +111,7 @@ impl<'a> Join<'a> {
         named.extend(&records.claimed);
         named.extend(found.jails.iter().filter_map(|jail| naming::vm_of_jail(&jail.id)));
         named.extend(found.mounts.iter().filter_map(|mount| naming::vm_of_jail(&mount.inside)));
-        named.extend(found.rules.keys().filter_map(naming::vm_of_rules));
+        named.extend(found.rules.keys().chain(&found.pins).filter_map(naming::vm_of_rules));
         let snapshots = found.snapshots.iter();
         named.extend(snapshots.filter_map(|s| frame.naming.vm_of_snapshot(&s.name)));
         named.extend(found.loops.iter().filter_map(|facts| frame.vm_of_loop(facts)));
@@ -158,10 +159,11 @@ impl<'a> Join<'a> {
         if lost { Standing::Lost } else { Standing::Orphan }
     }
 
-    /// Whether a process is in a jail of ours: certainly, perhaps, or `None` for not at all.
+    /// Whether a process is in one of our jails: certainly, perhaps, or `None` for not at all.
     fn judged(&self, process: &ProcessFacts, jail: &JailId) -> Option<Result<(), String>> {
         let (vmm, root) = self.roots.get(jail).copied().unwrap_or((None, None));
-        match judge(process, jail, (vmm, root), self.frame.boot_id) {
+        let member = self.found.members.contains(&process.pid);
+        match judge(process, member, jail, (vmm, root), self.frame.boot_id) {
             Liveness::Alive(_) => Some(Ok(())),
             Liveness::Dead(_) | Liveness::SomebodyElses { .. } => None,
             Liveness::CannotTell(why) => {
@@ -191,6 +193,7 @@ impl<'a> Join<'a> {
             standing: self.of(vm),
             age: None,
             size_bytes: 0,
+            in_use: false,
             detail: String::new(),
         }
     }
@@ -223,11 +226,13 @@ impl<'a> Join<'a> {
         Some(self.object(mount.path.display(), Target::Mount(mount.clone()), vm))
     }
 
-    fn rules(&self, key: &GuestKey, count: usize) -> Option<Object> {
+    fn rules(&self, key: &GuestKey) -> Option<Object> {
         let vm = naming::vm_of_rules(key)?;
         let name = self.frame.naming.rule_mark(key);
+        let count = self.found.rules.get(key).copied().unwrap_or(0);
         let s = if count == 1 { "" } else { "s" };
-        let detail = format!("{count} rule{s}");
+        let pin = if self.found.pins.contains(key) { ", pinned" } else { "" };
+        let detail = format!("{count} rule{s}{pin}");
         Some(Object { detail, ..self.object(name, Target::Rule(key.clone()), vm) })
     }
 
@@ -236,16 +241,18 @@ impl<'a> Join<'a> {
             return None;
         }
         let target = Target::Tap(tap.clone());
-        Some(match self.taps.get(tap) {
+        let object = match self.taps.get(tap) {
             Some(vm) => self.object(tap, target, *vm),
             None => unnamed(tap, target, Standing::Orphan),
-        })
+        };
+        Some(Object { in_use: self.found.open_taps.contains(tap), ..object })
     }
 
     fn snapshot(&self, snapshot: &SnapshotFacts) -> Option<Object> {
         let vm = self.frame.naming.vm_of_snapshot(&snapshot.name)?;
         let object = self.object(&snapshot.name, Target::Dm(snapshot.name.clone()), vm);
-        Some(Object { size_bytes: snapshot.size_sectors.saturating_mul(512), ..object })
+        let size_bytes = snapshot.size_sectors.saturating_mul(512);
+        Some(Object { size_bytes, in_use: snapshot.open_count > 0, ..object })
     }
 
     fn loop_device(&self, facts: &LoopFacts) -> Option<Object> {
@@ -301,6 +308,7 @@ fn unnamed(name: impl ToString, target: Target, standing: Standing) -> Object {
         standing,
         age: None,
         size_bytes: 0,
+        in_use: false,
         detail: String::new(),
     }
 }

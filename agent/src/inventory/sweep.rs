@@ -1,19 +1,20 @@
-//! Objects of ours that no VM owns: noted, waited for, then removed within a budget.
+//! Banger's objects that no VM owns: noted, waited for, then removed within a budget.
 //!
 //! Two ask for it: a timer of the supervisor, and people through `SweepHost`. Both go by one
 //! [`Ledger`], which knows since when an object is an orphan and how much was removed in the last
 //! hour, and by one pure [`plan`]. An orphan is removed only when it was one for a whole grace
-//! period and within a number of removals in any hour, so that a mistake of ours stays small.
+//! period and within a number of removals in any hour, so that our mistakes stay small.
 //! The agent by itself ends no process and removes no directory, nor anything that hangs together
-//! with one: that takes people, and a process that is wholly identified. Pure: the supervisor has the
-//! effects; what fails there is reported with what is left behind, and tried again at the next sweep.
+//! with one: that takes people, and a process that is wholly identified. Pure: the supervisor has
+//! the effects; what fails there is reported with what is left behind, and tried again at the next
+//! sweep.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use banger_proto::ids::VmId;
 
-use super::{Key, Kind, Object, Standing};
+use super::{Key, Kind, Object, Standing, Target};
 use crate::clock::Moment;
 
 /// The time in which the budget is counted.
@@ -78,7 +79,7 @@ impl Ledger {
         settings.budget_per_hour.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX))
     }
 
-    /// A removal is about to be tried.
+    /// Something was removed. What was tried in vain costs nothing.
     pub fn spend(&mut self, now: Moment) {
         self.spent.push_back(now);
     }
@@ -139,7 +140,7 @@ pub enum Kept {
     /// A process of its VM stays.
     #[error("a process of its VM stays: {0}")]
     ProcessStays(String),
-    /// Somebody mounted something in a directory of ours.
+    /// Somebody mounted something in one of our directories.
     #[error("the agent mounts nothing here: somebody else did, and has to unmount it")]
     Mounted,
     /// It got an owner meanwhile.
@@ -197,11 +198,16 @@ pub struct Policy {
     pub budget_left: u32,
 }
 
+/// What stands in the way of a removal, by object: looked for before the plan is made, so that a
+/// dry run says what a sweep would do.
+pub type Hindrances = BTreeMap<Key, Kept>;
+
 /// What a sweep would do with what is on the host, in order of removal. Looks at nothing that has
 /// an owner; of what the agent may not decide alone it says nothing when the agent asks.
 #[must_use]
 pub fn plan(
     objects: &[Object],
+    hindrances: &Hindrances,
     ledger: &Ledger,
     settings: &SweepSettings,
     asker: &Asker,
@@ -211,11 +217,21 @@ pub fn plan(
     let of_kind = |kind: Kind| objects.iter().filter(move |object| object.kind() == kind);
     let mounted: BTreeSet<VmId> = of_kind(Kind::Mount).filter_map(|object| object.vm).collect();
     let mut stays: BTreeMap<VmId, String> = BTreeMap::new();
+    // What a process has open hangs together with the rest of its VM, unless that process goes.
+    for object in objects.iter().filter(|object| object.in_use) {
+        if let Some(vm) = object.vm {
+            stays.insert(vm, format!("something has {} open", object.name));
+        }
+    }
     let mut left = ledger.left(settings, now);
     let mut planned = Vec::new();
+    // Root disks go before the loop devices that they stand on.
+    let mut a_disk_stays = false;
     for unit in units(objects, asker) {
         let held = unit.iter().find_map(|object| {
-            let hold = hold(object, &claimed, &mounted, &stays);
+            let hold = hindrances.get(&object.key()).cloned();
+            let hold = hold.or_else(|| hold_of(object, &claimed, &mounted, &stays));
+            let hold = hold.or_else(|| under_a_disk(object).filter(|_| a_disk_stays));
             hold.or_else(|| in_grace(object, ledger, settings, now))
         });
         let cost = u32::try_from(unit.len()).unwrap_or(u32::MAX);
@@ -230,10 +246,13 @@ pub fn plan(
             }
         };
         for object in unit {
-            if let (Kind::Process, Verdict::Keep(kept), Some(vm)) =
-                (object.kind(), &verdict, object.vm)
-            {
-                stays.insert(vm, kept.to_string());
+            match (object.kind(), &verdict, object.vm) {
+                (Kind::Process, Verdict::Keep(kept), Some(vm)) => {
+                    stays.insert(vm, kept.to_string());
+                }
+                (Kind::Process, Verdict::Remove, Some(vm)) => drop(stays.remove(&vm)),
+                (Kind::Dm, Verdict::Keep(_), _) => a_disk_stays = true,
+                _ => {}
             }
             planned.push(Planned { object: object.clone(), verdict: verdict.clone() });
         }
@@ -268,7 +287,17 @@ fn units<'a>(objects: &'a [Object], asker: &Asker) -> Vec<Vec<&'a Object>> {
     units
 }
 
-fn hold(
+/// An image's loop device that a root disk stands on.
+fn under_a_disk(object: &Object) -> Option<Kept> {
+    match &object.target {
+        Target::Image(facts, _) if !facts.holders.is_empty() => {
+            Some(Kept::ProcessStays("a root disk that stays stands on it".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn hold_of(
     object: &Object,
     claimed: &BTreeSet<VmId>,
     mounted: &BTreeSet<VmId>,
@@ -284,6 +313,12 @@ fn hold(
         && object.vm.is_some_and(|vm| mounted.contains(&vm));
     if object.kind() == Kind::Mount || in_the_way {
         return Some(Kept::Mounted);
+    }
+    if object.kind() == Kind::Process {
+        return None;
+    }
+    if object.in_use && object.vm.is_none() {
+        return Some(Kept::ProcessStays(format!("something has {} open", object.name)));
     }
     let process = stays.get(&object.vm?)?;
     Some(Kept::ProcessStays(process.clone()))

@@ -28,6 +28,7 @@ fn jail(n: u32) -> JailSurvey {
         files: true,
         root: Some(root(n)),
         cgroup: true,
+        members: Vec::new(),
         born: Some(NOW - 60),
         occupied_bytes: 4096,
     }
@@ -44,6 +45,8 @@ fn process(n: u32, root: Option<FileId>) -> (ProcessFacts, JailId) {
         start_ticks: 500_000,
         comm: "firecracker".to_owned(),
         zombie: false,
+        user: Some(200_002),
+        program: Some("firecracker".to_owned()),
         arguments: vec!["/firecracker".to_owned(), "--id".to_owned(), jail.to_string()],
         root,
     };
@@ -186,9 +189,12 @@ fn what_only_looks_similar_is_not_listed_at_all() {
     let found = Found {
         // Another instance's VMM with a jail of its own, and one that names no VM.
         processes: vec![process(9, Some(root(9))), process(8, None)],
+        members: BTreeSet::new(),
         jails: vec![JailSurvey { id: JailId::new("theirs").unwrap(), ..jail(1) }],
         mounts: vec![MountFacts { path: "/m".into(), inside: JailId::new("theirs").unwrap() }],
         rules: BTreeMap::from([(GuestKey::new("theirs").unwrap(), 1)]),
+        pins: BTreeSet::from([GuestKey::new("theirs").unwrap()]),
+        open_taps: std::collections::BTreeSet::new(),
         taps: vec![
             other.tap,
             TapName::new("bg-tap0").unwrap(),
@@ -286,6 +292,33 @@ fn a_symlink_in_the_place_of_a_directory_makes_everything_of_its_vm_unclear() {
     }
 }
 
+/// A process of root's that says our id and whose root cannot be read.
+fn unreadable(n: u32) -> (ProcessFacts, JailId) {
+    let (facts, jail) = process(n, None);
+    (ProcessFacts { user: Some(0), ..facts }, jail)
+}
+
+#[test]
+fn a_process_in_the_control_group_of_a_jail_is_its_whatever_it_says_of_itself() {
+    let (facts, id) = process(2, None);
+    let disguised = ProcessFacts {
+        comm: "kworker/u4:1".to_owned(),
+        arguments: Vec::new(),
+        program: Some("firecracker".to_owned()),
+        ..facts
+    };
+    let pid = disguised.pid;
+    let found = Found {
+        processes: vec![(disguised, id)],
+        members: BTreeSet::from([pid]),
+        jails: vec![JailSurvey { members: vec![pid], ..jail(2) }],
+        ..Found::default()
+    };
+    let rows = rows(&found, &Records::default());
+    let process = rows.iter().find(|(kind, _, _)| *kind == Kind::Process);
+    assert_eq!(process.map(|(_, _, standing)| standing.clone()), Some(Standing::Lost));
+}
+
 /// A process that says, as QEMU does, that it is that of a jail.
 fn qemu(name: &str, root: Option<FileId>) -> ProcessFacts {
     ProcessFacts {
@@ -318,7 +351,9 @@ fn a_qemu_is_ours_by_its_name_and_the_root_of_a_jail_built_for_it_and_not_by_les
     for name in [id.as_str(), &format!("guest={ours}"), &format!("banger-{ours}"), "banger-"] {
         assert_eq!(of(qemu(name, in_jail), VmmKind::Qemu), None, "{name}");
     }
-    let unclear = of(qemu(&ours, None), VmmKind::Qemu);
+    // Whose root cannot be read is perhaps ours as root's, and nobody's as a local user's.
+    assert_eq!(of(qemu(&ours, None), VmmKind::Qemu), None);
+    let unclear = of(ProcessFacts { user: Some(0), ..qemu(&ours, None) }, VmmKind::Qemu);
     assert!(matches!(unclear, Some(Standing::Unclear(_))), "{unclear:?}");
 }
 
@@ -326,7 +361,7 @@ fn a_qemu_is_ours_by_its_name_and_the_root_of_a_jail_built_for_it_and_not_by_les
 fn a_process_that_cannot_be_told_makes_everything_of_its_vm_unclear() {
     let names = frame().naming.vm(vm_id(2));
     let found = Found {
-        processes: vec![process(2, None)],
+        processes: vec![unreadable(2)],
         jails: vec![jail(2)],
         taps: vec![names.tap],
         ..Found::default()

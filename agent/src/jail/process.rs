@@ -1,152 +1,54 @@
 //! Is the VM's process alive? The one place that answers, [`vm_alive`]; nobody compares pids
 //! inline.
 //!
-//! How a process is found:
+//! **What we started or adopted is ours**, by pid, start time and boot id alone: a VMM may be
+//! hostile and rename itself, rewrite its arguments, end its first thread, change its root. None of
+//! that makes it somebody else's.
+//!
+//! How a process is found that we do not remember:
 //! 1. By its command line, which carries the VM's API socket path when it was started directly.
 //! 2. A jailed VMM shows only paths inside its chroot, so: through the API socket's symlink to
 //!    the chroot, and from there the jailer's pidfile.
 //! 3. When the pidfile leads nowhere, by the VM's id among the processes listed: a pidfile may be
 //!    lost while its process lives, and a second process over the same disks must never be
 //!    started.
+//! 4. In the jail's control group, which nobody enters or leaves without being root. That needs no
+//!    word of the process, so it also finds one that has changed everything it says.
 //!
-//! A pid is believed only as a whole identity: pid, start time and boot id; the VMM that the jail
-//! was built for; the VM's id on the command line; and its root being the jail's directory. The
-//! same for every VMM, which differ only in what they are called and in how their command line
-//! says the id ([`jail_named_by`]). Each way to find nothing is a variant
-//! of [`WhyNot`]. What cannot be read is [`Liveness::CannotTell`], and then nothing may be done.
+//! The words of a process (its name, its arguments) and the pidfile in the jail are whoever's wrote
+//! them. On them alone a process is believed only with the jail as its root, by device and inode.
+//! It is *perhaps* ours, and waited for, only as root or as the VM's own user and behind a program
+//! that we start. Anybody else's is a stranger, and no reason to wait. What cannot be read is
+//! [`Liveness::CannotTell`], and then nothing may be done. Each way to find nothing is a variant of
+//! [`WhyNot`].
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use super::{layout, pidfile};
 use crate::handles::ProcessIdentity;
 use crate::host::kind::{QEMU_JAILER, jail_of_qemu_name, qemu_name};
 use crate::host::{
-    FileId, Host, HostError, HostResult, JailId, Pid, ProcessFacts, Processes, SocketEntry, VmmKind,
+    FileId, Host, HostResult, JailId, Pid, ProcessFacts, Processes, SocketEntry, VmmKind,
 };
+
+mod liveness;
+
+pub use liveness::{Foreign, Liveness, WhyNot, WhyUnclear};
 
 /// What processes are called until their jailer has become the VMM: Firecracker's jailer; and the
 /// agent's own program, which is the jailer of QEMU, by its link in `/proc` and by its name.
 const JAILER_COMMS: [&str; 3] = ["jailer", "exe", "banger-agent"];
 
-/// Whether the VM's process is alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Liveness {
-    /// Ours, alive, wholly identified.
-    Alive(ProcessIdentity),
-    /// There is none.
-    Dead(WhyNot),
-    /// What our record points to is somebody else's process: the record is dropped, the process
-    /// is never signalled.
-    SomebodyElses {
-        /// Whose pid it is now.
-        pid: Pid,
-        /// What gave it away.
-        why: Foreign,
-    },
-    /// Nothing may be concluded, so nothing is done.
-    CannotTell(WhyUnclear),
-}
-
-/// Why no process was found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WhyNot {
-    /// The runtime directory has no API socket for the VM.
-    #[error("there is no API socket")]
-    SocketMissing,
-    /// The API socket is no symlink, so it leads to no chroot.
-    #[error("the API socket is no symlink")]
-    SocketNotALink,
-    /// The API socket's symlink leads elsewhere than to the VM's jail.
-    #[error("the API socket leads to {}, which is not the VM's jail", target.display())]
-    SocketElsewhere {
-        /// Where it leads.
-        target: PathBuf,
-    },
-    /// The jail has no pidfile.
-    #[error("there is no pidfile")]
-    PidfileMissing,
-    /// The pidfile holds something else than a pid.
-    #[error(transparent)]
-    PidfileGarbage(pidfile::Garbage),
-    /// No process has the pid.
-    #[error("no process has the pid {pid}")]
-    NoSuchProcess {
-        /// The pid.
-        pid: Pid,
-    },
-    /// The process is dead and waits to be reaped.
-    #[error("process {pid} is a zombie")]
-    Zombie {
-        /// The pid.
-        pid: Pid,
-    },
-    /// The process of that pid runs something else.
-    #[error("process {pid} is {comm:?}, which is not the VMM of the jail")]
-    WrongComm {
-        /// The pid.
-        pid: Pid,
-        /// What it runs.
-        comm: String,
-    },
-    /// The pid belongs to another process now.
-    #[error("process {pid} is somebody else's")]
-    SomebodyElses {
-        /// The pid.
-        pid: Pid,
-    },
-}
-
-/// What shows that a process is not the VM's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Foreign {
-    /// It started at another time: the pid was recycled.
-    #[error("it started at another time")]
-    StartedAtAnotherTime,
-    /// Its command line names another VM, or none.
-    #[error("its command line does not have the id of this VM")]
-    AnotherId,
-    /// Its root is another directory than the VM's jail.
-    #[error("its root is not the VM's jail")]
-    AnotherRoot,
-    /// It was recorded in another boot of the machine.
-    #[error("it was recorded before the machine booted")]
-    AnotherBoot,
-}
-
-/// Why nothing can be concluded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WhyUnclear {
-    /// The machine did not answer.
-    #[error("{what}")]
-    Unreadable {
-        /// The error, whole.
-        what: String,
-    },
-    /// It is the jailer, which has not become the VMM yet.
-    #[error("process {pid} is still the jailer")]
-    StillTheJailer {
-        /// The pid.
-        pid: Pid,
-    },
-    /// Its command line fits but its root may not be read.
-    #[error("the root of process {pid} cannot be read")]
-    RootUnreadable {
-        /// The pid.
-        pid: Pid,
-    },
-    /// Its command line fits but the jail to compare its root with is gone.
-    #[error("the jail of process {pid} is gone, so that its root cannot be compared")]
-    JailGone {
-        /// The pid.
-        pid: Pid,
-    },
-}
-
-impl WhyUnclear {
-    fn unreadable(error: &HostError) -> Self {
-        Self::Unreadable { what: error.chain() }
-    }
+/// Whether we start a program whose file has this name: a VMM, Firecracker's jailer (which is often
+/// installed with its version in its name) or our own, QEMU's jailer.
+fn is_started_by_us(program: &str) -> bool {
+    let own =
+        || std::env::current_exe().is_ok_and(|own| own.file_name().is_some_and(|n| n == program));
+    VmmKind::ALL.iter().any(|vmm| program == vmm.program())
+        || program == "jailer"
+        || program.starts_with("jailer-")
+        || program == "banger-agent"
+        || own()
 }
 
 /// All VMM processes at one moment, read once for any number of VMs.
@@ -209,6 +111,8 @@ impl ProcessTable {
 pub struct Search<'a> {
     /// The VM's jail.
     pub jail: &'a JailId,
+    /// The user that the VM's process runs as; `None` where no record says it.
+    pub user: Option<u32>,
     /// The present boot.
     pub boot_id: &'a str,
     /// The process we remember, if any.
@@ -220,58 +124,99 @@ pub struct Search<'a> {
 }
 
 /// Whether one process is that of a jail, by its whole identity but for how it was found: for a
-/// list of all processes, where the jail's root was read already.
+/// list of all processes, where the jail's root was read already. `member` when it is in the jail's
+/// control group.
 #[must_use]
 pub fn judge(
     process: &ProcessFacts,
+    member: bool,
     jail: &JailId,
     (vmm, root): (Option<VmmKind>, Option<FileId>),
     boot_id: &str,
 ) -> Liveness {
-    Expected { jail, vmm, root, boot_id }.judge(process)
+    let expected = Expected { jail, user: None, vmm, root, boot_id };
+    if member && !process.zombie {
+        return Liveness::Alive(expected.identity(process));
+    }
+    expected.judge(process)
 }
 
 /// Whether the VM's process is alive: the one question of liveness.
 pub async fn vm_alive(host: &Host, search: Search<'_>) -> Liveness {
-    let (vmm, root) = match host.jails.observe(search.jail).await {
-        Ok(jail) => jail.map_or((None, None), |jail| (jail.vmm, jail.root)),
-        Err(error) => return Liveness::CannotTell(WhyUnclear::unreadable(&error)),
-    };
-    let expected = Expected { jail: search.jail, vmm, root, boot_id: search.boot_id };
-
     // What we remember, if it still is what it was: the usual case, and it costs one look.
     let mut stale = None;
     if let Some(remembered) = search.remembered {
-        match look_at_remembered(host, &expected, remembered).await {
+        match look_at_remembered(host, search.boot_id, remembered).await {
             Liveness::Dead(_) => {}
             Liveness::SomebodyElses { pid, why } => stale = Some((pid, why)),
             found @ (Liveness::Alive(_) | Liveness::CannotTell(_)) => return found,
         }
     }
+    let (vmm, root) = match host.jails.observe(search.jail).await {
+        Ok(jail) => jail.map_or((None, None), |jail| (jail.vmm, jail.root)),
+        Err(error) => return Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+    };
+    let expected =
+        Expected { jail: search.jail, user: search.user, vmm, root, boot_id: search.boot_id };
+    let found = by_its_words(host, &search, &expected).await;
+    if matches!(found, Liveness::Alive(_)) {
+        return found;
+    }
+    // One that we remember in this boot and that is dead was the VM's process. What else is in its
+    // group then are its children, which end with the jail.
+    let remembered = search.remembered.is_some_and(|process| process.boot_id == search.boot_id);
+    if !remembered {
+        match by_group(host, &expected).await {
+            Ok(None) => {}
+            Ok(Some(identity)) => return Liveness::Alive(identity),
+            Err(error) => return Liveness::CannotTell(WhyUnclear::unreadable(&error)),
+        }
+    }
+    match (found, stale) {
+        (found @ Liveness::CannotTell(_), _) | (found, None) => found,
+        (_, Some((pid, why))) => Liveness::SomebodyElses { pid, why },
+    }
+}
+
+/// Finds a process by what it says, or the pidfile says, of itself.
+async fn by_its_words(host: &Host, search: &Search<'_>, expected: &Expected<'_>) -> Liveness {
     // 1. By the API socket path on a command line.
     let socket = host.jails.api_socket_path(search.jail);
     if let (Some(table), Some(socket)) = (search.table, socket.to_str())
-        && let Some(found) = by_command_line(table, &expected, socket)
+        && let Some(found) = by_command_line(table, expected, socket)
     {
         return found;
     }
     // 2. By the pidfile.
-    let by_pidfile = by_pidfile(host, &expected).await;
+    let by_pidfile = by_pidfile(host, expected).await;
     if matches!(by_pidfile, Liveness::Alive(_) | Liveness::CannotTell(_)) {
         return by_pidfile;
     }
     // 3. By the id.
-    if let Some(found) = search.table.and_then(|table| by_id(table, &expected)) {
-        return found;
+    search.table.and_then(|table| by_id(table, expected)).unwrap_or(by_pidfile)
+}
+
+/// The oldest live process in the jail's control group: the others are its children.
+async fn by_group(host: &Host, expected: &Expected<'_>) -> HostResult<Option<ProcessIdentity>> {
+    let mut oldest: Option<(u64, Pid)> = None;
+    for pid in host.jails.members(expected.jail).await? {
+        if let Some(process) = host.processes.started(pid).await?
+            && !process.zombie
+        {
+            let this = (process.start_ticks, pid);
+            oldest = Some(oldest.map_or(this, |oldest| oldest.min(this)));
+        }
     }
-    match stale {
-        Some((pid, why)) => Liveness::SomebodyElses { pid, why },
-        None => by_pidfile,
-    }
+    Ok(oldest.map(|(start_ticks, pid)| ProcessIdentity {
+        pid,
+        start_ticks,
+        boot_id: expected.boot_id.to_owned(),
+    }))
 }
 
 struct Expected<'a> {
     jail: &'a JailId,
+    user: Option<u32>,
     /// What the jail was built for; without a jail it may be any.
     vmm: Option<VmmKind>,
     root: Option<FileId>,
@@ -285,6 +230,19 @@ impl Expected<'_> {
             start_ticks: process.start_ticks,
             boot_id: self.boot_id.to_owned(),
         }
+    }
+
+    /// Whether its root is the jail's, which nobody can have whom we did not put there.
+    fn is_in_jail(&self, process: &ProcessFacts) -> bool {
+        process.root.is_some() && process.root == self.root
+    }
+
+    /// Whether what a process says of itself is worth listening to.
+    fn is_credible(&self, process: &ProcessFacts) -> bool {
+        let by_user = process.user.is_some_and(|user| user == 0 || Some(user) == self.user);
+        // One whose program cannot be read is told by its user alone.
+        let by_program = process.program.as_deref().is_none_or(is_started_by_us);
+        self.is_in_jail(process) || by_user && by_program
     }
 
     /// Whether a process is a jailer for the VM.
@@ -307,6 +265,9 @@ impl Expected<'_> {
         let pid = process.pid;
         if process.zombie {
             return Liveness::Dead(WhyNot::Zombie { pid });
+        }
+        if !self.is_credible(process) {
+            return Liveness::SomebodyElses { pid, why: Foreign::AnotherUser };
         }
         if self.is_jailer(process) {
             return Liveness::CannotTell(WhyUnclear::StillTheJailer { pid });
@@ -351,27 +312,21 @@ fn jail_named_by(process: &ProcessFacts) -> Option<&str> {
     None
 }
 
-async fn look_at_remembered(
-    host: &Host,
-    expected: &Expected<'_>,
-    remembered: &ProcessIdentity,
-) -> Liveness {
+/// Pid, start time and boot are enough: nothing that the process does can change them, and no other
+/// process has all three.
+async fn look_at_remembered(host: &Host, boot_id: &str, remembered: &ProcessIdentity) -> Liveness {
     let pid = remembered.pid;
-    if remembered.boot_id != expected.boot_id {
+    if remembered.boot_id != boot_id {
         return Liveness::SomebodyElses { pid, why: Foreign::AnotherBoot };
     }
-    match host.processes.observe(pid).await {
+    match host.processes.started(pid).await {
         Err(error) => Liveness::CannotTell(WhyUnclear::unreadable(&error)),
         Ok(None) => Liveness::Dead(WhyNot::NoSuchProcess { pid }),
         Ok(Some(process)) if process.start_ticks != remembered.start_ticks => {
             Liveness::SomebodyElses { pid, why: Foreign::StartedAtAnotherTime }
         }
-        // Started by us and still the jailer, which has yet to make the pidfile and to become the
-        // VMM. Nothing but our own memory of its start shows that.
-        Ok(Some(process)) if expected.is_jailer(&process) => {
-            Liveness::Alive(expected.identity(&process))
-        }
-        Ok(Some(process)) => expected.judge(&process),
+        Ok(Some(process)) if process.zombie => Liveness::Dead(WhyNot::Zombie { pid }),
+        Ok(Some(_)) => Liveness::Alive(remembered.clone()),
     }
 }
 
@@ -385,6 +340,7 @@ fn by_command_line(
     table
         .with_argument(socket)
         .filter(|process| !process.zombie && expected.is_vmm(process))
+        .filter(|process| expected.is_credible(process))
         .find(|process| jail_named_by(process).is_none_or(|id| id == expected.jail.as_str()))
         .map(|process| Liveness::Alive(expected.identity(process)))
 }

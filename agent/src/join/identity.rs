@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use banger_proto::ids::HostId;
+use banger_wire::service::secrets::{self, SecretError};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,9 @@ pub enum IdentityError {
         #[source]
         source: std::io::Error,
     },
+    /// The key can't be read, or others than its owner may.
+    #[error("the key of this host can't be used")]
+    Secret(#[source] SecretError),
     /// A file can't be written.
     #[error("could not write {}", path.display())]
     Write {
@@ -82,7 +86,7 @@ pub enum IdentityError {
 
 /// What the host is in its fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct IdentityRecord {
     /// The version of this record.
     pub format: u32,
     /// Its id.
@@ -99,7 +103,7 @@ pub struct Record {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Who.
-    pub record: Record,
+    pub record: IdentityRecord,
     /// The agent's certificate.
     pub certificate_pem: String,
     /// Its key. A secret.
@@ -129,7 +133,10 @@ impl Identity {
         Ok(Self {
             record,
             certificate_pem: read(CERTIFICATE)?,
-            key_pem: read(KEY)?,
+            key_pem: {
+                let key = secrets::read(&dir.join(KEY)).map_err(IdentityError::Secret)?;
+                String::from_utf8_lossy(&key).into_owned()
+            },
             ca_pem: read(CA)?,
         })
     }
@@ -158,14 +165,14 @@ impl Identity {
     }
 }
 
-fn read_record(dir: &Path) -> Result<Option<Record>, IdentityError> {
+fn read_record(dir: &Path) -> Result<Option<IdentityRecord>, IdentityError> {
     let path = dir.join(RECORD);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(IdentityError::Read { path, source }),
     };
-    let record: Record = serde_json::from_slice(&bytes)
+    let record: IdentityRecord = serde_json::from_slice(&bytes)
         .map_err(|source| IdentityError::Garbled { path: path.clone(), source })?;
     if record.format == FORMAT {
         Ok(Some(record))

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use banger_proto::wire::tls::agent_name;
+use banger_wire::tls::agent_name;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair,
@@ -17,6 +17,7 @@ fn request() -> JoinRequest {
         name: "host-a".to_owned(),
         agent_address: None,
         agent_port: 7072,
+        used_networks: Vec::new(),
         labels: BTreeMap::new(),
         api_ca: None,
         insecure_plaintext: false,
@@ -52,6 +53,7 @@ impl Server {
             certificate_pem: certificate.pem(),
             ca_certificate_pem: self.ca_pem.clone(),
             guest_subnet: "10.64.0.0/20".to_owned(),
+            ..JoinHostResponse::default()
         }
     }
 }
@@ -145,4 +147,15 @@ fn a_garbled_or_newer_record_is_refused_by_name() {
     );
     std::fs::write(dir.path().join("host.json"), newer).unwrap();
     assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Format { format: 2, .. })));
+}
+
+#[test]
+fn a_bad_field_is_told_once() {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+    let mut details = ErrorDetails::new();
+    details.add_bad_request_violation("name", "must not be empty");
+    details.add_bad_request_violation("agent_address", "must be address:port");
+    let said = "name must not be empty; and 1 more";
+    let status = tonic::Status::with_error_details(tonic::Code::InvalidArgument, said, details);
+    assert_eq!(words(&status), format!("{said}; agent_address must be address:port"));
 }

@@ -1,73 +1,76 @@
-//! Serves `/metrics` and `/healthz` over HTTP/1.1, without authentication: on loopback by default.
+//! Serves `/metrics` and `/healthz`, without authentication: on loopback by default.
 //!
-//! Two paths do not need a web framework in a root daemon: hyper alone answers. What can go wrong: a
-//! client that is silent or slow (its connection ends after ten seconds), many clients (the rest
-//! waits).
+//! Two paths do not need a web framework in a root daemon. Connections are the edge's business
+//! ([`banger_wire::service::edge`]): how many, for how long, by which names.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use arc_swap::ArcSwap;
+use banger_wire::service::edge::gate::{GateLayer, Serves};
+use banger_wire::service::edge::places::Room;
+use banger_wire::service::edge::refusal::Refuse;
+use banger_wire::service::edge::serve::{Bounds, Listener, serve as serve_edge};
+use banger_wire::service::edge::visitors::Visitors;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::{Layer as _, Service};
 
 use super::Metrics;
 use crate::report::Reporter;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long one connection may live.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
-
-/// Connections at a time.
-const CONNECTIONS: usize = 32;
+/// Few programs ask, each now and then.
+const ROOM: Room = Room { connections: 128, per_address: 64, unproven: 32 };
 
 /// Serves until `stop` is cancelled.
-pub async fn serve(
+pub fn serve(
     listener: TcpListener,
+    visitors: Visitors,
+    refuse: Refuse,
     metrics: Metrics,
     reports: Reporter,
     stop: CancellationToken,
-) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        // Cancel-safe: `accept` loses no connection when dropped.
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(error = %error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (metrics, reports, stop) = (metrics.clone(), reports.clone(), stop.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let answer = service_fn(|request: Request<Incoming>| {
-                let response = respond(request.method(), request.uri().path(), &metrics, &reports);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), answer);
-            // Cancel-safe: the connection is given up in each case but the first.
-            tokio::select! {
-                _ = connection => {}
-                () = tokio::time::sleep(CONNECTION_LIMIT) => {}
-                () = stop.cancelled() => {}
-            }
-        });
+) -> JoinHandle<()> {
+    let visitors = Arc::new(ArcSwap::from_pointee(visitors));
+    let gate = GateLayer { visitors, serves: Serves::Pages, refuse };
+    let listener = Listener {
+        accept: listener,
+        tls: None,
+        // A scraper asks for one page at a time; each page is made as a whole.
+        bounds: Bounds { streams: 8, ..Bounds::of(ROOM) },
+        // Not waiting for its connections: nothing here is worth it.
+        stop: stop.clone(),
+        cut: stop,
+    };
+    serve_edge(listener, gate.layer(Pages { metrics, reports }))
+}
+
+#[derive(Clone)]
+struct Pages {
+    metrics: Metrics,
+    reports: Reporter,
+}
+
+impl Service<Request<Body>> for Pages {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        ready(Ok(respond(request.method(), path, &self.metrics, &self.reports)))
     }
 }
 
@@ -77,7 +80,7 @@ pub(super) fn respond(
     path: &str,
     metrics: &Metrics,
     reports: &Reporter,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let (status, kind, text) = match (method, path) {
         (&Method::GET, "/metrics") => match metrics.encode(reports) {
             Ok(page) => (StatusCode::OK, OPEN_METRICS, page),
@@ -89,7 +92,7 @@ pub(super) fn respond(
         }
         _ => (StatusCode::NOT_FOUND, "text/plain", "/metrics or /healthz\n".to_owned()),
     };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let mut response = Response::new(Body::new(Full::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response

@@ -1,7 +1,7 @@
 //! The page as Prometheus gets it.
 
 use super::*;
-use crate::vm::phase::Fault;
+use crate::report::phase::Fault;
 use http::{Method, StatusCode};
 
 #[test]

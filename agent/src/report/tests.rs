@@ -1,8 +1,8 @@
 //! Inventory then changes, in order, each VM once.
 
 use super::*;
+use crate::report::phase::Phase;
 use crate::vm::fixtures::{report, version, vm_id};
-use crate::vm::phase::Phase;
 
 fn phases(changes: &[Reported]) -> Vec<(VmId, Option<Phase>)> {
     changes

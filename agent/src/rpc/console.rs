@@ -9,33 +9,33 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use banger_proto::agent_v1 as wire;
+use banger_proto::bounds::MAX_STREAM_DATA_BYTES;
 use banger_proto::ids::VmId;
-use banger_proto::wire::limits::MAX_STREAM_DATA_BYTES;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, VmConsole, status};
+use super::{AgentApi, VmConsole, status};
 use crate::host::{Feed, Heard};
 
 type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
 /// What is kept and, when it is to be followed, what comes.
-pub(super) async fn read<D: AgentDesk>(
-    desk: Arc<D>,
+pub(super) async fn read<A: AgentApi>(
+    api: Arc<A>,
     request: wire::ReadConsoleRequest,
 ) -> Result<Messages<wire::ReadConsoleResponse>, Status> {
     let vm = vm_of(&request.vm_id)?;
-    let opened = open(&*desk, vm, request.tail_bytes).await?;
-    let printed = printed(opened, request.follow, desk.draining(), None);
+    let opened = open(&*api, vm, request.tail_bytes).await?;
+    let printed = printed(opened, request.follow, api.draining(), None);
     Ok(printed.map(|data| data.map(|data| wire::ReadConsoleResponse { data })).boxed())
 }
 
 /// What is kept and what comes, while what the other side sends is typed.
-pub(super) async fn attach<D: AgentDesk, S>(
-    desk: Arc<D>,
+pub(super) async fn attach<A: AgentApi, S>(
+    api: Arc<A>,
     mut typed: S,
 ) -> Result<Messages<wire::AttachConsoleResponse>, Status>
 where
@@ -46,18 +46,18 @@ where
     };
     let vm = vm_of(&first.vm_id)?;
     check_size(&first.data)?;
-    let opened = open(&*desk, vm, first.tail_bytes).await?;
+    let opened = open(&*api, vm, first.tail_bytes).await?;
     // Says at once whether there is anything to type into.
-    desk.type_in(vm, &[]).await.map_err(|error| status::no_console(vm, &error))?;
-    let draining = desk.draining();
-    let typing = AbortOnDropHandle::new(tokio::spawn(type_all(desk, vm, first.data, typed)));
+    api.type_in(vm, &[]).await.map_err(|error| status::no_console(vm, &error))?;
+    let draining = api.draining();
+    let typing = AbortOnDropHandle::new(tokio::spawn(type_all(api, vm, first.data, typed)));
     let printed = printed(opened, true, draining, Some(typing));
     Ok(printed.map(|data| data.map(|data| wire::AttachConsoleResponse { data })).boxed())
 }
 
 /// Types until the other side has no more, which is no error.
-async fn type_all<D: AgentDesk>(
-    desk: Arc<D>,
+async fn type_all<A: AgentApi>(
+    api: Arc<A>,
     vm: VmId,
     mut data: Vec<u8>,
     mut typed: impl Stream<Item = Result<wire::AttachConsoleRequest, Status>> + Unpin,
@@ -65,7 +65,7 @@ async fn type_all<D: AgentDesk>(
     loop {
         check_size(&data)?;
         if !data.is_empty() {
-            let typing = desk.type_in(vm, &data).await;
+            let typing = api.type_in(vm, &data).await;
             typing.map_err(|error| status::no_console(vm, &error))?;
         }
         match typed.next().await.transpose()? {
@@ -90,8 +90,8 @@ fn check_size(data: &[u8]) -> Result<(), Status> {
     Err(invalid("data", format!("is more than {MAX_STREAM_DATA_BYTES} bytes")))
 }
 
-async fn open<D: AgentDesk>(desk: &D, vm: VmId, past: u64) -> Result<VmConsole, Status> {
-    let opened = desk.console(vm, past).await;
+async fn open<A: AgentApi>(api: &A, vm: VmId, past: u64) -> Result<VmConsole, Status> {
+    let opened = api.console(vm, past).await;
     opened.map_err(|error| status::no_console(vm, &error))?.ok_or_else(|| status::not_held(vm))
 }
 

@@ -5,23 +5,24 @@
 //! to act upon. Each refusal names the field.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
+use banger_proto::bounds::{
+    MAX_COMMAND_LINE_BYTES, MAX_METADATA_BYTES, MAX_STOP_GRACE, MEMORY_MIB, ROOT_DISK_MIB, VCPUS,
+    WORK_DISK_MIB,
+};
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use banger_proto::v1::GuestStatus;
 
-use crate::assignment::{Assignment, Exit, Image, Limits, Network, Power, RestartPolicy, Shape};
+use crate::assignment::{
+    Assignment, Exit, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape,
+};
 use crate::guests::GuestSeen;
 use crate::host::{MacAddress, Subnet};
+use crate::report::phase::{Fault, Phase};
 use crate::report::{Devices, VmReport};
-use crate::vm::phase::{Fault, Phase};
-
-/// The longest a guest may be given to shut down by itself.
-const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
-
-const MAX_BOOT_ARGS: usize = 2048;
-const MAX_METADATA: usize = 32 * 1024;
 
 /// A field that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,16 +38,12 @@ fn wrong(field: &str, problem: impl Into<String>) -> WireError {
     WireError { field: field.to_owned(), problem: problem.into() }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
-    field: &str,
-    value: T,
-    low: T,
-    high: T,
-) -> Result<T, WireError> {
-    if value < low || value > high {
-        return Err(wrong(field, format!("{value} is not within {low} to {high}")));
+fn within(field: &str, value: u32, bounds: RangeInclusive<u32>) -> Result<u32, WireError> {
+    if bounds.contains(&value) {
+        return Ok(value);
     }
-    Ok(value)
+    let (low, high) = bounds.into_inner();
+    Err(wrong(field, format!("{value} is not within {low} to {high}")))
 }
 
 fn text(field: &str, value: String, longest: usize) -> Result<String, WireError> {
@@ -125,7 +122,7 @@ pub(super) fn assignment(value: Option<wire::Assignment>) -> Result<Assignment, 
 
 /// A trace is never worth a refused call: what is none is dropped.
 pub(super) fn traceparent(value: String) -> String {
-    if banger_proto::wire::trace::is_traceparent(&value) { value } else { String::new() }
+    if banger_wire::trace::is_traceparent(&value) { value } else { String::new() }
 }
 
 fn shape(value: wire::Shape) -> Result<Shape, WireError> {
@@ -137,8 +134,11 @@ fn shape(value: wire::Shape) -> Result<Shape, WireError> {
     };
     let metadata_json = match value.metadata_json {
         none if none.is_empty() => None,
-        json if json.len() > MAX_METADATA => {
-            return Err(wrong("assignment.shape.metadata_json", "longer than 32 KiB"));
+        json if json.len() > MAX_METADATA_BYTES => {
+            return Err(wrong(
+                "assignment.shape.metadata_json",
+                format!("longer than {MAX_METADATA_BYTES} bytes"),
+            ));
         }
         json => match serde_json::from_str::<serde_json::Value>(&json) {
             Ok(serde_json::Value::Object(_)) => Some(json),
@@ -151,8 +151,8 @@ fn shape(value: wire::Shape) -> Result<Shape, WireError> {
     let prefix = "assignment.shape";
     Ok(Shape {
         name: name(value.name)?,
-        vcpus: within(&format!("{prefix}.vcpus"), value.vcpus, 1, 32)?,
-        memory_mib: within(&format!("{prefix}.memory_mib"), value.memory_mib, 64, 1_048_576)?,
+        vcpus: within(&format!("{prefix}.vcpus"), value.vcpus, VCPUS)?,
+        memory_mib: within(&format!("{prefix}.memory_mib"), value.memory_mib, MEMORY_MIB)?,
         kernel: image("kernel", value.kernel)?
             .ok_or_else(|| wrong("assignment.shape.kernel", "missing"))?,
         initrd: image("initrd", value.initrd)?,
@@ -161,16 +161,13 @@ fn shape(value: wire::Shape) -> Result<Shape, WireError> {
         root_disk_mib: within(
             &format!("{prefix}.root_disk_mib"),
             value.root_disk_mib,
-            16,
-            4_194_304,
+            ROOT_DISK_MIB,
         )?,
-        work_disk_mib: within(
-            &format!("{prefix}.work_disk_mib"),
-            value.work_disk_mib,
-            0,
-            4_194_304,
-        )?,
-        boot_args: text(&format!("{prefix}.boot_args"), value.boot_args, MAX_BOOT_ARGS)?,
+        work_disk_mib: match value.work_disk_mib {
+            0 => 0,
+            size => within(&format!("{prefix}.work_disk_mib"), size, WORK_DISK_MIB)?,
+        },
+        boot_args: text(&format!("{prefix}.boot_args"), value.boot_args, MAX_COMMAND_LINE_BYTES)?,
         metadata_json,
         network: network(
             value.network.ok_or_else(|| wrong("assignment.shape.network", "missing"))?,
@@ -217,7 +214,7 @@ fn image(which: &str, value: Option<wire::Image>) -> Result<Option<Image>, WireE
     Ok(Some(Image { name, sha256 }))
 }
 
-fn network(value: wire::Network) -> Result<Network, WireError> {
+fn network(value: wire::Network) -> Result<GuestNetwork, WireError> {
     let prefix = "assignment.shape.network";
     let address = |field: &str, value: &str| {
         value
@@ -226,7 +223,7 @@ fn network(value: wire::Network) -> Result<Network, WireError> {
     };
     let guest = address("guest_address", &value.guest_address)?;
     let gateway = address("gateway", &value.gateway)?;
-    let length = within(&format!("{prefix}.prefix_length"), value.prefix_length, 8, 30)?;
+    let length = within(&format!("{prefix}.prefix_length"), value.prefix_length, 8..=30)?;
     let length = u8::try_from(length)
         .map_err(|_| wrong(&format!("{prefix}.prefix_length"), "is more than 30"))?;
     let subnet = Subnet::containing(guest, length);
@@ -243,7 +240,7 @@ fn network(value: wire::Network) -> Result<Network, WireError> {
     if value.vsock_cid < 3 {
         return Err(wrong(&format!("{prefix}.vsock_cid"), "context ids below 3 are reserved"));
     }
-    Ok(Network {
+    Ok(GuestNetwork {
         address: guest,
         gateway,
         prefix: length,
@@ -267,6 +264,7 @@ pub(super) fn observed(report: &VmReport) -> wire::ObservedVm {
     wire::ObservedVm {
         vm_id: report.vm.to_string(),
         name: report.name.clone(),
+        guest_address: report.guest_address.map(|address| address.to_string()).unwrap_or_default(),
         accepted: Some(version_to_wire(report.accepted)),
         settled: report.settled.map(version_to_wire),
         phase: phase(report.phase).into(),
@@ -321,6 +319,7 @@ fn exit(exit: &Exit) -> wire::Exit {
         signal: exit.signal,
         message: exit.message.clone(),
         time: Some(timestamp(exit.at)),
+        reason: exit.cause.as_str().to_owned(),
     }
 }
 

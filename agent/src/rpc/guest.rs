@@ -1,21 +1,21 @@
 //! The calls that end in a guest: read the first message, find the guest agent, hand on.
 //!
 //! Driven by the service. A stream of the server's becomes a stream to the guest, with the flow
-//! control of both: whoever is slow holds up the other end and nothing is gathered between. Where the
-//! server ends its requests the guest's end; where it breaks them off, or lets go of the call, they
-//! never end, which would look whole to the guest, but its stream is reset. What can go wrong: the
-//! guest agent is not reached, refuses, or is lost in the middle; whatever it says of that is
+//! control of both: whoever is slow holds up the other end and nothing is gathered between. Where
+//! the server ends its requests the guest's end; where it breaks them off, or lets go of the call,
+//! they never end, which would look whole to the guest, but its stream is reset. What can go wrong:
+//! the guest agent is not reached, refuses, or is lost in the middle; whatever it says of that is
 //! shortened.
 
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
-use banger_proto::guest_link::MAX_CHUNK;
 use banger_proto::guest_v1 as guest;
 use banger_proto::ids::VmId;
 use banger_proto::v1::ExecInput;
 use banger_proto::v1::exec_input::Input;
-use banger_proto::wire::cancel::cancel_on_drop;
+use banger_wire::cancel::cancel_on_drop;
+use banger_wire::guest_link::MAX_CHUNK;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream, Stream};
 use tokio::sync::oneshot;
@@ -24,7 +24,7 @@ use tokio_util::sync::DropGuard;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, status};
+use super::{AgentApi, status};
 use crate::guests::GuestClient;
 
 /// How long the first message of a stream may take.
@@ -46,9 +46,9 @@ async fn first<T>(messages: &mut Streaming<T>) -> Result<T, Status> {
     timeout(FIRST, messages.message()).await.map_err(|_| nothing())??.ok_or_else(nothing)
 }
 
-fn guest_of(desk: &impl AgentDesk, vm: &str) -> Result<(VmId, GuestClient), Status> {
+fn guest_of(api: &impl AgentApi, vm: &str) -> Result<(VmId, GuestClient), Status> {
     let vm = convert::vm_id("vm_id", vm).map_err(|error| status::invalid(&error))?;
-    match desk.guest(vm) {
+    match api.guest(vm) {
         Some(Ok(guest)) => Ok((vm, guest)),
         Some(Err(why)) => Err(status::no_guest(vm, why)),
         None => Err(status::no_assignment(vm)),
@@ -147,11 +147,11 @@ where
 }
 
 pub(super) async fn exec(
-    desk: &impl AgentDesk,
+    api: &impl AgentApi,
     mut messages: Streaming<wire::ExecRequest>,
 ) -> Result<Response<Answers<wire::ExecResponse>>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
     let (rest, broken) = requests(messages);
     let rest = rest.flat_map(|message| stream::iter(inputs(message.input)));
     let (request, guard) = held(stream::iter(inputs(first.input)).chain(rest));
@@ -160,16 +160,20 @@ pub(super) async fn exec(
 }
 
 pub(super) async fn copy_in(
-    desk: &impl AgentDesk,
+    api: &impl AgentApi,
     mut messages: Streaming<wire::CopyInRequest>,
 ) -> Result<Response<wire::CopyInResponse>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
     let of = |data: Vec<u8>| {
         stream::iter(pieces(data))
-            .map(|data| guest::CopyInRequest { directory: String::new(), data })
+            .map(|data| guest::CopyInRequest { data, ..guest::CopyInRequest::default() })
     };
-    let head = guest::CopyInRequest { directory: first.directory, data: Vec::new() };
+    let head = guest::CopyInRequest {
+        directory: first.directory,
+        own_name: first.own_name,
+        data: Vec::new(),
+    };
     let (rest, broken) = requests(messages);
     let rest = rest.flat_map(move |message| of(message.data));
     let (request, guard) = held(stream::iter([head]).chain(of(first.data)).chain(rest));
@@ -186,21 +190,21 @@ pub(super) async fn copy_in(
 }
 
 pub(super) async fn copy_out(
-    desk: &impl AgentDesk,
+    api: &impl AgentApi,
     request: wire::CopyOutRequest,
 ) -> Result<Response<Answers<wire::CopyOutResponse>>, Status> {
-    let (vm, GuestClient { mut client, place }) = guest_of(desk, &request.vm_id)?;
+    let (vm, GuestClient { mut client, place }) = guest_of(api, &request.vm_id)?;
     let answer = |message: guest::CopyOutResponse| wire::CopyOutResponse { data: message.data };
     let asked = client.copy_out(guest::CopyOutRequest { path: request.path });
     begun(vm, asked, None, place, answer).await
 }
 
 pub(super) async fn forward(
-    desk: &impl AgentDesk,
+    api: &impl AgentApi,
     mut messages: Streaming<wire::ForwardRequest>,
 ) -> Result<Response<Answers<wire::ForwardResponse>>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(desk, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
     let of = |data: Vec<u8>| {
         stream::iter(pieces(data)).map(|data| guest::ForwardRequest { port: 0, data })
     };

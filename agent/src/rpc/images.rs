@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
-use banger_proto::wire::limits::MAX_CHUNK_BYTES;
+use banger_proto::bounds::MAX_CHUNK_BYTES;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
 use super::convert::WireError;
-use super::{AgentDesk, status};
+use super::{AgentApi, status};
 use crate::host::{Announced, ImageName};
 
 /// How long the server may say nothing in the middle of an image.
@@ -48,17 +48,17 @@ fn announced(first: Option<wire::PutImageRequest>) -> Result<Announced, Status> 
 }
 
 /// Takes an image. When this is dropped, or the stream breaks off, nothing of it is left.
-pub(super) async fn put<D: AgentDesk>(
-    desk: &D,
+pub(super) async fn put<A: AgentApi>(
+    api: &A,
     mut stream: impl Stream<Item = Result<wire::PutImageRequest, Status>> + Unpin,
 ) -> Result<wire::PutImageResponse, Status> {
     let announced = announced(stream.next().await.transpose()?)?;
     let name = announced.name.clone();
     let failed = |error| status::image_not_kept(&error);
-    let Some(mut receiving) = desk.receive_image(announced).await.map_err(failed)? else {
+    let Some(mut receiving) = api.receive_image(announced).await.map_err(failed)? else {
         return Ok(wire::PutImageResponse { present: true });
     };
-    let draining = desk.draining();
+    let draining = api.draining();
     loop {
         // Cancel-safe: either way the image is given up.
         let next = tokio::select! {
@@ -77,13 +77,12 @@ pub(super) async fn put<D: AgentDesk>(
     Ok(wire::PutImageResponse { present: false })
 }
 
-/// Takes an image away.
-pub(super) async fn remove<D: AgentDesk>(
-    desk: &D,
+pub(super) async fn remove<A: AgentApi>(
+    api: &A,
     request: wire::RemoveImageRequest,
 ) -> Result<wire::RemoveImageResponse, Status> {
     let name = checked(&request.name, &request.sha256)?;
-    let change = desk.remove_image(&name).await;
+    let change = api.remove_image(&name).await;
     let change = change.map_err(|error| status::image_not_removed(&error))?;
     tracing::info!(image = %name, ?change, "an image was taken away");
     Ok(wire::RemoveImageResponse {})

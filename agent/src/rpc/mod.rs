@@ -1,13 +1,14 @@
 //! The edge to the server: `banger.agent.v1.AgentService` over mutual TLS.
 //!
-//! Thin: a request is read ([`convert`]), handed to the [`AgentDesk`], and answered. All four
-//! mutating calls end in [`AgentDesk::assign`], which merges one assignment by its version and
+//! Thin: a request is read ([`convert`]), handed to the [`AgentApi`], and answered. All four
+//! mutating calls end in [`AgentApi::assign`], which merges one assignment by its version and
 //! answers when that is on disk. Nothing here waits for the host. What can go wrong: a message
 //! that makes no sense, a stale version, a record that cannot be written; `status` is the only
 //! builder of what is said then.
 //!
-//! Beside them are streams to a guest, which change nothing that is held: its console
-//! ([`console`]).
+//! Beside them are the report ([`observe`]), the host's objects and their sweep ([`objects`]),
+//! images that are brought and taken away ([`images`]), and streams to a guest, which change
+//! nothing that is held: its console ([`console`]), programs, files and connections ([`guest`]).
 
 mod console;
 mod convert;
@@ -26,6 +27,7 @@ use banger_proto::ids::{Epoch, HostId, Version, VmId};
 use tokio_util::sync::CancellationToken;
 
 pub use self::service::AgentRpc;
+pub(crate) use self::status::of_the_edge;
 
 use crate::assignment::Assignment;
 use crate::guests::{GuestClient, NoGuest};
@@ -35,16 +37,16 @@ use crate::host::{
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
 
-/// What the edge asks of the agent.
+/// The agent API: what the edge asks of the agent.
 #[async_trait]
-pub trait AgentDesk: Send + Sync + 'static {
+pub trait AgentApi: Send + Sync + 'static {
     /// Merges an assignment into what is held of its VM, records it and wakes the VM's task.
-    async fn assign(&self, offered: Assignment) -> Assigned;
+    async fn assign(&self, offered: Assignment) -> Result<Assigned, NotAssigned>;
 
     /// What is true of the host now.
     async fn host_facts(&self) -> HostFacts;
 
-    /// Everything of ours on the host, from the operating system. `claimed` are VMs that the
+    /// Everything of banger's on the host, from the operating system. `claimed` are VMs that the
     /// server knows.
     async fn inventory(&self, claimed: BTreeSet<VmId>) -> HostResult<(Vec<Listed>, Policy)>;
 
@@ -77,21 +79,25 @@ pub trait AgentDesk: Send + Sync + 'static {
 }
 
 /// What became of an assignment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Assigned {
-    /// It is held, and on disk.
+    /// It is held, on disk, and its task is awake.
     Accepted(Version),
-    /// A newer one is held.
-    Stale {
-        /// The highest seen.
-        seen: Version,
-    },
+    /// A newer one is held, of this version; nothing changed.
+    Stale(Version),
     /// It asked for the VM to be absent, and nothing of it is here.
     Absent,
+}
+
+/// Why nothing became of an assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAssigned {
     /// It could not be written to disk; nothing changed.
     NotRecorded(String),
     /// It could not be written because the disk is full; nothing changed.
     DiskFull(String),
+    /// It gives a guest that runs another address; nothing changed.
+    OtherAddress(String),
     /// The agent takes no more assignments.
     ShuttingDown,
 }

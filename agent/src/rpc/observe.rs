@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::observe_response::Event;
-use banger_proto::wire::limits::INVENTORY_PART_VMS;
+use banger_proto::bounds::INVENTORY_PART_VMS;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{AgentDesk, HostFacts, convert, status};
+use super::{AgentApi, HostFacts, convert, status};
 use crate::host::ImageKind;
+use crate::host::taps::BRIDGE_PORTS;
 use crate::report::{Reported, VmReport};
 
 /// Messages on their way to one reader; more wait in its subscription, coalesced.
@@ -24,14 +25,14 @@ const QUEUE: usize = 64;
 type Message = Result<wire::ObserveResponse, Status>;
 
 /// Starts the stream's task.
-pub(super) fn start<D: AgentDesk>(desk: Arc<D>) -> ReceiverStream<Message> {
+pub(super) fn start<A: AgentApi>(api: Arc<A>) -> ReceiverStream<Message> {
     let (send, stream) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        let draining = desk.draining();
+        let draining = api.draining();
         // Cancel-safe: the stream is over in either case, and a report that was taken and not
         // sent is in the full inventory that begins the next stream.
         tokio::select! {
-            Err(ReaderGone) = run(&*desk, Sender { send: send.clone(), sequence: 0 }) => {}
+            Err(ReaderGone) = run(&*api, Sender { send: send.clone(), sequence: 0 }) => {}
             () = draining.cancelled() => drop(send.send(Err(status::shutting_down())).await),
         }
     });
@@ -53,12 +54,12 @@ impl Sender {
     }
 }
 
-async fn run<D: AgentDesk>(
-    desk: &D,
+async fn run<A: AgentApi>(
+    api: &A,
     mut sender: Sender,
 ) -> Result<std::convert::Infallible, ReaderGone> {
-    let (inventory, mut subscription) = desk.reporter().subscribe();
-    let mut facts = desk.host_facts().await;
+    let (inventory, mut subscription) = api.reporter().subscribe();
+    let mut facts = api.host_facts().await;
     sender.event(Event::Host(host_facts(&facts))).await?;
     for part in inventory_parts(&inventory) {
         sender.event(Event::Inventory(part)).await?;
@@ -79,7 +80,7 @@ async fn run<D: AgentDesk>(
                 }
             }
             _ = heartbeat.tick() => {
-                let now = desk.host_facts().await;
+                let now = api.host_facts().await;
                 if now != facts {
                     facts = now;
                     sender.event(Event::Host(host_facts(&facts))).await?;
@@ -142,6 +143,8 @@ pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
         memory_mib: facts.capacity.memory_mib,
         disk_mib: facts.capacity.disk_mib,
         images: images.collect(),
+        // A simulated bridge has as many ports as are wanted.
+        max_guests: if facts.simulated { 0 } else { BRIDGE_PORTS },
         heartbeat_interval: prost_types::Duration::try_from(facts.heartbeat_interval).ok(),
     }
 }

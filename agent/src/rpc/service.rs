@@ -1,35 +1,35 @@
-//! One method a call, each: read, ask the desk, answer.
+//! One method a call, each: read, ask the agent API, answer.
 
 use std::sync::Arc;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::AgentService;
+use banger_proto::bounds::MAX_ASSIGNMENTS_PER_MESSAGE;
 use banger_proto::ids::VmId;
-use banger_proto::wire::limits::MAX_ASSIGNMENTS_PER_MESSAGE;
 use futures_util::stream::BoxStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::convert::{self, WireError};
-use super::{AgentDesk, Assigned, console, guest, images, objects, observe, status};
+use super::{AgentApi, Assigned, NotAssigned, console, guest, images, objects, observe, status};
 use crate::assignment::{Assignment, Power};
 
-/// The service over a desk.
-pub struct AgentRpc<D> {
-    desk: Arc<D>,
+/// The service over the agent API.
+pub struct AgentRpc<A> {
+    api: Arc<A>,
 }
 
-impl<D: AgentDesk> AgentRpc<D> {
-    /// Serves this desk.
-    pub const fn new(desk: Arc<D>) -> Self {
-        Self { desk }
+impl<A: AgentApi> AgentRpc<A> {
+    /// Serves what this answers.
+    pub const fn new(api: Arc<A>) -> Self {
+        Self { api }
     }
 
-    async fn assign(&self, offered: Assignment) -> Assigned {
+    async fn assign(&self, offered: Assignment) -> Result<Assigned, NotAssigned> {
         let span = tracing::info_span!("assign", vm.id = %offered.vm, version = %offered.version);
-        banger_proto::wire::trace::link(&span, &offered.traceparent);
-        self.desk.assign(offered).instrument(span).await
+        banger_wire::trace::link(&span, &offered.traceparent);
+        self.api.assign(offered).instrument(span).await
     }
 
     /// For the calls that carry a shape: what they want can't be absent already.
@@ -46,14 +46,10 @@ impl<D: AgentDesk> AgentRpc<D> {
             }));
         }
         let (vm, version) = (offered.vm, offered.version);
-        let assigned = self.assign(offered).await;
-        match assigned {
+        match self.assign(offered).await.map_err(|why| refusal(vm, &why))? {
             Assigned::Accepted(version) => Ok(convert::version_to_wire(version)),
             Assigned::Absent => Ok(convert::version_to_wire(version)),
-            Assigned::Stale { seen } => Err(status::stale(vm, version, seen)),
-            Assigned::NotRecorded(why) => Err(status::not_recorded(vm, &why)),
-            Assigned::DiskFull(why) => Err(status::disk_full(vm, &why)),
-            Assigned::ShuttingDown => Err(status::shutting_down()),
+            Assigned::Stale(seen) => Err(status::stale(vm, version, seen)),
         }
     }
 
@@ -75,18 +71,28 @@ impl<D: AgentDesk> AgentRpc<D> {
         };
         let version = offered.version;
         match self.assign(offered).await {
-            Assigned::Accepted(version) => accepted(version),
-            Assigned::Stale { seen } => wire::AssignmentResult { stale: true, ..accepted(seen) },
-            Assigned::Absent => wire::AssignmentResult { absent: true, ..accepted(version) },
-            Assigned::NotRecorded(why) => {
+            Ok(Assigned::Accepted(version)) => accepted(version),
+            Ok(Assigned::Stale(seen)) => wire::AssignmentResult { stale: true, ..accepted(seen) },
+            Ok(Assigned::Absent) => wire::AssignmentResult { absent: true, ..accepted(version) },
+            Err(NotAssigned::NotRecorded(why)) => {
                 refused(format!("its record cannot be written, nothing was changed: {why}"))
             }
-            Assigned::DiskFull(why) => wire::AssignmentResult {
+            Err(NotAssigned::DiskFull(why)) => wire::AssignmentResult {
                 reason: status::DISK_FULL.to_owned(),
                 ..refused(status::disk_full_sentence(&why))
             },
-            Assigned::ShuttingDown => refused("the agent is shutting down".to_owned()),
+            Err(NotAssigned::OtherAddress(why)) => refused(why),
+            Err(NotAssigned::ShuttingDown) => refused("the agent is shutting down".to_owned()),
         }
+    }
+}
+
+fn refusal(vm: VmId, why: &NotAssigned) -> Status {
+    match why {
+        NotAssigned::NotRecorded(why) => status::not_recorded(vm, why),
+        NotAssigned::DiskFull(why) => status::disk_full(vm, why),
+        NotAssigned::OtherAddress(why) => status::other_address(why),
+        NotAssigned::ShuttingDown => status::shutting_down(),
     }
 }
 
@@ -104,7 +110,7 @@ fn deletion(request: wire::DeleteVmRequest) -> Result<Assignment, WireError> {
 }
 
 #[tonic::async_trait]
-impl<D: AgentDesk> AgentService for AgentRpc<D> {
+impl<A: AgentApi> AgentService for AgentRpc<A> {
     async fn create_vm(
         &self,
         request: Request<wire::CreateVmRequest>,
@@ -128,13 +134,11 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
     ) -> Result<Response<wire::DeleteVmResponse>, Status> {
         let offered = deletion(request.into_inner()).map_err(|error| status::invalid(&error))?;
         let (vm, version): (VmId, _) = (offered.vm, offered.version);
-        let (accepted, absent) = match self.assign(offered).await {
+        let assigned = self.assign(offered).await.map_err(|why| refusal(vm, &why))?;
+        let (accepted, absent) = match assigned {
             Assigned::Accepted(version) => (version, false),
             Assigned::Absent => (version, true),
-            Assigned::Stale { seen } => return Err(status::stale(vm, version, seen)),
-            Assigned::NotRecorded(why) => return Err(status::not_recorded(vm, &why)),
-            Assigned::DiskFull(why) => return Err(status::disk_full(vm, &why)),
-            Assigned::ShuttingDown => return Err(status::shutting_down()),
+            Assigned::Stale(seen) => return Err(status::stale(vm, version, seen)),
         };
         let accepted = Some(convert::version_to_wire(accepted));
         Ok(Response::new(wire::DeleteVmResponse { accepted, absent }))
@@ -157,16 +161,6 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         Ok(Response::new(wire::ReconcileResponse { results }))
     }
 
-    async fn get_inventory(
-        &self,
-        _request: Request<wire::GetInventoryRequest>,
-    ) -> Result<Response<wire::GetInventoryResponse>, Status> {
-        let host = Some(observe::host_facts(&self.desk.host_facts().await));
-        let vms = self.desk.reporter().all();
-        let vms = vms.iter().map(|report| convert::observed(report)).collect();
-        Ok(Response::new(wire::GetInventoryResponse { host, vms }))
-    }
-
     async fn sweep(
         &self,
         request: Request<wire::SweepRequest>,
@@ -174,7 +168,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         let request = request.into_inner();
         let dry_run = request.dry_run;
         let asker = objects::asker(request).map_err(|error| status::invalid(&error))?;
-        let swept = self.desk.sweep(asker, dry_run).await;
+        let swept = self.api.sweep(asker, dry_run).await;
         let (swept, policy) = swept.map_err(|error| status::host_unreadable(&error))?;
         Ok(Response::new(objects::swept(swept, policy)))
     }
@@ -187,7 +181,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
     ) -> Result<Response<Self::ListObjectsStream>, Status> {
         let claimed = objects::claimed(&request.into_inner().claimed_vm_ids)
             .map_err(|error| status::invalid(&error))?;
-        let listed = self.desk.inventory(claimed).await;
+        let listed = self.api.inventory(claimed).await;
         let (listed, policy) = listed.map_err(|error| status::host_unreadable(&error))?;
         let (send, stream) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
@@ -207,7 +201,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<wire::ReadConsoleRequest>,
     ) -> Result<Response<Self::ReadConsoleStream>, Status> {
-        console::read(Arc::clone(&self.desk), request.into_inner()).await.map(Response::new)
+        console::read(Arc::clone(&self.api), request.into_inner()).await.map(Response::new)
     }
 
     type AttachConsoleStream = BoxStream<'static, Result<wire::AttachConsoleResponse, Status>>;
@@ -216,7 +210,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<tonic::Streaming<wire::AttachConsoleRequest>>,
     ) -> Result<Response<Self::AttachConsoleStream>, Status> {
-        console::attach(Arc::clone(&self.desk), request.into_inner()).await.map(Response::new)
+        console::attach(Arc::clone(&self.api), request.into_inner()).await.map(Response::new)
     }
 
     type ExecStream = guest::Answers<wire::ExecResponse>;
@@ -225,14 +219,14 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<tonic::Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        guest::exec(&*self.desk, request.into_inner()).await
+        guest::exec(&*self.api, request.into_inner()).await
     }
 
     async fn copy_in(
         &self,
         request: Request<tonic::Streaming<wire::CopyInRequest>>,
     ) -> Result<Response<wire::CopyInResponse>, Status> {
-        guest::copy_in(&*self.desk, request.into_inner()).await
+        guest::copy_in(&*self.api, request.into_inner()).await
     }
 
     type CopyOutStream = guest::Answers<wire::CopyOutResponse>;
@@ -241,7 +235,7 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<wire::CopyOutRequest>,
     ) -> Result<Response<Self::CopyOutStream>, Status> {
-        guest::copy_out(&*self.desk, request.into_inner()).await
+        guest::copy_out(&*self.api, request.into_inner()).await
     }
 
     type ForwardStream = guest::Answers<wire::ForwardResponse>;
@@ -250,21 +244,21 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
         &self,
         request: Request<tonic::Streaming<wire::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        guest::forward(&*self.desk, request.into_inner()).await
+        guest::forward(&*self.api, request.into_inner()).await
     }
 
     async fn put_image(
         &self,
         request: Request<tonic::Streaming<wire::PutImageRequest>>,
     ) -> Result<Response<wire::PutImageResponse>, Status> {
-        images::put(&*self.desk, request.into_inner()).await.map(Response::new)
+        images::put(&*self.api, request.into_inner()).await.map(Response::new)
     }
 
     async fn remove_image(
         &self,
         request: Request<wire::RemoveImageRequest>,
     ) -> Result<Response<wire::RemoveImageResponse>, Status> {
-        images::remove(&*self.desk, request.into_inner()).await.map(Response::new)
+        images::remove(&*self.api, request.into_inner()).await.map(Response::new)
     }
 
     type ObserveStream = ReceiverStream<Result<wire::ObserveResponse, Status>>;
@@ -275,8 +269,8 @@ impl<D: AgentDesk> AgentService for AgentRpc<D> {
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let request = request.into_inner();
         let epoch = banger_proto::ids::Epoch(request.server_epoch);
-        self.desk.server_seen(&request.server_name, epoch).await;
-        Ok(Response::new(observe::start(Arc::clone(&self.desk))))
+        self.api.server_seen(&request.server_name, epoch).await;
+        Ok(Response::new(observe::start(Arc::clone(&self.api))))
     }
 }
 

@@ -1,4 +1,8 @@
 //! The only builder of `tonic::Status` in the agent.
+//!
+//! What a host says of itself (a tool's complaint, a path, the words of a VMM's log) goes into messages
+//! only as text of a bounded length: it comes back as a header, and one that is too large would break the
+//! call off instead of explaining it.
 
 use std::collections::HashMap;
 
@@ -13,6 +17,28 @@ use crate::host::{HostError, HostErrorKind};
 
 const DOMAIN: &str = "banger";
 
+/// The longest message, in bytes.
+const LONGEST: usize = 2048;
+
+/// The longest value of an error's details, in bytes.
+const LONGEST_VALUE: usize = 256;
+
+/// Text of at most so many bytes, without control characters.
+fn clipped(text: &str, longest: usize) -> String {
+    let mut clean = String::new();
+    for c in text.chars() {
+        let c = if c.is_control() { ' ' } else { c };
+        if clean.len() + c.len_utf8() > longest {
+            let end = clean.floor_char_boundary(longest.saturating_sub("…".len()));
+            clean.truncate(end);
+            clean.push('…');
+            break;
+        }
+        clean.push(c);
+    }
+    clean
+}
+
 fn status(
     code: Code,
     reason: ErrorReason,
@@ -21,21 +47,29 @@ fn status(
 ) -> Status {
     let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     let metadata: HashMap<String, String> =
-        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        metadata.into_iter().map(|(key, v)| (key.to_owned(), clipped(&v, LONGEST_VALUE))).collect();
     Status::with_error_details(
         code,
-        message,
+        clipped(&message, LONGEST),
         ErrorDetails::with_error_info(reason, DOMAIN, metadata),
     )
+}
+
+/// An error that the edge makes or mends: see [`banger_wire::service::edge`].
+pub(crate) fn of_the_edge(code: Code, reason: ErrorReason, message: String) -> Status {
+    status(code, reason, [], message)
 }
 
 /// A message that makes no sense: the server and this agent do not speak the same language, or
 /// the peer is not what it says.
 pub(super) fn invalid(error: &WireError) -> Status {
-    let mut details = ErrorDetails::with_bad_request_violation(error.field.clone(), &error.problem);
+    let field = clipped(&error.field, LONGEST_VALUE);
+    let problem = clipped(&error.problem, LONGEST_VALUE);
+    let mut details = ErrorDetails::with_bad_request_violation(field, problem);
     let reason = ErrorReason::InvalidFields.as_str_name().trim_start_matches("ERROR_REASON_");
     details.set_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(Code::InvalidArgument, error.to_string(), details)
+    let message = clipped(&error.to_string(), LONGEST);
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
 /// An older version than one that was accepted.
@@ -76,6 +110,11 @@ pub(super) fn disk_full_sentence(why: &str) -> String {
     format!("the host's disk is full, its record cannot be written, nothing was changed: {why}")
 }
 
+/// The assignment gives a guest that runs another address, so nothing was accepted.
+pub(super) fn other_address(why: &str) -> Status {
+    status(Code::FailedPrecondition, ErrorReason::HostRefused, [], why.to_owned())
+}
+
 /// The host could not be read, so that nothing was listed or removed.
 pub(super) fn host_unreadable(error: &HostError) -> Status {
     status(
@@ -95,6 +134,8 @@ pub(super) fn image_not_kept(error: &HostError) -> Status {
         | HostErrorKind::Busy
         | HostErrorKind::NotPermitted
         | HostErrorKind::NameTaken
+        | HostErrorKind::SubnetTaken
+        | HostErrorKind::AddressTaken
         | HostErrorKind::NotFound
         | HostErrorKind::NoUplink
         | HostErrorKind::KvmUnavailable
@@ -114,6 +155,8 @@ pub(super) fn image_not_removed(error: &HostError) -> Status {
         | HostErrorKind::MissingTool
         | HostErrorKind::NotPermitted
         | HostErrorKind::NameTaken
+        | HostErrorKind::SubnetTaken
+        | HostErrorKind::AddressTaken
         | HostErrorKind::NotFound
         | HostErrorKind::NoUplink
         | HostErrorKind::KvmUnavailable
@@ -215,4 +258,35 @@ pub(super) fn of_guest(vm: VmId, said: &Status) -> Status {
     };
     let words = printable(said.message(), 500);
     status(code, ErrorReason::GuestRefused, [], format!("VM {vm}: the guest says: {words}"))
+}
+
+#[cfg(test)]
+mod tests {
+    //! What becomes of the words of a host.
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_host_says_is_a_message_of_bounded_length_without_control_characters() {
+        let vm = "0191e0a0-0000-7000-8000-000000000001".parse().unwrap();
+        let said = format!("ip: \u{1b}]52;c;x\u{7}\nno\u{9b}1m{}", "ä".repeat(100_000));
+        let error = HostError::new(HostErrorKind::Other, "apply", "the rules").detail(said.clone());
+        for status in [
+            not_recorded(vm, &said),
+            disk_full(vm, &said),
+            host_unreadable(&error),
+            image_not_kept(&error),
+            image_not_removed(&error),
+            no_console(vm, &error),
+            of_the_edge(Code::Internal, ErrorReason::Internal, said.clone()),
+            invalid(&WireError { field: said.clone(), problem: said.clone() }),
+        ] {
+            let message = status.message();
+            assert!(message.len() <= LONGEST && message.ends_with('…'), "{}", message.len());
+            assert!(!message.chars().any(char::is_control), "{message:?}");
+            // Message and details are two headers, the second in base64.
+            assert!(status.details().len() < 2 * LONGEST, "{}", status.details().len());
+        }
+        assert_eq!(clipped("short", LONGEST), "short");
+    }
 }

@@ -8,12 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::causes::with_causes;
 use banger_proto::ids::VmId;
+use banger_wire::causes::with_causes;
 use futures_util::StreamExt as _;
 
 use super::sweep::{SweepObserver, Sweeps};
-use super::{StartError, Supervisor};
+use super::{Supervisor, SupervisorError};
 use crate::assignment::Record;
 use crate::clock::Clock;
 use crate::host::{Host, PathPart};
@@ -21,11 +21,11 @@ use crate::inventory::sweep::SweepSettings;
 use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
 use crate::naming::{self, Naming};
 use crate::report::Reporter;
+use crate::report::phase::{Fault, Phase, Reason};
 use crate::vm::bases::BaseUsers;
-use crate::vm::fence::Fence;
-use crate::vm::phase::{Fault, Phase, Reason};
 use crate::vm::record;
-use crate::vm::shared::{EffectObserver, Settings, Shared};
+use crate::vm::shared::{EffectObserver, HostNetwork, Settings, Shared};
+use crate::vm::stale::StaleGuard;
 use crate::vm::task::Looked;
 
 /// Directories read at the same time.
@@ -43,8 +43,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Told of every effect, before and after it.
     pub on_effect: Option<Box<EffectObserver>>,
-    /// What refuses wishes that no record refuses.
-    pub fence: Fence,
+    /// What refuses assignments that no record refuses.
+    pub stale: StaleGuard,
     /// How long the start waits for VMs to be looked at.
     pub first_look_limit: Duration,
     /// What the sweep goes by.
@@ -63,7 +63,7 @@ impl Parts {
             clock,
             settings: Settings::default(),
             on_effect: None,
-            fence: Fence::default(),
+            stale: StaleGuard::default(),
             first_look_limit: Duration::from_secs(20),
             sweep: SweepSettings::default(),
             on_sweep: None,
@@ -78,7 +78,7 @@ impl Supervisor {
     /// # Errors
     /// Boot id, boot time, directories or processes of the host cannot be read: with any of them
     /// missing a live VM could be taken for dead.
-    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+    pub async fn start(parts: Parts) -> Result<Self, SupervisorError> {
         let host = parts.host;
         let (boot_id, boot_time, dirs, table) = futures_util::try_join!(
             host.facts.boot_id(),
@@ -86,10 +86,13 @@ impl Supervisor {
             host.files.list_dirs(),
             ProcessTable::read(&*host.processes),
         )
-        .map_err(StartError::Host)?;
+        .map_err(SupervisorError::Host)?;
         // One look at the rules for all VMs; without it each would be told from a look of its own.
         if let Err(error) = host.firewall.list().await {
             tracing::warn!(error = error.chain(), "the firewall rules cannot be read");
+        }
+        if let Err(error) = host.pins.list().await {
+            tracing::warn!(error = error.chain(), "the pins of guests cannot be read");
         }
         let sweeps = Sweeps {
             settings: parts.sweep,
@@ -105,7 +108,8 @@ impl Supervisor {
             boot_time,
             settings: parts.settings,
             bases: BaseUsers::default(),
-            fence: parts.fence,
+            network: HostNetwork::default(),
+            stale: parts.stale,
             reporter: Reporter::new(),
             on_effect: parts.on_effect,
         });
@@ -118,6 +122,7 @@ impl Supervisor {
         drop(looked);
         supervisor.find_strays(&table).await;
         supervisor.spawn_fill_watch();
+        supervisor.spawn_network_watch();
         // Nobody sends: it ends when the last task has dropped its end.
         if tokio::time::timeout(parts.first_look_limit, all_looked.recv()).await.is_err() {
             supervisor.report_unlooked();
@@ -140,7 +145,16 @@ impl Supervisor {
             Ok(record) => self.take_over(vm, record, table, looked).await,
             Err(why) => {
                 let step = "read the VM's record";
-                let message = format!("{}; the VM is kept as it is", with_causes(&why));
+                let pinned = self.0.shared.host.pins.observe(&names.rules).await;
+                let network = match pinned {
+                    Ok(Some(_)) => "",
+                    Ok(None) | Err(_) => {
+                        ", and its guest is pinned to no address: its tap lets nothing through \
+                         beside guests that are"
+                    }
+                };
+                let why = with_causes(&why);
+                let message = format!("{why}; the VM is kept as it is{network}");
                 let fault = Fault::new(Reason::RecordUnreadable, step, message);
                 self.strand(vm, Phase::Failed, fault);
             }
@@ -181,6 +195,7 @@ impl Supervisor {
         let names = shared.naming.vm(vm);
         let search = Search {
             jail: &names.jail,
+            user: None,
             boot_id: &shared.boot_id,
             remembered: None,
             table: Some(table),

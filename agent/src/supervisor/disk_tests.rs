@@ -1,17 +1,17 @@
-//! Room on the host's disk, and how full root disks are: from the start to the growth, the alarm, the
-//! full store and the lost one, on the fake kernel.
+//! Room on the host's disk, and how full root disks are: from the start to the growth, the alarm,
+//! the full store and the lost one, on the fake kernel.
 
 use std::time::Duration;
 
 use super::harness::{World, names, start_with};
 use super::*;
 use crate::assignment::RestartPolicy;
-use crate::host::fakes::{At, DEMO_ROOT, FakeKernel, Fault, FaultPlan};
+use crate::host::fakes::{At, DEMO_ROOT, FakeKernel, FaultPlan, InjectedFault};
 use crate::host::{ExitStatus, ImageName, SnapshotFill};
 use crate::naming::{file, part};
+use crate::report::phase::Reason;
+use crate::vm::cow;
 use crate::vm::fixtures::{assignment_of, vm_id};
-use crate::vm::phase::Reason;
-use crate::vm::store;
 
 const MIB: u64 = 1 << 20;
 
@@ -54,7 +54,7 @@ async fn sees_reason(world: &World, reason: Option<Reason>) -> Arc<VmReport> {
 #[tokio::test(start_paused = true)]
 async fn a_host_without_room_makes_nothing_and_starts_the_vm_by_itself_once_it_has_some() {
     let mut world = World::new().await;
-    world.kernel.set_disk_left(Some(store::DiskPolicy::default().reserve));
+    world.kernel.set_disk_left(Some(cow::DiskPolicy::default().reserve));
     world.assign(wanted(1, 64)).await;
     let failed = world.settles(1, Phase::Failed).await;
     let fault = failed.fault.as_ref().expect("a failed VM says why");
@@ -70,14 +70,14 @@ async fn a_host_without_room_makes_nothing_and_starts_the_vm_by_itself_once_it_h
 async fn a_disk_full_to_the_last_byte_refuses_a_new_vm_and_leaves_no_directory() {
     let world = World::new().await;
     world.kernel.fill_disk();
-    let refused = world.agent.accept_one(wanted(1, 64)).await.expect_err("there is no room");
+    let refused = world.agent.accept(wanted(1, 64)).await.expect_err("there is no room");
     assert_eq!(refused.kind, HostErrorKind::NoSpace);
     assert_eq!(world.left(), Vec::<String>::new());
     // Room for the directory and none for the record.
     world.kernel.set_disk_left(None);
-    let full = Fault::Fail(HostErrorKind::NoSpace);
+    let full = InjectedFault::Fail(HostErrorKind::NoSpace);
     world.kernel.set_faults(FaultPlan::none().with(At::verb("files.replace"), full));
-    world.agent.accept_one(wanted(1, 64)).await.expect_err("there is no room");
+    world.agent.accept(wanted(1, 64)).await.expect_err("there is no room");
     assert_eq!(world.left(), Vec::<String>::new());
 }
 
@@ -89,11 +89,15 @@ async fn the_disks_of_a_vm_that_runs_take_their_room_before_the_guest_does() {
     world.assign(assignment).await;
     world.settles(1, Phase::Running).await;
     let store = store_bytes(&world.kernel).await;
-    assert_eq!(store, store::cover(base(&world.kernel).await), "no longer than can be of use");
+    let base = base(&world.kernel).await;
+    // The disk is as long as the spec says: its end lies behind all that the snapshot can use.
+    let tail = cow::tail(64 * MIB, base).expect("the image is shorter");
+    assert_eq!(store, cow::cover(base) + tail.bytes);
+    assert_eq!((tail.offset, base + tail.bytes), (cow::cover(base), 64 * MIB));
     assert!(world.kernel.disk_used() >= store + 8 * MIB);
     // Whatever fills the host's disk, the guest can write all of its own.
     world.kernel.fill_disk();
-    assert!(world.kernel.fill_snapshot(&names(1).snapshot, store / 512));
+    assert!(world.kernel.fill_snapshot(&names(1).snapshot, cow::cover(base) / 512));
     assert!(matches!(fill_of(&world.kernel).await, SnapshotFill::Used { .. }));
 }
 
@@ -104,7 +108,7 @@ async fn a_store_grows_before_it_is_full_up_to_what_can_be_of_use() {
     world.settles(1, Phase::Running).await;
     assert_eq!(store_bytes(&world.kernel).await, MIB);
     assert!(world.kernel.fill_snapshot(&names(1).snapshot, MIB / 512 * 9 / 10));
-    let whole = store::cover(base(&world.kernel).await);
+    let whole = cow::cover(base(&world.kernel).await);
     let grown = |r: Option<&VmReport>| {
         r.and_then(|r| r.devices.cow_sectors).is_some_and(|(_, total)| total == whole / 512)
     };
@@ -132,7 +136,7 @@ async fn a_store_that_has_no_room_to_grow_is_an_alarm_until_it_has() {
     assert!(fault.retry_at.is_some(), "{fault:?}");
     world.kernel.set_disk_left(None);
     sees_reason(&world, None).await;
-    assert_eq!(store_bytes(&world.kernel).await, store::cover(base(&world.kernel).await));
+    assert_eq!(store_bytes(&world.kernel).await, cow::cover(base(&world.kernel).await));
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +223,7 @@ async fn a_disk_that_was_made_larger_survives_the_failure_of_a_later_step() {
     let before = (id(file::COW).await, id(file::WORK).await);
     assert!(before.0.is_some() && before.1.is_some());
 
-    let fail = Fault::Fail(HostErrorKind::Other);
+    let fail = InjectedFault::Fail(HostErrorKind::Other);
     world.kernel.set_faults(FaultPlan::none().with(At::verb("taps.ensure"), fail));
     let shape = assignment.shape.as_mut().expect("a shape");
     (shape.root_disk_mib, shape.work_disk_mib) = (2, 16);

@@ -3,8 +3,8 @@
 //!
 //! A store that runs full fails its guest's writes, so the level is part of every report, and a VM
 //! whose level moved is woken: it shows it, and makes the store larger when it is time. What can go
-//! wrong: the snapshots cannot be listed; then the levels stay what they were. A guest can outrun any
-//! look; what happens then is the kernel's doing, and nothing written is lost by it.
+//! wrong: the snapshots cannot be listed; then the levels stay what they were. A guest can outrun
+//! any look; what happens then is the kernel's doing, and nothing written is lost by it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use banger_proto::ids::VmId;
 
 use super::Supervisor;
 use crate::clock::Moment;
-use crate::vm::store::{self, StoreLevel};
+use crate::vm::cow::{self, CowLevel};
 
 /// Before the first look: the start of an agent has more urgent work.
 const FIRST: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const USUAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Before {
     at: Option<Moment>,
-    levels: HashMap<VmId, StoreLevel>,
+    levels: HashMap<VmId, CowLevel>,
 }
 
 impl Supervisor {
@@ -67,9 +67,9 @@ impl Supervisor {
         let mut next = USUAL;
         for snapshot in snapshots {
             let Some(vm) = shared.naming.vm_of_snapshot(&snapshot.name) else { continue };
-            let level = StoreLevel { fill: snapshot.fill, base: snapshot.size_sectors * 512 };
+            let level = CowLevel::of(&snapshot);
             let was = before.levels.get(&vm).copied();
-            next = next.min(store::next_look(was, level, between, &shared.settings.disks));
+            next = next.min(cow::next_look(was, level, between, &shared.settings.disks));
             levels.insert(vm, level);
             let entry = self.0.vms.lock().get(&vm).cloned();
             if let Some(entry) = entry.filter(|entry| entry.fill.set(level)) {

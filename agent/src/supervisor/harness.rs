@@ -13,17 +13,18 @@ use banger_proto::ids::VmId;
 
 use parking_lot::Mutex;
 
+use super::Supervisor;
 use super::adoption::Parts;
-use super::{Outcome, Supervisor};
 use crate::assignment::{Assignment, Power};
 use crate::clock::Clock;
 use crate::host::fakes::{Broken, FakeKernel, Invariant};
 use crate::inventory::Object;
 use crate::inventory::sweep::{Asker, Fate};
 use crate::naming::{self, Naming, VmNames};
+use crate::report::phase::{Phase, Reason};
 use crate::report::{Reported, VmReport};
+use crate::rpc::Assigned;
 use crate::vm::fixtures::{assignment_of, vm_id};
-use crate::vm::phase::{Phase, Reason};
 use crate::vm::record;
 
 /// A fake machine and the agent on it.
@@ -31,7 +32,7 @@ pub(crate) struct World {
     pub(crate) kernel: FakeKernel,
     pub(crate) agent: Supervisor,
     pub(crate) before: BTreeSet<String>,
-    /// What was accepted last of each VM: an older report is of an older wish.
+    /// What was accepted last of each VM: an older report is of an older assignment.
     acknowledged: BTreeMap<VmId, Assignment>,
     /// Every fault that was ever reported, by any life of the agent.
     seen: Arc<Mutex<Vec<Arc<VmReport>>>>,
@@ -109,19 +110,19 @@ impl World {
 
     /// Sends an assignment as a server does: again after a crash of the agent or a refusal, until
     /// it is held.
-    pub(crate) async fn assign(&mut self, assignment: Assignment) -> Outcome {
+    pub(crate) async fn assign(&mut self, assignment: Assignment) -> Assigned {
         loop {
             let sent = self.agent.clone();
-            let outcome = self.surviving(sent.accept_one(assignment.clone())).await;
+            let outcome = self.surviving(sent.accept(assignment.clone())).await;
             if let Some(Ok(outcome)) = outcome {
                 match outcome {
-                    Outcome::Accepted(_) => {
+                    Assigned::Accepted(_) => {
                         self.acknowledged.insert(assignment.vm, assignment);
                     }
-                    Outcome::Absent => {
+                    Assigned::Absent => {
                         self.acknowledged.remove(&assignment.vm);
                     }
-                    Outcome::Stale(_) => {}
+                    Assigned::Stale(_) => {}
                 }
                 return outcome;
             }
@@ -316,7 +317,7 @@ impl World {
         broken
     }
 
-    /// I1 and I4 of one VM at rest: the report is of the newest wish and of the process there is.
+    /// I1 and I4 of one VM at rest: the report is of the newest assignment and of the process there is.
     fn report_is_so(&self, report: &VmReport) -> Option<Broken> {
         let acknowledged = self.acknowledged.get(&report.vm)?;
         if report.accepted != acknowledged.version || report.settled != Some(report.accepted) {

@@ -1,11 +1,11 @@
 //! The effects of a sweep: does what the plan says, looks once more before each removal, and
 //! reports what became of every object.
 //!
-//! Driven by the supervisor's timer and by `SweepHost`; one sweep at a time. Before anything of a VM
-//! is removed, the VM is withheld: an assignment for it waits until that is done, so that nothing is
-//! removed that has just got an owner. A process is looked at anew as a whole (pid, start time, boot,
-//! the id on its command line, root) and ended through a pidfd. What can go wrong: a device is busy,
-//! a process does not die, a list cannot be read; what stays is said.
+//! Driven by the supervisor's timer and by `SweepHost`; one sweep at a time. Before anything of a
+//! VM is removed, the VM is withheld: an assignment for it waits until that is done, so that
+//! nothing is removed that has just got an owner. A process is looked at anew as a whole (pid,
+//! start time, boot, the id on its command line, root) and ended through a pidfd. What can go
+//! wrong: a device is busy, a process does not die, a list cannot be read; what stays is said.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,8 +23,12 @@ use crate::inventory::sweep::{
     Asker, Fate, Kept, Ledger, Listed, Policy, SweepSettings, Swept, Verdict, plan,
 };
 use crate::inventory::{Kind, Object, Target};
-use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
-use crate::vm::phase::Phase;
+use crate::jail::process::ProcessTable;
+use crate::report::phase::Phase;
+
+mod hindrances;
+
+use hindrances::Certainly;
 
 /// How long a process may take to die of SIGKILL.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
@@ -39,11 +43,11 @@ pub(in crate::supervisor) struct Sweeps {
 }
 
 /// Told of every look and every removal.
-pub type SweepObserver = dyn Fn(&Seen) + Send + Sync;
+pub type SweepObserver = dyn Fn(&SweepEvent) + Send + Sync;
 
 /// What an observer of sweeps is told.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub enum SweepEvent {
     /// A look.
     Looked {
         /// How many orphans there are of each kind.
@@ -112,8 +116,8 @@ impl Supervisor {
         }
     }
 
-    /// Everything of ours on the host, in order of kind and name. Begins the grace period of what
-    /// is found to be nobody's.
+    /// Everything of banger's on the host, in order of kind and name. Begins the grace period of
+    /// what is found to be nobody's.
     ///
     /// # Errors
     /// The host cannot be read.
@@ -135,10 +139,12 @@ impl Supervisor {
     pub async fn sweep(&self, asker: &Asker, dry_run: bool) -> HostResult<(Vec<Swept>, Policy)> {
         let _turn = self.0.sweeps.turn.lock().await;
         let look = self.look(&asker.claimed()).await?;
+        let hindrances = self.hindrances(&look).await?;
         let planned: Vec<(Listed, Verdict)> = {
             let mut ledger = self.0.sweeps.ledger.lock();
             let now = self.noted(&mut ledger, &look);
-            let planned = plan(&look.objects, &ledger, &self.0.sweeps.settings, asker, now);
+            let settings = &self.0.sweeps.settings;
+            let planned = plan(&look.objects, &hindrances, &ledger, settings, asker, now);
             let planned = planned.into_iter();
             planned.map(|item| (listed(&ledger, item.object, now), item.verdict)).collect()
         };
@@ -149,9 +155,12 @@ impl Supervisor {
                 Verdict::Keep(kept) => Fate::Kept(kept),
                 Verdict::Remove if dry_run => Fate::Removed,
                 Verdict::Remove => {
-                    let now = self.0.shared.clock.monotonic();
-                    self.0.sweeps.ledger.lock().spend(now);
-                    pass.remove(&item.object).await
+                    let fate = pass.remove(&item.object).await;
+                    if fate == Fate::Removed {
+                        let now = self.0.shared.clock.monotonic();
+                        self.0.sweeps.ledger.lock().spend(now);
+                    }
+                    fate
                 }
             };
             swept.push((item, fate));
@@ -173,7 +182,7 @@ impl Supervisor {
                 let of_kind = |object: &&Object| object.kind() == kind && object.is_orphan();
                 (kind, look.objects.iter().filter(of_kind).count())
             };
-            observer(&Seen::Looked {
+            observer(&SweepEvent::Looked {
                 orphans: Kind::ALL.into_iter().map(count).collect(),
                 budget_per_hour: self.0.sweeps.settings.budget_per_hour,
                 budget_left: ledger.left(&self.0.sweeps.settings, now),
@@ -221,6 +230,9 @@ impl Supervisor {
 fn listed(ledger: &Ledger, object: Object, now: Moment) -> Listed {
     Listed { orphan_for: ledger.orphan_for(&object, now), object }
 }
+
+/// How many parts of a jail are removed by one sweep: half a million names.
+const PARTS_OF_A_JAIL: u32 = 25;
 
 /// The removals of one sweep.
 struct Pass<'a> {
@@ -282,7 +294,7 @@ impl Pass<'_> {
             Fate::Kept(_) => return fate,
         }
         if let Some(observer) = &this.0.sweeps.on_seen {
-            observer(&Seen::Removed { kind, succeeded: matches!(fate, Fate::Removed) });
+            observer(&SweepEvent::Removed { kind, succeeded: matches!(fate, Fate::Removed) });
         }
         fate
     }
@@ -333,7 +345,19 @@ impl Supervisor {
             Target::Process(process) => self.end_process(object, process).await?,
             Target::Cgroup(id) | Target::Jail(id) => {
                 host.outputs.remove(id).await?;
-                host.jails.remove(id).await?.into()
+                // A VMM may have filled it: it goes in parts, for as long as a sweep has time.
+                let mut change = host.jails.remove(id).await?;
+                for _ in 1..PARTS_OF_A_JAIL {
+                    if change == Change::AlreadySo || host.jails.observe(id).await?.is_none() {
+                        break;
+                    }
+                    change = host.jails.remove(id).await?;
+                }
+                if host.jails.observe(id).await?.is_some() {
+                    return Err(HostError::new(HostErrorKind::Busy, "remove jail", id)
+                        .detail("there is still something in it; the next sweep goes on"));
+                }
+                change.into()
             }
             Target::Mount(mount) => {
                 // No plan says so.
@@ -343,7 +367,10 @@ impl Supervisor {
                     mount.path.display(),
                 ));
             }
-            Target::Rule(key) => host.firewall.remove(key).await?.into(),
+            Target::Rule(key) => {
+                let pin = host.pins.remove(key).await?;
+                pin.and(host.firewall.remove(key).await?).into()
+            }
             Target::Tap(name) => host.taps.remove(std::slice::from_ref(name)).await?.into(),
             Target::Dm(name) => host.snapshots.remove(name).await?.into(),
             Target::Loop(facts) => host.loops.remove(facts.device, facts.backing).await?.into(),
@@ -365,29 +392,23 @@ impl Supervisor {
         let refused =
             |why: String| HostError::new(HostErrorKind::Refused, verb, process.pid).detail(why);
         let Some(vm) = object.vm else { return Err(refused("it names no VM".to_owned())) };
-        let names = shared.naming.vm(vm);
+        // Once more: time has passed since the plan.
         let table = ProcessTable::read(&*shared.host.processes).await?;
-        let search = Search {
-            jail: &names.jail,
-            boot_id: &shared.boot_id,
-            remembered: None,
-            table: Some(&table),
-        };
-        match vm_alive(&shared.host, search).await {
-            Liveness::Alive(found)
-                if found.pid == process.pid && found.start_ticks == process.start_ticks => {}
-            Liveness::Dead(_) => return Ok(Removal::Done),
-            other @ (Liveness::Alive(_)
-            | Liveness::SomebodyElses { .. }
-            | Liveness::CannotTell(_)) => {
-                return Err(refused(format!("it is not certainly the one listed: {other:?}")));
-            }
+        match self.is_certainly(vm, process, &table).await {
+            Certainly::It => {}
+            Certainly::Dead => return Ok(Removal::Done),
+            Certainly::Not(why) => return Err(refused(why)),
         }
         let processes = &shared.host.processes;
         processes.signal(process.pid, process.start_ticks, Signal::Kill).await?;
         let death = processes.wait_exit(process.pid, process.start_ticks);
         match tokio::time::timeout(DEATH_LIMIT, death).await {
-            Ok(exit) => exit.map(|_| Removal::Done),
+            Ok(exit) => {
+                exit?;
+                // And what it started.
+                shared.host.jails.end_members(&shared.naming.vm(vm).jail).await?;
+                Ok(Removal::Done)
+            }
             Err(_) => Err(HostError::new(HostErrorKind::TimedOut, verb, process.pid)
                 .detail("it does not die of SIGKILL")),
         }

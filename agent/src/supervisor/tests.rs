@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use super::harness::{World, names, start_with};
 use super::*;
-use crate::assignment::RestartPolicy;
-use crate::host::fakes::{At, DEMO_ROOT, Fault, FaultPlan};
-use crate::host::{ExitStatus, HostErrorKind, VmmState};
+use crate::assignment::{ExitCause, RestartPolicy};
+use crate::host::fakes::{At, DEMO_ROOT, FaultPlan, InjectedFault};
+use crate::host::{ExitStatus, HostErrorKind, SocketEntry, VmmState};
 use crate::inventory::sweep::SweepSettings;
 use crate::naming::{file, part};
+use crate::report::phase::Reason;
 use crate::vm::fixtures::{assignment_of, vm_id};
-use crate::vm::phase::Reason;
 
 mod away;
 mod choices;
 mod guests;
+mod hostile;
 mod images;
 mod late;
+mod users;
 
 fn traced(world: &World, verb: &str) -> bool {
     world.kernel.trace().iter().any(|line| line.starts_with(verb))
@@ -107,9 +109,76 @@ async fn a_crash_is_seen_at_once_with_its_exit_reason() {
 #[tokio::test(start_paused = true)]
 async fn a_guest_that_shuts_down_by_itself_is_stopped_not_crashed() {
     let mut world = World::running().await;
-    world.kernel.crash(&names(1).jail, ExitStatus::Code(0));
+    assert!(world.kernel.guest_ends(&names(1).jail));
     let report = world.settles(1, Phase::Stopped).await;
     assert!(!report.exit.as_ref().unwrap().crashed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_panics_is_told_with_its_last_words_and_started_again_with_back_off() {
+    for policy in [RestartPolicy::OnFailure, RestartPolicy::Always] {
+        let mut world = World::new().await;
+        let mut wanted = assignment_of(1, 1, 1, Power::Running);
+        wanted.shape.as_mut().unwrap().restart = policy;
+        world.assign(wanted).await;
+        for count in 0..3 {
+            let is_up = move |r: Option<&VmReport>| {
+                r.is_some_and(|r| r.phase == Phase::Running && r.restart_count == count)
+            };
+            world.agent.reporter().wait_for(vm_id(1), is_up).await.unwrap();
+            assert!(world.kernel.guest_panics(&names(1).jail, "VFS: Unable to mount root fs"));
+            let report = world.sees(1, Phase::Crashed).await;
+            let exit = report.exit.as_ref().unwrap();
+            assert_eq!((exit.crashed, exit.cause), (true, ExitCause::GuestPanic));
+            let said =
+                "Kernel panic - not syncing: VFS: Unable to mount root fs; its console ends: ";
+            assert!(exit.message.contains(said), "{}", exit.message);
+            assert!(exit.message.ends_with("Rebooting in 1 seconds.."), "{}", exit.message);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_is_gone_just_before_its_process_is_no_fault_of_its_own() {
+    let mut world = World::running().await;
+    world.kernel.set_api_socket(&names(1).jail, SocketEntry::Missing);
+    world.agent.wake_all();
+    world.passes(Duration::from_millis(300)).await;
+    let report = world.report(vm_id(1)).unwrap();
+    assert_eq!((report.phase, &report.fault), (Phase::Running, &None));
+    assert!(world.kernel.guest_panics(&names(1).jail, "attempted to kill init"));
+    let report = world.settles(1, Phase::Crashed).await;
+    assert_eq!(report.exit.as_ref().unwrap().cause, ExitCause::GuestPanic);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_is_gone_without_a_word_has_not_shut_down() {
+    for (policy, phase) in
+        [(RestartPolicy::Never, Phase::Crashed), (RestartPolicy::OnFailure, Phase::Running)]
+    {
+        let mut world = World::new().await;
+        let mut wanted = assignment_of(1, 1, 1, Power::Running);
+        wanted.shape.as_mut().unwrap().restart = policy;
+        world.assign(wanted).await;
+        world.settles(1, Phase::Running).await;
+        assert!(world.kernel.crash(&names(1).jail, ExitStatus::Code(0)));
+        world.sees(1, Phase::Crashed).await;
+        let report = world.settles(1, phase).await;
+        assert_eq!(report.exit.as_ref().unwrap().cause, ExitCause::Unexplained);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_asked_for_is_none_of_its_own() {
+    for grace in [0, 10] {
+        let mut world = World::running().await;
+        let mut stop = assignment_of(1, 1, 2, Power::Stopped);
+        stop.stop_grace = Duration::from_secs(grace);
+        world.assign(stop).await;
+        let report = world.settles(1, Phase::Stopped).await;
+        let exit = report.exit.as_ref().unwrap();
+        assert_eq!((exit.crashed, exit.cause), (false, ExitCause::Asked), "{exit:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,6 +250,8 @@ async fn a_vmm_that_hangs_delays_only_itself_and_can_still_be_deleted() {
     let mut world = World::running().await;
     world.kernel.hang_vmm(&names(1).jail, true);
     world.agent.wake_all();
+    // The end of its process is waited for a moment.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     world.idle().await;
     assert_eq!(
         world.report(vm_id(1)).unwrap().fault.as_ref().unwrap().reason,
@@ -237,7 +308,7 @@ async fn a_stale_assignment_changes_nothing_even_after_a_restart() {
     world.settles(1, Phase::Stopped).await;
     world.restart().await;
     let outcome = world.assign(assignment_of(1, 1, 6, Power::Running)).await;
-    assert_eq!(outcome, Outcome::Stale(crate::vm::fixtures::version(1, 7)));
+    assert_eq!(outcome, Assigned::Stale(crate::vm::fixtures::version(1, 7)));
     world.idle().await;
     assert_eq!(world.settles(1, Phase::Stopped).await.process, None);
 }
@@ -245,8 +316,9 @@ async fn a_stale_assignment_changes_nothing_even_after_a_restart() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_cannot_be_told_is_left_alone_whatever_is_wanted() {
     let mut world = World::running().await;
-    world.kernel.hide_root(&names(1).jail);
     let objects = world.kernel.objects();
+    let blind = FaultPlan::none().fail_reads("processes.started", HostErrorKind::Other);
+    world.kernel.set_faults(blind);
     world.restart().await;
     let report = world.sees(1, Phase::Unclear).await;
     assert_eq!(report.fault.as_ref().unwrap().reason, Reason::ProcessUnclear);
@@ -454,7 +526,7 @@ async fn an_image_that_is_not_what_the_spec_says_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_vmm_that_ends_before_its_guest_runs_is_a_failed_start_and_no_crash() {
     let mut world = World::new().await;
-    let hang = FaultPlan::none().with(At::verb("vmm.configure"), Fault::Hang);
+    let hang = FaultPlan::none().with(At::verb("vmm.configure"), InjectedFault::Hang);
     world.kernel.set_faults(hang);
     world.assign(assignment_of(1, 1, 1, Power::Running)).await;
     world.sees(1, Phase::Starting).await;
@@ -475,7 +547,7 @@ async fn a_vmm_that_ends_before_its_guest_runs_is_a_failed_start_and_no_crash() 
 #[tokio::test(start_paused = true)]
 async fn one_vm_that_fails_does_not_hold_up_the_others() {
     let mut world = World::new().await;
-    let hang = Fault::Hang;
+    let hang = InjectedFault::Hang;
     let one = names(1).tap;
     let plan = FaultPlan::none().with(At::verb("taps.ensure").object(one.as_str()), hang);
     world.kernel.set_faults(plan);
@@ -492,20 +564,20 @@ async fn one_vm_that_fails_does_not_hold_up_the_others() {
 #[tokio::test(start_paused = true)]
 async fn an_assignment_that_cannot_be_written_is_refused_and_leaves_no_vm() {
     let world = World::new().await;
-    let fail = Fault::Fail(HostErrorKind::NoSpace);
+    let fail = InjectedFault::Fail(HostErrorKind::NoSpace);
     world.kernel.set_faults(FaultPlan::none().with(At::verb("files.replace"), fail));
-    let refused = world.agent.accept_one(assignment_of(1, 1, 1, Power::Running)).await;
+    let refused = world.agent.accept(assignment_of(1, 1, 1, Power::Running)).await;
     assert_eq!(refused.unwrap_err().kind, HostErrorKind::NoSpace);
     assert_eq!(world.report(vm_id(1)), None);
     world.kernel.set_faults(FaultPlan::none());
-    let outcome = world.agent.accept_one(assignment_of(1, 1, 1, Power::Running)).await.unwrap();
-    assert_eq!(outcome, Outcome::Accepted(crate::vm::fixtures::version(1, 1)));
+    let outcome = world.agent.accept(assignment_of(1, 1, 1, Power::Running)).await.unwrap();
+    assert_eq!(outcome, Assigned::Accepted(crate::vm::fixtures::version(1, 1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failing_to_write_handles_json_never_touches_a_running_vm() {
     let mut world = World::new().await;
-    let fail = Fault::Fail(HostErrorKind::NoSpace);
+    let fail = InjectedFault::Fail(HostErrorKind::NoSpace);
     world.kernel.set_faults(FaultPlan::none().with(At::verb("files.replace_hint"), fail));
     world.assign(assignment_of(1, 1, 1, Power::Running)).await;
     let before = world.settles(1, Phase::Running).await;
@@ -518,7 +590,7 @@ async fn deleting_a_vm_that_was_never_here_says_absent() {
     let world = World::new().await;
     let mut delete = assignment_of(1, 1, 1, Power::Absent);
     delete.shape = None;
-    assert_eq!(world.agent.accept_one(delete).await.unwrap(), Outcome::Absent);
+    assert_eq!(world.agent.accept(delete).await.unwrap(), Assigned::Absent);
     assert_eq!(world.left(), Vec::<String>::new());
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use jiff::Timestamp;
 
-use super::phase::Phase;
-use crate::assignment::{Assignment, Image, Limits, Network, Power, RestartPolicy, Shape};
+use crate::assignment::{Assignment, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape};
 use crate::host::fakes::{DEMO_KERNEL, DEMO_ROOT};
+use crate::report::phase::Phase;
 use crate::report::{Devices, VmReport};
 
 pub(crate) fn vm_id(n: u32) -> VmId {
@@ -36,9 +36,9 @@ pub(crate) fn shape(n: u32) -> Shape {
         root_image: image(DEMO_ROOT),
         root_disk_mib: 64,
         work_disk_mib: 0,
-        boot_args: String::new(),
+        boot_args: "console=ttyS0 reboot=k panic=1".to_owned(),
         metadata_json: None,
-        network: Network {
+        network: GuestNetwork {
             address: std::net::Ipv4Addr::from(0x0a40_0001 + n),
             gateway: "10.64.0.1".parse().expect("an address"),
             prefix: 20,
@@ -74,6 +74,7 @@ pub(crate) fn report(n: u32, phase: Phase) -> Arc<VmReport> {
     Arc::new(VmReport {
         vm: vm_id(n),
         name: format!("vm-{n}"),
+        guest_address: None,
         accepted: version(1, 1),
         settled: None,
         phase,

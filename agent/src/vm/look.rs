@@ -6,34 +6,40 @@
 
 use std::time::Duration;
 
-use super::effect::Effect;
-use super::exit::exit_from;
+use super::adopt::{Adoption, adopt};
+use super::cow::{self, CowLevel};
+use super::effect::EffectKind;
+use super::exit::{CONSOLE_TAIL, LastWords, exit_from};
 use super::machine::Vm;
-use super::phase::{Fault, Reason};
 use super::plan::teardown;
 use super::probe::{Eyes, Probe};
-use super::store::{self, StoreLevel};
 use crate::assignment::{Exit, Record};
-use crate::handles::adopt::{Adoption, adopt};
 use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
-use crate::host::{BackingFile, ExitStatus};
+use crate::host::{BackingFile, ExitStatus, Heard, LinkName};
 use crate::jail::process::{Liveness, ProcessTable, Search, WhyNot, WhyUnclear, vm_alive};
 use crate::naming;
+use crate::report::phase::{Fault, Reason};
 
 /// How long a whole look may take before it counts as "cannot tell".
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the end of a process is waited for whose API has just ceased to answer.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// How long nothing may come on the console of a dead process until all of it was heard, and how long
+/// that is waited for in all.
+const CONSOLE_QUIET: Duration = Duration::from_millis(100);
+const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 
 impl Vm {
     /// Looks at everything that matters of this VM and folds what was seen into its memory.
     /// `table` is given at the start of the agent, where one reading of all processes serves
     /// all VMs.
     pub async fn look(&mut self, table: Option<&ProcessTable>) -> Probe {
-        let probe = match tokio::time::timeout(LOOK_LIMIT, self.look_whole(table)).await {
-            Ok(probe) => probe,
-            Err(_) => Probe::Unclear(WhyUnclear::Unreadable {
-                what: format!("looking took longer than {} s", LOOK_LIMIT.as_secs()),
-            }),
-        };
+        let mut probe = self.look_within_limit(table).await;
+        if self.is_ending(&probe).await {
+            probe = self.look_within_limit(None).await;
+        }
         let (unclear, mute) = match &probe {
             Probe::Unclear(_) => (self.memory.unclear + 1, self.memory.mute),
             Probe::Alive(alive) if alive.vmm.present().is_none() => (0, self.memory.mute + 1),
@@ -41,6 +47,26 @@ impl Vm {
         };
         (self.memory.unclear, self.memory.mute) = (unclear, mute);
         probe
+    }
+
+    async fn look_within_limit(&mut self, table: Option<&ProcessTable>) -> Probe {
+        match tokio::time::timeout(LOOK_LIMIT, self.look_whole(table)).await {
+            Ok(probe) => probe,
+            Err(_) => Probe::Unclear(WhyUnclear::Unreadable {
+                what: format!("looking took longer than {} s", LOOK_LIMIT.as_secs()),
+            }),
+        }
+    }
+
+    /// Whether a process whose API answered until now is gone within a moment: a VMM that ends takes
+    /// its socket away before itself, and that is no fault of its own.
+    async fn is_ending(&self, probe: &Probe) -> bool {
+        let Probe::Alive(alive) = probe else { return false };
+        if alive.vmm.present().is_some() || self.memory.mute > 0 || self.memory.attempt.is_some() {
+            return false;
+        }
+        let ended = self.host().processes.wait_exit(alive.identity.pid, alive.identity.start_ticks);
+        matches!(tokio::time::timeout(ENDING, ended).await, Ok(Ok(_)))
     }
 
     async fn look_whole(&mut self, table: Option<&ProcessTable>) -> Probe {
@@ -51,8 +77,11 @@ impl Vm {
             None => None,
         };
         let hints = self.handles.get();
+        let record = self.record.get();
+        let shape = record.as_ref().and_then(|record| record.assignment.shape.as_ref());
         let search = Search {
             jail: &self.names.jail,
+            user: shape.map(|shape| self.uid(shape)),
             boot_id: &self.shared.boot_id,
             remembered: hints.process.as_ref().map(|process| &process.identity),
             table: table.or(own_table.as_ref()),
@@ -63,11 +92,18 @@ impl Vm {
         self.search_all = self.search_all && own_table.is_none() && table.is_none();
         let ask_vmm = self.memory.attempt.is_none();
         let handles = self.handles.get();
-        let probe = self.eyes(&handles).look(liveness, ask_vmm).await;
+        let (bridge, host_net) = (self.shared.naming.bridge(), self.shared.network.get());
+        // What failed may succeed now: it is tried at once.
+        if self.network_changes != host_net.changes {
+            self.network_changes = host_net.changes;
+            self.memory.network_changed();
+        }
+        let eyes = Eyes { clash: host_net.clash.as_deref(), ..self.eyes(&handles, &bridge) };
+        let probe = eyes.look(liveness, ask_vmm).await;
         // The store of a VM that runs is looked at by one for all VMs.
         self.memory.disk = match &probe {
             Probe::Alive(_) => {
-                self.fill.get().map(|level| store::judge(level, &self.shared.settings.disks))
+                self.fill.get().map(|level| cow::judge(level, &self.shared.settings.disks))
             }
             Probe::Dead(_) | Probe::Unclear(_) => None,
         };
@@ -75,12 +111,14 @@ impl Vm {
         probe
     }
 
-    pub(super) fn eyes<'a>(&'a self, handles: &'a VmHandles) -> Eyes<'a> {
+    pub(super) fn eyes<'a>(&'a self, handles: &'a VmHandles, bridge: &'a LinkName) -> Eyes<'a> {
         Eyes {
             host: &self.shared.host,
             names: &self.names,
             handles,
             base_held: self.shared.bases.holds(self.id),
+            bridge,
+            clash: None,
         }
     }
 
@@ -90,6 +128,7 @@ impl Vm {
             Adoption::Keep { handles, corrected } => {
                 self.handles.update(|now| *now = handles);
                 if !self.looked || corrected {
+                    self.find_user().await;
                     self.find_lost_handles().await;
                     let jail = self.host().jails.observe(&self.names.jail).await.ok().flatten();
                     self.vmm = jail.and_then(|jail| jail.vmm);
@@ -108,6 +147,20 @@ impl Vm {
             }
             Adoption::Unclear { .. } => {}
         }
+    }
+
+    /// Asks the kernel as whom the process runs: a hint may be missing, or of an agent that kept none. A
+    /// jailer, which is still root, is on the way to the user that it was told.
+    async fn find_user(&self) {
+        let Some(process) = self.handles.get().process else { return };
+        let ProcessIdentity { pid, start_ticks, .. } = process.identity;
+        let Ok(Some(facts)) = self.host().processes.observe(pid).await else { return };
+        let user = facts.user.filter(|user| *user != 0 && facts.start_ticks == start_ticks);
+        self.handles.update(|handles| {
+            if let (Some(process), Some(user)) = (&mut handles.process, user) {
+                process.user = Some(user);
+            }
+        });
     }
 
     /// Looks for what the hints should name and do not, because their file was lost. Nothing hangs
@@ -146,21 +199,21 @@ impl Vm {
             self.memory.process_gone();
             return;
         }
-        let exit = self.exit_of(ended).await;
-        tracing::info!(vm = %self.id, %why, expected = ended.ending, exit = exit.message,
-            "the process has ended");
         // Whatever it ended of: it was to end, and should the hint that we were at it be lost, that
-        // is no crash to stay down for.
-        let wanted_down = self.record.get().is_some_and(|record| record.ends_process());
-        if self.memory.attempt.is_some() {
-            let step = Effect::StartGuest.step();
+        // is no crash to stay down for. With a failed attempt behind it the process never had a guest.
+        let wanted_down = self.record.get().is_some_and(|record| record.must_end());
+        let starting = self.memory.attempt.is_some();
+        let asked = !starting && (ended.ending || wanted_down || self.memory.failure.is_some());
+        let exit = self.exit_of(ended, asked).await;
+        tracing::info!(vm = %self.id, %why, asked, exit = exit.message, "the process has ended");
+        if starting {
+            let step = EffectKind::StartGuest.row().step;
             let fault = Fault::new(Reason::VmmExited, step, exit.message.clone());
             self.memory.exit = Some(exit);
             self.memory.attempt_failed(fault, now);
             self.memory.process_gone();
-        } else if ended.ending || wanted_down || self.memory.failure.is_some() {
-            // With a failed attempt behind it the process never had a guest.
-            self.memory.exit = Some(Exit { crashed: false, ..exit });
+        } else if asked {
+            self.memory.exit = Some(exit);
             self.memory.process_gone();
         } else {
             self.memory.ended_by_itself(exit, now);
@@ -171,19 +224,18 @@ impl Vm {
     /// whatever happened, it is not a guest that was never started.
     async fn ended_while_away(&mut self, why: &WhyNot) {
         let ran = |record: std::sync::Arc<Record>| {
-            record.ran_in(&self.shared.boot_id) && !record.ends_process()
+            record.ran_in(&self.shared.boot_id) && !record.must_end()
         };
         if !self.record.get().is_some_and(ran) {
             return;
         }
-        let log = self.host().outputs.log_tail(&self.names.dir).await.unwrap_or_default();
-        let exit = exit_from(ExitStatus::Unknown, &log, self.shared.clock.now());
+        let exit = self.exit_by_last_words(ExitStatus::Unknown, false).await;
         tracing::info!(vm = %self.id, %why, exit = exit.message,
             "the process has ended while no agent looked");
         self.memory.ended_by_itself(exit, self.shared.clock.monotonic());
     }
 
-    async fn exit_of(&self, ended: &ProcessHandle) -> Exit {
+    async fn exit_of(&self, ended: &ProcessHandle, asked: bool) -> Exit {
         let ProcessIdentity { pid, start_ticks, .. } = ended.identity;
         let status = self.host().processes.wait_exit(pid, start_ticks);
         // It is dead, so that this answers at once.
@@ -191,14 +243,43 @@ impl Vm {
             Ok(Ok(status)) => status,
             Ok(Err(_)) | Err(_) => ExitStatus::Unknown,
         };
+        self.exit_by_last_words(status, asked).await
+    }
+
+    async fn exit_by_last_words(&self, status: ExitStatus, asked: bool) -> Exit {
         let log = self.host().outputs.log_tail(&self.names.dir).await.unwrap_or_default();
-        exit_from(status, &log, self.shared.clock.now())
+        let console = if asked { String::new() } else { self.console_end().await };
+        let words = LastWords { log: &log, console: &console };
+        exit_from(status, words, asked, self.shared.clock.now())
+    }
+
+    /// The end of what the guest printed. The collector may still be at the last of it when the
+    /// process is dead.
+    async fn console_end(&self) -> String {
+        let (jail, dir) = (&self.names.jail, &self.names.dir);
+        let Ok(mut console) = self.host().outputs.console(jail, dir, CONSOLE_TAIL).await else {
+            return String::new();
+        };
+        let mut text = std::mem::take(&mut console.past);
+        let rest = async {
+            while let Ok(Some(heard)) =
+                tokio::time::timeout(CONSOLE_QUIET, console.live.next()).await
+            {
+                if let Heard::Bytes(bytes) = heard {
+                    text.extend_from_slice(&bytes);
+                }
+            }
+        };
+        // A guest that prints for ever is dead by now; its console may not be empty for a while.
+        let _ = tokio::time::timeout(CONSOLE_LIMIT, rest).await;
+        let from = text.len().saturating_sub(usize::try_from(CONSOLE_TAIL).unwrap_or(usize::MAX));
+        String::from_utf8_lossy(&text[from..]).into_owned()
     }
 
     pub(super) fn note_seen(&mut self, probe: &Probe) {
         let Probe::Dead(objects) = probe else { return };
         if let Some(snapshot) = objects.snapshot.present() {
-            self.fill.set(StoreLevel { fill: snapshot.fill, base: snapshot.size_sectors * 512 });
+            self.fill.set(CowLevel::of(snapshot));
         }
         if self.memory.attempt.is_some() {
             return;

@@ -10,18 +10,18 @@ use banger_proto::ids::{Version, VmId};
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-use super::apply::{self, Failed};
-use super::effect::Effect;
-use super::memory::{Done, Memory};
-use super::phase::Reason;
+use super::apply::{self, Done, Failed, Hands, Learnt};
+use super::effect::{Effect, EffectKind};
+use super::memory::{Memory, Success};
+use super::plan::network::{NetWanted, uid};
 use super::plan::{self, Next, Recorded, Wanted};
 use super::probe::{Alive, Probe};
 use super::record::RecordCell;
 use super::shared::{EffectEvent, Shared};
 use super::status::Level;
-use crate::assignment::Record;
+use crate::assignment::{Record, Shape};
 use crate::clock::Moment;
-use crate::guests::Seat;
+use crate::guests::GuestChannel;
 use crate::handles::{HandleCache, VmHandles};
 use crate::host::{Change, Host, VmmKind};
 use crate::naming::VmNames;
@@ -50,7 +50,9 @@ pub struct Vm {
     pub(super) looked: bool,
     pub(super) search_all: bool,
     pub(super) fill: Level,
-    pub(super) guest: Arc<Seat>,
+    /// How often the network of the host had changed at the last look.
+    pub(super) network_changes: u64,
+    pub(super) guest: Arc<GuestChannel>,
     pub(super) shown: Option<Arc<VmReport>>,
     seen: Option<Version>,
 }
@@ -64,7 +66,7 @@ impl Vm {
         record: Arc<RecordCell>,
         hints: VmHandles,
         fill: Level,
-        guest: Arc<Seat>,
+        guest: Arc<GuestChannel>,
     ) -> Self {
         Self {
             id,
@@ -80,6 +82,7 @@ impl Vm {
             search_all: false,
             seen: None,
             fill,
+            network_changes: 0,
             guest,
             shown: None,
         }
@@ -101,8 +104,8 @@ impl Vm {
     #[must_use]
     pub fn plan(&self, record: &Record, probe: &Probe) -> Next {
         let handles = self.handles.get();
-        let rules = apply::rules_of(self, record);
-        let wanted = Wanted::of(record, self.may_start(record), rules.as_ref());
+        let net = self.network_of(record);
+        let wanted = self.wanted(record, net.as_ref());
         let recorded = self.recorded(record, &handles);
         plan::next(&wanted, &recorded, probe, self.shared.clock.monotonic())
     }
@@ -114,85 +117,162 @@ impl Vm {
             || record.progress.told_in_boot == self.shared.boot_id
     }
 
+    pub(super) fn wanted<'a>(&self, record: &'a Record, net: Option<&'a NetWanted>) -> Wanted<'a> {
+        let allocation = self.shared.settings.disks.allocation();
+        Wanted::of(record, self.may_start(record), net, allocation)
+    }
+
     pub(super) fn recorded<'a>(
         &'a self,
         record: &'a Record,
         handles: &'a VmHandles,
     ) -> Recorded<'a> {
-        Recorded { progress: &record.progress, handles, memory: &self.memory, names: &self.names }
+        Recorded {
+            progress: &record.progress,
+            handles,
+            memory: &self.memory,
+            names: &self.names,
+            guest_agent: self.guest.is_reached(),
+        }
+    }
+
+    /// The network that a guest of this record is to have.
+    pub(super) fn network_of(&self, record: &Record) -> Option<NetWanted> {
+        let bridge = self.shared.naming.bridge();
+        let shape = record.assignment.shape.as_ref()?;
+        Some(NetWanted::of(shape, &self.names, bridge, self.uid(shape)))
+    }
+
+    /// The user that a VMM of this shape runs as: that of the process that there is, or the one that the
+    /// next gets. The base may be another than when the process was started, and its tap and its pin are
+    /// for the user that it is.
+    pub(super) fn uid(&self, shape: &Shape) -> u32 {
+        let process = self.handles.get().process;
+        let user = process.and_then(|process| process.user);
+        user.unwrap_or_else(|| uid(self.shared.settings.uid_base, shape))
+    }
+
+    fn hands<'a>(&'a self, record: &'a Record, net: Option<&'a NetWanted>) -> Hands<'a> {
+        Hands {
+            vm: self.id,
+            host: &self.shared.host,
+            names: &self.names,
+            settings: &self.shared.settings,
+            record,
+            notes: &self.record,
+            handles: &self.handles,
+            net,
+            bases: &self.shared.bases,
+            guest: &self.guest,
+            boot_id: &self.shared.boot_id,
+            clock: &self.shared.clock,
+        }
     }
 
     /// Performs one effect and looks again at what it touched. The outcome, good or bad, is in
     /// the memory; the answer says what to look at next.
-    pub async fn perform(&mut self, record: &Record, effect: Effect, probe: Probe) -> Look {
+    pub async fn perform(&mut self, record: &Record, effect: &Effect, probe: Probe) -> NextLook {
+        let (kind, row) = (effect.kind(), effect.kind().row());
         if matches!(probe, Probe::Dead(_)) {
-            self.memory.begin(effect);
+            self.memory.begin(kind);
         }
-        let new = probe.lacks_what_is_made_by(effect);
+        if matches!(probe, Probe::Alive(_)) && kind.makes_network() {
+            tracing::warn!(vm = %self.id, effect = row.name,
+                "the network of a running guest is not as it was made; it is mended");
+        }
+        let new = probe.lacks_what_is_made_by(kind);
         let started = self.shared.clock.monotonic();
         if let Some(observe) = &self.shared.on_effect {
-            observe(effect.name(), EffectEvent::Begins);
+            observe(row.name, EffectEvent::Begins);
         }
-        let span = tracing::info_span!("effect", vm = %self.id, effect = effect.name());
-        banger_proto::wire::trace::link(&span, &record.assignment.traceparent);
-        let work = apply::apply(self, record, effect).instrument(span);
-        let outcome = match tokio::time::timeout(effect.deadline(), work).await {
+        let span = tracing::info_span!("effect", vm = %self.id, effect = row.name);
+        banger_wire::trace::link(&span, &record.assignment.traceparent);
+        let net = self.network_of(record);
+        let work = apply::apply(self.hands(record, net.as_ref()), effect).instrument(span);
+        let outcome = match tokio::time::timeout(row.deadline, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Failed {
-                reason: Reason::of_step(effect),
+                reason: row.reason,
                 message: format!(
                     "no answer within {} s; whether it was done is unknown",
-                    effect.deadline().as_secs()
+                    row.deadline.as_secs()
                 ),
             }),
         };
         let now = self.shared.clock.monotonic();
         if let Some(observe) = &self.shared.on_effect {
             let (succeeded, took) = (outcome.is_ok(), started.until(now));
-            observe(effect.name(), EffectEvent::Ended { succeeded, took });
+            observe(row.name, EffectEvent::Ended { succeeded, took });
         }
         match outcome {
-            Ok(change) => {
+            Ok(Done { change, learnt }) => {
                 // A disk that was there is never removed because a later step failed.
                 let change = if new { change } else { Change::AlreadySo };
-                self.succeeded(record, effect, change, now);
-                self.look_after(effect, probe).await
+                self.succeeded(record, kind, change, now);
+                if let Some(learnt) = learnt {
+                    self.learn(learnt);
+                }
+                self.look_after(kind, probe).await
             }
             Err(failed) => {
-                tracing::warn!(vm = %self.id, effect = effect.name(),
+                tracing::warn!(vm = %self.id, effect = row.name,
                     reason = failed.reason.as_str(), error = failed.message, "effect failed");
-                self.search_all |= effect == Effect::Launch;
-                self.memory.failed(effect, failed.reason, failed.message, now);
-                Look::Whole
+                self.search_all |= kind == EffectKind::Launch;
+                self.memory.failed(kind, failed.reason, failed.message, now);
+                NextLook::Whole
             }
         }
     }
 
-    fn succeeded(&mut self, record: &Record, effect: Effect, change: Change, now: Moment) {
-        tracing::debug!(vm = %self.id, effect = effect.name(), ?change, "effect done");
+    fn succeeded(&mut self, record: &Record, effect: EffectKind, change: Change, now: Moment) {
+        tracing::debug!(vm = %self.id, effect = effect.row().name, ?change, "effect done");
         let shape = record.assignment.shape.as_ref();
         let metadata = shape.and_then(|shape| shape.metadata_json.as_deref());
         let stop_grace = record.assignment.stop_grace;
-        self.memory.done(effect, change, &Done { now, stop_grace, metadata });
+        self.memory.done(effect, change, &Success { now, stop_grace, metadata });
     }
 
-    async fn look_after(&mut self, effect: Effect, probe: Probe) -> Look {
-        let Probe::Dead(mut objects) = probe else { return Look::Whole };
+    /// Folds in what only the performance of an effect could tell.
+    fn learn(&mut self, learnt: Learnt) {
+        match learnt {
+            Learnt::CanRun(vmm) => {
+                if let Some(attempt) = &mut self.memory.attempt {
+                    attempt.vmm = Some(vmm);
+                }
+            }
+            Learnt::RootDevice(device) => {
+                if let Some(attempt) = &mut self.memory.attempt {
+                    attempt.root_device = Some(device);
+                }
+            }
+            Learnt::Launched(vmm) => (self.vmm, self.adopted_at) = (Some(vmm), None),
+            Learnt::Level(level) => {
+                self.fill.set(level);
+            }
+            Learnt::Gone => self.gone = true,
+        }
+    }
+
+    async fn look_after(&mut self, effect: EffectKind, probe: Probe) -> NextLook {
+        let Probe::Dead(mut objects) = probe else { return NextLook::Whole };
         let handles = self.handles.get();
         match (effect, &handles.process) {
             // The kernel would say the same for a moment longer that this is the jailer, which has
             // no root of its own yet. What comes next finds out whether it lives.
-            (Effect::Launch, Some(process)) => {
+            (EffectKind::Launch, Some(process)) => {
                 let identity = process.identity.clone();
-                return Look::At(Probe::Alive(Alive::launched(identity)));
+                return NextLook::At(Probe::Alive(Box::new(Alive::launched(identity))));
             }
-            (Effect::Launch | Effect::Kill, _) => return Look::Whole,
+            (EffectKind::Launch | EffectKind::Kill, _) => return NextLook::Whole,
             _ => {}
         }
-        self.eyes(&handles).look_again(&mut objects, effect).await;
+        if let Some(part) = effect.row().part {
+            let bridge = self.shared.naming.bridge();
+            self.eyes(&handles, &bridge).look_again(&mut objects, part).await;
+        }
         let probe = Probe::Dead(objects);
         self.note_seen(&probe);
-        Look::At(probe)
+        NextLook::At(probe)
     }
 
     /// Takes note of a newer assignment. `true` when there is one.
@@ -210,7 +290,7 @@ impl Vm {
 }
 
 /// What to look at after an effect.
-pub enum Look {
+pub enum NextLook {
     /// Everything.
     Whole,
     /// Nothing more: this is what is there now.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crate::assignment::{Exit, Power};
 use crate::clock::Moment;
-use crate::host::{Change, DeviceNumber};
+use crate::host::{Change, DeviceNumber, VmmKind};
 
-use super::effect::Effect;
-use super::phase::{Fault, Reason};
-use super::store::Verdict;
+use super::cow::CowVerdict;
+use super::effect::EffectKind;
+use crate::report::phase::{Fault, Reason};
 
 /// First and longest wait between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -37,9 +37,9 @@ pub struct Memory {
     /// The attempt to start that failed last.
     pub failure: Option<Failure>,
     /// Files that the failed attempt made, to be undone with it.
-    pub undo: BTreeSet<Effect>,
+    pub undo: BTreeSet<EffectKind>,
     /// Steps outside an attempt that failed, until they succeed.
-    pub steps: BTreeMap<Effect, Failure>,
+    pub steps: BTreeMap<EffectKind, Failure>,
     /// The guest was asked to shut down and has until then.
     pub stop_by: Option<Moment>,
     /// The process ended by itself, and that is not acted upon yet.
@@ -50,8 +50,10 @@ pub struct Memory {
     pub restart: Restart,
     /// Output is being collected.
     pub collecting: bool,
+    /// The last try to collect output failed, as by a lost answer, and may have begun all the same.
+    pub may_collect: bool,
     /// What follows from how full the root disk of a VM with a process was when it was looked at.
-    pub disk: Option<Verdict>,
+    pub disk: Option<CowVerdict>,
     /// The metadata document that the VMM has, when we told it.
     pub metadata: Option<String>,
     /// Looks in a row that could not tell whether the process lives.
@@ -64,9 +66,11 @@ pub struct Memory {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attempt {
     /// The effects that succeeded.
-    pub done: BTreeSet<Effect>,
+    pub done: BTreeSet<EffectKind>,
     /// Those of them that made something.
-    pub made: BTreeSet<Effect>,
+    pub made: BTreeSet<EffectKind>,
+    /// What the guest is to run under, once the host was checked.
+    pub vmm: Option<VmmKind>,
     /// The root disk's device.
     pub root_device: Option<DeviceNumber>,
 }
@@ -111,18 +115,24 @@ impl Memory {
         self.steps.retain(|effect, _| {
             !matches!(
                 effect,
-                Effect::Kill
-                    | Effect::Pause
-                    | Effect::Resume
-                    | Effect::PutMetadata
-                    | Effect::GrowStore
-            )
+                EffectKind::Kill
+                    | EffectKind::Pause
+                    | EffectKind::Resume
+                    | EffectKind::PutMetadata
+                    | EffectKind::GrowStore
+                    | EffectKind::AskGuestAgent
+            ) && !effect.makes_network()
         });
+    }
+
+    /// The network of the host is not what it was: what failed of this VM's is tried at once.
+    pub fn network_changed(&mut self) {
+        self.steps.retain(|effect, _| !effect.makes_network());
     }
 
     /// An effect is about to be performed on a VM without a process: a forward one begins an
     /// attempt to start, unless one is under way.
-    pub fn begin(&mut self, effect: Effect) {
+    pub fn begin(&mut self, effect: EffectKind) {
         if effect.is_forward() && self.attempt.is_none() {
             self.attempt = Some(Attempt::default());
             self.undo.clear();
@@ -130,7 +140,7 @@ impl Memory {
     }
 
     /// Notes an effect that succeeded.
-    pub fn done(&mut self, effect: Effect, change: Change, context: &Done<'_>) {
+    pub fn done(&mut self, effect: EffectKind, change: Change, context: &Success<'_>) {
         self.steps.remove(&effect);
         if let Some(attempt) = self.attempt.as_mut().filter(|_| effect.is_forward()) {
             attempt.done.insert(effect);
@@ -139,45 +149,48 @@ impl Memory {
             }
         }
         match effect {
-            Effect::CollectOutputs => self.collecting = true,
-            Effect::StopOutputs => self.collecting = false,
-            Effect::Launch => self.ended = None,
-            Effect::Configure | Effect::PutMetadata => {
+            EffectKind::CollectOutputs => (self.collecting, self.may_collect) = (true, false),
+            EffectKind::StopOutputs => (self.collecting, self.may_collect) = (false, false),
+            EffectKind::Launch => self.ended = None,
+            EffectKind::Configure | EffectKind::PutMetadata => {
                 self.metadata = context.metadata.map(str::to_owned);
             }
-            Effect::StartGuest => {
+            EffectKind::StartGuest => {
                 self.attempt = None;
                 self.failure = None;
                 self.undo.clear();
                 self.restart.alive_since = Some(context.now);
             }
-            Effect::AskGuestToStop => self.stop_by = Some(context.now.after(context.stop_grace)),
-            Effect::Kill => self.process_gone(),
-            Effect::MarkHalted => self.ended = None,
-            Effect::MarkBooted => {
-                // A new number is a new wish: it starts without the debts of the old one.
+            EffectKind::AskGuestAgent | EffectKind::AskGuestToStop => {
+                self.stop_by = Some(context.now.after(context.stop_grace))
+            }
+            EffectKind::Kill => self.process_gone(),
+            EffectKind::MarkHalted => self.ended = None,
+            EffectKind::MarkBooted => {
+                // A new number starts without the debts of the old one.
                 self.failure = None;
                 self.ended = None;
                 self.restart = Restart::default();
             }
-            Effect::RemoveCowFile => {
-                self.undo.remove(&Effect::MakeCowFile);
+            EffectKind::RemoveCowFile => {
+                self.undo.remove(&EffectKind::MakeCowFile);
             }
-            Effect::RemoveWorkDisk => {
-                self.undo.remove(&Effect::MakeWorkDisk);
+            EffectKind::RemoveWorkDisk => {
+                self.undo.remove(&EffectKind::MakeWorkDisk);
             }
             _ => {}
         }
     }
 
-    /// Notes an effect that failed. A forward one ends the attempt, which is then undone, and so does
-    /// one that was to make room for a new root disk.
-    pub fn failed(&mut self, effect: Effect, reason: Reason, message: String, now: Moment) {
-        let mut fault = Fault::new(reason, effect.step(), message);
+    /// Notes an effect that failed. A forward one ends the attempt, which is then undone, and so
+    /// does one that was to make room for a new root disk.
+    pub fn failed(&mut self, effect: EffectKind, reason: Reason, message: String, now: Moment) {
+        let mut fault = Fault::new(reason, effect.row().step, message);
+        self.may_collect |= effect == EffectKind::CollectOutputs;
         let of_an_attempt = effect.is_forward()
             || matches!(
                 effect,
-                Effect::RemoveCowFile | Effect::RemoveRootCopy | Effect::MarkRootDisk
+                EffectKind::RemoveCowFile | EffectKind::RemoveRootCopy | EffectKind::MarkRootDisk
             );
         if of_an_attempt && self.attempt.is_some() {
             self.attempt_failed(fault, now);
@@ -185,7 +198,7 @@ impl Memory {
         }
         match effect {
             // Whatever kept the guest from being asked: it is ended without.
-            Effect::AskGuestToStop => self.stop_by = Some(now),
+            EffectKind::AskGuestToStop => self.stop_by = Some(now),
             _ => {
                 let attempts = self.steps.get(&effect).map_or(0, |failure| failure.attempts) + 1;
                 fault.retry_at = Some(now.after(backoff(attempts)));
@@ -198,10 +211,9 @@ impl Memory {
     pub fn attempt_failed(&mut self, mut fault: Fault, now: Moment) {
         let attempt = self.attempt.take().unwrap_or_default();
         self.undo.extend(
-            attempt
-                .made
-                .into_iter()
-                .filter(|effect| matches!(effect, Effect::MakeCowFile | Effect::MakeWorkDisk)),
+            attempt.made.into_iter().filter(|effect| {
+                matches!(effect, EffectKind::MakeCowFile | EffectKind::MakeWorkDisk)
+            }),
         );
         let attempts = self.failure.as_ref().map_or(0, |failure| failure.attempts) + 1;
         if fault.reason.retry_can_help() {
@@ -211,7 +223,7 @@ impl Memory {
     }
 
     /// A newer assignment came: what failed for the old one is tried at once, and a guest that
-    /// was asked to shut down gets no more time than the newer wish gives.
+    /// was asked to shut down gets no more time than the newer assignment gives.
     pub fn assignment_changed(&mut self, power: Power, stop_grace: Duration, now: Moment) {
         self.stop_by = self.stop_by.map(|by| by.min(now.after(stop_grace)));
         self.failure = None;
@@ -234,7 +246,7 @@ impl Memory {
 
     /// Whether a step may be tried now: it never failed, or its wait is over.
     #[must_use]
-    pub fn step_due(&self, effect: Effect, now: Moment) -> bool {
+    pub fn step_due(&self, effect: EffectKind, now: Moment) -> bool {
         self.steps
             .get(&effect)
             .and_then(|failure| failure.fault.retry_at)
@@ -244,7 +256,7 @@ impl Memory {
 
 /// What an effect's success is folded in with.
 #[derive(Debug, Clone, Copy)]
-pub struct Done<'a> {
+pub struct Success<'a> {
     /// When.
     pub now: Moment,
     /// Of the assignment.

@@ -14,20 +14,29 @@ use std::time::Duration;
 use crate::assignment::{Assignment, Power, Progress, Record, RestartPolicy};
 use crate::clock::Moment;
 use crate::handles::VmHandles;
-use crate::host::{GuestNet, VmmState};
+use crate::host::VmmState;
 use crate::naming::VmNames;
 
-use super::effect::Effect;
+use super::cow::{Allocation, CowVerdict};
+use super::effect::{Effect, EffectKind, StopSignal};
 use super::memory::{Failure, Memory};
-use super::phase::{Fault, Phase, Reason};
 use super::probe::{Alive, Probe, Seen};
-use super::store::Verdict;
+use crate::report::phase::{Fault, Phase, Reason};
 
+use self::network::NetWanted;
+
+pub mod network;
 pub mod start;
 pub mod teardown;
 
 /// When rules that could not be read are looked at again.
 const RULES_AGAIN: Duration = Duration::from_secs(10);
+
+/// How a guest is asked that has no guest agent. Ctrl-Alt-Del is a key of the keyboard that
+/// Firecracker has on x86 only (its `docs/api_requests/actions.md`); elsewhere the VMM itself is
+/// asked to end.
+pub const STOP_SIGNAL: StopSignal =
+    if cfg!(target_arch = "x86_64") { StopSignal::CtrlAltDel } else { StopSignal::Terminate };
 
 /// What is wanted, joined with how far the host has come.
 #[derive(Debug, Clone, Copy)]
@@ -38,32 +47,34 @@ pub struct Wanted<'a> {
     pub reboot: bool,
     /// The copy-on-write store has to be made anew.
     pub new_root_disk: bool,
+    /// A process that lives has to end, for good or for another one.
+    pub must_end: bool,
     /// Whether a process may be started in this life of the agent: after a reboot of the host not
     /// before the server has spoken.
     pub may_start: bool,
-    /// The rules the guest is to have.
-    pub rules: Option<&'a GuestNet>,
+    /// The network the guest is to have.
+    pub net: Option<&'a NetWanted>,
+    /// How disks are made.
+    pub allocation: Allocation,
 }
 
 impl<'a> Wanted<'a> {
     /// From the record.
     #[must_use]
-    pub fn of(record: &'a Record, may_start: bool, rules: Option<&'a GuestNet>) -> Self {
+    pub fn of(
+        record: &'a Record,
+        may_start: bool,
+        net: Option<&'a NetWanted>,
+        allocation: Allocation,
+    ) -> Self {
         Self {
             assignment: &record.assignment,
             reboot: record.reboot_pending(),
             new_root_disk: record.root_disk_pending(),
+            must_end: record.must_end(),
             may_start,
-            rules,
-        }
-    }
-
-    /// Whether a process that lives has to end.
-    #[must_use]
-    pub fn must_end(&self) -> bool {
-        match self.assignment.power {
-            Power::Stopped | Power::Absent => true,
-            Power::Running | Power::Paused => self.reboot || self.new_root_disk,
+            net,
+            allocation,
         }
     }
 }
@@ -79,6 +90,8 @@ pub struct Recorded<'a> {
     pub memory: &'a Memory,
     /// For showing what is left behind.
     pub names: &'a VmNames,
+    /// The guest agent is reached.
+    pub guest_agent: bool,
 }
 
 /// What to do next.
@@ -135,7 +148,7 @@ pub fn next(wanted: &Wanted<'_>, recorded: &Recorded<'_>, probe: &Probe, now: Mo
 /// an attempt that failed or whose agent died before the guest ran. Such a process never had a
 /// guest, so ending it loses nothing.
 fn ends(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive) -> bool {
-    if wanted.must_end() {
+    if wanted.must_end {
         return true;
     }
     if recorded.memory.attempt.is_some() {
@@ -168,10 +181,14 @@ fn end(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
             let paused = alive.vmm == Seen::Present(VmmState::Paused);
             // A paused guest cannot hear the keys. If it cannot be resumed, it is asked all the
             // same, which fails too and leads on to the kill.
-            if paused && !memory.steps.contains_key(&Effect::Resume) {
+            if paused && !memory.steps.contains_key(&EffectKind::Resume) {
                 return Next::Do(Effect::Resume);
             }
-            Next::Do(Effect::AskGuestToStop)
+            // One that did not begin a shutdown is not asked again, and the guest by other means.
+            if recorded.guest_agent && !memory.steps.contains_key(&EffectKind::AskGuestAgent) {
+                return Next::Do(Effect::AskGuestAgent);
+            }
+            Next::Do(Effect::AskGuestToStop(STOP_SIGNAL))
         }
         Some(stop_by) if now < stop_by => Next::WaitUntil(stop_by, Waiting::GuestToShutDown),
         None | Some(_) => step(recorded, Effect::Kill, now),
@@ -182,8 +199,22 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
     let memory = recorded.memory;
     if let Some(attempt) = &memory.attempt {
         // Launched by us a moment ago: what comes next is known without asking.
-        let configured = attempt.done.contains(&Effect::Configure);
-        return Next::Do(if configured { Effect::StartGuest } else { Effect::Configure });
+        let configured = attempt.done.contains(&EffectKind::Configure);
+        return Next::Do(match attempt.vmm {
+            _ if configured => Effect::StartGuest,
+            Some(vmm) => Effect::Configure(vmm),
+            None => Effect::CheckHost,
+        });
+    }
+    // Also of a VMM that does not answer: its guest runs, and is kept apart from the others.
+    let lacks = wanted.net.map(|net| network::lacks(net, alive, now)).unwrap_or_default();
+    let mut waits = lacks.fault;
+    let has_guest = alive.vmm != Seen::Present(VmmState::NotStarted);
+    for effect in lacks.mend.into_iter().filter(|_| has_guest) {
+        match step(recorded, effect, now) {
+            Next::Stuck(fault) => waits = waits.or(Some(network::degraded(fault))),
+            todo => return todo,
+        }
     }
     let phase = match (&alive.vmm, wanted.assignment.power) {
         (Seen::Present(VmmState::Running), Power::Paused) => {
@@ -198,15 +229,15 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
         (Seen::Absent, _) => return unresponsive(memory, "nobody listens on its API socket", now),
         (Seen::Unknown(why), _) => return unresponsive(memory, why, now),
     };
-    let mut waits = None;
     let mut settled = Next::Settled(phase);
     if !is_marked(recorded.progress, wanted.assignment, alive) {
-        match (step(recorded, Effect::MarkStarted, now), memory.steps.get(&Effect::MarkStarted)) {
+        match (step(recorded, Effect::MarkStarted, now), memory.steps.get(&EffectKind::MarkStarted))
+        {
             // The guest runs all the same: one failure is not worth a word.
             (Next::Stuck(Fault { retry_at: Some(at), .. }), Some(Failure { attempts: 1, .. })) => {
                 settled = Next::WaitUntil(at, Waiting::Retry);
             }
-            (Next::Stuck(fault), _) => waits = Some(fault),
+            (Next::Stuck(fault), _) => waits = waits.or(Some(fault)),
             (todo, _) => return todo,
         }
     }
@@ -214,21 +245,8 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
     if !memory.collecting {
         wants.push(Effect::CollectOutputs);
     }
-    if matches!(memory.disk, Some(Verdict::Grow(_))) {
-        wants.push(Effect::GrowStore);
-    }
-    match &alive.rules {
-        // Whether they are as wanted is not known, so that the VM is not settled.
-        Seen::Unknown(why) => {
-            waits = Some(Fault {
-                retry_at: Some(now.after(RULES_AGAIN)),
-                ..Fault::new(Reason::ToolFailed, Effect::EnsureRules.step(), why)
-            });
-        }
-        Seen::Present(_) | Seen::Absent if wanted.rules != alive.rules.present() => {
-            wants.push(Effect::EnsureRules);
-        }
-        Seen::Present(_) | Seen::Absent => {}
+    if let Some(CowVerdict::Grow(bytes)) = memory.disk {
+        wants.push(Effect::GrowStore { bytes, allocation: wanted.allocation });
     }
     let metadata = wanted.assignment.shape.as_ref().and_then(|s| s.metadata_json.as_ref());
     if metadata.is_some() && metadata != memory.metadata.as_ref() {
@@ -260,8 +278,9 @@ fn unresponsive(memory: &Memory, why: &str, now: Moment) -> Next {
 
 /// An effect outside an attempt, or the fault of its last failure until it is due again.
 fn step(recorded: &Recorded<'_>, effect: Effect, now: Moment) -> Next {
-    match recorded.memory.steps.get(&effect) {
-        Some(Failure { fault, .. }) if !recorded.memory.step_due(effect, now) => {
+    let kind = effect.kind();
+    match recorded.memory.steps.get(&kind) {
+        Some(Failure { fault, .. }) if !recorded.memory.step_due(kind, now) => {
             Next::Stuck(fault.clone())
         }
         _ => Next::Do(effect),

@@ -8,13 +8,13 @@
 
 use crate::handles::{ProcessIdentity, VmHandles};
 use crate::host::{
-    BackingFile, GuestNet, Host, HostResult, JailFacts, LoopFacts, RootDiskKind, SnapshotFacts,
-    VmmState,
+    BackingFile, BridgeFacts, GuestNet, Host, HostResult, JailFacts, LinkName, LoopFacts, Pin,
+    RootDiskKind, SnapshotFacts, TapFacts, VmmState,
 };
 use crate::jail::process::{Liveness, WhyNot, WhyUnclear};
 use crate::naming::{self, VmNames};
 
-use super::effect::Effect;
+use super::effect::{EffectKind, Part};
 
 /// A look at one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,24 @@ impl<T> Seen<T> {
         }
     }
 
+    /// Whether it is there; `None` when that cannot be told.
+    pub const fn is_there(&self) -> Option<bool> {
+        match self {
+            Self::Present(_) => Some(true),
+            Self::Absent => Some(false),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// The same without the facts.
+    fn bare(&self) -> Seen<()> {
+        match self {
+            Self::Present(_) => Seen::Present(()),
+            Self::Absent => Seen::Absent,
+            Self::Unknown(why) => Seen::Unknown(why.clone()),
+        }
+    }
+
     /// Whether it certainly is not there.
     pub const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
@@ -54,7 +72,7 @@ impl<T> Seen<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
     /// Its process lives.
-    Alive(Alive),
+    Alive(Box<Alive>),
     /// It has no process.
     Dead(Box<Objects>),
     /// That cannot be told.
@@ -70,14 +88,39 @@ pub struct Alive {
     pub vmm: Seen<VmmState>,
     /// The guest's rules.
     pub rules: Seen<GuestNet>,
+    /// What ties the guest to its tap.
+    pub pin: Seen<Pin>,
+    /// What its tap hangs on.
+    pub net: NetSeen,
+}
+
+/// The network of a guest that runs, its rules apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetSeen {
+    /// The bridge of all guests.
+    pub bridge: Seen<BridgeFacts>,
+    /// The guest's tap.
+    pub tap: Seen<TapFacts>,
+    /// A network of the machine that shares addresses with the guests', by the last look of the
+    /// watch over the network.
+    pub clash: Option<String>,
+}
+
+impl NetSeen {
+    fn unlooked() -> Self {
+        let why = || "not looked at during a start".to_owned();
+        Self { bridge: Seen::Unknown(why()), tap: Seen::Unknown(why()), clash: None }
+    }
 }
 
 impl Alive {
     /// A process that we started a moment ago and did not look at yet.
     #[must_use]
     pub fn launched(identity: ProcessIdentity) -> Self {
-        let rules = Seen::Unknown("not looked at during a start".to_owned());
-        Self { identity, vmm: unasked(), rules }
+        let unseen = "not looked at during a start";
+        let rules = Seen::Unknown(unseen.to_owned());
+        let pin = Seen::Unknown(unseen.to_owned());
+        Self { identity, vmm: unasked(), rules, pin, net: NetSeen::unlooked() }
     }
 }
 
@@ -90,8 +133,12 @@ pub struct Objects {
     pub jail: Seen<JailFacts>,
     /// The guest's rules.
     pub rules: Seen<GuestNet>,
+    /// What ties the guest to its tap.
+    pub pin: Seen<Pin>,
+    /// The bridge of all guests.
+    pub bridge: Seen<BridgeFacts>,
     /// The tap.
-    pub tap: Seen<()>,
+    pub tap: Seen<TapFacts>,
     /// The root disk.
     pub snapshot: Seen<SnapshotFacts>,
     /// The copy-on-write store's loop device.
@@ -121,17 +168,37 @@ impl Objects {
             }
         }
     }
+
+    /// Whether a part is there; `None` of one that is not looked at here.
+    #[must_use]
+    pub fn seen(&self, part: Part) -> Option<Seen<()>> {
+        Some(match part {
+            Part::Base if self.base_held => Seen::Present(()),
+            Part::Base => Seen::Absent,
+            Part::CowFile => self.cow_file.bare(),
+            Part::RootCopy => self.root_copy.bare(),
+            Part::WorkFile => self.work_file.bare(),
+            Part::CowLoop => self.cow_loop.bare(),
+            Part::Snapshot => self.snapshot.bare(),
+            Part::Bridge => self.bridge.bare(),
+            Part::Tap => self.tap.bare(),
+            Part::Pin => self.pin.bare(),
+            Part::Rules => self.rules.bare(),
+            Part::Jail => self.jail.bare(),
+            Part::Outputs | Part::Process | Part::Directory => return None,
+        })
+    }
 }
 
 impl Probe {
-    /// Whether what this effect makes is not there at all. An effect that only changes what it finds,
-    /// such as a disk that is made larger, must not be undone by removing it.
+    /// Whether what this effect makes is not there at all. An effect that only changes what it
+    /// finds, such as a disk that is made larger, must not be undone by removing it.
     #[must_use]
-    pub const fn lacks_what_is_made_by(&self, effect: Effect) -> bool {
+    pub const fn lacks_what_is_made_by(&self, effect: EffectKind) -> bool {
         match (self, effect) {
-            (Self::Dead(objects), Effect::MakeCowFile) => objects.cow_file.is_absent(),
-            (Self::Dead(objects), Effect::MakeWorkDisk) => objects.work_file.is_absent(),
-            (_, Effect::MakeCowFile | Effect::MakeWorkDisk) => false,
+            (Self::Dead(objects), EffectKind::MakeCowFile) => objects.cow_file.is_absent(),
+            (Self::Dead(objects), EffectKind::MakeWorkDisk) => objects.work_file.is_absent(),
+            (_, EffectKind::MakeCowFile | EffectKind::MakeWorkDisk) => false,
             (_, _) => true,
         }
     }
@@ -148,6 +215,10 @@ pub struct Eyes<'a> {
     pub handles: &'a VmHandles,
     /// Whether the VM is registered as a user of its root image's loop device.
     pub base_held: bool,
+    /// The bridge of the guests.
+    pub bridge: &'a LinkName,
+    /// What the watch over the network saw last.
+    pub clash: Option<&'a str>,
 }
 
 impl Eyes<'_> {
@@ -155,11 +226,13 @@ impl Eyes<'_> {
     /// while the VMM is being configured: its state is known, and its API is one thread.
     pub async fn look(self, liveness: Liveness, ask_vmm: bool) -> Probe {
         match liveness {
-            Liveness::Alive(identity) => Probe::Alive(Alive {
+            Liveness::Alive(identity) => Probe::Alive(Box::new(Alive {
                 identity,
                 vmm: if ask_vmm { self.vmm().await } else { unasked() },
                 rules: self.rules().await,
-            }),
+                pin: self.pin().await,
+                net: if ask_vmm { self.net().await } else { NetSeen::unlooked() },
+            })),
             Liveness::CannotTell(why) => Probe::Unclear(why),
             Liveness::Dead(why) => Probe::Dead(Box::new(self.objects(why).await)),
             Liveness::SomebodyElses { pid, .. } => {
@@ -170,9 +243,11 @@ impl Eyes<'_> {
 
     async fn objects(self, why: WhyNot) -> Objects {
         let new_root_disks = self.host.facts.root_disk_kind().await.unwrap_or_default();
-        let (jail, rules, tap, snapshot, cow_loop, cow_file, root_copy, work_file) = futures_util::join!(
+        let (jail, rules, pin, bridge, tap, snapshot, cow_loop, cow_file, root_copy, work_file) = futures_util::join!(
             self.jail(),
             self.rules(),
+            self.pin(),
+            self.bridge(),
             self.tap(),
             self.snapshot(),
             self.cow_loop(),
@@ -184,6 +259,8 @@ impl Eyes<'_> {
             why,
             jail,
             rules,
+            pin,
+            bridge,
             tap,
             snapshot,
             cow_loop,
@@ -195,45 +272,21 @@ impl Eyes<'_> {
         }
     }
 
-    /// Looks again at the object that an effect touches; nothing when that is another thing.
-    pub async fn look_again(self, objects: &mut Objects, effect: Effect) {
-        match effect {
-            Effect::BuildJail | Effect::RemoveJail => objects.jail = self.jail().await,
-            Effect::EnsureRules | Effect::RemoveRules => objects.rules = self.rules().await,
-            Effect::EnsureTap | Effect::RemoveTap => objects.tap = self.tap().await,
-            Effect::CreateSnapshot | Effect::RemoveSnapshot => {
-                objects.snapshot = self.snapshot().await;
-            }
-            Effect::AttachCow | Effect::DetachCow => objects.cow_loop = self.cow_loop().await,
-            Effect::AttachBase | Effect::ReleaseBase => objects.base_held = self.base_held(),
-            Effect::MakeCowFile | Effect::RemoveCowFile => {
-                objects.cow_file = self.size(naming::file::COW).await;
-            }
-            Effect::CopyRootDisk | Effect::RemoveRootCopy => {
-                objects.root_copy = self.size(naming::file::ROOT).await;
-            }
-            Effect::MakeWorkDisk | Effect::RemoveWorkDisk => {
-                objects.work_file = self.size(naming::file::WORK).await;
-            }
-            Effect::CheckHost
-            | Effect::CheckImages
-            | Effect::CheckRoom
-            | Effect::GrowStore
-            | Effect::CollectOutputs
-            | Effect::StopOutputs
-            | Effect::Launch
-            | Effect::Configure
-            | Effect::StartGuest
-            | Effect::Pause
-            | Effect::Resume
-            | Effect::PutMetadata
-            | Effect::AskGuestToStop
-            | Effect::Kill
-            | Effect::RemoveDir
-            | Effect::MarkBooted
-            | Effect::MarkRootDisk
-            | Effect::MarkStarted
-            | Effect::MarkHalted => {}
+    /// Looks again at a part that was touched.
+    pub async fn look_again(self, objects: &mut Objects, part: Part) {
+        match part {
+            Part::Base => objects.base_held = self.base_held(),
+            Part::CowFile => objects.cow_file = self.size(naming::file::COW).await,
+            Part::RootCopy => objects.root_copy = self.size(naming::file::ROOT).await,
+            Part::WorkFile => objects.work_file = self.size(naming::file::WORK).await,
+            Part::CowLoop => objects.cow_loop = self.cow_loop().await,
+            Part::Snapshot => objects.snapshot = self.snapshot().await,
+            Part::Bridge => objects.bridge = self.bridge().await,
+            Part::Tap => objects.tap = self.tap().await,
+            Part::Pin => objects.pin = self.pin().await,
+            Part::Rules => objects.rules = self.rules().await,
+            Part::Jail => objects.jail = self.jail().await,
+            Part::Outputs | Part::Process | Part::Directory => {}
         }
     }
 
@@ -249,8 +302,21 @@ impl Eyes<'_> {
         Seen::of(self.host.firewall.observe(&self.names.rules).await)
     }
 
-    async fn tap(self) -> Seen<()> {
-        Seen::of(self.host.taps.observe(&self.names.tap).await.map(|tap| tap.map(|_| ())))
+    async fn pin(self) -> Seen<Pin> {
+        Seen::of(self.host.pins.observe(&self.names.rules).await)
+    }
+
+    async fn tap(self) -> Seen<TapFacts> {
+        Seen::of(self.host.taps.observe(&self.names.tap).await)
+    }
+
+    async fn bridge(self) -> Seen<BridgeFacts> {
+        Seen::of(self.host.taps.observe_bridge(self.bridge).await)
+    }
+
+    async fn net(self) -> NetSeen {
+        let (bridge, tap) = futures_util::join!(self.bridge(), self.tap());
+        NetSeen { bridge, tap, clash: self.clash.map(str::to_owned) }
     }
 
     async fn snapshot(self) -> Seen<SnapshotFacts> {
@@ -275,25 +341,26 @@ fn unasked() -> Seen<VmmState> {
     Seen::Unknown("not asked while it is being configured".to_owned())
 }
 
-/// What a fault calls an object that is left behind.
+/// What a fault calls a part that is left behind.
 #[must_use]
-pub fn shown(effect: Effect, names: &VmNames, objects: &Objects) -> Option<String> {
-    match effect {
-        Effect::RemoveJail => Some(format!("jail {}", names.jail)),
-        Effect::RemoveRules => Some(format!("firewall-rules {}", names.rules)),
-        Effect::RemoveTap => Some(format!("tap {}", names.tap)),
-        Effect::RemoveSnapshot => Some(format!("dm-device {}", names.snapshot)),
-        Effect::DetachCow => Some(match objects.cow_loop.present() {
+pub fn shown(part: Part, names: &VmNames, objects: &Objects) -> Option<String> {
+    Some(match part {
+        Part::Jail => format!("jail {}", names.jail),
+        Part::Rules => format!("firewall-rules {}", names.rules),
+        Part::Pin => format!("pin {}", names.rules),
+        Part::Tap => format!("tap {}", names.tap),
+        Part::Snapshot => format!("dm-device {}", names.snapshot),
+        Part::CowLoop => match objects.cow_loop.present() {
             Some(facts) => format!("loop-device {}", facts.device),
             None => format!("loop-device of {}", names.cow()),
-        }),
-        Effect::ReleaseBase => Some("loop-device of the root image".to_owned()),
-        Effect::RemoveCowFile => Some(file_shown(&names.cow())),
-        Effect::RemoveRootCopy => Some(file_shown(&names.root_copy())),
-        Effect::RemoveWorkDisk => Some(file_shown(&names.work())),
-        Effect::RemoveDir => Some(format!("directory {}", names.dir)),
-        _ => None,
-    }
+        },
+        Part::Base => "loop-device of the root image".to_owned(),
+        Part::CowFile => file_shown(&names.cow()),
+        Part::RootCopy => file_shown(&names.root_copy()),
+        Part::WorkFile => file_shown(&names.work()),
+        Part::Directory => format!("directory {}", names.dir),
+        Part::Bridge | Part::Outputs | Part::Process => return None,
+    })
 }
 
 fn file_shown(file: &BackingFile) -> String {

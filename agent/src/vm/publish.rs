@@ -5,23 +5,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::apply;
 use super::machine::Vm;
-use super::phase::Phase;
-use super::plan::{Next, Wanted};
+use super::plan::Next;
 use super::probe::Probe;
 use super::status;
 use crate::assignment::Record;
 use crate::handles::{LoopHandle, VmHandles};
 use crate::host::{RootDiskKind, VmmKind};
+use crate::report::phase::Phase;
 use crate::report::{Devices, VmReport};
 
 impl Vm {
     /// Shows the present state, if it differs from what was shown.
     pub fn publish(&mut self, record: &Record, probe: &Probe, next: &Next) {
         let handles = self.handles.get();
-        let rules = apply::rules_of(self, record);
-        let wanted = Wanted::of(record, self.may_start(record), rules.as_ref());
+        let net = self.network_of(record);
+        let wanted = self.wanted(record, net.as_ref());
         let recorded = self.recorded(record, &handles);
         let phase = status::phase_of(&wanted, &recorded, probe, next);
         self.follow_guest(phase, probe);
@@ -33,7 +32,7 @@ impl Vm {
         }
         let (clock, now) = (&self.shared.clock, self.shared.clock.now());
         let version = record.assignment.version;
-        let awaits_server = !wanted.may_start && !wanted.must_end();
+        let awaits_server = !wanted.may_start && !wanted.must_end;
         let settled = match next {
             // Down because the host was rebooted and the server has not spoken since: that is no
             // outcome of the assignment, and the server sees by it that it is to send it again.
@@ -48,6 +47,7 @@ impl Vm {
         let report = VmReport {
             vm: self.id,
             name: record.assignment.shape.as_ref().map_or_else(String::new, |s| s.name.clone()),
+            guest_address: record.assignment.shape.as_ref().map(|shape| shape.network.address),
             accepted: version,
             settled,
             phase,

@@ -1,11 +1,11 @@
 //! `vm.json`: the last accepted assignment of one VM, and how far the host has come with it.
 //!
-//! Driven by the RPCs, which merge and must not answer before the file is on disk, and by the
-//! VM's task, which notes progress and at last removes the directory. All of them write under one
-//! lock, so that a delete and a late wish cannot pass each other; what comes later still is held
-//! against the [`fence`](super::fence). What can go wrong: the disk is full (the wish is refused,
-//! nothing changes), or the file cannot be read at the start of the agent (then the VM is kept,
-//! reported, and left alone until the server speaks).
+//! Driven by the RPCs, which merge and must not answer before the file is on disk, and by the VM's
+//! task, which notes progress and at last removes the directory. All of them write under one lock,
+//! so that a delete and a late assignment cannot pass each other; what comes later still is held
+//! against the [stale guard](super::stale). What can go wrong: the disk is full (the assignment is
+//! refused, nothing changes), or the file cannot be read at the start of the agent (then the VM is
+//! kept, reported, and left alone until the server speaks).
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::fence::Fence;
+use super::stale::StaleGuard;
 use crate::assignment::{Assignment, Merge, Power, Progress, Record, merge};
 use crate::host::{Change, Files, HostError, HostResult};
 use crate::naming::{self, VmNames};
@@ -113,7 +113,7 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct RecordCell {
     names: VmNames,
-    fence: Fence,
+    stale: StaleGuard,
     writing: tokio::sync::Mutex<Life>,
     now: Mutex<Option<Arc<Record>>>,
 }
@@ -130,16 +130,17 @@ impl RecordCell {
     pub fn new(names: VmNames, record: Option<Record>) -> Self {
         Self {
             names,
-            fence: Fence::default(),
+            stale: StaleGuard::default(),
             writing: tokio::sync::Mutex::new(Life::Held),
             now: Mutex::new(record.map(Arc::new)),
         }
     }
 
-    /// The same behind a fence: a wish older than the VM's end, or of an older epoch, is refused.
+    /// The same behind a guard: an assignment older than the VM's end, or of an older epoch, is
+    /// refused.
     #[must_use]
-    pub fn guarded_by(mut self, fence: Fence) -> Self {
-        self.fence = fence;
+    pub fn guarded_by(mut self, stale: StaleGuard) -> Self {
+        self.stale = stale;
         self
     }
 
@@ -168,9 +169,9 @@ impl RecordCell {
         let version = offered.version;
         let stale = match (&held, offered.power) {
             (None, Power::Running | Power::Paused | Power::Stopped) => {
-                self.fence.refuses(offered.vm, version)
+                self.stale.refuses(offered.vm, version)
             }
-            (Some(_), _) | (None, Power::Absent) => self.fence.refuses_epoch(version),
+            (Some(_), _) | (None, Power::Absent) => self.stale.refuses_epoch(version),
         };
         if let Some(seen) = stale {
             return Ok(Accepted::Stale(seen));
@@ -235,7 +236,7 @@ impl RecordCell {
         if self.get().is_some() {
             return Ok(StayAbsent::Held);
         }
-        if let Some(seen) = self.fence.refuses_epoch(version) {
+        if let Some(seen) = self.stale.refuses_epoch(version) {
             return Ok(StayAbsent::Stale(seen));
         }
         self.raise(version).await?;
@@ -244,12 +245,12 @@ impl RecordCell {
 
     /// An older epoch is refused from now on, for every VM.
     async fn raise(&self, version: Version) -> HostResult<()> {
-        let raised = self.fence.raise(version.epoch).await;
+        let raised = self.stale.raise(version.epoch).await;
         raised.map_err(|error| HostError::io("keep the epoch of the server", version.epoch, error))
     }
 
     async fn bury(&self, vm: VmId, version: Version, now: Timestamp) -> HostResult<()> {
-        let buried = self.fence.bury(vm, version, now).await;
+        let buried = self.stale.bury(vm, version, now).await;
         buried.map_err(|error| HostError::io("keep the version of the deleted VM", vm, error))
     }
 
@@ -263,17 +264,17 @@ impl RecordCell {
         files: &dyn Files,
         version: Version,
         now: Timestamp,
-    ) -> HostResult<Removed> {
+    ) -> HostResult<DirRemoval> {
         let mut life = self.writing.lock().await;
         if let Some(record) = self.get() {
             if record.assignment.version != version {
-                return Ok(Removed::NewerWish);
+                return Ok(DirRemoval::NewerAssignment);
             }
             self.bury(record.assignment.vm, version, now).await?;
         }
         files.remove_dir(&self.names.dir).await?;
         *life = Life::Gone;
-        Ok(Removed::Gone)
+        Ok(DirRemoval::Gone)
     }
 
     async fn write(&self, files: &dyn Files, record: Record) -> HostResult<()> {
@@ -297,11 +298,11 @@ pub enum StayAbsent {
 
 /// What [`RecordCell::remove`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removed {
+pub enum DirRemoval {
     /// Nothing of the VM's directory is left.
     Gone,
     /// A newer assignment came first; it was left alone.
-    NewerWish,
+    NewerAssignment,
 }
 
 #[cfg(test)]

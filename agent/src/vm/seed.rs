@@ -33,7 +33,6 @@ pub(super) struct Told<'a> {
     pub dns: &'a [Ipv4Addr],
 }
 
-/// The document.
 pub(super) fn document(told: &Told<'_>) -> Value {
     let network = &told.shape.network;
     let mut document = json!({

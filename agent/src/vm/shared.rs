@@ -5,9 +5,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::bases::BaseUsers;
-use super::fence::Fence;
-use super::store::DiskPolicy;
+use super::cow::DiskPolicy;
+use super::stale::StaleGuard;
 use crate::clock::Clock;
 use crate::host::{BootTime, Host};
 use crate::naming::Naming;
@@ -29,12 +31,41 @@ pub struct Shared {
     pub settings: Settings,
     /// Users of root images.
     pub bases: BaseUsers,
-    /// What refuses wishes that no record refuses.
-    pub fence: Fence,
+    /// What the watch over the host's network saw last.
+    pub network: HostNetwork,
+    /// What refuses assignments that no record refuses.
+    pub stale: StaleGuard,
     /// Where reports go.
     pub reporter: Reporter,
     /// Told of every effect, by name: before it, and after it before anything is noted of it.
     pub on_effect: Option<Box<EffectObserver>>,
+}
+
+/// What the watch over the host's network saw last. It alone writes it.
+#[derive(Debug, Default)]
+pub struct HostNetwork(Mutex<NetworkSeen>);
+
+/// What was seen of the host's network as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSeen {
+    /// How often it was not what it had been at the look before.
+    pub changes: u64,
+    /// A network of the machine that shares addresses with the guests'.
+    pub clash: Option<String>,
+}
+
+impl HostNetwork {
+    /// The last look.
+    #[must_use]
+    pub fn get(&self) -> NetworkSeen {
+        self.0.lock().clone()
+    }
+
+    /// Notes a look that was not what the one before had been.
+    pub fn changed(&self, clash: Option<String>) {
+        let mut seen = self.0.lock();
+        *seen = NetworkSeen { changes: seen.changes + 1, clash };
+    }
 }
 
 /// See [`Shared::on_effect`].

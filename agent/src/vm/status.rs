@@ -14,11 +14,11 @@ use crate::handles::ProcessIdentity;
 use crate::host::{BootTime, SnapshotFill, VmmState};
 use crate::report::VmReport;
 
+use super::cow::{CowLevel, CowVerdict};
 use super::effect::Effect;
-use super::phase::{Fault, Phase, Reason};
 use super::plan::{Next, Recorded, Waiting, Wanted};
 use super::probe::{Probe, Seen};
-use super::store::{StoreLevel, Verdict};
+use crate::report::phase::{Fault, Phase, Reason};
 
 /// The phase that a plan amounts to.
 #[must_use]
@@ -51,7 +51,7 @@ fn under_way(wanted: &Wanted<'_>, recorded: &Recorded<'_>, probe: &Probe, next: 
         (Power::Absent, _) => Phase::Deleting,
         (Power::Stopped, _) => Phase::Stopping,
         (Power::Running | Power::Paused, Probe::Alive(alive)) => {
-            if wanted.must_end() {
+            if wanted.must_end {
                 Phase::Stopping
             } else if memory.attempt.is_some() {
                 Phase::Starting
@@ -62,12 +62,12 @@ fn under_way(wanted: &Wanted<'_>, recorded: &Recorded<'_>, probe: &Probe, next: 
             }
         }
         (Power::Running | Power::Paused, Probe::Dead(_)) => match next {
-            Next::Do(Effect::Launch) => Phase::Starting,
-            Next::Do(effect) if effect.is_forward() => Phase::Preparing,
+            Next::Do(Effect::Launch { .. }) => Phase::Starting,
+            Next::Do(effect) if effect.kind().is_forward() => Phase::Preparing,
             _ if memory.failure.is_some() => Phase::Failed,
             Next::WaitUntil(_, Waiting::Restart) => Phase::Crashed,
             _ if memory.ended.is_some() => Phase::Crashed,
-            _ if wanted.must_end() => Phase::Stopping,
+            _ if wanted.must_end => Phase::Stopping,
             _ => Phase::Preparing,
         },
     }
@@ -89,11 +89,11 @@ pub fn fault_of(recorded: &Recorded<'_>, phase: Phase, next: &Next) -> Option<Fa
 
 /// What a guest that runs has to fear of its root disk. Nothing is stuck by it and nothing is tried
 /// again: it lasts for as long as it is so.
-fn fault_of_disk(verdict: Verdict) -> Option<Fault> {
+fn fault_of_disk(verdict: CowVerdict) -> Option<Fault> {
     let step = "watch the root disk";
     match verdict {
-        Verdict::Enough | Verdict::Grow(_) => None,
-        Verdict::NearlyFull { used, total } => Some(Fault::new(
+        CowVerdict::Enough | CowVerdict::Grow(_) => None,
+        CowVerdict::NearlyFull { used, total } => Some(Fault::new(
             Reason::RootDiskNearlyFull,
             step,
             format!(
@@ -101,13 +101,13 @@ fn fault_of_disk(verdict: Verdict) -> Option<Fault> {
                  made larger; once it is full the guest's writes fail"
             ),
         )),
-        Verdict::Full => Some(Fault::new(
+        CowVerdict::Full => Some(Fault::new(
             Reason::RootDiskFull,
             step,
             "the copy-on-write store is full and the guest's writes fail; nothing written is lost; \
              once it may be larger, stop the VM and start it",
         )),
-        Verdict::Lost => Some(Fault::new(
+        CowVerdict::Lost => Some(Fault::new(
             Reason::RootDiskLost,
             step,
             "the copy-on-write store could not be written and is invalid; the root disk has to be \
@@ -136,14 +136,14 @@ pub fn started_at(identity: &ProcessIdentity, boot: BootTime) -> Option<Timestam
     booted.checked_add(whole + rest).ok()
 }
 
-/// The last known level of a VM's copy-on-write store. Shared by the VM's task and by who looks at all
-/// of them.
+/// The last known level of a VM's copy-on-write store. Shared by the VM's task and by who looks at
+/// all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Level(Arc<Mutex<Known>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    level: Option<StoreLevel>,
+    level: Option<CowLevel>,
     /// The numbers the kernel gave last: it gives none of a store that is full or lost.
     sectors: Option<(u64, u64)>,
 }
@@ -157,14 +157,14 @@ impl Level {
 
     /// The level.
     #[must_use]
-    pub fn get(&self) -> Option<StoreLevel> {
+    pub fn get(&self) -> Option<CowLevel> {
         self.0.lock().level
     }
 
-    /// Notes a level; whether it differs from what was noted in kind, or by a hundredth of the store
-    /// or more, so that a guest that writes does not cause a report at every look. What the kernel
-    /// could not say changes nothing.
-    pub fn set(&self, level: StoreLevel) -> bool {
+    /// Notes a level; whether it differs from what was noted in kind, or by a hundredth of the
+    /// store or more, so that a guest that writes does not cause a report at every look. What the
+    /// kernel could not say changes nothing.
+    pub fn set(&self, level: CowLevel) -> bool {
         let mut known = self.0.lock();
         let sectors = match level.fill {
             SnapshotFill::Used { used, total } => Some((used, total)),

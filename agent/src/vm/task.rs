@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::apply;
-use super::machine::{Look, Vm};
-use super::phase::{Fault, Phase, Reason};
+use super::machine::{NextLook, Vm};
 use super::plan::Next;
 use super::probe::Probe;
 use crate::clock::Moment;
+use crate::handles::file;
 use crate::jail::process::ProcessTable;
+use crate::report::phase::{Fault, Phase, Reason};
 
 /// Effects in a row without coming to rest, past which something is wrong with us: a start and a
 /// teardown together are about thirty.
@@ -39,16 +39,16 @@ pub async fn run(
     mut table: Option<Arc<ProcessTable>>,
     mut looked: Option<Looked>,
 ) -> bool {
-    let mut look = Look::Whole;
+    let mut look = NextLook::Whole;
     let mut in_a_row = 0;
     loop {
         let Some(record) = vm.record.get() else { return false };
         if vm.notice_assignment(&record) {
-            look = Look::Whole;
+            look = NextLook::Whole;
         }
         let probe = match look {
-            Look::Whole => vm.look(table.take().as_deref()).await,
-            Look::At(probe) => probe,
+            NextLook::Whole => vm.look(table.take().as_deref()).await,
+            NextLook::At(probe) => probe,
         };
         let mut next = vm.plan(&record, &probe);
         if in_a_row > RESTLESS {
@@ -61,7 +61,7 @@ pub async fn run(
             Next::Do(_) if bell.stop.is_cancelled() => return false,
             Next::Do(effect) => {
                 in_a_row += 1;
-                let look = vm.perform(&record, effect, probe).await;
+                let look = vm.perform(&record, &effect, probe).await;
                 if vm.gone {
                     return true;
                 }
@@ -75,7 +75,7 @@ pub async fn run(
                 if wait(&vm, &bell, &next, &probe).await == Woke::Stop {
                     return false;
                 }
-                Look::Whole
+                NextLook::Whole
             }
         };
     }
@@ -104,7 +104,7 @@ async fn come_to_rest(vm: &mut Vm, next: &Next) {
             }
         });
     }
-    apply::flush_hints(vm).await;
+    file::try_flush(&*vm.shared.host.files, &vm.handles, &vm.names).await;
 }
 
 #[derive(PartialEq, Eq)]
@@ -131,7 +131,7 @@ async fn wait(vm: &Vm, bell: &Bell, next: &Next, probe: &Probe) -> Woke {
         let (pid, ticks) = (alive.identity.pid, alive.identity.start_ticks);
         if let Err(error) = vm.host().processes.wait_exit(pid, ticks).await {
             tracing::warn!(vm = %vm.id, error = error.chain(), "the process cannot be watched");
-            // Look at it now and then instead.
+            // NextLook at it now and then instead.
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     };

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::assignment::{Power, RestartPolicy};
 use crate::clock::Clock;
-use crate::host::fakes::{At, Fault, FaultPlan};
+use crate::host::fakes::{At, FaultPlan, InjectedFault};
 use crate::host::{ExitStatus, HostErrorKind};
+use crate::report::phase::Phase;
 use crate::supervisor::harness::{World, names, start_with};
 use crate::vm::fixtures::vm_id;
-use crate::vm::phase::Phase;
 use operation::wanted;
 
 mod case;
@@ -53,6 +53,7 @@ async fn a_step_that_keeps_failing_leaves_a_failed_vm_with_everything_undone() {
         "files.ensure_reserved",
         "snapshots.ensure",
         "taps.ensure",
+        "pins.ensure",
         "firewall.ensure",
         "jails.ensure",
         "outputs.ensure",
@@ -62,7 +63,7 @@ async fn a_step_that_keeps_failing_leaves_a_failed_vm_with_everything_undone() {
     ];
     for verb in verbs {
         let mut world = World::new().await;
-        let fail = Fault::Fail(HostErrorKind::NoSpace);
+        let fail = InjectedFault::Fail(HostErrorKind::NoSpace);
         world.kernel.set_faults(FaultPlan::none().with(At::verb(verb), fail));
         world.assign(wanted(1, Power::Running)).await;
         let failed = world.settles(1, Phase::Failed).await;
@@ -81,7 +82,7 @@ async fn a_step_that_keeps_failing_leaves_a_failed_vm_with_everything_undone() {
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_failed_start_come_further_and_further_apart() {
     let mut world = World::new().await;
-    let fail = Fault::Fail(HostErrorKind::Other);
+    let fail = InjectedFault::Fail(HostErrorKind::Other);
     world.kernel.set_faults(FaultPlan::none().with(At::verb("taps.ensure"), fail));
     let started = tokio::time::Instant::now();
     world.assign(wanted(1, Power::Running)).await;
@@ -141,7 +142,7 @@ async fn a_clock_that_jumps_moves_no_vm_and_shortens_no_wait() {
         world.idle().await;
         assert_eq!(world.kernel.effects(), 0, "{jump} hours: {:#?}", world.kernel.trace());
         // Back-off is measured by the other clock.
-        let fail = Fault::Fail(HostErrorKind::Other);
+        let fail = InjectedFault::Fail(HostErrorKind::Other);
         world.kernel.set_faults(FaultPlan::none().with(At::verb("vmm.pause"), fail));
         world.kernel.clear_trace();
         let generation = if jump > 0 { 2 } else { 4 };

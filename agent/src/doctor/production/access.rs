@@ -2,11 +2,12 @@
 
 use super::finding;
 use crate::doctor::Check;
-use crate::doctor::production::seen::Seen;
+use crate::doctor::production::seen::MachineSeen;
+use crate::instance::{FIRST_UID, first_free, ids};
 
 /// "Ensure that all paths provided to the jailer and their parent directories are not writable by
 /// unprivileged users".
-pub(super) fn program_paths(seen: &Seen) -> Check {
+pub(super) fn program_paths(seen: &MachineSeen) -> Check {
     let found = match &seen.changeable[..] {
         [] => Ok("only root may change what the jailer is given".to_owned()),
         paths => {
@@ -21,53 +22,29 @@ pub(super) fn program_paths(seen: &Seen) -> Check {
 }
 
 /// "Create a dedicated non-privileged user": each VM has an id of its own, which nobody else may
-/// have.
-pub(super) fn vm_users(seen: &Seen) -> Check {
-    let (first, last) = seen.vm_users;
-    let mut taken = Vec::new();
-    for (name, from, to) in users(seen.passwd.as_deref().unwrap_or_default())
-        .into_iter()
-        .chain(ranges(seen.subuid.as_deref().unwrap_or_default()))
-    {
-        if from <= last && to >= first {
-            taken.push(name);
-        }
-    }
-    taken.sort();
+/// have. Where an operator chose none, the agent takes ids that nobody has.
+pub(super) fn vm_users(seen: &MachineSeen) -> Check {
+    let Some((first, last)) = seen.vm_users else {
+        let message = "the agent chooses user ids of VMs that are nobody else's".to_owned();
+        return finding("vm-users", Ok(message));
+    };
+    let mut taken: Vec<_> = seen
+        .owned
+        .iter()
+        .filter(|owned| owned.ids.start <= last && owned.ids.end > first)
+        .map(|owned| owned.owner.as_str())
+        .collect();
+    taken.sort_unstable();
     taken.dedup();
     let found = if taken.is_empty() {
         Ok(format!("the user ids of VMs, {first} to {last}, are nobody else's"))
     } else {
+        let ids: Vec<_> = seen.owned.iter().map(|owned| owned.ids.clone()).collect();
+        let free = first_free(u64::from(FIRST_UID), last + 1 - first, &ids);
         Err((
             format!("user ids of VMs, {first} to {last}, also belong to {}", taken.join(", ")),
-            "set guests.uid_base in /etc/banger/agent.toml to where nobody is, while there are no \
-             VMs"
-            .to_owned(),
+            format!("in /etc/banger/agent.toml, {}", ids::advice(free)),
         ))
     };
     finding("vm-users", found)
-}
-
-/// Names and ids of `/etc/passwd` (passwd(5)).
-pub(super) fn users(passwd: &str) -> Vec<(String, u64, u64)> {
-    let user = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?.to_owned();
-        let uid = fields.nth(1)?.parse().ok()?;
-        Some((name, uid, uid))
-    };
-    passwd.lines().filter_map(user).collect()
-}
-
-/// Names and ranges of `/etc/subuid` (subuid(5)).
-pub(super) fn ranges(subuid: &str) -> Vec<(String, u64, u64)> {
-    let range = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let from: u64 = fields.next()?.trim().parse().ok()?;
-        let count: u64 = fields.next()?.trim().parse().ok()?;
-        let to = from.checked_add(count.checked_sub(1)?)?;
-        Some((format!("{name}'s subordinate ids"), from, to))
-    };
-    subuid.lines().filter_map(range).collect()
 }

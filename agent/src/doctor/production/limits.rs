@@ -3,7 +3,7 @@
 
 use super::{finding, number};
 use crate::doctor::Check;
-use crate::doctor::production::seen::Seen;
+use crate::doctor::production::seen::MachineSeen;
 
 /// The oldest kernel that Firecracker is tested on (`docs/kernel-policy.md`).
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
@@ -20,8 +20,11 @@ const PROCESSES: u64 = 65_536;
 /// A neighbour for each address of a guest subnet; the kernel's default is 1024.
 const NEIGHBOURS: u64 = 4096;
 
+/// For how many guests that have all the connections that they may the host's table should have room.
+const GREEDY_GUESTS: u64 = 256;
+
 /// "The host kernel must be regularly patched", and Firecracker's kernel policy.
-pub(super) fn host_kernel(seen: &Seen) -> Check {
+pub(super) fn host_kernel(seen: &MachineSeen) -> Check {
     let release = seen.release.as_deref().unwrap_or("unknown");
     let found = match kernel_version(release) {
         Some(version) if version >= OLDEST_KERNEL => Ok(format!("the kernel is {release}")),
@@ -40,7 +43,7 @@ pub(super) fn kernel_version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// "Seccomp": banger never turns Firecracker's filters off, so the kernel must have them.
-pub(super) fn seccomp(seen: &Seen) -> Check {
+pub(super) fn seccomp(seen: &MachineSeen) -> Check {
     let actions = seen.seccomp.as_deref().unwrap_or_default();
     let found = if actions.split_whitespace().any(|action| action == "trap") {
         Ok("the kernel filters system calls".to_owned())
@@ -54,7 +57,7 @@ pub(super) fn seccomp(seen: &Seen) -> Check {
 }
 
 /// "Logging and performance": `quiet loglevel=1`.
-pub(super) fn console_level(seen: &Seen) -> Check {
+pub(super) fn console_level(seen: &MachineSeen) -> Check {
     // The first of four numbers is the level below which messages go to the console (proc(5)).
     let found = match seen.printk.as_deref().and_then(number) {
         Some(level) if level <= 1 => Ok("the kernel prints next to nothing".to_owned()),
@@ -69,7 +72,7 @@ pub(super) fn console_level(seen: &Seen) -> Check {
 }
 
 /// "Jailer Configuration": without these a limit on a guest cannot be set.
-pub(super) fn controllers(seen: &Seen) -> Check {
+pub(super) fn controllers(seen: &MachineSeen) -> Check {
     let there = seen.controllers.as_deref().unwrap_or_default();
     let missing: Vec<_> =
         CONTROLLERS.into_iter().filter(|c| !there.split_whitespace().any(|w| w == *c)).collect();
@@ -85,7 +88,7 @@ pub(super) fn controllers(seen: &Seen) -> Check {
 }
 
 /// Resource limits: open files of the agent, which holds some for each VM.
-pub(super) fn open_files(seen: &Seen) -> Check {
+pub(super) fn open_files(seen: &MachineSeen) -> Check {
     let found = match seen.limits.as_deref().and_then(most_open_files) {
         Some(most) if most >= OPEN_FILES => Ok(format!("a process may open {most} files")),
         Some(most) => Err((
@@ -110,7 +113,7 @@ pub(super) fn most_open_files(limits: &str) -> Option<u64> {
 }
 
 /// Resource limits: processes and threads of the whole host.
-pub(super) fn processes(seen: &Seen) -> Check {
+pub(super) fn processes(seen: &MachineSeen) -> Check {
     let of = |text: &Option<String>| text.as_deref().and_then(number).unwrap_or(0);
     let most = of(&seen.pid_max).min(of(&seen.threads_max));
     let found = if most >= PROCESSES {
@@ -126,7 +129,7 @@ pub(super) fn processes(seen: &Seen) -> Check {
 }
 
 /// Network: a host with more guests than neighbour entries forgets guests at random.
-pub(super) fn neighbours(seen: &Seen) -> Check {
+pub(super) fn neighbours(seen: &MachineSeen) -> Check {
     let found = match seen.neighbours.as_deref().and_then(number) {
         Some(most) if most >= NEIGHBOURS => Ok(format!("the host remembers {most} neighbours")),
         Some(most) => Err((
@@ -139,4 +142,31 @@ pub(super) fn neighbours(seen: &Seen) -> Check {
         )),
     };
     finding("neighbours", found)
+}
+
+/// Tracked connections, of which all guests together can use up the host's table.
+pub(super) fn connections(seen: &MachineSeen) -> Check {
+    let each = u64::from(seen.max_connections);
+    let found = match (seen.tracked.as_deref().and_then(number), each) {
+        (None, _) => Ok("the kernel tracks no connections yet".to_owned()),
+        (Some(_), 0) => Err((
+            "one guest can fill the host's table of connections".to_owned(),
+            "set guests.max_connections in /etc/banger/agent.toml".to_owned(),
+        )),
+        (Some(most), each) if most >= GREEDY_GUESTS.saturating_mul(each) => {
+            Ok(format!("the host tracks {most} connections, {each} of a guest"))
+        }
+        (Some(most), each) => Err((
+            format!(
+                "the host tracks {most} connections: {} guests that open {each} each fill the table",
+                most / each
+            ),
+            format!(
+                "sysctl -w net.netfilter.nf_conntrack_max={} (60-banger.conf), or lower \
+                 guests.max_connections",
+                GREEDY_GUESTS.saturating_mul(each)
+            ),
+        )),
+    };
+    finding("connections", found)
 }

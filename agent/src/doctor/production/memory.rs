@@ -2,10 +2,10 @@
 
 use super::{finding, number};
 use crate::doctor::Check;
-use crate::doctor::production::seen::Seen;
+use crate::doctor::production::seen::MachineSeen;
 
 /// "Disabling swapping to disk or enabling secure swap".
-pub(super) fn swap(seen: &Seen) -> Check {
+pub(super) fn swap(seen: &MachineSeen) -> Check {
     let devices = seen.swaps.as_deref().map(swap_devices);
     finding(
         "swap",
@@ -33,7 +33,7 @@ pub(super) fn swap_devices(text: &str) -> Vec<&str> {
 }
 
 /// "Disable Kernel Samepage Merging".
-pub(super) fn ksm(seen: &Seen) -> Check {
+pub(super) fn ksm(seen: &MachineSeen) -> Check {
     // Documentation/admin-guide/mm/ksm.rst: 0 stopped, 1 runs, 2 stopped and all pages unmerged.
     let found = match seen.ksm.as_deref().map(number) {
         None => Ok("the kernel merges no pages: it cannot".to_owned()),
@@ -48,7 +48,7 @@ pub(super) fn ksm(seen: &Seen) -> Check {
 }
 
 /// "Use memory with Rowhammer mitigation support".
-pub(super) fn error_correction(seen: &Seen) -> Check {
+pub(super) fn error_correction(seen: &MachineSeen) -> Check {
     let found = match seen.memory_controllers {
         0 => Err((
             "no memory with error correction is seen, which Rowhammer needs to be held".to_owned(),

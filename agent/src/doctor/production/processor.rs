@@ -3,7 +3,7 @@
 use super::limits::kernel_version;
 use super::{finding, number};
 use crate::doctor::Check;
-use crate::doctor::production::seen::Seen;
+use crate::doctor::production::seen::MachineSeen;
 
 /// Words on the kernel's command line that take a mitigation away
 /// (`Documentation/admin-guide/kernel-parameters.txt`).
@@ -39,7 +39,7 @@ const TIMER_DEFAULT: u64 = 200;
 const HALT_POLL_DEFAULT: u64 = 200_000;
 
 /// "Disable SMT".
-pub(super) fn smt(seen: &Seen) -> Check {
+pub(super) fn smt(seen: &MachineSeen) -> Check {
     let active = seen.smt_active.as_deref().map(str::trim);
     let found = match (active, seen.smt_control.as_deref().map(str::trim)) {
         (Some("1"), _) => Err((
@@ -56,7 +56,7 @@ pub(super) fn smt(seen: &Seen) -> Check {
 }
 
 /// "Mitigating hardware vulnerabilities": those the kernel itself calls open.
-pub(super) fn vulnerabilities(seen: &Seen) -> Check {
+pub(super) fn vulnerabilities(seen: &MachineSeen) -> Check {
     let open: Vec<_> = seen
         .vulnerabilities
         .iter()
@@ -86,7 +86,7 @@ pub(super) fn is_open(state: &str) -> bool {
 }
 
 /// The same, asked for by the command line.
-pub(super) fn mitigations(seen: &Seen) -> Check {
+pub(super) fn mitigations(seen: &MachineSeen) -> Check {
     let line = seen.command_line.as_deref().unwrap_or_default();
     let off: Vec<_> = line.split_whitespace().filter(|word| SWITCHES.contains(word)).collect();
     let found = if off.is_empty() {
@@ -104,7 +104,7 @@ pub(super) fn mitigations(seen: &Seen) -> Check {
 }
 
 /// "Load updated microcode as soon as possible".
-pub(super) fn microcode(seen: &Seen) -> Check {
+pub(super) fn microcode(seen: &MachineSeen) -> Check {
     let lacking = |(name, state): (&String, &String)| {
         let old = name == "old_microcode" && is_open(state);
         (old || state.to_ascii_lowercase().contains("no microcode")).then(|| name.clone())
@@ -123,7 +123,7 @@ pub(super) fn microcode(seen: &Seen) -> Check {
 }
 
 /// "Constrain CPU overhead caused by kvm-pit kernel threads"; x86-64 only.
-pub(super) fn kvm_pit(seen: &Seen) -> Option<Check> {
+pub(super) fn kvm_pit(seen: &MachineSeen) -> Option<Check> {
     if seen.arch != "x86_64" {
         return None;
     }
@@ -150,7 +150,7 @@ pub(super) fn kvm_pit(seen: &Seen) -> Option<Check> {
 
 /// How long the host spins for a guest that waits. The kernel's own advice
 /// (`Documentation/virt/kvm/halt-polling.rst`): more than the default burns processors.
-pub(super) fn halt_poll(seen: &Seen) -> Check {
+pub(super) fn halt_poll(seen: &MachineSeen) -> Check {
     let found = match seen.halt_poll.as_deref().map(number) {
         Some(Some(nanos)) if nanos > HALT_POLL_DEFAULT => Err((
             format!("the host spins {nanos} ns for each guest that waits, counted to nobody"),
@@ -165,7 +165,7 @@ pub(super) fn halt_poll(seen: &Seen) -> Check {
 }
 
 /// "VM Physical counter behaviour"; ARM only.
-pub(super) fn counter_offset(seen: &Seen) -> Option<Check> {
+pub(super) fn counter_offset(seen: &MachineSeen) -> Option<Check> {
     if seen.arch != "aarch64" {
         return None;
     }
@@ -181,14 +181,14 @@ pub(super) fn counter_offset(seen: &Seen) -> Option<Check> {
 }
 
 /// Whether the processor needs huge pages not to be executable for guests' sake.
-fn multihit(seen: &Seen) -> bool {
+fn multihit(seen: &MachineSeen) -> bool {
     let state = seen.vulnerabilities.get("itlb_multihit");
     !state.is_some_and(|state| state.starts_with("Not affected"))
 }
 
 /// "Linux 6.1 boot time regressions", mitigation 2: only where iTLB multihit does not matter. The
 /// other way round, the mitigation has to be on.
-pub(super) fn nx_huge_pages(seen: &Seen) -> Check {
+pub(super) fn nx_huge_pages(seen: &MachineSeen) -> Check {
     let setting = seen.nx_huge_pages.as_deref().map(str::trim);
     let found = match (setting, multihit(seen)) {
         (Some("never" | "N" | "off"), true) => Err((
@@ -216,12 +216,12 @@ pub(super) fn nx_huge_pages(seen: &Seen) -> Check {
 }
 
 /// Since 6.0 moving a task between control groups is slow unless it is favoured.
-fn is_slow_kernel(seen: &Seen) -> bool {
+fn is_slow_kernel(seen: &MachineSeen) -> bool {
     seen.release.as_deref().and_then(kernel_version).is_none_or(|version| version >= (6, 0))
 }
 
 /// "Linux 6.1 boot time regressions", mitigation 1.
-pub(super) fn favordynmods(seen: &Seen) -> Check {
+pub(super) fn favordynmods(seen: &MachineSeen) -> Check {
     let never = seen.nx_huge_pages.as_deref().map(str::trim) == Some("never");
     let favoured = seen.mounts.as_deref().is_some_and(has_favordynmods);
     let found = if favoured {

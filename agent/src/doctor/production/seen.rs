@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use crate::config::AgentConfig;
 use crate::host::exec::Tool;
+use crate::instance::ids::{self, Owned};
 
 /// The user ids one host can give its VMs: the largest guest subnet is a /16.
 const VM_USERS: u64 = 65_536;
 
 /// What was read.
 #[derive(Debug, Clone, Default)]
-pub(in crate::doctor) struct Seen {
+pub(in crate::doctor) struct MachineSeen {
     /// As Rust names it: "x86_64" or "aarch64".
     pub(super) arch: String,
     pub(super) release: Option<String>,
@@ -29,6 +30,9 @@ pub(in crate::doctor) struct Seen {
     pub(super) pid_max: Option<String>,
     pub(super) threads_max: Option<String>,
     pub(super) neighbours: Option<String>,
+    /// How many connections the host tracks, and how many of one guest.
+    pub(super) tracked: Option<String>,
+    pub(super) max_connections: u32,
     pub(super) swaps: Option<String>,
     pub(super) ksm: Option<String>,
     pub(super) memory_controllers: usize,
@@ -39,21 +43,20 @@ pub(in crate::doctor) struct Seen {
     pub(super) nx_huge_pages: Option<String>,
     pub(super) min_timer_period: Option<String>,
     pub(super) halt_poll: Option<String>,
-    pub(super) passwd: Option<String>,
-    pub(super) subuid: Option<String>,
-    /// The first and the last user id a VM may have.
-    pub(super) vm_users: (u64, u64),
+    /// Ids that somebody has.
+    pub(super) owned: Vec<Owned>,
+    /// The first and the last user id a VM may have, where an operator chose them.
+    pub(super) vm_users: Option<(u64, u64)>,
     /// Paths a jailer is given, or above one, that somebody who is not root may change.
     pub(super) changeable: Vec<String>,
 }
 
-impl Seen {
+impl MachineSeen {
     /// Looks at the machine whose root directory this is.
     pub(in crate::doctor) fn read(root: &Path, config: &AgentConfig) -> Self {
         let text = |path: &str| {
             fs::read_to_string(root.join(path)).ok().map(|text| text.trim_end().to_owned())
         };
-        let uid_base = u64::from(config.guests.uid_base);
         Self {
             arch: std::env::consts::ARCH.to_owned(),
             release: text("proc/sys/kernel/osrelease"),
@@ -66,6 +69,8 @@ impl Seen {
             pid_max: text("proc/sys/kernel/pid_max"),
             threads_max: text("proc/sys/kernel/threads-max"),
             neighbours: text("proc/sys/net/ipv4/neigh/default/gc_thresh3"),
+            tracked: text("proc/sys/net/netfilter/nf_conntrack_max"),
+            max_connections: config.guests.max_connections,
             swaps: text("proc/swaps"),
             ksm: text("sys/kernel/mm/ksm/run"),
             memory_controllers: memory_controllers(&root.join("sys/devices/system/edac/mc")),
@@ -75,9 +80,11 @@ impl Seen {
             nx_huge_pages: text("sys/module/kvm/parameters/nx_huge_pages"),
             min_timer_period: text("sys/module/kvm/parameters/min_timer_period_us"),
             halt_poll: text("sys/module/kvm/parameters/halt_poll_ns"),
-            passwd: text("etc/passwd"),
-            subuid: text("etc/subuid"),
-            vm_users: (uid_base, uid_base + VM_USERS - 1),
+            owned: ids::read(root),
+            vm_users: config.guests.uid_base.map(|first| {
+                let first = u64::from(first);
+                (first, first + VM_USERS - 1)
+            }),
             changeable: changeable(root, &jailer_paths(config)),
         }
     }

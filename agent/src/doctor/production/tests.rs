@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::access::{ranges, users};
 use super::limits::{kernel_version, most_open_files};
 use super::memory::swap_devices;
 use super::processor::{has_favordynmods, is_open};
@@ -33,6 +32,7 @@ const HARDENED: &[(&str, &str)] = &[
     ("proc/sys/kernel/pid_max", "4194304\n"),
     ("proc/sys/kernel/threads-max", "1048576\n"),
     ("proc/sys/net/ipv4/neigh/default/gc_thresh3", "32768\n"),
+    ("proc/sys/net/netfilter/nf_conntrack_max", "1048576\n"),
     ("proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     ("sys/kernel/mm/ksm/run", "0\n"),
     ("sys/devices/system/edac/mc/mc0/size_mb", "65536\n"),
@@ -62,6 +62,7 @@ const CARELESS: &[(&str, &str)] = &[
     ),
     ("proc/sys/kernel/pid_max", "32768\n"),
     ("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n"),
+    ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
     (
         "proc/swaps",
         "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n\
@@ -94,12 +95,12 @@ fn machine(trees: &[&[(&str, &str)]]) -> tempfile::TempDir {
 }
 
 /// As an x86-64 whose paths are root's alone, whatever runs this test.
-fn seen(root: &Path) -> Seen {
-    let seen = Seen::read(root, &AgentConfig::default());
-    Seen { arch: "x86_64".to_owned(), changeable: Vec::new(), ..seen }
+fn seen(root: &Path) -> MachineSeen {
+    let seen = MachineSeen::read(root, &AgentConfig::default());
+    MachineSeen { arch: "x86_64".to_owned(), changeable: Vec::new(), ..seen }
 }
 
-fn text(seen: &Seen) -> String {
+fn text(seen: &MachineSeen) -> String {
     let line = |check: &Check| {
         let mark = if check.ok { "ok  " } else { "warn" };
         let mend = if check.ok { String::new() } else { format!("\n      mend: {}", check.mend) };
@@ -121,7 +122,11 @@ fn a_host_that_follows_every_recommendation_has_nothing_to_mend() {
 fn a_careless_host_is_told_each_thing_with_the_command_that_mends_it() {
     let root = machine(&[HARDENED, CARELESS]);
     fs::remove_dir_all(root.path().join("sys/devices/system/edac")).unwrap();
-    let seen = Seen { changeable: vec!["/srv/jails".to_owned()], ..seen(root.path()) };
+    let seen = MachineSeen {
+        changeable: vec!["/srv/jails".to_owned()],
+        vm_users: Some((200_000, 265_535)),
+        ..seen(root.path())
+    };
     let checks = checks(&seen);
     for check in checks.iter().filter(|check| !check.ok) {
         assert!(!check.mend.is_empty(), "{check:?}");
@@ -141,6 +146,7 @@ fn a_kernel_that_shows_nothing_is_never_called_well_where_that_is_not_known() {
             "console-level",
             "program-paths",
             "vm-users",
+            "connections",
             "kvm-halt-poll",
             "ksm",
             "smt",
@@ -175,7 +181,7 @@ fn a_processor_without_multihit_wants_no_recovery_thread_on_a_slow_kernel() {
 fn what_is_only_of_one_architecture_is_only_asked_there() {
     let root = machine(&[HARDENED]);
     let names = |arch: &str| -> Vec<&'static str> {
-        let seen = Seen { arch: arch.to_owned(), ..seen(root.path()) };
+        let seen = MachineSeen { arch: arch.to_owned(), ..seen(root.path()) };
         checks(&seen).iter().map(|check| check.name).collect()
     };
     assert!(names("x86_64").contains(&"kvm-pit") && !names("x86_64").contains(&"counter-offset"));
@@ -189,11 +195,11 @@ fn a_jail_directory_that_others_may_change_is_seen_with_what_is_above_it() {
     let open = root.path().join("srv");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     let config = AgentConfig { jail_dir: Some("/srv/jails".into()), ..AgentConfig::default() };
-    let changeable = Seen::read(root.path(), &config).changeable;
+    let changeable = MachineSeen::read(root.path(), &config).changeable;
     assert!(changeable.contains(&"/srv".to_owned()), "{changeable:?}");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
     if rustix::process::geteuid().is_root() {
-        let changeable = Seen::read(root.path(), &config).changeable;
+        let changeable = MachineSeen::read(root.path(), &config).changeable;
         assert!(!changeable.contains(&"/srv".to_owned()), "sticky: {changeable:?}");
     }
 }
@@ -221,8 +227,6 @@ fn the_words_of_the_kernel_are_read_as_it_means_them() {
     assert!(swap_devices("Filename Type\n/dev/zram0 partition 1\n").is_empty());
     assert!(!has_favordynmods("cgroup2 /sys/fs/cgroup cgroup2 rw,favordynmodsnot 0 0"));
     assert!(!has_favordynmods("x /favordynmods tmpfs rw,favordynmods 0 0"));
-    assert_eq!(users("a:x:5:6::/:/bin/sh\nnonsense\n"), [("a".to_owned(), 5, 5)]);
-    assert_eq!(ranges("a:10:0\nb:10:2\nc:x:1\n"), [("b's subordinate ids".to_owned(), 10, 11)]);
 }
 
 #[test]

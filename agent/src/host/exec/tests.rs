@@ -70,3 +70,20 @@ fn a_complaint_about_a_busy_device_is_busy() {
     assert_eq!(error.kind, HostErrorKind::Busy);
     assert!(error.to_string().starts_with("could not remove snapshot x: dmsetup ended"));
 }
+
+#[tokio::test]
+async fn priv_a_program_that_is_left_alone_shares_no_session_and_no_memory_with_us() {
+    let body = "readlink /proc/self/ns/ipc; cut -d' ' -f1,5,6 /proc/$$/stat; echo $$";
+    let (dir, exec) = exec_with(Tool::Jailer, body, Duration::from_secs(20));
+    let log = dir.path().join("log");
+    let errors = OwnedFd::from(std::fs::File::create(&log).unwrap());
+    let call =
+        LaunchCall { program: Tool::Jailer, args: Vec::new(), input: None, output: None, errors };
+    assert!(exec.launch(call).unwrap().wait().unwrap().success());
+    let said = std::fs::read_to_string(log).unwrap();
+    let [ipc, ids, pid] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+    let ours = std::fs::read_link("/proc/self/ns/ipc").unwrap();
+    assert!(ipc.starts_with("ipc:") && Path::new(ipc) != ours, "{ipc}");
+    // It leads its group and its session.
+    assert_eq!(ids, format!("{pid} {pid} {pid}"));
+}

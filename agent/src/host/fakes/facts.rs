@@ -5,9 +5,9 @@
 
 use async_trait::async_trait;
 
-use super::gate::Seam;
-use super::machine::TICKS_PER_SECOND;
-use super::state::refuse;
+use super::kernel::gate::Seam;
+use super::kernel::machine::TICKS_PER_SECOND;
+use super::kernel::state::refuse;
 use crate::host::{
     BootTime, Capacity, Facts, HostErrorKind, HostResult, LinkName, RootDiskKind, VmmKind,
 };
@@ -48,9 +48,9 @@ impl Facts for Seam {
         self.read("facts.root_disk_kind", |state| Ok(state.root_disks)).await
     }
 
-    async fn uplink(&self) -> HostResult<LinkName> {
-        self.read("facts.uplink", |state| {
-            state.uplink.clone().ok_or_else(|| {
+    async fn uplinks(&self) -> HostResult<Vec<LinkName>> {
+        self.read("facts.uplinks", |state| {
+            state.uplink.clone().map(|uplink| vec![uplink]).ok_or_else(|| {
                 let why = "there is no default route";
                 refuse(HostErrorKind::NoUplink, "find", "the uplink", why)
             })

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use super::gate::{Repeat, Seam};
-use super::space::{BLOCK, Full, room_for};
-use super::state::{State, file_id, refuse};
+use super::kernel::gate::{Repeat, Seam};
+use super::kernel::space::{BLOCK, Full, room_for};
+use super::kernel::state::{State, file_id, refuse};
 use crate::host::{
     Change, DirFacts, FileFacts, Files, HostError, HostErrorKind, HostResult, ImageName, PathPart,
     Room,
@@ -271,6 +271,19 @@ impl Files for Seam {
     ) -> HostResult<Change> {
         self.effect("files.ensure_reserved", path(dir, file), Repeat::MustBeSo, |state| {
             state.make_reserved(dir, file, size_bytes)
+        })
+        .await
+    }
+
+    async fn shorten(
+        &self,
+        dir: &PathPart,
+        file: &PathPart,
+        size_bytes: u64,
+    ) -> HostResult<Change> {
+        self.effect("files.shorten", path(dir, file), Repeat::MustBeSo, |state| {
+            let inode = state.dirs.get(dir).and_then(|files| files.get(file)).copied();
+            Ok(Change::from_bool(inode.is_some_and(|inode| state.space.cut(inode, size_bytes))))
         })
         .await
     }

@@ -2,16 +2,16 @@
 //!
 //! Two demo images are always there. Their content is made by a rule, so that their digests are
 //! the same on every machine. What can go wrong: somebody replaces or removes an image
-//! ([`FakeKernel::add_image`], [`FakeKernel::remove_image`]). Of an image that the server brings the
-//! beginning is looked at and the rest counted; nothing of it is kept.
+//! ([`FakeKernel::add_image`], [`FakeKernel::remove_image`]). Of an image that the server brings
+//! the beginning is looked at and the rest counted; nothing of it is kept.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::gate::{Repeat, Seam};
 use super::kernel::FakeKernel;
-use super::state::{Image, SavedKind, State, file_id};
+use super::kernel::gate::{Repeat, Seam};
+use super::kernel::state::{FakeImage, SavedKind, State, file_id};
 use crate::host::linux::kind_of;
 use crate::host::{
     Change, HostResult, ImageFacts, ImageKind, ImageName, Images, PartialImage, Room,
@@ -89,7 +89,7 @@ impl State {
     ) {
         // Images are the operator's; they take none of the room counted here.
         let inode = self.space.create(size, 0, &[]).expect("no room is asked for");
-        let image = Image { inode, kind: kind.into(), sha256, digested };
+        let image = FakeImage { inode, kind: kind.into(), sha256, digested };
         if let Some(old) = self.images.insert(name, image) {
             self.space.unlink(old.inode);
         }

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::files::full;
-use super::gate::{Repeat, Seam};
-use super::space::{BLOCK, Full};
-use super::state::{ApiLink, Entry, Jail, State, file_id, refuse};
+use super::kernel::gate::{Repeat, Seam};
+use super::kernel::space::{BLOCK, Full};
+use super::kernel::state::{ApiLink, FakeJail, JailEntry, State, file_id, refuse};
+use super::processes::SIGKILL;
+use crate::host::jails::MOST_MEMBERS;
 use crate::host::{
-    BackingFile, Change, HostErrorKind, HostResult, JailAccess, JailFacts, JailId, JailSpec,
-    JailSurvey, Jails, MountFacts, PathPart, SocketEntry, VmmKind, in_jail,
+    BackingFile, Change, ExitStatus, HostErrorKind, HostResult, JailAccess, JailFacts, JailId,
+    JailSpec, JailSurvey, Jails, MountFacts, PathPart, Pid, SocketEntry, VmmKind, in_jail,
 };
 
 /// A name in a jail's root, from its absolute path as the VMM sees it.
@@ -30,10 +32,10 @@ pub(super) const fn leftovers(vmm: VmmKind) -> [&'static str; 3] {
 }
 
 impl State {
-    fn wanted_entries(&self, spec: &JailSpec) -> HostResult<Vec<(PathPart, Entry)>> {
+    fn wanted_entries(&self, spec: &JailSpec) -> HostResult<Vec<(PathPart, JailEntry)>> {
         let verb = "build jail";
-        let mut entries: Vec<(PathPart, Entry)> =
-            FIFOS.iter().map(|path| (root_entry(path), Entry::Fifo)).collect();
+        let mut entries: Vec<(PathPart, JailEntry)> =
+            FIFOS.iter().map(|path| (root_entry(path), JailEntry::Fifo)).collect();
         for file in &spec.files {
             let write = match (file.access, &file.from) {
                 (JailAccess::Write, BackingFile::Image(name)) => {
@@ -47,10 +49,10 @@ impl State {
                 let why = format!("there is no {}", file.from);
                 return Err(refuse(HostErrorKind::NotFound, verb, &spec.id, why));
             };
-            entries.push((file.name.clone(), Entry::File { inode, write }));
+            entries.push((file.name.clone(), JailEntry::File { inode, write }));
         }
         let devices = spec.devices.iter();
-        entries.extend(devices.map(|node| (node.name.clone(), Entry::Device(node.device))));
+        entries.extend(devices.map(|node| (node.name.clone(), JailEntry::Device(node.device))));
         Ok(entries)
     }
 
@@ -78,10 +80,10 @@ impl State {
                 continue;
             }
             changed = true;
-            if let Entry::File { inode, .. } = &entry {
+            if let JailEntry::File { inode, .. } = &entry {
                 self.space.link(*inode);
             }
-            if let Some(Entry::File { inode, .. }) = jail.entries.insert(name, entry) {
+            if let Some(JailEntry::File { inode, .. }) = jail.entries.insert(name, entry) {
                 self.space.unlink(inode);
             }
         }
@@ -103,6 +105,23 @@ impl State {
         Change::from_bool(changed)
     }
 
+    fn members_of(&self, id: &JailId) -> Vec<Pid> {
+        self.members.get(id).into_iter().flatten().copied().take(MOST_MEMBERS).collect()
+    }
+
+    fn end_members(&mut self, id: &JailId) -> HostResult<Change> {
+        let members = self.members_of(id);
+        let change = Change::from_bool(!members.is_empty());
+        for pid in members {
+            if self.processes.get(&pid).is_some_and(|process| process.unkillable) {
+                let why = format!("process {pid} does not die of SIGKILL");
+                return Err(refuse(HostErrorKind::Busy, "end the processes of jail", id, why));
+            }
+            self.end_process(pid, ExitStatus::Signal(SIGKILL));
+        }
+        Ok(change)
+    }
+
     fn remove_jail(&mut self, id: &JailId) -> HostResult<Change> {
         if !self.jails.contains_key(id) {
             return Ok(Change::AlreadySo);
@@ -121,9 +140,9 @@ impl State {
     }
 
     /// Takes the room of a jail's files back.
-    pub(super) fn drop_jail_files(&mut self, jail: Jail) {
+    pub(super) fn drop_jail_files(&mut self, jail: FakeJail) {
         for entry in jail.entries.into_values() {
-            if let Entry::File { inode, .. } = entry {
+            if let JailEntry::File { inode, .. } = entry {
                 self.space.unlink(inode);
             }
         }
@@ -151,6 +170,7 @@ impl Jails for Seam {
                         || jail.api_link != ApiLink::Missing,
                     root: jail.root.map(file_id),
                     cgroup: jail.cgroup,
+                    members: state.members_of(id),
                     born: None,
                     occupied_bytes: jail
                         .root
@@ -180,7 +200,6 @@ impl Jails for Seam {
             Ok(state.jails.get(id).map(|jail| JailFacts {
                 vmm: jail.root.map(|_| jail.vmm),
                 root: jail.root.map(file_id),
-                entries: jail.entries.keys().cloned().collect(),
                 cgroup: jail.cgroup,
             }))
         })
@@ -197,6 +216,17 @@ impl Jails for Seam {
     async fn clear(&self, id: &JailId) -> HostResult<Change> {
         self.effect("jails.clear", id.to_string(), Repeat::MustBeSo, |state| {
             Ok(state.clear_jail(id))
+        })
+        .await
+    }
+
+    async fn members(&self, id: &JailId) -> HostResult<Vec<Pid>> {
+        self.read("jails.members", |state| Ok(state.members_of(id))).await
+    }
+
+    async fn end_members(&self, id: &JailId) -> HostResult<Change> {
+        self.effect("jails.end_members", id.to_string(), Repeat::MustBeSo, |state| {
+            state.end_members(id)
         })
         .await
     }

@@ -13,13 +13,25 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::faults::FaultPlan;
-use super::gate::Gate;
-use super::persist::Saver;
-use super::state::State;
 use super::{HostOptions, host};
 use crate::clock::Clock;
 use crate::host::{Capacity, Host};
+
+pub(super) mod faults;
+pub(super) mod gate;
+pub(super) mod machine;
+mod objects;
+pub(super) mod oracle;
+mod persist;
+pub(super) mod process;
+pub(super) mod space;
+mod stage;
+pub(super) mod state;
+
+use faults::FaultPlan;
+use gate::Gate;
+use persist::Saver;
+use state::State;
 
 /// Tells the machines of one test process apart.
 static MACHINES: AtomicU64 = AtomicU64::new(1);

@@ -1,12 +1,13 @@
 //! The same seams over one stateful fake kernel.
 //!
 //! [`FakeKernel`] is the machine: processes, devices, links, rules, files, jails and VMMs, and the
-//! refusals that a kernel, the jailer and Firecracker would give. [`host`] makes the bundle of
-//! seams over it. Driven by tests, by fault sweeps, and by `banger-agent run --simulate`, where
-//! the agent is the real one and only the machine pretends.
+//! refusals that a kernel, the jailer and Firecracker would give; its own state is in `kernel`,
+//! what the agent asks of it in the same rooms as in [`linux`](super::linux). [`host`] makes the
+//! bundle of seams over it. Driven by tests, by fault sweeps, and by `banger-agent run --simulate`,
+//! where the agent is the real one and only the machine pretends.
 //!
-//! Each effectful verb passes one gate (`gate`), which counts, writes the trace and can fail, hang,
-//! crash or repeat as a [`FaultPlan`] says. A verb that only reads passes no gate.
+//! Each effectful verb passes one gate (`kernel::gate`), which counts, writes the trace and can
+//! fail, hang, crash or repeat as a [`FaultPlan`] says. A verb that only reads passes no gate.
 //!
 //! What can go wrong: a bundle outlives its agent. After [`FakeKernel::reboot`] or a staged crash
 //! every verb of the bundles made before pends for ever, as a dead program's would; make a new
@@ -18,36 +19,22 @@ use std::time::Duration;
 
 use super::{Capacity, Host};
 
+mod disks;
 mod facts;
-mod faults;
 mod files;
-mod firewall;
-mod gate;
-mod guest;
 mod images;
 mod jails;
 mod kernel;
-mod launcher;
-mod loops;
-mod machine;
-mod objects;
-mod oracle;
-mod outputs;
-mod persist;
+mod network;
 mod processes;
-mod snapshots;
-mod space;
-mod stage;
-mod state;
-mod taps;
 mod vmm;
 
-pub use faults::{At, Fault, FaultPlan};
 pub use images::{DEMO_KERNEL, DEMO_ROOT, demo_content};
 pub use kernel::FakeKernel;
-pub use oracle::{Broken, Difference, Invariant, Oracle};
+pub use kernel::faults::{At, FaultPlan, InjectedFault};
+pub use kernel::oracle::{Broken, Difference, Invariant, Oracle};
 
-use gate::Seam;
+use kernel::gate::Seam;
 
 /// How a bundle over a fake kernel looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +86,8 @@ pub fn host(kernel: &FakeKernel, options: HostOptions) -> Host {
         snapshots: seam.clone(),
         taps: seam.clone(),
         firewall: seam.clone(),
+        pins: seam.clone(),
+        network: seam.clone(),
         jails: seam.clone(),
         launcher: seam.clone(),
         outputs: seam.clone(),

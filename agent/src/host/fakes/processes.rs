@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::gate::{Repeat, Seam};
-use super::state::State;
-use crate::host::{Change, ExitStatus, HostResult, Pid, ProcessFacts, Processes, Signal};
+use super::kernel::gate::{Repeat, Seam};
+use super::kernel::state::State;
+use crate::host::{
+    Change, ExitStatus, HostResult, Pid, ProcessFacts, ProcessStart, Processes, Signal,
+};
 
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 /// The number of a signal: signal(7).
@@ -67,6 +69,14 @@ impl Processes for Seam {
     async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>> {
         self.read("processes.observe", |state| {
             Ok(state.processes.get(&pid).map(|process| process.facts()))
+        })
+        .await
+    }
+
+    async fn started(&self, pid: Pid) -> HostResult<Option<ProcessStart>> {
+        self.read("processes.started", |state| {
+            let process = state.processes.get(&pid);
+            Ok(process.map(|p| ProcessStart { start_ticks: p.start_ticks, zombie: p.zombie }))
         })
         .await
     }

@@ -8,7 +8,7 @@ use crate::host::{
     BackingFile, BridgeSpec, Change, DeviceNumber, DmName, Drive, ExitStatus, FileId, GuestKey,
     GuestNet, HostErrorKind, HostResult, ImageKind, ImageName, JailAccess, JailDevice, JailFile,
     JailId, JailSpec, LaunchSpec, Launched, LinkName, LoopFacts, MacAddress, NetInterface,
-    PathPart, RateLimit, Signal, SnapshotFill, SnapshotSpec, SocketEntry, TapName, TapSpec,
+    PathPart, Pin, RateLimit, Signal, SnapshotFill, SnapshotSpec, SocketEntry, TapName, TapSpec,
     VmmConfig, VmmKind, VmmState, in_jail,
 };
 
@@ -67,7 +67,13 @@ fn tap_spec(n: u32) -> TapSpec {
 
 fn guest(n: u32) -> GuestNet {
     let address = std::net::Ipv4Addr::from(0x0a40_0000 + n);
-    GuestNet { key: key(n), tap: Some(tap(n)), address: Some(address), nat: true }
+    GuestNet { key: key(n), tap: Some(tap(n)), address: Some(address), nat: true, stale: false }
+}
+
+fn pin(n: u32) -> Pin {
+    let address = std::net::Ipv4Addr::from(0x0a40_0000 + n);
+    let mac = MacAddress([2, 0xfc, 0, 0, 0, 1]);
+    Pin { key: key(n), tap: tap(n), mac, address, uid: 200_000 + n }
 }
 
 fn jail_spec(n: u32, root: DeviceNumber) -> JailSpec {
@@ -81,6 +87,7 @@ fn jail_spec(n: u32, root: DeviceNumber) -> JailSpec {
             access: JailAccess::Read,
         }],
         devices: vec![JailDevice { name: part("rootfs"), device: root }],
+        bounds: Default::default(),
     }
 }
 
@@ -130,6 +137,7 @@ async fn make_disks(host: &Host, n: u32) -> HostResult<Disks> {
         base: base.device,
         base_bytes: base.size_bytes,
         cow: cow.device,
+        tail: None,
     };
     let (snapshot, _) = host.snapshots.ensure(&spec).await?;
     Ok(Disks { base, cow, root: snapshot.device })
@@ -140,6 +148,7 @@ async fn launch(host: &Host, n: u32) -> HostResult<(Disks, Launched)> {
     let disks = make_disks(host, n).await?;
     host.taps.ensure_bridge(&bridge()).await?;
     host.taps.ensure(&tap_spec(n)).await?;
+    host.pins.ensure(&pin(n)).await?;
     host.firewall.ensure(&guest(n)).await?;
     host.jails.ensure(&jail_spec(n, disks.root)).await?;
     host.jails.clear(&jail(n)).await?;
@@ -164,6 +173,7 @@ async fn tear_down(host: &Host, n: u32, disks: &Disks, launched: Launched) -> Ho
     host.outputs.remove(&jail(n)).await?;
     host.jails.remove(&jail(n)).await?;
     host.firewall.remove(&key(n)).await?;
+    host.pins.remove(&key(n)).await?;
     host.taps.remove(&[tap(n)]).await?;
     host.snapshots.remove(&dm(n)).await?;
     host.loops.remove(disks.cow.device, disks.cow.backing).await?;

@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::gate::{Repeat, Seam};
 use super::jails::root_entry;
-use super::machine::{Machine, SavedVmmState};
-use super::state::{ApiLink, Entry, LinkKind, State, refuse};
+use super::kernel::gate::{Repeat, Seam};
+use super::kernel::process::{FakeVmm, SavedVmmState};
+use super::kernel::state::{ApiLink, JailEntry, LinkKind, State, refuse};
 use crate::host::{
-    DmName, ExitStatus, HostError, HostErrorKind, HostResult, JailId, Pid, TapName, Vmm, VmmConfig,
-    VmmState, in_jail,
+    DmName, ExitStatus, GuestKey, HostError, HostErrorKind, HostResult, JailId, Pid, TapName, Vmm,
+    VmmConfig, VmmState, in_jail,
 };
+
+mod guests;
+mod launcher;
+mod outputs;
 
 const STARTED: &str = "The requested operation is not supported after starting the microVM.";
 const NOT_STARTED: &str = "The requested operation is not supported before starting the microVM.";
@@ -49,7 +53,7 @@ impl State {
         Ok(pid)
     }
 
-    fn machine(&mut self, id: &JailId) -> HostResult<&mut Machine> {
+    fn machine(&mut self, id: &JailId) -> HostResult<&mut FakeVmm> {
         let pid = self.listener(id)?;
         let machine = self.processes.get_mut(&pid).and_then(|process| process.vmm.as_mut());
         machine.ok_or_else(|| no(id, "the process is no VMM"))
@@ -85,7 +89,7 @@ impl State {
         machine.config = Some(config.clone());
         *self.machine(id)? = machine;
         if let Some(jail) = self.jails.get_mut(id).filter(|_| config.vsock_cid.is_some()) {
-            jail.entries.insert(root_entry(in_jail::VSOCK), Entry::Theirs);
+            jail.entries.insert(root_entry(in_jail::VSOCK), JailEntry::Theirs);
         }
         Ok(())
     }
@@ -107,7 +111,7 @@ impl State {
         let mut disks = Vec::new();
         for drive in &config.drives {
             match jail.entries.get(&drive.name) {
-                Some(Entry::Device(number)) => match self.snapshot_of.get(number) {
+                Some(JailEntry::Device(number)) => match self.snapshot_of.get(number) {
                     Some(name) => disks.push(name.clone()),
                     None if number.major == 7
                         && self.loops.keys().any(|l| l.number() == *number) => {}
@@ -116,12 +120,12 @@ impl State {
                         return Err(no(id, why));
                     }
                 },
-                Some(Entry::File { write: true, .. }) => {}
-                Some(Entry::File { write: false, .. }) if drive.read_only => {}
-                Some(Entry::File { .. }) => {
+                Some(JailEntry::File { write: true, .. }) => {}
+                Some(JailEntry::File { write: false, .. }) if drive.read_only => {}
+                Some(JailEntry::File { .. }) => {
                     return Err(no(id, format!("Permission denied: /{}", drive.name)));
                 }
-                Some(Entry::Fifo | Entry::Theirs) | None => {
+                Some(JailEntry::Fifo | JailEntry::Theirs) | None => {
                     return Err(no(id, format!("No such file: /{}", drive.name)));
                 }
             }
@@ -154,7 +158,14 @@ impl State {
             return Err(no(id, "Cannot start microVM without kernel configuration."));
         }
         machine.state = SavedVmmState::Running;
-        self.console(id, "simulated guest: booted\n");
+        let tap = machine.tap.clone();
+        let pin = GuestKey::new(id.as_str()).ok().and_then(|key| self.pins.get(&key));
+        // What somebody flushed a moment ago is seen by the next look.
+        let known = self.pin_memory.flushes == self.flushes;
+        if let Some(tap) = tap.filter(|tap| known && pin.is_none_or(|pin| pin.tap != *tap)) {
+            self.violations.push(format!("the guest of {id} was started on {tap} unpinned"));
+        }
+        self.console(id, "simulated guest: booted, Linux version 0.0.0\n");
         Ok(())
     }
 

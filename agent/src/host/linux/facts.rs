@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use procfs::{Current, Meminfo};
 
-use super::beneath::Roots;
-use super::choice::{self, Choice};
-use super::{blocking, kvm};
-use crate::host::exec::{Exec, Tool, ToolCall, run_ok};
+use super::blocking;
+use super::files::beneath::Roots;
+use super::network::uplinks::observe_uplinks;
+use super::vmm::choice::{self, Choice};
+use super::vmm::kvm;
+use super::vmm::version::{STAND_IN, ask_firecracker, ask_qemu};
+use crate::host::exec::Exec;
 use crate::host::{
     BootTime, Capacity, Facts, HostError, HostErrorKind, HostResult, LinkName, RootDiskKind,
     VmmKind,
@@ -54,84 +57,6 @@ impl LinuxFacts {
             kvm_worked: Mutex::default(),
         }
     }
-}
-
-/// The stand-in of the tests calls itself so; it needs no KVM.
-pub(super) const STAND_IN: &str = "stand-in";
-
-/// Reads the first line of `firecracker --version`: `Firecracker v1.16.1`.
-#[must_use]
-pub fn vmm_from_version(text: &str) -> Option<String> {
-    if text.contains(STAND_IN) {
-        return Some(STAND_IN.to_owned());
-    }
-    let version = text.lines().next()?.trim().strip_prefix("Firecracker v")?;
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
-    (!version.is_empty() && version.len() <= 40 && version.bytes().all(fits))
-        .then(|| format!("firecracker {version}"))
-}
-
-/// Reads `ip -4 route show default`: the device of the default route with the lowest metric, the
-/// first of equals. `None` without a default route.
-///
-/// ```text
-/// default via 192.0.2.1 dev enp5s0 proto dhcp src 192.0.2.2 metric 100
-/// ```
-#[must_use]
-pub fn parse_default_route(text: &str) -> Option<LinkName> {
-    let mut best: Option<(u32, LinkName)> = None;
-    let mut metric = None;
-    for line in text.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let after = |name: &str| {
-            words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1))
-        };
-        match words.first() {
-            Some(&"default") => {
-                metric = Some(after("metric").and_then(|text| text.parse().ok()).unwrap_or(0));
-            }
-            // A route over several devices has them on lines of their own.
-            Some(&"nexthop") => {}
-            Some(_) | None => metric = None,
-        }
-        let device = after("dev").and_then(|name| LinkName::new(name).ok());
-        if let (Some(metric), Some(device)) = (metric, device)
-            && best.as_ref().is_none_or(|(lowest, _)| metric < *lowest)
-        {
-            best = Some((metric, device));
-        }
-    }
-    best.map(|(_, device)| device)
-}
-
-/// The device of the default route.
-pub(super) async fn observe_uplink(exec: &dyn Exec) -> HostResult<LinkName> {
-    let call = ToolCall::new(Tool::Ip, ["-4", "route", "show", "default"]);
-    let text = run_ok(exec, "read", "the default route", &call).await?;
-    parse_default_route(&text).ok_or_else(|| {
-        HostError::new(HostErrorKind::NoUplink, "find", "the uplink")
-            .detail("the host has no default route")
-    })
-}
-
-/// What Firecracker calls itself.
-pub(super) async fn ask_firecracker(exec: &dyn Exec) -> HostResult<String> {
-    let text = ask_version(exec, Tool::Firecracker).await?;
-    vmm_from_version(&text).ok_or_else(|| unreadable(&text))
-}
-
-async fn ask_qemu(exec: &dyn Exec) -> HostResult<String> {
-    let text = ask_version(exec, Tool::Qemu).await?;
-    choice::qemu_version(&text).ok_or_else(|| unreadable(&text))
-}
-
-async fn ask_version(exec: &dyn Exec, tool: Tool) -> HostResult<String> {
-    run_ok(exec, "ask", "the VMM's version", &ToolCall::new(tool, ["--version"])).await
-}
-
-fn unreadable(text: &str) -> HostError {
-    HostError::new(HostErrorKind::Other, "read", "the VMM's version")
-        .detail(format!("it says {:?}", text.lines().next().unwrap_or_default()))
 }
 
 async fn read_text(path: &'static str) -> HostResult<String> {
@@ -207,8 +132,8 @@ impl Facts for LinuxFacts {
         Ok(self.choice.root_disks().await)
     }
 
-    async fn uplink(&self) -> HostResult<LinkName> {
-        observe_uplink(&*self.exec).await
+    async fn uplinks(&self) -> HostResult<Vec<LinkName>> {
+        observe_uplinks(&*self.exec).await
     }
 
     async fn preflight(&self) -> HostResult<()> {

@@ -19,8 +19,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::beneath::{self, Roots, missing_is_none};
 use super::blocking;
+use super::files::beneath::{self, Roots, missing_is_none};
 use crate::host::{
     Change, FileId, HostError, HostResult, ImageFacts, ImageKind, ImageName, Images, PartialImage,
     Room,
@@ -65,7 +65,8 @@ fn open(roots: &Roots, name: &ImageName) -> rustix::io::Result<Option<OwnedFd>> 
 }
 
 /// What the first bytes tell: an ELF file begins with `7f 45 4c 46` (elf(5)), the superblock of
-/// ext2/3/4 lies at byte 1024 and has `53 ef` at 56 (the kernel's `Documentation/filesystems/ext4`).
+/// ext2/3/4 lies at byte 1024 and has `53 ef` at 56 (the kernel's
+/// `Documentation/filesystems/ext4`).
 pub(crate) fn kind_of(head: &[u8]) -> ImageKind {
     if head.starts_with(b"\x7fELF") {
         ImageKind::Kernel

@@ -18,11 +18,12 @@ use async_trait::async_trait;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::beneath::{self, Root, Roots, missing_is_none};
 use super::blocking;
+use super::files::beneath::{self, Root, Roots, missing_is_none};
+use super::files::removal::{self, AT_ONCE, Removed};
 use crate::host::{
     Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, JailSurvey, Jails,
-    MountFacts, PathPart, SocketEntry, VmmKind, in_jail,
+    MountFacts, Pid, SocketEntry, VmmKind, in_jail,
 };
 
 mod cgroups;
@@ -143,6 +144,22 @@ impl JailTree {
         ]
     }
 
+    /// Whether an entry of the runtime directory may be of a jail of ours: a link that leads into
+    /// another agent's jails is that agent's.
+    fn is_own_entry(&self, name: &str) -> rustix::io::Result<bool> {
+        use std::os::unix::ffi::OsStrExt as _;
+        match rustix::fs::readlinkat(&self.runtime, name, Vec::new()) {
+            Ok(target) => {
+                let target = Path::new(std::ffi::OsStr::from_bytes(target.as_bytes()));
+                Ok(target.starts_with(self.base.path()))
+            }
+            // Something that is no link, in the place of one.
+            Err(Errno::INVAL) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn ensure_link(&self, name: &str, target: &Path) -> rustix::io::Result<bool> {
         let current = rustix::fs::readlinkat(&self.runtime, name, Vec::new());
         match current {
@@ -183,7 +200,7 @@ impl JailTree {
             HostError::new(HostErrorKind::NotFound, verb, &spec.id)
                 .detail("its directory was removed at once by somebody else")
         })?;
-        let jail = fill::Jail { root: root.as_fd(), roots: &self.roots, uid: spec.uid };
+        let jail = fill::JailRoot { root: root.as_fd(), roots: &self.roots, uid: spec.uid };
         for file in &spec.files {
             changed |= jail.ensure_file(file)?;
         }
@@ -194,7 +211,7 @@ impl JailTree {
             changed |= jail.ensure_fifo(fifo.trim_start_matches('/'))?;
         }
         if let Some(cgroups) = &self.cgroups {
-            changed |= cgroups.ensure(&spec.id)?;
+            changed |= cgroups.ensure(&spec.id, spec.bounds)?;
         }
         for (name, target) in self.links(&spec.id, spec.vmm) {
             changed |= self.ensure_link(&name, &target).map_err(failed)?;
@@ -209,7 +226,7 @@ impl JailTree {
         };
         let mut changed = false;
         for name in LEFT_BEHIND {
-            changed |= beneath::remove_tree(root.as_fd(), name).map_err(failed)?;
+            changed |= removal::remove_tree(root.as_fd(), name).map_err(failed)?;
         }
         Ok(Change::from_bool(changed))
     }
@@ -223,28 +240,33 @@ impl JailTree {
                 let path = Path::new(vmm.as_str()).join(id.as_str());
                 part = part.or(missing_is_none(self.base.dir(path)).map_err(failed)?.map(|_| vmm));
             }
-            return Ok((part.is_some() || cgroup).then(|| JailFacts {
+            return Ok((part.is_some() || cgroup).then_some(JailFacts {
                 vmm: part,
                 root: None,
-                entries: Vec::new(),
                 cgroup,
             }));
         };
-        let entries = beneath::names(root.as_fd()).map_err(failed)?;
         Ok(Some(JailFacts {
             vmm: Some(vmm),
             root: Some(beneath::file_facts(&root).map_err(failed)?.id),
-            entries: entries.iter().filter_map(|name| PathPart::new(name).ok()).collect(),
             cgroup,
         }))
     }
 
+    /// Removes what there is of a jail's files, or a part of it: see [`Jails::remove`]. Whether there
+    /// was any.
     fn remove_files(&self, id: &JailId) -> HostResult<bool> {
         let failed = |error: Errno| HostError::io("remove jail", id, error);
         let mut changed = false;
         for vmm in VmmKind::ALL {
-            if let Some(jails) = missing_is_none(self.base.dir(vmm.as_str())).map_err(failed)? {
-                changed |= beneath::remove_tree(jails.as_fd(), id.as_str()).map_err(failed)?;
+            let Some(jails) = missing_is_none(self.base.dir(vmm.as_str())).map_err(failed)? else {
+                continue;
+            };
+            match removal::remove_part(jails.as_fd(), id.as_str(), AT_ONCE).map_err(failed)? {
+                Removed::Nothing => {}
+                Removed::All => changed = true,
+                // The links last: they, too, say that there is something.
+                Removed::Part => return Ok(true),
             }
         }
         for suffix in ["sock", "vsock"] {
@@ -252,6 +274,10 @@ impl JailTree {
             changed |= self.runtime.remove_tree(&name).map_err(failed)?;
         }
         Ok(changed)
+    }
+
+    fn members(&self, id: &JailId) -> HostResult<Vec<Pid>> {
+        self.cgroups.as_ref().map_or(Ok(Vec::new()), |cgroups| cgroups.members(id))
     }
 
     fn list(&self) -> HostResult<Vec<JailId>> {
@@ -264,7 +290,11 @@ impl JailTree {
         }
         for name in self.runtime.names().map_err(failed)? {
             let stem = name.strip_suffix(".sock").or_else(|| name.strip_suffix(".vsock"));
-            names.extend(stem.map(str::to_owned));
+            if let Some(stem) = stem
+                && self.is_own_entry(&name).map_err(failed)?
+            {
+                names.push(stem.to_owned());
+            }
         }
         if let Some(cgroups) = &self.cgroups {
             names.extend(cgroups.names()?);
@@ -355,6 +385,18 @@ impl Jails for LinuxJails {
     async fn clear(&self, id: &JailId) -> HostResult<Change> {
         let id = id.clone();
         self.with(move |tree| tree.clear(&id)).await
+    }
+
+    async fn members(&self, id: &JailId) -> HostResult<Vec<Pid>> {
+        let id = id.clone();
+        self.with(move |tree| tree.members(&id)).await
+    }
+
+    async fn end_members(&self, id: &JailId) -> HostResult<Change> {
+        match &self.tree.cgroups {
+            Some(cgroups) => cgroups.end_members(id).await,
+            None => Ok(Change::AlreadySo),
+        }
     }
 
     async fn remove(&self, id: &JailId) -> HostResult<Change> {

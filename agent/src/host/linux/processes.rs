@@ -14,15 +14,20 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use super::blocking;
-use super::children::Children;
-use super::ready::readable;
 use crate::host::{
-    Change, ExitStatus, FileId, HostError, HostErrorKind, HostResult, Pid, ProcessFacts, Processes,
-    Signal,
+    Change, ExitStatus, FileId, HostError, HostErrorKind, HostResult, Pid, ProcessFacts,
+    ProcessStart, Processes, Signal,
 };
 
-/// How much of a command line is read.
-const ARGUMENTS_LIMIT: u64 = 64 * 1024;
+pub(super) mod children;
+pub(super) mod ready;
+
+use children::Children;
+use ready::readable;
+
+/// How much of a command line, or of another file of a process, is read. What we look for stands at
+/// the beginning of our own command lines, and anybody may start processes with long ones.
+const READ_LIMIT: u64 = 4096;
 
 /// The processes of this machine.
 pub(crate) struct LinuxProcesses {
@@ -57,7 +62,7 @@ fn read_file(dir: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Option<Vec<u
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    match std::fs::File::from(fd).take(ARGUMENTS_LIMIT).read_to_end(&mut bytes) {
+    match std::fs::File::from(fd).take(READ_LIMIT).read_to_end(&mut bytes) {
         Ok(_) => Ok(Some(bytes)),
         Err(error) => match Errno::from_io_error(&error) {
             Some(error) if is_gone(error) => Ok(None),
@@ -85,11 +90,41 @@ fn split_arguments(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
+/// Whether all of a process is dead. The state in `stat` is that of its first thread, which may end
+/// before the others do; it is counted among them until all are gone.
+fn is_dead(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1
+}
+
+/// The user who runs a process, from the line `Uid:` of proc_pid_status(5): real, effective, saved
+/// and file system user. Only where all are the same.
+fn user(status: &[u8]) -> Option<u32> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let mut users = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let first = users.next()?;
+    (users.clone().count() == 3 && users.all(|user| user == first)).then(|| first.parse().ok())?
+}
+
+/// The name of the file that a process executes, of `/proc/<pid>/exe`, which the kernel makes.
+fn program(dir: BorrowedFd<'_>) -> Option<String> {
+    let path = rustix::fs::readlinkat(dir, "exe", Vec::new()).ok()?;
+    let path = path.to_string_lossy();
+    let path = path.strip_suffix(" (deleted)").unwrap_or(&path);
+    path.rsplit('/').next().map(str::to_owned)
+}
+
+fn started(pid: Pid) -> rustix::io::Result<Option<ProcessStart>> {
+    let Some(dir) = open_proc(pid)? else { return Ok(None) };
+    let stat = read_stat(dir.as_fd())?;
+    Ok(stat.map(|stat| ProcessStart { start_ticks: stat.starttime, zombie: is_dead(&stat) }))
+}
+
 fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {
     let Some(dir) = open_proc(pid)? else { return Ok(None) };
     let dir = dir.as_fd();
     let Some(stat) = read_stat(dir)? else { return Ok(None) };
     let Some(arguments) = read_file(dir, "cmdline")? else { return Ok(None) };
+    let Some(status) = read_file(dir, "status")? else { return Ok(None) };
     // With the dot: what the link leads to, seen from inside, not the link.
     let root = match rustix::fs::statat(dir, "root/.", AtFlags::empty()) {
         Ok(stat) => Some(FileId { device: stat.st_dev, inode: stat.st_ino }),
@@ -99,20 +134,26 @@ fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {
     Ok(Some(ProcessFacts {
         pid,
         start_ticks: stat.starttime,
-        zombie: matches!(stat.state, 'Z' | 'X' | 'x'),
+        zombie: is_dead(&stat),
+        user: user(&status),
+        program: program(dir),
         comm: stat.comm,
         arguments: split_arguments(&arguments),
         root,
     }))
 }
 
+/// The user of a process all of which is dead and that was not waited for yet.
+fn user_of_zombie(pid: Pid) -> Option<u32> {
+    let dir = open_proc(pid).ok()??;
+    let dead = is_dead(&read_stat(dir.as_fd()).ok()??);
+    dead.then(|| user(&read_file(dir.as_fd(), "status").ok()??)).flatten()
+}
+
 /// When a process started, `None` when there is none of this id.
 pub(super) fn start_ticks(pid: Pid) -> HostResult<Option<u64>> {
-    let read = || -> rustix::io::Result<Option<u64>> {
-        let Some(dir) = open_proc(pid)? else { return Ok(None) };
-        Ok(read_stat(dir.as_fd())?.map(|stat| stat.starttime))
-    };
-    read().map_err(|error| HostError::io("look at process", pid, error))
+    let started = started(pid).map_err(|error| HostError::io("look at process", pid, error))?;
+    Ok(started.map(|process| process.start_ticks))
 }
 
 /// A pidfd of exactly this process, `None` when it is gone.
@@ -133,7 +174,7 @@ fn open_pidfd(pid: Pid, expected: u64) -> HostResult<Option<OwnedFd>> {
         Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    match observe(pid).map_err(failed)? {
+    match started(pid).map_err(failed)? {
         Some(facts) if facts.start_ticks == expected && !facts.zombie => Ok(Some(pidfd)),
         Some(_) | None => Ok(None),
     }
@@ -166,6 +207,11 @@ impl Processes for LinuxProcesses {
 
     async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>> {
         blocking(move || observe(pid).map_err(|error| HostError::io("look at process", pid, error)))
+            .await
+    }
+
+    async fn started(&self, pid: Pid) -> HostResult<Option<ProcessStart>> {
+        blocking(move || started(pid).map_err(|error| HostError::io("look at process", pid, error)))
             .await
     }
 

@@ -18,7 +18,16 @@ fn object(n: u32, target: Target, standing: Standing) -> Object {
         other => format!("{other:?}"),
     };
     let vm = Some(vm_id(n));
-    Object { name, target, vm, standing, age: None, size_bytes: 0, detail: String::new() }
+    Object {
+        name,
+        target,
+        vm,
+        standing,
+        age: None,
+        size_bytes: 0,
+        in_use: false,
+        detail: String::new(),
+    }
 }
 
 fn names(n: u32) -> crate::naming::VmNames {
@@ -39,6 +48,8 @@ fn process(n: u32) -> Object {
         start_ticks: 1,
         comm: "firecracker".to_owned(),
         zombie: false,
+        user: Some(200_002),
+        program: Some("firecracker".to_owned()),
         arguments: Vec::new(),
         root: None,
     };
@@ -58,7 +69,7 @@ fn verdicts(
     asker: &Asker,
     now: Moment,
 ) -> Vec<(Kind, Verdict)> {
-    let planned = plan(objects, ledger, settings, asker, now).into_iter();
+    let planned = plan(objects, &Hindrances::new(), ledger, settings, asker, now).into_iter();
     planned.map(|item| (item.object.kind(), item.verdict)).collect()
 }
 
@@ -216,4 +227,35 @@ fn a_dry_run_and_a_sweep_are_one_plan_whose_order_is_that_of_removal() {
     let planned = verdicts(&objects, &ledger, &SweepSettings::default(), &people(&[]), now);
     let kinds: Vec<Kind> = planned.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(kinds, [Kind::Process, Kind::Jail, Kind::Tap, Kind::Directory]);
+}
+
+#[test]
+fn what_something_has_open_stays_with_the_rest_of_its_vm_unless_its_process_goes_too() {
+    let open = Object { in_use: true, ..tap(1, Standing::Lost) };
+    let objects = [jail(1), open.clone(), tap(2, Standing::Orphan)];
+    let (ledger, now) = ripe(&objects);
+    let settings = SweepSettings::default();
+    let of = |objects: &[Object], ledger: &Ledger| {
+        verdicts(objects, ledger, &settings, &people(&[]), now)
+    };
+    let found = of(&objects, &ledger);
+    let stays = |verdict: &Verdict| matches!(verdict, Verdict::Keep(Kept::ProcessStays(_)));
+    assert!(stays(&found[0].1) && stays(&found[1].1), "{found:?}");
+    assert_eq!(found[2], (Kind::Tap, Verdict::Remove), "another VM's");
+
+    let with_process = [process(1), jail(1), open];
+    let (ledger, _) = ripe(&with_process);
+    let found = of(&with_process, &ledger);
+    assert!(found.iter().all(|(_, verdict)| *verdict == Verdict::Remove), "{found:?}");
+}
+
+#[test]
+fn a_hindrance_that_was_seen_is_the_verdict_and_costs_no_budget() {
+    let objects = [tap(1, Standing::Orphan), tap(2, Standing::Orphan)];
+    let (ledger, now) = ripe(&objects);
+    let settings = SweepSettings { budget_per_hour: 1, ..SweepSettings::default() };
+    let hindrances = Hindrances::from([(objects[0].key(), Kept::FoundOwner)]);
+    let planned = plan(&objects, &hindrances, &ledger, &settings, &people(&[]), now);
+    let verdicts: Vec<_> = planned.into_iter().map(|item| item.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Keep(Kept::FoundOwner), Verdict::Remove]);
 }

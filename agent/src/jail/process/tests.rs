@@ -3,18 +3,27 @@
 //! The machine is a fixture here, so that each case states exactly what `/proc` and the jail say.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::*;
 use crate::host::fakes::FakeKernel;
-use crate::host::{Change, ExitStatus, HostErrorKind, JailFacts, JailSpec, Signal};
+use crate::host::{
+    Change, ExitStatus, HostError, HostErrorKind, JailFacts, JailSpec, ProcessStart, Signal,
+};
+
+mod hostile;
 
 const OURS: &str = "0193a7e2-3f40-7c21-9d5e-000000000001";
 const OTHER: &str = "0193a7e2-3f40-7c21-9d5e-000000000002";
 const JAIL_ROOT: FileId = FileId { device: 8, inode: 100 };
 const BOOT: &str = "boot-1";
+/// Of the VM.
+const USER: u32 = 200_002;
+/// Of somebody who may log in.
+const LOCAL: u32 = 1000;
 
 fn pid(n: u32) -> Pid {
     Pid::new(n).unwrap()
@@ -29,6 +38,7 @@ struct Machine {
     jail_root: Option<FileId>,
     unreadable: bool,
     vmm: VmmKind,
+    group: Vec<u32>,
 }
 
 fn jailed(n: u32, id: &str) -> ProcessFacts {
@@ -38,6 +48,8 @@ fn jailed(n: u32, id: &str) -> ProcessFacts {
         start_ticks: 500,
         comm: "firecracker".to_owned(),
         zombie: false,
+        user: Some(USER),
+        program: Some("firecracker".to_owned()),
         arguments: arguments.map(str::to_owned).to_vec(),
         root: Some(JAIL_ROOT),
     }
@@ -53,6 +65,7 @@ impl Machine {
             jail_root: Some(JAIL_ROOT),
             unreadable: false,
             vmm: VmmKind::Firecracker,
+            group: Vec::new(),
         };
         machine.run(jailed(4711, OURS));
         machine
@@ -74,6 +87,7 @@ impl Machine {
         let table = ProcessTable::of(self.processes.values().cloned().collect());
         let search = Search {
             jail: &JailId::new(OURS).unwrap(),
+            user: Some(USER),
             boot_id: BOOT,
             remembered,
             table: Some(&table),
@@ -93,6 +107,11 @@ impl Processes for Machine {
             return Err(HostError::new(HostErrorKind::Other, "read process", pid));
         }
         Ok(self.processes.get(&pid).cloned())
+    }
+
+    async fn started(&self, pid: Pid) -> HostResult<Option<ProcessStart>> {
+        let process = self.observe(pid).await?;
+        Ok(process.map(|p| ProcessStart { start_ticks: p.start_ticks, zombie: p.zombie }))
     }
 
     async fn signal(&self, _: Pid, _: u64, _: Signal) -> HostResult<Change> {
@@ -120,7 +139,7 @@ impl crate::host::Jails for Machine {
 
     async fn observe(&self, _: &JailId) -> HostResult<Option<JailFacts>> {
         let root = self.jail_root;
-        Ok(root.map(|_| JailFacts { vmm: Some(self.vmm), root, entries: Vec::new(), cgroup: true }))
+        Ok(root.map(|_| JailFacts { vmm: Some(self.vmm), root, cgroup: true }))
     }
 
     async fn ensure(&self, _: &JailSpec) -> HostResult<Change> {
@@ -129,6 +148,14 @@ impl crate::host::Jails for Machine {
 
     async fn clear(&self, _: &JailId) -> HostResult<Change> {
         panic!("looking for a process changes no jail")
+    }
+
+    async fn members(&self, _: &JailId) -> HostResult<Vec<Pid>> {
+        Ok(self.group.iter().map(|n| pid(*n)).collect())
+    }
+
+    async fn end_members(&self, _: &JailId) -> HostResult<Change> {
+        panic!("looking for a process ends none")
     }
 
     async fn remove(&self, _: &JailId) -> HostResult<Change> {
@@ -174,6 +201,7 @@ fn under_qemu(n: u32, id: &str) -> ProcessFacts {
     let arguments = ["/usr/bin/qemu-system-x86_64", "-name", &name, "-nodefaults", "-S"];
     ProcessFacts {
         comm: "qemu-system-x86".to_owned(),
+        program: Some("qemu-system-x86_64".to_owned()),
         arguments: arguments.map(str::to_owned).to_vec(),
         ..jailed(n, id)
     }
@@ -183,6 +211,8 @@ fn qemus_jailer(n: u32, id: &str) -> ProcessFacts {
     let arguments = ["banger-agent", "jail-qemu", "--id", id, "--uid", "200002"];
     ProcessFacts {
         comm: "exe".to_owned(),
+        user: Some(0),
+        program: Some("banger-agent".to_owned()),
         arguments: arguments.map(str::to_owned).to_vec(),
         root: Some(FileId { device: 8, inode: 2 }),
         ..jailed(n, id)
@@ -318,6 +348,7 @@ async fn zombie_is_dead() {
 async fn a_root_that_cannot_be_read_cannot_be_told() {
     let mut machine = Machine::new();
     machine.change(|process| process.root = None);
+    machine.pidfile = None;
     let why = WhyUnclear::RootUnreadable { pid: pid(4711) };
     assert_eq!(machine.find(None).await, Liveness::CannotTell(why));
 }
@@ -325,7 +356,11 @@ async fn a_root_that_cannot_be_read_cannot_be_told() {
 #[tokio::test]
 async fn a_jailer_that_has_not_become_the_vmm_yet_cannot_be_told() {
     let mut machine = Machine::new();
-    machine.change(|process| process.comm = "jailer".to_owned());
+    machine.change(|process| {
+        process.comm = "jailer".to_owned();
+        process.user = Some(0);
+        process.program = Some("jailer-v1.16.1-x86_64".to_owned());
+    });
     let why = WhyUnclear::StillTheJailer { pid: pid(4711) };
     assert_eq!(machine.find(None).await, Liveness::CannotTell(why));
     assert_eq!(machine.find(Some(&identity(4711))).await, alive(4711), "we remember its start");
@@ -412,11 +447,11 @@ async fn a_qemu_that_is_not_the_vms_is_not_taken_for_it() {
     ));
     let mut machine = qemu();
     machine.change(|process| process.arguments[2] = format!("banger-{OTHER}"));
-    assert!(!matches!(machine.find(Some(&identity(4711))).await, Liveness::Alive(_)));
+    assert!(!matches!(machine.find(None).await, Liveness::Alive(_)));
     let mut machine = qemu();
     machine.change(|process| process.root = Some(FileId { device: 8, inode: 7 }));
     let somebody = Liveness::SomebodyElses { pid: pid(4711), why: Foreign::AnotherRoot };
-    assert_eq!(machine.find(Some(&identity(4711))).await, somebody);
+    assert_eq!(machine.find(None).await, somebody);
 }
 
 #[tokio::test]
@@ -442,4 +477,121 @@ async fn the_jailer_of_qemu_is_unclear_unless_we_remember_its_start() {
     agent.arguments[1] = "run".to_owned();
     machine.run(agent);
     assert!(matches!(machine.find(None).await, Liveness::Dead(WhyNot::WrongComm { .. })));
+}
+
+/// What a VMM that was taken over can make of how it is seen.
+fn disguises() -> [fn(&mut ProcessFacts); 5] {
+    [
+        |process| process.comm = "kworker/u4:1".to_owned(),
+        |process| process.arguments = vec!["/usr/sbin/sshd".to_owned()],
+        |process| process.root = Some(FileId { device: 8, inode: 7 }),
+        // Its first thread has ended: no arguments, no root.
+        |process| {
+            process.arguments.clear();
+            process.root = None;
+            process.program = None;
+        },
+        |process| {
+            process.comm = "firecracker".to_owned();
+            process.arguments = ["/firecracker", "--id", OTHER].map(str::to_owned).to_vec();
+        },
+    ]
+}
+
+#[tokio::test]
+async fn what_we_started_is_ours_whatever_it_calls_itself() {
+    for machine in [Machine::new(), qemu()] {
+        for disguise in disguises() {
+            let mut machine = machine.clone();
+            machine.change(disguise);
+            assert_eq!(machine.find(Some(&identity(4711))).await, alive(4711));
+            // Its jail and pidfile may be gone, too.
+            machine.pidfile = None;
+            machine.jail_root = None;
+            assert_eq!(machine.find(Some(&identity(4711))).await, alive(4711));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_remembers_is_found_in_its_control_group_whatever_it_calls_itself() {
+    for machine in [Machine::new(), qemu()] {
+        for disguise in disguises() {
+            let mut machine = machine.clone();
+            machine.change(disguise);
+            machine.group = vec![4800, 4711, 4712];
+            machine.run(ProcessFacts { start_ticks: 900, ..jailed(4712, OTHER) });
+            assert_eq!(machine.find(None).await, alive(4711), "the oldest in it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn children_of_a_vmm_that_is_dead_are_not_taken_for_it() {
+    let mut machine = Machine::new();
+    machine.change(|process| process.zombie = true);
+    let child = ProcessFacts { start_ticks: 900, comm: "sh".to_owned(), ..jailed(4712, OTHER) };
+    machine.run(child);
+    machine.group = vec![4711, 4712];
+    let found = machine.find(Some(&identity(4711))).await;
+    assert_eq!(found, Liveness::Dead(WhyNot::Zombie { pid: pid(4711) }));
+}
+
+#[tokio::test]
+async fn a_local_user_is_never_taken_for_a_vm_and_never_waited_for() {
+    let socket = format!("/run/banger/{OURS}.sock");
+    let named = format!("banger-{OURS}");
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let forged = [
+        ("firecracker", words(&["firecracker", "--api-sock", &socket, "--id", OURS])),
+        ("firecracker", words(&["firecracker", "--id", OURS])),
+        ("jailer", words(&["jailer", "--id", OURS])),
+        ("exe", words(&["banger-agent", "jail-qemu", "--id", OURS])),
+        ("qemu-system-x86", words(&["qemu-system-x86_64", "-name", &named])),
+        ("qemu-system-x86", words(&["qemu-system-x86_64", "-name", &named, &socket])),
+    ];
+    for (comm, arguments) in forged {
+        for (user, program) in [
+            // With any program of their own by the right name, or one that runs for another user.
+            (Some(LOCAL), Some("firecracker")),
+            (Some(LOCAL), Some("jailer")),
+            (None, Some("jailer")),
+            // Root's own, or the VM's user's, which is none of our programs.
+            (Some(0), Some("python3.13")),
+            (Some(USER), Some("sh")),
+        ] {
+            for root in [None, Some(FileId { device: 8, inode: 2 })] {
+                for jail_root in [None, Some(JAIL_ROOT)] {
+                    for vmm in VmmKind::ALL {
+                        let mut machine =
+                            if vmm == VmmKind::Qemu { qemu() } else { Machine::new() };
+                        machine.processes.clear();
+                        machine.jail_root = jail_root;
+                        let forger = ProcessFacts {
+                            comm: comm.to_owned(),
+                            arguments: arguments.clone(),
+                            user,
+                            program: program.map(str::to_owned),
+                            root,
+                            ..jailed(4711, OURS)
+                        };
+                        machine.run(forger.clone());
+                        let found = machine.find(None).await;
+                        assert!(
+                            matches!(found, Liveness::Dead(_) | Liveness::SomebodyElses { .. }),
+                            "{found:?} of {forger:?}"
+                        );
+                        let table = ProcessTable::of(vec![forger.clone()]);
+                        for (process, jail) in table.claims() {
+                            let seen = judge(process, false, &jail, (Some(vmm), jail_root), BOOT);
+                            assert!(
+                                matches!(seen, Liveness::Dead(_) | Liveness::SomebodyElses { .. }),
+                                "{seen:?} of {forger:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

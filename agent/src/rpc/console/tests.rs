@@ -1,4 +1,4 @@
-//! The two console calls over a desk with one VM whose console the test prints on.
+//! The two console calls over an agent API with one VM whose console the test prints on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::host::{
 };
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
-use crate::rpc::{Assigned, HostFacts};
+use crate::rpc::{Assigned, HostFacts, NotAssigned};
 
 const VM: &str = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3";
 
 #[derive(Default)]
-struct Desk {
+struct FakeApi {
     hub: Hub,
     past: Mutex<Vec<u8>>,
     typed: Mutex<Vec<u8>>,
@@ -35,9 +35,9 @@ struct Desk {
 }
 
 #[async_trait]
-impl AgentDesk for Desk {
-    async fn assign(&self, _offered: Assignment) -> Assigned {
-        Assigned::Absent
+impl AgentApi for FakeApi {
+    async fn assign(&self, _offered: Assignment) -> Result<Assigned, NotAssigned> {
+        Ok(Assigned::Absent)
     }
 
     async fn host_facts(&self) -> HostFacts {
@@ -109,33 +109,33 @@ async fn next(stream: &mut Messages<wire::ReadConsoleResponse>) -> String {
 
 #[tokio::test]
 async fn without_follow_it_ends_with_what_is_kept_in_messages_of_bounded_size() {
-    let desk = Arc::new(Desk::default());
-    *desk.past.lock() = vec![b'x'; MAX_STREAM_DATA_BYTES + 5];
-    let stream = read(desk, asked(false)).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    *api.past.lock() = vec![b'x'; MAX_STREAM_DATA_BYTES + 5];
+    let stream = read(api, asked(false)).await.unwrap();
     let sizes: Vec<usize> = stream.map(|message| message.unwrap().data.len()).collect().await;
     assert_eq!(sizes, [MAX_STREAM_DATA_BYTES, 5]);
 }
 
 #[tokio::test]
 async fn following_goes_on_until_the_vm_is_deleted_and_last_words_come_first() {
-    let desk = Arc::new(Desk::default());
-    *desk.past.lock() = b"past ".to_vec();
-    let mut stream = read(desk.clone(), asked(true)).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    *api.past.lock() = b"past ".to_vec();
+    let mut stream = read(api.clone(), asked(true)).await.unwrap();
     assert_eq!(next(&mut stream).await, "past ");
-    desk.hub.say(b"live");
+    api.hub.say(b"live");
     assert_eq!(next(&mut stream).await, "live");
-    desk.hub.say(b"last words");
-    desk.gone.cancel();
+    api.hub.say(b"last words");
+    api.gone.cancel();
     assert_eq!(next(&mut stream).await, "last words");
     assert!(stream.next().await.is_none(), "a deleted VM prints no more");
 }
 
 #[tokio::test]
 async fn a_slow_reader_is_told_what_it_lost_by_a_line() {
-    let desk = Arc::new(Desk::default());
-    let mut stream = read(desk.clone(), asked(true)).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    let mut stream = read(api.clone(), asked(true)).await.unwrap();
     for _ in 0..100 {
-        desk.hub.say(b"0123456789");
+        api.hub.say(b"0123456789");
     }
     let told = next(&mut stream).await;
     assert!(told.contains("360 bytes of the console came too fast"), "{told}");
@@ -144,9 +144,9 @@ async fn a_slow_reader_is_told_what_it_lost_by_a_line() {
 
 #[tokio::test]
 async fn an_agent_that_shuts_down_says_so_to_who_follows() {
-    let desk = Arc::new(Desk::default());
-    let mut stream = read(desk.clone(), asked(true)).await.unwrap();
-    desk.draining.cancel();
+    let api = Arc::new(FakeApi::default());
+    let mut stream = read(api.clone(), asked(true)).await.unwrap();
+    api.draining.cancel();
     let status = stream.next().await.expect("an end with a reason").expect_err("an error");
     assert_eq!((status.code(), reason(&status)), (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
     assert!(stream.next().await.is_none());
@@ -157,7 +157,7 @@ async fn a_vm_that_is_not_here_and_an_id_that_is_none_are_refused() {
     let other = "0192f0c1-2d3e-7a4b-8c5d-000000000000";
     for (vm_id, expected) in [(other, "ASSIGNMENT_NOT_FOUND"), ("../x", "INVALID_FIELDS")] {
         let request = wire::ReadConsoleRequest { vm_id: vm_id.to_owned(), ..asked(true) };
-        let status = read(Arc::new(Desk::default()), request).await.map(drop).expect_err(vm_id);
+        let status = read(Arc::new(FakeApi::default()), request).await.map(drop).expect_err(vm_id);
         assert_eq!(reason(&status), expected);
     }
 }
@@ -168,11 +168,11 @@ struct Attached {
 }
 
 impl Attached {
-    async fn to(desk: &Arc<Desk>) -> Result<Self, Status> {
+    async fn to(api: &Arc<FakeApi>) -> Result<Self, Status> {
         let (typist, typed) = mpsc::unbounded_channel();
         let first = wire::AttachConsoleRequest { vm_id: VM.to_owned(), ..Default::default() };
         typist.send(Ok(first)).unwrap();
-        let screen = attach(desk.clone(), UnboundedReceiverStream::new(typed)).await?;
+        let screen = attach(api.clone(), UnboundedReceiverStream::new(typed)).await?;
         Ok(Self { typist, screen })
     }
 
@@ -190,49 +190,49 @@ impl Attached {
 
 #[tokio::test]
 async fn what_one_types_all_who_are_attached_see() {
-    let desk = Arc::new(Desk::default());
-    let mut one = Attached::to(&desk).await.unwrap();
-    let mut two = Attached::to(&desk).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    let mut one = Attached::to(&api).await.unwrap();
+    let mut two = Attached::to(&api).await.unwrap();
     one.send(b"ls\n");
     assert_eq!((one.see().await, two.see().await), ("ls\n".to_owned(), "ls\n".to_owned()));
     two.send(b"pwd\n");
     assert_eq!((one.see().await, two.see().await), ("pwd\n".to_owned(), "pwd\n".to_owned()));
-    assert_eq!(*desk.typed.lock(), b"ls\npwd\n");
+    assert_eq!(*api.typed.lock(), b"ls\npwd\n");
     // The end of the typing is not the end of the reading.
     drop(one.typist);
-    desk.hub.say(b"more");
+    api.hub.say(b"more");
     let message = one.screen.next().await.expect("it goes on").expect("no error");
     assert_eq!(message.data, b"more");
-    desk.gone.cancel();
+    api.gone.cancel();
     assert!(one.screen.next().await.is_none());
 }
 
 #[tokio::test]
 async fn a_console_without_input_refuses_at_once_or_ends_with_the_reason() {
-    let desk = Arc::new(Desk::default());
-    let mut attached = Attached::to(&desk).await.unwrap();
-    *desk.no_input.lock() = true;
+    let api = Arc::new(FakeApi::default());
+    let mut attached = Attached::to(&api).await.unwrap();
+    *api.no_input.lock() = true;
     attached.send(b"x");
     let status = attached.screen.next().await.expect("an end").expect_err("an error");
     assert_eq!(reason(&status), "CONSOLE_UNAVAILABLE");
-    let status = Attached::to(&desk).await.map(drop).expect_err("nothing to type into");
+    let status = Attached::to(&api).await.map(drop).expect_err("nothing to type into");
     assert_eq!(status.code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_large_ends_the_stream() {
-    let desk = Arc::new(Desk::default());
-    let mut attached = Attached::to(&desk).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    let mut attached = Attached::to(&api).await.unwrap();
     attached.send(&vec![b'x'; MAX_STREAM_DATA_BYTES + 1]);
     let status = attached.screen.next().await.expect("an end").expect_err("an error");
     assert_eq!(reason(&status), "INVALID_FIELDS");
-    assert!(desk.typed.lock().is_empty());
+    assert!(api.typed.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_leaves_types_no_more() {
-    let desk = Arc::new(Desk::default());
-    let attached = Attached::to(&desk).await.unwrap();
+    let api = Arc::new(FakeApi::default());
+    let attached = Attached::to(&api).await.unwrap();
     let Attached { typist, screen } = attached;
     drop(screen);
     // The task that typed was ended with its reader.

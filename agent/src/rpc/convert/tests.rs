@@ -124,9 +124,9 @@ fn fuzz_an_assignment_that_is_accepted_is_safe_to_act_upon() {
         }
         let printable = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         assert!(printable(&shape.boot_args) && printable(&shape.network.dns_name), "{shape:?}");
-        assert!(shape.boot_args.len() <= MAX_BOOT_ARGS);
+        assert!(shape.boot_args.len() <= MAX_COMMAND_LINE_BYTES);
         assert!((1..=32).contains(&shape.vcpus) && shape.root_disk_mib > 0);
-        assert!(shape.metadata_json.is_none_or(|json| json.len() <= MAX_METADATA));
+        assert!(shape.metadata_json.is_none_or(|json| json.len() <= MAX_METADATA_BYTES));
         let network = &shape.network;
         let subnet = crate::host::Subnet::containing(network.gateway, network.prefix);
         assert!(subnet.is_some_and(|subnet| subnet.contains(network.address)), "{network:?}");

@@ -3,10 +3,10 @@
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
 use banger_proto::ids::HostId;
-use banger_proto::resets::ResetsAreErrors;
 use banger_proto::v1::exec_output::Output;
 use banger_proto::v1::{ExecStart, ExecStdinClosed};
-use banger_proto::wire::cancel::Cancellable;
+use banger_wire::cancel::Cancellable;
+use banger_wire::resets::ResetsAreErrors;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,7 +21,7 @@ use crate::host::fakes::FakeKernel;
 use crate::naming::part;
 use crate::rpc::AgentRpc;
 use crate::supervisor::Supervisor;
-use crate::supervisor::desk::{Desk, HostIdentity};
+use crate::supervisor::api::{HostIdentity, SupervisorApi};
 use crate::supervisor::harness;
 use crate::supervisor::harness::names;
 use crate::vm::fixtures::{assignment_of, vm_id, wait_for};
@@ -36,8 +36,8 @@ async fn agent(kernel: &FakeKernel) -> (Supervisor, Client) {
         agent_epoch: 1,
         heartbeat_interval: Duration::from_secs(1),
     };
-    let desk = Desk::new(supervisor.clone(), identity, CancellationToken::new());
-    let service = AgentServiceServer::new(AgentRpc::new(std::sync::Arc::new(desk)));
+    let api = SupervisorApi::new(supervisor.clone(), identity, CancellationToken::new());
+    let service = AgentServiceServer::new(AgentRpc::new(std::sync::Arc::new(api)));
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let incoming = tokio_stream::iter([Ok::<_, std::io::Error>(theirs)]);
     tokio::spawn(
@@ -66,9 +66,9 @@ async fn running(answers: bool) -> (Supervisor, Client) {
 async fn running_on(kernel: &FakeKernel, answers: bool) -> (Supervisor, Client) {
     kernel.let_guests_answer(answers);
     let (supervisor, client) = agent(kernel).await;
-    supervisor.accept_one(assignment_of(1, 1, 1, Power::Running)).await.expect("it is held");
+    supervisor.accept(assignment_of(1, 1, 1, Power::Running)).await.expect("it is held");
     let seen = supervisor.reporter().wait_for(vm_id(1), |report| {
-        report.is_some_and(|r| r.phase == crate::vm::phase::Phase::Running)
+        report.is_some_and(|r| r.phase == crate::report::phase::Phase::Running)
             && (!answers || report.is_some_and(|r| r.guest.is_some()))
     });
     tokio::time::timeout(Duration::from_secs(60), seen).await.expect("it runs");

@@ -13,10 +13,10 @@ use crate::host::fakes::FakeKernel;
 use crate::host::{Change, Host, HostError, HostErrorKind, HostResult, Receiving};
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
-use crate::rpc::{Assigned, HostFacts, VmConsole};
+use crate::rpc::{Assigned, HostFacts, NotAssigned, VmConsole};
 
-/// A desk in front of a fake machine.
-struct Desk {
+/// An agent API over a fake machine.
+struct FakeApi {
     host: Host,
     reserve: u64,
     in_use: bool,
@@ -24,9 +24,9 @@ struct Desk {
 }
 
 #[async_trait]
-impl AgentDesk for Desk {
-    async fn assign(&self, _offered: Assignment) -> Assigned {
-        Assigned::ShuttingDown
+impl AgentApi for FakeApi {
+    async fn assign(&self, _offered: Assignment) -> Result<Assigned, NotAssigned> {
+        Err(NotAssigned::ShuttingDown)
     }
 
     async fn host_facts(&self) -> HostFacts {
@@ -75,9 +75,9 @@ impl AgentDesk for Desk {
     }
 }
 
-fn desk() -> Desk {
+fn api() -> FakeApi {
     let host = FakeKernel::new().host();
-    Desk { host, reserve: 0, in_use: false, draining: CancellationToken::new() }
+    FakeApi { host, reserve: 0, in_use: false, draining: CancellationToken::new() }
 }
 
 const CONTENT: &[u8] = b"\x7fELF kernel";
@@ -101,58 +101,58 @@ fn part(data: &[u8]) -> wire::PutImageRequest {
 }
 
 async fn send(
-    desk: &Desk,
+    api: &FakeApi,
     messages: impl IntoIterator<Item = Result<wire::PutImageRequest, Status>>,
 ) -> Result<bool, Status> {
     let messages: Vec<_> = messages.into_iter().collect();
-    put(desk, tokio_stream::iter(messages)).await.map(|answer| answer.present)
+    put(api, tokio_stream::iter(messages)).await.map(|answer| answer.present)
 }
 
 fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
-async fn is_there(desk: &Desk) -> bool {
+async fn is_there(api: &FakeApi) -> bool {
     let name = ImageName::new(format!("sha256-{}", digest())).unwrap();
-    desk.host.images.observe(&name).await.unwrap().is_some()
+    api.host.images.observe(&name).await.unwrap().is_some()
 }
 
 #[tokio::test]
 async fn an_image_is_taken_once_and_the_second_time_answered_at_once() {
-    let desk = desk();
+    let api = api();
     let messages = [Ok(good()), Ok(part(&CONTENT[..4])), Ok(part(&[])), Ok(part(&CONTENT[4..]))];
-    assert!(!send(&desk, messages).await.unwrap());
-    assert!(is_there(&desk).await);
+    assert!(!send(&api, messages).await.unwrap());
+    assert!(is_there(&api).await);
     // Nothing more of the stream is waited for.
     let never =
         tokio_stream::StreamExt::chain(tokio_stream::iter([Ok(good())]), tokio_stream::pending());
-    assert!(put(&desk, Box::pin(never)).await.unwrap().present);
+    assert!(put(&api, Box::pin(never)).await.unwrap().present);
 }
 
 #[tokio::test]
 async fn what_is_not_the_image_announced_or_breaks_off_is_refused_and_not_kept() {
-    let desk = desk();
+    let api = api();
     for wrong in [&b"\x7fELF kernex"[..], b"\x7fELF", b"\x7fELF kernel and more"] {
-        let refused = send(&desk, [Ok(good()), Ok(part(wrong))]).await.unwrap_err();
+        let refused = send(&api, [Ok(good()), Ok(part(wrong))]).await.unwrap_err();
         let refusal = (refused.code(), reason(&refused));
         assert_eq!(refusal, (Code::InvalidArgument, "IMAGE_MISMATCH".to_owned()));
     }
     let broken = super::status::shutting_down();
-    let refused = send(&desk, [Ok(good()), Ok(part(CONTENT)), Err(broken)]).await.unwrap_err();
+    let refused = send(&api, [Ok(good()), Ok(part(CONTENT)), Err(broken)]).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
-    assert!(!is_there(&desk).await);
+    assert!(!is_there(&api).await);
 }
 
 #[tokio::test]
 async fn a_host_without_room_says_so_before_anything_is_sent() {
-    let desk = Desk { reserve: u64::MAX, ..desk() };
-    let refused = send(&desk, [Ok(good())]).await.unwrap_err();
+    let api = FakeApi { reserve: u64::MAX, ..api() };
+    let refused = send(&api, [Ok(good())]).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::ResourceExhausted, "DISK_FULL"));
 }
 
 #[tokio::test]
 async fn only_names_that_are_the_digest_are_written_or_removed() {
-    let desk = desk();
+    let api = api();
     let (digest, size) = (digest(), CONTENT.len() as u64);
     let named = format!("sha256-{digest}");
     let upper = digest.to_ascii_uppercase();
@@ -168,28 +168,28 @@ async fn only_names_that_are_the_digest_are_written_or_removed() {
         (&named, ""),
         ("sha256-../../../etc/passwd", "../../../etc/passwd"),
     ] {
-        let refused = send(&desk, [Ok(first(name, sha256, size)), Ok(part(CONTENT))]).await;
+        let refused = send(&api, [Ok(first(name, sha256, size)), Ok(part(CONTENT))]).await;
         assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument, "{name}");
         let request = wire::RemoveImageRequest { name: name.to_owned(), sha256: sha256.to_owned() };
-        let refused = remove(&desk, request).await.unwrap_err();
+        let refused = remove(&api, request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
     }
     let demo = ImageName::new("demo-kernel").unwrap();
-    assert!(desk.host.images.observe(&demo).await.unwrap().is_some());
+    assert!(api.host.images.observe(&demo).await.unwrap().is_some());
     for wrong in [
         vec![],
         vec![Ok(part(CONTENT))],
         vec![Ok(wire::PutImageRequest { data: CONTENT.to_vec(), ..good() })],
     ] {
-        assert_eq!(send(&desk, wrong).await.unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(send(&api, wrong).await.unwrap_err().code(), Code::InvalidArgument);
     }
 }
 
 #[tokio::test]
 async fn an_image_in_use_is_refused_by_its_reason() {
-    let desk = Desk { in_use: true, ..desk() };
+    let api = FakeApi { in_use: true, ..api() };
     let request =
         wire::RemoveImageRequest { name: format!("sha256-{}", digest()), sha256: digest() };
-    let refused = remove(&desk, request).await.unwrap_err();
+    let refused = remove(&api, request).await.unwrap_err();
     assert_eq!((refused.code(), &*reason(&refused)), (Code::FailedPrecondition, "IMAGE_IN_USE"));
 }

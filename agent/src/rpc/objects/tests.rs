@@ -14,6 +14,7 @@ fn listed(n: usize) -> Listed {
         standing: Standing::Lost,
         age: Some(Duration::from_millis(1500)),
         size_bytes: 7,
+        in_use: false,
         detail: "é".repeat(1000),
     };
     Listed { object, orphan_for: Some(Duration::from_secs(3)) }
@@ -45,5 +46,5 @@ fn an_object_without_end_does_not_make_a_message_without_end() {
     assert_eq!((answer.kept.len(), answer.failed.len()), (LISTED, LISTED));
     assert_eq!(answer.not_listed, 2000);
     let bytes = prost::Message::encoded_len(&answer);
-    assert!(bytes < banger_proto::wire::limits::MAX_MESSAGE_BYTES, "{bytes}");
+    assert!(bytes < banger_proto::bounds::MAX_MESSAGE_BYTES, "{bytes}");
 }

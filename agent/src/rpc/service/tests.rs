@@ -19,15 +19,15 @@ use crate::inventory::sweep::{Asker, Listed, Policy, SweepSettings, Swept};
 use crate::report::Reporter;
 use crate::rpc::{HostFacts, VmConsole};
 
-struct Desk {
-    answer: Mutex<Assigned>,
+struct FakeApi {
+    answer: Mutex<Result<Assigned, NotAssigned>>,
     reporter: Reporter,
     draining: CancellationToken,
 }
 
 #[async_trait]
-impl AgentDesk for Desk {
-    async fn assign(&self, _offered: Assignment) -> Assigned {
+impl AgentApi for FakeApi {
+    async fn assign(&self, _offered: Assignment) -> Result<Assigned, NotAssigned> {
         self.answer.lock().clone()
     }
 
@@ -93,13 +93,13 @@ fn version(generation: u64) -> Version {
     Version { epoch: Epoch(1), generation: Generation(generation) }
 }
 
-fn rpc(answer: Assigned) -> (Arc<Desk>, AgentRpc<Desk>) {
-    let desk = Arc::new(Desk {
+fn rpc(answer: Result<Assigned, NotAssigned>) -> (Arc<FakeApi>, AgentRpc<FakeApi>) {
+    let api = Arc::new(FakeApi {
         answer: Mutex::new(answer),
         reporter: Reporter::default(),
         draining: CancellationToken::new(),
     });
-    (Arc::clone(&desk), AgentRpc::new(desk))
+    (Arc::clone(&api), AgentRpc::new(api))
 }
 
 fn delete() -> wire::DeleteVmRequest {
@@ -112,7 +112,7 @@ fn delete() -> wire::DeleteVmRequest {
 
 #[tokio::test]
 async fn a_stale_version_is_refused_and_says_what_was_seen() {
-    let (_, rpc) = rpc(Assigned::Stale { seen: version(9) });
+    let (_, rpc) = rpc(Ok(Assigned::Stale(version(9))));
     let error = rpc.delete_vm(Request::new(delete())).await.expect_err("stale");
     assert_eq!(error.code(), Code::FailedPrecondition);
     let info = error.get_details_error_info().expect("has one");
@@ -123,14 +123,14 @@ async fn a_stale_version_is_refused_and_says_what_was_seen() {
 
 #[tokio::test]
 async fn deleting_what_is_not_there_succeeds_and_says_so() {
-    let (_, rpc) = rpc(Assigned::Absent);
+    let (_, rpc) = rpc(Ok(Assigned::Absent));
     let answer = rpc.delete_vm(Request::new(delete())).await.expect("absent").into_inner();
     assert!(answer.absent);
 }
 
 #[tokio::test]
 async fn one_bad_assignment_does_not_refuse_the_others() {
-    let (_, rpc) = rpc(Assigned::Accepted(version(4)));
+    let (_, rpc) = rpc(Ok(Assigned::Accepted(version(4))));
     let bad = wire::Assignment { vm_id: "x".to_owned(), ..wire::Assignment::default() };
     let good = wire::Assignment {
         vm_id: delete().vm_id,
@@ -146,7 +146,7 @@ async fn one_bad_assignment_does_not_refuse_the_others() {
 
 #[tokio::test]
 async fn a_full_disk_is_an_answer_with_its_reason_alone_and_among_others() {
-    let (_, rpc) = rpc(Assigned::DiskFull("no space left on device".to_owned()));
+    let (_, rpc) = rpc(Err(NotAssigned::DiskFull("no space left on device".to_owned())));
     let error = rpc.delete_vm(Request::new(delete())).await.expect_err("full");
     assert_eq!(error.code(), Code::ResourceExhausted, "not UNAVAILABLE: the agent answers");
     assert_eq!(error.get_details_error_info().expect("has one").reason, "DISK_FULL");
@@ -165,7 +165,7 @@ async fn a_full_disk_is_an_answer_with_its_reason_alone_and_among_others() {
 
 #[tokio::test]
 async fn a_sweep_says_who_asked_and_what_the_server_claims_and_answers_the_policy() {
-    let (_, rpc) = rpc(Assigned::Absent);
+    let (_, rpc) = rpc(Ok(Assigned::Absent));
     let request = wire::SweepRequest {
         dry_run: true,
         claimed_vm_ids: vec![delete().vm_id],
@@ -185,7 +185,7 @@ async fn a_sweep_says_who_asked_and_what_the_server_claims_and_answers_the_polic
 
 #[tokio::test]
 async fn a_host_that_cannot_be_read_has_no_inventory_rather_than_a_shorter_one() {
-    let (_, rpc) = rpc(Assigned::Absent);
+    let (_, rpc) = rpc(Ok(Assigned::Absent));
     let request = Request::new(wire::ListObjectsRequest::default());
     let Err(error) = rpc.list_objects(request).await else { panic!("the host is unreadable") };
     assert_eq!(error.code(), Code::FailedPrecondition);
@@ -194,7 +194,7 @@ async fn a_host_that_cannot_be_read_has_no_inventory_rather_than_a_shorter_one()
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_has_facts_then_inventory_then_heartbeats_numbered_without_gap() {
-    let (desk, rpc) = rpc(Assigned::Absent);
+    let (api, rpc) = rpc(Ok(Assigned::Absent));
     let request = Request::new(wire::ObserveRequest::default());
     let mut stream = rpc.observe(request).await.expect("starts").into_inner();
     let mut kinds = Vec::new();
@@ -209,7 +209,7 @@ async fn a_stream_has_facts_then_inventory_then_heartbeats_numbered_without_gap(
         });
     }
     assert_eq!(kinds, ["host of agent life 3", "inventory, last true", "heartbeat", "heartbeat"]);
-    desk.draining.cancel();
+    api.draining.cancel();
     let error = loop {
         match stream.next().await.expect("ends with a status") {
             Ok(_) => {}

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::assignment::Power;
-use crate::host::fakes::{At, DEMO_KERNEL, DEMO_ROOT, Fault, FaultPlan};
+use crate::host::fakes::{At, DEMO_KERNEL, DEMO_ROOT, FaultPlan, InjectedFault};
 use crate::host::{
     BackingFile, BridgeSpec, DmName, GuestNet, HostErrorKind, JailAccess, JailFile, JailId,
-    JailSpec, LaunchSpec, PathPart, SnapshotSpec, TapName, TapSpec, VmmConfig, VmmKind,
+    JailSpec, LaunchSpec, MacAddress, PathPart, Pin, SnapshotSpec, TapName, TapSpec, VmmConfig,
+    VmmKind,
 };
 use crate::inventory::Standing;
 use crate::naming::{self, Naming, VmNames, file, part};
@@ -57,13 +58,25 @@ impl World {
     }
 
     async fn plant_rules(&self, names: &VmNames) {
+        // An address of its own, by the end of its id.
+        let last = names.rules.as_str().get(names.rules.as_str().len() - 2..).expect("two digits");
+        let last = u8::from_str_radix(last, 16).expect("hexadecimal");
         let guest = GuestNet {
             key: names.rules.clone(),
             tap: Some(names.tap.clone()),
-            address: Some(Ipv4Addr::new(10, 64, 0, 9)),
+            address: Some(Ipv4Addr::new(10, 64, 0, last)),
             nat: true,
+            stale: false,
         };
         self.kernel.host().firewall.ensure(&guest).await.expect("rules");
+        let pin = Pin {
+            key: names.rules.clone(),
+            tap: names.tap.clone(),
+            mac: MacAddress([2, 0, 0, 0, 0, last]),
+            address: Ipv4Addr::new(10, 64, 0, last),
+            uid: 200_000 + u32::from(last),
+        };
+        self.kernel.host().pins.ensure(&pin).await.expect("a pin");
     }
 
     async fn plant_jail(&self, id: &JailId, vmm: VmmKind) {
@@ -73,7 +86,8 @@ impl World {
             access: JailAccess::Read,
         };
         let (id, files) = (id.clone(), vec![kernel]);
-        let spec = JailSpec { id, vmm, uid: 200_009, files, devices: vec![] };
+        let spec =
+            JailSpec { id, vmm, uid: 200_009, files, devices: vec![], bounds: Default::default() };
         self.kernel.host().jails.ensure(&spec).await.expect("a jail");
     }
 
@@ -92,6 +106,7 @@ impl World {
             base: base.device,
             base_bytes: base.size_bytes,
             cow: cow.device,
+            tail: None,
         };
         host.snapshots.ensure(&spec).await.expect("a snapshot");
     }
@@ -196,7 +211,7 @@ async fn remove_leftovers_of_every_kind(vmm: VmmKind) {
     assert!(swept.iter().all(|(_, fate)| *fate == Fate::Removed), "{swept:#?}");
     assert_eq!(world.kernel.objects(), before);
     assert_eq!(world.orphans().await, BTreeSet::new());
-    world.settles(1, crate::vm::phase::Phase::Running).await;
+    world.settles(1, crate::report::phase::Phase::Running).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,10 +249,10 @@ async fn what_the_timer_finds_it_removes_when_the_grace_is_over_and_not_an_inter
 #[tokio::test(start_paused = true)]
 async fn a_record_protects_what_a_killed_agent_left_in_the_middle_of_a_create() {
     let mut world = World::new().await;
-    let crash = FaultPlan::none().with(At::verb("jails.ensure").only(1), Fault::CrashAfter);
+    let crash = FaultPlan::none().with(At::verb("jails.ensure").only(1), InjectedFault::CrashAfter);
     world.kernel.set_faults(crash);
     world.assign(assignment_of(1, 1, 1, Power::Running)).await;
-    world.settles(1, crate::vm::phase::Phase::Running).await;
+    world.settles(1, crate::report::phase::Phase::Running).await;
     tokio::time::sleep(GRACE).await;
     let listed = world.listed().await;
     let owned = |l: &Listed| matches!(l.object.standing, Standing::Owned | Standing::Shared);
@@ -328,25 +343,17 @@ async fn a_record_that_cannot_be_read_is_never_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_removed_is_said_and_the_rest_goes() {
+async fn what_something_has_open_is_said_and_stays_until_it_is_closed() {
     let world = World::new().await;
     world.plant(9, FIRECRACKER).await;
     world.orphans().await;
     tokio::time::sleep(GRACE).await;
     assert!(world.kernel.hold_snapshot(&names(9).snapshot, true));
     let swept = world.swept(&people(&[]), false).await;
-    let failed: Vec<&str> = swept
-        .iter()
-        .filter_map(|(name, fate)| match fate {
-            Fate::Failed(why) => {
-                assert!(why.ends_with("is left behind"), "{name}: {why}");
-                Some(name.split(' ').next().expect("a kind"))
-            }
-            Fate::Removed | Fate::Kept(_) => None,
-        })
-        .collect();
-    // Both loop devices are under the root disk.
-    assert_eq!(failed, ["dm", "loop", "loop"], "{swept:#?}");
+    // With its disk the rest of the VM stays, and so does the image's loop device under it.
+    for (name, fate) in &swept {
+        assert!(matches!(fate, Fate::Kept(Kept::ProcessStays(_))), "{name}: {fate:?}");
+    }
     world.kernel.hold_snapshot(&names(9).snapshot, false);
     let swept = world.swept(&people(&[]), false).await;
     assert!(swept.iter().all(|(_, fate)| *fate == Fate::Removed), "{swept:#?}");
@@ -391,7 +398,7 @@ async fn an_assignment_that_comes_during_a_sweep_waits_and_finds_its_vm_whole_or
     world.orphans().await;
     tokio::time::sleep(GRACE).await;
     // The sweep hangs in the middle of the removal of VM 1's tap.
-    world.kernel.set_faults(FaultPlan::none().with(At::verb("taps.remove"), Fault::Hang));
+    world.kernel.set_faults(FaultPlan::none().with(At::verb("taps.remove"), InjectedFault::Hang));
     let (agent, asker) = (world.agent.clone(), people(&[]));
     let sweeping = tokio::spawn(async move { agent.sweep(&asker, false).await });
     while world.kernel.hanging() == 0 {
@@ -399,13 +406,13 @@ async fn an_assignment_that_comes_during_a_sweep_waits_and_finds_its_vm_whole_or
     }
     let agent = world.agent.clone();
     let assignment = assignment_of(1, 1, 1, Power::Running);
-    let assigning = tokio::spawn(async move { agent.accept_one(assignment).await });
+    let assigning = tokio::spawn(async move { agent.accept(assignment).await });
     world.idle().await;
     assert!(!assigning.is_finished(), "the VM is withheld");
     world.kernel.release();
     assigning.await.expect("no panic").expect("it is accepted");
     sweeping.await.expect("no panic").expect("the host is read");
-    world.settles(1, crate::vm::phase::Phase::Running).await;
+    world.settles(1, crate::report::phase::Phase::Running).await;
     let listed = world.listed().await;
     assert!(listed.iter().all(|l| !l.object.is_orphan()), "{listed:#?}");
 }
@@ -413,10 +420,10 @@ async fn an_assignment_that_comes_during_a_sweep_waits_and_finds_its_vm_whole_or
 #[tokio::test(start_paused = true)]
 async fn any_effect_of_a_sweep_may_fail_or_be_the_agents_last_and_the_next_sweep_finishes_it() {
     let faults = [
-        Fault::Fail(HostErrorKind::Other),
-        Fault::FailAfter(HostErrorKind::TimedOut),
-        Fault::CrashBefore,
-        Fault::CrashAfter,
+        InjectedFault::Fail(HostErrorKind::Other),
+        InjectedFault::FailAfter(HostErrorKind::TimedOut),
+        InjectedFault::CrashBefore,
+        InjectedFault::CrashAfter,
     ];
     for fault in faults {
         for n in 1.. {
@@ -465,6 +472,7 @@ async fn a_host_that_cannot_be_read_as_a_whole_is_neither_listed_nor_swept() {
         "jails.survey",
         "jails.mounts",
         "firewall.count_rules",
+        "pins.list",
         "taps.list",
         "snapshots.list",
         "loops.list",
@@ -476,4 +484,45 @@ async fn a_host_that_cannot_be_read_as_a_whole_is_neither_listed_nor_swept() {
         assert!(world.agent.sweep(&people(&[]), false).await.is_err(), "{list}");
         assert_eq!(world.kernel.objects(), objects, "{list}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn living_objects_of_another_agent_are_never_removed_and_a_dry_run_says_so_for_nothing() {
+    let mut world = World::running().await;
+    world.agent.shutdown(Duration::from_secs(1)).await;
+    // As an agent with the same tag sees another's VM: no record, no directory and no jail of ours.
+    let host = world.kernel.host();
+    host.files.remove_dir(&names(1).dir).await.unwrap();
+    world.kernel.lose_jail(&names(1).jail);
+    world.kernel.new_agent();
+    let kernel = world.kernel.clone();
+    world.agent = start_with(&kernel, |_| {}).await;
+    assert!(!world.orphans().await.is_empty());
+    tokio::time::sleep(GRACE).await;
+    let objects = world.kernel.objects();
+    let dry = world.swept(&people(&[]), true).await;
+    assert!(!dry.is_empty());
+    for (name, fate) in &dry {
+        assert!(matches!(fate, Fate::Kept(Kept::ProcessStays(_))), "{name}: {fate:?}");
+    }
+    assert_eq!(world.swept(&people(&[]), false).await, dry, "a sweep does what the dry run said");
+    assert_eq!(world.round().await, Vec::<String>::new());
+    assert_eq!(world.kernel.objects(), objects);
+    let (_, policy) = world.agent.inventory(&BTreeSet::new()).await.unwrap();
+    assert_eq!(policy.budget_left, policy.settings.budget_per_hour, "nothing was spent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_fails_costs_no_budget() {
+    let world = World::new().await;
+    world.plant_bridge().await;
+    world.plant_tap(&names(20).tap).await;
+    world.orphans().await;
+    tokio::time::sleep(GRACE).await;
+    let busy = InjectedFault::Fail(HostErrorKind::Busy);
+    world.kernel.set_faults(FaultPlan::none().with(At::verb("taps.remove"), busy));
+    let swept = world.swept(&people(&[]), false).await;
+    assert!(matches!(&swept[..], [(_, Fate::Failed(_))]), "{swept:?}");
+    let (_, policy) = world.agent.inventory(&BTreeSet::new()).await.unwrap();
+    assert_eq!(policy.budget_left, policy.settings.budget_per_hour);
 }

@@ -85,10 +85,12 @@ async fn a_start_that_was_cut_short_is_made_again_wherever_it_was_cut() {
     for nth in 1..=world.kernel.effects() {
         for lost in [false, true] {
             let mut world = World::new().await;
-            world.kernel.set_faults(FaultPlan::none().with(At::nth(nth), Fault::CrashAfter));
+            world
+                .kernel
+                .set_faults(FaultPlan::none().with(At::nth(nth), InjectedFault::CrashAfter));
             let _ = tokio::time::timeout(
                 Duration::from_secs(1),
-                world.agent.accept_one(assignment_of(1, 1, 1, Power::Running)),
+                world.agent.accept(assignment_of(1, 1, 1, Power::Running)),
             )
             .await;
             world.kernel.crashed().await;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use crate::assignment::{Assignment, Power};
-use crate::host::fakes::{At, FakeKernel, Fault, FaultPlan};
+use crate::host::fakes::{At, FakeKernel, FaultPlan, InjectedFault};
 use crate::host::{HostErrorKind, RootDiskKind, VmmKind};
 use crate::naming::{file, part};
-use crate::supervisor::Outcome;
+use crate::report::phase::Phase;
+use crate::rpc::Assigned;
 use crate::supervisor::harness::{World, names};
 use crate::vm::fixtures::{assignment_of, version, vm_id};
-use crate::vm::phase::Phase;
 
 /// A machine without KVM and without device-mapper.
 fn modest() -> FakeKernel {
@@ -67,6 +67,25 @@ async fn a_vm_lives_its_whole_life_under_qemu_on_a_copy() {
     world.gone(1).await;
     world.idle().await;
     assert_eq!(world.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn disks_that_a_vmm_made_longer_are_as_long_as_they_are_to_be_at_the_next_start() {
+    let mut world = World::on(modest()).await;
+    world.assign(wanted(1, Power::Running)).await;
+    world.settles(1, Phase::Running).await;
+    let (host, dir) = (world.kernel.host(), names(1).dir);
+    let length = async |name| {
+        let found = host.files.observe(&dir, &part(name)).await.unwrap().unwrap();
+        (found.size_bytes, found.allocated_bytes)
+    };
+    let root = length(file::ROOT).await;
+    host.files.ensure_sparse(&dir, &part(file::ROOT), 15 << 40).await.unwrap();
+    world.assign(wanted(2, Power::Stopped)).await;
+    world.settles(1, Phase::Stopped).await;
+    world.assign(wanted(3, Power::Running)).await;
+    world.settles(1, Phase::Running).await;
+    assert_eq!(length(file::ROOT).await, root);
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +153,7 @@ async fn create_then_delete(plan: FaultPlan, what: &str) -> u64 {
     assert_eq!(running.fault, None, "{what}");
     let mut delete = wanted(2, Power::Absent);
     delete.shape = None;
-    while world.assign(delete.clone()).await != Outcome::Absent {
+    while world.assign(delete.clone()).await != Assigned::Absent {
         world.gone(1).await;
     }
     let effects = world.kernel.effects();
@@ -149,11 +168,11 @@ async fn any_effect_that_fails_or_crashes_under_qemu_is_undone_or_taken_over() {
     let effects = create_then_delete(FaultPlan::none(), "no fault").await;
     assert!(effects > 15, "a create and a delete are more than {effects} effects");
     for fault in [
-        Fault::Fail(HostErrorKind::Other),
-        Fault::FailAfter(HostErrorKind::TimedOut),
-        Fault::CrashBefore,
-        Fault::CrashAfter,
-        Fault::Hang,
+        InjectedFault::Fail(HostErrorKind::Other),
+        InjectedFault::FailAfter(HostErrorKind::TimedOut),
+        InjectedFault::CrashBefore,
+        InjectedFault::CrashAfter,
+        InjectedFault::Hang,
     ] {
         for n in 1..=effects {
             let plan = FaultPlan::none().with(At::nth(n), fault);

@@ -116,3 +116,43 @@ async fn a_guest_that_is_resumed_has_its_clock_set() {
     let guest = resumed.guest.clone().expect("it was heard before");
     assert_eq!((guest.boot_id, guest.ready_at), (before.boot_id, before.ready_at));
 }
+
+/// A guest whose agent says who it is and breaks the channel, again and again.
+struct Breaking {
+    guests: std::sync::Arc<dyn crate::host::Guests>,
+    connections: std::sync::atomic::AtomicU32,
+}
+
+#[async_trait::async_trait]
+impl crate::host::Guests for Breaking {
+    async fn connect(
+        &self,
+        id: &crate::host::JailId,
+    ) -> crate::host::HostResult<crate::host::GuestStream> {
+        let crate::host::GuestStream { mut io, transport } = self.guests.connect(id).await?;
+        self.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            let carried = tokio::io::copy_bidirectional(&mut theirs, &mut io);
+            let _ = tokio::time::timeout(Duration::from_millis(100), carried).await;
+        });
+        Ok(crate::host::GuestStream { io: Box::new(ours), transport })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_breaks_its_channel_again_and_again_is_told_of_rarely() {
+    let mut world = World::running().await;
+    world.agent.shutdown(Duration::from_secs(1)).await;
+    world.kernel.let_guests_answer(true);
+    world.kernel.new_agent();
+    let guests = world.kernel.host().guests;
+    let breaking = std::sync::Arc::new(Breaking { guests, connections: Default::default() });
+    let guests = breaking.clone();
+    world.agent = start_with(&world.kernel, move |parts| parts.host.guests = guests).await;
+    world.settles(1, Phase::Running).await;
+    let count = || breaking.connections.load(std::sync::atomic::Ordering::Relaxed);
+    world.passes(Duration::from_secs(60)).await;
+    assert!(count() > 2, "{}: it is tried again", count());
+    assert!(count() < 60, "{} connections in a minute, two reports each", count());
+}

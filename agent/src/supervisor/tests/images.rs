@@ -65,7 +65,7 @@ async fn the_image_below_a_disk_stays_though_the_spec_names_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_root_disk_outlives_the_wish_for_an_image_that_is_not_there() {
+async fn a_root_disk_outlives_an_assignment_with_an_image_that_is_not_there() {
     let mut world = World::running().await;
     let disk = async |world: &World| {
         let host = world.kernel.host();

@@ -8,6 +8,7 @@ fn at(seconds: u64) -> Moment {
 
 fn exit() -> Exit {
     Exit {
+        cause: crate::assignment::ExitCause::default(),
         crashed: true,
         code: None,
         signal: Some(9),
@@ -26,21 +27,21 @@ fn back_off_doubles_from_one_second_to_sixty() {
 #[test]
 fn a_failed_attempt_remembers_the_files_it_made_and_forgets_those_it_found() {
     let mut memory = Memory::default();
-    let done = Done { now: at(0), stop_grace: Duration::ZERO, metadata: None };
-    memory.begin(Effect::CheckHost);
-    memory.done(Effect::MakeCowFile, Change::Made, &done);
-    memory.done(Effect::MakeWorkDisk, Change::AlreadySo, &done);
-    memory.failed(Effect::AttachCow, Reason::ToolFailed, "no".to_owned(), at(1));
+    let done = Success { now: at(0), stop_grace: Duration::ZERO, metadata: None };
+    memory.begin(EffectKind::CheckHost);
+    memory.done(EffectKind::MakeCowFile, Change::Made, &done);
+    memory.done(EffectKind::MakeWorkDisk, Change::AlreadySo, &done);
+    memory.failed(EffectKind::AttachCow, Reason::ToolFailed, "no".to_owned(), at(1));
     assert_eq!(memory.attempt, None);
-    assert_eq!(memory.undo, BTreeSet::from([Effect::MakeCowFile]));
+    assert_eq!(memory.undo, BTreeSet::from([EffectKind::MakeCowFile]));
     assert_eq!(memory.failure.unwrap().fault.retry_at, Some(at(2)));
 }
 
 #[test]
-fn a_failure_that_no_retry_can_help_waits_for_a_new_wish() {
+fn a_failure_that_no_retry_can_help_waits_for_a_new_assignment() {
     let mut memory = Memory::default();
-    memory.begin(Effect::CheckHost);
-    memory.failed(Effect::CheckHost, Reason::NotRoot, "no".to_owned(), at(1));
+    memory.begin(EffectKind::CheckHost);
+    memory.failed(EffectKind::CheckHost, Reason::NotRoot, "no".to_owned(), at(1));
     assert_eq!(memory.failure.as_ref().unwrap().fault.retry_at, None);
     memory.assignment_changed(Power::Running, Duration::ZERO, at(2));
     assert_eq!(memory.failure, None);
@@ -64,20 +65,8 @@ fn ends_in_a_row_wait_longer_and_a_steady_life_starts_anew() {
 fn a_guest_that_cannot_be_asked_to_stop_is_ended_without() {
     let mut memory = Memory::default();
     let reason = Reason::VmmUnresponsive;
-    memory.failed(Effect::AskGuestToStop, reason, "no".to_owned(), at(7));
+    memory.failed(EffectKind::AskGuestToStop, reason, "no".to_owned(), at(7));
     assert_eq!(memory.stop_by, Some(at(7)));
-}
-
-#[test]
-fn every_effect_that_makes_a_thing_has_an_opposite_that_is_no_part_of_a_start() {
-    for effect in Effect::ALL {
-        if let Some(opposite) = effect.opposite() {
-            assert!(!effect.is_forward() || !opposite.is_forward(), "{effect:?}");
-        }
-        assert!(effect.deadline() >= Duration::from_secs(10), "{effect:?}");
-    }
-    let names: BTreeSet<&str> = Effect::ALL.iter().map(|effect| effect.name()).collect();
-    assert_eq!(names.len(), Effect::ALL.len());
 }
 
 #[test]

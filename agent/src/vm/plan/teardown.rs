@@ -4,9 +4,9 @@
 //! the fault, is tried again for ever, and is never forgotten.
 
 use crate::clock::Moment;
-use crate::vm::effect::Effect;
+use crate::report::phase::{Fault, Reason};
+use crate::vm::effect::{Effect, EffectKind, Part, removals};
 use crate::vm::memory::Memory;
-use crate::vm::phase::{Fault, Reason};
 use crate::vm::probe::{self, Objects, Seen};
 
 use super::{Next, Recorded, Waiting};
@@ -14,21 +14,13 @@ use super::{Next, Recorded, Waiting};
 /// Failures of a step that are waited out in silence; the next one is shown.
 const QUIET_FAILURES: u32 = 2;
 
-/// One step of taking apart.
-struct Step {
-    effect: Effect,
-    needed: bool,
-    /// What has to be gone before.
-    after: &'static [Effect],
-}
-
 /// All kernel objects; disks and directory stay. `None` when nothing is left of them.
 pub(super) fn kernel_objects(
     recorded: &Recorded<'_>,
     objects: &Objects,
     now: Moment,
 ) -> Option<Next> {
-    first_of(kernel_steps(recorded.memory, objects), recorded, objects, now)
+    first_of(removals().filter(|(_, part)| !part.is_file()), recorded, objects, now)
 }
 
 /// As [`kernel_objects`], and the files that a failed attempt to start had made.
@@ -37,97 +29,48 @@ pub(super) fn before_a_start(
     objects: &Objects,
     now: Moment,
 ) -> Option<Next> {
-    let mut steps = kernel_steps(recorded.memory, objects);
     let undo = &recorded.memory.undo;
-    steps.extend(
-        file_steps(objects)
-            .into_iter()
-            .filter(|step| undo.iter().any(|made| made.opposite() == Some(step.effect))),
-    );
+    let undone = |effect: &Effect| undo.iter().any(|made| made.row().undo == Some(effect.kind()));
+    let steps = removals().filter(|(effect, part)| !part.is_file() || undone(effect));
     first_of(steps, recorded, objects, now)
 }
 
 /// Everything, the record last. `None` never comes while the directory is there: its removal is
 /// the last step, and the task ends with it.
 pub(super) fn everything(recorded: &Recorded<'_>, objects: &Objects, now: Moment) -> Option<Next> {
-    let mut steps = kernel_steps(recorded.memory, objects);
-    steps.extend(file_steps(objects));
-    steps.push(Step { effect: Effect::RemoveDir, needed: true, after: &EVERYTHING_ELSE });
-    first_of(steps, recorded, objects, now)
+    let last = (Effect::RemoveDir, Part::Directory);
+    first_of(removals().chain([last]), recorded, objects, now)
 }
 
-const EVERYTHING_ELSE: [Effect; 10] = [
-    Effect::StopOutputs,
-    Effect::RemoveJail,
-    Effect::RemoveRules,
-    Effect::RemoveTap,
-    Effect::RemoveSnapshot,
-    Effect::DetachCow,
-    Effect::ReleaseBase,
-    Effect::RemoveCowFile,
-    Effect::RemoveRootCopy,
-    Effect::RemoveWorkDisk,
-];
-
-fn kernel_steps(memory: &Memory, objects: &Objects) -> Vec<Step> {
-    vec![
-        Step { effect: Effect::StopOutputs, needed: memory.collecting, after: &[] },
-        Step { effect: Effect::RemoveJail, needed: !objects.jail.is_absent(), after: &[] },
-        Step { effect: Effect::RemoveRules, needed: !objects.rules.is_absent(), after: &[] },
-        Step { effect: Effect::RemoveTap, needed: !objects.tap.is_absent(), after: &[] },
-        Step { effect: Effect::RemoveSnapshot, needed: !objects.snapshot.is_absent(), after: &[] },
-        Step {
-            effect: Effect::DetachCow,
-            needed: !objects.cow_loop.is_absent(),
-            after: &[Effect::RemoveSnapshot],
-        },
-        Step {
-            effect: Effect::ReleaseBase,
-            needed: objects.base_held,
-            after: &[Effect::RemoveSnapshot],
-        },
-    ]
+/// Whether there is something to remove, as far as can be told.
+fn is_there(part: Part, memory: &Memory, objects: &Objects) -> bool {
+    match part {
+        Part::Outputs => memory.collecting || memory.may_collect,
+        _ => objects.seen(part).is_none_or(|seen| !seen.is_absent()),
+    }
 }
 
-fn file_steps(objects: &Objects) -> Vec<Step> {
-    vec![
-        Step {
-            effect: Effect::RemoveCowFile,
-            needed: !objects.cow_file.is_absent(),
-            after: &[Effect::DetachCow, Effect::RemoveSnapshot],
-        },
-        Step {
-            effect: Effect::RemoveRootCopy,
-            needed: !objects.root_copy.is_absent(),
-            after: &[Effect::RemoveJail],
-        },
-        Step {
-            effect: Effect::RemoveWorkDisk,
-            needed: !objects.work_file.is_absent(),
-            after: &[Effect::RemoveJail],
-        },
-    ]
+/// Whether a part that remains keeps another from being removed.
+fn holds(remaining: Part, part: Part) -> bool {
+    part == Part::Directory || remaining.stands_on().contains(&part)
 }
 
 fn first_of(
-    steps: Vec<Step>,
+    steps: impl Iterator<Item = (Effect, Part)>,
     recorded: &Recorded<'_>,
     objects: &Objects,
     now: Moment,
 ) -> Option<Next> {
     let memory = recorded.memory;
-    let mut remaining: Vec<Effect> = Vec::new();
-    for step in steps {
-        if !step.needed {
-            continue;
+    let mut remaining: Vec<(EffectKind, Part)> = Vec::new();
+    for (effect, part) in steps.filter(|(_, part)| is_there(*part, memory, objects)) {
+        let blocked = remaining.iter().any(|(_, remaining)| holds(*remaining, part));
+        if !blocked && memory.step_due(effect.kind(), now) {
+            return Some(Next::Do(effect));
         }
-        let blocked = step.after.iter().any(|before| remaining.contains(before));
-        if !blocked && memory.step_due(step.effect, now) {
-            return Some(Next::Do(step.effect));
-        }
-        remaining.push(step.effect);
+        remaining.push((effect.kind(), part));
     }
-    let failures = || remaining.iter().filter_map(|effect| memory.steps.get(effect));
+    let failures = || remaining.iter().filter_map(|(effect, _)| memory.steps.get(effect));
     let worst = failures().max_by_key(|failure| failure.attempts)?;
     let retry_at = failures().filter_map(|failure| failure.fault.retry_at).min();
     if let (true, Some(retry_at)) = (worst.attempts <= QUIET_FAILURES, retry_at) {
@@ -135,7 +78,7 @@ fn first_of(
     }
     let left_behind = remaining
         .iter()
-        .filter_map(|effect| probe::shown(*effect, recorded.names, objects))
+        .filter_map(|(_, part)| probe::shown(*part, recorded.names, objects))
         .collect();
     Some(Next::Stuck(Fault { left_behind, retry_at, ..worst.fault.clone() }))
 }
@@ -143,26 +86,12 @@ fn first_of(
 /// The removal whose object could not be looked at, for each such object: the removal counts as
 /// failed, so that it is tried again later and not at once for ever.
 #[must_use]
-pub fn unknown(objects: &Objects) -> Vec<(Effect, String)> {
-    fn why<T>(effect: Effect, seen: &Seen<T>) -> Option<(Effect, String)> {
-        match seen {
-            Seen::Unknown(why) => Some((effect, why.clone())),
-            Seen::Present(_) | Seen::Absent => None,
-        }
-    }
-    [
-        why(Effect::RemoveJail, &objects.jail),
-        why(Effect::RemoveRules, &objects.rules),
-        why(Effect::RemoveTap, &objects.tap),
-        why(Effect::RemoveSnapshot, &objects.snapshot),
-        why(Effect::DetachCow, &objects.cow_loop),
-        why(Effect::RemoveCowFile, &objects.cow_file),
-        why(Effect::RemoveRootCopy, &objects.root_copy),
-        why(Effect::RemoveWorkDisk, &objects.work_file),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+pub fn unknown(objects: &Objects) -> Vec<(EffectKind, String)> {
+    let why = |(effect, part): (Effect, Part)| match objects.seen(part)? {
+        Seen::Unknown(why) => Some((effect.kind(), why)),
+        Seen::Present(()) | Seen::Absent => None,
+    };
+    removals().filter_map(why).collect()
 }
 
 /// The reason for an object that cannot be looked at.

@@ -5,25 +5,27 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::assignment::{Exit, Halt, Merge, Started, merge};
+use crate::assignment::{Exit, ExitCause, Halt, Merge, Started, merge};
 use crate::handles::ProcessIdentity;
 use crate::host::{
-    DeviceNumber, FileId, JailFacts, LoopDevice, LoopFacts, Pid, RootDiskKind, SnapshotFacts,
-    SnapshotFill,
+    BridgeFacts, BridgeSpec, DeviceNumber, FileId, GuestNet, JailFacts, LoopDevice, LoopFacts, Pid,
+    Pin, RootDiskKind, SnapshotFacts, SnapshotFill, TapFacts, TapSpec, VmmKind,
 };
 use crate::jail::process::{WhyNot, WhyUnclear};
 use crate::naming::Naming;
 use crate::vm::fixtures::{assignment_of, vm_id};
-use crate::vm::memory::{Attempt, Done};
-use crate::vm::probe::Objects;
+use crate::vm::memory::{Attempt, Success};
+use crate::vm::plan::network::NetWanted;
+use crate::vm::probe::{NetSeen, Objects};
 
 struct Case {
     record: Record,
     memory: Memory,
     handles: VmHandles,
     names: VmNames,
-    rules: GuestNet,
+    net: NetWanted,
     may_start: bool,
+    guest_agent: bool,
     now: Moment,
 }
 
@@ -42,44 +44,74 @@ impl Case {
             panic!("the first is newer")
         };
         record.progress.started = Some(started(1, ""));
-        let address = record.assignment.shape.as_ref().unwrap().network.address;
+        let network = record.assignment.shape.as_ref().unwrap().network.clone();
+        let address = network.address;
         Self {
             record: *record,
             memory: Memory { collecting: false, ..Memory::default() },
             handles: VmHandles::default(),
-            rules: GuestNet {
-                key: names.rules.clone(),
-                tap: Some(names.tap.clone()),
-                address: Some(address),
-                nat: true,
+            net: NetWanted {
+                bridge: bridge_spec(),
+                tap: TapSpec {
+                    name: names.tap.clone(),
+                    bridge: bridge_spec().name,
+                    owner_uid: 200_002,
+                },
+                rules: GuestNet {
+                    key: names.rules.clone(),
+                    tap: Some(names.tap.clone()),
+                    address: Some(address),
+                    nat: true,
+                    stale: false,
+                },
+                pin: Pin {
+                    key: names.rules.clone(),
+                    tap: names.tap.clone(),
+                    mac: network.mac,
+                    address,
+                    uid: 200_002,
+                },
             },
             names,
             may_start: true,
+            guest_agent: false,
             now: at(1000),
         }
     }
 
     fn next(&self, probe: &Probe) -> Next {
-        let wanted = Wanted::of(&self.record, self.may_start, Some(&self.rules));
+        let wanted =
+            Wanted::of(&self.record, self.may_start, Some(&self.net), Allocation::Reserved);
         let recorded = Recorded {
             progress: &self.record.progress,
             handles: &self.handles,
             memory: &self.memory,
             names: &self.names,
+            guest_agent: self.guest_agent,
         };
         next(&wanted, &recorded, probe, self.now)
     }
 
     fn alive(&self, vmm: VmmState) -> Probe {
-        Probe::Alive(Alive {
+        Probe::Alive(Box::new(Alive {
             identity: ProcessIdentity {
                 pid: Pid::new(10).unwrap(),
                 start_ticks: 1,
                 boot_id: String::new(),
             },
             vmm: Seen::Present(vmm),
-            rules: Seen::Present(self.rules.clone()),
-        })
+            rules: Seen::Present(self.net.rules.clone()),
+            pin: Seen::Present(self.net.pin.clone()),
+            net: self.net_seen(),
+        }))
+    }
+
+    fn net_seen(&self) -> NetSeen {
+        NetSeen {
+            bridge: Seen::Present(bridge_facts()),
+            tap: Seen::Present(tap_facts(&self.names)),
+            clash: None,
+        }
     }
 
     fn policy(&mut self, policy: RestartPolicy) {
@@ -87,11 +119,31 @@ impl Case {
     }
 }
 
+fn bridge_spec() -> BridgeSpec {
+    BridgeSpec {
+        name: Naming::default().bridge(),
+        address: "10.64.0.1".parse().unwrap(),
+        prefix: 20,
+    }
+}
+
+fn bridge_facts() -> BridgeFacts {
+    let BridgeSpec { address, prefix, .. } = bridge_spec();
+    BridgeFacts { index: 7, addresses: vec![(address, prefix)], up: true }
+}
+
+fn tap_facts(names: &VmNames) -> TapFacts {
+    let name = names.tap.clone();
+    TapFacts { name, index: 8, master: Some(7), up: true, isolated: true, open: true }
+}
+
 fn nothing() -> Objects {
     Objects {
         why: WhyNot::SocketMissing,
         jail: Seen::Absent,
         rules: Seen::Absent,
+        pin: Seen::Absent,
+        bridge: Seen::Absent,
         tap: Seen::Absent,
         snapshot: Seen::Absent,
         cow_loop: Seen::Absent,
@@ -107,14 +159,11 @@ fn everything(case: &Case) -> Objects {
     let number = DeviceNumber { major: 253, minor: 0 };
     Objects {
         why: WhyNot::SocketMissing,
-        jail: Seen::Present(JailFacts {
-            vmm: None,
-            root: None,
-            entries: Vec::new(),
-            cgroup: false,
-        }),
-        rules: Seen::Present(case.rules.clone()),
-        tap: Seen::Present(()),
+        jail: Seen::Present(JailFacts { vmm: None, root: None, cgroup: false }),
+        rules: Seen::Present(case.net.rules.clone()),
+        bridge: Seen::Present(bridge_facts()),
+        tap: Seen::Present(tap_facts(&case.names)),
+        pin: Seen::Present(case.net.pin.clone()),
         snapshot: Seen::Present(SnapshotFacts {
             name: case.names.snapshot.clone(),
             device: number,
@@ -142,6 +191,7 @@ fn everything(case: &Case) -> Objects {
 
 fn exit(crashed: bool) -> Exit {
     Exit {
+        cause: ExitCause::default(),
         crashed,
         code: None,
         signal: None,
@@ -151,42 +201,48 @@ fn exit(crashed: bool) -> Exit {
 }
 
 /// Performs a plan on paper: every effect succeeds and does what it says.
-fn walk(case: &mut Case, mut objects: Objects) -> (Vec<Effect>, Option<Next>) {
+fn walk(case: &mut Case, mut objects: Objects) -> (Vec<EffectKind>, Option<Next>) {
     let full = everything(case);
     let mut effects = Vec::new();
     for _ in 0..60 {
         let effect = match case.next(&Probe::Dead(Box::new(objects.clone()))) {
-            Next::Do(effect) => effect,
+            Next::Do(effect) => effect.kind(),
             rest => return (effects, Some(rest)),
         };
         effects.push(effect);
         case.memory.begin(effect);
-        let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+        let done = Success { now: case.now, stop_grace: Duration::ZERO, metadata: None };
         case.memory.done(effect, crate::host::Change::Made, &done);
         match effect {
-            Effect::AttachBase => objects.base_held = true,
-            Effect::MakeCowFile => objects.cow_file = full.cow_file.clone(),
-            Effect::MakeWorkDisk => objects.work_file = Seen::Present(u64::MAX),
-            Effect::AttachCow => objects.cow_loop = full.cow_loop.clone(),
-            Effect::CreateSnapshot => objects.snapshot = full.snapshot.clone(),
-            Effect::EnsureTap => objects.tap = Seen::Present(()),
-            Effect::EnsureRules => objects.rules = full.rules.clone(),
-            Effect::BuildJail => objects.jail = full.jail.clone(),
-            Effect::RemoveJail => objects.jail = Seen::Absent,
-            Effect::RemoveRules => objects.rules = Seen::Absent,
-            Effect::RemoveTap => objects.tap = Seen::Absent,
-            Effect::RemoveSnapshot => objects.snapshot = Seen::Absent,
-            Effect::DetachCow => objects.cow_loop = Seen::Absent,
-            Effect::ReleaseBase => objects.base_held = false,
-            Effect::RemoveCowFile => objects.cow_file = Seen::Absent,
-            Effect::RemoveWorkDisk => objects.work_file = Seen::Absent,
-            Effect::MarkBooted => {
+            EffectKind::CheckHost => {
+                case.memory.attempt.as_mut().unwrap().vmm = Some(VmmKind::Firecracker);
+            }
+            EffectKind::AttachBase => objects.base_held = true,
+            EffectKind::MakeCowFile => objects.cow_file = full.cow_file.clone(),
+            EffectKind::MakeWorkDisk => objects.work_file = Seen::Present(u64::MAX),
+            EffectKind::AttachCow => objects.cow_loop = full.cow_loop.clone(),
+            EffectKind::CreateSnapshot => objects.snapshot = full.snapshot.clone(),
+            EffectKind::EnsureTap => objects.tap = full.tap.clone(),
+            EffectKind::EnsureBridge => objects.bridge = full.bridge.clone(),
+            EffectKind::PinAddress => objects.pin = full.pin.clone(),
+            EffectKind::EnsureRules => objects.rules = full.rules.clone(),
+            EffectKind::BuildJail => objects.jail = full.jail.clone(),
+            EffectKind::RemoveJail => objects.jail = Seen::Absent,
+            EffectKind::RemoveRules => objects.rules = Seen::Absent,
+            EffectKind::UnpinAddress => objects.pin = Seen::Absent,
+            EffectKind::RemoveTap => objects.tap = Seen::Absent,
+            EffectKind::RemoveSnapshot => objects.snapshot = Seen::Absent,
+            EffectKind::DetachCow => objects.cow_loop = Seen::Absent,
+            EffectKind::ReleaseBase => objects.base_held = false,
+            EffectKind::RemoveCowFile => objects.cow_file = Seen::Absent,
+            EffectKind::RemoveWorkDisk => objects.work_file = Seen::Absent,
+            EffectKind::MarkBooted => {
                 case.record.progress.boot_number = case.record.assignment.boot_number;
             }
-            Effect::MarkRootDisk => {
+            EffectKind::MarkRootDisk => {
                 case.record.progress.root_disk_number = case.record.assignment.root_disk_number;
             }
-            Effect::Launch | Effect::RemoveDir => return (effects, None),
+            EffectKind::Launch | EffectKind::RemoveDir => return (effects, None),
             _ => {}
         }
     }
@@ -199,18 +255,20 @@ fn a_vm_is_built_in_the_order_of_the_design() {
     assert_eq!(
         effects,
         [
-            Effect::CheckHost,
-            Effect::CheckImages,
-            Effect::CheckRoom,
-            Effect::AttachBase,
-            Effect::MakeCowFile,
-            Effect::AttachCow,
-            Effect::CreateSnapshot,
-            Effect::EnsureTap,
-            Effect::EnsureRules,
-            Effect::BuildJail,
-            Effect::CollectOutputs,
-            Effect::Launch,
+            EffectKind::CheckHost,
+            EffectKind::CheckImages,
+            EffectKind::CheckRoom,
+            EffectKind::AttachBase,
+            EffectKind::MakeCowFile,
+            EffectKind::AttachCow,
+            EffectKind::CreateSnapshot,
+            EffectKind::EnsureBridge,
+            EffectKind::EnsureTap,
+            EffectKind::PinAddress,
+            EffectKind::EnsureRules,
+            EffectKind::BuildJail,
+            EffectKind::CollectOutputs,
+            EffectKind::Launch,
         ]
     );
 }
@@ -218,11 +276,23 @@ fn a_vm_is_built_in_the_order_of_the_design() {
 #[test]
 fn after_the_launch_the_vmm_is_configured_and_then_the_guest_started() {
     let mut case = Case::new(Power::Running);
-    case.memory.attempt = Some(Attempt::default());
+    case.memory.attempt = Some(Attempt { vmm: Some(VmmKind::Qemu), ..Attempt::default() });
     let alive = case.alive(VmmState::NotStarted);
-    assert_eq!(case.next(&alive), Next::Do(Effect::Configure));
-    case.memory.attempt.as_mut().unwrap().done.insert(Effect::Configure);
+    assert_eq!(case.next(&alive), Next::Do(Effect::Configure(VmmKind::Qemu)));
+    case.memory.attempt.as_mut().unwrap().done.insert(EffectKind::Configure);
     assert_eq!(case.next(&alive), Next::Do(Effect::StartGuest));
+}
+
+#[test]
+fn output_whose_collection_failed_is_stopped_before_the_vm_goes_as_it_may_have_begun() {
+    let mut case = Case::new(Power::Absent);
+    case.memory.attempt = Some(Attempt::default());
+    let why = "its answer was lost".to_owned();
+    case.memory.failed(EffectKind::CollectOutputs, Reason::ToolFailed, why, case.now);
+    assert!(!case.memory.collecting, "nobody said that it has begun");
+    let objects = everything(&case);
+    let (effects, _) = walk(&mut case, objects);
+    assert_eq!(effects.first(), Some(&EffectKind::StopOutputs), "{effects:?}");
 }
 
 #[test]
@@ -234,16 +304,17 @@ fn teardown_is_the_reverse_and_the_record_goes_last() {
     assert_eq!(
         effects,
         [
-            Effect::StopOutputs,
-            Effect::RemoveJail,
-            Effect::RemoveRules,
-            Effect::RemoveTap,
-            Effect::RemoveSnapshot,
-            Effect::DetachCow,
-            Effect::ReleaseBase,
-            Effect::RemoveCowFile,
-            Effect::RemoveWorkDisk,
-            Effect::RemoveDir,
+            EffectKind::StopOutputs,
+            EffectKind::RemoveJail,
+            EffectKind::RemoveRules,
+            EffectKind::UnpinAddress,
+            EffectKind::RemoveTap,
+            EffectKind::RemoveSnapshot,
+            EffectKind::DetachCow,
+            EffectKind::ReleaseBase,
+            EffectKind::RemoveCowFile,
+            EffectKind::RemoveWorkDisk,
+            EffectKind::RemoveDir,
         ]
     );
 }
@@ -254,9 +325,9 @@ fn a_stopped_vm_keeps_its_disks_and_nothing_else() {
     let objects = everything(&case);
     let (effects, rest) = walk(&mut case, objects);
     assert_eq!(rest, Some(Next::Settled(Phase::Stopped)));
-    assert!(!effects.contains(&Effect::RemoveCowFile));
-    assert!(!effects.contains(&Effect::RemoveWorkDisk));
-    assert!(effects.contains(&Effect::RemoveSnapshot));
+    assert!(!effects.contains(&EffectKind::RemoveCowFile));
+    assert!(!effects.contains(&EffectKind::RemoveWorkDisk));
+    assert!(effects.contains(&EffectKind::RemoveSnapshot));
 }
 
 #[test]
@@ -264,17 +335,18 @@ fn every_start_begins_from_nothing() {
     let mut case = Case::new(Power::Running);
     let objects = everything(&case);
     let (effects, _) = walk(&mut case, objects);
-    let check = effects.iter().position(|e| *e == Effect::CheckHost).unwrap();
+    let check = effects.iter().position(|e| *e == EffectKind::CheckHost).unwrap();
     let teardown = [
-        Effect::RemoveJail,
-        Effect::RemoveRules,
-        Effect::RemoveTap,
-        Effect::RemoveSnapshot,
-        Effect::DetachCow,
-        Effect::ReleaseBase,
+        EffectKind::RemoveJail,
+        EffectKind::RemoveRules,
+        EffectKind::UnpinAddress,
+        EffectKind::RemoveTap,
+        EffectKind::RemoveSnapshot,
+        EffectKind::DetachCow,
+        EffectKind::ReleaseBase,
     ];
     assert_eq!(effects[..check], teardown);
-    assert!(!effects.contains(&Effect::RemoveCowFile), "the disk is kept");
+    assert!(!effects.contains(&EffectKind::RemoveCowFile), "the disk is kept");
 }
 
 #[test]
@@ -293,11 +365,28 @@ fn an_unclear_process_stops_everything() {
 fn a_running_guest_is_asked_to_stop_then_given_its_grace_then_ended() {
     let mut case = Case::new(Power::Stopped);
     let alive = case.alive(VmmState::Running);
-    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop));
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop(STOP_SIGNAL)));
     case.memory.stop_by = Some(at(1005));
     assert_eq!(case.next(&alive), Next::WaitUntil(at(1005), Waiting::GuestToShutDown));
     case.now = at(1005);
     assert_eq!(case.next(&alive), Next::Do(Effect::Kill));
+}
+
+#[test]
+fn a_guest_agent_that_is_reached_is_asked_once_and_then_the_guest_by_other_means() {
+    let mut case = Case::new(Power::Stopped);
+    case.guest_agent = true;
+    let alive = case.alive(VmmState::Running);
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestAgent));
+    let (silent, reason) = ("it is silent".to_owned(), Reason::VmmUnresponsive);
+    case.memory.failed(EffectKind::AskGuestAgent, reason, silent, case.now);
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop(STOP_SIGNAL)));
+    let grace = Duration::from_secs(5);
+    case.memory.assignment_changed(Power::Stopped, grace, case.now);
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestAgent), "a newer one is asked anew");
+    let done = Success { now: case.now, stop_grace: grace, metadata: None };
+    case.memory.done(EffectKind::AskGuestAgent, crate::host::Change::Made, &done);
+    assert_eq!(case.next(&alive), Next::WaitUntil(at(1005), Waiting::GuestToShutDown));
 }
 
 #[test]
@@ -336,10 +425,10 @@ fn a_higher_boot_number_ends_the_process_and_starts_another_once() {
     let mut case = Case::new(Power::Running);
     case.record.assignment.boot_number = 2;
     let alive = case.alive(VmmState::Running);
-    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop));
+    assert_eq!(case.next(&alive), Next::Do(Effect::AskGuestToStop(STOP_SIGNAL)));
     let (effects, _) = walk(&mut case, nothing());
-    assert_eq!(effects.first(), Some(&Effect::MarkBooted));
-    assert_eq!(effects.last(), Some(&Effect::Launch));
+    assert_eq!(effects.first(), Some(&EffectKind::MarkBooted));
+    assert_eq!(effects.last(), Some(&EffectKind::Launch));
     case.memory = Memory { collecting: true, ..Memory::default() };
     assert_eq!(case.next(&alive), Next::Do(Effect::MarkStarted));
     case.record.progress.started = Some(started(2, ""));
@@ -351,24 +440,26 @@ fn a_root_disk_is_not_given_up_before_the_image_of_the_new_one_is_there() {
     let mut case = Case::new(Power::Running);
     case.record.assignment.root_disk_number = 2;
     let kept = Objects { cow_file: Seen::Present(1), ..nothing() };
-    case.memory.begin(Effect::CheckHost);
-    let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
-    case.memory.done(Effect::CheckHost, crate::host::Change::AlreadySo, &done);
+    case.memory.begin(EffectKind::CheckHost);
+    let done = Success { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+    case.memory.done(EffectKind::CheckHost, crate::host::Change::AlreadySo, &done);
+    case.memory.attempt.as_mut().expect("it is under way").vmm = Some(VmmKind::Firecracker);
     let dead = Probe::Dead(Box::new(kept));
     assert_eq!(case.next(&dead), Next::Do(Effect::CheckImages));
     let missing = "there is none of that name".to_owned();
-    case.memory.failed(Effect::CheckImages, Reason::RootImageMissing, missing, case.now);
+    case.memory.failed(EffectKind::CheckImages, Reason::RootImageMissing, missing, case.now);
     let Next::Stuck(fault) = case.next(&dead) else { panic!("{:?}", case.next(&dead)) };
     assert_eq!(fault.reason, Reason::RootImageMissing);
     // Once it is there the old one goes; a failure at that is one of the start.
     case.now = fault.retry_at.expect("it may come");
     assert_eq!(case.next(&dead), Next::Do(Effect::CheckHost));
-    case.memory.begin(Effect::CheckHost);
-    for effect in [Effect::CheckHost, Effect::CheckImages] {
+    case.memory.begin(EffectKind::CheckHost);
+    for effect in [EffectKind::CheckHost, EffectKind::CheckImages] {
         case.memory.done(effect, crate::host::Change::AlreadySo, &done);
     }
+    case.memory.attempt.as_mut().expect("it is under way").vmm = Some(VmmKind::Firecracker);
     assert_eq!(case.next(&dead), Next::Do(Effect::RemoveCowFile));
-    case.memory.failed(Effect::RemoveCowFile, Reason::DiskFull, String::new(), case.now);
+    case.memory.failed(EffectKind::RemoveCowFile, Reason::DiskFull, String::new(), case.now);
     assert!(case.memory.attempt.is_none(), "the attempt has failed");
 }
 
@@ -379,10 +470,10 @@ fn a_reset_of_the_root_disk_makes_the_store_anew_and_keeps_the_work_disk() {
     let objects = everything(&case);
     let (effects, _) = walk(&mut case, objects);
     let place = |effect| effects.iter().position(|e| *e == effect).unwrap();
-    assert!(place(Effect::DetachCow) < place(Effect::RemoveCowFile));
-    assert!(place(Effect::RemoveCowFile) < place(Effect::MarkRootDisk));
-    assert!(place(Effect::MarkRootDisk) < place(Effect::MakeCowFile));
-    assert!(!effects.contains(&Effect::RemoveWorkDisk));
+    assert!(place(EffectKind::DetachCow) < place(EffectKind::RemoveCowFile));
+    assert!(place(EffectKind::RemoveCowFile) < place(EffectKind::MarkRootDisk));
+    assert!(place(EffectKind::MarkRootDisk) < place(EffectKind::MakeCowFile));
+    assert!(!effects.contains(&EffectKind::RemoveWorkDisk));
 }
 
 #[test]
@@ -410,7 +501,7 @@ fn a_note_that_fails_keeps_nothing_from_running_and_is_shown_when_it_fails_again
     case.record.progress.started = None;
     let alive = case.alive(VmmState::Running);
     let fail = |case: &mut Case| {
-        case.memory.failed(Effect::MarkStarted, Reason::DiskFull, "full".to_owned(), case.now);
+        case.memory.failed(EffectKind::MarkStarted, Reason::DiskFull, "full".to_owned(), case.now);
     };
     fail(&mut case);
     let next = case.next(&alive);
@@ -439,9 +530,9 @@ fn after_a_crash_the_policy_decides() {
         case.policy(policy);
         case.memory.ended_by_itself(exit(crashed), at(999));
         let next = case.next(&Probe::Dead(Box::new(nothing())));
-        let expected =
-            if stays { Next::Do(Effect::MarkHalted) } else { Next::Do(Effect::CheckHost) };
-        assert_eq!(next, expected, "{policy:?}, crashed: {crashed}");
+        let halted = Effect::MarkHalted(exit(crashed));
+        let expected = if stays { halted } else { Effect::CheckHost };
+        assert_eq!(next, Next::Do(expected), "{policy:?}, crashed: {crashed}");
     }
 }
 
@@ -454,7 +545,7 @@ fn a_crashed_vm_that_stays_down_is_shown_crashed_and_a_clean_one_stopped() {
         assert_eq!(next, Next::Settled(phase));
         case.record.assignment.boot_number = 2;
         let next = case.next(&Probe::Dead(Box::new(nothing())));
-        assert_eq!(next, Next::Do(Effect::MarkBooted), "a new boot number is a new wish");
+        assert_eq!(next, Next::Do(Effect::MarkBooted), "a new boot number starts anew");
     }
 }
 
@@ -472,14 +563,14 @@ fn a_restart_waits_for_its_back_off() {
 #[test]
 fn a_failed_start_is_undone_then_reported_then_tried_again() {
     let mut case = Case::new(Power::Running);
-    case.memory.begin(Effect::CheckHost);
-    let done = Done { now: case.now, stop_grace: Duration::ZERO, metadata: None };
-    case.memory.done(Effect::MakeCowFile, crate::host::Change::Made, &done);
+    case.memory.begin(EffectKind::CheckHost);
+    let done = Success { now: case.now, stop_grace: Duration::ZERO, metadata: None };
+    case.memory.done(EffectKind::MakeCowFile, crate::host::Change::Made, &done);
     let full = "no space".to_owned();
-    case.memory.failed(Effect::AttachCow, Reason::DiskFull, full, case.now);
+    case.memory.failed(EffectKind::AttachCow, Reason::DiskFull, full, case.now);
     let objects = Objects { base_held: true, cow_file: Seen::Present(1), ..nothing() };
     let (effects, rest) = walk(&mut case, objects);
-    assert_eq!(effects, [Effect::ReleaseBase, Effect::RemoveCowFile]);
+    assert_eq!(effects, [EffectKind::ReleaseBase, EffectKind::RemoveCowFile]);
     let Some(Next::Stuck(fault)) = rest else { panic!("reported: {rest:?}") };
     assert_eq!(fault.reason, Reason::DiskFull);
     assert_eq!(fault.step, "attach the copy-on-write loop device");
@@ -491,11 +582,11 @@ fn a_failed_start_is_undone_then_reported_then_tried_again() {
 #[test]
 fn a_disk_that_was_there_before_survives_a_failed_start() {
     let mut case = Case::new(Power::Running);
-    case.memory.begin(Effect::CheckHost);
-    case.memory.failed(Effect::EnsureTap, Reason::TapNameTaken, String::new(), case.now);
+    case.memory.begin(EffectKind::CheckHost);
+    case.memory.failed(EffectKind::EnsureTap, Reason::TapNameTaken, String::new(), case.now);
     let objects = everything(&case);
     let (effects, _) = walk(&mut case, objects);
-    assert!(!effects.contains(&Effect::RemoveCowFile), "{effects:?}");
+    assert!(!effects.contains(&EffectKind::RemoveCowFile), "{effects:?}");
 }
 
 #[test]
@@ -503,21 +594,24 @@ fn a_store_is_made_larger_while_the_guest_runs_and_what_fails_at_it_is_tried_aga
     let mut case = Case::new(Power::Running);
     case.memory.collecting = true;
     let alive = case.alive(VmmState::Running);
-    case.memory.disk = Some(Verdict::Enough);
+    case.memory.disk = Some(CowVerdict::Enough);
     assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
-    case.memory.disk = Some(Verdict::Grow(1 << 30));
-    assert_eq!(case.next(&alive), Next::Do(Effect::GrowStore));
+    let grow = Next::Do(Effect::GrowStore { bytes: 1 << 30, allocation: Allocation::Reserved });
+    case.memory.disk = Some(CowVerdict::Grow(1 << 30));
+    assert_eq!(case.next(&alive), grow);
     let reason = Reason::RootDiskNearlyFull;
-    case.memory.failed(Effect::GrowStore, reason, "no room".to_owned(), case.now);
+    case.memory.failed(EffectKind::GrowStore, reason, "no room".to_owned(), case.now);
     let Next::Stuck(fault) = case.next(&alive) else { panic!("it is shown") };
     assert_eq!((fault.reason, fault.retry_at), (reason, Some(at(1001))));
     case.now = at(1001);
-    assert_eq!(case.next(&alive), Next::Do(Effect::GrowStore));
+    assert_eq!(case.next(&alive), grow);
 }
 
 #[test]
 fn a_full_or_lost_root_disk_is_no_reason_to_touch_the_guest() {
-    for verdict in [Verdict::Full, Verdict::Lost, Verdict::NearlyFull { used: 1, total: 1 }] {
+    for verdict in
+        [CowVerdict::Full, CowVerdict::Lost, CowVerdict::NearlyFull { used: 1, total: 1 }]
+    {
         let mut case = Case::new(Power::Running);
         case.memory.collecting = true;
         case.memory.disk = Some(verdict);
@@ -530,13 +624,19 @@ fn a_busy_device_blocks_only_what_stands_on_it_and_is_named() {
     let mut case = Case::new(Power::Absent);
     for _ in 0..3 {
         let busy = "busy".to_owned();
-        case.memory.failed(Effect::RemoveSnapshot, Reason::DeviceBusy, busy, case.now);
+        case.memory.failed(EffectKind::RemoveSnapshot, Reason::DeviceBusy, busy, case.now);
     }
     let objects = everything(&case);
     let (effects, rest) = walk(&mut case, objects);
     assert_eq!(
         effects,
-        [Effect::RemoveJail, Effect::RemoveRules, Effect::RemoveTap, Effect::RemoveWorkDisk]
+        [
+            EffectKind::RemoveJail,
+            EffectKind::RemoveRules,
+            EffectKind::UnpinAddress,
+            EffectKind::RemoveTap,
+            EffectKind::RemoveWorkDisk
+        ]
     );
     let Some(Next::Stuck(fault)) = rest else { panic!("shown: {rest:?}") };
     assert_eq!(fault.reason, Reason::DeviceBusy);
@@ -563,7 +663,7 @@ fn rules_flushed_by_hand_are_put_back_and_live_changes_reach_a_running_guest() {
     let Probe::Alive(mut alive) = case.alive(VmmState::Running) else { panic!("alive") };
     alive.rules = Seen::Absent;
     assert_eq!(case.next(&Probe::Alive(alive.clone())), Next::Do(Effect::EnsureRules));
-    alive.rules = Seen::Present(GuestNet { nat: false, ..case.rules.clone() });
+    alive.rules = Seen::Present(GuestNet { nat: false, ..case.net.rules.clone() });
     assert_eq!(case.next(&Probe::Alive(alive)), Next::Do(Effect::EnsureRules));
     let metadata = Some("{\"a\":1}".to_owned());
     case.record.assignment.shape.as_mut().unwrap().metadata_json = metadata.clone();
@@ -571,6 +671,30 @@ fn rules_flushed_by_hand_are_put_back_and_live_changes_reach_a_running_guest() {
     assert_eq!(case.next(&alive), Next::Do(Effect::PutMetadata));
     case.memory.metadata = metadata;
     assert_eq!(case.next(&alive), Next::Settled(Phase::Running));
+}
+
+#[test]
+fn a_guest_that_runs_unpinned_is_pinned_without_being_stopped() {
+    let mut case = Case::new(Power::Running);
+    case.memory.collecting = true;
+    let Probe::Alive(mut alive) = case.alive(VmmState::Running) else { panic!("alive") };
+    // As an agent that knew no pins left it, or somebody who flushed them.
+    alive.pin = Seen::Absent;
+    assert_eq!(case.next(&Probe::Alive(alive.clone())), Next::Do(Effect::PinAddress));
+    alive.pin = Seen::Present(Pin { uid: 1, ..case.net.pin.clone() });
+    assert_eq!(case.next(&Probe::Alive(alive.clone())), Next::Do(Effect::PinAddress));
+    alive.pin = Seen::Unknown("nft hangs".to_owned());
+    let Next::Stuck(fault) = case.next(&Probe::Alive(alive)) else { panic!("it is not known") };
+    assert!(fault.message.contains("nft hangs") && fault.retry_at.is_some(), "{fault:?}");
+}
+
+#[test]
+fn no_guest_is_started_before_it_is_pinned() {
+    let (effects, _) = walk(&mut Case::new(Power::Running), nothing());
+    let place = |effect| effects.iter().position(|done| *done == effect);
+    let (tap, pinned) = (place(EffectKind::EnsureTap), place(EffectKind::PinAddress));
+    assert!(pinned.is_some() && tap < pinned, "{effects:?}");
+    assert!(pinned < place(EffectKind::Launch), "{effects:?}");
 }
 
 #[test]
@@ -601,8 +725,8 @@ proptest! {
         let mut case = Case::new(if stopped { Power::Stopped } else { Power::Running });
         case.record.assignment.boot_number += u64::from(reboot);
         if failed {
-            case.memory.begin(Effect::CheckHost);
-            case.memory.failed(Effect::BuildJail, Reason::DiskFull, String::new(), at(900));
+            case.memory.begin(EffectKind::CheckHost);
+            case.memory.failed(EffectKind::BuildJail, Reason::DiskFull, String::new(), at(900));
         }
         let full = everything(&case);
         let objects = Objects {
@@ -613,8 +737,8 @@ proptest! {
             ..full
         };
         let (effects, _) = walk(&mut case, objects);
-        prop_assert!(!effects.contains(&Effect::RemoveCowFile));
-        prop_assert!(!effects.contains(&Effect::RemoveWorkDisk));
-        prop_assert!(!effects.contains(&Effect::RemoveDir));
+        prop_assert!(!effects.contains(&EffectKind::RemoveCowFile));
+        prop_assert!(!effects.contains(&EffectKind::RemoveWorkDisk));
+        prop_assert!(!effects.contains(&EffectKind::RemoveDir));
     }
 }

@@ -53,14 +53,14 @@ async fn the_same_version_again_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_removal_never_removes_a_newer_wish() {
+async fn a_removal_never_removes_a_newer_assignment() {
     let host = FakeKernel::new().host();
     let cell = cell();
     cell.merge(&*host.files, assignment_of(1, 1, 1, Power::Absent), "b").await.unwrap();
     cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap();
     let removed = cell.remove(&*host.files, version(1, 1), NOW).await.unwrap();
-    assert_eq!(removed, Removed::NewerWish);
-    assert_eq!(cell.remove(&*host.files, version(1, 2), NOW).await.unwrap(), Removed::Gone);
+    assert_eq!(removed, DirRemoval::NewerAssignment);
+    assert_eq!(cell.remove(&*host.files, version(1, 2), NOW).await.unwrap(), DirRemoval::Gone);
     let late = cell.merge(&*host.files, assignment(1, 3), "b").await.unwrap();
     assert_eq!(late, Accepted::Gone);
 }

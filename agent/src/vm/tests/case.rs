@@ -8,7 +8,7 @@ use super::company;
 use super::operation::{Operation, wanted};
 use crate::assignment::{Assignment, Power};
 use crate::host::fakes::{Broken, Difference, FaultPlan, Invariant, Oracle};
-use crate::supervisor::Outcome;
+use crate::rpc::Assigned;
 use crate::supervisor::harness::{World, names};
 
 /// Within this, in the agent's time, everything has come to rest: the longest deadline of an effect
@@ -55,7 +55,7 @@ async fn case(operation: Operation, plan: &FaultPlan, clean: Option<&Ran>, what:
     world.kernel.clear_trace();
     world.kernel.set_faults(plan.clone());
     let begun = tokio::time::Instant::now();
-    carry_out(&mut world, operation.wish()).await;
+    carry_out(&mut world, operation.assignment()).await;
     let took = begun.elapsed();
     let effects = world.kernel.effects();
     let trace = world.kernel.trace();
@@ -98,7 +98,7 @@ pub(super) async fn carry_out(world: &mut World, assignment: Assignment) {
         }
         // A server asks until it is told that nothing is left.
         None => {
-            while world.assign(assignment.clone()).await != Outcome::Absent {
+            while world.assign(assignment.clone()).await != Assigned::Absent {
                 world.gone(1).await;
             }
         }

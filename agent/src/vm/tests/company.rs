@@ -7,9 +7,9 @@ use crate::host::{
     BackingFile, Change, GuestKey, GuestNet, ImageKind, ImageName, JailId, JailSpec, PathPart,
     SnapshotSpec, TapName, VmmKind,
 };
+use crate::report::phase::Phase;
 use crate::supervisor::harness::World;
 use crate::vm::fixtures::{assignment_of, image};
-use crate::vm::phase::Phase;
 
 /// A digest of no content in particular.
 const DIGEST: &str = "5e9eedaa04d6a2746465224a29943b81ac40e3a077dd3cadfc609dc124a533ca";
@@ -58,6 +58,7 @@ async fn strangers(kernel: &FakeKernel) {
         base: base.device,
         base_bytes: base.size_bytes,
         cow: cow.device,
+        tail: None,
     };
     host.snapshots.ensure(&spec).await.expect("a snapshot");
     let jail: JailId = "somebody".parse().expect("an id of a jail");
@@ -67,6 +68,7 @@ async fn strangers(kernel: &FakeKernel) {
         uid: 1,
         files: Vec::new(),
         devices: Vec::new(),
+        bounds: Default::default(),
     };
     host.jails.ensure(&spec).await.expect("a jail");
     let rules = GuestNet {
@@ -74,6 +76,7 @@ async fn strangers(kernel: &FakeKernel) {
         tap: Some("tap0".parse::<TapName>().expect("a name of a tap")),
         address: Some("10.0.0.7".parse().expect("an address")),
         nat: false,
+        stale: false,
     };
     host.firewall.ensure(&rules).await.expect("rules");
 }

@@ -2,8 +2,8 @@
 //! sweeps.
 
 use crate::assignment::{Assignment, Power};
+use crate::report::phase::Phase;
 use crate::vm::fixtures::assignment_of;
-use crate::vm::phase::Phase;
 
 /// One change of what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Operation {
     }
 
     /// What it asks for.
-    pub(super) fn wish(self) -> Assignment {
+    pub(super) fn assignment(self) -> Assignment {
         let power = match self {
             Self::Create
             | Self::Start
@@ -82,21 +82,21 @@ impl Operation {
             Self::Pause => Power::Paused,
             Self::Delete | Self::DeleteStopped => Power::Absent,
         };
-        let mut wish = wanted(2, power);
+        let mut assignment = wanted(2, power);
         match self {
-            Self::Kill => wish.stop_grace = std::time::Duration::ZERO,
-            Self::Start | Self::Reboot => wish.boot_number = 2,
-            Self::ResetRootDisk => wish.root_disk_number = 2,
+            Self::Kill => assignment.stop_grace = std::time::Duration::ZERO,
+            Self::Start | Self::Reboot => assignment.boot_number = 2,
+            Self::ResetRootDisk => assignment.root_disk_number = 2,
             Self::Update => {
-                if let Some(shape) = &mut wish.shape {
+                if let Some(shape) = &mut assignment.shape {
                     shape.metadata_json = Some("{\"changed\":true}".to_owned());
                     shape.network.nat = false;
                 }
             }
-            Self::Delete | Self::DeleteStopped => wish.shape = None,
+            Self::Delete | Self::DeleteStopped => assignment.shape = None,
             Self::Create | Self::Stop | Self::Pause | Self::Resume => {}
         }
-        wish
+        assignment
     }
 
     /// What a VM wanted so is seen to be at rest; `None` when it is gone.

@@ -4,10 +4,10 @@
 use super::case::{clean, run};
 use super::operation::Operation;
 use crate::host::HostErrorKind;
-use crate::host::fakes::{At, Fault, FaultPlan};
+use crate::host::fakes::{At, FaultPlan, InjectedFault};
 
 /// One fault at every effect of every operation.
-fn sweep(name: &str, fault: Fault) {
+fn sweep(name: &str, fault: InjectedFault) {
     let mut all = 0;
     for operation in Operation::ALL {
         let clean = clean(operation);
@@ -18,7 +18,7 @@ fn sweep(name: &str, fault: Fault) {
             let what = format!("{}: effect {n} {name}", operation.name());
             let ran = run(operation, &plan, Some(&clean), &what);
             // Some effects cannot be performed twice, such as the start of a process.
-            cases += u64::from(fault != Fault::Repeat || ran.repeated > 0);
+            cases += u64::from(fault != InjectedFault::Repeat || ran.repeated > 0);
         }
         println!("sweep {} × {name}: {cases} cases", operation.name());
         all += cases;
@@ -28,54 +28,54 @@ fn sweep(name: &str, fault: Fault) {
 
 #[test]
 fn any_effect_that_fails_is_undone_and_tried_again() {
-    sweep("fails", Fault::Fail(HostErrorKind::Other));
+    sweep("fails", InjectedFault::Fail(HostErrorKind::Other));
 }
 
 #[test]
 fn any_effect_that_is_refused_as_busy_is_undone_and_tried_again() {
-    sweep("is busy", Fault::Fail(HostErrorKind::Busy));
+    sweep("is busy", InjectedFault::Fail(HostErrorKind::Busy));
 }
 
 #[test]
 fn any_effect_that_finds_the_disk_full_is_undone_and_tried_again() {
-    sweep("finds the disk full", Fault::Fail(HostErrorKind::NoSpace));
+    sweep("finds the disk full", InjectedFault::Fail(HostErrorKind::NoSpace));
 }
 
 #[test]
 fn any_effect_whose_answer_is_lost_is_looked_at_anew() {
-    sweep("loses its answer", Fault::FailAfter(HostErrorKind::TimedOut));
+    sweep("loses its answer", InjectedFault::FailAfter(HostErrorKind::TimedOut));
 }
 
 #[test]
 fn an_agent_that_dies_before_any_effect_takes_over_where_it_was() {
-    sweep("crash before", Fault::CrashBefore);
+    sweep("crash before", InjectedFault::CrashBefore);
 }
 
 #[test]
 fn an_agent_that_dies_after_any_effect_takes_over_where_it_was() {
-    sweep("crash after", Fault::CrashAfter);
+    sweep("crash after", InjectedFault::CrashAfter);
 }
 
 #[test]
 fn any_effect_that_hangs_is_given_up_at_its_deadline() {
-    sweep("hangs", Fault::Hang);
+    sweep("hangs", InjectedFault::Hang);
 }
 
 #[test]
 fn any_effect_that_is_done_and_then_hangs_is_looked_at_anew() {
-    sweep("is done and hangs", Fault::HangAfter);
+    sweep("is done and hangs", InjectedFault::HangAfter);
 }
 
 #[test]
 fn any_effect_may_be_repeated() {
-    sweep("is repeated", Fault::Repeat);
+    sweep("is repeated", InjectedFault::Repeat);
 }
 
 /// How far apart the two faults of a pair are at most.
 const REACH: u64 = 4;
 
 /// Two faults near each other: the second strikes while the first is being overcome.
-fn pairs(name: &str, first: Fault, second: Fault) {
+fn pairs(name: &str, first: InjectedFault, second: InjectedFault) {
     let mut all = 0;
     for operation in [
         Operation::Create,
@@ -102,35 +102,46 @@ fn pairs(name: &str, first: Fault, second: Fault) {
 
 #[test]
 fn an_agent_that_dies_while_it_undoes_a_failed_effect_takes_over() {
-    pairs("fails, then crash after", Fault::Fail(HostErrorKind::Other), Fault::CrashAfter);
+    pairs(
+        "fails, then crash after",
+        InjectedFault::Fail(HostErrorKind::Other),
+        InjectedFault::CrashAfter,
+    );
 }
 
 #[test]
 fn an_agent_that_dies_twice_in_a_row_takes_over() {
-    pairs("crash after, then crash before", Fault::CrashAfter, Fault::CrashBefore);
+    pairs("crash after, then crash before", InjectedFault::CrashAfter, InjectedFault::CrashBefore);
 }
 
 #[test]
 fn an_effect_that_fails_after_an_agent_died_is_tried_again() {
-    pairs("crash after, then fails", Fault::CrashAfter, Fault::Fail(HostErrorKind::Other));
+    pairs(
+        "crash after, then fails",
+        InjectedFault::CrashAfter,
+        InjectedFault::Fail(HostErrorKind::Other),
+    );
 }
 
 #[test]
 fn an_agent_that_dies_after_an_answer_was_lost_takes_over() {
-    let lost = Fault::FailAfter(HostErrorKind::TimedOut);
-    pairs("loses its answer, then crash after", lost, Fault::CrashAfter);
+    let lost = InjectedFault::FailAfter(HostErrorKind::TimedOut);
+    pairs("loses its answer, then crash after", lost, InjectedFault::CrashAfter);
 }
 
 /// What an agent asks the machine and acts upon.
-const READS: [&str; 11] = [
+const READS: [&str; 14] = [
     "firewall.observe",
     "images.observe",
     "jails.observe",
+    "jails.members",
     "jails.observe_api_socket",
     "jails.read_pidfile",
     "loops.observe",
     "outputs.log_tail",
+    "pins.observe",
     "processes.observe",
+    "processes.started",
     "snapshots.observe",
     "taps.observe",
     "vmm.describe",

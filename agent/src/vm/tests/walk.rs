@@ -1,6 +1,6 @@
-//! From any machine to any wish: walks through wishes, deaths, faults, damage and half-made
-//! objects, and then one last wish. It comes true in a bounded number of effects, the agent is
-//! silent after it, and nothing that is not the VM's was touched on the way.
+//! From any machine to any assignment: walks through assignments, deaths, faults, damage and
+//! half-made objects, and then one last assignment. It comes true in a bounded number of effects,
+//! the agent is silent after it, and nothing that is not the VM's was touched on the way.
 
 use proptest::prelude::*;
 
@@ -8,10 +8,10 @@ use super::case::carry_out;
 use super::company;
 use super::operation::wanted;
 use crate::assignment::{Assignment, Power};
-use crate::host::fakes::{At, Broken, Difference, FakeKernel, Fault, FaultPlan, Oracle};
+use crate::host::fakes::{At, Broken, Difference, FakeKernel, FaultPlan, InjectedFault, Oracle};
 use crate::host::{
-    ExitStatus, HostErrorKind, ImageName, JailSpec, LaunchSpec, PathPart, Pid, SnapshotSpec,
-    SocketEntry, TapSpec, VmmConfig, VmmKind,
+    ExitStatus, HostErrorKind, ImageName, JailSpec, LaunchSpec, MacAddress, PathPart, Pid, Pin,
+    SnapshotSpec, SocketEntry, TapSpec, VmmConfig, VmmKind,
 };
 use crate::inventory::sweep::SweepSettings;
 use crate::naming::{self, Naming, file, part};
@@ -27,7 +27,7 @@ enum Step {
     /// The server wants something else; the numbers of boot and root disk rise or stay.
     Want { power: Power, boot: bool, root_disk: bool },
     /// The next effects but so many meets a fault.
-    Fault { after: u64, fault: Fault },
+    InjectedFault { after: u64, fault: InjectedFault },
     /// Whatever is waited for, time goes on.
     Time { seconds: u64 },
     /// The VMM ends by itself.
@@ -83,17 +83,17 @@ fn any_damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn any_fault() -> impl Strategy<Value = Fault> {
+fn any_fault() -> impl Strategy<Value = InjectedFault> {
     prop::sample::select(vec![
-        Fault::Fail(HostErrorKind::Other),
-        Fault::Fail(HostErrorKind::Busy),
-        Fault::Fail(HostErrorKind::NoSpace),
-        Fault::FailAfter(HostErrorKind::TimedOut),
-        Fault::CrashBefore,
-        Fault::CrashAfter,
-        Fault::Hang,
-        Fault::HangAfter,
-        Fault::Repeat,
+        InjectedFault::Fail(HostErrorKind::Other),
+        InjectedFault::Fail(HostErrorKind::Busy),
+        InjectedFault::Fail(HostErrorKind::NoSpace),
+        InjectedFault::FailAfter(HostErrorKind::TimedOut),
+        InjectedFault::CrashBefore,
+        InjectedFault::CrashAfter,
+        InjectedFault::Hang,
+        InjectedFault::HangAfter,
+        InjectedFault::Repeat,
     ])
 }
 
@@ -107,7 +107,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (any_power(), any::<bool>(), any::<bool>())
             .prop_map(|(power, boot, root_disk)| Step::Want { power, boot, root_disk }),
-        3 => (1..30_u64, any_fault()).prop_map(|(after, fault)| Step::Fault { after, fault }),
+        3 => (1..30_u64, any_fault()).prop_map(|(after, fault)| Step::InjectedFault { after, fault }),
         2 => (0..100_u64).prop_map(|seconds| Step::Time { seconds }),
         1 => status.prop_map(Step::Ends),
         1 => any::<bool>().prop_map(Step::Hangs),
@@ -127,7 +127,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn wish(&mut self, power: Power, boot: bool, root_disk: bool) -> Assignment {
+    fn assignment(&mut self, power: Power, boot: bool, root_disk: bool) -> Assignment {
         self.generation += 1;
         self.boot_number += u64::from(boot);
         self.root_disk_number += u64::from(root_disk);
@@ -142,10 +142,10 @@ impl Walk {
         let jail = names(1).jail;
         match step {
             Step::Want { power, boot, root_disk } => {
-                let wish = self.wish(power, boot, root_disk);
-                self.world.assign(wish).await;
+                let assignment = self.assignment(power, boot, root_disk);
+                self.world.assign(assignment).await;
             }
-            Step::Fault { after, fault } => {
+            Step::InjectedFault { after, fault } => {
                 self.world.kernel.set_faults(FaultPlan::none().with(At::nth(after), fault));
             }
             Step::Time { seconds } => {
@@ -181,7 +181,7 @@ impl Walk {
         }
     }
 
-    /// The last wish, and all that has to hold then.
+    /// The last assignment, and all that has to hold then.
     async fn end(mut self, power: Power, before: &Oracle) -> Vec<Broken> {
         let kernel = self.world.kernel.clone();
         kernel.set_faults(FaultPlan::none());
@@ -193,18 +193,18 @@ impl Walk {
         // An agent whose record was lost takes what it finds for what is wanted. So it is told the
         // present numbers, and then a boot of its own: then no end of an earlier process holds it
         // down, and a process that nobody can reach any more is ended.
-        let wish = self.wish(power, false, false);
-        self.world.assign(wish).await;
-        let wish = self.wish(power, true, false);
-        carry_out(&mut self.world, wish).await;
+        let assignment = self.assignment(power, false, false);
+        self.world.assign(assignment).await;
+        let assignment = self.assignment(power, true, false);
+        carry_out(&mut self.world, assignment).await;
         let mut broken = Vec::new();
         if kernel.effects() > EFFECTS {
             let how = format!("{} effects: {:#?}", kernel.effects(), kernel.trace());
             broken.push(Broken::new(crate::host::fakes::Invariant::Converges, how));
         }
         broken.extend(self.world.broken().await);
-        let wish = self.wish(Power::Absent, false, false);
-        carry_out(&mut self.world, wish).await;
+        let assignment = self.assignment(Power::Absent, false, false);
+        carry_out(&mut self.world, assignment).await;
         // The sweep looks at the rules, too: those that were flushed are missed by the next look.
         self.swept().await;
         self.world.agent.wake_all();
@@ -289,6 +289,7 @@ async fn half_made(kernel: &FakeKernel, bits: u16) {
             base: base.device,
             base_bytes: base.size_bytes,
             cow: cow.device,
+            tail: None,
         };
         drop(host.snapshots.ensure(&spec).await);
     }
@@ -303,8 +304,17 @@ async fn half_made(kernel: &FakeKernel, bits: u16) {
             tap: Some(names.tap.clone()),
             address: Some("10.64.0.9".parse().expect("an address")),
             nat: true,
+            stale: false,
         };
         drop(host.firewall.ensure(&guest).await);
+        let pin = Pin {
+            key: names.rules.clone(),
+            tap: names.tap.clone(),
+            mac: MacAddress([2, 0, 0, 0, 0, 9]),
+            address: "10.64.0.9".parse().expect("an address"),
+            uid: 7,
+        };
+        drop(host.pins.ensure(&pin).await);
     }
     if made(8) {
         let spec = JailSpec {
@@ -313,6 +323,7 @@ async fn half_made(kernel: &FakeKernel, bits: u16) {
             uid: 7,
             files: Vec::new(),
             devices: Vec::new(),
+            bounds: Default::default(),
         };
         drop(host.jails.ensure(&spec).await);
     }
@@ -357,7 +368,7 @@ async fn walk(steps: Vec<Step>, last: Power) -> Vec<Broken> {
 
 proptest! {
     #[test]
-    fn from_any_machine_any_wish_comes_true_and_then_nothing_moves(
+    fn from_any_machine_any_assignment_comes_true_and_then_nothing_moves(
         steps in prop::collection::vec(any_step(), 0..12), last in any_power(),
     ) {
         let broken = tokio::runtime::Builder::new_current_thread()

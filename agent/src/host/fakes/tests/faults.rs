@@ -27,7 +27,7 @@ async fn a_rule_strikes_by_verb_and_object() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
     let at = At::verb("files.ensure_dir").object("vm-2").only(2);
-    kernel.set_faults(FaultPlan::none().with(at, Fault::Fail(HostErrorKind::Busy)));
+    kernel.set_faults(FaultPlan::none().with(at, InjectedFault::Fail(HostErrorKind::Busy)));
     for n in [1, 2, 1] {
         host.files.ensure_dir(&dir(n)).await.unwrap();
     }
@@ -39,7 +39,7 @@ async fn a_rule_strikes_by_verb_and_object() {
 async fn an_effect_may_be_done_and_say_it_failed() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
-    let fault = Fault::FailAfter(HostErrorKind::TimedOut);
+    let fault = InjectedFault::FailAfter(HostErrorKind::TimedOut);
     kernel.set_faults(FaultPlan::none().with(At::nth(1), fault));
     assert_eq!(kind(host.files.ensure_dir(&dir(1)).await), HostErrorKind::TimedOut);
     assert_eq!(host.files.list_dirs().await.unwrap(), [dir(1)]);
@@ -51,7 +51,7 @@ async fn reads_fail_only_when_told_so() {
     let host = kernel.host();
     kernel.set_faults(
         FaultPlan::none()
-            .with(At::default(), Fault::Fail(HostErrorKind::Other))
+            .with(At::default(), InjectedFault::Fail(HostErrorKind::Other))
             .fail_reads("processes.list", HostErrorKind::NotPermitted),
     );
     host.files.list_dirs().await.unwrap();
@@ -80,7 +80,7 @@ async fn after_a_crash_the_effect_is_done_and_nothing_answers_the_dead_agent() {
 async fn a_crash_before_leaves_the_effect_undone() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
-    kernel.set_faults(FaultPlan::none().with(At::nth(1), Fault::CrashBefore));
+    kernel.set_faults(FaultPlan::none().with(At::nth(1), InjectedFault::CrashBefore));
     assert!(!answers(host.files.ensure_dir(&dir(1))).await);
     kernel.crashed().await;
     kernel.new_agent();
@@ -113,7 +113,7 @@ async fn a_hanging_effect_is_not_done_when_the_caller_gives_up() {
     assert!(!answers(host.files.ensure_dir(&dir(1))).await);
     kernel.release();
     assert!(host.files.list_dirs().await.unwrap().is_empty());
-    kernel.set_faults(FaultPlan::none().with(At::nth(1), Fault::HangAfter));
+    kernel.set_faults(FaultPlan::none().with(At::nth(1), InjectedFault::HangAfter));
     assert!(!answers(host.files.ensure_dir(&dir(1))).await);
     assert_eq!(host.files.list_dirs().await.unwrap(), [dir(1)]);
 }

@@ -34,6 +34,7 @@ async fn a_full_store_refuses_writes_until_the_snapshot_is_made_anew() {
         base: disks.base.device,
         base_bytes: disks.base.size_bytes,
         cow: disks.cow.device,
+        tail: None,
     };
     let (facts, _) = host.snapshots.ensure(&spec).await.unwrap();
     assert_eq!(facts.fill, SnapshotFill::Used { used: total, total });
@@ -68,6 +69,7 @@ async fn a_store_that_could_not_be_written_is_lost_for_ever() {
         base: disks.base.device,
         base_bytes: disks.base.size_bytes,
         cow: disks.cow.device,
+        tail: None,
     };
     let (facts, _) = host.snapshots.ensure(&spec).await.unwrap();
     assert_eq!(facts.fill, SnapshotFill::Invalid);
@@ -82,6 +84,7 @@ async fn a_snapshot_needs_its_devices() {
         base: base.device,
         base_bytes: base.size_bytes,
         cow: crate::host::LoopDevice(9),
+        tail: None,
     };
     assert_eq!(kind(host.snapshots.ensure(&spec).await), HostErrorKind::NotFound);
     let spec = SnapshotSpec { cow: base.device, ..spec };
@@ -193,7 +196,7 @@ async fn no_uplink_and_no_guests_when_the_machine_says_so() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
     kernel.set_uplink(None);
-    assert_eq!(kind(host.facts.uplink().await), HostErrorKind::NoUplink);
+    assert_eq!(kind(host.facts.uplinks().await), HostErrorKind::NoUplink);
     assert_eq!(kind(host.firewall.ensure(&guest(1)).await), HostErrorKind::NoUplink);
     host.firewall.ensure(&GuestNet { nat: false, ..guest(1) }).await.unwrap();
     assert!(!kernel.forwards());

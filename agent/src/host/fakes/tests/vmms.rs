@@ -80,7 +80,11 @@ async fn ctrl_alt_del_shuts_a_usual_guest_down_cleanly() {
     let exit = host.processes.wait_exit(launched.pid, launched.start_ticks).await.unwrap();
     assert_eq!(exit, ExitStatus::Code(0));
     assert_eq!(kind(host.vmm.describe(&jail(1)).await), HostErrorKind::NotFound);
-    let entries = host.jails.observe(&jail(1)).await.unwrap().unwrap().entries;
+    let entries = kernel.jail_entries(&jail(1));
+    for name in ["kernel", "rootfs", "console.fifo", "console-in.fifo", "log.fifo", "metrics.fifo"]
+    {
+        assert!(entries.contains(&part(name)), "{name} in {entries:?}");
+    }
     assert!(
         entries.contains(&part(in_jail::pidfile(VmmKind::Firecracker).trim_start_matches('/'))),
         "it stays"

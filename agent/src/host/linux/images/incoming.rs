@@ -2,8 +2,8 @@
 //!
 //! One is written as `.incoming-<name>-<number>` beneath it, which no image can be called, and
 //! becomes the image by `rename(2)` once it is on the disk. Blocks of zeros are left out, so that a
-//! sparse image stays one. Dropped before that, the file is removed; what a killed agent leaves, the
-//! next life removes.
+//! sparse image stays one. Dropped before that, the file is removed; what a killed agent leaves,
+//! the next life removes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,8 +19,8 @@ use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use super::{Stamp, stamp};
-use crate::host::linux::beneath::Roots;
 use crate::host::linux::blocking;
+use crate::host::linux::files::beneath::Roots;
 use crate::host::{Change, HostError, HostErrorKind, HostResult, ImageName, PartialImage, Room};
 
 const PREFIX: &str = ".incoming-";

@@ -1,7 +1,7 @@
 //! Images are told by their first bytes and known by their digest.
 
 use super::*;
-use crate::host::linux::beneath::Root;
+use crate::host::linux::files::beneath::Root;
 
 fn fixture() -> (tempfile::TempDir, LinuxImages) {
     let temp = tempfile::tempdir().unwrap();

@@ -10,19 +10,23 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timestamps};
 use rustix::io::Errno;
 
 use super::{give, owner};
-use crate::host::linux::beneath::{self, Roots};
+use crate::host::linux::files::beneath::{self, Roots};
+use crate::host::linux::files::removal::remove_tree;
 use crate::host::{
     BackingFile, HostError, HostErrorKind, HostResult, JailAccess, JailDevice, JailFile,
 };
 
+/// Of a copy that a jail reads by its group.
+const COPY_MODE: u32 = 0o440;
+
 /// A jail's root, being filled.
-pub(super) struct Jail<'a> {
+pub(super) struct JailRoot<'a> {
     pub(super) root: BorrowedFd<'a>,
     pub(super) roots: &'a Roots,
     pub(super) uid: u32,
 }
 
-impl Jail<'_> {
+impl JailRoot<'_> {
     fn look(&self, name: &str) -> rustix::io::Result<Option<Stat>> {
         match rustix::fs::statat(self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
@@ -51,7 +55,9 @@ impl Jail<'_> {
             JailAccess::Write => {
                 let linked = present.as_ref().is_some_and(|stat| same_file(stat, &wanted));
                 let owned = wanted.st_uid == self.uid && wanted.st_gid == self.uid;
-                if linked && owned {
+                // Its owner may have let others in, or made it one that runs as its owner.
+                let private = wanted.st_mode & 0o7777 == 0o600;
+                if linked && owned && private {
                     return Ok(false);
                 }
                 let (user, group) = owner(self.uid);
@@ -86,17 +92,19 @@ impl Jail<'_> {
         }
     }
 
-    /// A copy has the user, the size and the modification time that [`Self::copy`] gave it last
-    /// of all, so that a half-made one is none.
+    /// A copy has the owner, the mode, the size and the modification time that [`Self::copy`] gave it
+    /// last of all, so that a half-made one is none. It is ours: its reader can change none of them.
     fn is_copy_of(&self, copy: &Stat, source: &Stat) -> bool {
         FileType::from_raw_mode(copy.st_mode) == FileType::RegularFile
-            && copy.st_uid == self.uid
+            && copy.st_mode & 0o7777 == COPY_MODE
+            && copy.st_uid == rustix::process::geteuid().as_raw()
+            && copy.st_gid == self.uid
             && copy.st_size == source.st_size
             && (copy.st_mtime, copy.st_mtime_nsec) == (source.st_mtime, source.st_mtime_nsec)
     }
 
     fn link(&self, from: &BackingFile, name: &str, wanted: &Stat) -> rustix::io::Result<()> {
-        beneath::remove_tree(self.root, name)?;
+        remove_tree(self.root, name)?;
         let (folder, file) = self.roots.parent(from)?;
         rustix::fs::linkat(&folder, file, self.root, name, AtFlags::empty())?;
         // The name may have been given to another file since it was opened.
@@ -107,17 +115,19 @@ impl Jail<'_> {
     }
 
     fn copy(&self, source: OwnedFd, name: &str, wanted: &Stat) -> std::io::Result<()> {
-        beneath::remove_tree(self.root, name)?;
+        remove_tree(self.root, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let target = rustix::fs::openat(self.root, name, flags, Mode::RUSR)?;
+        let target = rustix::fs::openat(self.root, name, flags, Mode::empty())?;
         if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
             // No shared blocks here: copy them (in the kernel, by copy_file_range).
             let mut from = std::fs::File::from(source);
             let mut to = std::fs::File::from(target.try_clone()?);
             std::io::copy(&mut from, &mut to)?;
         }
-        let (user, group) = owner(self.uid);
-        rustix::fs::fchown(&target, user, group)?;
+        // Not its user's, who could change what the next run of the guest is given.
+        let (_, group) = owner(self.uid);
+        rustix::fs::fchown(&target, None, group)?;
+        rustix::fs::fchmod(&target, Mode::from_raw_mode(COPY_MODE))?;
         let time = rustix::fs::Timespec {
             tv_sec: wanted.st_mtime,
             tv_nsec: i64::try_from(wanted.st_mtime_nsec).unwrap_or(0),
@@ -138,7 +148,7 @@ impl Jail<'_> {
             {
                 return Ok(false);
             }
-            beneath::remove_tree(self.root, name)?;
+            remove_tree(self.root, name)?;
             let mode = Mode::RUSR | Mode::WUSR;
             rustix::fs::mknodat(self.root, name, FileType::BlockDevice, mode, number)?;
             give(self.root, name, self.uid)?;
@@ -156,7 +166,7 @@ impl Jail<'_> {
             {
                 return Ok(false);
             }
-            beneath::remove_tree(self.root, name)?;
+            remove_tree(self.root, name)?;
             let mode = Mode::RUSR | Mode::WUSR;
             rustix::fs::mknodat(self.root, name, FileType::Fifo, mode, 0)?;
             give(self.root, name, self.uid)?;

@@ -12,7 +12,7 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::JailTree;
-use crate::host::linux::beneath::{self, missing_is_none};
+use crate::host::linux::files::beneath::{self, missing_is_none};
 use crate::host::{HostError, HostResult, JailId, JailSurvey, MountFacts, VmmKind};
 
 /// The mounts of this mount namespace: proc_pid_mountinfo(5).
@@ -39,13 +39,15 @@ impl JailTree {
             for suffix in ["sock", "vsock"] {
                 let link = Self::link_name(&id, suffix);
                 let entry = rustix::fs::statat(&self.runtime, &*link, AtFlags::SYMLINK_NOFOLLOW);
-                files |= missing_is_none(entry).map_err(failed)?.is_some();
+                files |= missing_is_none(entry).map_err(failed)?.is_some()
+                    && self.is_own_entry(&link).map_err(failed)?;
             }
             let survey = JailSurvey {
                 vmm: dir.as_ref().map(|(vmm, _)| *vmm),
                 files,
                 root: root.map(|facts| facts.id),
                 cgroup: self.cgroups.as_ref().is_some_and(|cgroups| cgroups.exists(&id)),
+                members: self.members(&id)?,
                 born: dir.as_ref().and_then(|(_, dir)| beneath::born(dir)),
                 occupied_bytes,
                 id,

@@ -79,7 +79,7 @@ async fn a_zombie_is_dead() {
 async fn a_child_of_ours_says_how_it_ended() {
     let children = Arc::new(Children::default());
     let processes = LinuxProcesses::new(children.clone());
-    let launched = children.adopt(sleeper()).unwrap();
+    let launched = children.start(|| Ok(sleeper())).unwrap();
     let wait = processes.wait_exit(launched.pid, launched.start_ticks);
     let kill = processes.signal(launched.pid, launched.start_ticks, Signal::Terminate);
     let (exit, signalled) = tokio::join!(wait, kill);

@@ -1,0 +1,4 @@
+//! Loop devices and snapshots of the fake kernel.
+
+mod loops;
+mod snapshots;

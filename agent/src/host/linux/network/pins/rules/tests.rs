@@ -1,0 +1,104 @@
+//! The rendered tables, and what is read of them.
+
+use super::*;
+
+fn layout() -> PinLayout {
+    let closed = ["169.254.0.0/16", "169.254.169.254", "168.63.129.16"];
+    let closed = closed.iter().map(|text| text.parse().unwrap()).collect();
+    PinLayout::of_tag("bg", LinkName::new("bgbr0").unwrap(), closed, 4096)
+}
+
+fn pin(n: u8) -> Pin {
+    Pin {
+        key: GuestKey::new(format!("vm-{n}")).unwrap(),
+        tap: TapName::new(format!("bg-{n:012}")).unwrap(),
+        mac: MacAddress([2, 0xfc, 10, 64, 0, n]),
+        address: Ipv4Addr::new(10, 64, 0, n),
+        uid: 200_000 + u32::from(n),
+    }
+}
+
+fn pinned(pins: &[Pin]) -> Pinned {
+    pins.iter().map(|pin| (pin.key.clone(), pin.clone())).collect()
+}
+
+#[test]
+fn both_tables_are_replaced_in_one_transaction() {
+    let layout = layout();
+    let digest = layout.digest();
+    let text = layout.render(&pinned(&[pin(2)])).replace(&digest, "DIGEST");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_change_of_one_guest_names_no_other() {
+    let moved = Pin { address: Ipv4Addr::new(10, 64, 0, 9), uid: 200_009, ..pin(2) };
+    let kept = pinned(&[moved.clone(), pin(3), pin(4)]);
+    let passed_on = BTreeSet::from([pin(2).address, moved.address]);
+    insta::assert_snapshot!(layout().render_change(&[&pin(2)], &[&moved], &passed_on, &kept), @r#"
+    delete element bridge banger-bg pins { "bg-000000000002" . 02:fc:0a:40:00:02 . 10.64.0.2 }
+    delete element inet banger-bg users { 200002 }
+    add element inet banger-bg connections { 10.64.0.2 ct count over 4096 }
+    delete element inet banger-bg connections { 10.64.0.2 }
+    add element inet banger-bg connections { 10.64.0.9 ct count over 4096 }
+    delete element inet banger-bg connections { 10.64.0.9 }
+    add element bridge banger-bg taps { "bg-000000000002" }
+    add element bridge banger-bg pins { "bg-000000000002" . 02:fc:0a:40:00:02 . 10.64.0.9 comment "banger:bg:vm-2:200009" }
+    add element inet banger-bg ports { "bg-000000000002" }
+    add element inet banger-bg users { 200009 }
+    "#);
+}
+
+#[test]
+fn a_user_that_another_guest_has_now_is_not_let_go() {
+    let heir = Pin { uid: pin(2).uid, ..pin(3) };
+    let text = layout().render_change(&[&pin(2)], &[], &BTreeSet::new(), &pinned(&[heir]));
+    assert!(!text.contains("users") && text.contains("delete element bridge banger-bg pins"));
+}
+
+#[test]
+fn other_chains_have_another_digest() {
+    let usual = layout().digest();
+    assert_ne!(usual, PinLayout { connections: 1, ..layout() }.digest());
+    assert_ne!(usual, PinLayout { closed: Vec::new(), ..layout() }.digest());
+}
+
+#[test]
+fn nothing_is_read_of_what_is_not_there_and_garbage_is_refused() {
+    assert_eq!(layout().read(None, None).unwrap(), PinsSeen::default());
+    assert!(layout().read(Some("{"), None).is_err());
+    assert_eq!(layout().read(Some("{\"nftables\": 7}"), None).unwrap(), PinsSeen::default());
+}
+
+#[test]
+fn a_range_covers_what_lies_in_it_and_nothing_else() {
+    let range = |text: &str| text.parse::<AddressRange>().unwrap();
+    assert!(range("169.254.0.0/16").covers(range("169.254.169.254")));
+    assert!(!range("169.254.169.254").covers(range("169.254.0.0/16")));
+    assert!(!range("169.254.0.0/16").covers(range("169.255.0.1")));
+    for bad in ["", "1.2.3.4/33", "1.2.3.4/0", "1.2.3.4/8", "::1", "1.2.3.4/x", "1.2.3.0/24/1"] {
+        assert!(bad.parse::<AddressRange>().is_err(), "{bad}");
+    }
+    assert_eq!(range("10.0.0.0/8").to_string(), "10.0.0.0/8");
+    assert_eq!(range("10.0.0.1/32").to_string(), "10.0.0.1");
+}
+
+proptest::proptest! {
+    #[test]
+    fn fuzz_a_list_of_nft_gives_only_whole_pins_or_none(text in ".{0,200}") {
+        if let Ok(seen) = layout().read(Some(&text), None) {
+            proptest::prop_assert!(!seen.whole && seen.pins.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_comes_past_the_bridge_is_dropped_before_fragments_are_put_together() {
+    // NF_IP_PRI_CONNTRACK_DEFRAG of linux/netfilter_ipv4.h.
+    const DEFRAGMENTATION: i32 = -400;
+    let text = layout().render(&Pinned::new());
+    let (_, chain) = text.split_once("chain past_the_bridge {").expect("there is one");
+    let (_, priority) = chain.split_once("priority ").expect("it has one");
+    let priority: i32 = priority.split(';').next().unwrap().parse().unwrap();
+    assert!(priority < DEFRAGMENTATION, "{priority}");
+}

@@ -1,0 +1,51 @@
+//! A network namespace for one test, and what is sent in it. Needs root.
+
+use std::net::Ipv4Addr;
+
+use nix::sched::CloneFlags;
+
+/// Runs a test in a network namespace of its own. The thread, the runtime and the runtime's
+/// threads are made inside it, so that all of it goes away when the test ends.
+pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    std::thread::spawn(move || {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET).expect("root may make a network namespace");
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(test());
+    })
+    .join()
+    .unwrap();
+}
+
+pub(crate) fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, rest: &[u8]) -> Vec<u8> {
+    [&to[..], &from[..], &kind.to_be_bytes()[..], rest].concat()
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    (!(folded as u16)).to_be_bytes()
+}
+
+/// An IPv4 packet with a UDP datagram in it; without a checksum, which UDP allows.
+pub(crate) fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> Vec<u8> {
+    let length = 8 + text.len() as u16;
+    let datagram =
+        [&from.1.to_be_bytes()[..], &to.1.to_be_bytes(), &length.to_be_bytes(), &[0, 0], text]
+            .concat();
+    let mut header = [
+        &[0x45, 0][..],
+        &(20 + length).to_be_bytes(),
+        &[0, 0, 0, 0, 64, 17, 0, 0],
+        &from.0.octets(),
+        &to.0.octets(),
+    ]
+    .concat();
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum);
+    [header, datagram].concat()
+}

@@ -1,0 +1,282 @@
+//! Who may have which share of a machine.
+
+use super::*;
+
+/// What an agent asks for, and asks with.
+struct Agent {
+    tag: &'static str,
+    dir: &'static str,
+    first_uid: Option<u32>,
+    directories: Vec<PathBuf>,
+    owned: Vec<Owned>,
+}
+
+/// One that leaves it to the machine which user ids it has.
+fn chooses(tag: &'static str, dir: &'static str) -> Agent {
+    Agent { tag, dir, first_uid: None, directories: Vec::new(), owned: Vec::new() }
+}
+
+fn agent(tag: &'static str, dir: &'static str, first_uid: u32) -> Agent {
+    Agent { first_uid: Some(first_uid), ..chooses(tag, dir) }
+}
+
+fn claim(
+    directory: &Path,
+    agent: &Agent,
+    uids: impl FnOnce() -> Vec<u32>,
+) -> Result<Held, ClaimError> {
+    let wish = Wish {
+        tag: agent.tag,
+        state_dir: Path::new(agent.dir),
+        directories: &agent.directories,
+        first_uid: agent.first_uid,
+        subnet: Subnet::containing("10.64.0.1".parse().unwrap(), 20).unwrap(),
+    };
+    super::claim(directory, &wish, &agent.owned, uids)
+}
+
+fn subordinate(ids: Range<u64>) -> Owned {
+    Owned { owner: "alice's subordinate ids".to_owned(), file: "/etc/subuid", ids }
+}
+
+fn nobody() -> Vec<u32> {
+    Vec::new()
+}
+
+#[test]
+fn two_agents_with_one_tag_are_one_too_many_while_the_first_lives() {
+    let temp = tempfile::tempdir().unwrap();
+    let first = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap();
+    let error = claim(temp.path(), &agent("bg", "/b", 300_000), nobody).unwrap_err();
+    assert!(matches!(&error, ClaimError::TagTaken { tag, .. } if tag == "bg"), "{error}");
+    let said = error.to_string();
+    assert!(said.contains(&std::process::id().to_string()) && said.contains("/a"), "{said}");
+    // Nor the same agent twice.
+    claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap_err();
+    drop(first);
+    claim(temp.path(), &agent("bg", "/b", 300_000), nobody).unwrap();
+}
+
+#[test]
+fn guests_that_run_without_their_agent_keep_their_tag_from_another_and_not_from_their_own() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap());
+    let running = || vec![0, 200_007];
+    let error = claim(temp.path(), &agent("bg", "/b", 300_000), running).unwrap_err();
+    assert!(matches!(error, ClaimError::GuestsRun { .. }), "{error}");
+    claim(temp.path(), &agent("bg", "/a", 200_000), running).unwrap();
+}
+
+#[test]
+fn no_two_agents_have_a_user_id_in_common() {
+    let temp = tempfile::tempdir().unwrap();
+    let first = claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap();
+    for shared in [200_000, 200_000 - 4095, 204_095] {
+        let error = claim(temp.path(), &agent("b1", "/b", shared), nobody).unwrap_err();
+        let ClaimError::UidsTaken { first, last, .. } = &error else { panic!("{error}") };
+        assert_eq!((*first, *last), (200_000, 204_095));
+        assert!(error.to_string().contains("guests.uid_base"), "{error}");
+    }
+    let beside = claim(temp.path(), &agent("b1", "/b", 204_096), nobody).unwrap();
+    drop((first, beside));
+    // Nobody holds them and nobody runs: they are free.
+    claim(temp.path(), &agent("b2", "/c", 200_000), nobody).unwrap();
+    let running = || vec![204_100];
+    claim(temp.path(), &agent("b3", "/d", 204_096), running).unwrap_err();
+}
+
+#[test]
+fn what_is_no_claim_is_no_obstacle_and_no_link_is_followed() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join("b1.json"), "{").unwrap();
+    std::fs::write(temp.path().join("b2.json"), "").unwrap();
+    let elsewhere = temp.path().join("elsewhere");
+    std::fs::write(&elsewhere, "kept").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, temp.path().join("bg.json")).unwrap();
+    let error = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap_err();
+    assert!(matches!(error, ClaimError::Io { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
+    claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap();
+}
+
+#[test]
+fn a_share_that_is_given_back_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let held = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap();
+    held.give_back().unwrap();
+    assert!(!temp.path().join("bg.json").exists());
+}
+
+#[test]
+fn ids_that_a_user_of_the_machine_can_be_are_no_guests() {
+    let temp = tempfile::tempdir().unwrap();
+    for ids in [165_536..231_072, 204_196..204_197, 200_101..200_102] {
+        let owned = vec![subordinate(ids)];
+        let chosen = Agent { owned: owned.clone(), ..agent("bg", "/a", 200_101) };
+        let error = claim(temp.path(), &chosen, nobody).unwrap_err();
+        assert!(matches!(error, ClaimError::UidsOwned { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("alice") && said.contains("/etc/subuid"), "{said}");
+        let left_out = Agent { owned, ..chooses("bg", "/a") };
+        let held = claim(temp.path(), &left_out, nobody).unwrap();
+        assert!(said.contains(&format!("`guests.uid_base` to {}", held.first_uid())), "{said}");
+        held.give_back().unwrap();
+    }
+    let beside =
+        Agent { owned: vec![subordinate(204_096..9_999_999)], ..agent("bg", "/a", 200_000) };
+    claim(temp.path(), &beside, nobody).unwrap();
+}
+
+#[test]
+fn the_ids_that_earlier_versions_were_configured_with_stop_no_agent_after_an_update() {
+    let temp = tempfile::tempdir().unwrap();
+    let owned = vec![subordinate(165_536..231_072)];
+    let updated = Agent { owned: owned.clone(), ..agent("bg", "/a", 200_000) };
+    // Guests that it started before the update run on with their ids.
+    let running = || vec![200_007];
+    let held = claim(temp.path(), &updated, running).unwrap();
+    assert_eq!(held.first_uid(), 231_072);
+    // Another agent's ids are another matter: that was somebody's choice on this machine.
+    let second = Agent { owned: vec![], ..agent("b1", "/b", 231_072) };
+    let error = claim(temp.path(), &second, nobody).unwrap_err();
+    assert!(matches!(error, ClaimError::UidsTaken { .. }), "{error}");
+}
+
+#[test]
+fn ids_that_are_left_out_are_free_ones_and_stay_the_same_over_lives() {
+    let temp = tempfile::tempdir().unwrap();
+    let owned = vec![subordinate(100_000..300_000), subordinate(1_000_000..1_001_000_000)];
+    let first = Agent { owned, ..chooses("b0", "/a") };
+    let held = claim(temp.path(), &first, nobody).unwrap();
+    assert_eq!(held.first_uid(), 300_000);
+    let second = claim(temp.path(), &chooses("b1", "/b"), nobody).unwrap();
+    assert_eq!(second.first_uid(), 200_000);
+    let third = claim(temp.path(), &chooses("b2", "/c"), nobody).unwrap();
+    assert_eq!(third.first_uid(), 204_096);
+    drop((held, second, third));
+    // What kept it from the first choice is gone by now, and it stays where it is.
+    let again = claim(temp.path(), &chooses("b0", "/a"), nobody).unwrap();
+    assert_eq!(again.first_uid(), 300_000);
+    let everything = Agent { owned: vec![subordinate(0..u64::MAX)], ..chooses("b9", "/x") };
+    let error = claim(temp.path(), &everything, nobody).unwrap_err();
+    assert!(matches!(error, ClaimError::NoUids { uids: 4096 }), "{error}");
+}
+
+#[test]
+fn a_range_in_which_guests_run_stays_their_agents_when_it_takes_another() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap());
+    let running = || vec![200_007];
+    // One that laps over: another guest could get the id of one that runs.
+    let error = claim(temp.path(), &agent("bg", "/a", 200_005), running).unwrap_err();
+    assert!(matches!(error, ClaimError::UidsOfOwnGuests { first: 200_000, .. }), "{error}");
+    let moved = claim(temp.path(), &agent("bg", "/a", 300_000), running).unwrap();
+    let error = claim(temp.path(), &agent("b1", "/b", 200_000), running).unwrap_err();
+    assert!(matches!(error, ClaimError::UidsTaken { first: 200_000, .. }), "{error}");
+    drop(moved);
+    // Over a further life, and until the last of them has ended.
+    drop(claim(temp.path(), &agent("bg", "/a", 300_000), running).unwrap());
+    claim(temp.path(), &agent("b1", "/b", 200_000), running).unwrap_err();
+    drop(claim(temp.path(), &agent("bg", "/a", 300_000), nobody).unwrap());
+    claim(temp.path(), &agent("b1", "/b", 200_000), nobody).unwrap();
+}
+
+#[test]
+fn no_two_agents_have_a_directory_in_common() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = temp.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    std::os::unix::fs::symlink(&run, temp.path().join("link")).unwrap();
+    let first = Agent { directories: vec![run.clone()], ..chooses("b0", "/a") };
+    let held = claim(temp.path(), &first, nobody).unwrap();
+    let same_state = chooses("b1", "/a");
+    let same_sockets = Agent { directories: vec![temp.path().join("link")], ..chooses("b1", "/b") };
+    for second in [&same_state, &same_sockets] {
+        let error = claim(temp.path(), second, nobody).unwrap_err();
+        let said = error.to_string();
+        assert!(matches!(error, ClaimError::DirectoryTaken { .. }), "{said}");
+        assert!(said.contains("instance b0") && said.contains("runtime_dir"), "{said}");
+    }
+    // Its guests run on without it.
+    drop(held);
+    claim(temp.path(), &same_sockets, || vec![200_001]).unwrap_err();
+    claim(temp.path(), &same_sockets, nobody).unwrap();
+}
+
+#[test]
+fn a_share_is_given_back_in_turn_with_those_who_claim() {
+    let temp = tempfile::tempdir().unwrap();
+    let held = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap();
+    let turn = take_turn(temp.path()).unwrap();
+    let giving = std::thread::spawn(move || held.give_back().unwrap());
+    // Whoever has the turn finds what it has opened still there: a second claim cannot come to hold a
+    // file that has no name any more.
+    let path = temp.path().join("bg.json");
+    let opened = open(&path).unwrap();
+    assert!(matches!(opened.try_lock(), Err(TryLockError::WouldBlock)));
+    assert!(path.exists() && !giving.is_finished());
+    drop(turn);
+    giving.join().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn files_of_etc_say_whose_ids_are() {
+    let temp = tempfile::tempdir().unwrap();
+    let etc = temp.path().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    for (name, text) in [
+        ("passwd", "root:x:0:0::/root:/bin/sh\n+::::::\n\n"),
+        ("group", "staff:x:50:alice\n"),
+        ("subuid", "alice:100000:65536\nbroken\nbob:1:18446744073709551615\nnone:7:0\n"),
+        ("subgid", "1000:165536:65536\n"),
+    ] {
+        std::fs::write(etc.join(name), text).unwrap();
+    }
+    let found: Vec<_> =
+        ids::read(temp.path()).into_iter().map(|o| (o.owner, o.file, o.ids)).collect();
+    assert_eq!(
+        found,
+        [
+            ("root".to_owned(), "/etc/passwd", 0..1),
+            ("staff".to_owned(), "/etc/group", 50..51),
+            ("alice's subordinate ids".to_owned(), "/etc/subuid", 100_000..165_536),
+            ("1000's subordinate ids".to_owned(), "/etc/subgid", 165_536..231_072),
+        ]
+    );
+}
+
+/// Not a test by itself: the second life of the one below.
+#[test]
+fn may_not_be_dumped() {
+    let Some(uid) = std::env::var("BANGER_TEST_UNDUMPED").ok().and_then(|uid| uid.parse().ok())
+    else {
+        return;
+    };
+    let user = nix::unistd::Uid::from_raw(uid);
+    nix::unistd::setresuid(user, user, user).unwrap();
+    nix::sys::prctl::set_dumpable(false).unwrap();
+    println!("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+#[test]
+fn priv_a_process_that_may_not_be_dumped_still_runs_as_its_user() {
+    use std::io::BufRead as _;
+    const UID: u32 = 200_919;
+    #[expect(clippy::disallowed_methods, reason = "who becomes another user does not come back")]
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "instance::tests::may_not_be_dumped", "--nocapture"])
+        .env("BANGER_TEST_UNDUMPED", UID.to_string())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "ready"));
+    let running = running_uids();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(running.contains(&UID));
+}
