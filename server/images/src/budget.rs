@@ -8,13 +8,20 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use crate::{Cancel, ImportError, Limits, Progress, Step};
+use crate::{Cancel, ImportError, Limits, Progress, Room, Step};
 
-/// Progress is told after this many bytes, and the flag to stop is looked at.
+/// Progress is told after this many bytes, and the room on the disk is looked at. Whether the
+/// import was cancelled is looked at with every piece and every entry.
 const STRIDE_BYTES: u64 = 1 << 20;
 
 /// An archive may grow freely up to here: small ones pack well.
 const RATIO_FROM_BYTES: u64 = 64 << 20;
+
+/// Steps through the tree that all entries together may take for each of them, and those that they
+/// may take beside: a path of an image has a dozen parts and leads over a link or two. One entry
+/// may take thousands, so this is what bounds a million of them.
+const STEPS_PER_ENTRY: u64 = 64;
+const STEPS_BESIDE: u64 = 1_000_000;
 
 /// The limits of one pass, shared by all archives read in it.
 pub(crate) struct Budget<'a> {
@@ -26,6 +33,11 @@ pub(crate) struct Budget<'a> {
     bytes: Cell<u64>,
     told_bytes: Cell<u64>,
     entries: Cell<u64>,
+    memory: Cell<u64>,
+    steps: Cell<u64>,
+    /// Where what is read is written, and at which byte the room there is looked at next.
+    room: Option<&'a Room>,
+    next_look: Cell<u64>,
 }
 
 /// Why a reader stopped although its source has more.
@@ -35,6 +47,8 @@ pub(crate) enum Stop {
     Cancelled,
     #[error("more than {limit} {unit}")]
     Limit { limit: u64, unit: &'static str },
+    #[error("{free_bytes} bytes are free and {reserve_bytes} are to be left")]
+    NoRoom { free_bytes: u64, reserve_bytes: u64 },
 }
 
 impl Stop {
@@ -44,7 +58,22 @@ impl Stop {
             Self::Limit { limit, unit } => {
                 ImportError::Limit { from: from.to_owned(), limit, unit }
             }
+            Self::NoRoom { free_bytes, reserve_bytes } => {
+                ImportError::NoRoom { free_bytes, reserve_bytes }
+            }
         }
+    }
+}
+
+/// Whether a disk has the room that is to be left.
+pub(crate) fn check_room(room: &Room) -> Result<(), Stop> {
+    // A disk that can't be asked can't be written either, which is said where that is done.
+    let Ok(facts) = rustix::fs::statvfs(&room.directory) else { return Ok(()) };
+    let (free_bytes, reserve_bytes) =
+        (facts.f_bavail.saturating_mul(facts.f_frsize), room.reserve_bytes);
+    match free_bytes < reserve_bytes {
+        true => Err(Stop::NoRoom { free_bytes, reserve_bytes }),
+        false => Ok(()),
     }
 }
 
@@ -65,7 +94,16 @@ impl<'a> Budget<'a> {
             bytes: Cell::new(0),
             told_bytes: Cell::new(0),
             entries: Cell::new(0),
+            memory: Cell::new(0),
+            steps: Cell::new(0),
+            room: None,
+            next_look: Cell::new(0),
         }
+    }
+
+    /// With an eye on the disk that what is read is written to.
+    pub(crate) fn writing_to(self, room: Option<&'a Room>) -> Self {
+        Self { room, ..self }
     }
 
     /// For what was bounded before: a file's own bytes once more.
@@ -93,9 +131,38 @@ impl<'a> Budget<'a> {
                 done_bytes: all,
                 total_bytes: self.total_bytes,
             });
-            self.check_cancel()?;
         }
-        Ok(())
+        if let Some(room) = self.room
+            && all >= self.next_look.get()
+        {
+            self.next_look.set(all.saturating_add(STRIDE_BYTES));
+            check_room(room)?;
+        }
+        self.check_cancel()
+    }
+
+    /// Counts memory that an entry takes until the import ends.
+    pub(crate) fn spend_memory(&self, bytes: u64) -> Result<(), Stop> {
+        let all = self.memory.get().saturating_add(bytes);
+        self.memory.set(all);
+        match all > self.limits.tree_bytes {
+            true => Err(Stop::Limit {
+                limit: self.limits.tree_bytes,
+                unit: "bytes of names and attributes",
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts steps that were taken through the tree.
+    pub(crate) fn spend_steps(&self, steps: u64) -> Result<(), Stop> {
+        let all = self.steps.get().saturating_add(steps);
+        self.steps.set(all);
+        let limit = STEPS_BESIDE.saturating_add(self.entries.get().saturating_mul(STEPS_PER_ENTRY));
+        match all > limit {
+            true => Err(Stop::Limit { limit, unit: "steps along paths and links" }),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn check_cancel(&self) -> Result<(), Stop> {
@@ -109,7 +176,7 @@ impl<'a> Budget<'a> {
         if all > self.limits.entries {
             return Err(Stop::Limit { limit: self.limits.entries, unit: "entries" });
         }
-        if all.is_multiple_of(1024) { self.check_cancel() } else { Ok(()) }
+        self.check_cancel()
     }
 
     pub(crate) fn bytes(&self) -> u64 {

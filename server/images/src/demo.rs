@@ -11,7 +11,7 @@ use crate::blob::Blob;
 use crate::budget::Budget;
 use crate::kernel::{make_kernel, open};
 use crate::output::Output;
-use crate::package::{GUEST_MODULES, KernelPackage};
+use crate::package::{GUEST_MODULES, KernelPackage, TELLS_OF_PANICS};
 use crate::root::Root;
 use crate::{ImportError, Kind, Made, Note, Options, Progress, Step};
 
@@ -88,7 +88,6 @@ impl DemoFiles {
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demo {
-    /// The kernel.
     pub kernel: Made,
     /// The initial RAM disk.
     pub initrd: Made,
@@ -155,7 +154,8 @@ fn make_guest_initrd(
     report: &dyn Fn(Progress),
 ) -> Result<Made, ImportError> {
     let mut notes = vec![package.note()];
-    let modules = package.modules(&GUEST_MODULES, options, report)?;
+    let mut modules = package.modules(&GUEST_MODULES, options, report)?;
+    modules.missing.retain(|name| name != TELLS_OF_PANICS);
     if !modules.missing.is_empty() {
         notes.push(Note::ModulesMissing(modules.missing.clone()));
     }

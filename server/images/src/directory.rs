@@ -27,12 +27,12 @@ const MOST_PARTS: usize = 256;
 const XATTR_LIST_BYTES: usize = 64 << 10;
 
 /// An open directory that is a source.
-pub(crate) struct Source {
+pub(crate) struct OpenDirectory {
     from: String,
     root: OwnedFd,
 }
 
-impl Source {
+impl OpenDirectory {
     pub(crate) fn open(path: &Path) -> Result<Self, ImportError> {
         let from = path.display().to_string();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -134,7 +134,7 @@ impl Source {
 }
 
 struct Walk<'a> {
-    source: &'a Source,
+    source: &'a OpenDirectory,
     devices: Devices,
     left_out: &'a mut LeftOut,
     budget: &'a Budget<'a>,
@@ -200,7 +200,6 @@ impl Walk<'_> {
             let file = source.file(path)?;
             xattrs = source.xattrs(&file, path, self.left_out)?;
         }
-        let depth = path.components().count() - 1;
         let body = match file_type {
             FileType::Directory => Body::Directory(BTreeMap::new()),
             FileType::RegularFile => {
@@ -211,7 +210,7 @@ impl Walk<'_> {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(&handle, "", Vec::new())
                     .map_err(|errno| source.failed(path, errno))?;
-                Body::Symlink(checked_target(depth, target.as_bytes()).map_err(refuse)?.into())
+                Body::Symlink(checked_target(target.as_bytes()).map_err(refuse)?.into())
             }
             FileType::Fifo => Body::Fifo,
             FileType::CharacterDevice | FileType::BlockDevice => match self.devices {
@@ -223,9 +222,15 @@ impl Walk<'_> {
                 Devices::Keep => device_of(&stat, file_type),
             },
             // A socket without the process behind it is of no use.
-            _ => return Ok(None),
+            _ => {
+                self.left_out.sockets += 1;
+                return Ok(None);
+            }
         };
         let is_directory = matches!(body, Body::Directory(_));
+        if elsewhere {
+            self.left_out.mount(path.as_os_str().as_bytes());
+        }
         let ino = tree.add(meta_of(&stat, xattrs), body);
         if stat.st_nlink > 1 && !is_directory && !elsewhere {
             self.links.insert(stat.st_ino, ino);

@@ -15,17 +15,11 @@ pub enum ImportError {
     Read {
         /// File, directory or blob.
         from: String,
-        /// The cause.
         source: io::Error,
     },
     /// The output cannot be written.
     #[error("cannot write {path}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// The source is damaged: a stream that ends too early, a structure that cannot be.
     #[error("{from} is damaged: {what}")]
     Damaged {
@@ -57,7 +51,6 @@ pub enum ImportError {
     Limit {
         /// The archive, layer, directory or reference.
         from: String,
-        /// The limit.
         limit: u64,
         /// What it counts, "bytes unpacked".
         unit: &'static str,
@@ -94,6 +87,21 @@ pub enum ImportError {
         /// The cause, where it is not the registry's answer.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The disk of the output has less room than is to be left; see [`crate::Room`].
+    #[error(
+        "the disk has no room for it: {free_bytes} bytes are free and {reserve_bytes} are to be left"
+    )]
+    NoRoom {
+        free_bytes: u64,
+        /// Bytes that are to be left.
+        reserve_bytes: u64,
+    },
+    /// It did not come to its end in the time that was given.
+    #[error("the import was not done after {seconds} seconds")]
+    TooLong {
+        /// The time given.
+        seconds: u64,
+    },
     /// [`crate::Cancel::cancel`] was called, or the future was dropped.
     #[error("the import was cancelled")]
     Cancelled,
@@ -106,24 +114,21 @@ pub enum Refusal {
     /// `..` in its path.
     #[error("the path has a part \"..\"")]
     ParentPart,
-    /// A path that begins with `/`.
-    #[error("the path is absolute")]
-    Absolute,
     /// No name, or a part longer than 255 bytes.
     #[error("a part of the path is empty or longer than 255 bytes")]
     BadPart,
-    /// NUL, a new line or another control character in the path or the target.
-    #[error("the name has a control character")]
-    ControlCharacter,
+    /// NUL in the path or the target.
+    #[error("the name has a NUL byte")]
+    Nul,
     /// A directory deeper than we follow.
     #[error("the path has more than 256 parts")]
     TooDeep,
-    /// A part of the path that is a symbolic link or a file.
+    /// A part of the path that is a file.
     #[error("the path goes through something that is no directory")]
     ThroughNonDirectory,
-    /// A link whose target lies outside the archive.
-    #[error("the link leads out of the archive")]
-    LinkOut,
+    /// More symbolic links on the way than Linux follows.
+    #[error("the path goes through more than 40 symbolic links")]
+    LinkLoop,
     /// A hard link to nothing, or to a directory.
     #[error("the hard link's target is not a file in the archive")]
     LinkTarget,
@@ -134,13 +139,16 @@ pub enum Refusal {
     #[error("the symbolic link's target is empty or longer than 4095 bytes")]
     BadTarget,
     /// A device node, with [`crate::Devices::Refuse`].
-    #[error("it is a device node")]
+    #[error("it is a device node; import with --devices keep or --devices leave-out")]
     Device,
-    /// A name that was there before in the same archive or layer.
-    #[error("the name occurs twice")]
-    Duplicate,
-    /// A sparse file, a multi-volume part or another kind of entry we do not read.
-    #[error("this kind of entry is not supported")]
+    /// A device node with a number past what ext4 holds.
+    #[error("its device number is too large; import with --devices leave-out")]
+    DeviceNumber,
+    /// A sparse file in one of GNU tar's formats.
+    #[error("it is packed as a sparse file; pack it without tar's option --sparse")]
+    Sparse,
+    /// A multi-volume part or another kind of entry we do not read.
+    #[error("it is of a kind that only the program that packed it knows")]
     UnsupportedKind,
     /// A whiteout with nothing to hide.
     #[error("the whiteout names nothing")]
@@ -168,7 +176,6 @@ pub enum ErrorClass {
     Unavailable,
     /// This machine is at fault: a disk that is full, a directory without rights.
     Host,
-    /// Cancelled.
     Cancelled,
 }
 
@@ -181,12 +188,14 @@ impl ImportError {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorClass::NotFound,
                 _ => ErrorClass::Host,
             },
-            Self::Write { .. } => ErrorClass::Host,
+            Self::Write { .. } | Self::NoRoom { .. } => ErrorClass::Host,
             Self::Damaged { .. }
             | Self::NotUsable { .. }
             | Self::Refused { .. }
             | Self::Digest { .. } => ErrorClass::Refused,
-            Self::Limit { .. } | Self::TooSmall { .. } => ErrorClass::TooLarge,
+            Self::Limit { .. } | Self::TooSmall { .. } | Self::TooLong { .. } => {
+                ErrorClass::TooLarge
+            }
             Self::Registry { status, .. } => match status {
                 Some(401 | 403) => ErrorClass::Denied,
                 Some(404) => ErrorClass::NotFound,

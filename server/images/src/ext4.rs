@@ -15,7 +15,9 @@
 //! and partly GPL; `mke2fs -d` needs the tree on this machine's file system first, with rights that
 //! the server does not have to make files of other owners.
 
+mod bytes;
 mod check;
+mod directory;
 mod encode;
 mod geometry;
 mod plan;

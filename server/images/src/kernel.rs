@@ -42,7 +42,8 @@ pub(crate) fn make_kernel(
 ) -> Result<Made, ImportError> {
     let mut limits = options.limits;
     limits.unpacked_bytes = limits.boot_bytes;
-    let budget = Budget::new(limits, &options.cancel, report, Step::Write, None);
+    let budget = Budget::new(limits, &options.cancel, report, Step::Write, None)
+        .writing_to(options.room.as_ref());
     let head = blob.head(HEAD_BYTES)?;
     let mut output = Output::create(out)?;
     if is_bzimage(&head) {
@@ -135,11 +136,13 @@ pub(crate) fn make_initrd(
 ) -> Result<Made, ImportError> {
     let mut limits = options.limits;
     limits.unpacked_bytes = limits.boot_bytes;
-    let budget = Budget::new(limits, &options.cancel, report, Step::Write, None);
-    if !is_cpio(blob, &budget) {
+    let looking = Budget::new(limits, &options.cancel, report, Step::Check, None);
+    if !is_cpio(blob, &looking) {
         let what = "it is no initial RAM disk: no cpio archive, packed or not".to_owned();
         return Err(ImportError::NotUsable { from: blob.from.clone(), what });
     }
+    let budget = Budget::new(limits, &options.cancel, report, Step::Write, None)
+        .writing_to(options.room.as_ref());
     let mut output = Output::create(out)?;
     let mut reader = crate::budget::Metered::plain(blob.reader(), &budget);
     let size = copy(&mut reader, &blob.from, &mut output)?;

@@ -33,6 +33,8 @@ mod make;
 mod oci;
 mod options;
 mod output;
+mod pace;
+mod pack;
 mod package;
 mod registry;
 mod root;
@@ -47,7 +49,12 @@ pub use demo::{Demo, DemoFiles, DemoSources, build_demo};
 pub use error::{ErrorClass, ImportError, Refusal};
 pub use made::{Kind, Made, Note, Wanted};
 pub use make::{make, make_from_path};
-pub use options::{Cancel, Credentials, Devices, Limits, Options, Progress, Report, Step};
+pub use options::{
+    Cancel, Credentials, Devices, Limits, Options, Progress, Registries, Report, Room, Step,
+};
+pub use pace::{Pace, Patience, TooSlow};
+pub use pack::pack_directory;
+pub use registry::check_docker_config;
 pub use source::{Reference, ReferenceError, Source};
 
 /// How the names of unfinished files and directories begin; they lie beside the output.

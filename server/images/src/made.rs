@@ -29,7 +29,6 @@ pub enum Wanted {
     /// What the source looks like: a kernel from a kernel or a kernel's package, an initial RAM
     /// disk from a cpio archive, a root file system from everything else.
     Auto,
-    /// A kernel.
     Kernel,
     /// An initial RAM disk: a cpio archive is taken as it is; from a kernel's package and
     /// [`crate::Options::busybox`] one is made that loads the modules a guest needs and goes on to
@@ -74,10 +73,17 @@ pub enum Note {
     NoInit,
     /// The digest of the manifest of the container image, `sha256:…`.
     Manifest(String),
+    /// Features of an ext4 file that the kernel of a guest may lack.
+    FileSystemFeatures(Vec<&'static str>),
     /// Device nodes that were left out.
     DevicesLeftOut(u64),
     /// Extended attributes that were left out: neither `user.*` nor `security.*`.
     AttributesLeftOut(u64),
+    /// Sockets that were left out: without their process they are of no use.
+    SocketsLeftOut(u64),
+    /// Places of a directory where something else is mounted, the first of them and how many: each
+    /// is an empty directory.
+    MountsLeftOut(Vec<String>, u64),
     /// The release of the kernel, of which the modules were taken too.
     KernelRelease(String),
     /// Modules wanted of the kernel's package that it does not have; they may be built in.
@@ -96,10 +102,27 @@ impl fmt::Display for Note {
             }
             Self::NoInit => f.write_str("the image has no init and no guest agent was put in"),
             Self::Manifest(digest) => write!(f, "manifest {digest}"),
+            Self::FileSystemFeatures(names) => write!(
+                f,
+                "the file system has {}: a guest boots from it only with a kernel (and its initial \
+                 RAM disk) that has support for that; `tune2fs -O ^{}` takes it out",
+                names.join(", "),
+                names.join(",^")
+            ),
             Self::DevicesLeftOut(count) => write!(f, "{count} device nodes were left out"),
             Self::AttributesLeftOut(count) => {
                 write!(f, "{count} extended attributes were left out")
             }
+            Self::SocketsLeftOut(count) => write!(f, "{count} sockets were left out"),
+            Self::MountsLeftOut(first, count) => write!(
+                f,
+                "{count} places where something is mounted were left empty: {}",
+                first
+                    .iter()
+                    .map(|place| place.escape_debug().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
             Self::KernelRelease(release) => write!(f, "kernel release {release}"),
             Self::ModulesMissing(names) => {
                 write!(f, "modules not in the package: {}", names.join(", "))

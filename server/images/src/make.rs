@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::package::KernelPackage;
 use crate::registry;
 use crate::root::Root;
-use crate::tree::Tree;
+use crate::tarball::has_checksum;
 use crate::unpack::{Packing, SNIFF_BYTES};
 use crate::{
     Cancel, ImportError, Kind, Made, Note, Options, Progress, Report, Source, Step, Wanted, deb,
@@ -45,7 +45,19 @@ pub async fn make(
     report: Report,
 ) -> Result<Made, ImportError> {
     let mut unfinished = CancelOnDrop(Some(options.cancel.clone()));
-    let made = make_anywhere(source, wanted, options, out, report).await;
+    let (deadline, cancel) = (options.deadline, options.cancel.clone());
+    let making = make_anywhere(source, wanted, options, out, report);
+    let made = match deadline {
+        None => making.await,
+        Some(deadline) => match tokio::time::timeout(deadline, making).await {
+            Ok(made) => made,
+            Err(_) => {
+                // A future that is given up cannot stop a thread, but the flag can.
+                cancel.cancel();
+                Err(ImportError::TooLong { seconds: deadline.as_secs() })
+            }
+        },
+    };
     // One flag may serve several imports: only one that was dropped sets it.
     unfinished.0 = None;
     made
@@ -78,7 +90,7 @@ async fn make_anywhere(
     }
 }
 
-/// A future that is dropped cannot stop a thread, but the flag can.
+/// As for a deadline.
 struct CancelOnDrop(Option<Cancel>);
 
 impl Drop for CancelOnDrop {
@@ -175,7 +187,8 @@ impl What {
             Self::Rpm
         } else if at(EXT4_MAGIC_AT, EXT4_MAGIC) {
             Self::Ext4
-        } else if at(TAR_MAGIC_AT, TAR_MAGIC) {
+        } else if at(TAR_MAGIC_AT, TAR_MAGIC) || head.first_chunk().is_some_and(has_checksum) {
+            // The oldest archives say it by their checksum alone.
             Self::Archive
         } else {
             let packed = head.len() >= SNIFF_BYTES && Packing::of(&head) != Packing::Plain;
@@ -222,18 +235,23 @@ fn copy_ext4(
         return Err(ImportError::Limit { from: blob.from.clone(), limit, unit });
     }
     let checked = check_superblock(&blob.file, blob.length);
-    match checked.map_err(|source| ImportError::Read { from: blob.from.clone(), source })? {
-        Ok(()) => {}
-        Err(what) => return Err(ImportError::NotUsable { from: blob.from.clone(), what }),
-    }
-    let budget = Budget::unbounded(&options.cancel, report, Step::Write, blob.length);
+    let features =
+        match checked.map_err(|source| ImportError::Read { from: blob.from.clone(), source })? {
+            Ok(features) => features,
+            Err(what) => return Err(ImportError::NotUsable { from: blob.from.clone(), what }),
+        };
+    let budget = Budget::unbounded(&options.cancel, report, Step::Write, blob.length)
+        .writing_to(options.room.as_ref());
     let output = Output::create(out)?;
     output.copy_sparse(blob, &budget)?;
     let budget = Budget::unbounded(&options.cancel, report, Step::Digest, blob.length);
-    let notes = match options.guest {
+    let mut notes = match options.guest {
         Some(_) => vec![Note::GuestAgentNotPutIn],
         None => Vec::new(),
     };
+    if !features.is_empty() {
+        notes.push(Note::FileSystemFeatures(features));
+    }
     output.finish(Kind::Root, notes, &budget)
 }
 
@@ -246,18 +264,12 @@ fn make_root_of_archive(
 ) -> Result<Made, ImportError> {
     let from = blob.from.clone();
     let root = Root::of_layers(from, vec![blob.clone()], false, options, report)?;
-    if is_image(&root.tree) {
+    if let Some(within) = oci::place_in(&root.tree) {
         drop(root);
-        let image = oci::read_archive(&blob, out, options, report)?;
+        let image = oci::read_archive(&blob, &within, out, options, report)?;
         return make_root_of_image(image, options, out, report);
     }
     root.write(None, out)
-}
-
-/// Whether a tree is a container image: an OCI layout, or what `docker save` writes.
-fn is_image(tree: &Tree) -> bool {
-    let has = |name: &str| tree.find(&[name.as_bytes()]).is_some();
-    has("oci-layout") && has("index.json") || has("manifest.json") && !has("etc") && !has("bin")
 }
 
 fn make_root_of_image(

@@ -1,19 +1,23 @@
 //! Container images: an OCI layout in a directory or an archive, and what `docker save` writes
 //! (OCI image-spec 1.1: `image-layout.md`, `image-index.md`, `manifest.md`, `config.md`).
 //!
-//! The image for linux/amd64 is taken. Every blob is compared with its digest and its size before
-//! anything of it is read as what it says it is.
+//! The image for linux/amd64 is taken, of several the one that is named. Every blob is compared
+//! with its digest and its size before anything of it is read as what it says it is.
 
 mod store;
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::blob::Blob;
 use crate::budget::Budget;
 use crate::source::is_digest;
+use crate::tree::{ROOT, Tree};
+use crate::unpack::unpacked;
 use crate::{ImportError, Options, Progress, Step};
 use store::Store;
 
@@ -25,6 +29,7 @@ const MOST_DEPTH: usize = 4;
 
 const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
+const SAVED_FILE: &str = "manifest.json";
 
 /// A container image, all of it checked.
 #[derive(Debug)]
@@ -48,9 +53,30 @@ pub(crate) struct Descriptor {
     pub(crate) size: u64,
     #[serde(default)]
     platform: Option<Platform>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// How the images of a layout are called: by the OCI, and by containerd.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+
+impl Descriptor {
+    /// What it is called, its digest last.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let annotations = self.annotations.as_ref();
+        let name = move |key: &&str| annotations.and_then(|all| all.get(*key));
+        let named = NAMES.iter().filter_map(name).map(String::as_str);
+        named.chain([self.digest.as_str()])
+    }
+
+    /// Whether it has a name of its own.
+    fn is_named(&self) -> bool {
+        self.names().count() > 1
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 struct Platform {
     os: String,
     architecture: String,
@@ -92,6 +118,8 @@ struct RootFs {
 #[serde(rename_all = "PascalCase")]
 struct Saved {
     config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
 
@@ -111,14 +139,40 @@ pub(crate) fn read_layout(
     Reader { store: &store, options, report }.layout()
 }
 
-/// Reads an archive of a layout, or of `docker save`; one that is packed is unpacked beside `out`.
+/// Where a tree is a container image, an OCI layout or what `docker save` writes: the directory
+/// that it lies in, "" for the root, with a slash at its end.
+pub(crate) fn place_in(tree: &Tree) -> Option<String> {
+    let has = |at: &[&[u8]], name: &str| {
+        let path: Vec<&[u8]> = at.iter().copied().chain([name.as_bytes()]).collect();
+        tree.find(&path).is_some()
+    };
+    let is_image = |at: &[&[u8]]| {
+        has(at, LAYOUT_FILE) && has(at, INDEX_FILE)
+            || has(at, SAVED_FILE) && !has(at, "etc") && !has(at, "bin")
+    };
+    if is_image(&[]) {
+        return Some(String::new());
+    }
+    // One packed as a whole directory.
+    let mut names = tree.entries(ROOT)?.keys();
+    match (names.next(), names.next()) {
+        (Some(only), None) if is_image(&[only]) => {
+            Some(format!("{}/", std::str::from_utf8(only).ok()?))
+        }
+        _ => None,
+    }
+}
+
+/// Reads an archive of a layout, or of `docker save`, that lies `within` it; one that is packed is
+/// unpacked beside `out`.
 pub(crate) fn read_archive(
     archive: &Blob,
+    within: &str,
     out: &Path,
     options: &Options,
     report: &dyn Fn(Progress),
 ) -> Result<Image, ImportError> {
-    let store = Store::of_archive(archive, out, options, report)?;
+    let store = Store::of_archive(archive, within, out, options, report)?;
     let reader = Reader { store: &store, options, report };
     if store.has(LAYOUT_FILE) { reader.layout() } else { reader.saved() }
 }
@@ -133,8 +187,8 @@ impl Reader<'_> {
     fn layout(&self) -> Result<Image, ImportError> {
         let from = self.store.from();
         let index = self.store.file(INDEX_FILE)?.read_whole(MOST_DOCUMENT_BYTES)?;
-        let mut chosen =
-            choose(&parse::<Document>(&index, from)?.manifests.unwrap_or_default(), from)?;
+        let manifests = parse::<Document>(&index, from)?.manifests.unwrap_or_default();
+        let mut chosen = choose_named(&manifests, self.options.choice.as_deref(), from)?;
         for _ in 0..MOST_DEPTH {
             let bytes = self.blob(&chosen)?.read_whole(MOST_DOCUMENT_BYTES)?;
             match next(&bytes, from)? {
@@ -174,32 +228,78 @@ impl Reader<'_> {
         blob.verify(digest, &budget)
     }
 
-    /// What `docker save` wrote before it wrote layouts: layers are named by the digests that the
-    /// configuration has of them unpacked, and so they lie there.
+    /// What `docker save` wrote before it wrote layouts, and what crane, ko, kaniko and jib write
+    /// still: layers are known by the digests that the configuration has of them unpacked, whether
+    /// they are packed or not. So is the configuration, where its name is its digest.
     fn saved(&self) -> Result<Image, ImportError> {
         let from = self.store.from();
-        let list = self.store.file("manifest.json")?.read_whole(MOST_DOCUMENT_BYTES)?;
-        let list: Vec<Saved> = parse(&list, from)?;
-        let [saved] = &list[..] else {
-            return Err(unusable(from, "it holds several images, or none"));
-        };
+        let list = self.store.file(SAVED_FILE)?.read_whole(MOST_DOCUMENT_BYTES)?;
+        let saved = choose_saved(parse(&list, from)?, self.options.choice.as_deref(), from)?;
         let config = self.store.file(&saved.config)?;
         let bytes = config.read_whole(MOST_DOCUMENT_BYTES)?;
+        let found = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        if digest_named(&saved.config).is_some_and(|said| said != found) {
+            let expected = digest_named(&saved.config).unwrap_or_default();
+            return Err(ImportError::Digest { from: config.from, expected, found });
+        }
         let ids = parse::<ConfigFile>(&bytes, from)?.rootfs.diff_ids;
-        if ids.len() != saved.layers.len() || ids.len() as u64 > self.options.limits.layers {
+        if ids.len() != saved.layers.len() {
             return Err(unusable(from, "its layers are not those of its configuration"));
         }
+        if ids.len() as u64 > self.options.limits.layers {
+            let limit = self.options.limits.layers;
+            return Err(ImportError::Limit { from: from.to_owned(), limit, unit: "layers" });
+        }
+        let options = self.options;
+        let budget = Budget::new(options.limits, &options.cancel, self.report, Step::Check, None);
+        // The same layer may be there several times, an empty one mostly.
+        let mut good: HashSet<(&str, &str)> = HashSet::new();
         let mut layers = Vec::new();
         for (name, id) in saved.layers.iter().zip(&ids) {
             let layer = self.store.file(name)?;
-            self.verify(&layer, id)?;
+            if good.insert((name, id)) {
+                layer.compare(&mut unpacked(layer.reader(), &layer.from, &budget)?, id)?;
+            }
             layers.push(layer);
         }
-        let stem = saved.config.rsplit('/').next().unwrap_or_default();
-        let manifest = format!("sha256:{}", stem.trim_end_matches(".json"));
-        self.verify(&config, &manifest)?;
         let config = kept_config(&bytes, from)?;
-        Ok(Image { from: from.to_owned(), layers, config, manifest })
+        Ok(Image { from: from.to_owned(), layers, config, manifest: found })
+    }
+}
+
+/// The digest that the name of a configuration is, if it is one.
+fn digest_named(name: &str) -> Option<String> {
+    let stem = name.rsplit('/').next().unwrap_or_default();
+    let stem = stem.strip_suffix(".json").unwrap_or(stem);
+    let digest = format!("sha256:{}", stem.strip_prefix("sha256:").unwrap_or(stem));
+    is_digest(&digest).then_some(digest)
+}
+
+/// The one image, or the one that is called so.
+fn choose_saved(
+    mut all: Vec<Saved>,
+    choice: Option<&str>,
+    from: &str,
+) -> Result<Saved, ImportError> {
+    let names = |saved: &Saved| {
+        let tags = saved.repo_tags.iter().flatten().map(String::as_str);
+        let digest = digest_named(&saved.config);
+        tags.map(str::to_owned).chain(digest).collect::<Vec<_>>()
+    };
+    if let Some(choice) = choice {
+        let found =
+            all.iter().position(|saved| names(saved).iter().any(|name| is_named(name, choice)));
+        let has: Vec<_> = all.iter().flat_map(names).collect();
+        return found.map(|at| all.swap_remove(at)).ok_or_else(|| not_among(from, choice, &has));
+    }
+    match all.len() {
+        1 => Ok(all.swap_remove(0)),
+        0 => Err(unusable(from, "it holds no image")),
+        _ => {
+            let has: Vec<_> =
+                all.iter().filter_map(|saved| names(saved).into_iter().next()).collect();
+            Err(unusable(from, &several(&has)))
+        }
     }
 }
 
@@ -216,18 +316,49 @@ pub(crate) fn next(document: &[u8], from: &str) -> Result<Next, ImportError> {
     }
 }
 
-/// The one image for linux/amd64; one without a platform, if it is the only one.
-fn choose(manifests: &[Descriptor], from: &str) -> Result<Descriptor, ImportError> {
-    let fits = |platform: &Platform| platform.os == "linux" && platform.architecture == "amd64";
-    let fitting = manifests.iter().find(|one| one.platform.as_ref().is_some_and(fits));
-    let mut others = manifests.iter().filter(|one| one.platform.is_none());
-    if let Some(chosen) = fitting {
-        return Ok(chosen.clone());
+/// The image of a layout: the one that is called so, or else the one for linux/amd64.
+fn choose_named(
+    manifests: &[Descriptor],
+    choice: Option<&str>,
+    from: &str,
+) -> Result<Descriptor, ImportError> {
+    let Some(choice) = choice else { return choose(manifests, from) };
+    let named = |one: &&Descriptor| one.names().any(|name| is_named(name, choice));
+    let named: Vec<_> = manifests.iter().filter(named).cloned().collect();
+    match named.is_empty() {
+        false => choose(&named, from),
+        true => {
+            let has: Vec<_> =
+                manifests.iter().flat_map(Descriptor::names).map(str::to_owned).collect();
+            Err(not_among(from, choice, &has))
+        }
     }
-    match (others.next(), others.next()) {
-        (Some(only), None) => Ok(only.clone()),
-        (Some(_), Some(_)) => Err(unusable(from, "it holds several images; take one of them out")),
-        (None, _) => {
+}
+
+/// Whether an image that has this name is meant: by all of it, or by the tag alone.
+fn is_named(name: &str, choice: &str) -> bool {
+    name == choice || name.rsplit_once(':').is_some_and(|(_, tag)| tag == choice)
+}
+
+/// The one image for linux/amd64; one that does not say what it is for, if it is the only one.
+/// Half a platform is filled in as containerd does.
+fn choose(manifests: &[Descriptor], from: &str) -> Result<Descriptor, ImportError> {
+    let fits = |platform: &Platform| {
+        matches!(&*platform.os, "linux" | "") && matches!(&*platform.architecture, "amd64" | "")
+    };
+    let different = |which: &dyn Fn(&&Descriptor) -> bool| {
+        let mut seen = HashSet::new();
+        manifests.iter().filter(which).filter(|one| seen.insert(&one.digest)).collect::<Vec<_>>()
+    };
+    let fitting = different(&|one| one.platform.as_ref().is_some_and(fits));
+    let others = different(&|one| one.platform.is_none());
+    let name = |one: &&Descriptor| one.names().next().unwrap_or_default().to_owned();
+    let names = |all: &[&Descriptor]| all.iter().map(name).collect::<Vec<_>>();
+    match (&fitting[..], &others[..]) {
+        ([only], _) | ([], [only]) => Ok((*only).clone()),
+        // Variants of one image, and what goes with it: the first is for every machine.
+        ([first, rest @ ..], _) if rest.iter().all(|one| !one.is_named()) => Ok((*first).clone()),
+        ([], []) => {
             let has: Vec<_> = manifests
                 .iter()
                 .filter_map(|one| one.platform.as_ref())
@@ -235,7 +366,23 @@ fn choose(manifests: &[Descriptor], from: &str) -> Result<Descriptor, ImportErro
                 .collect();
             Err(unusable(from, &format!("it has no image for linux/amd64, only {has:?}")))
         }
+        (several_fit, []) | ([], several_fit) | (several_fit, _) => {
+            Err(unusable(from, &several(&names(several_fit))))
+        }
     }
+}
+
+/// How many names a message has.
+const MOST_NAMES: usize = 20;
+
+fn several(has: &[String]) -> String {
+    let has = &has[..has.len().min(MOST_NAMES)];
+    format!("it holds several images, {has:?}; say which with --image")
+}
+
+fn not_among(from: &str, choice: &str, has: &[String]) -> ImportError {
+    let has = &has[..has.len().min(MOST_NAMES)];
+    unusable(from, &format!("it holds no image {choice:?}, only {has:?}"))
 }
 
 /// Whether the layers are such as we read, and not too many.

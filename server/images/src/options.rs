@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-/// How an import is made. The default puts no guest agent in and refuses device nodes.
+use crate::Patience;
+
+/// How an import is made. The default puts no guest agent in and keeps device nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// How much may be read and made.
@@ -19,10 +22,54 @@ pub struct Options {
     pub root_size: Option<u64>,
     /// What is done with device nodes.
     pub devices: Devices,
-    /// For the registry; without them it is asked anonymously.
+    /// Which image of an archive or layout that holds several: by its name or by its digest.
+    pub choice: Option<String>,
+    /// For the registry; without them what [`Registries::docker_config`] says is used, and else it
+    /// is asked anonymously.
     pub credentials: Option<Credentials>,
+    /// Where registries are, and how they are asked.
+    pub registries: Registries,
+    /// The longest that the import may take in all. Without it there is no end.
+    pub deadline: Option<Duration>,
+    /// What of the output's disk is to be left to others.
+    pub room: Option<Room>,
     /// Stops the import where it is.
     pub cancel: Cancel,
+}
+
+/// Where registries are, and how they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registries {
+    /// Registries, as host or `host:port`, that may be at addresses of this machine or of its link.
+    /// All others that are there are refused, after a redirect too.
+    pub local: Vec<String>,
+    /// Docker's `config.json`, for names and passwords.
+    pub docker_config: Option<PathBuf>,
+    /// An `http://` proxy for every registry; without it what `HTTPS_PROXY`, `ALL_PROXY` and
+    /// `NO_PROXY` of the environment say.
+    pub proxy: Option<String>,
+    /// How slow a registry may be.
+    pub patience: Patience,
+    /// Before the second try of a request that failed in a way that may pass; four times that
+    /// before the third, which is the last.
+    pub back_off: Duration,
+}
+
+impl Default for Registries {
+    fn default() -> Self {
+        let (local, docker_config, proxy) = (Vec::new(), None, None);
+        let (patience, back_off) = (Patience::default(), Duration::from_secs(1));
+        Self { local, docker_config, proxy, patience, back_off }
+    }
+}
+
+/// A disk that is not ours alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    pub directory: PathBuf,
+    /// Bytes that stay free. An import ends with [`crate::ImportError::NoRoom`] when there are
+    /// less, about a mebibyte after that is so.
+    pub reserve_bytes: u64,
 }
 
 /// Bounds on what an import reads and makes. Past one of them it ends with
@@ -37,8 +84,9 @@ pub struct Limits {
     pub entries: u64,
     /// Layers of a container image.
     pub layers: u64,
-    /// Bytes of one path.
     pub path_bytes: u64,
+    /// Bytes of memory that the names and attributes of all layers take, about.
+    pub tree_bytes: u64,
     /// Times an archive may grow when it is unpacked, once it is past 64 MiB.
     pub ratio: u64,
     /// Bytes of a kernel or an initial RAM disk.
@@ -56,6 +104,7 @@ impl Default for Limits {
             entries: 1_000_000,
             layers: 128,
             path_bytes: 4095,
+            tree_bytes: 1 << 30,
             ratio: 200,
             boot_bytes: 512 << 20,
             root_bytes: 64 << 30,
@@ -67,11 +116,11 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Devices {
     /// The import fails and names the node.
-    #[default]
     Refuse,
     /// They are left out and counted in a note: a guest's kernel makes its own.
     LeaveOut,
-    /// They are kept: only the guest's kernel ever sees them as devices.
+    /// They are kept, as container runtimes do: only the guest's kernel ever sees them as devices.
+    #[default]
     Keep,
 }
 
@@ -95,8 +144,8 @@ impl std::fmt::Debug for Credentials {
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// The import ends with [`crate::ImportError::Cancelled`] soon, at the latest after the next
-    /// mebibyte.
+    /// The import ends with [`crate::ImportError::Cancelled`] soon: it looks with every piece that
+    /// it reads and with every entry.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

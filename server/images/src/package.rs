@@ -19,7 +19,7 @@ use crate::{ImportError, Note, Options, Progress, SCRATCH_PREFIX, Step};
 /// What a guest's disk, network, console and channel to its host need, where it is not built in.
 /// Firecracker has its devices on virtio-mmio, QEMU on PCI. The last ones are for kernels that
 /// have not even ext4 built in.
-pub(crate) const GUEST_MODULES: [&str; 17] = [
+pub(crate) const GUEST_MODULES: [&str; 18] = [
     "virtio_ring",
     "virtio",
     "virtio_mmio",
@@ -34,10 +34,15 @@ pub(crate) const GUEST_MODULES: [&str; 17] = [
     "vsock",
     "vmw_vsock_virtio_transport_common",
     "vmw_vsock_virtio_transport",
+    TELLS_OF_PANICS,
     "af_packet",
     "crc32c_generic",
     "ext4",
 ];
+
+/// By it a guest's kernel tells QEMU that it panicked, so that this is not taken for a shutdown.
+/// Its console says the same, so that nothing is missing without.
+pub(crate) const TELLS_OF_PANICS: &str = "pvpanic_mmio";
 
 /// Modules need modules need modules; nobody goes deeper than this.
 const MOST_PASSES: usize = 6;

@@ -2,12 +2,18 @@
 //!
 //! What comes is written to files of a private directory beside the output, every byte of it
 //! digested on its way: nothing is read as an image before it is what its digest says. TLS
-//! everywhere; plain HTTP is spoken to this machine's own loopback addresses and nowhere else.
-//! `hyper` and `rustls` are what banger has already; `oci-client` would bring another HTTP client
-//! and another TLS provider.
+//! everywhere; plain HTTP is spoken to loopback addresses that the operator has named and nowhere
+//! else. What may pass is tried three times.
+//!
+//! `oci-client` lost: it takes the first challenge of several, reads manifests without a bound, and
+//! makes its HTTP client itself, so that neither the addresses it connects to nor its redirects can
+//! be looked at first. Challenges, redirects and tokens are read here; TLS, HTTP, proxies' rules
+//! and references are rustls's, hyper's, hyper-util's and url's.
 
 mod auth;
+mod docker;
 mod http;
+mod reach;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,15 +22,17 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::blob::Blob;
+use crate::budget::check_room;
 use crate::oci::{
     Descriptor, Image, MOST_DOCUMENT_BYTES, Manifest, Next, check_layers, kept_config, next,
 };
 use crate::output::directory_of;
 use crate::source::is_digest;
 use crate::{ImportError, Options, Progress, Reference, SCRATCH_PREFIX, Step};
-use http::{Answer, Client};
+use http::{Answer, Client, may_pass};
 
 /// What manifests are asked for as.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
@@ -35,10 +43,21 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 /// Indexes inside of indexes.
 const MOST_DEPTH: usize = 4;
 
+/// Times that a request is made which fails in a way that may pass.
+const MOST_TRIES: u32 = 3;
+
 /// Progress is told after this many bytes.
 const STRIDE_BYTES: u64 = 1 << 20;
 
-/// An image whose blobs lie in a directory of ours.
+pub use docker::check_docker_config;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection, encrypted or not, through a proxy or not.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// An image whose blobs lie in the import's own directory.
 #[derive(Debug)]
 pub(crate) struct Pulled {
     pub(crate) image: Image,
@@ -59,8 +78,21 @@ pub(crate) async fn pull(
         .prefix(SCRATCH_PREFIX)
         .tempdir_in(directory_of(out))
         .map_err(|source| ImportError::Write { path: out.to_owned(), source })?;
-    let client = Client::new(reference, options.credentials.clone());
     let from = reference.to_string();
+    let credentials = match (&options.credentials, &options.registries.docker_config) {
+        (Some(credentials), _) => Some(credentials.clone()),
+        (None, Some(config)) => {
+            let found = docker::credentials(config, reference.registry()).await;
+            found.map_err(|source| ImportError::Registry {
+                registry: reference.registry().to_owned(),
+                what: format!("has no password here: {} can't be used", config.display()),
+                status: Some(401),
+                source: Some(source),
+            })?
+        }
+        (None, None) => None,
+    };
+    let client = Client::new(reference, credentials, &options.registries);
     let mut pull = Pull {
         client,
         from,
@@ -123,8 +155,17 @@ impl Pull<'_> {
         let mut size = None;
         for _ in 0..MOST_DEPTH {
             let path = format!("manifests/{wanted}");
-            let answer = self.client.get(&path, MANIFESTS).await?;
-            let bytes = self.document(answer, &path).await?;
+            let mut tries = 1;
+            let bytes = loop {
+                let asked = async {
+                    let answer = self.client.get(&path, MANIFESTS).await?;
+                    self.document(answer, &path).await
+                };
+                match asked.await {
+                    Ok(bytes) => break bytes,
+                    Err(error) => self.wait_for_another(error, &mut tries).await?,
+                }
+            };
             let found = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
             if is_digest(&wanted) && wanted != found {
                 let from = format!("{}: {path}", self.from);
@@ -158,13 +199,40 @@ impl Pull<'_> {
         Ok(all)
     }
 
-    /// Brings one blob into a file.
+    /// Brings one blob into a file, at the third try if need be.
     async fn blob(&mut self, descriptor: &Descriptor) -> Result<Blob, ImportError> {
+        let mut tries = 1;
+        let before = self.done_bytes;
+        loop {
+            match self.blob_once(descriptor).await {
+                Ok(blob) => return Ok(blob),
+                Err(error) => self.wait_for_another(error, &mut tries).await?,
+            }
+            self.done_bytes = before;
+        }
+    }
+
+    /// Waits for the next try, if the failure may be over by then.
+    async fn wait_for_another(
+        &self,
+        error: ImportError,
+        tries: &mut u32,
+    ) -> Result<(), ImportError> {
+        if *tries >= MOST_TRIES || !may_pass(&error) {
+            return Err(error);
+        }
+        tokio::time::sleep(self.client.back_off(*tries)).await;
+        *tries += 1;
+        self.check_cancel()
+    }
+
+    async fn blob_once(&mut self, descriptor: &Descriptor) -> Result<Blob, ImportError> {
         let Descriptor { digest, size, .. } = descriptor;
         let path = format!("blobs/{digest}");
         let name = self.directory.path().join(digest.replace(':', "-"));
         let unwritten = |source| ImportError::Write { path: name.clone(), source };
-        let mut file = File::create_new(&name).map_err(unwritten)?;
+        // What an earlier try left is not gone on with.
+        let mut file = File::create(&name).map_err(unwritten)?;
         let mut answer = self.client.get(&path, "*/*").await?;
         let (mut hash, mut length, mut told) = (Sha256::new(), 0, self.done_bytes);
         while let Some(bytes) = self.client.next(&mut answer, &path).await? {
@@ -180,6 +248,7 @@ impl Pull<'_> {
             if self.done_bytes - told >= STRIDE_BYTES {
                 told = self.done_bytes;
                 self.tell();
+                self.check_room()?;
             }
         }
         if length < *size {
@@ -191,6 +260,7 @@ impl Pull<'_> {
             return Err(ImportError::Digest { from, expected, found });
         }
         self.tell();
+        self.check_room()?;
         let file = File::open(&name).map_err(unwritten)?;
         Blob::of_file(file, format!("{}: {digest}", self.from), *size)
     }
@@ -198,6 +268,11 @@ impl Pull<'_> {
     fn tell(&self) {
         let (done_bytes, total_bytes) = (self.done_bytes, Some(self.total_bytes));
         (self.report)(Progress { step: Step::Pull, done_bytes, total_bytes });
+    }
+
+    fn check_room(&self) -> Result<(), ImportError> {
+        let room = self.options.room.as_ref();
+        room.map_or(Ok(()), |room| check_room(room).map_err(|stop| stop.at(&self.from)))
     }
 
     fn check_cancel(&self) -> Result<(), ImportError> {

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use crate::blob::Blob;
 use crate::budget::{Budget, read_error};
-use crate::directory::Source;
+use crate::directory::OpenDirectory;
 use crate::ext4::{Plan, PlanError};
 use crate::guest::Furnishing;
 use crate::kernel::check_agent;
 use crate::layer::{LayerRules, LeftOut, put_layer};
 use crate::output::Output;
-use crate::tarball::{Tarball, shown};
+use crate::tarball::{EndMark, Tarball, shown};
 use crate::tree::{Body, Contents, Ino, Tree};
 use crate::unpack::{Unpacked, unpacked};
 use crate::{ImportError, Kind, Made, Note, Options, Progress, Refusal, Step};
@@ -34,7 +34,7 @@ const MOST_ROOT_BYTES: u64 = 128 << 30;
 pub(crate) enum Files {
     /// Archives, the lowest first.
     Layers(Vec<Blob>),
-    Directory(Source),
+    Directory(OpenDirectory),
     /// In the tree itself.
     Tree,
 }
@@ -63,9 +63,11 @@ impl<'a> Root<'a> {
         let mut tree = Tree::new();
         let mut left_out = LeftOut::default();
         let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None);
+        // An image's layers are known by their digests, an archive by itself alone.
+        let end = if whiteouts { EndMark::MayLack } else { EndMark::Required };
         for (place, blob) in layers.iter().enumerate() {
             let rules = LayerRules { layer: place as u32 + 1, whiteouts, devices: options.devices };
-            let mut archive = open_layer(blob, &budget)?;
+            let mut archive = open_layer(blob, &budget)?.with_end(end);
             put_layer(&mut archive, &rules, &mut tree, &mut left_out, &budget)?;
             // To the end of the stream, where its checksum is.
             drain(archive.into_inner(), &blob.from)?;
@@ -80,7 +82,7 @@ impl<'a> Root<'a> {
         report: &'a dyn Fn(Progress),
     ) -> Result<Self, ImportError> {
         let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None);
-        let source = Source::open(path)?;
+        let source = OpenDirectory::open(path)?;
         let mut left_out = LeftOut::default();
         let tree = source.read(options.devices, &mut left_out, &budget)?;
         let (from, bytes) = (path.display().to_string(), budget.bytes());
@@ -116,14 +118,16 @@ impl<'a> Root<'a> {
         self.write_tree(out)
     }
 
-    /// Writes the tree as it is.
     pub(crate) fn write_tree(mut self, out: &Path) -> Result<Made, ImportError> {
         let limit = self.options.limits.root_bytes.min(MOST_ROOT_BYTES);
         let asked = self.options.root_size;
         if asked.is_some_and(|size| size > limit) {
             return Err(self.too_big(limit));
         }
-        let plan = Plan::new(&mut self.tree, asked).map_err(|error| match error {
+        let cancel = self.options.cancel.clone();
+        let stop = || cancel.is_cancelled();
+        let plan = Plan::new(&mut self.tree, asked, &stop).map_err(|error| match error {
+            PlanError::Stopped => ImportError::Cancelled,
             PlanError::TooSmall { needed_bytes } => ImportError::TooSmall {
                 kind: Kind::Root,
                 needed_bytes,
@@ -139,7 +143,10 @@ impl<'a> Root<'a> {
             return Err(self.too_big(limit));
         }
         let output = Output::create(out)?;
-        plan.write_structures(&self.tree, output.file()).map_err(|error| output.failed(error))?;
+        plan.write_structures(&self.tree, output.file(), &stop).map_err(|error| match stop() {
+            true => ImportError::Cancelled,
+            false => output.failed(error),
+        })?;
         self.write_contents(&plan, &output)?;
         let size = plan.size_bytes();
         let budget = Budget::unbounded(&self.options.cancel, self.report, Step::Digest, size);
@@ -152,7 +159,10 @@ impl<'a> Root<'a> {
 
     fn write_contents(&self, plan: &Plan, output: &Output) -> Result<(), ImportError> {
         let (cancel, total) = (&self.options.cancel, Some(self.bytes));
-        let budget = Budget::new(self.options.limits, cancel, self.report, Step::Write, total);
+        let budget = Budget::new(self.options.limits, cancel, self.report, Step::Write, total)
+            .writing_to(self.options.room.as_ref());
+        // What holds the tree is written already.
+        budget.spend(0).map_err(|stop| stop.at(&self.from))?;
         let mut wanted: HashMap<(u32, u64), Ino> = HashMap::new();
         for ino in (0..self.tree.len()).filter(|ino| plan.holds(*ino)) {
             let Body::File { contents, .. } = &self.tree.inode(ino).body else { continue };
@@ -177,7 +187,8 @@ impl<'a> Root<'a> {
         }
         let Files::Layers(layers) = &self.files else { return Ok(()) };
         for (layer, blob) in (1..).zip(layers) {
-            let mut archive = open_layer(blob, &budget)?;
+            // It was read to its end before, whatever that is.
+            let mut archive = open_layer(blob, &budget)?.with_end(EndMark::MayLack);
             while let Some(entry) = archive.next()? {
                 let Some(ino) = wanted.remove(&(layer, entry.index)) else { continue };
                 let name = String::from_utf8_lossy(&entry.path).into_owned();
@@ -279,13 +290,19 @@ impl<'a> Root<'a> {
     }
 }
 
-fn notes_of(left_out: LeftOut) -> Vec<Note> {
+pub(crate) fn notes_of(left_out: LeftOut) -> Vec<Note> {
     let mut notes = Vec::new();
     if left_out.devices > 0 {
         notes.push(Note::DevicesLeftOut(left_out.devices));
     }
     if left_out.xattrs > 0 {
         notes.push(Note::AttributesLeftOut(left_out.xattrs));
+    }
+    if left_out.sockets > 0 {
+        notes.push(Note::SocketsLeftOut(left_out.sockets));
+    }
+    if left_out.mount_count > 0 {
+        notes.push(Note::MountsLeftOut(left_out.mounts, left_out.mount_count));
     }
     notes
 }
@@ -302,7 +319,7 @@ fn read_entry(
     index: u64,
     budget: &Budget<'_>,
 ) -> Result<Option<Vec<u8>>, ImportError> {
-    let mut archive = open_layer(blob, budget)?;
+    let mut archive = open_layer(blob, budget)?.with_end(EndMark::MayLack);
     while let Some(entry) = archive.next()? {
         if entry.index == index {
             return archive.read_whole(MOST_INITTAB_BYTES).map(Some);

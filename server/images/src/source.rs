@@ -71,8 +71,9 @@ impl FromStr for Reference {
             return Err(wrong("a tag is at most 128 letters, digits and _ . -"));
         }
         let (registry, repository) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
-                (host.to_owned(), path.to_owned())
+            Some((host, path)) if is_host(host) => {
+                // One registry has one name, however it is written.
+                (host.to_ascii_lowercase(), path.to_owned())
             }
             Some(_) => ("docker.io".to_owned(), name.to_owned()),
             None => ("docker.io".to_owned(), format!("library/{name}")),
@@ -123,6 +124,12 @@ fn is_part(part: &str) -> bool {
     part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b))
         && !part.contains("..")
+}
+
+/// Whether what stands before the first slash is a registry, and not the first part of a
+/// repository.
+fn is_host(text: &str) -> bool {
+    text.contains(['.', ':']) || text.eq_ignore_ascii_case("localhost")
 }
 
 fn is_registry(registry: &str) -> bool {

@@ -1,14 +1,20 @@
 //! A tar archive entry by entry: old, ustar, GNU long names and pax headers.
 //!
-//! The fields of a header are the `tar` crate's; the walk from header to header is our own,
-//! because what is hostile sits there: a long name of gigabytes, a pax size that is not the
-//! header's, an archive that stops in the middle. Sparse files and multi-volume archives are
-//! refused.
+//! The names in a header are the `tar` crate's; numbers, and the walk from header to header, are
+//! our own, because what is hostile sits there: a long name of gigabytes, a size that only a pax
+//! header tells, an archive that stops in the middle. Sparse files and multi-volume archives are
+//! refused. Where readers differ the answer is that of Go's `archive/tar`, which Docker and
+//! containerd read with.
+
+mod number;
+mod pax;
 
 use std::io::Read;
 
 use tar::{EntryType, Header};
 
+use self::number::field;
+use self::pax::{Extensions, PaxError};
 use crate::budget::{Stop, read_error};
 use crate::{ImportError, Refusal};
 
@@ -17,7 +23,6 @@ const BLOCK_BYTES: usize = 512;
 /// A long name, or all pax headers of an entry.
 const MOST_EXTENSION_BYTES: u64 = 1 << 20;
 
-/// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     File,
@@ -27,6 +32,7 @@ pub(crate) enum EntryKind {
     Fifo,
     CharDevice(u32, u32),
     BlockDevice(u32, u32),
+    Sparse,
     Unsupported,
 }
 
@@ -58,24 +64,27 @@ pub(crate) struct Tarball<R> {
     /// Bytes of the current entry's contents that were not read yet, and its padding.
     left: u64,
     padding: u64,
+    end: EndMark,
 }
 
-/// What extension headers said about the entry after them.
-#[derive(Default)]
-struct Extensions {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<i64>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    sparse: bool,
+/// Whether an archive may end without its mark, two blocks of zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndMark {
+    /// Nothing else says where it ends: without the mark it may be half of one.
+    Required,
+    /// It is known by its digest, and container runtimes take one without, or an empty one.
+    MayLack,
 }
 
 impl<R: Read> Tarball<R> {
     pub(crate) fn new(reader: R, from: impl Into<String>) -> Self {
-        Self { reader, from: from.into(), next_index: 0, position: 0, left: 0, padding: 0 }
+        let (from, end) = (from.into(), EndMark::Required);
+        Self { reader, from, next_index: 0, position: 0, left: 0, padding: 0, end }
+    }
+
+    /// With another rule for its end.
+    pub(crate) fn with_end(self, end: EndMark) -> Self {
+        Self { end, ..self }
     }
 
     /// What is left of the stream.
@@ -88,53 +97,92 @@ impl<R: Read> Tarball<R> {
         self.position
     }
 
-    /// The next entry; what was left of the one before is skipped. `None` after the end mark.
+    /// The next entry; what was left of the one before is skipped. `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, ImportError> {
         let mut extensions = Extensions::default();
         loop {
-            self.skip_rest()?;
-            let Some(header) = self.read_header()? else { return Ok(None) };
-            let size = match header.entry_type() {
-                // Nothing follows these, whatever the field says, as other readers have it.
+            let header = if self.skip_rest()? { self.read_header()? } else { None };
+            let Some(header) = header else {
+                return match extensions.some {
+                    true => Err(self.broken("an extension header has no entry after it")),
+                    false => Ok(None),
+                };
+            };
+            let kind = header.entry_type();
+            let size = match kind {
+                // Nothing follows these, whatever is said of them, as other readers have it.
                 EntryType::Link
                 | EntryType::Symlink
                 | EntryType::Char
                 | EntryType::Block
                 | EntryType::Directory
                 | EntryType::Fifo => 0,
-                _ => header.entry_size().map_err(|error| self.damaged(error))?,
+                // An extension's own size is never said elsewhere.
+                EntryType::GNULongName
+                | EntryType::GNULongLink
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader => self.size_field(&header)?,
+                _ => match extensions.size {
+                    Some(size) => size,
+                    None => self.size_field(&header)?,
+                },
             };
-            (self.left, self.padding) = (size, size.next_multiple_of(BLOCK_BYTES as u64) - size);
-            match header.entry_type() {
-                EntryType::GNULongName => extensions.path = Some(self.read_long_name()?),
-                EntryType::GNULongLink => extensions.link = Some(self.read_long_name()?),
+            let padding = size.wrapping_neg() % BLOCK_BYTES as u64;
+            (self.left, self.padding) = (size, padding);
+            match kind {
+                EntryType::GNULongName => {
+                    (extensions.path, extensions.some) = (Some(self.read_long_name()?), true);
+                }
+                EntryType::GNULongLink => {
+                    (extensions.link, extensions.some) = (Some(self.read_long_name()?), true);
+                }
                 EntryType::XHeader => {
                     let records = self.read_extension()?;
-                    self.read_pax(&records, &mut extensions)?;
+                    extensions.read(&records).map_err(|why| self.not_taken(&why))?;
                 }
                 // Comments on the archive as a whole.
-                EntryType::XGlobalHeader => drop(self.read_extension()?),
+                EntryType::XGlobalHeader => {
+                    let records = self.read_extension()?;
+                    Extensions::check_global(&records).map_err(|why| self.not_taken(&why))?;
+                }
+                // The label of GNU's --label: no entry, and all of it is its name.
+                kind if kind.as_byte() == b'V' && size == 0 => extensions = Extensions::default(),
                 _ => return self.entry(&header, size, extensions).map(Some),
             }
         }
+    }
+
+    fn size_field(&self, header: &Header) -> Result<u64, ImportError> {
+        let size = self.number(&header.as_old().size, "size")?;
+        u64::try_from(size).map_err(|_| self.broken("an entry's size is less than nothing"))
+    }
+
+    fn number(&self, bytes: &[u8], what: &str) -> Result<i64, ImportError> {
+        field(bytes).ok_or_else(|| self.broken(&format!("an entry's {what} is no number")))
     }
 
     fn entry(
         &mut self,
         header: &Header,
         size: u64,
-        said: Extensions,
+        mut said: Extensions,
     ) -> Result<TarEntry, ImportError> {
-        let path = said.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        if size > 0 && said.size.is_some_and(|said| said != size) {
-            return Err(self.broken("a pax header and an entry's own differ in its size"));
-        }
-        let device = || {
-            let number = |number: std::io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
-            (number(header.device_major()), number(header.device_minor()))
+        let path = said.path.take().unwrap_or_else(|| header.path_bytes().into_owned());
+        let old = header.as_old();
+        // Where they lie in ustar's header and in GNU's; older ones have none.
+        let raw = header.as_bytes();
+        let has_devices = raw[257..262] == *b"ustar";
+        let device = |said: Option<u32>, at: usize| match said {
+            Some(said) => Ok(said),
+            None if !has_devices => Ok(0),
+            None => {
+                let number = self.number(&raw[at..at + 8], "device number")?;
+                u32::try_from(number).map_err(|_| self.broken("a device number is too large"))
+            }
         };
         let kind = match header.entry_type() {
-            _ if said.sparse => EntryKind::Unsupported,
+            _ if said.sparse => EntryKind::Sparse,
+            EntryType::GNUSparse => EntryKind::Sparse,
             // Before 1988 a directory was a file whose name ends with a slash.
             EntryType::Regular if path.ends_with(b"/") => EntryKind::Directory,
             EntryType::Regular | EntryType::Continuous => EntryKind::File,
@@ -142,27 +190,32 @@ impl<R: Read> Tarball<R> {
             EntryType::Symlink => EntryKind::Symlink,
             EntryType::Directory => EntryKind::Directory,
             EntryType::Fifo => EntryKind::Fifo,
-            EntryType::Char => EntryKind::CharDevice(device().0, device().1),
-            EntryType::Block => EntryKind::BlockDevice(device().0, device().1),
+            kind @ (EntryType::Char | EntryType::Block) => {
+                let (major, minor) =
+                    (device(said.device_major, 329)?, device(said.device_minor, 337)?);
+                match kind {
+                    EntryType::Char => EntryKind::CharDevice(major, minor),
+                    _ => EntryKind::BlockDevice(major, minor),
+                }
+            }
             _ => EntryKind::Unsupported,
         };
-        let link = said.link.unwrap_or_else(|| {
+        let link = said.link.take().unwrap_or_else(|| {
             header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
         });
-        let id = |said: Option<u64>, own: std::io::Result<u64>| {
+        let id = |said: Option<u64>, own: &[u8], what: &str| {
             let id = match said {
-                Some(id) => id,
-                None => own?,
+                Some(id) => u32::try_from(id).ok(),
+                None => u32::try_from(self.number(own, what)?).ok(),
             };
-            u32::try_from(id).map_err(std::io::Error::other)
+            id.ok_or_else(|| self.broken(&format!("an entry's {what} is none that Linux has")))
         };
-        let uid = id(said.uid, header.uid()).map_err(|error| self.damaged(error))?;
-        let gid = id(said.gid, header.gid()).map_err(|error| self.damaged(error))?;
-        let mode = header.mode().map_err(|error| self.damaged(error))?;
-        let own_mtime = || header.mtime().map(|time| i64::try_from(time).unwrap_or(0));
+        let uid = id(said.uid, &old.uid, "user")?;
+        let gid = id(said.gid, &old.gid, "group")?;
+        let mode = self.number(&old.mode, "mode")?;
         let mtime = match said.mtime {
             Some(time) => time,
-            None => own_mtime().unwrap_or(0),
+            None => self.number(&old.mtime, "time")?,
         };
         let index = self.next_index;
         self.next_index += 1;
@@ -176,21 +229,26 @@ impl<R: Read> Tarball<R> {
             uid,
             gid,
             mtime,
-            xattrs: said.xattrs,
+            xattrs: said.take_xattrs(),
         })
     }
 
-    /// The next header that is not empty.
+    /// The next header; `None` at the end mark, and where the archive ends.
     fn read_header(&mut self) -> Result<Option<Header>, ImportError> {
         let mut block = [0_u8; BLOCK_BYTES];
-        self.fill(&mut block)?;
-        if block.iter().all(|byte| *byte == 0) {
+        if !self.fill_or_end(&mut block)? {
+            return Ok(None);
+        }
+        if is_zero(&block) {
+            // One block of zeros with something else after it is no end: contents whose size was
+            // not understood, or archives behind one another.
+            if self.fill_or_end(&mut block)? && !is_zero(&block) {
+                return Err(self.broken("there is more after the first half of an end mark"));
+            }
             return Ok(None);
         }
         let header = Header::from_byte_slice(&block).clone();
-        let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
-        // The field itself counts as eight spaces.
-        if header.cksum().ok() != Some(sum + 8 * u32::from(b' ')) {
+        if !has_checksum(&block) {
             return Err(self.broken("a header does not have the checksum it says"));
         }
         Ok(Some(header))
@@ -214,50 +272,33 @@ impl<R: Read> Tarball<R> {
         Ok(all)
     }
 
-    /// `LENGTH KEY=VALUE\n` again and again; a value may hold anything (pax(1)).
-    fn read_pax(&self, mut records: &[u8], said: &mut Extensions) -> Result<(), ImportError> {
-        let bad = || self.broken("a pax header is not as pax(1) has it");
-        while !records.is_empty() && records[0] != 0 {
-            let space = records.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
-            let length: usize = number(&records[..space]).ok_or_else(bad)?;
-            if length > records.len() || length < space + 3 || records[length - 1] != b'\n' {
-                return Err(bad());
-            }
-            let record = &records[space + 1..length - 1];
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(bad)?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
-            match key {
-                b"path" => said.path = Some(value.to_vec()),
-                b"linkpath" => said.link = Some(value.to_vec()),
-                b"size" => said.size = Some(number(value).ok_or_else(bad)?),
-                b"uid" => said.uid = Some(number(value).ok_or_else(bad)?),
-                b"gid" => said.gid = Some(number(value).ok_or_else(bad)?),
-                b"mtime" => {
-                    let whole = value.split(|byte| *byte == b'.').next().unwrap_or_default();
-                    said.mtime = Some(number(whole).ok_or_else(bad)?);
-                }
-                _ if key.starts_with(b"GNU.sparse.") => said.sparse = true,
-                _ => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                        said.xattrs.push((name.to_vec(), value.to_vec()));
-                    }
-                }
-            }
-            records = &records[length..];
+    /// Goes to the end of the current entry. False when the archive ends there, without padding.
+    fn skip_rest(&mut self) -> Result<bool, ImportError> {
+        let mut sink = [0_u8; 64 << 10];
+        while self.left > 0 {
+            let part = self.left.min(sink.len() as u64);
+            self.fill(&mut sink[..part as usize])?;
+            self.left -= part;
         }
-        Ok(())
+        let padding = std::mem::take(&mut self.padding) as usize;
+        Ok(padding == 0 || self.fill_or_end(&mut sink[..padding])?)
     }
 
-    fn skip_rest(&mut self) -> Result<(), ImportError> {
-        let mut sink = [0_u8; 64 << 10];
-        let mut rest = self.left + self.padding;
-        (self.left, self.padding) = (0, 0);
-        while rest > 0 {
-            let part = rest.min(sink.len() as u64);
-            self.fill(&mut sink[..part as usize])?;
-            rest -= part;
+    /// Fills `buf`; false when not one byte is left of an archive that may end like that.
+    fn fill_or_end(&mut self, buf: &mut [u8]) -> Result<bool, ImportError> {
+        let mut first = 0;
+        while first == 0 {
+            match self.reader.read(buf) {
+                Ok(0) if self.end == EndMark::MayLack => return Ok(false),
+                Ok(0) => return Err(self.broken("it ends too early")),
+                Ok(read) => first = read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(read_error(&self.from, error)),
+            }
         }
-        Ok(())
+        self.position += first as u64;
+        self.fill(&mut buf[first..])?;
+        Ok(true)
     }
 
     fn fill(&mut self, buf: &mut [u8]) -> Result<(), ImportError> {
@@ -300,13 +341,24 @@ impl<R: Read> Tarball<R> {
         ImportError::Damaged { from: self.from.clone(), what: what.to_owned() }
     }
 
-    fn damaged(&self, error: std::io::Error) -> ImportError {
-        self.broken(&error.to_string())
+    fn not_taken(&self, why: &PaxError) -> ImportError {
+        self.broken(&why.to_string())
     }
 }
 
-fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
+fn is_zero(block: &[u8]) -> bool {
+    block.iter().all(|byte| *byte == 0)
+}
+
+/// Whether a block is a header: its bytes add up to what it says. Some old programs added them up
+/// as signed ones.
+pub(crate) fn has_checksum(block: &[u8; BLOCK_BYTES]) -> bool {
+    // The field itself counts as eight spaces.
+    let counted = || block[..148].iter().chain(&block[156..]);
+    let unsigned: i64 = counted().map(|byte| i64::from(*byte)).sum();
+    let signed: i64 = counted().map(|byte| i64::from(byte.cast_signed())).sum();
+    let spaces = 8 * i64::from(b' ');
+    field(&block[148..156]).is_some_and(|said| said == unsigned + spaces || said == signed + spaces)
 }
 
 /// A name for a message: escaped, and not longer than a line.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::encode::directory_blocks;
+use super::directory::directory_blocks;
 use super::geometry::Geometry;
 use super::xattr;
 use super::{BLOCK_BYTES, Extent, FIRST_NUMBER, LOST_AND_FOUND, ROOT_NUMBER};
@@ -56,15 +56,29 @@ pub(crate) enum PlanError {
     TooSmall { needed_bytes: u64 },
     #[error("a file has more than {MOST_LINKS} names")]
     TooManyLinks { name: Vec<u8> },
+    #[error("it was stopped")]
+    Stopped,
 }
+
+/// Whether to go on is asked after so many steps, which take a few milliseconds.
+pub(super) const STEPS: usize = 4096;
 
 impl Plan {
     /// Lays out `tree`, which gets a `lost+found`, in `size` bytes, or in as many as it needs and
-    /// some more.
-    pub(crate) fn new(tree: &mut Tree, size: Option<u64>) -> Result<Self, PlanError> {
+    /// some more, until `stop` says so.
+    pub(crate) fn new(
+        tree: &mut Tree,
+        size: Option<u64>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, PlanError> {
         ensure_lost_and_found(tree);
-        let (mut nodes, places) = number(tree)?;
-        for node in &mut nodes {
+        let go_on = |step: usize| match step.is_multiple_of(STEPS) && stop() {
+            true => Err(PlanError::Stopped),
+            false => Ok(()),
+        };
+        let (mut nodes, places) = number(tree, &go_on)?;
+        for (step, node) in nodes.iter_mut().enumerate() {
+            go_on(step)?;
             node.size = size_of(tree, node.ino);
         }
         let needed: u64 = nodes.iter().map(|node| blocks_of(tree, node)).sum();
@@ -81,7 +95,8 @@ impl Plan {
         let geometry = geometry.ok_or_else(too_small)?;
         let mut free = Free { geometry, group: 0, next: geometry.data(0).0 };
         let journal = free.take(geometry.journal_blocks.into()).ok_or_else(too_small)?;
-        for node in &mut nodes {
+        for (step, node) in nodes.iter_mut().enumerate() {
+            go_on(step)?;
             let blocks = contents_blocks(tree, node);
             let taken = (|| {
                 node.extents = free.take(blocks)?;
@@ -127,7 +142,10 @@ fn ensure_lost_and_found(tree: &mut Tree) {
 }
 
 /// Numbers by breadth first, names in order: the same tree has the same numbers.
-fn number(tree: &Tree) -> Result<(Vec<Node>, Vec<u32>), PlanError> {
+fn number(
+    tree: &Tree,
+    go_on: &dyn Fn(usize) -> Result<(), PlanError>,
+) -> Result<(Vec<Node>, Vec<u32>), PlanError> {
     let mut nodes: Vec<Node> = Vec::new();
     let mut places = vec![0; tree.len()];
     let mut next_number = FIRST_NUMBER + 1;
@@ -147,6 +165,7 @@ fn number(tree: &Tree) -> Result<(Vec<Node>, Vec<u32>), PlanError> {
     while let Some((directory, directory_number)) = queue.pop_front() {
         let mut directories = 0;
         for (name, entry) in tree.entries(directory).into_iter().flatten() {
+            go_on(nodes.len())?;
             let is_directory = tree.entries(entry.ino).is_some();
             if let Some(place) = (places[entry.ino] as usize).checked_sub(1) {
                 nodes[place].links += 1;

@@ -1,7 +1,7 @@
 //! The superblock, the descriptors of the groups and the journal's own superblock
 //! (Documentation/filesystems/ext4/{super,group_descr,journal}.rst).
 
-use super::encode::{BLOCK, put16, put32};
+use super::bytes::{BLOCK, put16, put32};
 use super::geometry::{BLOCKS_PER_GROUP, Geometry, INODE_BYTES};
 use super::{FIRST_NUMBER, JOURNAL_NUMBER, MADE_AT};
 

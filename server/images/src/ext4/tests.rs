@@ -14,8 +14,8 @@ fn file(size: u64) -> Body {
 /// Writes a tree; each file holds its own inode number again and again.
 fn written(tree: &mut Tree, size: Option<u64>) -> (tempfile::NamedTempFile, Plan) {
     let out = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-    let plan = Plan::new(tree, size).unwrap_or_else(|error| panic!("{error}"));
-    plan.write_structures(tree, out.as_file()).expect("it can be written");
+    let plan = Plan::new(tree, size, &|| false).unwrap_or_else(|error| panic!("{error}"));
+    plan.write_structures(tree, out.as_file(), &|| false).expect("it can be written");
     for ino in 0..tree.len() {
         let Body::File { size, .. } = tree.inode(ino).body else { continue };
         let Some(mut writer) = plan.file_writer(ino, out.as_file()) else { continue };
@@ -53,16 +53,20 @@ fn an_empty_tree_is_a_clean_file_system_of_every_size() {
 
 #[test]
 fn a_size_that_cannot_be_says_what_is_needed() {
-    let Err(PlanError::TooSmall { needed_bytes }) = Plan::new(&mut Tree::new(), Some(1 << 20))
+    let Err(PlanError::TooSmall { needed_bytes }) =
+        Plan::new(&mut Tree::new(), Some(1 << 20), &|| false)
     else {
         panic!("a file system of 1 MiB");
     };
-    let plan = Plan::new(&mut Tree::new(), Some(needed_bytes)).expect("what it said is enough");
+    let plan =
+        Plan::new(&mut Tree::new(), Some(needed_bytes), &|| false).expect("what it said is enough");
     assert!(plan.size_bytes() <= needed_bytes);
 
     let mut tree = Tree::new();
     add(&mut tree, ROOT, b"big", file(300 << 20));
-    let Err(PlanError::TooSmall { needed_bytes }) = Plan::new(&mut tree, Some(300 << 20)) else {
+    let Err(PlanError::TooSmall { needed_bytes }) =
+        Plan::new(&mut tree, Some(300 << 20), &|| false)
+    else {
         panic!("300 MiB in 300 MiB");
     };
     written(&mut tree, Some(needed_bytes));
@@ -91,7 +95,7 @@ fn the_largest_file_there_may_be_has_room_for_its_extents() {
     let mut tree = Tree::new();
     let size = 120 << 30;
     let ino = add(&mut tree, ROOT, b"huge", file(size));
-    let plan = Plan::new(&mut tree, Some(128 << 30)).expect("it fits");
+    let plan = Plan::new(&mut tree, Some(128 << 30), &|| false).expect("it fits");
     let node = plan.node(ino).expect("it has a name");
     assert!((2..=4).contains(&node.extent_blocks.len()), "{}", node.extents.len());
     let blocks: u64 = node.extents.iter().map(|extent| u64::from(extent.blocks)).sum();
@@ -133,7 +137,7 @@ fn a_file_with_too_many_names_is_refused() {
     for number in 0..65_000 {
         tree.link(ROOT, format!("{number}").as_bytes(), ino, 1);
     }
-    let refused = Plan::new(&mut tree, None).map(|_| ());
+    let refused = Plan::new(&mut tree, None, &|| false).map(|_| ());
     assert!(matches!(refused, Err(PlanError::TooManyLinks { .. })), "{refused:?}");
 }
 
@@ -218,9 +222,9 @@ fn zeros_take_no_space_on_the_disk() {
     use std::os::unix::fs::MetadataExt;
     let mut tree = Tree::new();
     let ino = add(&mut tree, ROOT, b"zeros", file(64 << 20));
-    let plan = Plan::new(&mut tree, None).expect("it fits");
+    let plan = Plan::new(&mut tree, None, &|| false).expect("it fits");
     let out = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-    plan.write_structures(&tree, out.as_file()).expect("it can be written");
+    plan.write_structures(&tree, out.as_file(), &|| false).expect("it can be written");
     let mut writer = plan.file_writer(ino, out.as_file()).expect("it is a file");
     for _ in 0..64 {
         writer.write(&[0; 1 << 20]).expect("it can be written");
@@ -273,4 +277,28 @@ proptest! {
         let (out, _) = written(&mut tree_of(&choices), None);
         assert_clean(out.path());
     }
+}
+
+#[test]
+fn a_tree_of_many_files_is_given_up_as_soon_as_somebody_says_so() {
+    let mut tree = Tree::new();
+    for at in 0..50_000 {
+        let ino = tree.add(Meta::root(0o644, 0), Body::Fifo);
+        tree.link(ROOT, at.to_string().as_bytes(), ino, 1);
+    }
+    let asked = std::cell::Cell::new(0);
+    // Each time it is asked it may go on once less, until it may not at all.
+    for allowed in 0..4 {
+        asked.set(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() > allowed
+        };
+        let stopped = Plan::new(&mut tree, None, &stop).map(|_| ());
+        assert_eq!(stopped, Err(PlanError::Stopped), "{allowed}");
+        assert_eq!(asked.get(), allowed + 1, "and nothing is done afterwards");
+    }
+    let plan = Plan::new(&mut tree, None, &|| false).expect("it fits");
+    let out = tempfile::NamedTempFile::new().expect("a file");
+    plan.write_structures(&tree, out.as_file(), &|| true).expect_err("it was stopped");
 }

@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
 
-use super::encode::{self, BLOCK};
+use super::bytes::BLOCK;
+use super::directory::directory;
+use super::encode;
 use super::geometry::{BLOCKS_PER_GROUP, Geometry};
 use super::plan::{Node, Plan, SHORT_TARGET_BYTES};
 use super::superblock::{GroupUse, descriptors, journal_superblock, superblock};
@@ -15,13 +17,22 @@ use super::{BLOCK_BYTES, Extent, FIRST_NUMBER, JOURNAL_NUMBER, xattr};
 use crate::tree::{Body, Ino, Tree};
 
 impl Plan {
-    /// Writes everything but the contents of files into `file`, which is empty.
-    pub(crate) fn write_structures(&self, tree: &Tree, file: &File) -> io::Result<()> {
+    /// Writes everything but the contents of files into `file`, which is empty, until `stop` says
+    /// so: then it is an error, and what was written is nothing.
+    pub(crate) fn write_structures(
+        &self,
+        tree: &Tree,
+        file: &File,
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<()> {
         file.set_len(self.size_bytes())?;
         for node in &self.nodes {
+            if stop() {
+                return Err(stopped());
+            }
             self.write_node(tree, node, file)?;
         }
-        self.write_inodes(tree, file)?;
+        self.write_inodes(tree, file, stop)?;
         let id = self.id(tree);
         let journal_blocks = self.geometry.journal_blocks;
         if let Some(first) = self.journal.first() {
@@ -46,7 +57,7 @@ impl Plan {
                     let number = self.node(entry.ino)?.number;
                     Some((&**name, number, encode::directory_type(&tree.inode(entry.ino).body)))
                 });
-                let bytes = encode::directory(node.number, node.parent, named);
+                let bytes = directory(node.number, node.parent, named);
                 write_extents(file, &node.extents, &bytes)?;
             }
             Body::Symlink(target) if target.len() >= SHORT_TARGET_BYTES => {
@@ -70,11 +81,14 @@ impl Plan {
     }
 
     /// Inodes in order of their numbers, a table at a time.
-    fn write_inodes(&self, tree: &Tree, file: &File) -> io::Result<()> {
+    fn write_inodes(&self, tree: &Tree, file: &File, stop: &dyn Fn() -> bool) -> io::Result<()> {
         let per_group = self.geometry.inodes_per_group;
         let mut by_number: Vec<_> = self.nodes.iter().collect();
         by_number.sort_by_key(|node| node.number);
         for group in 0..self.geometry.groups {
+            if stop() {
+                return Err(stopped());
+            }
             let first = group * per_group + 1;
             let from = by_number.partition_point(|node| node.number < first);
             let to = by_number.partition_point(|node| node.number < first + per_group);
@@ -156,6 +170,10 @@ impl Plan {
         id[8] = id[8] & 0x3f | 0x80;
         id
     }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("it was stopped")
 }
 
 struct Bits(Vec<u8>);

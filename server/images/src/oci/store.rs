@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::Blob;
 use crate::budget::Budget;
-use crate::directory::Source;
+use crate::directory::OpenDirectory;
 use crate::kernel::copy;
 use crate::output::Output;
 use crate::root::drain;
-use crate::tarball::{EntryKind, Tarball};
+use crate::tarball::{EntryKind, Tarball, shown};
 use crate::tree::parts;
 use crate::unpack::{Packing, SNIFF_BYTES, unpacked};
 use crate::{ImportError, Options, Progress, Step};
@@ -22,7 +22,7 @@ pub(crate) struct Store {
 }
 
 enum Files {
-    Directory(Source),
+    Directory(OpenDirectory),
     /// By their names without `./`; the output keeps the unpacked archive on the disk.
     Archive {
         by_name: HashMap<String, Blob>,
@@ -33,16 +33,18 @@ enum Files {
 impl Store {
     pub(crate) fn of_directory(path: &Path, options: &Options) -> Result<Self, ImportError> {
         let (from, limit) = (path.display().to_string(), options.limits.source_bytes);
-        Ok(Self { from, limit, files: Files::Directory(Source::open(path)?) })
+        Ok(Self { from, limit, files: Files::Directory(OpenDirectory::open(path)?) })
     }
 
     pub(crate) fn of_archive(
         archive: &Blob,
+        within: &str,
         out: &Path,
         options: &Options,
         report: &dyn Fn(Progress),
     ) -> Result<Self, ImportError> {
-        let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None);
+        let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None)
+            .writing_to(options.room.as_ref());
         let packing = Packing::of(&archive.head(SNIFF_BYTES)?);
         let (archive, unpacked) = match packing {
             Packing::Plain => (archive.clone(), None),
@@ -51,7 +53,7 @@ impl Store {
                 (archive, Some(output))
             }
         };
-        let by_name = list(&archive, &budget)?;
+        let by_name = list(&archive, within, &budget)?;
         let (from, limit) = (archive.from, options.limits.source_bytes);
         let files = Files::Archive { by_name, _unpacked: unpacked };
         Ok(Self { from, limit, files })
@@ -98,26 +100,75 @@ fn unpack_beside(
     Ok((Blob::of_file(file, archive.from.clone(), u64::MAX)?, output))
 }
 
-/// Where every file of an archive lies.
-fn list(archive: &Blob, budget: &Budget<'_>) -> Result<HashMap<String, Blob>, ImportError> {
+/// Links from one file of an archive to another that are followed.
+const MOST_LINKS: usize = 8;
+
+/// Where every file of an archive lies. Links to files are followed: old versions of Docker write
+/// a layer that is there already as one.
+fn list(
+    archive: &Blob,
+    within: &str,
+    budget: &Budget<'_>,
+) -> Result<HashMap<String, Blob>, ImportError> {
     let mut by_name = HashMap::new();
+    let mut links: HashMap<String, String> = HashMap::new();
     let stream = unpacked(archive.reader(), &archive.from, budget)?;
     let mut entries = Tarball::new(stream, &archive.from);
     while let Some(entry) = entries.next()? {
         budget.spend_entry().map_err(|stop| entries.stopped(stop))?;
         let path = parts(&entry.path).map_err(|why| entries.refused(&entry.path, why))?;
-        if entry.kind != EntryKind::File {
-            continue;
-        }
-        let name = String::from_utf8_lossy(&path.join(&b'/')).into_owned();
-        let blob = Blob {
-            from: format!("{}: {name}", archive.from),
-            offset: archive.offset + entries.position(),
-            length: entry.size,
-            ..archive.clone()
+        let texts = (entry.path.len() + entry.link.len()) as u64;
+        budget.spend_memory(texts + 512).map_err(|stop| entries.stopped(stop))?;
+        let path = String::from_utf8_lossy(&path.join(&b'/')).into_owned();
+        let Some(name) = path.strip_prefix(within).map(str::to_owned) else { continue };
+        let link = String::from_utf8_lossy(&entry.link);
+        let target = match entry.kind {
+            EntryKind::File => {
+                let blob = Blob {
+                    from: format!("{}: {}", archive.from, shown(name.as_bytes())),
+                    offset: archive.offset + entries.position(),
+                    length: entry.size,
+                    ..archive.clone()
+                };
+                links.remove(&name);
+                by_name.insert(name, blob);
+                continue;
+            }
+            // From the directory of the link on.
+            EntryKind::Symlink if !link.starts_with('/') => {
+                format!("{}/{link}", path.rsplit_once('/').map_or("", |(above, _)| above))
+            }
+            EntryKind::Symlink | EntryKind::HardLink => link.into_owned(),
+            _ => continue,
         };
-        by_name.insert(name, blob);
+        by_name.remove(&name);
+        if let Some(target) = joined(&target).strip_prefix(within) {
+            links.insert(name, target.to_owned());
+        }
     }
     drain(entries.into_inner(), &archive.from)?;
+    for (name, target) in &links {
+        let mut target = target;
+        for _ in 0..MOST_LINKS {
+            let Some(next) = links.get(target) else { break };
+            target = next;
+        }
+        if let Some(blob) = by_name.get(target).cloned() {
+            by_name.insert(name.clone(), blob);
+        }
+    }
     Ok(by_name)
+}
+
+/// A path without `.`, `..` and double slashes; what would climb out stays at the root.
+fn joined(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }

@@ -195,9 +195,17 @@ fn the_image_for_this_kind_of_machine_is_chosen() {
     maker.index = serde_json::json!({"manifests": [with(mine.clone(), "s390x")]});
     let error = Bench::new().refusal(&maker.archive());
     assert!(error.to_string().contains("only [\"linux/s390x\"]"), "{error}");
-    maker.index = serde_json::json!({"manifests": [mine.clone(), mine]});
+    let other = maker.add("", b"another");
+    maker.index = serde_json::json!({"manifests": [mine.clone(), other]});
     let error = Bench::new().refusal(&maker.archive());
     assert!(error.to_string().contains("several images"), "{error}");
+    assert!(error.to_string().contains("--image"), "{error}");
+    // Half a platform is filled in.
+    let mut half = mine;
+    half["platform"] = serde_json::json!({"architecture": "amd64"});
+    maker.index = serde_json::json!({"manifests": [half]});
+    let bench = Bench::new();
+    bench.root(&bench.put("image.tar", &maker.archive()));
     let arm = CONFIG.replace("amd64", "arm64");
     let error = Bench::new().refusal(&LayoutMaker::of_config(&layers(), &arm).archive());
     assert!(error.to_string().contains("linux/arm64, not for linux/amd64"), "{error}");
@@ -219,4 +227,189 @@ fn hostile_layers_and_too_many_of_them_are_refused() {
     maker.index = serde_json::json!({"manifests": [manifest]});
     let error = Bench::new().refusal(&maker.archive());
     assert!(error.to_string().contains("no container image"), "{error}");
+}
+
+/// Archives as other programs than Docker write them, each with `etc/motd` in it.
+#[derive(Default)]
+struct SavedMaker {
+    tar: Option<TarMaker>,
+    list: Vec<serde_json::Value>,
+}
+
+fn config_of(layers: &[&[u8]]) -> String {
+    let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", sha256(layer))).collect();
+    serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": ids}})
+        .to_string()
+}
+
+impl SavedMaker {
+    fn image(mut self, config: (&str, &str), tags: &[&str], layers: &[&str]) -> Self {
+        let tar = self.tar.take().unwrap_or_else(TarMaker::new);
+        self.tar = Some(tar.file(config.0, config.1.as_bytes()));
+        let one = serde_json::json!({"Config": config.0, "RepoTags": tags, "Layers": layers});
+        self.list.push(one);
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(TarMaker) -> TarMaker) -> Self {
+        self.tar = Some(change(self.tar.take().unwrap_or_else(TarMaker::new)));
+        self
+    }
+
+    fn finish(self) -> Vec<u8> {
+        let list = serde_json::Value::from(self.list).to_string();
+        self.tar.unwrap_or_else(TarMaker::new).file("manifest.json", list.as_bytes()).finish()
+    }
+}
+
+#[test]
+fn archives_of_every_program_that_saves_images_are_taken() {
+    let base = TarMaker::new().file("etc/motd", b"saved").finish();
+    let upper = TarMaker::new().file("etc/more", b"more").finish();
+    let config = config_of(&[&base, &upper]);
+    let digest = sha256(config.as_bytes());
+    let packed = |tar: TarMaker| tar.file("a.tar.gz", &gzip(&base)).file("b.tar.gz", &gzip(&upper));
+    let names = ["a.tar.gz", "b.tar.gz"];
+    let two = config_of(&[&base, &upper, &upper]);
+    let empty = config_of(&[&base, b""]);
+    for (what, archive) in [
+        ("crane, ko, kaniko", {
+            let name = format!("sha256:{digest}");
+            SavedMaker::default().image((&name, &config), &["x:y"], &names).with(packed)
+        }),
+        (
+            "jib",
+            SavedMaker::default().image(("config.json", &config), &["x:y"], &names).with(packed),
+        ),
+        ("packed layers", {
+            let name = format!("{digest}.json");
+            SavedMaker::default().image((&name, &config), &[], &names).with(packed)
+        }),
+        ("a layer that is a link", {
+            let layers = ["1/layer.tar", "2/layer.tar", "3/layer.tar"];
+            SavedMaker::default().image(("c.json", &two), &[], &layers).with(|tar| {
+                let tar = tar.file("1/layer.tar", &base).symlink("3/layer.tar", "../2/layer.tar");
+                tar.file("2/layer.tar", &upper)
+            })
+        }),
+        ("an empty layer", {
+            let layers = ["1/layer.tar", "2/layer.tar"];
+            SavedMaker::default()
+                .image(("c.json", &empty), &[], &layers)
+                .with(|tar| tar.file("1/layer.tar", &base).file("2/layer.tar", b""))
+        }),
+    ] {
+        let bench = Bench::new();
+        let made = bench.root(&bench.put("saved.tar", &archive.finish()));
+        assert_eq!(cat(&bench.out(), "/etc/motd"), "saved", "{what}");
+        assert!(made.notes.iter().any(|note| matches!(note, Note::Manifest(_))), "{what}");
+    }
+    let name = format!("sha256:{}", sha256(b"another"));
+    let other = SavedMaker::default().image((&name, &config), &[], &names).with(packed).finish();
+    let error = Bench::new().refusal(&other);
+    assert!(matches!(error, ImportError::Digest { .. }), "{error:?}");
+    let swapped = ["b.tar.gz", "a.tar.gz"];
+    let other = SavedMaker::default().image(("c.json", &config), &[], &swapped).with(packed);
+    let error = Bench::new().refusal(&other.finish());
+    assert!(matches!(error, ImportError::Digest { .. }), "{error:?}");
+}
+
+#[test]
+fn of_several_images_the_one_that_is_named_is_taken() {
+    let layer = |text: &str| TarMaker::new().file("etc/motd", text.as_bytes()).finish();
+    let (one, two) = (layer("one"), layer("two"));
+    let archive = SavedMaker::default()
+        .image(("1.json", &config_of(&[&one])), &["app:one", "app:latest"], &["1.tar"])
+        .image(("2.json", &config_of(&[&two])), &["app:two"], &["2.tar"])
+        .with(|tar| tar.file("1.tar", &one).file("2.tar", &two))
+        .finish();
+    let error = Bench::new().refusal(&archive).to_string();
+    assert!(error.contains("app:one") && error.contains("app:two"), "{error}");
+    assert!(error.contains("--image"), "{error}");
+    let mut layout = LayoutMaker::of_layers(&[gzip(&one)]);
+    let first = layout.index["manifests"][0].clone();
+    let second = LayoutMaker::of_layers(&[gzip(&two)]);
+    layout.blobs.extend(second.blobs.clone());
+    let named = |mut one: serde_json::Value, name: &str| {
+        one["annotations"] = serde_json::json!({"org.opencontainers.image.ref.name": name});
+        one["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
+        one
+    };
+    layout.index = serde_json::json!({"manifests": [
+        named(first, "app:one"), named(second.index["manifests"][0].clone(), "app:two"),
+    ]});
+    let layout = layout.archive();
+    let error = Bench::new().refusal(&layout).to_string();
+    assert!(error.contains("several images") && error.contains("app:two"), "{error}");
+    for source in [&archive, &layout] {
+        for (choice, found) in [("app:two", "two"), ("two", "two"), ("app:one", "one")] {
+            let mut bench = Bench::new();
+            bench.options.choice = Some(choice.to_owned());
+            bench.root(&bench.put("image.tar", source));
+            assert_eq!(cat(&bench.out(), "/etc/motd"), found, "{choice}");
+        }
+        let mut bench = Bench::new();
+        bench.options.choice = Some("other".to_owned());
+        let error = bench.refusal(source).to_string();
+        assert!(error.contains("no image \"other\"") && error.contains("app:one"), "{error}");
+    }
+}
+
+#[test]
+fn a_layout_that_was_packed_as_a_directory_is_found_in_it() {
+    let maker = LayoutMaker::of_layers(&layers());
+    let tar = maker.files().iter().fold(TarMaker::new().directory("oci"), |tar, (name, bytes)| {
+        tar.file(&format!("oci/{name}"), bytes)
+    });
+    let bench = Bench::new();
+    bench.root(&bench.put("image.tar", &tar.finish()));
+    assert_eq!(cat(&bench.out(), "/etc/motd"), "new");
+}
+
+#[test]
+fn layers_that_container_runtimes_take_are_taken() {
+    let base = || {
+        TarMaker::new()
+            .directory("usr/bin")
+            .entry(b'0', b"usr/bin/sh", b"", 0o755, b"sh")
+            .symlink("bin", "usr/bin")
+            .file("etc/motd", b"m")
+    };
+    for (what, layer, path, text) in [
+        ("nothing at all", Vec::new(), "/etc/motd", "m"),
+        ("an empty gzip stream", gzip(b""), "/etc/motd", "m"),
+        ("no end mark", gzip(&TarMaker::new().file("f", b"f").unfinished()), "/f", "f"),
+        ("absolute names", TarMaker::new().file("/app/ko", b"k").finish(), "/app/ko", "k"),
+        ("the entry /", TarMaker::new().directory("/").file("f", b"f").finish(), "/f", "f"),
+        ("a tab in a name", TarMaker::new().file("a\tb", b"").file("f", b"f").finish(), "/f", "f"),
+        ("Icon", TarMaker::new().file("Icon\r", b"").file("f", b"f").finish(), "/f", "f"),
+        (
+            "a label",
+            TarMaker::new().entry(b'V', b"l", b"", 0, b"").file("f", b"f").finish(),
+            "/f",
+            "f",
+        ),
+        ("usrmerge", TarMaker::new().file("bin/tool", b"t").finish(), "/usr/bin/tool", "t"),
+        ("usrmerge link", TarMaker::new().hard_link("sh2", "bin/sh").finish(), "/sh2", "sh"),
+        ("a link early", TarMaker::new().hard_link("b", "z").file("z", b"z").finish(), "/b", "z"),
+        ("a link absolute", TarMaker::new().hard_link("b", "/etc/motd").finish(), "/b", "m"),
+        (
+            "climbing",
+            TarMaker::new().symlink("y", "../../etc/x").file("f", b"f").finish(),
+            "/f",
+            "f",
+        ),
+        ("twice", TarMaker::new().file("L", b"1").file("L", b"2").finish(), "/L", "2"),
+        (
+            "devices",
+            TarMaker::new().entry(b'3', b"dev/null", b"", 0o666, b"").finish(),
+            "/etc/motd",
+            "m",
+        ),
+    ] {
+        let bench = Bench::new();
+        let image = LayoutMaker::of_layers(&[gzip(&base().finish()), layer]);
+        bench.root(&bench.put("image.tar", &image.archive()));
+        assert_eq!(cat(&bench.out(), path), text, "{what}");
+    }
 }

@@ -16,24 +16,12 @@ pub(super) enum Challenge {
 }
 
 impl Challenge {
-    /// The first challenge of a header that we can meet.
-    pub(super) fn parse(header: &str) -> Option<Self> {
-        let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Some(Self::Basic);
-        }
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let value = |wanted: &str| {
-            let mut found = parameters(rest).into_iter();
-            found.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
-        };
-        Some(Self::Bearer {
-            realm: value("realm")?,
-            service: value("service"),
-            scope: value("scope"),
-        })
+    /// The best of all challenges that a registry offers, in however many headers: a token before a
+    /// password, because who offers both gives the token to strangers too.
+    pub(super) fn best<'h>(headers: impl Iterator<Item = &'h str>) -> Option<Self> {
+        let all: Vec<_> = headers.flat_map(challenges).filter_map(|one| one.known()).collect();
+        let bearer = all.iter().find(|one| matches!(one, Self::Bearer { .. }));
+        bearer.or(all.first()).cloned()
     }
 
     /// Where a token for reading `repository` is had.
@@ -48,35 +36,91 @@ impl Challenge {
     }
 }
 
-/// `name="value", name=value`; a quoted value may have commas and escapes.
-fn parameters(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some((name, after)) = rest.split_once('=') {
-        let name = name.trim_matches([' ', ',', '\t']).to_owned();
-        let mut value = String::new();
-        rest = if let Some(quoted) = after.strip_prefix('"') {
-            let mut chars = quoted.char_indices();
-            let mut end = quoted.len();
-            while let Some((at, c)) = chars.next() {
-                match c {
-                    '\\' => value.extend(chars.next().map(|(_, c)| c)),
-                    '"' => {
-                        end = at + 1;
-                        break;
-                    }
-                    c => value.push(c),
-                }
-            }
-            &quoted[end..]
-        } else {
-            let end = after.find(',').unwrap_or(after.len());
-            value.push_str(after[..end].trim());
-            &after[end..]
+/// A scheme and its parameters, as they stand in a header.
+struct Offer {
+    scheme: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Offer {
+    fn known(self) -> Option<Challenge> {
+        let value = |wanted: &str| {
+            let mut all = self.parameters.iter();
+            all.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.clone())
         };
-        found.push((name, value));
+        if self.scheme.eq_ignore_ascii_case("basic") {
+            return Some(Challenge::Basic);
+        }
+        if !self.scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        Some(Challenge::Bearer {
+            realm: value("realm")?,
+            service: value("service"),
+            scope: value("scope"),
+        })
     }
-    found
+}
+
+/// Offers in one header; more is nothing that anybody sends.
+const MOST_OFFERS: usize = 16;
+
+/// `Scheme name="value", name=value, Other, …`: a comma parts parameters and challenges alike
+/// (RFC 9110 §11.6.1), and what has a word before its first `=` begins a challenge.
+fn challenges(header: &str) -> Vec<Offer> {
+    let mut all: Vec<Offer> = Vec::new();
+    for item in items(header) {
+        let item = item.trim();
+        let before = item.split('=').next().unwrap_or_default().trim_end();
+        let (scheme, rest) = match before.split_once([' ', '\t']) {
+            Some((scheme, _)) => (Some(scheme), item[scheme.len()..].trim_start()),
+            None if !item.contains('=') => (Some(item), ""),
+            None => (None, item),
+        };
+        if let Some(scheme) = scheme.filter(|scheme| !scheme.is_empty()) {
+            if all.len() == MOST_OFFERS {
+                break;
+            }
+            all.push(Offer { scheme: scheme.to_owned(), parameters: Vec::new() });
+        }
+        if let (Some(offer), Some((name, value))) = (all.last_mut(), rest.split_once('=')) {
+            offer.parameters.push((name.trim().to_owned(), unquoted(value.trim())));
+        }
+    }
+    all
+}
+
+/// What lies between the commas that are in no quotes.
+fn items(header: &str) -> Vec<&str> {
+    let (mut all, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in header.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                all.push(&header[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    all.push(&header[start..]);
+    all
+}
+
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"') else { return value.to_owned() };
+    let mut all = String::new();
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => all.extend(chars.next()),
+            '"' => break,
+            c => all.push(c),
+        }
+    }
+    all
 }
 
 /// For a query: everything but unreserved characters (RFC 3986 §2.3) is escaped.

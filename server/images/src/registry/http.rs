@@ -1,51 +1,65 @@
 //! One GET after the other, each on a connection of its own: TLS, redirects and authentication.
+//!
+//! Driven by [`super::Pull`]. Where a connection may lead is for [`super::reach`]. What is for one
+//! registry, its password and its token, is sent to no other. What can go wrong: it can't be
+//! reached, refuses, is too slow, or leads somewhere that is not asked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, HOST, LOCATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+};
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::auth::{Challenge, basic};
-use crate::{Credentials, ImportError, Reference};
-
-/// For a connection, and for each piece of an answer after the one before.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::reach::{self, Refused};
+use super::{Cause, Stream};
+use crate::pace::{Pace, TooSlow};
+use crate::{Credentials, ImportError, Reference, Registries};
 
 const MOST_REDIRECTS: usize = 5;
 const MOST_TOKEN_BYTES: usize = 256 << 10;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+/// The longest that a registry may ask us to wait before the next try.
+const MOST_WAITING: Duration = Duration::from_secs(15);
 
 /// Asks one registry about one repository.
 pub(super) struct Client {
     registry: String,
     repository: String,
-    /// Plain HTTP: the registry is on a loopback address.
+    /// Plain HTTP: the registry is on a loopback address, and named by the operator.
     plain: bool,
+    settings: Registries,
+    proxies: Matcher,
+    tls: Result<Arc<ClientConfig>, String>,
     credentials: Option<Credentials>,
     /// The `Authorization` that the registry took last.
     authorization: Mutex<Option<String>>,
+    /// How long it asked us to wait.
+    retry_after: Mutex<Duration>,
 }
 
 /// An answer whose body is still coming.
 pub(super) struct Answer {
     response: Response<Incoming>,
+    /// The registry itself answered, not somebody it has led to.
+    own: bool,
     connection: JoinHandle<()>,
+    pace: Pace,
 }
 
 impl Drop for Answer {
@@ -54,23 +68,40 @@ impl Drop for Answer {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 impl Client {
-    pub(super) fn new(reference: &Reference, credentials: Option<Credentials>) -> Self {
+    pub(super) fn new(
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        settings: &Registries,
+    ) -> Self {
         let registry = match reference.registry() {
             // The name that people use is not the one of the registry.
             "docker.io" => "registry-1.docker.io".to_owned(),
             registry => registry.to_owned(),
         };
+        let proxies = match &settings.proxy {
+            Some(proxy) => Matcher::builder().all(proxy.clone()).build(),
+            None => Matcher::from_env(),
+        };
         Self {
-            plain: is_loopback(&registry),
+            plain: is_loopback(&registry) && reach::is_named(&settings.local, &registry),
             registry,
             repository: reference.repository.clone(),
+            settings: settings.clone(),
+            proxies,
+            // The machine's own certificate authorities, read once for all requests.
+            tls: trusting(rustls_native_certs::load_native_certs().certs)
+                .map_err(|error| error.to_string()),
             credentials,
             authorization: Mutex::new(None),
+            retry_after: Mutex::new(Duration::ZERO),
         }
+    }
+
+    /// How long to wait before the try of this number, from 1 on.
+    pub(super) fn back_off(&self, tries: u32) -> Duration {
+        let asked = std::mem::take(&mut *self.retry_after.lock());
+        (self.settings.back_off * tries * tries).max(asked)
     }
 
     /// GET of `path` in the repository; anything but a good answer is an error.
@@ -79,14 +110,22 @@ impl Client {
         let uri = format!("{scheme}://{}/v2/{}/{path}", self.registry, self.repository);
         let known = self.authorization.lock().clone();
         let mut answer = self.follow(&uri, accept, known.as_deref(), path).await?;
-        if answer.response.status() == StatusCode::UNAUTHORIZED {
+        // Whoever the registry leads to is shown no password, whatever it asks for.
+        if answer.response.status() == StatusCode::UNAUTHORIZED && answer.own {
             let authorization = self.authorize(&answer, path).await?;
             answer = self.follow(&uri, accept, Some(&authorization), path).await?;
             *self.authorization.lock() = Some(authorization);
         }
         match answer.response.status() {
-            StatusCode::OK => Ok(answer),
-            status => Err(self.failed(path, &format!("answered {status}"), Some(status), None)),
+            // Some answer so though nobody asked for a part; lengths and digests tell.
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            status => {
+                let headers = answer.response.headers();
+                let seconds = headers.get(RETRY_AFTER).and_then(|said| said.to_str().ok());
+                let seconds = seconds.and_then(|said| said.parse().ok()).unwrap_or(0);
+                *self.retry_after.lock() = Duration::from_secs(seconds).min(MOST_WAITING);
+                Err(self.failed(path, &format!("answered {status}"), Some(status), None))
+            }
         }
     }
 
@@ -97,9 +136,14 @@ impl Client {
         path: &str,
     ) -> Result<Option<Bytes>, ImportError> {
         loop {
-            let frame = tokio::time::timeout(PATIENCE, answer.response.body_mut().frame()).await;
-            let frame = frame
-                .map_err(|late| self.failed(path, "stopped answering", None, Some(late.into())))?;
+            let piece = answer.response.body_mut().frame();
+            let bytes_of = |frame: &Option<Result<http_body::Frame<Bytes>, _>>| {
+                let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                bytes.map_or(0, |bytes| bytes.len() as u64)
+            };
+            let frame = answer.pace.next(piece, bytes_of).await;
+            let frame =
+                frame.map_err(|slow| self.failed(path, "is too slow", None, Some(slow.into())))?;
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => {
@@ -122,23 +166,35 @@ impl Client {
         authorization: Option<&str>,
         path: &str,
     ) -> Result<Answer, ImportError> {
-        let unasked = |cause: Cause| self.failed(path, "could not be asked", None, Some(cause));
+        let unasked = |cause: Cause| match cause.downcast_ref::<Refused>() {
+            // The same words whether anybody listens there or not.
+            Some(refused) => {
+                let from = format!("{}/{}", self.registry, self.repository);
+                ImportError::NotUsable { from, what: refused.to_string() }
+            }
+            None => self.failed(path, "could not be asked", None, Some(cause)),
+        };
         let mut uri: Uri =
             uri.parse().map_err(|error: http::uri::InvalidUri| unasked(error.into()))?;
         let mut authorization = authorization;
+        let mut own = true;
+        let idle = self.settings.patience.idle;
         for _ in 0..=MOST_REDIRECTS {
-            let asked = tokio::time::timeout(PATIENCE, self.ask(&uri, accept, authorization)).await;
-            let answer = asked.map_err(|late| unasked(late.into()))?.map_err(unasked)?;
-            if !answer.response.status().is_redirection() {
+            let asked = tokio::time::timeout(idle, self.ask(&uri, accept, authorization)).await;
+            let asked = asked.map_err(|_| unasked(TooSlow::Idle(idle).into()))?;
+            let mut answer = asked.map_err(unasked)?;
+            answer.own = own;
+            if !matches!(answer.response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
             let location = answer.response.headers().get(LOCATION);
-            let location = location.and_then(|location| location.to_str().ok()).unwrap_or_default();
-            let next = redirected(&uri, location)
+            let location = location.map(|location| String::from_utf8_lossy(location.as_bytes()));
+            let next = redirected(&uri, &location.unwrap_or_default())
                 .ok_or_else(|| self.failed(path, "led to no address", None, None))?;
             // What is for this registry is for nobody else.
-            if next.authority() != uri.authority() {
+            if next.authority() != uri.authority() || next.scheme() != uri.scheme() {
                 authorization = None;
+                own = false;
             }
             uri = next;
         }
@@ -153,19 +209,28 @@ impl Client {
         authorization: Option<&str>,
     ) -> Result<Answer, Cause> {
         let authority = uri.authority().ok_or("an address without a host")?;
+        let local = is_loopback(authority.as_str());
         let plain = match uri.scheme_str() {
             Some("https") => false,
-            Some("http") if self.plain && is_loopback(authority.as_str()) => true,
+            Some("http") if self.plain && local => true,
+            // Whoever is refused anyhow is told why.
+            Some("http") => {
+                reach::check_literal(authority)?;
+                return Err(format!("{uri} is not encrypted").into());
+            }
             _ => return Err(format!("{uri} is not encrypted").into()),
         };
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(if plain { 80 } else { 443 });
-        let tcp = TcpStream::connect((host, port)).await?;
+        let none = Matcher::builder().build();
+        // As everywhere, this machine itself is asked without a proxy.
+        let proxies = if local { &none } else { &self.proxies };
+        let tcp = reach::connect(uri, port, &self.settings.local, proxies).await?;
         let stream: Box<dyn Stream> = if plain {
-            Box::new(tcp)
+            tcp
         } else {
-            // The machine's own certificate authorities.
-            Box::new(encrypt(tcp, host, rustls_native_certs::load_native_certs().certs).await?)
+            let tls = self.tls.clone()?;
+            Box::new(encrypt(tcp, host, tls).await?)
         };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -180,16 +245,15 @@ impl Client {
             request = request.header(AUTHORIZATION, authorization);
         }
         let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-        Ok(Answer { response, connection })
+        let pace = Pace::new(self.settings.patience);
+        Ok(Answer { response, own: true, connection, pace })
     }
 
     /// What to say to a registry that does not know us.
     async fn authorize(&self, refused: &Answer, path: &str) -> Result<String, ImportError> {
         let denied = |what: &str| self.failed(path, what, Some(StatusCode::UNAUTHORIZED), None);
         let headers = refused.response.headers().get_all(WWW_AUTHENTICATE).iter();
-        let challenge = headers
-            .filter_map(|header| header.to_str().ok())
-            .find_map(Challenge::parse)
+        let challenge = Challenge::best(headers.filter_map(|header| header.to_str().ok()))
             .ok_or_else(|| denied("wants an authentication that is not known"))?;
         let (realm, service, scope) = match challenge {
             Challenge::Basic => {
@@ -248,26 +312,39 @@ struct Token {
 fn is_loopback(authority: &str) -> bool {
     let Ok(authority) = authority.parse::<http::uri::Authority>() else { return false };
     let host = authority.host().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Where a `Location` leads to from `uri`.
+/// Where a `Location` leads to from `uri` (RFC 9110 §10.2.2): any reference, with or without what
+/// it would begin with.
 fn redirected(uri: &Uri, location: &str) -> Option<Uri> {
-    if !location.starts_with('/') || location.starts_with("//") {
-        return location.parse().ok().filter(|next: &Uri| next.scheme().is_some());
+    if location.is_empty() {
+        return None;
     }
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(location.parse().ok()?);
-    Uri::from_parts(parts).ok()
+    let mut next = url::Url::parse(&uri.to_string()).ok()?.join(location).ok()?;
+    next.set_fragment(None);
+    // Nobody's name and password but ours are sent, and those in a header.
+    next.set_username("").ok()?;
+    next.set_password(None).ok()?;
+    next.as_str().parse().ok().filter(|uri: &Uri| uri.authority().is_some())
 }
 
-/// TLS over `stream`, to whoever one of `authorities` says is `host`.
-async fn encrypt<S: Stream>(
-    stream: S,
-    host: &str,
-    authorities: Vec<CertificateDer<'static>>,
-) -> Result<TlsStream<S>, Cause> {
-    let name = ServerName::try_from(host.to_owned())?;
+/// Whether a failure may be over at the next try.
+pub(super) fn may_pass(error: &ImportError) -> bool {
+    let ImportError::Registry { status, source, .. } = error else { return false };
+    match (status, source) {
+        (Some(408 | 429 | 500..=599), _) => true,
+        // What was waited for once is not waited for again: slots are few.
+        (None, Some(source)) => source.downcast_ref::<TooSlow>().is_none(),
+        (_, _) => false,
+    }
+}
+
+/// TLS that trusts these authorities.
+fn trusting(
+    authorities: Vec<rustls::pki_types::CertificateDer<'static>>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authorities);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -275,7 +352,17 @@ async fn encrypt<S: Stream>(
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    Ok(Arc::new(config))
+}
+
+/// TLS over `stream`, to whoever one of the authorities says is `host`.
+async fn encrypt<S: Stream>(
+    stream: S,
+    host: &str,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<S>, Cause> {
+    let name = ServerName::try_from(host.to_owned())?;
+    Ok(TlsConnector::from(config).connect(name, stream).await?)
 }
 
 #[cfg(test)]

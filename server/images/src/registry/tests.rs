@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,8 @@ struct Pages {
     /// Without this `Authorization` everything but a token is refused, in these words.
     wanted: Option<(String, String)>,
     asked: Mutex<Vec<(String, Option<String>)>>,
+    /// These paths fail so often before they answer: by a status, or by an end in the middle.
+    failing: Mutex<BTreeMap<String, Vec<u16>>>,
 }
 
 impl Pages {
@@ -45,6 +48,10 @@ impl Pages {
             && authorization != Some(header)
         {
             return (401, vec![("WWW-Authenticate", challenge.clone())], Vec::new());
+        }
+        let failing = self.failing.lock().get_mut(path).and_then(Vec::pop);
+        if let Some(status) = failing {
+            return (status, vec![("Retry-After", "0".to_owned())], Vec::new());
         }
         let page = self.by_path.get(path).cloned();
         page.unwrap_or((404, Vec::new(), b"{}".to_vec()))
@@ -77,6 +84,12 @@ async fn serve(pages: impl FnOnce(&str) -> Pages) -> (String, Arc<Pages>) {
                 for (name, value) in headers {
                     head.push_str(&format!("{name}: {value}\r\n"));
                 }
+                // No status: an answer that breaks off.
+                if status == 0 {
+                    let cut = b"HTTP/1.1 200 Said\r\nContent-Length: 1000\r\n\r\nhalf";
+                    stream.write_all(cut).await?;
+                    return stream.shutdown().await;
+                }
                 stream.write_all(format!("{head}\r\n").as_bytes()).await?;
                 stream.write_all(&body).await?;
                 stream.shutdown().await
@@ -92,11 +105,27 @@ fn image() -> LayoutMaker {
     LayoutMaker::of_layers(&[base, empty.clone(), empty])
 }
 
+/// Options by which registries of the test's own are asked, and quickly.
+fn near(bench: &Bench) -> Options {
+    let mut options = bench.options.clone();
+    options.registries.local = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    options.registries.back_off = Duration::from_millis(1);
+    options
+}
+
 async fn import(bench: &Bench, at: &str, version: &str) -> Result<Made, ImportError> {
+    import_with(bench, near(bench), at, version).await
+}
+
+async fn import_with(
+    bench: &Bench,
+    options: Options,
+    at: &str,
+    version: &str,
+) -> Result<Made, ImportError> {
     std::fs::create_dir_all(bench.dir.path().join("out")).expect("a directory can be made");
     let reference = format!("{at}/team/app{version}").parse().expect("it is a reference");
     let source = Source::Registry(reference);
-    let options = bench.options.clone();
     let made = make(source, Wanted::Auto, options, bench.out(), Arc::new(|_| ())).await;
     let left = std::fs::read_dir(bench.dir.path().join("out")).expect("it is there").count();
     assert_eq!(left, usize::from(made.is_ok()), "nothing but the output is left: {made:?}");
@@ -199,7 +228,7 @@ async fn who_is_not_let_in_is_told_so() {
 
 #[tokio::test]
 async fn redirects_lead_neither_in_a_circle_nor_off_this_machine_in_the_clear() {
-    for location in ["/v2/team/app/manifests/v1", "http://192.0.2.1/x", "ftp://127.0.0.1/", "x"] {
+    for location in ["/v2/team/app/manifests/v1", "http://192.0.2.1/x", "ftp://127.0.0.1/", "//"] {
         let mut pages = Pages::default();
         let page = (302, vec![("Location", location.to_owned())], Vec::new());
         pages.by_path.insert("/v2/team/app/manifests/v1".to_owned(), page);
@@ -231,4 +260,178 @@ async fn an_import_that_is_dropped_leaves_nothing() {
     }
     assert!(bench.options.cancel.is_cancelled());
     assert_eq!(std::fs::read_dir(out).expect("it is there").count(), 0);
+}
+
+#[tokio::test]
+async fn addresses_of_the_server_itself_are_not_asked_unless_an_operator_names_them() {
+    let (at, pages) = serve(|_| Pages::of(&image())).await;
+    let port = at.rsplit(':').next().expect("a port").to_owned();
+    for at in [at.clone(), format!("localhost:{port}"), format!("[::1]:{port}")] {
+        let bench = Bench::new();
+        let options = bench.options.clone();
+        let error = import_with(&bench, options, &at, ":v1").await.expect_err("it is refused");
+        assert_eq!(error.class(), ErrorClass::Refused, "{at}: {error:?}");
+        assert!(error.to_string().contains("images.local_registries"), "{error}");
+    }
+    assert!(pages.asked.lock().is_empty(), "nobody was asked");
+    // Nobody can tell from the answer whether anybody listens there.
+    let bench = Bench::new();
+    let options = bench.options.clone();
+    let nobody = import_with(&bench, options, "127.0.0.1:1", ":v1").await.expect_err("refused");
+    assert_eq!(nobody.class(), ErrorClass::Refused);
+}
+
+#[tokio::test]
+async fn neither_a_redirect_nor_a_token_leads_to_where_nobody_may_ask() {
+    let (secret, asked) = serve(|_| Pages::default()).await;
+    let secret = secret.replace("127.0.0.1", "localhost");
+    for place in [format!("http://{secret}/x"), "http://169.254.169.254/latest/".to_owned()] {
+        let redirected = serve(|_| {
+            let mut pages = Pages::of(&image());
+            let page = (307, vec![("Location", place.clone())], Vec::new());
+            pages.by_path.insert("/v2/team/app/manifests/v1".to_owned(), page);
+            pages
+        });
+        let with_token = serve(|_| {
+            let mut pages = Pages::of(&image());
+            let challenge = format!("Bearer realm=\"{place}\"");
+            pages.wanted = Some(("Bearer good".to_owned(), challenge));
+            pages
+        });
+        for (at, _) in [redirected.await, with_token.await] {
+            let bench = Bench::new();
+            let mut options = near(&bench);
+            // The registry itself may be asked, and nothing else.
+            options.registries.local = vec![at.clone()];
+            let error = import_with(&bench, options, &at, ":v1").await.expect_err("refused");
+            assert_eq!(error.class(), ErrorClass::Refused, "{place}: {error:?}");
+        }
+    }
+    assert!(asked.asked.lock().is_empty(), "nobody was asked");
+}
+
+#[tokio::test]
+async fn a_password_is_shown_to_nobody_whom_the_registry_leads_to() {
+    let (thief, shown) = serve(|at| {
+        let challenge = format!("Bearer realm=\"http://{at}/token\"");
+        Pages { wanted: Some(("Bearer good".to_owned(), challenge)), ..Pages::default() }
+    })
+    .await;
+    let (at, _) = serve(|_| {
+        let mut pages = Pages::of(&image());
+        let page = (307, vec![("Location", format!("http://{thief}/v2/x"))], Vec::new());
+        pages.by_path.insert("/v2/team/app/manifests/v1".to_owned(), page);
+        pages
+    })
+    .await;
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    options.credentials =
+        Some(Credentials { username: "me".to_owned(), password: "secret".to_owned() });
+    let error = import_with(&bench, options, &at, ":v1").await.expect_err("it is refused");
+    assert!(error.to_string().contains("answered 401"), "{error}");
+    let shown = shown.asked.lock();
+    assert_eq!(*shown, [("/v2/x".to_owned(), None)], "asked once, with nothing");
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+    let maker = image();
+    for (failures, good) in
+        [(vec![503], true), (vec![429, 0], true), (vec![500; 3], false), (vec![403], false)]
+    {
+        let (at, pages) = serve(|_| Pages::of(&maker)).await;
+        let layer = format!("/v2/team/app/blobs/sha256:{}", maker.blobs[1].0);
+        for path in [layer.clone(), "/v2/team/app/manifests/v1".to_owned()] {
+            pages.failing.lock().insert(path, failures.clone());
+        }
+        let made = import(&Bench::new(), &at, ":v1").await;
+        assert_eq!(made.is_ok(), good, "{failures:?}: {made:?}");
+        let asked = pages.asked.lock().iter().filter(|(path, _)| *path == layer).count();
+        assert_eq!(asked, if good { failures.len() + 1 } else { 0 }, "{failures:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let at = listener.local_addr().expect("it has an address").to_string();
+    let dripping = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await?);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await?;
+        let mut every = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            every.tick().await;
+            stream.write_all(b"x").await?;
+        }
+        #[expect(unreachable_code, reason = "says what the loop fails with")]
+        Ok::<(), std::io::Error>(())
+    });
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    options.registries.patience.window = Duration::from_millis(200);
+    let error = import_with(&bench, options, &at, ":v1").await.expect_err("it is given up");
+    assert_eq!(error.class(), ErrorClass::Unavailable, "{error:?}");
+    assert!(error.to_string().contains("is too slow"), "{error}");
+    assert!(dripping.await.expect("no panic").is_err(), "nobody reads any more");
+}
+
+#[tokio::test]
+async fn an_import_has_an_end_whatever_its_registry_does() {
+    // A registry that accepts and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let at = listener.local_addr().expect("it has an address").to_string();
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    options.deadline = Some(Duration::from_millis(100));
+    let cancel = options.cancel.clone();
+    let error = import_with(&bench, options, &at, ":v1").await.expect_err("it ends");
+    assert!(matches!(error, ImportError::TooLong { .. }), "{error:?}");
+    assert!(cancel.is_cancelled(), "what runs on threads ends too");
+}
+
+#[tokio::test]
+async fn a_pull_keeps_to_the_room_that_is_left_to_others() {
+    let (at, _) = serve(|_| Pages::of(&image())).await;
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    let directory = bench.dir.path().to_owned();
+    options.room = Some(crate::Room { directory, reserve_bytes: u64::MAX });
+    let error = import_with(&bench, options, &at, ":v1").await.expect_err("there is no room");
+    assert!(matches!(error, ImportError::NoRoom { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_what_is_not_this_machine() {
+    let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let proxy_at = proxy.local_addr().expect("it has an address");
+    let asked = tokio::spawn(async move {
+        let mut lines = Vec::new();
+        for _ in 0..3 {
+            let (mut stream, _) = proxy.accept().await.expect("it is asked");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.expect("a request"));
+            }
+            let answer = b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.expect("it is read");
+            lines.push(String::from_utf8_lossy(&request).lines().next().map(str::to_owned));
+        }
+        lines
+    });
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    options.registries.proxy = Some(format!("http://{proxy_at}"));
+    let error = import_with(&bench, options.clone(), "registry.example", ":v1").await;
+    let error = error.expect_err("the proxy says no");
+    assert_eq!(error.class(), ErrorClass::Unavailable, "{error:?}");
+    let first = asked.await.expect("it was asked at each try").swap_remove(0);
+    assert_eq!(first.as_deref(), Some("CONNECT registry.example:443 HTTP/1.1"));
+    // The proxy is gone by now; this machine is asked without it.
+    let (at, _) = serve(|_| Pages::of(&image())).await;
+    import_with(&bench, options, &at, ":v1").await.expect("it is asked");
 }

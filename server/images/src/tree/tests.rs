@@ -8,12 +8,12 @@ use crate::testing::{TarMaker, limits, no_report};
 use crate::{Devices, Step};
 
 /// Layers with whiteouts on top of each other.
-fn layered(layers: &[TarMaker]) -> Result<Tree, crate::ImportError> {
+pub(crate) fn layered(layers: &[TarMaker]) -> Result<Tree, crate::ImportError> {
     let ((limits, cancel), report) = (limits(), no_report);
     let budget = Budget::new(limits, &cancel, &report, Step::Check, None);
     let mut tree = Tree::new();
     for (layer, maker) in (1..).zip(layers) {
-        let rules = LayerRules { layer, whiteouts: true, devices: Devices::Refuse };
+        let rules = LayerRules { layer, whiteouts: true, devices: Devices::Keep };
         let bytes = maker.clone().finish();
         let mut archive = Tarball::new(&bytes[..], format!("layer {layer}"));
         put_layer(&mut archive, &rules, &mut tree, &mut LeftOut::default(), &budget)?;
@@ -103,23 +103,30 @@ fn a_hard_link_reaches_into_lower_layers_and_outlives_its_target() {
 }
 
 #[test]
-fn a_layer_does_not_write_through_a_link_of_a_lower_one() {
-    let lower = TarMaker::new().symlink("etc", "/somewhere/else");
-    for upper in [
-        TarMaker::new().file("etc/passwd", b"evil"),
-        TarMaker::new().hard_link("etc/passwd", "etc"),
-        TarMaker::new().file("etc/.wh.passwd", b""),
-        TarMaker::new().file("etc/.wh..wh..opq", b""),
+fn a_layer_that_goes_through_a_link_of_a_lower_one_stays_in_the_tree() {
+    let lower = TarMaker::new().symlink("etc", "/somewhere/else").file("somewhere/else/old", b"");
+    for (upper, left) in [
+        (TarMaker::new().file("etc/passwd", b""), vec!["old=1", "passwd=2"]),
+        (TarMaker::new().hard_link("etc/again", "etc/old"), vec!["again=1", "old=1"]),
+        (TarMaker::new().file("etc/.wh.old", b""), vec![]),
+        (TarMaker::new().file("etc/.wh..wh..opq", b"").file("etc/new", b""), vec!["new=2"]),
     ] {
-        let error = layered(&[lower.clone(), upper]).expect_err("it is refused");
-        assert!(error.to_string().contains("layer 2"), "{error}");
-        assert!(error.to_string().contains("goes through something"), "{error}");
+        let all = good(&[lower.clone(), upper]);
+        let expected = ["etc", "somewhere/", "somewhere/else/"].map(str::to_owned);
+        let left = left.iter().map(|name| format!("somewhere/else/{name}"));
+        assert_eq!(all, expected.into_iter().chain(left).collect::<Vec<_>>());
     }
-    let through = layered(&[lower.clone(), TarMaker::new().hard_link("x", "etc/passwd")]);
-    assert!(through.is_err(), "a hard link does not either");
     // But it may put a directory in its place.
     let upper = TarMaker::new().directory("etc").file("etc/passwd", b"good");
-    assert_eq!(good(&[lower, upper]), ["etc/", "etc/passwd=2"]);
+    let all = good(&[lower, upper]);
+    assert_eq!(all[..2], ["etc/", "etc/passwd=2"]);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_gets_its_directory_when_something_comes_into_it() {
+    let lower = TarMaker::new().symlink("sbin", "usr/sbin");
+    let all = good(&[lower, TarMaker::new().file("sbin/init", b"")]);
+    assert_eq!(all, ["sbin", "usr/", "usr/sbin/", "usr/sbin/init=2"]);
 }
 
 #[test]

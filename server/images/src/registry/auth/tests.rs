@@ -1,23 +1,45 @@
 use super::*;
 
+fn best(header: &str) -> Option<Challenge> {
+    Challenge::best([header].into_iter())
+}
+
 #[test]
 fn a_challenge_is_read_with_its_quotes_and_commas() {
     let header = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#;
     assert_eq!(
-        Challenge::parse(header),
+        best(header),
         Some(Challenge::Bearer {
             realm: "https://auth.docker.io/token".to_owned(),
             service: Some("registry.docker.io".to_owned()),
             scope: Some("repository:a/b:pull,push".to_owned()),
         })
     );
-    assert_eq!(Challenge::parse("Basic realm=\"x\""), Some(Challenge::Basic));
-    let bare = Challenge::parse(r#"bearer Realm=here, service="a \"quoted\" one""#);
+    assert_eq!(best("Basic realm=\"x\""), Some(Challenge::Basic));
+    let bare = best(r#"bearer Realm=here, service="a \"quoted\" one""#);
     let Some(Challenge::Bearer { realm, service, .. }) = bare else { panic!("{bare:?}") };
     assert_eq!((realm.as_str(), service.as_deref()), ("here", Some("a \"quoted\" one")));
     for other in ["", "Negotiate", "Bearer", "Bearer service=\"x\"", "Bearer realm"] {
-        assert_eq!(Challenge::parse(other), None, "{other}");
+        assert_eq!(best(other), None, "{other}");
     }
+}
+
+#[test]
+fn a_token_is_preferred_wherever_it_is_offered() {
+    let bearer = |found: Option<Challenge>| match found {
+        Some(Challenge::Bearer { realm, .. }) => realm,
+        other => panic!("{other:?}"),
+    };
+    let token = r#"Bearer realm="http://x/token",service="reg, the first""#;
+    assert_eq!(bearer(best(&format!("Basic realm=\"a, b\", {token}"))), "http://x/token");
+    assert_eq!(bearer(best(&format!("{token}, Basic realm=\"x\""))), "http://x/token");
+    assert_eq!(bearer(best(&format!("Negotiate, NTLM abc==, {token}"))), "http://x/token");
+    let two = ["Basic realm=\"x\"", token];
+    assert_eq!(bearer(Challenge::best(two.into_iter())), "http://x/token");
+    // A token whose place is not said can't be had.
+    assert_eq!(best("Bearer service=\"x\", Basic realm=\"y\""), Some(Challenge::Basic));
+    let many = "x,".repeat(100_000);
+    assert_eq!(best(&many), None);
 }
 
 #[test]

@@ -1,8 +1,10 @@
+use tokio_rustls::rustls::pki_types::CertificateDer;
+
 use super::*;
 
 #[test]
 fn only_this_machine_itself_is_loopback() {
-    for host in ["localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
+    for host in ["localhost", "LocalHost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
         assert!(is_loopback(host), "{host}");
     }
     for host in ["example.com", "10.0.0.1", "localhost.example.com", "127.0.0.1.nip.io", "[::2]"] {
@@ -16,7 +18,14 @@ fn a_redirect_leads_from_where_it_was_said() {
     let to = |location| redirected(&from, location).map(|uri| uri.to_string());
     assert_eq!(to("/other?z").as_deref(), Some("https://a.example/other?z"));
     assert_eq!(to("https://b.example/c").as_deref(), Some("https://b.example/c"));
-    for nowhere in ["", "c", "//"] {
+    assert_eq!(to("c").as_deref(), Some("https://a.example/v2/c"));
+    assert_eq!(to("../c?d").as_deref(), Some("https://a.example/c?d"));
+    assert_eq!(to("//b.example:5/c").as_deref(), Some("https://b.example:5/c"));
+    assert_eq!(to("/c#part").as_deref(), Some("https://a.example/c"));
+    assert_eq!(to("https://me:secret@b.example/").as_deref(), Some("https://b.example/"));
+    let spaces = "/c?filename=\"a b\"";
+    assert_eq!(to(spaces).as_deref(), Some("https://a.example/c?filename=%22a%20b%22"));
+    for nowhere in ["", "//", "mailto:me", "https://"] {
         assert_eq!(to(nowhere), None, "{nowhere}");
     }
 }
@@ -61,7 +70,8 @@ impl Registry {
             stream.shutdown().await
         };
         let reads = async {
-            let mut stream = encrypt(near, host, vec![authority.authority.clone()]).await?;
+            let trusted = trusting(vec![authority.authority.clone()])?;
+            let mut stream = encrypt(near, host, trusted).await?;
             let mut text = String::new();
             stream.read_to_string(&mut text).await?;
             Ok(text)

@@ -1,0 +1,235 @@
+//! Where a registry may be reached, and the connection to it: addresses, both families, proxies.
+//!
+//! Driven by [`super::http`] for every request, those after a redirect and for a token too. The
+//! caller of an import chooses the name, and a registry chooses where it redirects to; so addresses
+//! that only this machine and its closest neighbours have are refused, unless the operator has
+//! named the registry ([`local`](crate::options::Registries::local)). The names are looked up here
+//! and the connection goes to the very addresses that were looked at. Behind a proxy it is the
+//! proxy that looks names up, and that decides; literal addresses are refused all the same.
+//!
+//! What can go wrong: the address is refused, or nobody answers at any of them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{Method, Request, Uri};
+use http_body_util::Empty;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::{Cause, Stream};
+
+/// Before the next address is tried beside those that have not answered (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;
+
+/// Whether `authority` (host and perhaps port) is one of those that the operator has named, with
+/// its port or for every port.
+pub(super) fn is_named(named: &[String], authority: &str) -> bool {
+    let Ok(parsed) = authority.parse::<http::uri::Authority>() else { return false };
+    named
+        .iter()
+        .any(|one| one.eq_ignore_ascii_case(authority) || one.eq_ignore_ascii_case(parsed.host()))
+}
+
+/// Why an address is none of a registry's.
+pub(super) fn local(address: IpAddr) -> Option<&'static str> {
+    let address = match meant(address) {
+        Meant::One(address) => address,
+        Meant::Tunnel => return Some("an address of a tunnel or translator"),
+    };
+    let metadata: [IpAddr; 6] = [
+        // Alibaba, Azure, Oracle, then AWS, Google and Oracle by IPv6; the others' are link-local.
+        Ipv4Addr::new(100, 100, 100, 200).into(),
+        Ipv4Addr::new(168, 63, 129, 16).into(),
+        Ipv4Addr::new(192, 0, 0, 192).into(),
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254).into(),
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254).into(),
+        Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe).into(),
+    ];
+    if metadata.contains(&address) {
+        return Some("a cloud's metadata service");
+    }
+    if address.is_loopback() {
+        return Some("this server itself");
+    }
+    if address.is_unspecified() || address.is_multicast() {
+        return Some("no machine's address");
+    }
+    match address {
+        // 0.0.0.0/8 leads to this machine too.
+        IpAddr::V4(v4) if v4.octets()[0] == 0 => Some("this server itself"),
+        IpAddr::V4(v4) if v4.is_link_local() || v4.is_broadcast() => Some("link-local"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("link-local"),
+        // fec0::/10, site-local until RFC 3879.
+        IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfec0 => Some("site-local"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+/// Where an address leads.
+enum Meant {
+    /// To this one.
+    One(IpAddr),
+    /// To whichever a tunnel or translator makes of it.
+    Tunnel,
+}
+
+/// The IPv4 address that an IPv6 address stands for, if it does: mapped, compatible, translated
+/// (RFC 6052, RFC 2765), 6to4, ISATAP. Teredo hides two of them, and what 64:ff9b:1::/48 stands for
+/// is each network's own affair (RFC 8215).
+fn meant(address: IpAddr) -> Meant {
+    let IpAddr::V6(v6) = address else { return Meant::One(address) };
+    if v6.is_loopback() || v6.is_unspecified() {
+        return Meant::One(address);
+    }
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let last = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d).into()
+    };
+    Meant::One(match (a, b, c, d, e, f) {
+        (0, 0, 0, 0, 0, 0 | 0xffff)
+        | (0, 0, 0, 0, 0xffff, 0)
+        | (0x64, 0xff9b, 0, 0, 0, 0)
+        | (_, _, _, _, 0 | 0x200, 0x5efe) => last(g, h),
+        (0x2002, high, low, ..) => last(high, low),
+        (0x64, 0xff9b, 1, ..) | (0x2001, 0, ..) => return Meant::Tunnel,
+        _ => address,
+    })
+}
+
+/// Refuses an authority that is a literal address, or means one, that is nobody's registry.
+pub(super) fn check_literal(authority: &http::uri::Authority) -> Result<(), Cause> {
+    let host = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
+    let why = match host.parse() {
+        Ok(address) => local(address),
+        // RFC 6761 §6.3.
+        Err(_) if host.eq_ignore_ascii_case("localhost") => Some("this server itself"),
+        Err(_) if host.to_ascii_lowercase().ends_with(".localhost") => Some("this server itself"),
+        Err(_) => None,
+    };
+    why.map_or(Ok(()), |why| Err(refusal(authority.as_str(), why)))
+}
+
+fn refusal(authority: &str, why: &str) -> Cause {
+    Refused(format!(
+        "{authority} is {why}, where no registry is looked for; an operator may name it in \
+         images.local_registries"
+    ))
+    .into()
+}
+
+/// An address that is not asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+/// A connection to the host of `uri`, through a proxy where one is set.
+pub(super) async fn connect(
+    uri: &Uri,
+    port: u16,
+    named: &[String],
+    proxies: &Matcher,
+) -> Result<Box<dyn Stream>, Cause> {
+    let authority = uri.authority().ok_or("an address without a host")?;
+    let may_be_local = is_named(named, authority.as_str());
+    if !may_be_local {
+        check_literal(authority)?;
+    }
+    if let Some(proxy) = proxies.intercept(uri) {
+        return tunnel(&proxy, authority.host(), port).await;
+    }
+    let host = authority.host().trim_matches(['[', ']']);
+    let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.take(MOST_ADDRESSES).collect();
+    let mut good = Vec::new();
+    let mut refused = None;
+    for address in found {
+        match local(address.ip()) {
+            Some(why) if !may_be_local => refused = Some(refusal(authority.as_str(), why)),
+            _ => good.push(address),
+        }
+    }
+    match (good.is_empty(), refused) {
+        (true, Some(refused)) => Err(refused),
+        (true, None) => Err("the name has no address".into()),
+        (false, _) => Ok(Box::new(first_of(alternating(good)).await?)),
+    }
+}
+
+/// The families in turn, beginning with the one that the system puts first.
+fn alternating(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut ours, mut others): (Vec<_>, Vec<_>) =
+        all.into_iter().rev().partition(|address| address.is_ipv6() == first_is_v6);
+    let mut turns = Vec::new();
+    while !(ours.is_empty() && others.is_empty()) {
+        turns.extend(ours.pop());
+        turns.extend(others.pop());
+    }
+    turns
+}
+
+/// The first connection that stands: each address has a little time before the next is tried too
+/// ("happy eyeballs", RFC 8305), so that a family that leads nowhere costs no more than that.
+async fn first_of(addresses: Vec<SocketAddr>) -> Result<TcpStream, Cause> {
+    let mut rest = addresses.into_iter();
+    let mut trying = JoinSet::new();
+    let mut failed: Cause = "the name has no address".into();
+    loop {
+        let next = rest.next();
+        let last = next.is_none();
+        if let Some(address) = next {
+            trying.spawn(TcpStream::connect(address));
+        }
+        if trying.is_empty() {
+            return Err(failed);
+        }
+        let answered = async {
+            // Cancel-safe: what has not answered stays in the set.
+            match last {
+                true => Some(trying.join_next().await),
+                false => tokio::time::timeout(HEAD_START, trying.join_next()).await.ok(),
+            }
+        };
+        match answered.await {
+            Some(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Some(Some(Ok(Err(error)))) => failed = error.into(),
+            Some(Some(Err(error))) => failed = error.into(),
+            Some(None) | None => {}
+        }
+    }
+}
+
+/// A way through an HTTP proxy (RFC 9110 §9.3.6). Where the proxy is, is the operator's to say.
+async fn tunnel(proxy: &Intercept, host: &str, port: u16) -> Result<Box<dyn Stream>, Cause> {
+    let uri = proxy.uri();
+    if uri.scheme_str() != Some("http") {
+        return Err(format!("the proxy {uri} is none that is spoken to over http").into());
+    }
+    let at = uri.host().ok_or("a proxy without a host")?.trim_matches(['[', ']']).to_owned();
+    let found = tokio::net::lookup_host((at, uri.port_u16().unwrap_or(3128))).await?;
+    let tcp = first_of(alternating(found.take(MOST_ADDRESSES).collect())).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await?;
+    // Ends with the sender, or hands the stream over.
+    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    let target = format!("{host}:{port}");
+    let mut request = Request::builder().method(Method::CONNECT).uri(&target).header(HOST, &target);
+    if let Some(authorization) = proxy.basic_auth() {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
+    }
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+    if !response.status().is_success() {
+        return Err(format!("the proxy answered {}", response.status()).into());
+    }
+    Ok(Box::new(TokioIo::new(hyper::upgrade::on(response).await?)))
+}
+
+#[cfg(test)]
+mod tests;

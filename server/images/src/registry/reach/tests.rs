@@ -1,0 +1,99 @@
+use super::*;
+
+#[test]
+fn addresses_of_this_machine_and_its_neighbours_are_no_registry() {
+    for address in [
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",
+        "0.1.2.3",
+        "169.254.169.254",
+        "224.0.0.1",
+        "255.255.255.255",
+        "100.100.100.200",
+        "168.63.129.16",
+        "::1",
+        "::",
+        "fe80::1",
+        "ff02::1",
+        "fec0::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",
+        "2002:a9fe:a9fe::1",
+        "::ffff:0:127.0.0.1",
+        "::ffff:0:169.254.169.254",
+        "64:ff9b:1::7f00:1",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "2001:0:102:304:0:0:80ff:fffe",
+        "2001:db8::5efe:127.0.0.1",
+        "fd12::200:5efe:169.254.169.254",
+    ] {
+        assert!(local(address.parse().expect("an address")).is_some(), "{address}");
+    }
+    for address in [
+        "10.0.0.5",
+        "192.168.1.2",
+        "93.184.216.34",
+        "2606:2800:220:1::1",
+        "2001:4860::1",
+        "fd12::5",
+        "64:ff9b::5db8:d822",
+        "2002:5db8:d822::1",
+    ] {
+        assert_eq!(local(address.parse().expect("an address")), None, "{address}");
+    }
+}
+
+#[test]
+fn only_what_an_operator_named_is_local() {
+    let named = ["localhost".to_owned(), "127.0.0.1:5000".to_owned(), "[::1]".to_owned()];
+    for good in ["localhost", "localhost:5005", "LOCALHOST:1", "127.0.0.1:5000", "[::1]:99"] {
+        assert!(is_named(&named, good), "{good}");
+    }
+    for bad in ["127.0.0.1", "127.0.0.1:5001", "other", "localhost.evil.example", "::1", ""] {
+        assert!(!is_named(&named, bad), "{bad}");
+    }
+    for text in ["localhost", "LOCALHOST.", "x.localhost:80", "127.0.0.1:5000", "[::1]"] {
+        let authority = text.parse().expect("an authority");
+        let error = check_literal(&authority).expect_err("it is refused").to_string();
+        assert!(error.contains("images.local_registries"), "{error}");
+    }
+    assert!(check_literal(&"registry.example:5000".parse().expect("an authority")).is_ok());
+}
+
+#[test]
+fn both_families_are_tried_in_turn() {
+    let all = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"];
+    let all = all.map(|address| address.parse().expect("an address"));
+    let turns: Vec<_> = alternating(all.to_vec()).iter().map(ToString::to_string).collect();
+    assert_eq!(turns, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+}
+
+#[tokio::test]
+async fn an_address_that_never_answers_does_not_keep_from_the_next() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let good = listener.local_addr().expect("it has one");
+    // A listener whose queue is full answers nobody, as an address that leads nowhere does.
+    let full = tokio::net::TcpSocket::new_v4().expect("a socket");
+    full.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+    let silent = full.local_addr().expect("it has one");
+    let _queue = full.listen(1).expect("it listens");
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        waiting.push(tokio::spawn(TcpStream::connect(silent)));
+    }
+    tokio::task::yield_now().await;
+    let stream = first_of(vec![silent, silent, good]).await.expect("the good one answers");
+    let at = stream.peer_addr().expect("it is connected");
+    assert!(at == good || at == silent);
+    waiting.iter().for_each(|one| one.abort());
+    let refused = first_of(vec![SocketAddr::from(([127, 0, 0, 1], 1)), good]).await;
+    assert_eq!(refused.expect("the second answers").peer_addr().expect("connected"), good);
+}
