@@ -1,22 +1,28 @@
 //! What an operator may set.
 //!
-//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main` reads
-//! it, [`ServerConfig::check`] lists all problems at once, and the rest of the server takes it as
-//! given.
+//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main`
+//! reads it, [`ServerConfig::check`] lists all problems at once, and the rest of the server takes
+//! it as given.
+
+mod images;
+mod outside;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use banger_proto::service::settings;
-pub use banger_proto::service::settings::ConfigError;
-use banger_proto::wire::telemetry::LogFormat;
+use banger_wire::service::secrets::{self, SecretError};
+use banger_wire::service::settings;
+pub use banger_wire::service::settings::ConfigError;
+use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
+pub use self::images::ImagesConfig;
 use crate::model::ledger::LedgerConfig;
 use crate::model::names::check_name;
 use crate::model::placement::Overcommit;
+use crate::model::retention::Retention;
 use crate::model::subnet::Subnet;
 
 /// Where the file is when nothing else is said.
@@ -34,6 +40,12 @@ pub struct ServerConfig {
     pub state_dir: PathBuf,
     /// Listen without TLS on an address that is not loopback. Tokens then travel in the clear.
     pub insecure_plaintext: bool,
+    /// Listen without tokens on an address that is not loopback: whoever reaches it may do
+    /// everything, as "anonymous".
+    pub insecure_anonymous: bool,
+    /// Names by which this server is reached, such as `fleet.example.org`, beside addresses,
+    /// `localhost` and those in the certificate of `[tls]`. Requests by other names are refused.
+    pub names: Vec<String>,
     /// Origins whose pages may call the API from a browser, such as `https://fleet.example.org`.
     pub cors_origins: Vec<String>,
     /// DNS names of VMs are `<name>.<domain>`.
@@ -54,8 +66,10 @@ pub struct ServerConfig {
     pub limits: LimitsConfig,
     /// Kernels and root file systems.
     pub images: ImagesConfig,
+    /// For how long what is kept of the past.
+    pub retention: RetentionConfig,
     /// Log and traces.
-    pub telemetry: TelemetrySection,
+    pub telemetry: TelemetryConfig,
 }
 
 /// TLS of the API.
@@ -102,37 +116,25 @@ pub struct LimitsConfig {
     pub max_vms: usize,
     /// Most hosts, 1 to 100 000.
     pub max_hosts: usize,
+    /// Most connections to the API, 16 to 1 million; never more than half of the files that the
+    /// server may have open.
+    pub max_connections: usize,
+    /// Most of them from one address, or one /64 of IPv6.
+    pub max_connections_per_address: usize,
 }
 
-/// Kernels and root file systems kept by the server, below `images` of its state directory.
+/// For how long what is kept of the past, in hours: 1 to 87600, which is ten years.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ImagesConfig {
-    /// Directories of this machine, absolute, whose files and directories may be imported. Whoever
-    /// may call the API can read what is below.
-    pub import_dirs: Vec<PathBuf>,
-    /// Most bytes of one upload.
-    pub max_upload_bytes: u64,
-    /// Kept free on the disk, in MiB: it holds the database too.
-    pub reserve_mib: u64,
-    /// Imports at a time, 1 to 64.
-    pub max_imports: usize,
-    /// Images on their way to hosts at a time, 1 to 64.
-    pub max_transfers: usize,
-    /// The guest agent, put into root file systems that are made. Without the file none is.
-    pub guest_agent: PathBuf,
-}
-
-/// Log and traces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TelemetrySection {
-    /// `text` or `json`.
-    pub log_format: LogFormat,
-    /// What is logged, such as "info,banger_server=debug".
-    pub log_filter: String,
-    /// Where spans are exported over OTLP, such as `http://127.0.0.1:4317`.
-    pub otlp_endpoint: Option<String>,
+pub struct RetentionConfig {
+    /// The history of a VM after it was deleted.
+    pub deleted_history_hours: u64,
+    /// The id of a deleted VM, which is refused until then. Not less than its history.
+    pub deleted_ids_hours: u64,
+    /// Requests with a `request_id`, whose repetition is known until then.
+    pub requests_hours: u64,
+    /// Sweeps of hosts that were asked for; at most 100 of each host in any case.
+    pub sweeps_hours: u64,
 }
 
 impl Default for ServerConfig {
@@ -142,6 +144,8 @@ impl Default for ServerConfig {
             metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7071)),
             state_dir: PathBuf::from("/var/lib/banger-server"),
             insecure_plaintext: false,
+            insecure_anonymous: false,
+            names: Vec::new(),
             cors_origins: Vec::new(),
             domain: "banger.internal".to_owned(),
             guest_pool: "10.64.0.0/10".to_owned(),
@@ -152,7 +156,8 @@ impl Default for ServerConfig {
             agents: AgentsConfig::default(),
             limits: LimitsConfig::default(),
             images: ImagesConfig::default(),
-            telemetry: TelemetrySection::default(),
+            retention: RetentionConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }
@@ -173,26 +178,18 @@ impl Default for AgentsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         let LedgerConfig { max_vms, max_hosts, .. } = LedgerConfig::default();
-        Self { max_vms, max_hosts }
+        Self { max_vms, max_hosts, max_connections: 8192, max_connections_per_address: 2048 }
     }
 }
 
-impl Default for ImagesConfig {
+impl Default for RetentionConfig {
     fn default() -> Self {
         Self {
-            import_dirs: Vec::new(),
-            max_upload_bytes: 16 << 30,
-            reserve_mib: 512,
-            max_imports: 2,
-            max_transfers: 4,
-            guest_agent: PathBuf::from("/usr/lib/banger/banger-guest"),
+            deleted_history_hours: 24,
+            deleted_ids_hours: 7 * 24,
+            requests_hours: 24,
+            sweeps_hours: 90 * 24,
         }
-    }
-}
-
-impl Default for TelemetrySection {
-    fn default() -> Self {
-        Self { log_format: LogFormat::Text, log_filter: "info".to_owned(), otlp_endpoint: None }
     }
 }
 
@@ -212,7 +209,8 @@ impl ServerConfig {
     /// is read if it is there, and the defaults hold if not.
     ///
     /// # Errors
-    /// When the file can't be read or understood, or values do not fit: then all of them are listed.
+    /// When the file can't be read or understood, or values do not fit: then all of them are
+    /// listed.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let config = settings::load::<Self>("server", path, DEFAULT_PATH)?.with(overrides);
         config.check()?;
@@ -239,6 +237,14 @@ impl ServerConfig {
             problems.push(format!(
                 "listen = {} can be reached from outside this machine and [tls] is not set; set it, \
                  or insecure_plaintext = true if something else protects the connection",
+                self.listen,
+            ));
+        }
+        if self.lets_strangers_in() && !self.insecure_anonymous {
+            problems.push(format!(
+                "listen = {} can be reached from outside this machine and whoever reaches it may do \
+                 everything; add token_file = \"/etc/banger/tokens\" to [auth], or \
+                 insecure_anonymous = true if that is what you want",
                 self.listen,
             ));
         }
@@ -279,8 +285,49 @@ impl ServerConfig {
             let hosts = self.limits.max_hosts;
             problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
         }
+        for (key, count) in [
+            ("max_connections", self.limits.max_connections),
+            ("max_connections_per_address", self.limits.max_connections_per_address),
+        ] {
+            if !(16..=1_000_000).contains(&count) {
+                problems.push(format!("limits.{key} is {count}; must be 16 to 1000000"));
+            }
+        }
+        for name in &self.names {
+            if let Err(why) = outside::check_server_name(name) {
+                problems.push(format!("names has {name:?}, which {why}"));
+            }
+        }
+        for origin in &self.cors_origins {
+            if let Err(why) = outside::check_origin(origin) {
+                problems.push(format!("cors_origins has {origin:?}, which {why}"));
+            }
+        }
         problems.extend(self.images.problems());
+        problems.extend(self.retention.problems());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    /// Whether people of other machines may call without saying who they are.
+    pub fn lets_strangers_in(&self) -> bool {
+        !self.listen.ip().is_loopback() && self.auth.token_file.is_none()
+    }
+
+    /// What may be so and is yet said at every start and by `check-config`.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.lets_strangers_in() {
+            let listen = self.listen;
+            warnings
+                .push(format!("insecure_anonymous: whoever reaches {listen} may do everything"));
+        }
+        if !self.metrics_listen.ip().is_loopback() {
+            warnings.push(format!(
+                "metrics_listen: whoever reaches {} reads the metrics; they have no token and no TLS",
+                self.metrics_listen
+            ));
+        }
+        warnings
     }
 
     /// The directory of images.
@@ -320,24 +367,35 @@ impl ServerConfig {
     }
 }
 
-impl ImagesConfig {
+impl RetentionConfig {
+    /// The same as durations.
+    pub fn retention(&self) -> Retention {
+        let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3600));
+        Retention {
+            deleted_history: hours(self.deleted_history_hours),
+            deleted_ids: hours(self.deleted_ids_hours),
+            requests: hours(self.requests_hours),
+            sweeps: hours(self.sweeps_hours),
+        }
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        for dir in &self.import_dirs {
-            if !dir.is_absolute() {
-                problems
-                    .push(format!("images.import_dirs has {}, no absolute path", dir.display()));
+        for (key, hours) in [
+            ("deleted_history_hours", self.deleted_history_hours),
+            ("deleted_ids_hours", self.deleted_ids_hours),
+            ("requests_hours", self.requests_hours),
+            ("sweeps_hours", self.sweeps_hours),
+        ] {
+            if !(1..=87_600).contains(&hours) {
+                problems.push(format!("retention.{key} is {hours}; must be 1 to 87600"));
             }
         }
-        if self.max_upload_bytes == 0 {
-            problems.push("images.max_upload_bytes is 0; must be 1 or more".to_owned());
-        }
-        for (key, value) in
-            [("max_imports", self.max_imports), ("max_transfers", self.max_transfers)]
-        {
-            if !(1..=64).contains(&value) {
-                problems.push(format!("images.{key} is {value}; must be 1 to 64"));
-            }
+        if self.deleted_ids_hours < self.deleted_history_hours {
+            problems.push(format!(
+                "retention.deleted_ids_hours is {}, less than deleted_history_hours = {}",
+                self.deleted_ids_hours, self.deleted_history_hours,
+            ));
         }
         problems
     }
@@ -355,11 +413,17 @@ fn check_domain(domain: &str) -> Result<(), String> {
 /// Reads a token file: principal by token.
 ///
 /// # Errors
-/// When it can't be read, or lines are not `<principal> <token>` with a token of 16 characters or
-/// more: then all of those are listed, by number, never by content.
+/// When it can't be read, or others than its owner may read it, or lines are not
+/// `<principal> <token>` with a token of 16 characters or more: then all of those are listed, by
+/// number, never by content.
 pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let bytes = secrets::read(path).map_err(|error| match error {
+        SecretError::Read { path, source } => ConfigError::Read { path, source },
+        other @ (SecretError::OpenToOthers { .. }
+        | SecretError::OfAnother { .. }
+        | SecretError::NotAFile { .. }) => ConfigError::Invalid(vec![other.to_string()]),
+    })?;
+    let text = String::from_utf8_lossy(&bytes);
     let mut tokens = BTreeMap::new();
     let mut problems = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

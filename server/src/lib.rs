@@ -17,7 +17,8 @@
 //! client ◀── WatchVms
 //! ```
 //!
-//! 1. [`config`]: what an operator may set. [`server`] wires everything below and makes no decision.
+//! 1. [`config`]: what an operator may set. [`server`] wires everything below and makes no
+//!    decision.
 //! 2. [`api`]: one thin gRPC service per file: parse, call, convert. The only builder of statuses.
 //! 3. [`model`]: pure: specs, intents, the ledger that decides every mutation, computed status.
 //! 4. [`store`]: the only SQL. One writer that commits in groups and publishes after the commit.
@@ -28,12 +29,14 @@
 //!    out its changes in order.
 //! 8. [`pki`]: the CA that lets server and agents know each other.
 //! 9. [`images`]: kernels and root file systems: imported, kept by digest, removed when unused.
-//! 10. [`clock`], [`metrics`]: the time, and what an operator can see.
+//! 10. [`clock`], [`metrics`], [`commands`]: the time, what an operator can see, and what one runs
+//!     beside the server.
 //!
 //! Dependencies point one way: `fleet` and `store` never meet; only `reconcile` joins them.
 
 pub mod api;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod fleet;
 pub mod images;

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use banger_proto::causes::with_causes;
-use banger_proto::service::life::{self, Reloads, Termination};
-use banger_proto::wire::telemetry::{self, TelemetryConfig};
+use banger_server::clock::{Clock as _, SystemClock};
 use banger_server::config::Overrides;
-use banger_server::{Server, ServerConfig, store};
+use banger_server::{Server, ServerConfig, commands, server, store};
+use banger_wire::causes::with_causes;
+use banger_wire::service::life::{self, Reloads, Termination};
+use banger_wire::telemetry;
 use clap::{Parser, Subcommand};
 
-/// The server of banger: holds what is wanted of a fleet of microVMs and speaks to its agents.
+/// The server of banger: holds what people want of a fleet of microVMs and talks to its agents.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -29,15 +31,32 @@ struct Args {
     #[arg(long, global = true, value_name = "DIRECTORY")]
     state_dir: Option<PathBuf>,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Verb>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
-enum Command {
-    /// Raise the epoch of the store, once, after it was restored from a backup: agents then take
-    /// its intents for newer than what they were told before. The server must not be running.
+/// How long work that is left behind has at the end.
+const LEFT_BEHIND: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Subcommand)]
+enum Verb {
+    /// Copy the database to a file, complete and of one moment, whether the server runs or not.
+    Backup {
+        /// The file to write. It must not exist yet.
+        file: PathBuf,
+    },
+    /// Put a backup in place of the database, keep the old one aside, and begin a new epoch, so
+    /// that agents accept the backup as the truth. The server must not be running.
+    Restore {
+        /// A file from `backup`, or another complete copy of the database.
+        file: PathBuf,
+        /// Check the file, say what a restore would do, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Raise the epoch of the store, once, after you have put a copy of the database in place by
+    /// hand; `restore` does both. The server must not be running.
     NewEpoch,
-    /// Read the configuration, say what is wrong with it, and start nothing.
+    /// Read the configuration and the files it names, say what is wrong, and start nothing.
     CheckConfig,
 }
 
@@ -62,29 +81,56 @@ fn run(args: Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("could not start the runtime")?;
+    if args.command.is_none() {
+        raise_open_files();
+    }
     match args.command {
-        Some(Command::CheckConfig) => {
+        Some(Verb::CheckConfig) => {
+            server::check(&config)?;
+            for warning in config.warnings() {
+                println!("{warning}");
+            }
             println!("the configuration can be used");
             Ok(())
         }
-        Some(Command::NewEpoch) => {
+        Some(Verb::Backup { file }) => {
+            let made = runtime.block_on(commands::backup(&config, &file, SystemClock.now()));
+            print!("{}", made.context("no backup was made")?);
+            Ok(())
+        }
+        Some(Verb::Restore { file, dry_run }) => {
+            let restoring = commands::restore(&config, &file, SystemClock.now(), dry_run);
+            let told = runtime.block_on(restoring);
+            print!("{}", told.context("nothing was restored")?);
+            Ok(())
+        }
+        Some(Verb::NewEpoch) => {
             let epoch = runtime
-                .block_on(store::raise_epoch(&config.database()))
+                .block_on(store::raise_epoch(&config.database(), SystemClock.now()))
                 .context("the epoch was not raised")?;
             println!("the epoch of {} is now {epoch}", config.database().display());
             Ok(())
         }
-        None => runtime.block_on(serve(config)),
+        None => {
+            let served = runtime.block_on(serve(config));
+            // Work that blocks, on a file system that hangs, is not waited for: a stop is a stop.
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            served
+        }
     }
 }
 
+/// As many open files as this process may have: each connection is one, and a shell's usual limit
+/// is for programs that still use `select`. Where it can't be raised, fewer connections are taken.
+fn raise_open_files() {
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, maximum: limits.maximum };
+    // Raising a soft limit to the hard one is always allowed.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
 async fn serve(config: ServerConfig) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(TelemetryConfig {
-        service_name: "banger-server",
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        log_format: config.telemetry.log_format,
-        log_filter: config.telemetry.log_filter.clone(),
-    })?;
+    let _telemetry = telemetry::init("banger-server", config.telemetry.clone())?;
     // Before the start, so that a signal during it is not lost.
     let mut termination = Termination::listen().context("could not listen for signals")?;
     let mut reloads = Reloads::listen().context("could not listen for signals")?;

@@ -1,14 +1,14 @@
 //! What an operator can see: counters that are kept, and gauges read when somebody asks.
 //!
-//! One value handed around; recording is lock-free or nearly so and never fails. The text is that of
-//! Prometheus (OpenMetrics), served beside the API by [`crate::server`]. Label values come from
+//! One value handed around; recording is lock-free or nearly so and never fails. The text is that
+//! of Prometheus (OpenMetrics), served beside the API by [`crate::server`]. Label values come from
 //! closed lists only: a caller can't make a new series.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::service::calls::{Calls, seconds};
+use banger_wire::service::calls::{Calls, seconds};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -198,7 +198,7 @@ impl Metrics {
 }
 
 /// The public API, health and reflection.
-const API_DESCRIPTORS: [&[u8]; 4] = [
+pub const API_DESCRIPTORS: [&[u8]; 4] = [
     banger_proto::FILE_DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
     tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,

@@ -2,12 +2,13 @@
 //!
 //! Start: state directory, CA, store, view, listeners, sessions, drivers. The API is served only
 //! when everything stored is loaded. Shutdown is the reverse and can't hang: streams and waits are
-//! told to end, calls under way get a few seconds, then connections are cut, and the store finishes what
-//! it has accepted.
+//! told to end, calls under way get a few seconds, then connections are cut, and the store finishes
+//! what it has accepted.
 
-mod connections;
 mod credentials;
 mod listeners;
+mod pages;
+mod retention;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
+use banger_wire::service::edge::places::Room;
+use banger_wire::service::edge::serve::Bounds;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -28,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
-use self::listeners::{ApiListener, serve_api, serve_metrics};
+use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
@@ -44,7 +47,7 @@ use crate::images::{ImageSettings, Images};
 use crate::metrics::Metrics;
 use crate::pki::{CaError, CertificateAuthority};
 use crate::reconcile::objects::HostObjects;
-use crate::reconcile::{self, CapacityFeed, Spread};
+use crate::reconcile::{self, CapacityFeed, ImageDelivery, Knowledge};
 use crate::store::{CommitSink, OpenError, OpenStore, REVISION_BLOCK, Store};
 use crate::watch::{Limits, View};
 
@@ -63,27 +66,17 @@ pub enum StartError {
     /// The configuration can't be used.
     #[error("the configuration can't be used")]
     Config(#[source] ConfigError),
-    /// An origin is no origin.
-    #[error("{origin:?} in cors_origins is no origin such as https://example.org")]
-    Origin {
-        /// As given.
-        origin: String,
-    },
     /// The state directory can't be made.
     #[error("could not make the state directory {}", path.display())]
     StateDir {
-        /// The directory.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The directory of images can't be made or read.
     #[error("the directory of images {} can't be used", path.display())]
     Images {
-        /// The directory.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -96,15 +89,20 @@ pub enum StartError {
     /// An address can't be listened on.
     #[error("could not listen on {address}")]
     Listen {
-        /// The address.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Certificate, key or tokens of the API can't be used.
     #[error("the API's credentials can't be used")]
     Credentials(#[source] CredentialsError),
+    /// The file with passwords of registries can't be used.
+    #[error("images.docker_config can't be used: {}", path.display())]
+    DockerConfig {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The key of page tokens can't be made.
     #[error("the system gives no randomness")]
     Randomness(#[source] getrandom::Error),
@@ -113,7 +111,6 @@ pub enum StartError {
     Reflection(#[source] tonic_reflection::server::Error),
 }
 
-/// The server.
 #[derive(Debug)]
 pub struct Server;
 
@@ -155,9 +152,10 @@ impl Server {
         clock: SharedClock,
         dialer: Option<MakeDialer>,
     ) -> Result<RunningServer, StartError> {
-        config.check().map_err(StartError::Config)?;
-        let cors_origins = origins(&config)?;
-        let credentials = Credentials::read(&config).map_err(StartError::Credentials)?;
+        let (cors_origins, credentials) = checked(&config, &clock)?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -203,7 +201,8 @@ impl Server {
             image_settings(&config),
         ));
         let transfers = config.images.max_transfers;
-        let spread = Spread::new(library, Arc::clone(&view), transfers, stop_parts.child_token());
+        let delivery =
+            ImageDelivery::new(library, Arc::clone(&view), transfers, stop_parts.child_token());
         let stop_listening = CancellationToken::new();
         let feed = Arc::new(CapacityFeed::new(Arc::clone(&view), store.clone()));
         let fleet_parts = FleetParts {
@@ -218,6 +217,7 @@ impl Server {
         };
         let pages = Arc::new(pages()?);
         let (fleet, sessions) = Fleet::start(fleet_parts, stop_parts.child_token());
+        let knowledge = Knowledge::new(fleet.clone(), Arc::clone(&delivery), epoch);
         let objects =
             HostObjects::new(Arc::clone(&view), fleet.clone(), store.clone(), Arc::clone(&clock));
         let api = Api {
@@ -229,17 +229,19 @@ impl Server {
             pages: Arc::clone(&pages),
             objects,
             images: Arc::clone(&images),
-            spread: Arc::clone(&spread),
+            delivery: Arc::clone(&delivery),
+            knowledge: knowledge.clone(),
             fleet: fleet.clone(),
             streams: Streams::default(),
         };
         let api = serve_api(ApiListener {
             listener: api_listener,
             tls: credentials.tls(),
+            bounds: bounds(&config),
+            outside: Outside { visitors: credentials.visitors(), origins: cors_origins },
             api,
             auth: credentials.auth(),
             metrics: metrics.clone(),
-            cors_origins,
             stop: stop_listening.clone(),
             cut: cut.clone(),
         })
@@ -247,10 +249,12 @@ impl Server {
         .map_err(StartError::Reflection)?;
         let page = serve_metrics(
             metrics_listener,
+            credentials.visitors(),
             metrics.clone(),
             Arc::clone(&view),
             stop_parts.child_token(),
         );
+        let tidy_clock = Arc::clone(&clock);
         let reconcile_parts = reconcile::Parts {
             view: Arc::clone(&view),
             fleet,
@@ -259,7 +263,8 @@ impl Server {
             epoch,
             metrics,
             images,
-            spread,
+            delivery,
+            knowledge,
         };
         let drivers = reconcile::start(reconcile_parts, feed, history, stop_parts.child_token());
         let upkeep = tokio::spawn(upkeep(
@@ -267,6 +272,12 @@ impl Server {
             store.clone(),
             pages,
             Revision(revisions.end),
+            stop_parts.child_token(),
+        ));
+        let tidying = tokio::spawn(retention::run(
+            store.clone(),
+            tidy_clock,
+            config.retention.retention(),
             stop_parts.child_token(),
         ));
         tracing::info!(api = %api_addr, metrics = %metrics_addr, "the server serves");
@@ -280,9 +291,33 @@ impl Server {
             cut,
             stop_parts,
             api,
-            parts: vec![sessions, drivers, page, upkeep],
+            parts: vec![sessions, drivers, page, upkeep, tidying],
         })
     }
+}
+
+/// Says what is wrong with a configuration and the files it names, and starts nothing.
+///
+/// # Errors
+/// As a start with it would.
+pub fn check(config: &ServerConfig) -> Result<(), StartError> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    checked(config, &clock).map(drop)
+}
+
+fn checked(
+    config: &ServerConfig,
+    clock: &SharedClock,
+) -> Result<(Vec<HeaderValue>, Credentials), StartError> {
+    config.check().map_err(StartError::Config)?;
+    let origins = origins(config);
+    let credentials = Credentials::read(config, origins.clone(), Arc::clone(clock))
+        .map_err(StartError::Credentials)?;
+    if let Some(path) = &config.images.docker_config {
+        banger_images::check_docker_config(path)
+            .map_err(|source| StartError::DockerConfig { path: path.clone(), source })?;
+    }
+    Ok((origins, credentials))
 }
 
 impl RunningServer {
@@ -339,17 +374,22 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     Ok((listener, bound))
 }
 
-fn origins(config: &ServerConfig) -> Result<Vec<HeaderValue>, StartError> {
-    config
-        .cors_origins
-        .iter()
-        .map(|origin| match HeaderValue::from_str(origin) {
-            Ok(value) if origin.starts_with("http://") || origin.starts_with("https://") => {
-                Ok(value)
-            }
-            Ok(_) | Err(_) => Err(StartError::Origin { origin: origin.clone() }),
-        })
-        .collect()
+/// What the API's listener bears. Half of the files that may be open are left for everything else:
+/// the store, images, and the links to agents above all.
+fn bounds(config: &ServerConfig) -> Bounds {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    let connections = config.limits.max_connections.min(files / 2).max(1);
+    Bounds::of(Room {
+        connections,
+        per_address: config.limits.max_connections_per_address,
+        unproven: (connections / 2).clamp(1, 256),
+    })
+}
+
+/// As they were checked, all of them are fit for a header.
+fn origins(config: &ServerConfig) -> Vec<HeaderValue> {
+    config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect()
 }
 
 fn pages() -> Result<Pages, StartError> {
@@ -372,6 +412,10 @@ fn image_settings(config: &ServerConfig) -> ImageSettings {
         import_dirs: config.images.import_dirs.clone(),
         guest_agent: config.images.guest_agent.clone(),
         max_imports: config.images.max_imports,
+        max_import: Duration::from_secs(config.images.max_import_secs),
+        local_registries: config.images.local_registries.clone(),
+        docker_config: config.images.docker_config.clone(),
+        ..ImageSettings::default()
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banger_images::{ImportError, Kind, Made, Note, Options, Source, Wanted};
+use banger_images::{ImportError, Kind, Made, Note, Options, Report, Source, Wanted};
 use banger_proto::ids::{Epoch, Generation, Version};
 use sha2::{Digest as _, Sha256};
 
 use crate::images::importer::Importer;
 use crate::model::fixtures::spec_with;
-pub(crate) use crate::model::fixtures::{at, host_id, vm_id};
+pub(crate) use crate::model::fixtures::{at, host_id, spec_of_root, vm_id};
 use crate::model::host::{HostFacts, HostHealth, HostRecord, HostState, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
@@ -84,6 +84,7 @@ pub(crate) fn seen(phase: Phase, generation: u64) -> Box<ObservedVm> {
         devices: DevicesSeen::default(),
         next_attempt_at: None,
         name: String::new(),
+        guest_address: None,
     })
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         cordoned: false,
         subnet: subnet(u8::try_from(number).expect("few hosts")),
         certificate_expires_at: at(1_000_000),
+        key_sha256: Some([9; 32]),
         generation: 1,
         created_at: at(0),
         updated_at: at(0),
@@ -111,7 +113,7 @@ pub(crate) fn facts() -> HostFacts {
         vmm: "simulated".to_owned(),
         root_disks: "snapshot".to_owned(),
         kernel_release: "6.1".to_owned(),
-        capacity: Resources { vcpus: 64, memory_mib: 65_536, disk_mib: 1_000_000 },
+        capacity: Resources { vcpus: 64, memory_mib: 65_536, disk_mib: 1_000_000, guests: 1023 },
         images: Vec::new(),
         heartbeat_interval: Duration::from_secs(1),
     }
@@ -140,6 +142,7 @@ impl Importer for CopyImporter {
         wanted: Wanted,
         options: Options,
         out: &Path,
+        _report: Report,
     ) -> Result<Made, ImportError> {
         let Source::Path(path) = source else {
             let registry = "registry.example".to_owned();
@@ -185,6 +188,7 @@ pub(crate) fn image(name: &str, kind: StoredKind, content: &[u8]) -> (Arc<ImageR
         notes: Vec::new(),
         created_at: at(0),
         created_by: "alice".to_owned(),
+        boot: None,
     };
     (Arc::new(record), sha256)
 }

@@ -1,9 +1,12 @@
-//! Who calls, and whether they may: one layer through which every call passes.
+//! Who calls, and whether they may: one layer through which every call passes. It makes the
+//! [`Caller`] that everything behind it goes by; every request has one in its extensions.
 //!
 //! [`POLICIES`] names every method of the API with what it asks of its caller; a method that is
 //! not in it asks for a token, and a test makes sure that none is missing. Without configured
 //! tokens everybody who reaches the listener is let in, which is why the listener is loopback
-//! unless an operator has said otherwise. Roles come later and find their place in [`Policy`].
+//! unless an operator has said otherwise. It also says by a request's [`Standing`] whether its
+//! caller has shown an identity, which the layers inside go by. Roles come later and find their
+//! place in [`Grants`].
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,23 +14,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
+use banger_wire::service::edge::bodies::Standing;
+use banger_wire::trace;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use tower::{Layer, Service};
 
 use super::page::same;
 use super::status;
-
-/// Who calls. Every request that passed the layer has one in its extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(Arc<str>);
-
-impl Principal {
-    /// The name written into the history.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-}
+use crate::clock::SharedClock;
+use crate::model::caller::{Caller, Grants};
 
 /// What a method asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +32,16 @@ pub enum Policy {
     Open,
     /// A configured token, where tokens are configured.
     Token,
+}
+
+impl Policy {
+    /// Whether who holds these grants may call.
+    fn admits(self, grants: Grants) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Token => grants == Grants::All,
+        }
+    }
 }
 
 /// Every method with its policy.
@@ -74,6 +80,7 @@ pub const POLICIES: &[(&str, Policy)] = &[
     ("/banger.v1.HostService/GetHostInventory", Policy::Token),
     ("/banger.v1.HostService/SweepHost", Policy::Token),
     ("/banger.v1.ImageService/ImportImage", Policy::Token),
+    ("/banger.v1.ImageService/ImportImageWithProgress", Policy::Token),
     ("/banger.v1.ImageService/UploadBlob", Policy::Token),
     ("/banger.v1.ImageService/GetImage", Policy::Token),
     ("/banger.v1.ImageService/ListImages", Policy::Token),
@@ -94,9 +101,10 @@ pub fn policy(path: &str) -> Policy {
 #[derive(Debug)]
 struct Callers {
     /// Digests of the tokens, so that a comparison tells nothing of a token.
-    tokens: ArcSwap<Vec<([u8; 32], Principal)>>,
+    tokens: ArcSwap<Vec<([u8; 32], Arc<str>)>>,
     /// Who a caller is where no token is configured.
-    anybody: Principal,
+    anybody: Arc<str>,
+    clock: SharedClock,
 }
 
 /// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
@@ -106,16 +114,16 @@ pub struct AuthLayer(Arc<Callers>);
 impl AuthLayer {
     /// Without tokens, so that everybody is let in: as "local" when the listener is loopback, else
     /// as "anonymous".
-    pub fn new(loopback: bool) -> Self {
-        let anybody = Principal(if loopback { "local" } else { "anonymous" }.into());
-        Self(Arc::new(Callers { tokens: ArcSwap::default(), anybody }))
+    pub fn new(loopback: bool, clock: SharedClock) -> Self {
+        let anybody = if loopback { "local" } else { "anonymous" }.into();
+        Self(Arc::new(Callers { tokens: ArcSwap::default(), anybody, clock }))
     }
 
     /// From now on these principals are let in by their tokens and, if there are any, nobody else.
     pub fn admit(&self, principals_by_token: &BTreeMap<String, String>) {
         let tokens = principals_by_token
             .iter()
-            .map(|(token, name)| (digest(token), Principal(name.as_str().into())))
+            .map(|(token, name)| (digest(token), name.as_str().into()))
             .collect();
         self.0.tokens.store(Arc::new(tokens));
     }
@@ -137,29 +145,42 @@ pub struct Auth<S> {
 }
 
 impl Callers {
-    fn identify<B>(&self, request: &http::Request<B>) -> Result<Principal, &'static str> {
+    /// Who calls. An open method is a stranger's unless the call carries a token, also where no
+    /// token is configured: nothing else tells its callers apart.
+    fn identify<B>(&self, request: &http::Request<B>) -> Result<(Caller, Standing), &'static str> {
         let tokens = self.tokens.load();
-        if tokens.is_empty() {
-            return Ok(self.anybody.clone());
+        let policy = policy(request.uri().path());
+        let (actor, grants, lacking) = if tokens.is_empty() {
+            (Arc::clone(&self.anybody), Grants::All, "")
+        } else {
+            match bearer(request).map(|token| holder(&tokens, token)) {
+                Some(Some(principal)) => (principal, Grants::All, ""),
+                Some(None) => {
+                    (Arc::clone(&self.anybody), Grants::Open, "the bearer token is unknown")
+                }
+                None => (Arc::clone(&self.anybody), Grants::Open, "no bearer token was given"),
+            }
+        };
+        if !policy.admits(grants) {
+            return Err(lacking);
         }
-        match bearer(request).map(|token| holder(&tokens, token)) {
-            Some(Some(principal)) => Ok(principal),
-            found => match (policy(request.uri().path()), found) {
-                (Policy::Open, _) => Ok(self.anybody.clone()),
-                (Policy::Token, None) => Err("no bearer token was given"),
-                (Policy::Token, Some(_)) => Err("the bearer token is not known"),
-            },
-        }
+        let nobody_is_asked = tokens.is_empty() && policy == Policy::Open;
+        let standing = match grants {
+            Grants::All if !nobody_is_asked => Standing::Known,
+            _ => Standing::Stranger,
+        };
+        let trace = trace::current_traceparent(request.headers());
+        Ok((Caller { actor, grants, trace, at: self.clock.now() }, standing))
     }
 }
 
 /// Looks at every token whichever matches.
-fn holder(tokens: &[([u8; 32], Principal)], token: &str) -> Option<Principal> {
+fn holder(tokens: &[([u8; 32], Arc<str>)], token: &str) -> Option<Arc<str>> {
     let given = digest(token);
     let mut holder = None;
     for (known, principal) in tokens {
         if same(known, &given) {
-            holder = Some(principal.clone());
+            holder = Some(Arc::clone(principal));
         }
     }
     holder
@@ -193,8 +214,9 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         match self.callers.identify(&request) {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal);
+            Ok((caller, standing)) => {
+                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(standing);
                 Box::pin(self.inner.call(request))
             }
             Err(why) => {

@@ -6,7 +6,7 @@
 pub mod incoming;
 pub mod metadata;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use banger_proto::ids::{HostId, Revision};
@@ -101,7 +101,6 @@ fn vm_status(
     }
 }
 
-/// A spec.
 pub fn spec(spec: &VmSpec) -> v1::VmSpec {
     let limits = spec.rate_limits();
     let placement = spec.placement();
@@ -163,6 +162,11 @@ pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) ->
         hosts,
         notes: image.notes.clone(),
         created_by: image.created_by.clone(),
+        boot: image.boot.as_ref().map(|boot| v1::ImageBoot {
+            kernel: boot.kernel.clone(),
+            initrd: boot.initrd.clone().unwrap_or_default(),
+            boot_args: boot.boot_args.clone(),
+        }),
     }
 }
 
@@ -204,13 +208,14 @@ fn process(seen: ProcessSeen) -> v1::VmProcess {
 }
 
 fn exit(seen: &ExitSeen) -> v1::VmExit {
-    let ExitSeen { crashed, code, signal, message, time } = seen;
+    let ExitSeen { cause, crashed, code, signal, message, time } = seen;
     v1::VmExit {
         crashed: *crashed,
         code: *code,
         signal: *signal,
         message: message.clone(),
         time: time.map(timestamp),
+        reason: cause.as_str().to_owned(),
     }
 }
 
@@ -249,6 +254,8 @@ pub fn history_event(event: StoredEvent) -> v1::VmHistoryEvent {
         reason: event.reason,
         message: event.message,
         actor: event.actor,
+        times: event.times,
+        last_time: Some(timestamp(event.last_at)),
     }
 }
 
@@ -288,7 +295,6 @@ pub fn host(snapshot: &HostSnapshot) -> v1::Host {
     }
 }
 
-/// A state of a host.
 pub fn host_state(state: HostState) -> v1::HostState {
     match state {
         HostState::Connecting => v1::HostState::Connecting,
@@ -299,8 +305,9 @@ pub fn host_state(state: HostState) -> v1::HostState {
 }
 
 fn resources(resources: Resources) -> v1::HostResources {
-    let Resources { vcpus, memory_mib, disk_mib } = resources;
-    v1::HostResources { vcpus, memory_mib, disk_mib }
+    let Resources { vcpus, memory_mib, disk_mib, guests } = resources;
+    let guests = if guests == u32::MAX { 0 } else { guests };
+    v1::HostResources { vcpus, memory_mib, disk_mib, guests }
 }
 
 fn images(files: &[crate::model::host::ImageFile]) -> Vec<v1::HostImage> {
@@ -366,14 +373,25 @@ pub fn duration(given: prost_types::Duration, max: Duration) -> Result<Duration,
 /// The rule that the text breaks.
 pub fn check_agent_address(text: &str) -> Result<(), &'static str> {
     const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
+    // Metadata services of clouds are there, and an agent that the server could tell is not.
+    const LINK_LOCAL: &str = "must not be a link-local address, which is another on every link";
     if text.len() > 255 {
         return Err(RULE);
     }
-    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
-        return match (address.ip().is_unspecified(), address.port()) {
-            (true, _) => Err("must not be an unspecified address: the server has to dial it"),
-            (false, 0) => Err(RULE),
-            (false, _) => Ok(()),
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let ip = address.ip().to_canonical();
+        return match ip {
+            _ if address.port() == 0 => Err(RULE),
+            _ if ip.is_unspecified() => {
+                Err("must not be an unspecified address: the server has to dial it")
+            }
+            _ if ip.is_multicast() => Err("must not be a multicast address: no host has one"),
+            IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0 => {
+                Err("must be the address of a host")
+            }
+            IpAddr::V4(v4) if v4.is_link_local() => Err(LINK_LOCAL),
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(LINK_LOCAL),
+            IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),
         };
     }
     let (name, port) = text.rsplit_once(':').ok_or(RULE)?;
@@ -394,6 +412,27 @@ pub fn check_agent_address(text: &str) -> Result<(), &'static str> {
     };
     let is_address = name.parse::<Ipv4Addr>().is_ok();
     if is_address || (!all_digits && name.split('.').all(is_label)) { Ok(()) } else { Err(RULE) }
+}
+
+/// Whether a host that joins from `peer` may say that it is reached at this address: the server's
+/// own loopback is a host's only if the host is the server's machine.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn check_joining_address(text: &str, peer: Option<SocketAddr>) -> Result<(), &'static str> {
+    check_agent_address(text)?;
+    let from_elsewhere = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
+    let leads_here = match text.parse::<SocketAddr>() {
+        Ok(address) => address.ip().to_canonical().is_loopback(),
+        Err(_) => {
+            let name = text.rsplit_once(':').map_or(text, |(name, _)| name).to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    };
+    if from_elsewhere && leads_here {
+        return Err("must not be a loopback address: to the server that is the server itself");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

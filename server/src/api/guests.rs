@@ -2,9 +2,10 @@
 //!
 //! A proxy. The first message of a client says what is wanted of which VM; it is checked here, and
 //! the stream is joined with one of the agent of the VM's host ([`GuestLink`]). From there on both
-//! directions are pulled, so that a slow end slows the other and nothing is kept here. A stream ends
-//! with what the agent says, with its VM, with the call's own deadline, and with the server. What
-//! can go wrong besides: the VM has no host, the host can't be reached, too many streams are open.
+//! directions are pulled, so that a slow end slows the other and nothing is kept here. A stream
+//! ends with what the agent says, with its VM, with the call's own deadline, and with the server.
+//! What can go wrong besides: the VM has no host, the host can't be reached, too many streams are
+//! open.
 //!
 //! [`streams`] counts them and ends them, [`convert`] is messages to the model and back.
 
@@ -17,16 +18,18 @@ use std::time::Duration;
 use banger_proto::v1;
 use futures_util::Stream;
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 use self::streams::{Guard, Inputs, Permit};
-use super::auth::Principal;
 use super::vms::Vms;
 use super::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, GuestLink};
-use crate::model::guest::{ExecIn, check_path};
+use crate::model::caller::Caller;
+use crate::model::guest::{CopyTo, ExecIn, check_own_name, check_path};
 use crate::model::history::{EventKind, HistoryEvent};
-use crate::model::ledger::{Mutation, Submission};
+use crate::model::ledger::Record;
 use crate::model::spec::SpecProblem;
+use crate::model::status::VmState;
 use crate::watch::VmRecord;
 
 /// How long a client may take to say what it wants.
@@ -40,53 +43,70 @@ struct Reached {
 }
 
 /// What is known of a call before its first message.
-struct Caller {
-    principal: Arc<str>,
-    submission: Submission,
+struct Call {
+    caller: Caller,
     deadline: Option<tokio::time::Instant>,
 }
 
 impl Vms {
-    fn caller<T>(&self, request: &Request<T>) -> Caller {
-        let nothing_yet = Mutation::Record { events: Vec::new() };
-        let submission = self.api.submission(request, nothing_yet);
-        let principal = request.extensions().get::<Principal>();
-        let principal = principal.map_or("unknown", Principal::name).into();
-        Caller { principal, submission, deadline: streams::deadline(request.metadata()) }
+    fn call<T>(&self, request: &Request<T>) -> Call {
+        let deadline = streams::deadline(request.metadata());
+        Call { caller: self.api.caller(request), deadline }
     }
 
     /// Finds the VM's host, and room for one more stream.
-    fn reach(&self, vm: &str, caller: &Caller) -> Result<Reached, Status> {
+    fn reach(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
         let record = self.find(vm)?;
         let name = &record.intent.name;
         let Some(host) = record.intent.host else { return Err(status::vm_not_placed(name)) };
-        let permit = self.api.streams.admit(record.id(), &caller.principal)?;
+        let permit = self.api.streams.admit(record.id(), &call.caller.actor)?;
         let link = self.api.fleet.ready_link(host).and_then(|link| link.guests());
         let Some(link) = link else {
             let host = self.api.view.host(host).map(|host| host.view.record.name.clone());
             let host = host.unwrap_or_default();
-            return Err(status::guest_lost(name, &host, "the server has no contact to it"));
+            return Err(status::guest_lost(name, &host, "the server has no contact with it"));
         };
         Ok(Reached { record, link, permit })
     }
 
+    /// The same, for what a guest must run for.
+    fn reach_running(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
+        let record = self.find(vm)?;
+        match record.state() {
+            // Of these the agent knows best, and where it is not reached that is said.
+            VmState::Running | VmState::Starting | VmState::Unknown => self.reach(vm, call),
+            // Has no host as yet, which is said so.
+            VmState::Pending if record.intent.host.is_none() => self.reach(vm, call),
+            state => {
+                let message = &record.status.message;
+                Err(status::vm_not_running(&record.intent.name, convert::state(state), message))
+            }
+        }
+    }
+
     fn failed(&self, record: &VmRecord, failure: &GuestError) -> Status {
         let host = record.intent.host.and_then(|host| self.api.view.host(host));
-        let host = host.map(|host| host.view.record.name.clone()).unwrap_or_default();
-        status::guest_failed(&record.intent.name, &host, failure)
+        let view = host.as_ref().map(|host| &host.view);
+        let guest = status::GuestOf {
+            vm: &record.intent.name,
+            id: record.id(),
+            host: view.map_or("", |view| &view.record.name),
+            simulated: view.is_some_and(|view| view.facts.as_ref().is_some_and(|f| f.simulated)),
+        };
+        status::guest_failed(&guest, failure)
     }
 
     /// Joins what an agent sends with everything else that ends the stream.
     fn joined<T: Send + 'static, M: Send + 'static>(
         &self,
         reached: Reached,
-        caller: &Caller,
+        call: &Call,
         output: crate::fleet::guests::Output<T>,
         faults: Option<streams::Faults>,
         message: fn(T) -> M,
     ) -> ResponseStream<M> {
         let Reached { record, permit, .. } = reached;
-        let guard = Guard::new(&self.api.view, record.id(), caller.deadline, faults, permit);
+        let guard = Guard::new(&self.api.view, record.id(), call.deadline, faults, permit);
         let this = self.clone();
         guard.around(output, message, move |failure| this.failed(&record, failure))
     }
@@ -95,12 +115,12 @@ impl Vms {
         &self,
         request: Request<v1::ReadConsoleRequest>,
     ) -> Result<ResponseStream<v1::ReadConsoleResponse>, Status> {
-        let caller = self.caller(&request);
+        let call = self.call(&request);
         let v1::ReadConsoleRequest { vm, follow, tail_bytes } = request.into_inner();
-        let reached = self.reach(&vm, &caller)?;
+        let reached = self.reach(&vm, &call)?;
         let output = reached.link.read_console(reached.record.id(), tail_bytes, follow).await;
         let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &caller, output, None, |data| v1::ReadConsoleResponse { data }))
+        Ok(self.joined(reached, &call, output, None, |data| v1::ReadConsoleResponse { data }))
     }
 
     pub(super) async fn console_attach<S>(
@@ -110,16 +130,16 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::AttachConsoleRequest, Status>> + Send + Unpin + 'static,
     {
-        let caller = self.caller(&request);
+        let call = self.call(&request);
         let (first, rest) = first_of(request.into_inner()).await?;
         let v1::AttachConsoleRequest { vm, tail_bytes, data } = first;
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
-        let reached = self.reach(&vm, &caller)?;
+        let reached = self.reach(&vm, &call)?;
         let vm = reached.record.id();
         let output = reached.link.attach_console(vm, tail_bytes, input).await;
         let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &caller, output, Some(faults), |data| v1::AttachConsoleResponse {
+        Ok(self.joined(reached, &call, output, Some(faults), |data| v1::AttachConsoleResponse {
             data,
         }))
     }
@@ -131,22 +151,38 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::ExecVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let mut caller = self.caller(&request);
+        let call = self.call(&request);
         let (first, rest) = first_of(request.into_inner()).await?;
         let start = convert::exec_start(first.input)?;
         let shown = start.shown();
-        let reached = self.reach(&first.vm, &caller)?;
+        let reached = self.reach_running(&first.vm, &call)?;
         // First in the history, then in the guest: what can't be told is not done.
-        let event = executed(&reached.record, &caller.submission, &shown);
-        caller.submission.mutation = Mutation::Record { events: vec![event] };
-        let recorded = self.api.store.submit(caller.submission.clone()).await;
-        recorded.map_err(status::mutation_failed)?;
+        let asked = executed(&reached.record, &call.caller, format!("asked to run {shown:?}"));
+        let recorded = self.api.store.submit(call.caller.clone(), Record { events: vec![asked] });
+        recorded.await.map_err(status::mutation_failed)?;
         let (input, faults) = Inputs::of(Some(ExecIn::Start(start)), rest, |message| {
             convert::exec_in(message.input).map(Some)
         });
-        let output = reached.link.exec(reached.record.id(), input).await;
-        let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &caller, output, Some(faults), |output| v1::ExecVmResponse {
+        let output = match reached.link.exec(reached.record.id(), input).await {
+            Ok(output) => output,
+            Err(failure) => {
+                let failed = self.failed(&reached.record, &failure);
+                let reason = failed.get_details_error_info().map(|info| info.reason);
+                let message = format!("running {shown:?} failed: {}", failed.message());
+                let refused = HistoryEvent {
+                    reason: reason.unwrap_or_default(),
+                    ..executed(&reached.record, &call.caller, message)
+                };
+                let told = Record { events: vec![refused] };
+                // Whoever asked hears of it in any case.
+                if let Err(lost) = self.api.store.submit(call.caller.clone(), told).await {
+                    tracing::warn!(vm.id = %reached.record.id(), error = %lost,
+                        "the history does not say that a program did not run");
+                }
+                return Err(failed);
+            }
+        };
+        Ok(self.joined(reached, &call, output, Some(faults), |output| v1::ExecVmResponse {
             output: Some(convert::exec_out(output)),
         }))
     }
@@ -158,15 +194,17 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::CopyToVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let caller = self.caller(&request);
+        let call = self.call(&request);
         let (first, rest) = first_of(request.into_inner()).await?;
-        let v1::CopyToVmRequest { vm, directory, data } = first;
+        let v1::CopyToVmRequest { vm, directory, data, own_name } = first;
         check_path(&directory).map_err(|why| status::invalid_field("directory", why))?;
+        check_own_name(&own_name).map_err(|why| status::invalid_field("own_name", why))?;
+        let to = CopyTo { directory, own_name };
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
-        let Reached { record, link, permit } = self.reach(&vm, &caller)?;
-        let copying = link.copy_in(record.id(), directory, input);
-        let guard = Guard::new(&self.api.view, record.id(), caller.deadline, Some(faults), permit);
+        let Reached { record, link, permit } = self.reach_running(&vm, &call)?;
+        let copying = link.copy_in(record.id(), to, input);
+        let guard = Guard::new(&self.api.view, record.id(), call.deadline, Some(faults), permit);
         let copied = guard.until(copying).await?;
         let copied = copied.map_err(|failure| self.failed(&record, &failure))?;
         Ok(v1::CopyToVmResponse { entries: copied.entries, bytes: copied.bytes })
@@ -176,13 +214,13 @@ impl Vms {
         &self,
         request: Request<v1::CopyFromVmRequest>,
     ) -> Result<ResponseStream<v1::CopyFromVmResponse>, Status> {
-        let caller = self.caller(&request);
+        let call = self.call(&request);
         let v1::CopyFromVmRequest { vm, path } = request.into_inner();
         check_path(&path).map_err(|why| status::invalid_field("path", why))?;
-        let reached = self.reach(&vm, &caller)?;
+        let reached = self.reach_running(&vm, &call)?;
         let output = reached.link.copy_out(reached.record.id(), path).await;
         let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &caller, output, None, |data| v1::CopyFromVmResponse { data }))
+        Ok(self.joined(reached, &call, output, None, |data| v1::CopyFromVmResponse { data }))
     }
 
     pub(super) async fn forward<S>(
@@ -192,31 +230,30 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::ForwardVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let caller = self.caller(&request);
+        let call = self.call(&request);
         let (first, rest) = first_of(request.into_inner()).await?;
         let v1::ForwardVmRequest { vm, port, data } = first;
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| status::invalid_field("port", "must be 1 to 65535"))?;
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
-        let reached = self.reach(&vm, &caller)?;
+        let reached = self.reach_running(&vm, &call)?;
         let output = reached.link.forward(reached.record.id(), port, input).await;
         let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self
-            .joined(reached, &caller, output, Some(faults), |data| v1::ForwardVmResponse { data }))
+        Ok(self.joined(reached, &call, output, Some(faults), |data| v1::ForwardVmResponse { data }))
     }
 }
 
-/// The line of the history: who ran what, never with what.
-fn executed(record: &VmRecord, submission: &Submission, shown: &str) -> HistoryEvent {
+/// The line of the history: who wanted what run, never with what.
+fn executed(record: &VmRecord, caller: &Caller, message: String) -> HistoryEvent {
     HistoryEvent {
         vm: record.id(),
         generation: record.intent.generation,
         kind: EventKind::Exec,
         reason: String::new(),
-        message: format!("ran {shown:?}"),
-        actor: submission.actor.clone(),
-        at: submission.at,
+        message,
+        actor: caller.actor.to_string(),
+        at: caller.at,
     }
 }
 

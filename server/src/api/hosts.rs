@@ -3,25 +3,36 @@
 //! JoinHost is the one call that needs no bearer token: its proof is the join token. WatchHosts is
 //! in [`super::watch`], GetHostInventory and SweepHost in [`super::inventory`].
 
+mod update;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::ids::HostId;
 use banger_proto::v1;
 use banger_proto::v1::host_service_server::HostService;
+use banger_wire::service::edge::connection::Connection;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::convert;
-use super::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
+use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::{
-    Api, ResponseStream, all_or_problems, fill_random, if_match, inventory, new_uuid, parse_host,
-    status, watch,
+    Api, ResponseStream, all_or_problems, fill_random, if_match, inventory, new_uuid, once,
+    parse_host, status, watch,
 };
-use crate::model::labels::{self, Labels, Selector};
-use crate::model::ledger::{HostRef, JoinHost, JoinToken, Mutation, Outcome, Refusal};
+use crate::model::host::HostRecord;
+use crate::model::labels::{self, LabelChange, Labels, Selector};
+use crate::model::ledger::{
+    CreateJoinToken, DeleteHost, HostRef, JoinHost, JoinToken, Mutation, Refusal, SetCordon,
+    UpdateHost,
+};
 use crate::model::names;
+use crate::model::request::RequestKey;
 use crate::model::spec::SpecProblem;
+use crate::model::subnet::Subnet;
 use crate::pki::{AGENT_VALIDITY, AgentRequest, JoinTokenText, later};
 use crate::store::MutateError;
 
@@ -50,23 +61,28 @@ impl Hosts {
         all_or_problems(host, problems)
     }
 
-    async fn submit<T>(
+    async fn submit<T, M>(
         &self,
         request: &Request<T>,
-        mutation: Mutation,
-    ) -> Result<Response<v1::Host>, Status> {
-        let submission = self.api.submission(request, mutation);
-        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
-        let Outcome::Host(record) = outcome else {
-            return Err(status::internal("a mutation of a host came to something else"));
-        };
+        key: Option<RequestKey>,
+        mutation: M,
+    ) -> Result<Response<v1::Host>, Status>
+    where
+        M: Mutation<Answer = Arc<HostRecord>>,
+    {
+        let record = self.api.store.submit_once(self.api.caller(request), key, mutation).await;
+        let record = record.map_err(status::mutation_failed)?;
         let host = HostRef::Id(record.id);
         let shown =
             self.api.view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
         Ok(Response::new(convert::host(&shown)))
     }
 
-    fn join(&self, message: v1::JoinHostRequest) -> Result<(JoinHost, AgentRequest), Status> {
+    fn join(
+        &self,
+        message: v1::JoinHostRequest,
+        peer: Option<SocketAddr>,
+    ) -> Result<(JoinHost, AgentRequest), Status> {
         let token = JoinTokenText::parse(&message.token)
             .map_err(|error| status::join_token_invalid(&error.to_string()))?;
         let mut problems = Vec::new();
@@ -78,10 +94,10 @@ impl Hosts {
                 problems.push(SpecProblem::new("certificate_request_pem", why.to_string()));
             })
             .ok();
-        if let Err(why) = convert::check_agent_address(&message.agent_address) {
+        if let Err(why) = convert::check_joining_address(&message.agent_address, peer) {
             problems.push(SpecProblem::new("agent_address", why));
         }
-        check_labels(&message.labels, &mut problems);
+        let used_networks = used_networks(&message.used_networks, &mut problems);
         let known_id: Option<HostId> = match message.host_id.as_str() {
             "" => None,
             text => text
@@ -99,15 +115,20 @@ impl Hosts {
             known_id,
             name: message.name,
             agent_address: message.agent_address,
-            labels: message.labels,
+            used_networks,
             certificate_expires_at: later(now, AGENT_VALIDITY),
         };
+        if !message.labels.is_empty() {
+            // Not which: they are a stranger's words.
+            info!(host = %join.name, labels = message.labels.len(),
+                "a joining host would like labels; they come with its token, or by UpdateHost");
+        }
         Ok((join, request))
     }
 
     fn list(&self, mut message: v1::ListHostsRequest) -> Result<v1::ListHostsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = Query::of("ListHosts", &message);
+        let query = PageQuery::of("ListHosts", &message);
         let size = page_size(message.page_size)?;
         let selector = Selector::parse(&message.label_selector)
             .map_err(|why| status::invalid_field("label_selector", why))?;
@@ -134,6 +155,28 @@ impl Hosts {
             if more { self.api.pages.token(&query, cursor) } else { String::new() };
         Ok(v1::ListHostsResponse { hosts, next_page_token })
     }
+}
+
+/// Most networks that a host may name.
+const MAX_USED_NETWORKS: usize = 1000;
+
+fn used_networks(given: &[String], problems: &mut Vec<SpecProblem>) -> Vec<Subnet> {
+    if given.len() > MAX_USED_NETWORKS {
+        let why = format!("must be at most {MAX_USED_NETWORKS}");
+        problems.push(SpecProblem::new("used_networks", why));
+        return Vec::new();
+    }
+    let mut read = Vec::with_capacity(given.len());
+    for (index, text) in given.iter().enumerate() {
+        match text.parse() {
+            Ok(network) => read.push(network),
+            Err(why) => {
+                problems
+                    .push(SpecProblem::new(format!("used_networks[{index}]"), format!("{why}")));
+            }
+        }
+    }
+    read
 }
 
 fn check_labels(given: &Labels, problems: &mut Vec<SpecProblem>) {
@@ -163,21 +206,23 @@ impl HostService for Hosts {
         if let Some(Err(why)) = host_name.as_deref().map(names::check_name) {
             problems.push(SpecProblem::new("host_name", why));
         }
+        check_labels(&message.labels, &mut problems);
         let ttl = all_or_problems(ttl, problems)?;
         let (mut id, mut secret) = ([0; 8], [0; 32]);
         fill_random(&mut id)?;
         fill_random(&mut secret)?;
         let token = JoinTokenText::new(id, secret, self.api.ca.fingerprint());
         let expires_at = later(self.api.clock.now(), ttl);
-        let mutation = Mutation::CreateJoinToken(JoinToken {
+        let keep = CreateJoinToken(JoinToken {
             id: token.id.clone(),
             secret_sha256: token.secret_sha256(),
             host_name,
+            labels: message.labels.clone(),
             expires_at,
             used_for: None,
         });
-        let submission = self.api.submission(&request, mutation);
-        self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
+        let kept = self.api.store.submit(self.api.caller(&request), keep).await;
+        kept.map_err(status::mutation_failed)?;
         Ok(Response::new(v1::CreateJoinTokenResponse {
             token: token.reveal(),
             expire_time: Some(convert::timestamp(expires_at)),
@@ -188,19 +233,16 @@ impl HostService for Hosts {
         &self,
         mut request: Request<v1::JoinHostRequest>,
     ) -> Result<Response<v1::JoinHostResponse>, Status> {
-        let (join, certificate_request) = self.join(std::mem::take(request.get_mut()))?;
-        let expires_at = join.certificate_expires_at;
-        let submission = self.api.submission(&request, Mutation::JoinHost(join));
-        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
-        let Outcome::Host(host) = outcome else {
-            return Err(status::internal("a join came to something else than a host"));
-        };
+        let peer = request.extensions().get::<Connection>().map(Connection::peer);
+        let (join, certificate_request) = self.join(std::mem::take(request.get_mut()), peer)?;
+        let host = self.api.store.submit(self.api.caller(&request), join).await;
+        let host = host.map_err(status::mutation_failed)?;
         // After the commit: a certificate is out only for a host that is stored.
         let now = self.api.clock.now();
         let certificate_pem = self
             .api
             .ca
-            .sign_agent(&certificate_request, host.id, now, expires_at)
+            .sign_agent(&certificate_request, host.id, now, host.certificate_expires_at)
             .map_err(|error| status::internal(error.to_string()))?;
         info!(host = %host.name, id = %host.id, address = %host.agent_address, "a host has joined");
         Ok(Response::new(v1::JoinHostResponse {
@@ -208,6 +250,7 @@ impl HostService for Hosts {
             certificate_pem,
             ca_certificate_pem: self.api.ca.certificate_pem().to_owned(),
             guest_subnet: host.subnet.to_string(),
+            labels: host.labels.clone(),
         }))
     }
 
@@ -232,21 +275,27 @@ impl HostService for Hosts {
         &self,
         mut request: Request<v1::UpdateHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
+        let key = once::key(request.get_ref())?;
         let message = std::mem::take(request.get_mut());
         let mut problems = Vec::new();
         let host = parse_host(&message.host, "host", &mut problems);
         check_labels(&message.labels, &mut problems);
-        let agent_address = (!message.agent_address.is_empty()).then_some(message.agent_address);
+        let paths = message.update_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
+        let (labels, names_address) = match paths {
+            None => (LabelChange::Whole(message.labels), !message.agent_address.is_empty()),
+            Some(paths) => update::masked(&paths, message.labels, &mut problems),
+        };
+        let agent_address = names_address.then_some(message.agent_address);
         if let Some(Err(why)) = agent_address.as_deref().map(convert::check_agent_address) {
             problems.push(SpecProblem::new("agent_address", why));
         }
-        let mutation = Mutation::UpdateHost {
+        let mutation = UpdateHost {
             host: all_or_problems(host, problems)?,
             etag: if_match(&message.etag),
-            labels: message.labels,
+            labels,
             agent_address,
         };
-        self.submit(&request, mutation).await
+        self.submit(&request, key, mutation).await
     }
 
     async fn delete_host(
@@ -257,8 +306,13 @@ impl HostService for Hosts {
         let host = self.host(&message.host)?;
         // Taken before: afterwards there is nothing to show.
         let shown = self.api.view.resolve_host(&host);
-        let mutation = Mutation::DeleteHost { host, etag: if_match(&message.etag) };
-        match self.api.store.submit(self.api.submission(&request, mutation)).await {
+        let delete = DeleteHost { host, etag: if_match(&message.etag) };
+        let key = once::key(message)?;
+        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
+            // Gone by an earlier request with this id.
+            Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => {
+                Ok(Response::new(v1::Host::default()))
+            }
             Ok(_) => Ok(Response::new(shown.as_ref().map(convert::host).unwrap_or_default())),
             Err(MutateError::Refused(Refusal::HostNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Host::default()))
@@ -272,12 +326,12 @@ impl HostService for Hosts {
         request: Request<v1::CordonHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
         let message = request.get_ref();
-        let mutation = Mutation::SetCordon {
+        let mutation = SetCordon {
             host: self.host(&message.host)?,
             etag: if_match(&message.etag),
             cordoned: true,
         };
-        self.submit(&request, mutation).await
+        self.submit(&request, once::key(message)?, mutation).await
     }
 
     async fn uncordon_host(
@@ -285,12 +339,12 @@ impl HostService for Hosts {
         request: Request<v1::UncordonHostRequest>,
     ) -> Result<Response<v1::Host>, Status> {
         let message = request.get_ref();
-        let mutation = Mutation::SetCordon {
+        let mutation = SetCordon {
             host: self.host(&message.host)?,
             etag: if_match(&message.etag),
             cordoned: false,
         };
-        self.submit(&request, mutation).await
+        self.submit(&request, once::key(message)?, mutation).await
     }
 
     async fn drain_host(

@@ -3,24 +3,31 @@
 //! What an import makes of its source is for [`crate::images`]; here a request is read, and an
 //! answer put together from the store, the facts of the hosts and the transfers under way.
 
-use std::collections::BTreeMap;
+mod progress;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use banger_images::{Devices, Report};
+use banger_proto::bounds::MAX_CHUNK_BYTES;
 use banger_proto::v1;
 use banger_proto::v1::image_service_server::ImageService;
-use banger_proto::wire::limits::MAX_CHUNK_BYTES;
+use banger_proto::words::steers;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
-use super::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
-use super::{Api, convert, status};
-use crate::images::{From, Wish};
-use crate::model::image::{ImageRecord, StoredKind, digest_of, is_reserved};
-use crate::model::ledger::{Mutation, Outcome, Refusal};
+use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
+use super::{Api, ResponseStream, convert, once, status};
+use crate::images::{ImportSource, Wish};
+use crate::model::caller::Caller;
+use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of, is_reserved};
+use crate::model::ledger::{DeleteImage, Refusal};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
-use crate::reconcile::Standing;
+use crate::reconcile::ImageStanding;
+use crate::store::MutateError;
 
 /// Largest root file system that can be asked for, in MiB.
 const MAX_ROOT_MIB: u32 = 1 << 20;
@@ -28,22 +35,25 @@ const MAX_ROOT_MIB: u32 = 1 << 20;
 /// Longest file name of an upload that is remembered, in bytes.
 const MAX_FILE_NAME: usize = 255;
 
+/// Longest name of one image among several, in bytes: as of a reference.
+const MAX_CHOICE: usize = 512;
+
 /// Longest path of an import, in bytes.
 const MAX_PATH: usize = 4096;
 
 /// Answers calls about images.
 #[derive(Debug, Clone)]
-pub struct Images {
+pub struct ImageApi {
     api: Api,
 }
 
-impl Images {
+impl ImageApi {
     /// Over the server's parts.
     pub fn new(api: Api) -> Self {
         Self { api }
     }
 
-    /// Images as they are shown, with the hosts that have them or are being sent them.
+    /// ImageApi as they are shown, with the hosts that have them or are being sent them.
     fn shown(&self, images: &[(std::sync::Arc<ImageRecord>, usize)]) -> Vec<v1::Image> {
         let mut at: BTreeMap<&str, Vec<v1::ImageHost>> = BTreeMap::new();
         let wanted: BTreeMap<&str, u64> =
@@ -53,13 +63,13 @@ impl Images {
             // What a host has is in its facts, what is under way in the transfers.
             for (digest, size) in &wanted {
                 let (bytes_present, error) =
-                    match self.api.spread.standing(record.id, facts, digest) {
-                        Standing::Here => (*size, String::new()),
-                        Standing::Coming { sent, .. } => {
+                    match self.api.delivery.standing(record.id, facts, digest) {
+                        ImageStanding::Here => (*size, String::new()),
+                        ImageStanding::Coming { sent, .. } => {
                             (sent.min(size.saturating_sub(1)), String::new())
                         }
-                        Standing::Failed { error, .. } => (0, error),
-                        Standing::Missing => continue,
+                        ImageStanding::Failed { error, .. } => (0, error),
+                        ImageStanding::Missing => continue,
                     };
                 at.entry(digest).or_default().push(v1::ImageHost {
                     host_id: record.id.to_string(),
@@ -83,6 +93,24 @@ impl Images {
         self.shown(&[found]).pop().ok_or_else(|| not_found(name))
     }
 
+    async fn import(
+        &self,
+        wish: Wish,
+        caller: Caller,
+        report: Report,
+    ) -> Result<v1::Image, Status> {
+        let image = self.api.images.import(wish, &caller, report).await;
+        let image = image.map_err(status::import_failed)?;
+        info!(image = image.name, sha256 = image.sha256, origin = image.origin, "image imported");
+        // The name may stand for something else, or nothing, by now.
+        let shown = self.shown(&[(image, 0)]).pop();
+        let name = shown.as_ref().map(|image| image.name.clone()).unwrap_or_default();
+        match (self.one(&name), shown) {
+            (Ok(image), _) | (Err(_), Some(image)) => Ok(image),
+            (Err(status), None) => Err(status),
+        }
+    }
+
     fn wish(message: v1::ImportImageRequest) -> Result<Wish, Status> {
         let mut problems = Vec::new();
         if let Err(why) = check_name(&message.name) {
@@ -94,7 +122,7 @@ impl Images {
             Ok(v1::ImageKind::Root) => Some(StoredKind::Root),
             Ok(v1::ImageKind::Initrd) => Some(StoredKind::Initrd),
             Err(_) => {
-                problems.push(SpecProblem::new("kind", "is no value of its type"));
+                problems.push(SpecProblem::new("kind", "is not a value of its type"));
                 None
             }
         };
@@ -102,23 +130,36 @@ impl Images {
             let why = format!("is {}; must be at most {MAX_ROOT_MIB}", message.root_size_mib);
             problems.push(SpecProblem::new("root_size_mib", why));
         }
+        let devices = match v1::DeviceNodes::try_from(message.device_nodes) {
+            Ok(v1::DeviceNodes::Unspecified | v1::DeviceNodes::Keep) => Devices::Keep,
+            Ok(v1::DeviceNodes::LeaveOut) => Devices::LeaveOut,
+            Ok(v1::DeviceNodes::Refuse) => Devices::Refuse,
+            Err(_) => {
+                problems.push(SpecProblem::new("device_nodes", "is not a value of its type"));
+                Devices::Refuse
+            }
+        };
+        if message.choice.len() > MAX_CHOICE || message.choice.contains(steers) {
+            problems.push(SpecProblem::new("choice", "is not the name of an image"));
+        }
+        let boot = message.boot.map(|boot| boot_of(boot, kind, &mut problems));
         let given = [&message.source, &message.blob_sha256, &message.registry_reference];
         let from = match given.map(|text| !text.is_empty()) {
             [true, false, false] => {
                 if message.source.len() > MAX_PATH || message.source.contains('\0') {
-                    problems.push(SpecProblem::new("source", "is no path"));
+                    problems.push(SpecProblem::new("source", "is not a path"));
                 }
-                Some(From::Path(message.source))
+                Some(ImportSource::Path(message.source))
             }
             [false, true, false] => {
                 let digest = message.blob_sha256.to_ascii_lowercase();
                 if let Err(why) = names::check_sha256(&digest) {
                     problems.push(SpecProblem::new("blob_sha256", why));
                 }
-                Some(From::Blob(digest))
+                Some(ImportSource::Blob(digest))
             }
             [false, false, true] => match message.registry_reference.parse() {
-                Ok(reference) => Some(From::Registry(reference)),
+                Ok(reference) => Some(ImportSource::Registry(reference)),
                 Err(why) => {
                     problems.push(SpecProblem::new("registry_reference", format!("{why}")));
                     None
@@ -137,13 +178,16 @@ impl Images {
             kind,
             guest_agent: !message.without_guest_agent,
             root_bytes: (message.root_size_mib > 0).then(|| u64::from(message.root_size_mib) << 20),
+            devices,
+            choice: Some(message.choice).filter(|choice| !choice.is_empty()),
             replace: message.replace,
+            boot,
         })
     }
 
     fn list(&self, mut message: v1::ListImagesRequest) -> Result<v1::ListImagesResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = Query::of("ListImages", &message);
+        let query = PageQuery::of("ListImages", &message);
         let size = page_size(message.page_size)?;
         let after = self.api.pages.read(&query, &token)?.map(|cursor| cursor.after);
         // By a digest of the name: a token has room for a number, and an image that goes or comes
@@ -186,38 +230,53 @@ fn not_found(name: &str) -> Status {
     status::refused(&Refusal::ImageNotFound { name: name.chars().take(200).collect() })
 }
 
+/// What an image is to be booted with. The ledger looks at what it names.
+fn boot_of(boot: v1::ImageBoot, kind: Option<StoredKind>, problems: &mut Vec<SpecProblem>) -> Boot {
+    if kind.is_some_and(|kind| kind != StoredKind::Root) {
+        problems.push(SpecProblem::new("boot", "is for root file systems"));
+    }
+    let initrd = Some(boot.initrd).filter(|name| !name.is_empty());
+    for (field, name) in [("boot.kernel", Some(&boot.kernel)), ("boot.initrd", initrd.as_ref())] {
+        if let Some(Err(why)) = name.map(|name| names::check_image_name(name)) {
+            problems.push(SpecProblem::new(field, why));
+        }
+    }
+    if let Err(why) = names::check_boot_args(&boot.boot_args) {
+        problems.push(SpecProblem::new("boot.boot_args", why));
+    }
+    Boot { kernel: boot.kernel, initrd, boot_args: boot.boot_args }
+}
+
 fn check_name(name: &str) -> Result<(), &'static str> {
     names::check_image_name(name)?;
     if is_reserved(name) || digest_of(name).is_some() {
-        return Err("must not begin with 'sha256-': so are files called that the server brings");
+        return Err("must not begin with 'sha256-': files that the server brings are called so");
     }
     Ok(())
 }
 
 #[tonic::async_trait]
-impl ImageService for Images {
+impl ImageService for ImageApi {
     async fn import_image(
         &self,
         request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        let asked = self.api.submission(&request, Mutation::KeptContents);
+        let caller = self.api.caller(&request);
         let wish = Self::wish(request.into_inner())?;
-        let submission = |mutation| crate::model::ledger::Submission {
-            mutation,
-            at: self.api.clock.now(),
-            ..asked
-        };
-        let image =
-            self.api.images.import(wish, submission).await.map_err(status::import_failed)?;
-        info!(image = image.name, sha256 = image.sha256, origin = image.origin, "image imported");
-        // The name may stand for something else, or nothing, by now.
-        let shown = self.shown(&[(image, 0)]).pop();
-        let name = shown.as_ref().map(|image| image.name.clone()).unwrap_or_default();
-        match (self.one(&name), shown) {
-            (Ok(image), _) => Ok(Response::new(image)),
-            (Err(_), Some(image)) => Ok(Response::new(image)),
-            (Err(status), None) => Err(status),
-        }
+        self.import(wish, caller, Arc::new(|_| {})).await.map(Response::new)
+    }
+
+    type ImportImageWithProgressStream = ResponseStream<v1::ImportImageProgress>;
+
+    async fn import_image_with_progress(
+        &self,
+        request: Request<v1::ImportImageRequest>,
+    ) -> Result<Response<Self::ImportImageWithProgressStream>, Status> {
+        let caller = self.api.caller(&request);
+        let wish = Self::wish(request.into_inner())?;
+        let service = self.clone();
+        let import = |report| async move { service.import(wish, caller, report).await };
+        Ok(Response::new(progress::told(import)))
     }
 
     async fn get_image(
@@ -238,19 +297,19 @@ impl ImageService for Images {
         &self,
         request: Request<v1::DeleteImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        let v1::DeleteImageRequest { name, allow_missing } = request.get_ref().clone();
-        let submission =
-            self.api.submission(&request, Mutation::DeleteImage { name: name.clone() });
-        match self.api.store.submit(submission).await {
-            Ok(Outcome::ImageGone(image)) => {
+        let key = once::key(request.get_ref())?;
+        let v1::DeleteImageRequest { name, allow_missing, .. } = request.get_ref().clone();
+        let delete = DeleteImage { name: name.clone() };
+        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
+            Ok(image) => {
                 info!(image = image.name, sha256 = image.sha256, "image deleted");
-                self.api.spread.tidy_soon();
+                self.api.delivery.tidy_soon();
                 Ok(Response::new(convert::image(&image, 0, Vec::new())))
             }
-            Ok(_) => Err(status::internal("a deletion of an image came to something else")),
-            Err(crate::store::MutateError::Refused(Refusal::ImageNotFound { .. }))
-                if allow_missing =>
-            {
+            Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => {
+                Ok(Response::new(v1::Image { name, ..v1::Image::default() }))
+            }
+            Err(MutateError::Refused(Refusal::ImageNotFound { .. })) if allow_missing => {
                 Ok(Response::new(v1::Image { name, ..v1::Image::default() }))
             }
             Err(error) => Err(status::mutation_failed(error)),
@@ -261,11 +320,23 @@ impl ImageService for Images {
         &self,
         request: Request<Streaming<v1::UploadBlobRequest>>,
     ) -> Result<Response<v1::UploadBlobResponse>, Status> {
+        let caller = self.api.caller(&request);
         let mut stream = request.into_inner();
-        let mut upload = self.api.images.begin_upload().await.map_err(status::keep_failed)?;
+        let upload = self.api.images.begin_upload(&caller.actor).await;
+        let mut upload = upload.map_err(status::keep_failed)?;
         let mut file_name = None;
+        let bytes_of = |part: &Result<Option<v1::UploadBlobRequest>, Status>| {
+            let part = part.as_ref().ok().and_then(Option::as_ref);
+            part.map_or(0, |part| part.data.len() as u64)
+        };
         // A stream that breaks off is an error here, and the upload goes with it.
-        while let Some(message) = stream.message().await? {
+        while let Some(message) =
+            upload.next(stream.message(), bytes_of).await.map_err(status::keep_failed)??
+        {
+            if file_name.is_none() && message.size_bytes > 0 {
+                // What would not be kept is refused before it was sent.
+                upload.expect(message.size_bytes).map_err(status::keep_failed)?;
+            }
             if message.data.len() > MAX_CHUNK_BYTES {
                 let why = format!("has more than {MAX_CHUNK_BYTES} bytes");
                 return Err(status::invalid_field("data", why));
@@ -281,9 +352,9 @@ impl ImageService for Images {
     }
 }
 
-/// A file's name as it may be shown: shortened, without control characters.
+/// A file's name as it may be shown: shortened, without characters that steer whatever shows it.
 fn printable(name: &str) -> String {
-    let mut shown: String = name.chars().filter(|c| !c.is_control()).collect();
+    let mut shown: String = name.chars().filter(|c| !steers(*c)).collect();
     while shown.len() > MAX_FILE_NAME {
         shown.pop();
     }

@@ -1,19 +1,19 @@
-//! GetHostInventory and SweepHost: what a host holds of ours, and the removal of what is nobody's.
+//! GetHostInventory and SweepHost: what a host holds of banger's, and the removal of orphans.
 //!
 //! The agent is asked for each page anew: what a host holds has no revision. What can go wrong: the
-//! host is not reached ([`status::host_unreachable`]), its agent can't list ([`status::host_refused`]),
-//! or it was told to sweep and did not answer ([`status::outcome_unknown`]).
+//! host is not reached ([`status::host_unreachable`]), its agent can't list
+//! ([`status::host_refused`]), or it was told to sweep and did not answer
+//! ([`status::outcome_unknown`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use banger_proto::v1;
-use banger_proto::wire::trace;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::page::{MAX_PAGE, MAX_PAGE_BYTES, Query, page_size};
-use super::{Api, actor, all_or_problems, convert, new_uuid, parse_host, status};
+use super::page::{MAX_PAGE, MAX_PAGE_BYTES, PageQuery, page_size};
+use super::{Api, all_or_problems, convert, new_uuid, parse_host, status};
 use crate::fleet::link::LinkError;
 use crate::model::inventory::{KeptReason, SweepPolicy, SweepRecord, Whose};
 use crate::reconcile::objects::{ObjectsError, Owned, SweepAsk, owned};
@@ -39,18 +39,19 @@ pub(super) async fn get_host_inventory(
 ) -> Result<Response<v1::GetHostInventoryResponse>, Status> {
     let mut message = request.into_inner();
     let token = std::mem::take(&mut message.page_token);
-    let query = Query::of("GetHostInventory", &message);
+    let query = PageQuery::of("GetHostInventory", &message);
     let size = if message.page_size == 0 { MAX_PAGE } else { message.page_size };
     let size = page_size(size)?;
     let after = api.pages.read_key(&query, &token)?;
     let here = host(api, &message.host)?.view.record.id;
     let inventory = api.objects.inventory(here).await;
     let inventory = inventory.map_err(|error| failed(error, Effect::Nothing))?;
-    let counts = counts(&inventory.objects);
+    let seen = &*inventory.seen;
+    let counts = counts(&seen.objects);
 
     let mut objects = Vec::new();
     let (mut bytes, mut last, mut more) = (0, String::new(), false);
-    for row in &inventory.objects {
+    for row in &seen.objects {
         let key = key(row);
         let shown = !message.only_unowned || is_unowned(row.whose);
         if !shown || after.as_ref().is_some_and(|after| key <= *after) {
@@ -70,9 +71,9 @@ pub(super) async fn get_host_inventory(
         objects,
         next_page_token,
         counts,
-        policy: Some(policy(inventory.policy)),
+        policy: Some(policy(seen.policy)),
         recent_sweeps: inventory.recent.iter().map(record).collect(),
-        taken_at: Some(convert::timestamp(inventory.taken_at)),
+        taken_at: Some(convert::timestamp(seen.taken_at)),
     }))
 }
 
@@ -82,12 +83,7 @@ pub(super) async fn sweep_host(
 ) -> Result<Response<v1::SweepHostResponse>, Status> {
     let dry_run = request.get_ref().dry_run;
     let here = host(api, &request.get_ref().host)?.view.record.id;
-    let ask = SweepAsk {
-        id: new_uuid(api.clock.now())?,
-        dry_run,
-        actor: actor(&request),
-        traceparent: trace::current_traceparent(request.metadata()),
-    };
+    let ask = SweepAsk { id: new_uuid(api.clock.now())?, dry_run, caller: api.caller(&request) };
     let effect = if dry_run { Effect::Nothing } else { Effect::Removals };
     let swept = api.objects.sweep(here, ask).await.map_err(|error| failed(error, effect))?;
     let shown = |row| Some(object(&owned(row, here, &swept.claims)));

@@ -1,9 +1,10 @@
 //! The public API: one thin gRPC service per file. Parse, call, convert; nothing is decided here.
 //!
-//! A mutation becomes a [`Submission`] for the store and answers at
-//! commit, with the VM as the watch view shows it then. Reads come from the view. [`status`] is the
-//! only builder of `tonic::Status`, [`convert`] the only place where messages and the model meet,
-//! [`auth`] the one layer through which every call passes.
+//! A mutation goes to the store with its [`Caller`] and answers at commit, with the VM as the watch
+//! view shows it then. Lists, watches and waits come from the view; history, images and what was
+//! deleted from the store; a host's objects and streams to guests from its agent. [`status`] is the
+//! only builder of `tonic::Status`, [`auth`] the one layer through which every call passes.
+//! Messages and the model meet in [`convert`] and in the file of their service.
 
 pub mod auth;
 pub mod convert;
@@ -11,6 +12,7 @@ pub mod guests;
 pub mod hosts;
 pub mod images;
 pub mod inventory;
+mod once;
 pub mod page;
 pub mod status;
 pub mod vms;
@@ -21,24 +23,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use banger_proto::ids::VmId;
-use banger_proto::wire::trace;
+use banger_wire::trace;
 use jiff::Timestamp;
 use tokio_stream::Stream;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use self::auth::Principal;
 use self::guests::streams::Streams;
 use self::page::Pages;
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
-use crate::model::ledger::{HostRef, Mutation, Submission, VmRef};
+use crate::model::caller::{Caller, Grants};
+use crate::model::ledger::{HostRef, VmRef};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
 use crate::pki::CertificateAuthority;
-use crate::reconcile::Spread;
 use crate::reconcile::objects::HostObjects;
+use crate::reconcile::{ImageDelivery, Knowledge};
 use crate::store::Store;
 use crate::watch::View;
 
@@ -52,7 +54,6 @@ pub struct Api {
     pub store: Store,
     /// Gives everything else.
     pub view: Arc<View>,
-    /// The time.
     pub clock: SharedClock,
     /// Signs the certificates of agents.
     pub ca: Arc<CertificateAuthority>,
@@ -65,7 +66,9 @@ pub struct Api {
     /// Kernels and root file systems.
     pub images: Arc<Images>,
     /// Says which hosts have them.
-    pub spread: Arc<Spread>,
+    pub delivery: Arc<ImageDelivery>,
+    /// What the plans of VMs go by, to explain them.
+    pub knowledge: Knowledge,
     /// Reaches the hosts, for streams to their guests.
     pub fleet: Fleet,
     /// The streams that are open.
@@ -73,21 +76,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// A mutation with who asks for it, from the request it came with.
-    fn submission<T>(&self, request: &Request<T>, mutation: Mutation) -> Submission {
-        Submission {
-            mutation,
-            actor: actor(request),
-            traceparent: trace::current_traceparent(request.metadata()),
+    /// Who asks, as the layer has found.
+    fn caller<T>(&self, request: &Request<T>) -> Caller {
+        request.extensions().get::<Caller>().cloned().unwrap_or_else(|| Caller {
+            // Nothing reaches a service but through the layer, save a test.
+            actor: "unknown".into(),
+            grants: Grants::Open,
+            trace: trace::current_traceparent(request.metadata().as_ref()),
             at: self.clock.now(),
-        }
+        })
     }
-}
-
-/// Who asks, as it is written into the history.
-fn actor<T>(request: &Request<T>) -> String {
-    let actor = request.extensions().get::<Principal>();
-    actor.map_or_else(|| "unknown".to_owned(), |actor| actor.name().to_owned())
 }
 
 /// A UUID whose order is the order in which they are made, from time and randomness.

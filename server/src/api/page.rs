@@ -3,9 +3,11 @@
 //! A token is opaque, says where the next page begins, and is good for the query it was made for
 //! and for this life of the server only: it carries a digest of the query and is authenticated with
 //! a key made at start. The pages of a list of VMs all come from one snapshot, which is kept for a
-//! minute after its last use; a token whose snapshot is gone is refused, and the caller lists again.
+//! minute after its last use; a token whose snapshot is gone is refused with a reason of its own,
+//! and the caller lists again. How many are kept is bounded for each caller.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_proto::ids::Revision;
@@ -26,13 +28,17 @@ pub const MAX_PAGE: u32 = 1000;
 pub const DEFAULT_PAGE: u32 = 100;
 
 /// What a page may weigh, encoded, in bytes: a message less what gRPC and the page itself add.
-pub const MAX_PAGE_BYTES: usize = banger_proto::wire::limits::MAX_MESSAGE_BYTES - 64 * 1024;
+pub const MAX_PAGE_BYTES: usize = banger_proto::bounds::MAX_MESSAGE_BYTES - 64 * 1024;
 
 /// How long a snapshot is kept after its last use.
 const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
 
-/// Most snapshots kept; the one least recently used goes first.
-const MAX_SNAPSHOTS: usize = 64;
+/// Most snapshots kept for one caller; the one least recently used goes first. What they have in
+/// common is in memory once.
+const MAX_SNAPSHOTS_OF_ONE: usize = 256;
+
+/// Most snapshots kept in all. Past it the caller with most of them loses one.
+const MAX_SNAPSHOTS: usize = 4096;
 
 /// The longest token with a key, in characters.
 const MAX_KEY_TOKEN: usize = 2048;
@@ -51,10 +57,14 @@ pub struct Cursor {
     pub total: u64,
 }
 
+/// Snapshots by caller and revision, each with its last use.
+type Kept = BTreeMap<(Arc<str>, Revision), (Instant, Snapshot)>;
+
 /// Makes and reads page tokens, and keeps snapshots.
 pub struct Pages {
     key: [u8; 32],
-    snapshots: Mutex<BTreeMap<Revision, (Instant, Snapshot)>>,
+    /// By caller and revision, so that nobody's lists end because others began some.
+    snapshots: Mutex<Kept>,
 }
 
 impl std::fmt::Debug for Pages {
@@ -70,7 +80,7 @@ impl Pages {
     }
 
     /// The token for a cursor of this query.
-    pub fn token(&self, query: &Query, cursor: Cursor) -> String {
+    pub fn token(&self, query: &PageQuery, cursor: Cursor) -> String {
         let mut token = Vec::with_capacity(BODY_LEN + MAC_LEN);
         token.extend(cursor.revision.0.to_be_bytes());
         token.extend(cursor.after.to_be_bytes());
@@ -84,12 +94,12 @@ impl Pages {
     ///
     /// # Errors
     /// When the token is not of this server, or belongs to another query.
-    pub fn read(&self, query: &Query, token: &str) -> Result<Option<Cursor>, Status> {
+    pub fn read(&self, query: &PageQuery, token: &str) -> Result<Option<Cursor>, Status> {
         if token.is_empty() {
             return Ok(None);
         }
         let foreign =
-            || status::page_token_invalid("is not of this server, or of before its start");
+            || status::page_token_invalid("is not from this server, or from before its start");
         // 86 characters are all that a token has.
         let bytes = (token.len() <= 128).then(|| URL_SAFE_NO_PAD.decode(token).ok()).flatten();
         let bytes: [u8; BODY_LEN + MAC_LEN] =
@@ -113,7 +123,7 @@ impl Pages {
 
     /// The token for a list without a revision, whose next page begins after the thing with this
     /// key.
-    pub fn key_token(&self, query: &Query, after: &str) -> String {
+    pub fn key_token(&self, query: &PageQuery, after: &str) -> String {
         let body = [&query.0, after.as_bytes()].concat();
         let mac = self.mac(&key_digest(&body));
         URL_SAFE_NO_PAD.encode([&body[..], &mac].concat())
@@ -123,12 +133,12 @@ impl Pages {
     ///
     /// # Errors
     /// When the token is not of this server, or belongs to another query.
-    pub fn read_key(&self, query: &Query, token: &str) -> Result<Option<String>, Status> {
+    pub fn read_key(&self, query: &PageQuery, token: &str) -> Result<Option<String>, Status> {
         if token.is_empty() {
             return Ok(None);
         }
         let foreign =
-            || status::page_token_invalid("is not of this server, or of before its start");
+            || status::page_token_invalid("is not from this server, or from before its start");
         let bytes = (token.len() <= MAX_KEY_TOKEN).then(|| URL_SAFE_NO_PAD.decode(token).ok());
         let bytes = bytes.flatten().filter(|bytes| bytes.len() >= query.0.len() + MAC_LEN);
         let bytes = bytes.ok_or_else(foreign)?;
@@ -143,15 +153,21 @@ impl Pages {
         String::from_utf8(key.to_vec()).map(Some).map_err(|_| foreign())
     }
 
-    /// Keeps a snapshot for the pages to come.
-    pub fn keep(&self, snapshot: &Snapshot, now: Instant) {
+    /// Keeps a snapshot for the pages to come of this caller's list.
+    pub fn keep(&self, caller: &Arc<str>, snapshot: &Snapshot, now: Instant) {
         let mut snapshots = self.snapshots.lock();
         snapshots.retain(|_, (used, _)| now.duration_since(*used) < SNAPSHOT_LIFE);
-        snapshots.insert(snapshot.revision, (now, snapshot.clone()));
+        snapshots.insert((Arc::clone(caller), snapshot.revision), (now, snapshot.clone()));
+        drop_oldest(&mut snapshots, caller, MAX_SNAPSHOTS_OF_ONE);
         while snapshots.len() > MAX_SNAPSHOTS {
-            let oldest = snapshots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
-            let Some(oldest) = oldest else { break };
-            snapshots.remove(&oldest);
+            let mut counts = BTreeMap::<Arc<str>, usize>::new();
+            for (caller, _) in snapshots.keys() {
+                *counts.entry(Arc::clone(caller)).or_default() += 1;
+            }
+            let Some((most, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
+                break;
+            };
+            drop_oldest(&mut snapshots, &most, count - 1);
         }
     }
 
@@ -159,13 +175,17 @@ impl Pages {
     ///
     /// # Errors
     /// When it is gone.
-    pub fn snapshot(&self, revision: Revision, now: Instant) -> Result<Snapshot, Status> {
+    pub fn snapshot(
+        &self,
+        caller: &Arc<str>,
+        revision: Revision,
+        now: Instant,
+    ) -> Result<Snapshot, Status> {
         let mut snapshots = self.snapshots.lock();
         let kept = snapshots
-            .get_mut(&revision)
+            .get_mut(&(Arc::clone(caller), revision))
             .filter(|(used, _)| now.duration_since(*used) < SNAPSHOT_LIFE);
-        let (used, snapshot) =
-            kept.ok_or_else(|| status::page_token_invalid("was not used for too long"))?;
+        let (used, snapshot) = kept.ok_or_else(status::page_token_expired)?;
         *used = now;
         Ok(snapshot.clone())
     }
@@ -184,6 +204,18 @@ impl Pages {
     }
 }
 
+/// Leaves this caller so many snapshots, those last used.
+fn drop_oldest(snapshots: &mut Kept, caller: &Arc<str>, left: usize) {
+    let range = (Arc::clone(caller), Revision(0))..=(Arc::clone(caller), Revision(u64::MAX));
+    let mut own: Vec<_> =
+        snapshots.range(range).map(|((_, revision), (used, _))| (*used, *revision)).collect();
+    own.sort_unstable();
+    let too_many = own.len().saturating_sub(left);
+    for (_, revision) in own.into_iter().take(too_many) {
+        snapshots.remove(&(Arc::clone(caller), revision));
+    }
+}
+
 /// Of one length whatever the key's, and of no cursor's.
 fn key_digest(body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update("key token").chain_update(body).finalize().into()
@@ -191,9 +223,9 @@ fn key_digest(body: &[u8]) -> [u8; 32] {
 
 /// A digest of what is listed: method and all fields but the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Query([u8; 16]);
+pub struct PageQuery([u8; 16]);
 
-impl Query {
+impl PageQuery {
     /// Of a request whose page token was taken out.
     pub fn of(method: &str, request: &impl Message) -> Self {
         let digest = Sha256::new()

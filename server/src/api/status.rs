@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use banger_images::{ErrorClass, ImportError};
+use banger_proto::ids::VmId;
 use banger_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -16,6 +17,7 @@ use crate::images::library::KeepError;
 use crate::images::sources::SourceError;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
+use crate::model::request::RequestTarget;
 use crate::model::spec::{SpecProblem, SpecRefusal};
 use crate::store::{MutateError, StoreError};
 
@@ -25,10 +27,28 @@ pub const DOMAIN: &str = "banger";
 /// Details travel in a header; clients take about 16 KiB of those, base64 included.
 const MAX_VIOLATION_BYTES: usize = 6000;
 
+/// Most bytes of a sentence, and of one part of a violation. What a caller has sent goes into them.
+const MAX_WORDS: usize = 1000;
+
 /// An error with its reason.
 pub fn error(code: Code, reason: ErrorReason, message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(code, clipped(message.into()), details)
+}
+
+/// A text that fits a header, whatever a caller has put into it: a client gives up a connection
+/// whose headers are too large, and with it all of its calls.
+fn clipped(mut text: String) -> String {
+    if text.len() > MAX_WORDS {
+        text.truncate(text.floor_char_boundary(MAX_WORDS));
+        text.push('…');
+    }
+    text
+}
+
+/// An error that the edge makes or mends: see [`banger_wire::service::edge`].
+pub fn of_the_edge(code: Code, reason: ErrorReason, message: String) -> Status {
+    error(code, reason, message)
 }
 
 /// A reason as it goes out: without the prefix of the enum.
@@ -46,6 +66,10 @@ pub fn invalid_fields(problems: Vec<SpecProblem>) -> Status {
     let mut listed = 0;
     let mut summary = String::new();
     for problem in problems {
+        let problem = SpecProblem {
+            field: clipped(problem.field),
+            description: clipped(problem.description),
+        };
         size += problem.field.len() + problem.description.len() + 8;
         if size > MAX_VIOLATION_BYTES && listed > 0 {
             break;
@@ -63,7 +87,7 @@ pub fn invalid_fields(problems: Vec<SpecProblem>) -> Status {
     if all > 3 {
         summary.push_str(&format!("; and {} more", all - 3));
     }
-    Status::with_error_details(Code::InvalidArgument, summary, details)
+    Status::with_error_details(Code::InvalidArgument, clipped(summary), details)
 }
 
 /// One field is wrong.
@@ -109,12 +133,28 @@ pub fn revision_too_old(after: banger_proto::ids::Revision) -> Status {
     )
 }
 
+/// A stream did not read the state that it began with.
+pub fn start_unread() -> Status {
+    let why = "the state at the start was not read for a while and is no longer kept; list again";
+    error(Code::OutOfRange, ErrorReason::RevisionTooOld, why)
+}
+
 /// A page token that can't be used.
 pub fn page_token_invalid(why: &str) -> Status {
     error(
         Code::InvalidArgument,
         ErrorReason::PageTokenInvalid,
         format!("page_token {why}; list again from the first page"),
+    )
+}
+
+/// What a page token's list was read from is not kept any more.
+pub fn page_token_expired() -> Status {
+    error(
+        Code::Aborted,
+        ErrorReason::PageTokenExpired,
+        "the list that page_token belongs to is not kept any more: a minute has passed since its last \
+         page, or you have begun too many others; list again from the first page",
     )
 }
 
@@ -136,13 +176,44 @@ pub fn limit_reached(limit: usize, what: &str) -> Status {
 
 /// A VM without a host has no guest to reach.
 pub fn vm_not_placed(vm: &str) -> Status {
-    let message = format!("VM {vm} has no host yet, so that there is no guest to reach");
+    let message = format!("VM {vm} has no host yet, so there is no guest to reach");
     error(Code::FailedPrecondition, ErrorReason::VmNotPlaced, message)
 }
 
 /// The VM was deleted while its guest was spoken to.
 pub fn vm_gone() -> Status {
     error(Code::NotFound, ErrorReason::VmNotFound, "the VM was deleted meanwhile")
+}
+
+/// The guest does not run, whatever it has in it.
+pub fn vm_not_running(vm: &str, state: &str, message: &str) -> Status {
+    let what = match state {
+        "PAUSED" => ": a paused guest answers nothing until you resume it".to_owned(),
+        "STOPPED" => ": start it first".to_owned(),
+        _ if message.is_empty() => String::new(),
+        _ => format!(": {message}"),
+    };
+    let reason = word(ErrorReason::VmNotRunning);
+    let details = ErrorDetails::with_error_info(
+        reason,
+        DOMAIN,
+        HashMap::from([("state".to_owned(), state.to_owned())]),
+    );
+    let message = format!("VM {vm} is {state}{what}");
+    Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// Whose guest was asked.
+#[derive(Debug, Clone, Copy)]
+pub struct GuestOf<'a> {
+    /// The VM's name.
+    pub vm: &'a str,
+    /// The VM's id, by which agents name it.
+    pub id: VmId,
+    /// The name of its host.
+    pub host: &'a str,
+    /// Whether that host only pretends.
+    pub simulated: bool,
 }
 
 /// The host of a VM can't be reached.
@@ -160,9 +231,18 @@ pub fn deadline_exceeded(what: &str) -> Status {
 const NOT_HELD: &str = "ASSIGNMENT_NOT_FOUND";
 
 /// A stream to a guest came to nothing, or to an end that is none.
-pub fn guest_failed(vm: &str, host: &str, failure: &GuestError) -> Status {
+pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
+    let GuestOf { vm, id, host, simulated } = *guest;
     match failure {
         GuestError::Link(lost) => guest_lost(vm, host, &lost.to_string()),
+        GuestError::Silent { after } => {
+            let message = format!(
+                "the guest of VM {vm} on host {host} did not begin to answer within {} s; it hangs, \
+                 or is very busy",
+                after.as_secs()
+            );
+            error(Code::Unavailable, ErrorReason::GuestAgentUnreachable, message)
+        }
         // The agent was not told of the VM yet, or is done with it.
         GuestError::Said { reason, .. } if reason == NOT_HELD => {
             let message = format!("host {host} holds nothing of VM {vm} at present");
@@ -175,12 +255,19 @@ pub fn guest_failed(vm: &str, host: &str, failure: &GuestError) -> Status {
         // Its words go on with its own reason, which may be newer than this server.
         GuestError::Said { code, reason, message } => {
             let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
-            Status::with_error_details(*code, message, details)
+            // Agents know VMs by their ids, people by their names.
+            let mut message = match message.strip_prefix(&format!("VM {id}: ")) {
+                Some(rest) => format!("VM {vm}: {rest}"),
+                None => message.clone(),
+            };
+            if simulated {
+                message += &format!(" (host {host} is simulated: no guest runs there)");
+            }
+            Status::with_error_details(*code, clipped(message), details)
         }
     }
 }
 
-/// A spec that was refused.
 pub fn spec_refused(refusal: SpecRefusal) -> Status {
     match refusal {
         SpecRefusal::Invalid(problems) => invalid_fields(problems),
@@ -195,7 +282,7 @@ pub fn mutation_failed(failure: MutateError) -> Status {
         MutateError::Unavailable { reason } => error(
             Code::Unavailable,
             ErrorReason::StoreUnavailable,
-            format!("the store can't be written now, nothing was changed: {reason}"),
+            format!("the store can't be written now; nothing was changed: {reason}"),
         ),
         MutateError::Defect { reason } => {
             internal(format!("the store refused a change that had been allowed: {reason}"))
@@ -235,7 +322,9 @@ pub fn read_failed(failure: &StoreError) -> Status {
 pub fn keep_failed(failure: KeepError) -> Status {
     let (code, reason) = match &failure {
         KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
-        KeepError::TooLarge { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
+        KeepError::TooLarge { .. } | KeepError::TooSlow(_) => {
+            (Code::ResourceExhausted, ErrorReason::LimitReached)
+        }
         KeepError::Io { what, source } => {
             return internal(format!("the server could not {what}: {source}"));
         }
@@ -271,6 +360,9 @@ fn conversion(failure: &ImportError) -> (Code, ErrorReason) {
     {
         return (Code::ResourceExhausted, ErrorReason::ImageStoreFull);
     }
+    if let ImportError::NoRoom { .. } = failure {
+        return (Code::ResourceExhausted, ErrorReason::ImageStoreFull);
+    }
     match failure.class() {
         ErrorClass::NotFound => (Code::NotFound, ErrorReason::ImageSourceNotFound),
         ErrorClass::Refused => (Code::InvalidArgument, ErrorReason::ImageNotAccepted),
@@ -288,10 +380,17 @@ pub fn refused(refusal: &Refusal) -> Status {
     let (code, reason) = match refusal {
         Refusal::InvalidFields(problems) => return invalid_fields(problems.clone()),
         Refusal::JoinTokenInvalid(why) => return join_token_invalid(why),
+        Refusal::JoinTokenForAnother { .. } => (Code::Unauthenticated, R::JoinTokenInvalid),
         Refusal::VmNotFound(_) => (Code::NotFound, R::VmNotFound),
         Refusal::HostNotFound(_) => (Code::NotFound, R::HostNotFound),
         Refusal::VmIdTaken { .. } | Refusal::VmIdUsedUp { .. } => {
             (Code::AlreadyExists, R::VmIdTaken)
+        }
+        Refusal::RequestIdTaken { .. } => (Code::AlreadyExists, R::RequestIdTaken),
+        Refusal::DoneAndGone { what: RequestTarget::Vm(_) } => (Code::NotFound, R::VmNotFound),
+        Refusal::DoneAndGone { what: RequestTarget::Host(_) } => (Code::NotFound, R::HostNotFound),
+        Refusal::DoneAndGone { what: RequestTarget::Image(_) } => {
+            (Code::NotFound, R::ImageNotFound)
         }
         Refusal::VmNameTaken { .. } => (Code::AlreadyExists, R::VmNameTaken),
         Refusal::HostNameTaken { .. } => (Code::AlreadyExists, R::HostNameTaken),
@@ -303,7 +402,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::HostNotEmpty { .. } => (Code::FailedPrecondition, R::HostNotEmpty),
         Refusal::HostUnsuitable { why, .. } => match why {
-            Unsuitable::Cordoned | Unsuitable::LabelMismatch => {
+            Unsuitable::Cordoned | Unsuitable::LabelMismatch | Unsuitable::TooSmall(_) => {
                 (Code::FailedPrecondition, R::HostUnsuitable)
             }
             Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
@@ -313,9 +412,13 @@ pub fn refused(refusal: &Refusal) -> Status {
                 (Code::ResourceExhausted, R::HostFull)
             }
         },
-        Refusal::ImageNotFound { .. } => (Code::NotFound, R::ImageNotFound),
+        Refusal::ImageNotFound { .. }
+        | Refusal::NothingCarried { .. }
+        | Refusal::ImageNowhere { .. } => (Code::NotFound, R::ImageNotFound),
         Refusal::ImageNameTaken { .. } => (Code::AlreadyExists, R::ImageNameTaken),
-        Refusal::ImageInUse { .. } => (Code::FailedPrecondition, R::ImageInUse),
+        Refusal::ImageInUse { .. } | Refusal::ImageCarried { .. } => {
+            (Code::FailedPrecondition, R::ImageInUse)
+        }
         Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
             (Code::ResourceExhausted, R::LimitReached)
         }
@@ -330,7 +433,7 @@ pub fn refused(refusal: &Refusal) -> Status {
             );
         }
     }
-    Status::with_error_details(code, refusal.to_string(), details)
+    Status::with_error_details(code, clipped(refusal.to_string()), details)
 }
 
 #[cfg(test)]

@@ -63,14 +63,16 @@ async fn fixture() -> Fixture {
         ImageSettings {
             import_dirs: vec![directory.path().join("imports")],
             guest_agent: directory.path().join("banger-guest"),
-            max_imports: 2,
+            ..ImageSettings::default()
         },
     );
     let stop = tokio_util::sync::CancellationToken::new();
-    let spread = Spread::new(library, Arc::clone(&view), 1, stop);
+    let delivery = ImageDelivery::new(library, Arc::clone(&view), 1, stop);
+    let fleet = crate::fleet::Fleet::default();
     let api = Api {
+        knowledge: crate::reconcile::Knowledge::new(fleet, Arc::clone(&delivery), view.epoch()),
         images: Arc::new(images),
-        spread,
+        delivery,
         objects,
         store,
         view,
@@ -184,7 +186,7 @@ async fn all_problems_of_a_request_are_listed_at_once() {
     assert_eq!((refused.code(), &*reason(&refused)), (Code::InvalidArgument, "INVALID_FIELDS"));
     assert_eq!(
         fields(&refused),
-        ["id", "request_id", "name", "desired_state", "spec.kernel.name", "spec.root_image.name"]
+        ["id", "request_id", "name", "desired_state", "spec.root_image.name"]
     );
 }
 
@@ -300,7 +302,7 @@ async fn a_page_never_outgrows_a_message() {
     let mut request = v1::ListVmsRequest { page_size: 1000, ..Default::default() };
     let first = fixture.list(request.clone()).await.expect("a page");
     let size = prost::Message::encoded_len(&first);
-    assert!(size < banger_proto::wire::limits::MAX_MESSAGE_BYTES, "{size} bytes");
+    assert!(size < banger_proto::bounds::MAX_MESSAGE_BYTES, "{size} bytes");
     request.page_token = first.next_page_token;
     let second = fixture.list(request).await.expect("the rest");
     assert_eq!((first.vms.len() + second.vms.len(), second.next_page_token), (150, String::new()));
@@ -311,8 +313,12 @@ async fn power_follows_the_wishes_and_a_stale_etag_is_refused() {
     let fixture = fixture().await;
     let created = fixture.create(named("web")).await.expect("created");
     let stop = |etag: &str, grace_period| {
-        let request =
-            v1::StopVmRequest { vm: "web".to_owned(), etag: etag.to_owned(), grace_period };
+        let request = v1::StopVmRequest {
+            vm: "web".to_owned(),
+            etag: etag.to_owned(),
+            grace_period,
+            ..Default::default()
+        };
         fixture.vms.stop_vm(Request::new(request))
     };
     let stopped = stop(&created.etag, None).await.expect("stopped").into_inner();
@@ -365,9 +371,12 @@ async fn history_is_paged_and_outlives_the_vm() {
     }
     let expected = ["CREATED", "UNPLACED", "DELETE_REQUESTED", "DELETED"];
     assert_eq!(kinds, expected.map(|kind| (kind.to_owned(), "unknown".to_owned())));
-    for vm in ["web", "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4"] {
-        let request = v1::ListVmEventsRequest { vm: vm.to_owned(), ..Default::default() };
-        let missing = fixture.vms.list_vm_events(Request::new(request)).await;
+    let of = |vm: &str| v1::ListVmEventsRequest { vm: vm.to_owned(), ..Default::default() };
+    // The name that it had still finds it, as nobody else has it.
+    let by_name = fixture.vms.list_vm_events(Request::new(of("web"))).await.expect("by name");
+    assert_eq!(by_name.into_inner().events.len(), expected.len());
+    for vm in ["never-there", "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4"] {
+        let missing = fixture.vms.list_vm_events(Request::new(of(vm))).await;
         assert_eq!(reason(&missing.expect_err("no such VM")), "VM_NOT_FOUND");
     }
 }
@@ -404,10 +413,29 @@ async fn the_explanation_of_a_vm_without_a_host_says_why() {
 }
 
 #[tokio::test]
+async fn a_vm_that_is_gone_is_explained_by_id_and_by_the_name_it_had() {
+    let fixture = fixture().await;
+    let id = fixture.create(named("web")).await.expect("created").id;
+    let delete = v1::DeleteVmRequest { vm: "web".to_owned(), ..v1::DeleteVmRequest::default() };
+    fixture.vms.delete_vm(Request::new(delete)).await.expect("deleted");
+    let explain = async |vm: &str| {
+        let request = v1::ExplainVmRequest { vm: vm.to_owned() };
+        fixture.vms.explain_vm(Request::new(request)).await.map(tonic::Response::into_inner)
+    };
+    for vm in ["web", &*id] {
+        let explained = explain(vm).await.expect("it was there");
+        let gone = explained.vm.expect("given");
+        assert_eq!((&*explained.decision, &*gone.id), ("GONE", &*id));
+        assert_eq!(gone.status.expect("given").state(), v1::VmState::Deleted);
+    }
+    assert_eq!(explain("other").await.expect_err("never there").code(), Code::NotFound);
+}
+
+#[tokio::test]
 async fn who_asked_is_kept_in_the_history() {
     let fixture = fixture().await;
     let created = {
-        let layer = auth::AuthLayer::new(true);
+        let layer = auth::AuthLayer::new(true, fixture.api.clock.clone());
         layer.admit(&[("t".repeat(16), "alice".to_owned())].into());
         let vms = fixture.vms.clone();
         let service = tower::Layer::layer(
@@ -433,4 +461,82 @@ async fn who_asked_is_kept_in_the_history() {
     let id = created.expect("created").id.parse().expect("an id");
     let events = fixture.api.store.vm_events(id, 0, 10).await.expect("readable");
     assert!(events.iter().all(|event| event.actor == "alice"), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_change_sent_again_with_its_request_id_is_answered_and_done_once() {
+    let fixture = fixture().await;
+    let vm = fixture.create(named("web")).await.expect("created");
+    let request_id = "0192a000-0000-7000-8000-000000000001".to_owned();
+    let reboot = |vm: &str| v1::RebootVmRequest {
+        vm: vm.to_owned(),
+        request_id: request_id.clone(),
+        ..Default::default()
+    };
+    let rebooted = fixture.vms.reboot_vm(Request::new(reboot("web"))).await.expect("rebooted");
+    let again = fixture.vms.reboot_vm(Request::new(reboot(&vm.id))).await.expect("known");
+    assert_eq!(again.get_ref().generation, rebooted.get_ref().generation);
+
+    // With the etag that its own success has made an old one.
+    let mut spec = vm.spec.clone().expect("given");
+    spec.labels.insert("app".to_owned(), "web".to_owned());
+    let update = v1::UpdateVmRequest {
+        vm: "web".to_owned(),
+        spec: Some(spec),
+        etag: rebooted.get_ref().etag.clone(),
+        request_id: "0192a000-0000-7000-8000-000000000002".to_owned(),
+        ..Default::default()
+    };
+    let updated = fixture.vms.update_vm(Request::new(update.clone())).await.expect("updated");
+    let again = fixture.vms.update_vm(Request::new(update.clone())).await.expect("known");
+    assert_eq!(again.get_ref().etag, updated.get_ref().etag);
+    let other = v1::UpdateVmRequest { allow_restart: true, ..update.clone() };
+    let refused = fixture.vms.update_vm(Request::new(other)).await.expect_err("another request");
+    assert_eq!(reason(&refused), "REQUEST_ID_TAKEN");
+    let nonsense = v1::UpdateVmRequest { request_id: "x".to_owned(), ..update };
+    let refused = fixture.vms.update_vm(Request::new(nonsense)).await.expect_err("no UUID");
+    assert_eq!(reason(&refused), "INVALID_FIELDS");
+
+    // Its VM has no host, so that the first delete is the end of it.
+    let delete = v1::DeleteVmRequest {
+        vm: "web".to_owned(),
+        request_id: "0192a000-0000-7000-8000-000000000003".to_owned(),
+        ..Default::default()
+    };
+    for time in ["first", "again"] {
+        let gone = fixture.vms.delete_vm(Request::new(delete.clone())).await.expect(time);
+        let gone = gone.into_inner();
+        let state = gone.status.as_ref().map(v1::VmStatus::state);
+        assert_eq!((&gone.id, state), (&vm.id, Some(v1::VmState::Deleted)), "{time}");
+    }
+}
+
+#[tokio::test]
+async fn two_updates_of_different_fields_without_an_etag_do_not_meet() {
+    let fixture = fixture().await;
+    fixture.create(named("web")).await.expect("created");
+    let update = |paths: &[&str], spec: v1::VmSpec| {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        Request::new(v1::UpdateVmRequest {
+            vm: "web".to_owned(),
+            spec: Some(spec),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            ..Default::default()
+        })
+    };
+    let label = |key: &str| v1::VmSpec {
+        labels: [(key.to_owned(), "x".to_owned())].into(),
+        ..Default::default()
+    };
+    let (one, two) = tokio::join!(
+        fixture.vms.update_vm(update(&["spec.labels.one"], label("one"))),
+        fixture.vms.update_vm(update(&["spec.labels.two"], label("two"))),
+    );
+    one.expect("updated");
+    two.expect("updated");
+    let vm = fixture.get("web").await.expect("there");
+    let labels = vm.spec.expect("given").labels;
+    assert!(labels.contains_key("one") && labels.contains_key("two"), "{labels:?}");
+    let unknown = fixture.vms.update_vm(update(&["spec.nothing"], v1::VmSpec::default())).await;
+    assert_eq!(reason(&unknown.expect_err("no field")), "INVALID_FIELDS");
 }

@@ -8,23 +8,27 @@ mod reads;
 
 use std::sync::Arc;
 
+use banger_proto::bounds::MAX_STOP_GRACE;
 use banger_proto::ids::{Generation, VmId};
 use banger_proto::v1;
 use banger_proto::v1::vm_service_server::VmService;
 use tonic::{Request, Response, Status};
 
 use super::convert::{self, incoming};
-use super::wait::{Target, Waited};
+use super::once::{self, Repeatable};
+use super::wait::{WaitTarget, Waited};
 use super::{
     Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
 };
-use crate::model::intent::{DEFAULT_STOP_GRACE, MAX_STOP_GRACE, VmIntent};
-use crate::model::ledger::{CreateVm, Mutation, Outcome, Power, Refusal, Submission};
+use crate::model::intent::{DEFAULT_STOP_GRACE, VmIntent};
+use crate::model::ledger::{
+    CreateVm, DeleteVm, Mutation, NewSpec, Power, Refusal, SetPower, UpdateVm, VmAnswer,
+};
 use crate::model::names;
 use crate::model::observed::Observation;
-use crate::model::spec::{SpecProblem, SpecRefusal};
+use crate::model::request::{self, RequestKey};
+use crate::model::spec::{SpecMask, SpecProblem, SpecRefusal};
 use crate::model::status::{StatusContext, VmState, VmStatus};
-use crate::reconcile;
 use crate::store::MutateError;
 use crate::watch::VmRecord;
 
@@ -40,29 +44,38 @@ impl Vms {
         Self { api }
     }
 
-    async fn submit(&self, submission: Submission) -> Result<Response<v1::Vm>, Status> {
-        let outcome = self.api.store.submit(submission).await.map_err(status::mutation_failed)?;
-        self.shown(outcome).map(Response::new)
+    async fn submit<T, M>(
+        &self,
+        request: &Request<T>,
+        key: Option<RequestKey>,
+        mutation: M,
+    ) -> Result<Response<v1::Vm>, Status>
+    where
+        M: Mutation<Answer = VmAnswer>,
+    {
+        let answer = self.api.store.submit_once(self.api.caller(request), key, mutation).await;
+        self.answered(answer).map(Response::new)
+    }
+
+    fn answered(&self, answer: Result<VmAnswer, MutateError>) -> Result<v1::Vm, Status> {
+        match answer {
+            Ok(answer) => Ok(self.shown(&answer.intent)),
+            Err(MutateError::Refused(Refusal::DoneAndGone {
+                what: request::RequestTarget::Vm(id),
+            })) => {
+                let status =
+                    v1::VmStatus { state: v1::VmState::Deleted.into(), ..Default::default() };
+                Ok(v1::Vm { id: id.to_string(), status: Some(status), ..v1::Vm::default() })
+            }
+            Err(failure) => Err(status::mutation_failed(failure)),
+        }
     }
 
     /// The VM after a mutation.
-    fn shown(&self, outcome: Outcome) -> Result<v1::Vm, Status> {
-        match outcome {
-            Outcome::Vm { intent, .. } => Ok(match self.api.view.get(intent.id) {
-                Some(record) => convert::vm(&record, &self.api.domain),
-                None => self.gone(&intent),
-            }),
-            Outcome::VmGone(last) => Ok(self.gone(&last)),
-            Outcome::Placed { .. }
-            | Outcome::Recorded
-            | Outcome::Host(_)
-            | Outcome::HostGone(_)
-            | Outcome::TokenKept
-            | Outcome::Image { .. }
-            | Outcome::ImageGone(_)
-            | Outcome::KeptContents(_) => {
-                Err(status::internal("a mutation of a VM came to something else"))
-            }
+    fn shown(&self, intent: &VmIntent) -> v1::Vm {
+        match self.api.view.get(intent.id) {
+            Some(record) => convert::vm(&record, &self.api.domain),
+            None => self.gone(intent),
         }
     }
 
@@ -76,8 +89,12 @@ impl Vms {
     /// A VM that was not stored.
     fn imagined(&self, intent: &VmIntent) -> v1::Vm {
         let host = intent.host.and_then(|host| self.api.view.host(host)).map(|host| host.view);
-        let context =
-            StatusContext { epoch: self.api.store.epoch(), host: host.as_deref(), trouble: None };
+        let context = StatusContext {
+            epoch: self.api.store.epoch(),
+            host: host.as_deref(),
+            trouble: None,
+            last_settled: None,
+        };
         let shown = VmStatus::of(intent, &Observation::Absent, context);
         let revision = banger_proto::ids::Revision(0);
         let host = host.as_deref();
@@ -91,18 +108,19 @@ impl Vms {
         self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))
     }
 
-    async fn power<T>(
+    async fn power<T: Repeatable>(
         &self,
         request: Request<T>,
         fields: impl FnOnce(&T) -> (&str, &str),
         power: Power,
     ) -> Result<Response<v1::Vm>, Status> {
+        let key = once::key(request.get_ref())?;
         let (vm, etag) = fields(request.get_ref());
         let mut problems = Vec::new();
         let parsed = parse_vm(vm, "vm", &mut problems);
         let vm = all_or_problems(parsed, problems)?;
-        let mutation = Mutation::SetPower { vm, etag: if_match(etag), power };
-        self.submit(self.api.submission(&request, mutation)).await
+        let etag = if_match(etag);
+        self.submit(&request, key, SetPower { vm, etag, power }).await
     }
 
     /// Whether the VM is wanted running, and has ended by itself or failed at just that: then
@@ -187,7 +205,7 @@ impl Vms {
         let vm = all_or_problems(vm, problems)?;
         let record = self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))?;
         let generation = (message.generation != 0).then_some(Generation(message.generation));
-        let target = Target::of(&record, state, generation).ready(message.guest_ready);
+        let target = WaitTarget::of(&record, state, generation).ready(message.guest_ready);
         let (record, ended) = wait::wait_vm(&self.api.view, record, target, patience)
             .await
             .ok_or_else(status::shutting_down)?;
@@ -199,6 +217,21 @@ impl Vms {
         };
         let vm = Some(convert::vm(&record, &self.api.domain));
         Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
+    }
+}
+
+/// What a spec is to become: the whole of it, or what the mask names.
+fn new_spec(
+    spec: Option<v1::VmSpec>,
+    mask: Option<prost_types::FieldMask>,
+) -> Result<NewSpec, SpecRefusal> {
+    let draft = incoming::spec_draft(spec);
+    match mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty()) {
+        None => draft.check().map(|spec| NewSpec::Whole(Arc::new(spec))),
+        Some(paths) => {
+            let mask = SpecMask::parse(&paths).map_err(SpecRefusal::Invalid)?;
+            Ok(NewSpec::Parts(Box::new(draft), mask))
+        }
     }
 }
 
@@ -222,14 +255,12 @@ impl VmService for Vms {
         let message = std::mem::take(request.get_mut());
         let validate_only = message.validate_only;
         let create = self.create(message)?;
-        let submission = self.api.submission(&request, Mutation::CreateVm(create));
         if !validate_only {
-            return self.submit(submission).await;
+            return self.submit(&request, None, create).await;
         }
-        match self.api.store.check(&submission).await.map_err(status::mutation_failed)? {
-            Outcome::Vm { intent, changed: true } => Ok(Response::new(self.imagined(&intent))),
-            outcome => self.shown(outcome).map(Response::new),
-        }
+        let answer = self.api.store.check(&self.api.caller(&request), create).await;
+        let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
+        Ok(Response::new(if changed { self.imagined(&intent) } else { self.shown(&intent) }))
     }
 
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
@@ -241,17 +272,19 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
-        self.list(request.into_inner()).map(Response::new)
+        let caller = self.api.caller(&request).actor;
+        self.list(&caller, request.into_inner()).map(Response::new)
     }
 
     async fn update_vm(
         &self,
         mut request: Request<v1::UpdateVmRequest>,
     ) -> Result<Response<v1::Vm>, Status> {
+        let key = once::key(request.get_ref())?;
         let message = std::mem::take(request.get_mut());
         let mut problems = Vec::new();
         let vm = parse_vm(&message.vm, "vm", &mut problems);
-        let spec = match incoming::spec_draft(message.spec).check() {
+        let spec = match new_spec(message.spec, message.update_mask) {
             Ok(spec) => spec,
             Err(SpecRefusal::Invalid(more)) => {
                 problems.extend(more);
@@ -260,13 +293,13 @@ impl VmService for Vms {
             Err(refusal) if problems.is_empty() => return Err(status::spec_refused(refusal)),
             Err(_) => return Err(status::invalid_fields(problems)),
         };
-        let mutation = Mutation::UpdateVm {
+        let update = UpdateVm {
             vm: all_or_problems(vm, problems)?,
             etag: if_match(&message.etag),
-            spec: Arc::new(spec),
+            spec,
             allow_restart: message.allow_restart,
         };
-        self.submit(self.api.submission(&request, mutation)).await
+        self.submit(&request, key, update).await
     }
 
     async fn delete_vm(
@@ -274,16 +307,16 @@ impl VmService for Vms {
         request: Request<v1::DeleteVmRequest>,
     ) -> Result<Response<v1::Vm>, Status> {
         let message = request.get_ref();
+        let key = once::key(message)?;
         let mut problems = Vec::new();
         let vm = parse_vm(&message.vm, "vm", &mut problems);
         let vm = all_or_problems(vm, problems)?;
-        let mutation = Mutation::DeleteVm { vm, etag: if_match(&message.etag) };
-        match self.api.store.submit(self.api.submission(&request, mutation)).await {
-            Ok(outcome) => self.shown(outcome).map(Response::new),
+        let delete = DeleteVm { vm, etag: if_match(&message.etag) };
+        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
             Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Vm::default()))
             }
-            Err(failure) => Err(status::mutation_failed(failure)),
+            answer => self.answered(answer).map(Response::new),
         }
     }
 
@@ -353,14 +386,7 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ExplainVmRequest>,
     ) -> Result<Response<v1::ExplainVmResponse>, Status> {
-        let record = self.find(&request.get_ref().vm)?;
-        let explained = reconcile::explain(&record, self.api.store.epoch(), self.api.clock.now());
-        Ok(Response::new(v1::ExplainVmResponse {
-            vm: Some(convert::vm(&record, &self.api.domain)),
-            decision: explained.decision.to_owned(),
-            reason: explained.reason,
-            explanation: explained.sentences,
-        }))
+        self.explained(&request.get_ref().vm).await.map(Response::new)
     }
 
     async fn read_console(

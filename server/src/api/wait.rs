@@ -32,9 +32,8 @@ pub enum Waited {
     Timeout,
 }
 
-/// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct WaitTarget {
     state: VmState,
     /// Whether the state is the one that was wanted when the wait began.
     wanted: bool,
@@ -43,7 +42,7 @@ pub struct Target {
     guest_ready: bool,
 }
 
-impl Target {
+impl WaitTarget {
     /// From a request, seen against the VM when it came. Without a state it is the one that is
     /// wanted; without a generation the present one.
     pub fn of(record: &VmRecord, state: Option<VmState>, generation: Option<Generation>) -> Self {
@@ -57,9 +56,10 @@ impl Target {
         }
     }
 
-    /// Waits for the word of the guest agent, too, if so asked: the state alone is not enough then.
+    /// Waits for the word of the guest agent, too, if so asked: the state alone is not enough then,
+    /// and it is RUNNING, whatever else is wanted. A guest that is paused answers nothing.
     pub fn ready(self, guest_ready: bool) -> Self {
-        Self { guest_ready, ..self }
+        if guest_ready { Self { guest_ready, state: VmState::Running, ..self } } else { self }
     }
 
     /// Whether the guest is as ready as it is to be.
@@ -97,7 +97,7 @@ fn is_settled(state: VmState) -> bool {
 }
 
 /// How the wait ends with the VM as it is now; `None`: it goes on.
-pub fn verdict(target: &Target, record: &VmRecord) -> Option<Waited> {
+pub fn verdict(target: &WaitTarget, record: &VmRecord) -> Option<Waited> {
     let (intent, status) = (&record.intent, &record.status);
     if status.state == VmState::Deleted {
         let reached = target.state == VmState::Deleted;
@@ -111,6 +111,9 @@ pub fn verdict(target: &Target, record: &VmRecord) -> Option<Waited> {
     }
     // From here on: can it still come?
     let leads_to = state_of(intent.desired);
+    if target.guest_ready && leads_to != VmState::Running {
+        return Some(Waited::Superseded);
+    }
     if intent.generation > target.generation && target.wanted && leads_to != target.state {
         return Some(Waited::Superseded);
     }
@@ -139,7 +142,7 @@ pub fn verdict(target: &Target, record: &VmRecord) -> Option<Waited> {
 pub async fn wait_vm(
     view: &Arc<View>,
     record: Arc<VmRecord>,
-    target: Target,
+    target: WaitTarget,
     patience: Duration,
 ) -> Option<(Arc<VmRecord>, Waited)> {
     let wait = view.wait(record.id());

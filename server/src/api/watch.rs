@@ -6,19 +6,24 @@
 //! its fields, and an event is a field, so that a response is put together from events that were
 //! encoded once, when the first stream came by.
 //!
+//! A response has at most about [`FRAME_BYTES`], whatever a change weighs: what is more goes into
+//! the next. Each but the last of a batch says the revision of its own last event, so that a client
+//! that is cut off between two resumes where it was.
+//!
 //! Ends of a stream: `OUT_OF_RANGE` when its cursor is too old, `UNAVAILABLE` when the server shuts
 //! down. A client that does not read holds a cursor and nothing else.
 
 mod hosts;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use banger_proto::bounds;
 use banger_proto::ids::Revision;
 use banger_proto::v1;
 use banger_proto::v1::vm_service_server::{SERVICE_NAME, VmService, VmServiceServer};
-use banger_proto::wire::limits;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream;
@@ -33,7 +38,7 @@ use tower::Service;
 pub use self::hosts::watch_hosts;
 use super::{Api, ResponseStream, convert, status};
 use crate::model::filter::VmFilter;
-use crate::watch::{Batch, Changes, Encoded, Event, EventKind, Segment, WatchEnd, Watcher};
+use crate::watch::{ChangeBatch, ChangeKind, Changes, Encoded, Event, Segment, WatchEnd, Watcher};
 
 const PATH: &str = "/banger.v1.VmService/WatchVms";
 
@@ -44,32 +49,62 @@ const REVISION: u32 = 2;
 /// Field number of `initial_state_complete`.
 const COMPLETE: u32 = 3;
 
+/// What a response weighs at most, unless one event alone weighs more. A quarter of the largest
+/// message, which is what clients take by default.
+const FRAME_BYTES: usize = bounds::MAX_MESSAGE_BYTES / 4;
+
 /// A response as bytes: some fields, one after the other.
 #[derive(Debug, Default)]
 pub struct Frame {
     parts: Vec<Bytes>,
 }
 
-impl Frame {
-    fn push(&mut self, part: Bytes) {
-        if !part.is_empty() {
-            self.parts.push(part);
+/// Puts the events of a batch into as many responses as they need.
+#[derive(Debug, Default)]
+struct Packer {
+    full: VecDeque<Frame>,
+    frame: Frame,
+    bytes: usize,
+    /// The revision of the last event in `frame`; not told within the state at the start.
+    last: Option<Revision>,
+    /// Whether a response may say where the stream is before its batch is complete.
+    ordered: bool,
+}
+
+impl Packer {
+    /// Adds events, the last of which has this revision.
+    fn push(&mut self, part: Bytes, last: Revision) {
+        if part.is_empty() {
+            return;
         }
+        if self.bytes > 0 && self.bytes + part.len() > FRAME_BYTES {
+            self.close(self.last.filter(|_| self.ordered), false);
+        }
+        self.bytes += part.len();
+        self.last = Some(last);
+        self.frame.parts.push(part);
+    }
+
+    fn close(&mut self, revision: Option<Revision>, complete: bool) {
+        let mut frame = std::mem::take(&mut self.frame);
+        self.bytes = 0;
+        frame.parts.push(tail(revision, complete));
+        self.full.push_back(frame);
     }
 }
 
 // === bytes ===
 
-fn kind_number(kind: EventKind) -> v1::VmEventType {
+fn kind_number(kind: ChangeKind) -> v1::VmEventType {
     match kind {
-        EventKind::Added => v1::VmEventType::Added,
-        EventKind::Modified => v1::VmEventType::Modified,
-        EventKind::Removed => v1::VmEventType::Removed,
+        ChangeKind::Added => v1::VmEventType::Added,
+        ChangeKind::Modified => v1::VmEventType::Modified,
+        ChangeKind::Removed => v1::VmEventType::Removed,
     }
 }
 
 /// Writes one event as a field of a response.
-fn put_event(out: &mut BytesMut, kind: EventKind, revision: Revision, vm: v1::Vm) {
+fn put_event(out: &mut BytesMut, kind: ChangeKind, revision: Revision, vm: v1::Vm) {
     let event =
         v1::VmEvent { r#type: kind_number(kind).into(), revision: revision.0, vm: Some(vm) };
     prost::encoding::message::encode(EVENTS, &event, out);
@@ -80,7 +115,7 @@ fn put_event(out: &mut BytesMut, kind: EventKind, revision: Revision, vm: v1::Vm
 /// The bytes begin with the field's key (one byte) and length, then the event's own fields in
 /// order, of which the type is the first: its key and its value, one byte each, as every type is a
 /// number below 128 and none is zero.
-fn as_kind(event: &Bytes, kind: EventKind) -> Bytes {
+fn as_kind(event: &Bytes, kind: ChangeKind) -> Bytes {
     let length = event.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
     let mut copy = BytesMut::from(event.as_ref());
     if let Some(value) = copy.get_mut(1 + length + 1) {
@@ -114,59 +149,57 @@ fn encode_segment(api: &Api, events: &[Event]) -> Encoded {
 }
 
 fn push_segment(
-    frame: &mut Frame,
+    packer: &mut Packer,
     api: &Api,
     segment: &Segment,
     after: Revision,
     filter: Option<&VmFilter>,
 ) {
     let encoded = segment.encoded(|events| encode_segment(api, events));
-    let Some(filter) = filter else {
-        if segment.first() > after {
-            return frame.push(encoded.bytes.clone());
-        }
-        for (index, event) in segment.events().iter().enumerate() {
-            if event.revision() > after {
-                frame.push(encoded.event(index));
-            }
-        }
-        return;
-    };
+    if filter.is_none() && segment.first() > after && encoded.bytes.len() <= FRAME_BYTES {
+        return packer.push(encoded.bytes.clone(), segment.last());
+    }
     for (index, event) in segment.events().iter().enumerate() {
         if event.revision() <= after {
             continue;
         }
-        match event.kind_for(filter) {
+        let kind = match filter {
+            None => Some(event.kind()),
+            Some(filter) => event.kind_for(filter),
+        };
+        match kind {
             None => {}
-            Some(kind) if kind == event.kind() => frame.push(encoded.event(index)),
-            Some(kind) => frame.push(as_kind(&encoded.event(index), kind)),
+            Some(kind) if kind == event.kind() => {
+                packer.push(encoded.event(index), event.revision());
+            }
+            Some(kind) => packer.push(as_kind(&encoded.event(index), kind), event.revision()),
         }
     }
 }
 
-/// The response for a batch; `None` when there is nothing in it to tell.
-fn frame_of(api: &Api, batch: &Batch, filter: Option<&VmFilter>) -> Option<Frame> {
-    let mut frame = Frame::default();
+/// The responses for a batch; none when there is nothing in it to tell.
+fn frames_of(api: &Api, batch: &ChangeBatch, filter: Option<&VmFilter>) -> VecDeque<Frame> {
+    let ordered = batch.revision.is_some() && !batch.completes_initial_state;
+    let mut packer = Packer { ordered, ..Packer::default() };
     match &batch.changes {
         Changes::Own(own) => {
-            let mut bytes = BytesMut::new();
             for (kind, record) in own {
+                let mut bytes = BytesMut::new();
                 let vm = convert::vm(record, &api.domain);
                 put_event(&mut bytes, *kind, record.revision, vm);
+                packer.push(bytes.freeze(), record.revision);
             }
-            frame.push(bytes.freeze());
         }
         Changes::Shared { segments, after } => {
             for segment in segments {
-                push_segment(&mut frame, api, segment, *after, filter);
+                push_segment(&mut packer, api, segment, *after, filter);
             }
         }
     }
-    if frame.parts.is_empty() && !batch.bookmark {
-        return None;
+    if packer.bytes > 0 || batch.bookmark {
+        packer.close(batch.revision, batch.completes_initial_state);
     }
-    frame.push(tail(batch.revision, batch.completes_initial_state));
-    Some(frame)
+    packer.full
 }
 
 // === the stream ===
@@ -174,15 +207,18 @@ fn frame_of(api: &Api, batch: &Batch, filter: Option<&VmFilter>) -> Option<Frame
 fn ended(end: WatchEnd) -> Status {
     match end {
         WatchEnd::TooOld { after } => status::revision_too_old(after),
+        WatchEnd::Unread => status::start_unread(),
         WatchEnd::ShuttingDown => status::shutting_down(),
     }
 }
 
-async fn next_frame(api: &Api, watcher: &mut Watcher) -> Result<Frame, WatchEnd> {
+/// What there is to send next: never nothing.
+async fn next_frames(api: &Api, watcher: &mut Watcher) -> Result<VecDeque<Frame>, WatchEnd> {
     loop {
         let batch = watcher.next().await?;
-        if let Some(frame) = frame_of(api, &batch, watcher.filter()) {
-            return Ok(frame);
+        let frames = frames_of(api, &batch, watcher.filter());
+        if !frames.is_empty() {
+            return Ok(frames);
         }
         // Nothing that this filter shows. Others may want to run before the next look.
         tokio::task::consume_budget().await;
@@ -190,12 +226,17 @@ async fn next_frame(api: &Api, watcher: &mut Watcher) -> Result<Frame, WatchEnd>
 }
 
 fn frames(api: Api, watcher: Watcher) -> ResponseStream<Frame> {
-    Box::pin(stream::unfold(Some((api, watcher)), |state| async move {
-        let (api, mut watcher) = state?;
-        match next_frame(&api, &mut watcher).await {
-            Ok(frame) => Some((Ok(frame), Some((api, watcher)))),
-            Err(end) => Some((Err(ended(end)), None)),
+    let ready = VecDeque::new();
+    Box::pin(stream::unfold(Some((api, watcher, ready)), |state| async move {
+        let (api, mut watcher, mut ready) = state?;
+        if ready.is_empty() {
+            match next_frames(&api, &mut watcher).await {
+                Ok(frames) => ready = frames,
+                Err(end) => return Some((Err(ended(end)), None)),
+            }
         }
+        let frame = ready.pop_front().unwrap_or_default();
+        Some((Ok(frame), Some((api, watcher, ready))))
     }))
 }
 
@@ -287,8 +328,8 @@ impl<T: VmService> VmServiceWithWatch<T> {
         let rest = VmServiceServer::from_arc(service)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
-            .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
+            .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
         Self { rest, watch: WatchVms(api) }
     }
 }
@@ -315,8 +356,8 @@ impl<T: VmService> Service<Request<Body>> for VmServiceWithWatch<T> {
             // Answers are not compressed: each stream would do it anew, for bytes that are shared.
             let mut grpc = Grpc::new(FrameCodec)
                 .accept_compressed(CompressionEncoding::Gzip)
-                .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
-                .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+                .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
+                .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
             Ok(grpc.server_streaming(watch, request).await)
         })
     }

@@ -1,3 +1,6 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -50,12 +53,12 @@ fn all_problems_are_listed_at_once() {
          memory_overcommit = nan\n[limits]\nmax_vms = 0\nmax_hosts = 0\n[agents]\n\
          offline_after_secs = 0\n",
     );
-    assert_eq!(found.len(), 10, "{found:#?}");
+    assert_eq!(found.len(), 11, "{found:#?}");
 }
 
 #[test]
 fn plain_text_beyond_loopback_needs_an_explicit_word() {
-    let open = "listen = \"0.0.0.0:7070\"\n";
+    let open = "listen = \"0.0.0.0:7070\"\ninsecure_anonymous = true\n";
     assert_eq!(problems(open).len(), 1);
     assert_eq!(problems(&format!("{open}insecure_plaintext = true\n")), [""; 0]);
     let tls = "[tls]\ncert = \"/etc/banger/tls.crt\"\nkey = \"/etc/banger/tls.key\"\n";
@@ -63,6 +66,51 @@ fn plain_text_beyond_loopback_needs_an_explicit_word() {
     for local in ["127.0.0.1:7070", "127.9.9.9:7070", "[::1]:7070"] {
         assert_eq!(problems(&format!("listen = \"{local}\"\n")), [""; 0]);
     }
+}
+
+#[test]
+fn beyond_loopback_nobody_is_let_in_without_saying_who_they_are() {
+    let tls = "[tls]\ncert = \"/etc/banger/tls.crt\"\nkey = \"/etc/banger/tls.key\"\n";
+    for listen in ["0.0.0.0:7070", "[::]:7070", "192.0.2.1:7070", "[2001:db8::1]:7070"] {
+        let listen = format!("listen = \"{listen}\"\n");
+        let found = problems(&format!("{listen}{tls}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        for line in ["token_file = \"/etc/banger/tokens\" to [auth]", "insecure_anonymous = true"] {
+            assert!(found[0].contains(line), "the line to add is named: {found:?}");
+        }
+        let tokens = "[auth]\ntoken_file = \"/etc/banger/tokens\"\n";
+        assert_eq!(problems(&format!("{listen}{tls}{tokens}")), [""; 0]);
+        assert_eq!(problems(&format!("{listen}insecure_anonymous = true\n{tls}")), [""; 0]);
+    }
+    assert!(!ServerConfig::default().lets_strangers_in(), "loopback is this machine alone");
+}
+
+#[test]
+fn what_strangers_can_reach_is_warned_of() {
+    let warnings = |metrics: &str, anonymous: bool| {
+        let mut config = ServerConfig {
+            metrics_listen: metrics.parse().expect("an address"),
+            ..ServerConfig::default()
+        };
+        if anonymous {
+            config.listen = "[::]:7070".parse().expect("an address");
+        }
+        config.warnings()
+    };
+    assert_eq!(warnings("127.0.0.1:7071", false), [""; 0]);
+    let found = warnings("0.0.0.0:7071", true);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("insecure_anonymous") && found[1].contains("metrics_listen"));
+}
+
+#[test]
+fn origins_and_names_that_could_never_match_are_problems_like_others() {
+    let found = problems(
+        "names = [\"fleet.example.org\", \"Fleet.example.org\", \"10.1\"]\n\
+         cors_origins = [\"https://board.example.org\", \"https://board.example.org/\"]\n",
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[2].contains("https://board.example.org/\", which is never sent"), "{found:#?}");
 }
 
 #[test]
@@ -97,6 +145,7 @@ fn a_token_file_names_a_principal_for_each_token() {
     let path = directory.path().join("tokens");
     let read = |text: &str| {
         fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
         read_token_file(&path)
     };
     let tokens =
@@ -109,4 +158,10 @@ fn a_token_file_names_a_principal_for_each_token() {
     assert_eq!(problems.len(), 4, "{problems:#?}");
     assert!(problems.iter().all(|problem| !problem.contains("0123456789abcdef")));
     assert!(read("").is_err(), "a file without tokens would let everybody in");
+    fs::write(&path, "alice 0123456789abcdef\n").expect("written");
+    for mode in [0o640, 0o604, 0o644, 0o620] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let error = read_token_file(&path).expect_err("others may read it").to_string();
+        assert!(error.contains("chmod 600"), "{mode:o}: {error}");
+    }
 }

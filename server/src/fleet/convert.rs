@@ -1,14 +1,17 @@
 //! Between the agent's messages and what they mean here.
 //!
-//! Used by the gRPC link only. An agent is believed about its host, but not about form: an id or a
-//! time that does not parse is a broken protocol, answered with an error that names the field, so
-//! that the session ends and the log says why.
+//! Used by the gRPC link only, and the only place where an agent's words come in. An agent is
+//! believed about its host, but not about form: an id, a time or a number that can't be is a broken
+//! protocol, answered with an error that names the field, so that the session ends and the log says
+//! why. Texts are clipped and freed of what steers ([`words`]); how much an agent may say in all is
+//! for the [`entrance`].
 
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use banger_proto::v1::GuestStatus;
+use banger_proto::words;
 use jiff::Timestamp;
 
 use super::link::{Command, Message, Report};
@@ -16,17 +19,31 @@ use crate::model::host::{HostFacts, ImageFile, ImageKind, Resources};
 use crate::model::image::host_file;
 use crate::model::intent::Desired;
 use crate::model::observed::{
-    DevicesSeen, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
+    DevicesSeen, ExitCause, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
 };
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
 use crate::model::subnet::Subnet;
 
+pub(super) mod entrance;
 pub(super) mod objects;
 
 /// A message that can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its {0} can't be read")]
 pub(super) struct Unreadable(pub(super) &'static str);
+
+/// Most files of a host's image directory that are told.
+const MAX_IMAGES: usize = 4096;
+
+/// Most things of a VM that are told as left behind; the others are left out.
+const MAX_LEFT_BEHIND: usize = 16;
+
+/// More than this no machine has: 65,536 CPUs, 64 TiB of memory, an EiB of disk.
+const MOST: Resources =
+    Resources { vcpus: 1 << 16, memory_mib: 1 << 26, disk_mib: 1 << 40, guests: u32::MAX };
+
+/// Times of an agent are from 1970 to 2200, whatever its clock says.
+const SECONDS: std::ops::Range<i64> = 0..7_258_118_400;
 
 /// Used when an agent does not say how often it speaks.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -135,6 +152,9 @@ pub(super) fn seen_version(version: Option<wire::Version>) -> Version {
 }
 
 fn time(time: prost_types::Timestamp) -> Result<Timestamp, Unreadable> {
+    if !SECONDS.contains(&time.seconds) {
+        return Err(Unreadable("time"));
+    }
     Timestamp::new(time.seconds, time.nanos).map_err(|_| Unreadable("time"))
 }
 
@@ -168,24 +188,25 @@ pub(super) fn observed(vm: wire::ObservedVm) -> Result<(VmId, Box<ObservedVm>), 
         observed_at: time(vm.observed_at.ok_or(Unreadable("observed_at"))?)?,
         phase_since: time(vm.phase_since.ok_or(Unreadable("phase_since"))?)?,
         process: vm.process.map(process).transpose()?,
-        boot_id: vm.boot_id,
+        boot_id: words::word(vm.boot_id),
         exit: vm.exit.map(exit).transpose()?,
         restart_count: vm.restart_count,
         adopted_at: maybe_time(vm.adopted_at)?,
         guest: vm.guest.map(guest).transpose()?,
         devices: vm.devices.map(devices).unwrap_or_default(),
         next_attempt_at: maybe_time(vm.next_attempt_at)?,
-        name: vm.name,
+        name: words::word(vm.name),
+        guest_address: vm.guest_address.parse().ok(),
     };
     Ok((id, Box::new(seen)))
 }
 
 fn fault(fault: wire::Fault) -> Fault {
     Fault {
-        reason: fault.reason,
-        step: fault.step,
-        message: fault.message,
-        left_behind: fault.left_behind,
+        reason: words::word(fault.reason),
+        step: words::name(fault.step),
+        message: words::sentence(fault.message),
+        left_behind: fault.left_behind.into_iter().take(MAX_LEFT_BEHIND).map(words::name).collect(),
         retrying: fault.retrying,
     }
 }
@@ -200,81 +221,99 @@ fn process(process: wire::Process) -> Result<ProcessSeen, Unreadable> {
 
 fn exit(exit: wire::Exit) -> Result<ExitSeen, Unreadable> {
     Ok(ExitSeen {
+        cause: ExitCause::of(&exit.reason),
         crashed: exit.crashed,
         code: exit.code,
         signal: exit.signal,
-        message: exit.message,
+        message: words::sentence(exit.message),
         time: maybe_time(exit.time)?,
     })
 }
 
 fn guest(guest: GuestStatus) -> Result<GuestSeen, Unreadable> {
     Ok(GuestSeen {
-        agent_version: guest.agent_version,
-        boot_id: guest.boot_id,
-        hostname: guest.hostname,
+        agent_version: words::word(guest.agent_version),
+        boot_id: words::word(guest.boot_id),
+        hostname: words::name(guest.hostname),
         ready_at: maybe_time(guest.ready_at)?,
         connected: guest.connected,
-        transport: guest.transport,
+        transport: words::word(guest.transport),
     })
 }
 
 fn devices(devices: wire::Devices) -> DevicesSeen {
     DevicesSeen {
-        tap: devices.tap,
-        base_loop: devices.base_loop,
-        cow_loop: devices.cow_loop,
-        snapshot: devices.snapshot,
+        tap: words::name(devices.tap),
+        base_loop: words::name(devices.base_loop),
+        cow_loop: words::name(devices.cow_loop),
+        snapshot: words::name(devices.snapshot),
         cow_used_sectors: devices.cow_used_sectors,
         cow_total_sectors: devices.cow_total_sectors,
-        api_socket: devices.api_socket,
-        vsock_socket: devices.vsock_socket,
-        vmm: devices.vmm,
-        root_disk: devices.root_disk,
+        api_socket: words::name(devices.api_socket),
+        vsock_socket: words::name(devices.vsock_socket),
+        vmm: words::word(devices.vmm),
+        root_disk: words::word(devices.root_disk),
     }
 }
 
-/// A length of time above zero. Not by `TryFrom`, which panics at the ends of what can be said.
-fn positive(said: prost_types::Duration) -> Option<Duration> {
+/// A length of time. Not by `TryFrom`, which panics at the ends of what can be said.
+fn span(said: prost_types::Duration) -> Option<Duration> {
     let (seconds, nanos) = (u64::try_from(said.seconds).ok()?, u32::try_from(said.nanos).ok()?);
-    let duration = Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos.into()))?;
-    (!duration.is_zero()).then_some(duration)
+    Duration::from_secs(seconds).checked_add(Duration::from_nanos(nanos.into()))
 }
 
-fn facts(facts: wire::HostFacts) -> HostFacts {
-    let heartbeat = facts.heartbeat_interval.and_then(positive).unwrap_or(DEFAULT_HEARTBEAT);
-    HostFacts {
-        boot_id: facts.boot_id,
-        agent_epoch: facts.agent_epoch,
-        agent_version: facts.agent_version,
-        simulated: facts.simulated,
-        vmm: facts.vmm,
-        root_disks: facts.root_disks,
-        kernel_release: facts.kernel_release,
-        capacity: Resources {
-            vcpus: facts.vcpus,
-            memory_mib: facts.memory_mib,
-            disk_mib: facts.disk_mib,
-        },
-        images: facts.images.into_iter().map(image_file).collect(),
-        heartbeat_interval: heartbeat,
+fn facts(facts: wire::HostFacts) -> Result<HostFacts, Unreadable> {
+    let heartbeat = facts.heartbeat_interval.and_then(span).filter(|beat| !beat.is_zero());
+    let capacity = Resources {
+        vcpus: facts.vcpus,
+        memory_mib: facts.memory_mib,
+        disk_mib: facts.disk_mib,
+        guests: if facts.max_guests == 0 { u32::MAX } else { facts.max_guests },
+    };
+    if capacity.vcpus > MOST.vcpus
+        || capacity.memory_mib > MOST.memory_mib
+        || capacity.disk_mib > MOST.disk_mib
+    {
+        return Err(Unreadable("capacity"));
     }
+    if facts.images.len() > MAX_IMAGES {
+        return Err(Unreadable("list of more than 4096 images"));
+    }
+    Ok(HostFacts {
+        boot_id: words::word(facts.boot_id),
+        agent_epoch: facts.agent_epoch,
+        agent_version: words::word(facts.agent_version),
+        simulated: facts.simulated,
+        vmm: words::name(facts.vmm),
+        root_disks: words::word(facts.root_disks),
+        kernel_release: words::name(facts.kernel_release),
+        capacity,
+        images: facts.images.into_iter().map(image_file).collect::<Result<_, _>>()?,
+        heartbeat_interval: heartbeat.unwrap_or(DEFAULT_HEARTBEAT),
+    })
 }
 
-fn image_file(file: wire::ImageFile) -> ImageFile {
+fn image_file(file: wire::ImageFile) -> Result<ImageFile, Unreadable> {
     let kind = match wire::ImageKind::try_from(file.kind) {
         Ok(wire::ImageKind::Kernel) => ImageKind::Kernel,
         Ok(wire::ImageKind::Root) => ImageKind::Root,
         // A kind of a newer agent is shown as unknown, and is the host's business.
         Ok(wire::ImageKind::Initrd | wire::ImageKind::Unspecified) | Err(_) => ImageKind::Unknown,
     };
-    ImageFile { name: file.name, size_bytes: file.size_bytes, sha256: file.sha256, kind }
+    let is_digest = |text: &str| {
+        text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    if !file.sha256.is_empty() && !is_digest(&file.sha256) {
+        return Err(Unreadable("digest of an image"));
+    }
+    let name = words::name(file.name);
+    Ok(ImageFile { name, size_bytes: file.size_bytes, sha256: file.sha256, kind })
 }
 
 fn report(event: wire::observe_response::Event) -> Result<Report, Unreadable> {
     use wire::observe_response::Event;
     Ok(match event {
-        Event::Host(host) => Report::Host(Box::new(facts(host))),
+        Event::Host(host) => Report::Host(Box::new(facts(host)?)),
         Event::Inventory(part) => Report::Inventory {
             vms: part.vms.into_iter().map(observed).collect::<Result<_, _>>()?,
             last: part.last,
@@ -288,7 +327,7 @@ fn report(event: wire::observe_response::Event) -> Result<Report, Unreadable> {
     })
 }
 
-pub(super) fn message(response: wire::ObserveResponse) -> Result<Message, Unreadable> {
+fn message(response: wire::ObserveResponse) -> Result<Message, Unreadable> {
     // No event that is known here: of a newer agent, and as good as a heartbeat.
     let report = response.event.map_or(Ok(Report::Heartbeat), report)?;
     Ok(Message { sequence: response.sequence, report })

@@ -2,7 +2,8 @@
 //!
 //! Each observation dials anew, with the certificates of the moment, and commands go over the
 //! connection of the newest observation: where that is gone, nothing is sent. The agent is known by
-//! the name in its certificate, never by its address or by what it says.
+//! the name in its certificate and by its key ([`secured`]), never by its address or by what it
+//! says.
 //!
 //! A call that breaks off or times out may have been acted on ([`LinkError::OutcomeUnknown`]): with
 //! tonic a timeout of the client's own surfaces as `CANCELLED`, so no code but an answer from the
@@ -15,26 +16,32 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
-use banger_proto::causes::with_causes;
-use banger_proto::ids::{Epoch, HostId, VmId};
-use banger_proto::wire::limits;
-use banger_proto::wire::tls::agent_name;
-use banger_proto::wire::trace;
-use futures_util::StreamExt as _;
+use banger_proto::bounds;
+use banger_proto::ids::{Epoch, VmId};
+use banger_proto::words;
+use banger_wire::causes::with_causes;
+use banger_wire::limits;
+use banger_wire::trace;
+use futures_util::{StreamExt as _, stream};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
+use self::secured::Peer;
+use super::convert::entrance::Entrance;
 use super::convert::{self, GuestNet, objects};
 use super::guests::GuestLink;
 use super::link::{
-    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
-    RefusalReason,
+    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Message,
+    Observations, RefusalReason,
 };
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
@@ -54,10 +61,13 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Most objects of one host: many times what its VMs can have.
-const MAX_OBJECTS: usize = 200_000;
+const MAX_OBJECTS: usize = 20_000;
+
+/// Most bytes of what is said of them.
+const MAX_OBJECT_BYTES: usize = 8 << 20;
 
 /// What one message of assignments may weigh: a message less what gRPC and the list add.
-const BATCH_BYTES: usize = limits::MAX_MESSAGE_BYTES - 64 * 1024;
+const BATCH_BYTES: usize = bounds::MAX_MESSAGE_BYTES - 64 * 1024;
 
 /// With what the server shows who it is, and by what it knows agents.
 #[derive(Clone)]
@@ -66,7 +76,6 @@ pub struct ClientIdentity {
     pub ca_pem: Vec<u8>,
     /// The server's client certificate, PEM.
     pub certificate_pem: Vec<u8>,
-    /// Its key, PEM.
     pub key_pem: Vec<u8>,
 }
 
@@ -113,8 +122,9 @@ impl Dialer for GrpcDialer {
         // Only to see that it can be dialled at all.
         endpoint(&address)?;
         Ok(Arc::new(GrpcLink {
-            host: host.id,
+            peer: Peer { host: host.id, address: address.clone(), key: host.key_sha256 },
             address,
+            cut: CancellationToken::new(),
             epoch: self.epoch,
             net: GuestNet { subnet: host.subnet, dns_domain: self.dns_domain.clone() },
             identity: Arc::clone(&self.identity),
@@ -127,8 +137,10 @@ impl Dialer for GrpcDialer {
 /// One agent over mutual TLS.
 #[derive(Debug)]
 pub struct GrpcLink {
-    host: HostId,
+    peer: Peer,
     address: String,
+    /// Ends every connection.
+    cut: CancellationToken,
     epoch: Epoch,
     net: GuestNet,
     identity: Arc<ArcSwap<ClientIdentity>>,
@@ -137,35 +149,29 @@ pub struct GrpcLink {
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, LinkError> {
-    // The scheme says that tonic's TLS is to be used; the name verified is not the address.
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| {
-        LinkError::Unreachable { address: address.to_owned(), message: error.to_string() }
-    })?;
+    let unusable = |error: &dyn std::error::Error| LinkError::Unreachable {
+        address: address.to_owned(),
+        message: error.to_string(),
+    };
+    // TLS is in the connection already; tonic would begin its own for the scheme that is true.
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|e| unusable(&e))?;
+    let origin = Uri::try_from(format!("https://{address}")).map_err(|e| unusable(&e))?;
     Ok(endpoint
-        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .origin(origin)
         .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
         .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true))
+        .keep_alive_while_idle(true))
 }
 
 impl GrpcLink {
     async fn dial(&self) -> Result<Channel, LinkError> {
-        let identity = self.identity.load_full();
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&identity.ca_pem))
-            .identity(Identity::from_pem(&identity.certificate_pem, &identity.key_pem))
-            .domain_name(agent_name(self.host))
-            .timeout(limits::CONNECT_TIMEOUT);
-        let endpoint =
-            endpoint(&self.address)?.tls_config(tls).map_err(|error| self.unreachable(&error))?;
-        // The timeouts above are of the steps; this is of the whole.
-        let connecting = async {
-            match &self.connector {
-                None => endpoint.connect().await,
-                Some(connector) => endpoint.connect_with_connector(connector.clone()).await,
-            }
-        };
+        let endpoint = endpoint(&self.address)?;
+        let (peer, connector) = (self.peer.clone(), self.connector.clone());
+        let (identity, cut) = (self.identity.load_full(), self.cut.clone());
+        let connecting = endpoint.connect_with_connector(service_fn(move |_: Uri| {
+            secured::connect(peer.clone(), Arc::clone(&identity), connector.clone(), cut.clone())
+        }));
+        // The timeouts within are of the steps; this is of the whole.
         match tokio::time::timeout(2 * limits::CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
             Err(_) => Err(LinkError::Unreachable {
@@ -196,6 +202,7 @@ impl GrpcLink {
             Some(source) => format!("{}: {}", status.message(), with_causes(source)),
             None => format!("{:?}: {}", status.code(), status.message()),
         };
+        let message = words::sentence(message);
         match status.code() {
             Code::PermissionDenied
             | Code::Unauthenticated
@@ -301,7 +308,8 @@ impl GrpcLink {
                 })?;
                 let delivery = if !result.error.is_empty() {
                     let reason = RefusalReason::of(&result.reason);
-                    Delivery::Refused { reason, message: result.error }
+                    let message = words::sentence(result.error);
+                    Delivery::Refused { reason, message }
                 } else if result.stale {
                     Delivery::Stale { seen: convert::seen_version(result.accepted) }
                 } else if result.absent {
@@ -317,8 +325,8 @@ impl GrpcLink {
 
 fn client(channel: Channel) -> AgentServiceClient<Channel> {
     AgentServiceClient::new(channel)
-        .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(bounds::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES)
 }
 
 #[async_trait]
@@ -334,7 +342,7 @@ impl AgentLink for GrpcLink {
             let assignment = convert::assignment(command, &self.net);
             // Tag and length of the entry are below 16 bytes.
             let weight = assignment.encoded_len() + 16;
-            let full = assignments.len() == limits::MAX_ASSIGNMENTS_PER_MESSAGE
+            let full = assignments.len() == bounds::MAX_ASSIGNMENTS_PER_MESSAGE
                 || bytes + weight > BATCH_BYTES;
             if full {
                 match self.send_many(std::mem::take(&mut assignments)).await {
@@ -365,14 +373,16 @@ impl AgentLink for GrpcLink {
         let read = async {
             let mut parts =
                 client.list_objects(request).await.map_err(|s| self.failed(&s))?.into_inner();
-            let mut found = Vec::new();
+            let (mut found, mut bytes) = (Vec::new(), 0);
             let mut policy = None;
             while let Some(part) = parts.message().await.map_err(|s| self.failed(&s))? {
                 for object in part.objects {
-                    found.push(objects::object(object).map_err(|e| self.broken(&e))?);
-                }
-                if found.len() > MAX_OBJECTS {
-                    return Err(self.broken(&format!("more than {MAX_OBJECTS} objects")));
+                    let object = objects::object(object).map_err(|e| self.broken(&e))?;
+                    bytes += size_of::<HostObject>() + object.name.len() + object.detail.len();
+                    if found.len() >= MAX_OBJECTS || bytes > MAX_OBJECT_BYTES {
+                        return Err(self.broken(&"more objects than any host has"));
+                    }
+                    found.push(object);
                 }
                 policy = part.policy;
             }
@@ -418,28 +428,9 @@ impl AgentLink for GrpcLink {
             .map_err(|status| self.failed(&status))?
             .into_inner();
         *self.channel.lock() = Some(channel);
-        let (address, host) = (self.address.clone(), self.host);
-        let broken = |address: &str, message: String| LinkError::Protocol {
-            address: address.to_owned(),
-            message,
-        };
-        Ok(stream
-            .map(move |response| match response {
-                Err(status) => Err(LinkError::OutcomeUnknown {
-                    address: address.clone(),
-                    message: format!("{:?}: {}", status.code(), status.message()),
-                }),
-                Ok(response) => {
-                    if let Some(wire::observe_response::Event::Host(facts)) = &response.event
-                        && facts.host_id != host.to_string()
-                    {
-                        let said = format!("it says that it is host {:?}", facts.host_id);
-                        return Err(broken(&address, said));
-                    }
-                    convert::message(response).map_err(|error| broken(&address, error.to_string()))
-                }
-            })
-            .boxed())
+        let entrance = Entrance::new(self.peer.host, Instant::now());
+        let said = Said { address: self.address.clone(), stream, entrance };
+        Ok(stream::unfold(said, |mut said| async move { Some((said.next().await?, said)) }).boxed())
     }
 
     async fn put_image(&self, image: &ImageToPut, content: ImageContent) -> Result<(), LinkError> {
@@ -451,11 +442,48 @@ impl AgentLink for GrpcLink {
         answered.map(drop).map_err(|status| self.failed(&status))
     }
 
+    fn close(&self) {
+        *self.channel.lock() = None;
+        self.cut.cancel();
+    }
+
     fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {
         Some(self)
     }
 }
 
+/// What an agent says on one observation, as it is let in.
+struct Said {
+    address: String,
+    stream: tonic::Streaming<wire::ObserveResponse>,
+    entrance: Entrance,
+}
+
+impl Said {
+    async fn next(&mut self) -> Option<Result<Message, LinkError>> {
+        let address = self.address.clone();
+        let response = match self.stream.next().await? {
+            Ok(response) => response,
+            Err(status) => {
+                let message = format!("{:?}: {}", status.code(), status.message());
+                let message = words::sentence(message);
+                return Some(Err(LinkError::OutcomeUnknown { address, message }));
+            }
+        };
+        match self.entrance.take(response, Instant::now()) {
+            Ok((message, wait)) => {
+                if !wait.is_zero() {
+                    // Whoever says too much waits here, and HTTP/2 makes the agent wait.
+                    sleep(wait).await;
+                }
+                Some(Ok(message))
+            }
+            Err(breach) => Some(Err(LinkError::Protocol { address, message: breach.to_string() })),
+        }
+    }
+}
+
 mod images;
+mod secured;
 #[cfg(test)]
 mod tests;

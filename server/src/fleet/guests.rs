@@ -2,18 +2,20 @@
 //!
 //! Driven by the API, which joins the streams of a client with those of a link. Both ends are
 //! pulled: a reader that does not read stops the writer at the other end, over all hops, and nobody
-//! in between holds more than a few messages. Dropping a stream ends the call at the agent. What can
-//! go wrong: the agent is not there or goes away, or says no; what it says goes on to the client.
+//! in between holds more than a few messages. Dropping a stream ends the call at the agent. What
+//! can go wrong: the agent is not there or goes away, or says no; what it says goes on to the
+//! client.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_proto::ids::VmId;
 use futures_util::stream::BoxStream;
 use tonic::Code;
 
-use super::link::LinkError;
-use crate::model::guest::{Copied, ExecIn, ExecOut};
+use super::error::LinkError;
+use crate::model::guest::{Copied, CopyTo, ExecIn, ExecOut};
 
 /// What a client sends; its end is the end of the input.
 pub type Input<T> = BoxStream<'static, T>;
@@ -27,10 +29,15 @@ pub enum GuestError {
     /// The agent was not reached, or was lost.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The agent was reached, and the guest did not begin to answer.
+    #[error("no answer within {after:?}")]
+    Silent {
+        /// How long it was waited.
+        after: Duration,
+    },
     /// The agent says no.
     #[error("{message}")]
     Said {
-        /// Its code.
         code: Code,
         /// Its reason code; empty from agents that gave none.
         reason: String,
@@ -61,11 +68,11 @@ pub trait GuestLink: fmt::Debug + Send + Sync + 'static {
     /// Runs a program. The input begins with [`ExecIn::Start`].
     async fn exec(&self, vm: VmId, input: Input<ExecIn>) -> Result<Output<ExecOut>, GuestError>;
 
-    /// Unpacks a tar stream in a directory.
+    /// Unpacks a tar stream.
     async fn copy_in(
         &self,
         vm: VmId,
-        directory: String,
+        to: CopyTo,
         input: Input<Vec<u8>>,
     ) -> Result<Copied, GuestError>;
 

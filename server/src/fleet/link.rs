@@ -12,6 +12,7 @@ use banger_proto::ids::{Version, VmId};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+pub use super::error::LinkError;
 use super::guests::GuestLink;
 use crate::model::host::{HostFacts, HostRecord};
 use crate::model::intent::VmIntent;
@@ -28,7 +29,6 @@ pub struct Command {
 }
 
 impl Command {
-    /// The VM.
     pub fn vm(&self) -> VmId {
         self.intent.id
     }
@@ -79,50 +79,26 @@ impl RefusalReason {
     }
 }
 
-/// Why a call to an agent came to nothing, or to nobody knows what.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
-    /// The agent was not reached; nothing was asked of it.
-    #[error("the agent at {address} can't be reached: {message}")]
-    Unreachable {
-        /// Where it was dialled.
-        address: String,
-        /// Why.
-        message: String,
-    },
-    /// The call broke off; the agent may have acted on it.
-    #[error("the agent at {address} did not answer: {message}")]
-    OutcomeUnknown {
-        /// Where it was dialled.
-        address: String,
-        /// Why.
-        message: String,
-    },
-    /// The agent answered with an error that is not about one VM.
-    #[error("the agent at {address} refused: {message}")]
-    Refused {
-        /// Where it was dialled.
-        address: String,
-        /// Why.
-        message: String,
-    },
-    /// The agent said what it must not.
-    #[error("the agent at {address} broke the protocol: {message}")]
-    Protocol {
-        /// Where it was dialled.
-        address: String,
-        /// How.
-        message: String,
-    },
-}
-
 /// One message of an observation.
 #[derive(Debug, Clone)]
 pub struct Message {
     /// Grows by one with each, from 1.
     pub sequence: u64,
-    /// What it says.
     pub report: Report,
+}
+
+impl Message {
+    /// About how many bytes it is in memory.
+    pub fn weight(&self) -> usize {
+        let vm = |vm: &ObservedVm| vm.weight();
+        let said = match &self.report {
+            Report::Host(facts) => facts.images.iter().map(|image| 128 + image.name.len()).sum(),
+            Report::Inventory { vms, .. } => vms.iter().map(|(_, seen)| vm(seen)).sum(),
+            Report::Vm(_, seen) => vm(seen),
+            Report::Gone(_) | Report::Heartbeat => 0,
+        };
+        size_of::<Self>() + said
+    }
 }
 
 /// What an agent reports.
@@ -132,7 +108,6 @@ pub enum Report {
     Host(Box<HostFacts>),
     /// A part of the full inventory.
     Inventory {
-        /// The VMs.
         vms: Vec<(VmId, Box<ObservedVm>)>,
         /// Whether it is the last part.
         last: bool,
@@ -173,8 +148,8 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// When none of them was answered for.
     async fn send(&self, commands: &[Command]) -> Result<Vec<(VmId, Delivery)>, LinkError>;
 
-    /// Everything of ours on the host, from its operating system. `claimed` are VMs that the server
-    /// knows: what is named after them is told by that.
+    /// Everything of banger's on the host, from its operating system. `claimed` are VMs that the
+    /// server knows: what is named after them is told by that.
     ///
     /// # Errors
     /// The agent can't be reached, does not answer, or is of a version without this call, as a link
@@ -217,6 +192,11 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A VM of the host uses it, or the agent was not reached.
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError>;
+
+    /// Closes every connection, whoever uses it; nothing can be asked any more. Of a host that is
+    /// gone, or whose agent has another key or address from now on.
+    fn close(&self) {}
+
     /// The guests of the host; `None` for a link that reaches none.
     fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {
         None

@@ -3,15 +3,18 @@
 //! - [`link`]: what can be asked of an agent, as a trait; [`grpc`]: the real one, over mutual TLS.
 //! - [`guests`]: streams to the guests of a host, over the same link.
 //! - [`session`](self): one task per host that dials, observes and judges.
-//! - [`observed`]: from messages to what is known, pure; [`liveness`]: from silence to health, pure.
+//! - [`observed`]: from messages to what is known, pure, and who is told; [`liveness`]: from
+//!   silence to health, pure.
 //!
 //! The [`Fleet`] keeps exactly one session for every host that there is, at the address its record
-//! says. It follows the list of hosts and is told nothing else, so that a host that joins, moves or
-//! leaves, and a start of the server, are one path. What sessions learn goes into a
-//! [`FleetSink`]; the fleet knows neither intents nor the store.
+//! says, with whoever has the key that it joined with last. It follows the list of hosts and is
+//! told nothing else, so that a host that joins, moves or leaves, and a start of the server, are
+//! one path. What sessions learn goes into a [`FleetSink`]; the fleet knows neither intents nor the
+//! store.
 
 pub mod backoff;
 mod convert;
+mod error;
 pub mod grpc;
 pub mod guests;
 pub mod link;
@@ -34,7 +37,7 @@ use self::liveness::LivenessLimits;
 use self::observed::FleetSink;
 use self::session::{Session, SessionParts};
 use crate::clock::SharedClock;
-use crate::model::host::HostRecord;
+use crate::model::host::{HostRecord, KeyDigest};
 
 /// What the fleet works with.
 #[derive(Debug)]
@@ -52,8 +55,10 @@ pub struct FleetParts {
 }
 
 #[derive(Debug)]
-struct Seat {
+struct HostLink {
+    /// Whom the session was begun with: an agent at this address that has this key.
     address: String,
+    key: Option<KeyDigest>,
     link: Arc<dyn AgentLink>,
     ready: Arc<AtomicBool>,
     cancel: CancellationToken,
@@ -62,7 +67,7 @@ struct Seat {
 /// All sessions. A cheap handle; the sessions end with the token given to [`Fleet::start`].
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
-    seats: Arc<Mutex<BTreeMap<HostId, Seat>>>,
+    links: Arc<Mutex<BTreeMap<HostId, HostLink>>>,
 }
 
 impl Fleet {
@@ -80,9 +85,9 @@ impl Fleet {
     /// The link to a host's agent, while its session is up and its inventory complete: only then
     /// may anything be sent.
     pub fn ready_link(&self, host: HostId) -> Option<Arc<dyn AgentLink>> {
-        let seats = self.seats.lock();
-        let seat = seats.get(&host)?;
-        seat.ready.load(Ordering::Acquire).then(|| Arc::clone(&seat.link))
+        let links = self.links.lock();
+        let host_link = links.get(&host)?;
+        host_link.ready.load(Ordering::Acquire).then(|| Arc::clone(&host_link.link))
     }
 
     async fn keep(self, mut parts: FleetParts, cancel: CancellationToken) {
@@ -102,8 +107,8 @@ impl Fleet {
                 }
             }
         }
-        for seat in self.seats.lock().values() {
-            seat.cancel.cancel();
+        for host_link in self.links.lock().values() {
+            host_link.cancel.cancel();
         }
         while sessions.join_next().await.is_some() {}
     }
@@ -115,16 +120,21 @@ impl Fleet {
         sessions: &mut JoinSet<()>,
         cancel: &CancellationToken,
     ) {
-        let mut seats = self.seats.lock();
-        seats.retain(|id, seat| {
-            let stays = hosts.iter().any(|h| h.id == *id && h.agent_address == seat.address);
+        let mut links = self.links.lock();
+        links.retain(|id, host_link| {
+            let stays = hosts.iter().any(|host| {
+                host.id == *id
+                    && host.agent_address == host_link.address
+                    && host.key_sha256 == host_link.key
+            });
             if !stays {
-                seat.cancel.cancel();
+                host_link.cancel.cancel();
+                host_link.link.close();
             }
             stays
         });
         for host in hosts {
-            if seats.contains_key(&host.id) {
+            if links.contains_key(&host.id) {
                 continue;
             }
             let link = match parts.dialer.link(host) {
@@ -136,8 +146,9 @@ impl Fleet {
                     continue;
                 }
             };
-            let seat = Seat {
+            let host_link = HostLink {
                 address: host.agent_address.clone(),
+                key: host.key_sha256,
                 link: Arc::clone(&link),
                 ready: Arc::default(),
                 cancel: cancel.child_token(),
@@ -149,10 +160,10 @@ impl Fleet {
                 sink: Arc::clone(&parts.sink),
                 clock: Arc::clone(&parts.clock),
                 limits: parts.limits,
-                ready: Arc::clone(&seat.ready),
+                ready: Arc::clone(&host_link.ready),
             });
-            sessions.spawn(session.run(seat.cancel.clone()));
-            seats.insert(host.id, seat);
+            sessions.spawn(session.run(host_link.cancel.clone()));
+            links.insert(host.id, host_link);
         }
     }
 }

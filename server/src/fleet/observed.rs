@@ -1,8 +1,9 @@
 //! From messages of an agent to what is known of its host.
 //!
-//! [`Intake`] is pure: one for each observation, fed with its messages in order. It holds back the
-//! inventory until it is complete, because what a part does not list is not absent, and it finds
-//! gaps. What it makes of a message goes into a [`FleetSink`], which is the watch view.
+//! [`Intake`] is pure: one for each observation, fed with its messages in order by the session. It
+//! holds back the inventory until it is complete, because what a part does not list is not absent,
+//! and it finds gaps. What it makes of a message the session hands to the [`FleetSink`], behind
+//! which are placement (which learns of capacities first) and then the watch view.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use banger_proto::ids::HostId;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,13 @@ use crate::model::host::{HostHealth, HostState};
 
 /// Most messages taken together, so that a burst of changes is one change of the view.
 const BURST: usize = 256;
+
+/// About how many bytes of messages are taken together at most.
+const BURST_BYTES: usize = 4 << 20;
+
+/// How long a stream with a complete inventory has to go on for the next dial to come at once. An
+/// agent that breaks off sooner, or says what it must not, is dialled less and less often.
+const STEADY: Duration = Duration::from_secs(2);
 
 /// How often the view is told that an agent was heard, when nothing else about it changes.
 const SAY_EVERY: Duration = Duration::from_secs(1);
@@ -51,7 +58,6 @@ pub(super) struct SessionParts {
     pub(super) ready: Arc<AtomicBool>,
 }
 
-/// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum StreamEnd {
     #[error("{0}")]
@@ -62,6 +68,17 @@ enum StreamEnd {
     Silent(Duration),
     #[error("the agent ended its stream")]
     Ended,
+}
+
+impl StreamEnd {
+    /// Whether the agent, and not the network, is to blame.
+    fn breaks_rules(&self) -> bool {
+        match self {
+            Self::Link(LinkError::Protocol { .. }) | Self::Order(IntakeError::NoFacts) => true,
+            Self::Order(IntakeError::Gap { expected, got }) => got < expected,
+            Self::Link(_) | Self::Silent(_) | Self::Ended => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -80,6 +97,10 @@ pub(super) struct Session {
     state: HostState,
     since: Timestamp,
     last_error: String,
+    /// The last stream ended because the agent said what it must not.
+    broke_rules: bool,
+    /// When the inventory of the present stream was complete.
+    complete_at: Option<Instant>,
     said_at: Option<Instant>,
 }
 
@@ -92,6 +113,8 @@ impl Session {
             state: HostState::Connecting,
             since,
             last_error: String::new(),
+            broke_rules: false,
+            complete_at: None,
             said_at: None,
         }
     }
@@ -110,11 +133,21 @@ impl Session {
     async fn go_on(&mut self) {
         let mut backoff = Backoff::for_dialling(self.parts.host.uuid().as_u128());
         loop {
-            let end = self.one_stream(&mut backoff).await;
+            self.complete_at = None;
+            let end = self.one_stream().await;
             self.parts.ready.store(false, Ordering::Release);
-            tracing::info!(host.id = %self.parts.host, host.name = %self.parts.name,
-                why = %end, "session of the host ended");
+            self.broke_rules = end.breaks_rules();
+            if self.broke_rules {
+                tracing::warn!(host.id = %self.parts.host, host.name = %self.parts.name,
+                    why = %end, "the agent of the host broke the rules; its session was ended");
+            } else {
+                tracing::info!(host.id = %self.parts.host, host.name = %self.parts.name,
+                    why = %end, "session of the host ended");
+            }
             self.last_error = end.to_string();
+            if self.complete_at.is_some_and(|at| at.elapsed() >= STEADY) {
+                backoff.reset();
+            }
             self.rest(backoff.next_delay()).await;
         }
     }
@@ -134,22 +167,22 @@ impl Session {
     }
 
     /// Dials and reads until the stream ends.
-    async fn one_stream(&mut self, backoff: &mut Backoff) -> StreamEnd {
+    async fn one_stream(&mut self) -> StreamEnd {
         let dialled = {
             let link = Arc::clone(&self.parts.link);
             self.judging(async move { link.observe().await }).await
         };
-        let stream = match dialled {
-            Ok(stream) => stream,
+        // Fused, because an end may be seen twice: within a burst and after it.
+        let mut stream = match dialled {
+            Ok(stream) => stream.fuse(),
             Err(error) => return StreamEnd::Link(error),
         };
-        let mut stream = stream.ready_chunks(BURST);
         let mut intake = Intake::default();
         let mut heartbeat = None;
         loop {
             let patience =
                 heartbeat.map_or(FIRST_MESSAGE, |beat| self.parts.limits.suspect_after(beat));
-            let burst = match timeout(patience, self.judging(stream.next())).await {
+            let burst = match timeout(patience, self.judging(burst(&mut stream))).await {
                 Err(_) => return StreamEnd::Silent(patience),
                 Ok(None) => return StreamEnd::Ended,
                 Ok(Some(burst)) => burst,
@@ -160,7 +193,7 @@ impl Session {
                 Err(end) => return end,
             }
             if intake.is_complete() {
-                backoff.reset();
+                self.complete_at.get_or_insert_with(Instant::now);
                 self.heard_now(heartbeat.unwrap_or(FIRST_MESSAGE));
             }
         }
@@ -256,6 +289,7 @@ impl Session {
         let now = self.parts.clock.now();
         self.enter(HostState::Online, now);
         self.last_error.clear();
+        self.broke_rules = false;
         let mut health = self.health();
         health.last_seen = Some(now);
         health
@@ -264,7 +298,12 @@ impl Session {
     /// Tells the view how the host fares. While the stream is down, silence alone never makes a
     /// host online again: that takes an inventory.
     fn say(&mut self) {
-        let judged = judge(self.contact(), &self.parts.limits);
+        let judged = match judge(self.contact(), &self.parts.limits) {
+            // Whoever says what it must not is not believed about anything, and that is shown at
+            // once.
+            HostState::Online if self.broke_rules => HostState::Suspect,
+            judged => judged,
+        };
         let fell = matches!(self.state, HostState::Suspect | HostState::Offline);
         if !(judged == HostState::Online && fell) {
             let now = self.parts.clock.now();
@@ -291,6 +330,12 @@ impl Session {
         };
         let (reason, message) = match self.state {
             HostState::Online => ("", String::new()),
+            HostState::Connecting | HostState::Suspect | HostState::Offline if self.broke_rules => {
+                (
+                    "AGENT_BREAKS_PROTOCOL",
+                    format!("the agent of host {name} said what it must not{because}"),
+                )
+            }
             HostState::Connecting => (
                 "HOST_NOT_YET_SEEN",
                 format!(
@@ -313,6 +358,25 @@ impl Session {
             last_seen: self.heard.as_ref().map(|heard| heard.wall),
         }
     }
+}
+
+/// The next messages that are there together; `None` at the end of the stream.
+async fn burst(
+    stream: &mut (impl Stream<Item = Result<Message, LinkError>> + Unpin),
+) -> Option<Vec<Result<Message, LinkError>>> {
+    let weight = |message: &Result<Message, LinkError>| message.as_ref().map_or(0, Message::weight);
+    let first = stream.next().await?;
+    let mut bytes = weight(&first);
+    let mut burst = vec![first];
+    // An end that comes within a burst is found again by the next.
+    while burst.len() < BURST
+        && bytes < BURST_BYTES
+        && let Some(Some(next)) = stream.next().now_or_never()
+    {
+        bytes += weight(&next);
+        burst.push(next);
+    }
+    Some(burst)
 }
 
 #[cfg(test)]

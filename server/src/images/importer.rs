@@ -4,15 +4,14 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
 use async_trait::async_trait;
-use banger_images::{ImportError, Made, Options, Source, Wanted};
+use banger_images::{ImportError, Made, Options, Report, Source, Wanted};
 
 /// Makes one file of a source.
 #[async_trait]
 pub trait Importer: fmt::Debug + Send + Sync + 'static {
-    /// Writes the file to `out`. Dropping the future cancels it.
+    /// Writes the file to `out`, and reports how far it is. Dropping the future cancels it.
     ///
     /// # Errors
     /// Nothing is at `out` then.
@@ -22,6 +21,7 @@ pub trait Importer: fmt::Debug + Send + Sync + 'static {
         wanted: Wanted,
         options: Options,
         out: &Path,
+        report: Report,
     ) -> Result<Made, ImportError>;
 }
 
@@ -37,8 +37,8 @@ impl Importer for Converter {
         wanted: Wanted,
         options: Options,
         out: &Path,
+        report: Report,
     ) -> Result<Made, ImportError> {
-        // Nobody is told how far it is: the call answers when it is done.
-        banger_images::make(source, wanted, options, out.to_owned(), Arc::new(|_| {})).await
+        banger_images::make(source, wanted, options, out.to_owned(), report).await
     }
 }

@@ -18,6 +18,7 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use banger_images::{Room, TooSlow};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -46,12 +47,14 @@ pub enum KeepError {
         /// In bytes.
         limit: u64,
     },
+    /// Its sender takes too long.
+    #[error("the upload was given up: {0}")]
+    TooSlow(#[source] TooSlow),
     /// The files can't be written or read.
     #[error("could not {what}")]
     Io {
         /// The verb and what it was about.
         what: &'static str,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -130,9 +133,14 @@ impl Library {
         Ok(Content { file, size_bytes: facts.len(), data_bytes })
     }
 
+    /// What is to be left of the disk while a content is made.
+    pub fn room(&self) -> Room {
+        Room { directory: self.incoming(), reserve_bytes: self.reserve_bytes }
+    }
+
     /// A place for a file that is to become a content. Removed when dropped.
-    pub fn place(&self, name: &str) -> Place {
-        Place { path: self.incoming().join(name) }
+    pub fn place(&self, name: &str) -> IncomingFile {
+        IncomingFile { path: self.incoming().join(name) }
     }
 
     /// Begins an upload.
@@ -145,6 +153,17 @@ impl Library {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place.path());
         let file = file.map_err(|error| KeepError::of("make a file for the upload", error))?;
         Ok(Upload { file, place, hash: Sha256::new(), size: 0 })
+    }
+
+    /// Whether an upload of this size would be kept.
+    ///
+    /// # Errors
+    /// It is too large, or the disk has no room for it.
+    pub fn expect(&self, size: u64) -> Result<(), KeepError> {
+        if size > self.max_upload_bytes {
+            return Err(KeepError::TooLarge { limit: self.max_upload_bytes });
+        }
+        self.check_room(size)
     }
 
     /// Adds to an upload.
@@ -181,7 +200,7 @@ impl Library {
     ///
     /// # Errors
     /// It can't be brought to the disk.
-    pub fn keep_content(&self, place: Place, sha256: &str) -> Result<(), KeepError> {
+    pub fn keep_content(&self, place: IncomingFile, sha256: &str) -> Result<(), KeepError> {
         let failed = |error| KeepError::of("keep the image", error);
         let file = File::open(place.path()).map_err(failed)?;
         file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -245,7 +264,7 @@ fn expired(written: SystemTime, now: Timestamp) -> bool {
     SystemTime::from(now).duration_since(written).is_ok_and(|age| age > BLOB_LIFE)
 }
 
-fn move_to(place: Place, to: &Path) -> io::Result<()> {
+fn move_to(place: IncomingFile, to: &Path) -> io::Result<()> {
     fs::rename(place.path(), to)?;
     // The name is on the disk when its directory is.
     to.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
@@ -253,18 +272,18 @@ fn move_to(place: Place, to: &Path) -> io::Result<()> {
 
 /// A file on its way. Removed when dropped, unless it was moved away.
 #[derive(Debug)]
-pub struct Place {
+pub struct IncomingFile {
     path: PathBuf,
 }
 
-impl Place {
+impl IncomingFile {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Place {
+impl Drop for IncomingFile {
     fn drop(&mut self) {
         // It is usually gone: moved to where it belongs.
         if let Err(error) = fs::remove_file(&self.path)
@@ -279,7 +298,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Upload {
     file: File,
-    place: Place,
+    place: IncomingFile,
     hash: Sha256,
     size: u64,
 }

@@ -12,6 +12,7 @@
 
 pub mod importer;
 pub mod library;
+mod slots;
 pub mod sources;
 
 use std::collections::HashMap;
@@ -19,20 +20,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use banger_images::{Cancel, ImportError, Kind, Made, Note, Options, Source, Wanted};
-use banger_proto::causes::with_causes;
+use banger_images::{
+    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Patience, Registries, Report,
+    Source, Wanted,
+};
+use banger_wire::causes::with_causes;
 use parking_lot::Mutex;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 
 use self::importer::Importer;
 use self::library::{KeepError, Library, Upload};
+use self::slots::{Slot, Slots};
 use crate::clock::SharedClock;
-use crate::model::image::{ImageRecord, StoredKind};
-use crate::model::ledger::{Mutation, Outcome, Submission};
-use crate::store::{MutateError, Store, by_server};
+use crate::model::caller::Caller;
+use crate::model::image::{Boot, ImageRecord, StoredKind};
+use crate::model::ledger::PutImage;
+use crate::store::{KeptContents, MutateError, Store};
 
-/// Most uploads at a time.
+/// Most uploads at a time, and most of one caller.
 const UPLOADS: usize = 16;
+const UPLOADS_OF_ONE: usize = 4;
 
 /// Names of uploads remembered, for people.
 const REMEMBERED: usize = 1024;
@@ -44,13 +51,35 @@ pub struct ImageSettings {
     pub import_dirs: Vec<PathBuf>,
     /// The guest agent's binary.
     pub guest_agent: PathBuf,
-    /// Imports at a time.
+    /// Imports at a time; one caller has half of them.
     pub max_imports: usize,
+    /// The longest that one may take.
+    pub max_import: Duration,
+    /// How slow an upload may be.
+    pub patience: Patience,
+    /// Registries that may be on this machine.
+    pub local_registries: Vec<String>,
+    /// Docker's file of names and passwords.
+    pub docker_config: Option<PathBuf>,
+}
+
+impl Default for ImageSettings {
+    fn default() -> Self {
+        Self {
+            import_dirs: Vec::new(),
+            guest_agent: PathBuf::new(),
+            max_imports: 2,
+            max_import: Duration::from_secs(3600),
+            patience: Patience::default(),
+            local_registries: Vec::new(),
+            docker_config: None,
+        }
+    }
 }
 
 /// Where an image is to come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum From {
+pub enum ImportSource {
     /// An upload, by digest.
     Blob(String),
     /// A path of this machine, as asked for.
@@ -65,15 +94,21 @@ pub struct Wish {
     /// The image's name.
     pub name: String,
     /// Where it is to come from.
-    pub from: From,
+    pub from: ImportSource,
     /// What it is to be; `None`: what it looks like.
     pub kind: Option<StoredKind>,
     /// Put the guest agent in.
     pub guest_agent: bool,
     /// Size of a root file system in bytes; `None`: as its contents need.
     pub root_bytes: Option<u64>,
+    /// What is done with device nodes.
+    pub devices: Devices,
+    /// Which image of several.
+    pub choice: Option<String>,
     /// Give the name to new content.
     pub replace: bool,
+    /// What it is to be booted with; `None`: as the image of this name, if there is one.
+    pub boot: Option<Boot>,
 }
 
 /// Why an import came to nothing.
@@ -87,7 +122,6 @@ pub enum ImportFailure {
     Path {
         /// As asked for.
         path: String,
-        /// Why.
         why: sources::SourceError,
     },
     /// The conversion failed.
@@ -95,7 +129,6 @@ pub enum ImportFailure {
     Conversion {
         /// What went wrong, as a sentence.
         message: String,
-        /// The error.
         #[source]
         error: ImportError,
     },
@@ -120,8 +153,8 @@ pub struct Images {
     settings: ImageSettings,
     /// Imports of one name wait for each other.
     names: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    imports: Semaphore,
-    uploads: Semaphore,
+    imports: Slots,
+    uploads: Slots,
     /// What uploads were called by those who sent them.
     called: Mutex<HashMap<String, String>>,
     /// Read while a content is brought in and named, written while contents are removed.
@@ -143,8 +176,8 @@ impl Images {
             library,
             importer,
             clock,
-            imports: Semaphore::new(settings.max_imports.max(1)),
-            uploads: Semaphore::new(UPLOADS),
+            imports: Slots::new(settings.max_imports, settings.max_imports / 2),
+            uploads: Slots::new(UPLOADS, UPLOADS_OF_ONE),
             settings,
             names: Mutex::default(),
             called: Mutex::default(),
@@ -165,38 +198,42 @@ impl Images {
 
     // === uploads ===
 
-    /// Begins an upload, when there are not too many.
+    /// Begins an upload, when there are not too many, of this caller or of all.
     ///
     /// # Errors
     /// The disk is full or can't be written.
-    pub async fn begin_upload(&self) -> Result<Uploading<'_>, KeepError> {
-        // It is never closed, so that a permit always comes.
-        let permit = self.uploads.acquire().await.ok();
+    pub async fn begin_upload(&self, caller: &str) -> Result<Uploading<'_>, KeepError> {
+        let slot = self.uploads.take(caller).await;
         let upload = self.library.begin(&format!("upload-{}", self.unused_name()))?;
-        Ok(Uploading { images: self, upload: Some(upload), _permit: permit })
+        let pace = Pace::new(self.settings.patience);
+        Ok(Uploading { images: self, upload: Some(upload), pace, _slot: slot })
     }
 
     // === imports ===
 
-    /// Makes an image, or finds it made. The answer comes when it is stored.
+    /// Makes an image, or finds it made, and reports how far it is. The answer comes when it is
+    /// stored.
     ///
     /// # Errors
     /// Nothing was changed then.
     pub async fn import(
         &self,
         wish: Wish,
-        submission: impl FnOnce(Mutation) -> Submission,
+        caller: &Caller,
+        report: Report,
     ) -> Result<Arc<ImageRecord>, ImportFailure> {
+        // The slot first: who waits for its share keeps nobody else from the name.
+        let _slot = self.imports.take(&caller.actor).await.ok_or(ImportFailure::Closed)?;
         let name = self.turn(&wish.name);
         let _mine = name.lock().await;
-        let _slot = self.imports.acquire().await.map_err(|_| ImportFailure::Closed)?;
         self.library.check_room(0).map_err(ImportFailure::Keep)?;
         let place = self.library.place(&format!("import-{}", self.unused_name()));
-        let made = self.convert(&wish, place.path()).await?;
+        let made = self.convert(&wish, place.path(), report).await?;
         let sha256 = made.made.sha256_hex();
 
-        let mut submission = submission(Mutation::KeptContents);
-        submission.mutation = Mutation::PutImage {
+        // Making it may have taken minutes.
+        let caller = caller.at(self.clock.now());
+        let put = PutImage {
             image: Arc::new(ImageRecord {
                 name: wish.name,
                 sha256: sha256.clone(),
@@ -205,8 +242,9 @@ impl Images {
                 origin: made.origin,
                 guest_agent: made.guest_agent,
                 notes: made.notes,
-                created_at: submission.at,
-                created_by: submission.actor.clone(),
+                created_at: caller.at,
+                created_by: caller.actor.to_string(),
+                boot: wish.boot,
             }),
             replace: wish.replace,
         };
@@ -218,12 +256,9 @@ impl Images {
             let _settled = settled;
             let kept = tokio::task::spawn_blocking(move || library.keep_content(place, &sha256));
             kept.await.map_err(|_| ImportFailure::Closed)?.map_err(ImportFailure::Keep)?;
-            store.submit(submission).await.map_err(ImportFailure::Store)
+            store.submit(caller, put).await.map_err(ImportFailure::Store)
         });
-        match named.await.map_err(|_| ImportFailure::Closed)?? {
-            Outcome::Image { image, .. } => Ok(image),
-            _ => Err(ImportFailure::Closed),
-        }
+        named.await.map_err(|_| ImportFailure::Closed)?
     }
 
     /// Removes contents that nothing refers to and uploads that have expired. Answers the digests
@@ -234,10 +269,7 @@ impl Images {
     pub async fn collect(&self) -> Result<std::collections::BTreeSet<String>, MutateError> {
         let now = self.clock.now();
         let _settled = self.settled.write().await;
-        let kept = match self.store.submit(by_server(Mutation::KeptContents, now)).await? {
-            Outcome::KeptContents(kept) => kept,
-            _ => return Err(MutateError::Closed),
-        };
+        let kept = self.store.ask(KeptContents).await?;
         let (library, keep) = (Arc::clone(&self.library), kept.clone());
         let removed = tokio::task::spawn_blocking(move || {
             Ok::<_, std::io::Error>((library.collect(&keep)?, library.expire(now)?))
@@ -267,22 +299,23 @@ impl Images {
         &self,
         wish: &Wish,
         out: &std::path::Path,
+        report: Report,
     ) -> Result<Converted, ImportFailure> {
         // Held until the file is made.
         let (source, origin, opened) = match &wish.from {
-            From::Blob(sha256) => {
+            ImportSource::Blob(sha256) => {
                 let blob = self.library.blob(sha256, self.clock.now());
                 let path = blob.ok_or_else(|| ImportFailure::NoBlob(sha256.clone()))?;
                 let called = self.called.lock().get(sha256).cloned();
                 let called = called.unwrap_or_else(|| format!("sha256:{sha256}"));
                 (Source::Path(path), format!("upload {called}"), None)
             }
-            From::Path(path) => {
+            ImportSource::Path(path) => {
                 let opened = sources::open(&self.settings.import_dirs, path)
                     .map_err(|why| ImportFailure::Path { path: path.clone(), why })?;
                 (Source::Path(opened.path()), format!("file {path}"), Some(opened))
             }
-            From::Registry(reference) => {
+            ImportSource::Registry(reference) => {
                 (Source::Registry(reference.clone()), reference.to_string(), None)
             }
         };
@@ -295,6 +328,15 @@ impl Images {
         let options = Options {
             guest: guest.filter(|_| missing.is_none()),
             root_size: wish.root_bytes,
+            devices: wish.devices,
+            choice: wish.choice.clone(),
+            room: Some(self.library.room()),
+            registries: Registries {
+                local: self.settings.local_registries.clone(),
+                docker_config: self.settings.docker_config.clone(),
+                ..Registries::default()
+            },
+            deadline: Some(self.settings.max_import),
             cancel: Cancel::default(),
             ..Options::default()
         };
@@ -304,7 +346,7 @@ impl Images {
             Some(StoredKind::Root) => Wanted::Root,
             Some(StoredKind::Initrd) => Wanted::Initrd,
         };
-        let made = self.importer.import(source, wanted, options, out).await;
+        let made = self.importer.import(source, wanted, options, out, report).await;
         drop(opened);
         let made = made.map_err(|error| {
             // Where this server keeps it says nothing to whoever sent it.
@@ -323,7 +365,7 @@ impl Images {
                 path.display()
             ));
         }
-        let pulled = matches!(wish.from, From::Registry(_)) && !origin.contains('@');
+        let pulled = matches!(wish.from, ImportSource::Registry(_)) && !origin.contains('@');
         let origin = match manifest(&made).filter(|_| pulled) {
             Some(digest) => format!("{origin}@{digest}"),
             None => origin,
@@ -359,10 +401,31 @@ fn stored_kind(kind: Kind) -> StoredKind {
 pub struct Uploading<'a> {
     images: &'a Images,
     upload: Option<Upload>,
-    _permit: Option<tokio::sync::SemaphorePermit<'a>>,
+    pace: Pace,
+    _slot: Option<Slot>,
 }
 
 impl Uploading<'_> {
+    /// Whether so many bytes would be kept.
+    ///
+    /// # Errors
+    /// They are too many, or the disk has no room for them.
+    pub fn expect(&self, size: u64) -> Result<(), KeepError> {
+        self.images.library.expect(size)
+    }
+
+    /// Waits for the next part, as long as its sender is not too slow.
+    ///
+    /// # Errors
+    /// It is: then the upload is over.
+    pub async fn next<T>(
+        &mut self,
+        part: impl Future<Output = T>,
+        bytes_of: impl FnOnce(&T) -> u64,
+    ) -> Result<T, KeepError> {
+        self.pace.next(part, bytes_of).await.map_err(KeepError::TooSlow)
+    }
+
     /// Adds to it.
     ///
     /// # Errors

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 
 /// A file or directory that may be imported, held open.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedSource {
     fd: OwnedFd,
 }
 
-impl Opened {
+impl OpenedSource {
     /// A path to it that leads nowhere else, good while this is held.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
@@ -29,7 +29,6 @@ pub enum SourceError {
     /// No import directory holds it, or there are none.
     #[error("is not below an import directory of this server (images.import_dirs)")]
     Outside,
-    /// It is not there.
     #[error("is not there")]
     NotThere,
     /// A part of it is a symlink, or it can't be read.
@@ -41,7 +40,7 @@ pub enum SourceError {
 ///
 /// # Errors
 /// It is not beneath one, is not there, or goes through a symlink.
-pub fn open(dirs: &[PathBuf], path: &str) -> Result<Opened, SourceError> {
+pub fn open(dirs: &[PathBuf], path: &str) -> Result<OpenedSource, SourceError> {
     let path = Path::new(path);
     let within = dirs.iter().find_map(|dir| Some((dir, path.strip_prefix(dir).ok()?)));
     let (dir, rest) = within.ok_or(SourceError::Outside)?;
@@ -62,7 +61,7 @@ pub fn open(dirs: &[PathBuf], path: &str) -> Result<Opened, SourceError> {
     );
     let rest = if rest.as_os_str().is_empty() { Path::new(".") } else { rest };
     let fd = rustix::fs::openat2(&dir, rest, flags, Mode::empty(), beneath).map_err(failed)?;
-    Ok(Opened { fd })
+    Ok(OpenedSource { fd })
 }
 
 #[cfg(test)]

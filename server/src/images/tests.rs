@@ -4,8 +4,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::model::fixtures::{at, create, spec_with, submission, vm_id};
-use crate::model::ledger::{CreateVm, LedgerConfig, Refusal, VmRef};
+use crate::model::fixtures::{at, caller, create, spec_with, vm_id};
+use crate::model::ledger::{
+    AnyMutation, CreateVm, DeleteImage, DeleteVm, LedgerConfig, Refusal, VmRef,
+};
 use crate::model::spec::ImageDraft;
 use crate::store::OpenStore;
 use crate::testing::CopyImporter;
@@ -27,7 +29,7 @@ async fn fixture() -> Fixture {
     let settings = ImageSettings {
         import_dirs: vec![directory.path().join("imports")],
         guest_agent: directory.path().join("banger-guest"),
-        max_imports: 2,
+        ..ImageSettings::default()
     };
     let images = Images::new(
         store.clone(),
@@ -41,18 +43,20 @@ async fn fixture() -> Fixture {
 
 impl Fixture {
     async fn upload(&self, content: &[u8]) -> String {
-        let mut upload = self.images.begin_upload().await.expect("begun");
+        let mut upload = self.images.begin_upload("alice").await.expect("begun");
         upload.append(bytes::Bytes::copy_from_slice(content)).await.expect("appended");
         upload.finish("a file".to_owned()).await.expect("kept").0
     }
 
     async fn import(&self, wish: Wish) -> Result<Arc<ImageRecord>, ImportFailure> {
-        self.images.import(wish, submission).await
+        self.images.import(wish, &caller(), Arc::new(|_| {})).await
     }
 
     async fn import_content(&self, name: &str, content: &[u8]) -> Arc<ImageRecord> {
         let blob = self.upload(content).await;
-        self.import(Wish { replace: true, ..wish(name, From::Blob(blob)) }).await.expect("imported")
+        self.import(Wish { replace: true, ..wish(name, ImportSource::Blob(blob)) })
+            .await
+            .expect("imported")
     }
 
     fn contents(&self) -> Vec<String> {
@@ -70,14 +74,17 @@ impl Fixture {
     }
 }
 
-fn wish(name: &str, from: From) -> Wish {
+fn wish(name: &str, from: ImportSource) -> Wish {
     Wish {
         name: name.to_owned(),
         from,
         kind: None,
         guest_agent: true,
         root_bytes: None,
+        devices: Devices::default(),
+        choice: None,
         replace: false,
+        boot: None,
     }
 }
 
@@ -86,12 +93,13 @@ async fn an_upload_becomes_an_image_with_its_digest_origin_and_owner() {
     let fixture = fixture().await;
     fs::write(fixture.directory.path().join("banger-guest"), b"guest").expect("written");
     let blob = fixture.upload(b"root").await;
-    let image = fixture.import(wish("alpine", From::Blob(blob.clone()))).await.expect("imported");
+    let image =
+        fixture.import(wish("alpine", ImportSource::Blob(blob.clone()))).await.expect("imported");
     assert_eq!((image.kind, image.size_bytes, image.guest_agent), (StoredKind::Root, 4, true));
     assert_eq!((&*image.origin, &*image.created_by), ("upload a file", "alice"));
     assert_eq!(fixture.contents(), [image.sha256.as_str()]);
     assert_eq!(fixture.incoming(), 0);
-    let again = fixture.import(wish("alpine", From::Blob(blob))).await.expect("the same");
+    let again = fixture.import(wish("alpine", ImportSource::Blob(blob))).await.expect("the same");
     assert_eq!(again, image);
 }
 
@@ -101,8 +109,10 @@ async fn without_its_binary_no_guest_agent_is_put_in_and_a_note_says_so() {
     let image = fixture.import_content("alpine", b"root").await;
     assert!(!image.guest_agent);
     assert!(image.notes[0].contains("no guest agent was put in"), "{:?}", image.notes);
-    let declined =
-        Wish { guest_agent: false, ..wish("bare", From::Blob(fixture.upload(b"root").await)) };
+    let declined = Wish {
+        guest_agent: false,
+        ..wish("bare", ImportSource::Blob(fixture.upload(b"root").await))
+    };
     let image = fixture.import(declined).await.expect("imported");
     assert!(!image.guest_agent && image.notes.is_empty(), "{:?}", image.notes);
 }
@@ -112,7 +122,7 @@ async fn a_name_goes_to_other_content_only_when_that_is_asked_for() {
     let fixture = fixture().await;
     let old = fixture.import_content("alpine", b"old").await;
     let blob = fixture.upload(b"new").await;
-    let refused = fixture.import(wish("alpine", From::Blob(blob.clone()))).await;
+    let refused = fixture.import(wish("alpine", ImportSource::Blob(blob.clone()))).await;
     let refused = refused.expect_err("the name is taken");
     assert!(
         matches!(
@@ -126,7 +136,7 @@ async fn a_name_goes_to_other_content_only_when_that_is_asked_for() {
     assert_eq!(fixture.contents().len(), 2);
     fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), [old.sha256.as_str()]);
-    let replacing = Wish { replace: true, ..wish("alpine", From::Blob(blob)) };
+    let replacing = Wish { replace: true, ..wish("alpine", ImportSource::Blob(blob)) };
     let new = fixture.import(replacing).await.expect("replaced");
     fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), [new.sha256.as_str()]);
@@ -141,17 +151,17 @@ async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
         draft.kernel = Some(ImageDraft { name: "k".to_owned(), sha256: String::new() });
         draft.root_image = Some(ImageDraft { name: "r".to_owned(), sha256: String::new() });
     });
-    let vm = Mutation::CreateVm(CreateVm { spec, ..create(1, "web") });
-    fixture.store.submit(submission(vm)).await.expect("created");
+    let vm = AnyMutation::CreateVm(CreateVm { spec, ..create(1, "web") });
+    fixture.store.submit(caller(), vm).await.expect("created");
     let newer = fixture.import_content("r", b"newer").await;
     let mut all = [kernel.sha256.clone(), root.sha256.clone(), newer.sha256.clone()];
     all.sort();
     fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), all);
-    let gone = Mutation::DeleteVm { vm: VmRef::Id(vm_id(1)), etag: None };
-    fixture.store.submit(submission(gone)).await.expect("no host ever held it");
-    let forget = Mutation::DeleteImage { name: "k".to_owned() };
-    fixture.store.submit(submission(forget)).await.expect("unused");
+    let gone = AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Id(vm_id(1)), etag: None });
+    fixture.store.submit(caller(), gone).await.expect("no host ever held it");
+    let forget = AnyMutation::DeleteImage(DeleteImage { name: "k".to_owned() });
+    fixture.store.submit(caller(), forget).await.expect("unused");
     let kept = fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), [newer.sha256.as_str()]);
     assert_eq!(kept.into_iter().collect::<Vec<_>>(), [newer.sha256.as_str()]);
@@ -161,14 +171,16 @@ async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
 async fn a_source_that_is_refused_or_missing_leaves_nothing() {
     let fixture = fixture().await;
     let blob = fixture.upload(b"BAD").await;
-    let refused = fixture.import(wish("bad", From::Blob(blob.clone()))).await.expect_err("refused");
+    let refused =
+        fixture.import(wish("bad", ImportSource::Blob(blob.clone()))).await.expect_err("refused");
     // Where the server keeps uploads is not told.
     let words = refused.to_string();
     assert!(words.contains("upload a file: nothing that boots"), "{words}");
-    let missing = fixture.import(wish("x", From::Blob("0".repeat(64)))).await.expect_err("none");
+    let missing =
+        fixture.import(wish("x", ImportSource::Blob("0".repeat(64)))).await.expect_err("none");
     assert!(matches!(missing, ImportFailure::NoBlob(_)), "{missing}");
     fixture.clock.advance(jiff::SignedDuration::from_hours(25));
-    let late = fixture.import(wish("x", From::Blob(blob))).await.expect_err("expired");
+    let late = fixture.import(wish("x", ImportSource::Blob(blob))).await.expect_err("expired");
     assert!(matches!(late, ImportFailure::NoBlob(_)), "{late}");
     fixture.images.collect().await.expect("the store answers");
     assert_eq!((fixture.contents().len(), fixture.incoming()), (0, 0));
@@ -182,10 +194,12 @@ async fn a_path_of_the_server_is_imported_from_an_import_directory_only() {
     let imports = fixture.directory.path().join("imports");
     fs::write(imports.join("vmlinux"), b"\x7fELF").expect("written");
     let path = imports.join("vmlinux").display().to_string();
-    let image = fixture.import(wish("k", From::Path(path.clone()))).await.expect("imported");
+    let image =
+        fixture.import(wish("k", ImportSource::Path(path.clone()))).await.expect("imported");
     assert_eq!((image.kind, image.origin.clone()), (StoredKind::Kernel, format!("file {path}")));
     let outside = fixture.directory.path().join("banger.db").display().to_string();
-    let refused = fixture.import(wish("x", From::Path(outside))).await.expect_err("outside");
+    let refused =
+        fixture.import(wish("x", ImportSource::Path(outside))).await.expect_err("outside");
     assert!(matches!(refused, ImportFailure::Path { .. }), "{refused}");
 }
 
@@ -193,10 +207,27 @@ async fn a_path_of_the_server_is_imported_from_an_import_directory_only() {
 async fn imports_of_one_name_at_once_make_one_image() {
     let fixture = fixture().await;
     let blob = fixture.upload(b"root").await;
-    let imports = (0..8).map(|_| fixture.import(wish("alpine", From::Blob(blob.clone()))));
+    let imports = (0..8).map(|_| fixture.import(wish("alpine", ImportSource::Blob(blob.clone()))));
     let made = futures_util::future::join_all(imports).await;
     let made: Vec<_> = made.into_iter().map(|image| image.expect("imported")).collect();
     assert!(made.iter().all(|image| *image == made[0]));
     assert_eq!(fixture.contents(), [made[0].sha256.clone()]);
     assert_eq!(fixture.incoming(), 0);
+}
+
+#[tokio::test]
+async fn uploads_that_say_nothing_hold_no_slot_that_others_need_and_are_given_up() {
+    let mut fixture = fixture().await;
+    fixture.images.settings.patience.idle = Duration::from_millis(50);
+    let mut held = Vec::new();
+    for _ in 0..UPLOADS_OF_ONE {
+        held.push(fixture.images.begin_upload("greedy").await.expect("begun"));
+    }
+    let mut more = std::pin::pin!(fixture.images.begin_upload("greedy"));
+    assert!(futures_util::poll!(&mut more).is_pending(), "it has its share");
+    drop(fixture.images.begin_upload("modest").await.expect("others are not kept waiting"));
+    let silent = held[0].next(std::future::pending::<()>(), |()| 0).await;
+    assert!(matches!(silent, Err(KeepError::TooSlow(_))), "{silent:?}");
+    held.remove(0);
+    drop(more.await.expect("what was given up makes room"));
 }

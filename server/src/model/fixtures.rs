@@ -1,4 +1,4 @@
-//! Values for tests: a spec, ids, times, a submission.
+//! Values for tests: a spec, ids, times, a caller.
 
 use std::sync::Arc;
 
@@ -6,10 +6,11 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::caller::{Caller, Grants};
 use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
-use super::ledger::{CreateVm, JoinHost, JoinToken, Mutation, Submission};
-use super::spec::{ImageDraft, VmSpec, VmSpecDraft};
+use super::ledger::{CreateVm, JoinHost, JoinToken};
+use super::spec::{ImageDraft, ImageRef, VmSpec, VmSpecDraft};
 
 pub(crate) fn draft() -> VmSpecDraft {
     let image = |name: &str| Some(ImageDraft { name: name.to_owned(), sha256: String::new() });
@@ -30,6 +31,16 @@ pub(crate) fn spec_with(change: impl FnOnce(&mut VmSpecDraft)) -> Arc<VmSpec> {
     Arc::new(draft.check().expect("valid"))
 }
 
+/// One whose root disk is made of a content that the server keeps.
+pub(crate) fn spec_of_root(sha256: &str) -> Arc<VmSpec> {
+    Arc::new(spec().map_images(|field, asked| match field {
+        "spec.root_image" => {
+            ImageRef { name: "alpine".to_owned(), sha256: Some(sha256.to_owned()), stored: true }
+        }
+        _ => asked.clone(),
+    }))
+}
+
 pub(crate) fn vm_id(number: u128) -> VmId {
     VmId::from_uuid(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 + number))
 }
@@ -42,8 +53,8 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
 }
 
-pub(crate) fn submission(mutation: Mutation) -> Submission {
-    Submission { mutation, actor: "alice".to_owned(), traceparent: String::new(), at: at(0) }
+pub(crate) fn caller() -> Caller {
+    Caller { actor: "alice".into(), grants: Grants::All, trace: String::new(), at: at(0) }
 }
 
 pub(crate) fn create(number: u128, name: &str) -> CreateVm {
@@ -62,6 +73,7 @@ pub(crate) fn token(id: &str) -> JoinToken {
         id: id.to_owned(),
         secret_sha256: [7; 32],
         host_name: None,
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
         expires_at: at(900),
         used_for: None,
     }
@@ -76,7 +88,7 @@ pub(crate) fn join(number: u128, token_id: &str, name: &str) -> JoinHost {
         known_id: None,
         name: name.to_owned(),
         agent_address: "192.0.2.7:7072".to_owned(),
-        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        used_networks: Vec::new(),
         certificate_expires_at: at(1_000_000),
     }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use banger_proto::words::steers;
+
 use super::spec::SpecProblem;
 
 /// The longest command with its arguments, in bytes.
@@ -18,6 +20,9 @@ pub const MAX_ENVIRONMENT: (usize, usize) = (1024, 64 * 1024);
 
 /// The longest path, in bytes: `PATH_MAX` of Linux.
 pub const MAX_PATH_BYTES: usize = 4095;
+
+/// The longest name of a file, in bytes: `NAME_MAX` of Linux.
+const MAX_NAME_BYTES: usize = 255;
 
 /// The longest user name, in bytes.
 const MAX_USER_BYTES: usize = 256;
@@ -143,7 +148,7 @@ impl ExecStart {
     pub fn shown(&self) -> String {
         let program = self.command.first().map(String::as_str).unwrap_or_default();
         let name = program.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(program);
-        name.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+        name.chars().filter(|c| !steers(*c)).take(SHOWN).collect()
     }
 }
 
@@ -173,6 +178,29 @@ pub fn check_path(path: &str) -> Result<(), String> {
         return Err(format!("is longer than {MAX_PATH_BYTES} bytes or has a NUL"));
     }
     Ok(())
+}
+
+/// Where a copy into a guest goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyTo {
+    /// The directory it goes into.
+    pub directory: String,
+    /// Its name where it goes into a directory of the wanted name; empty where it never does.
+    pub own_name: String,
+}
+
+/// Checks the name that something to be copied has by itself.
+///
+/// # Errors
+/// A sentence.
+pub fn check_own_name(name: &str) -> Result<(), String> {
+    match name {
+        "." | ".." => Err("is no name of a file".to_owned()),
+        name if name.len() > MAX_NAME_BYTES || name.contains(['/', '\0']) => {
+            Err(format!("is longer than {MAX_NAME_BYTES} bytes or has a / or NUL"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

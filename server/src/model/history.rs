@@ -23,7 +23,6 @@ pub struct HistoryEvent {
     pub message: String,
     /// Who asked, or `host <name>`.
     pub actor: String,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -62,6 +61,12 @@ pub enum EventKind {
     RootDiskAlarm,
     /// Nothing is, any more.
     RootDiskAlarmOver,
+    /// Its host says so much of it that the lines of this hour that follow are left out.
+    LinesLeftOut,
+    /// The guest runs and its network is not as it is to be; the reason says how.
+    NetworkDegraded,
+    /// It is, again.
+    NetworkDegradedOver,
 }
 
 impl EventKind {
@@ -84,6 +89,9 @@ impl EventKind {
             Self::RootDiskGrown => "ROOT_DISK_GROWN",
             Self::RootDiskAlarm => "ROOT_DISK_ALARM",
             Self::RootDiskAlarmOver => "ROOT_DISK_ALARM_OVER",
+            Self::LinesLeftOut => "LINES_LEFT_OUT",
+            Self::NetworkDegraded => "NETWORK_DEGRADED",
+            Self::NetworkDegradedOver => "NETWORK_DEGRADED_OVER",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Hosts: what is stored of them, what their agents say, and how they fare.
 //!
-//! A [`HostRecord`] is a row. [`HostFacts`] and [`HostHealth`] live in memory only and are gone with
-//! the server: facts come anew with each session, health is judged from heartbeats.
+//! A [`HostRecord`] is a row. [`HostFacts`] and [`HostHealth`] live in memory only and are gone
+//! with the server: facts come anew with each session, health is judged from heartbeats.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
-use super::intent::etag;
+use super::etag::etag;
 use super::labels::Labels;
 use super::subnet::Subnet;
 
@@ -19,10 +19,10 @@ use super::subnet::Subnet;
 pub struct Resources {
     /// CPUs.
     pub vcpus: u32,
-    /// Memory in MiB.
     pub memory_mib: u64,
-    /// Disk in MiB.
     pub disk_mib: u64,
+    /// Guests, whatever their size: each needs a port of its host's bridge.
+    pub guests: u32,
 }
 
 impl Resources {
@@ -33,6 +33,7 @@ impl Resources {
             vcpus: self.vcpus.saturating_add(other.vcpus),
             memory_mib: self.memory_mib.saturating_add(other.memory_mib),
             disk_mib: self.disk_mib.saturating_add(other.disk_mib),
+            guests: self.guests.saturating_add(other.guests),
         }
     }
 
@@ -43,9 +44,13 @@ impl Resources {
             vcpus: self.vcpus.saturating_sub(other.vcpus),
             memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
             disk_mib: self.disk_mib.saturating_sub(other.disk_mib),
+            guests: self.guests.saturating_sub(other.guests),
         }
     }
 }
+
+/// sha256 of a public key, as a certificate request and a certificate have it.
+pub type KeyDigest = [u8; 32];
 
 /// What is stored of a host: a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +61,6 @@ pub struct HostRecord {
     pub name: String,
     /// Where the server dials the agent: `address:port`.
     pub agent_address: String,
-    /// Labels.
     pub labels: Labels,
     /// Whether further VMs are kept off it.
     pub cordoned: bool,
@@ -64,6 +68,9 @@ pub struct HostRecord {
     pub subnet: Subnet,
     /// When the newest certificate given to its agent expires.
     pub certificate_expires_at: Timestamp,
+    /// The key that its agent joined with last: whoever has another is not this host. `None` for a
+    /// host that joined before keys were kept, until it joins again.
+    pub key_sha256: Option<KeyDigest>,
     /// Counts changes of this record, from 1.
     pub generation: u64,
     /// When it joined first.
@@ -86,7 +93,6 @@ pub struct HostFacts {
     pub boot_id: String,
     /// Counts the starts of the agent on its host.
     pub agent_epoch: u64,
-    /// Version of the agent.
     pub agent_version: String,
     /// No kernel object is made there.
     pub simulated: bool,
@@ -94,7 +100,6 @@ pub struct HostFacts {
     pub vmm: String,
     /// How new guests get their root disk.
     pub root_disks: String,
-    /// Release of the kernel.
     pub kernel_release: String,
     /// What the kernel has, less what is reserved for the host.
     pub capacity: Resources,
@@ -109,7 +114,6 @@ pub struct HostFacts {
 pub struct ImageFile {
     /// File name.
     pub name: String,
-    /// Size in bytes.
     pub size_bytes: u64,
     /// Digest in lower case; empty while it is being computed.
     pub sha256: String,

@@ -45,6 +45,26 @@ impl StoredKind {
     }
 }
 
+/// What a root file system carries to be booted with: names of images or of files of the hosts, as
+/// a spec names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    pub kernel: String,
+    /// The initial RAM disk, if it needs one.
+    pub initrd: Option<String>,
+    /// Kernel command line; empty: the default.
+    pub boot_args: String,
+}
+
+impl Boot {
+    /// The images it names, each with the field and what it has to be.
+    pub fn images(&self) -> impl Iterator<Item = (&'static str, &str, StoredKind)> {
+        let kernel = ("boot.kernel", self.kernel.as_str(), StoredKind::Kernel);
+        let initrd = self.initrd.as_deref().map(|name| ("boot.initrd", name, StoredKind::Initrd));
+        std::iter::once(kernel).chain(initrd)
+    }
+}
+
 /// One image: a row of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRecord {
@@ -66,6 +86,8 @@ pub struct ImageRecord {
     pub created_at: Timestamp,
     /// Who did.
     pub created_by: String,
+    /// What it is booted with, where it is a root file system that carries that.
+    pub boot: Option<Boot>,
 }
 
 /// The name of the file that holds this content on a host.
@@ -73,7 +95,7 @@ pub fn host_file(sha256: &str) -> String {
     format!("{HOST_FILE_PREFIX}{sha256}")
 }
 
-/// The digest that a host's file of this name holds, if the name is one of ours.
+/// The digest that a host's file of this name holds, if the name is one that the server gives.
 pub fn digest_of(host_file: &str) -> Option<&str> {
     let digest = host_file.strip_prefix(HOST_FILE_PREFIX)?;
     let ours = digest.len() == 64

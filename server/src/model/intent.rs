@@ -12,15 +12,13 @@ use banger_proto::ids::{Generation, HostId, VmId};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::etag::etag;
 use super::placement::NoHost;
 use super::spec::VmSpec;
 use super::subnet::{MacAddr, Subnet};
 
 /// How long a guest has to shut down by itself when nothing else was said.
 pub const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
-
-/// The longest grace period that can be asked for.
-pub const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
 
 /// Which power state is wanted. Nobody can want "booting".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +93,8 @@ impl NetAllocation {
 pub struct Fingerprint(pub [u8; 32]);
 
 impl Fingerprint {
-    /// Of the name as asked for (empty when it was left to the server), spec and desired state.
+    /// Of the name as asked for (empty when it was left to the server), the stored form of the
+    /// spec, which is frozen, and the desired state.
     pub fn of(name: &str, spec: &VmSpec, desired: Desired) -> Self {
         let mut hash = Sha256::new();
         hash.update(name.as_bytes());
@@ -157,15 +156,6 @@ impl VmIntent {
     pub fn etag(&self) -> String {
         etag(b"vm", &self.id.to_string(), self.generation.0)
     }
-}
-
-/// An opaque text that changes with every generation of one thing and differs between things.
-pub(crate) fn etag(kind: &[u8], id: &str, generation: u64) -> String {
-    let mut hash = Sha256::new();
-    hash.update(kind);
-    hash.update(id.as_bytes());
-    hash.update(generation.to_be_bytes());
-    hex::encode(&hash.finalize()[..8])
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Kernel objects and directories of ours on a host, and whose they are for the whole fleet. Pure.
+//! Kernel objects and directories of banger on a host, and whose they are in the fleet. Pure.
 //!
 //! An agent says what its host holds and what its own records say of that; [`whose`] joins it with
 //! what the server knows of the VM: an object of a VM that is placed elsewhere, or of none that the
@@ -19,11 +19,10 @@ pub enum ObjectKind {
     Cgroup,
     /// A jail's directory.
     Jail,
-    /// Something mounted in a directory of ours.
+    /// Something mounted in one of banger's directories.
     Mount,
     /// A guest's firewall rules.
     Rule,
-    /// A tap.
     Tap,
     /// A root disk.
     Dm,
@@ -52,7 +51,7 @@ impl ObjectKind {
 
 /// Whose an object is by the records of its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum RecordedOwner {
     /// A VM with a record there.
     Owned,
     /// A VM with a record there that is to be absent.
@@ -68,14 +67,12 @@ pub enum Standing {
 /// One object as its agent tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostObject {
-    /// Its kind.
     pub kind: ObjectKind,
-    /// Its name.
     pub name: String,
     /// The VM that owns it or that it is named after.
     pub vm: Option<VmId>,
     /// Whose it is by the records of the host.
-    pub standing: Standing,
+    pub standing: RecordedOwner,
     /// How old it is, where that is known.
     pub age: Option<Duration>,
     /// Its size in bytes, where it has one.
@@ -140,11 +137,9 @@ pub struct SweepOutcome {
 pub struct SweepRecord {
     /// Tells it from others.
     pub id: Uuid,
-    /// Of which host.
     pub host: HostId,
     /// When it was asked for.
     pub at: Timestamp,
-    /// Who asked.
     pub actor: String,
     /// How many objects were removed.
     pub removed: u32,
@@ -178,7 +173,6 @@ pub enum Whose {
 /// What the server knows of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Its name.
     pub name: String,
     /// Where it is placed.
     pub host: Option<HostId>,
@@ -193,21 +187,21 @@ pub fn whose(
     claim: Option<&Claim>,
 ) -> (Whose, Option<&'static str>) {
     match (object.standing, claim) {
-        (Standing::Shared, _) => (Whose::Shared, None),
+        (RecordedOwner::Shared, _) => (Whose::Shared, None),
         (_, Some(Claim { host, .. })) if *host != Some(here) => {
             (Whose::ClaimedElsewhere(*host), None)
         }
-        (Standing::Unclear, _) => (Whose::Unclear, None),
-        (Standing::Leaving, _)
-        | (Standing::Owned | Standing::Orphan, Some(Claim { leaving: true, .. })) => {
+        (RecordedOwner::Unclear, _) => (Whose::Unclear, None),
+        (RecordedOwner::Leaving, _)
+        | (RecordedOwner::Owned | RecordedOwner::Orphan, Some(Claim { leaving: true, .. })) => {
             (Whose::PendingRemoval, None)
         }
-        (Standing::Owned, Some(_)) => (Whose::Owned, None),
-        (Standing::Owned, None) => (Whose::Unclaimed, None),
-        (Standing::Orphan, Some(_)) => {
+        (RecordedOwner::Owned, Some(_)) => (Whose::Owned, None),
+        (RecordedOwner::Owned, None) => (Whose::Unclaimed, None),
+        (RecordedOwner::Orphan, Some(_)) => {
             (Whose::Unclear, Some("the server has its VM on this host, which has no record of it"))
         }
-        (Standing::Orphan, None) => (Whose::Orphan, None),
+        (RecordedOwner::Orphan, None) => (Whose::Orphan, None),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Selector`] is parsed once at the edge and asked many times by list and watch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels of a VM or a host.
 pub type Labels = BTreeMap<String, String>;
@@ -15,6 +15,32 @@ pub const MAX_TERMS: usize = 16;
 
 const MAX_PART_LEN: usize = 63;
 const MAX_PREFIX_LEN: usize = 253;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelChange {
+    /// The whole new set.
+    Whole(Labels),
+    /// These get new values and those go; all others stay.
+    Some {
+        /// New values.
+        put: Labels,
+        /// Keys that go.
+        remove: BTreeSet<String>,
+    },
+}
+
+impl LabelChange {
+    /// The labels after it.
+    pub fn over(&self, old: &Labels) -> Labels {
+        match self {
+            Self::Whole(new) => new.clone(),
+            Self::Some { put, remove } => {
+                let kept = old.iter().filter(|(key, _)| !remove.contains(*key));
+                kept.chain(put).map(|(key, value)| (key.clone(), value.clone())).collect()
+            }
+        }
+    }
+}
 
 /// Checks a label key: a name of at most 63 characters, optionally after a DNS prefix and '/'.
 ///

@@ -1,37 +1,45 @@
 //! The one place that decides what a request changes.
 //!
-//! The ledger is every intent, host and join token in memory, with the indexes that decisions need:
-//! names, request ids, bookings, address slots and users of images. [`Ledger::decide`] is pure: a mutation and the
-//! present state in, changes or a refusal out. [`Ledger::apply`] makes no choice. The store's writer
-//! is the only caller of both: it decides a group, applies each decision at once so that the next
-//! one sees it, and writes the whole group in one transaction. When that fails the ledger is thrown
-//! away and loaded from the database, so it can never be ahead of it for long.
+//! The ledger is every intent, host, join token, image and finished request in memory, with the
+//! indexes that decisions need: names, request ids, bookings, address slots and users of images.
+//! [`Ledger::decide`] is pure: a mutation and the present state in, changes or a refusal out.
+//! [`Ledger::apply`] makes no choice. The store's writer is the only caller of both: it decides a
+//! group, applies each decision at once so that the next one sees it, and writes the whole group in
+//! one transaction. When that fails the ledger is thrown away and loaded from the database, so it
+//! can never be ahead of it for long.
 
 mod bookings;
+mod change;
 mod hosts;
 mod images;
 mod mutation;
 mod power;
+mod refusal;
+mod requests;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
-use self::bookings::HostEntry;
+use self::bookings::HostBookings;
 pub use self::bookings::HostUse;
+use self::change::Rows;
+pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::mutation::{
-    CreateVm, HostRef, IfMatch, JoinHost, JoinToken, Mutation, Outcome, Power, Refusal, Submission,
-    VmRef,
+    AnyMutation, CreateJoinToken, CreateVm, DeleteHost, DeleteImage, DeleteVm, Forget, HostRef,
+    IfMatch, JoinHost, JoinToken, Mutation, NewSpec, Outcome, Place, PlacePending, Placed, Power,
+    PutImage, Record, RecordSweep, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
+pub use self::refusal::Refusal;
+use super::caller::Caller;
 use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
-use super::image::ImageRecord;
-use super::intent::VmIntent;
-use super::inventory::SweepRecord;
+use super::intent::{Desired, VmIntent};
 use super::placement::Overcommit;
 use super::subnet::Subnet;
 
@@ -62,36 +70,6 @@ impl Default for LedgerConfig {
     }
 }
 
-/// One change of what is stored.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A VM is new or different.
-    PutVm(Arc<VmIntent>),
-    /// A VM is forgotten; its id is kept as used up. With its last row.
-    RemoveVm {
-        /// The last row.
-        last: Arc<VmIntent>,
-        /// When.
-        at: Timestamp,
-    },
-    /// A host is new or different.
-    PutHost(Arc<HostRecord>),
-    /// A host is forgotten. With its last row.
-    RemoveHost(Arc<HostRecord>),
-    /// A join token is new or used.
-    PutToken(JoinToken),
-    /// A join token is forgotten.
-    RemoveToken(String),
-    /// The name of an image is new or stands for other content.
-    PutImage(Arc<ImageRecord>),
-    /// The name of an image is forgotten.
-    RemoveImage(String),
-    /// A line of history is written.
-    Event(HistoryEvent),
-    /// A sweep was asked for, or has come to an end.
-    PutSweep(SweepRecord),
-}
-
 /// What a mutation comes to, once its changes are stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decided {
@@ -113,9 +91,10 @@ pub struct Ledger {
     /// Ids known to be used up: those forgotten in the present group, and those the writer has
     /// looked up for it. Not all there ever were: they are in the database.
     used_up: HashSet<VmId>,
-    hosts: BTreeMap<HostId, HostEntry>,
+    done: requests::Done,
+    hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
-    tokens: BTreeMap<String, JoinToken>,
+    tokens: Rows<JoinToken>,
     images: ImageTable,
 }
 
@@ -129,9 +108,10 @@ impl Ledger {
             requests: HashMap::new(),
             pending: BTreeSet::new(),
             used_up: HashSet::new(),
+            done: requests::Done::new(),
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
-            tokens: BTreeMap::new(),
+            tokens: Rows::default(),
             images: ImageTable::default(),
         }
     }
@@ -145,70 +125,29 @@ impl Ledger {
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn decide(&self, submission: &Submission) -> Result<Decided, Refusal> {
-        match &submission.mutation {
-            Mutation::CreateVm(create) => self.create_vm(create, submission),
-            Mutation::UpdateVm { vm, etag, spec, allow_restart } => {
-                self.update_vm(vm, etag.as_deref(), spec, *allow_restart, submission)
-            }
-            Mutation::SetPower { vm, etag, power } => {
-                self.set_power(vm, etag.as_deref(), *power, submission)
-            }
-            Mutation::DeleteVm { vm, etag } => self.delete_vm(vm, etag.as_deref(), submission),
-            Mutation::Forget { vm } => self.forget_vm(*vm, submission),
-            Mutation::Place { vm } => self.place_vm(*vm, submission),
-            Mutation::PlacePending => Ok(self.place_pending(submission)),
-            Mutation::Record { events } => Ok(Decided {
-                changes: events.iter().cloned().map(Change::Event).collect(),
-                outcome: Outcome::Recorded,
-            }),
-            Mutation::RecordSweep(sweep) => Ok(Decided {
-                changes: vec![Change::PutSweep(sweep.clone())],
-                outcome: Outcome::Recorded,
-            }),
-            Mutation::CreateJoinToken(token) => self.create_join_token(token, submission),
-            Mutation::JoinHost(join) => self.join_host(join, submission),
-            Mutation::UpdateHost { host, etag, labels, agent_address } => {
-                let address = agent_address.as_deref();
-                self.update_host(host, etag.as_deref(), labels, address, submission)
-            }
-            Mutation::SetCordon { host, etag, cordoned } => {
-                self.set_cordon(host, etag.as_deref(), *cordoned, submission)
-            }
-            Mutation::DeleteHost { host, etag } => self.delete_host(host, etag.as_deref()),
-            Mutation::PutImage { image, replace } => self.put_image(image, *replace),
-            Mutation::DeleteImage { name } => self.delete_image(name),
-            Mutation::KeptContents => Ok(Decided {
-                changes: Vec::new(),
-                outcome: Outcome::KeptContents(self.kept_contents()),
-            }),
-        }
+    pub fn decide(&self, caller: &Caller, mutation: &AnyMutation) -> Result<Decided, Refusal> {
+        mutation.decide(self, caller)
     }
 
     /// Takes changes over, in order.
     pub fn apply(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
-                Change::PutVm(intent) => self.put_vm(intent),
-                Change::RemoveVm { last, .. } => {
+                Change::Vm(Edit::Put(intent)) => self.put_vm(intent),
+                Change::Vm(Edit::Remove { last, .. }) => {
                     self.remove_vm(last.id);
                     self.used_up.insert(last.id);
                     self.used_up.extend(last.request_id);
                 }
-                Change::PutHost(record) => self.put_host(record),
-                Change::RemoveHost(record) => {
-                    self.hosts.remove(&record.id);
-                    self.host_names.remove(&record.name);
+                Change::Host(Edit::Put(record)) => self.put_host(record),
+                Change::Host(Edit::Remove { last, .. }) => {
+                    self.hosts.remove(&last.id);
+                    self.host_names.remove(&last.name);
                 }
-                Change::PutToken(token) => {
-                    self.tokens.insert(token.id.clone(), token.clone());
-                }
-                Change::RemoveToken(id) => {
-                    self.tokens.remove(id);
-                }
-                Change::PutImage(image) => self.images.put(image),
-                Change::RemoveImage(name) => self.images.remove(name),
-                Change::Event(_) | Change::PutSweep(_) => {}
+                Change::Token(edit) => self.tokens.apply(edit),
+                Change::Image(edit) => self.images.apply(edit),
+                Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
+                Change::Event(_) | Change::Sweep(_) => {}
             }
         }
     }
@@ -218,9 +157,10 @@ impl Ledger {
         self.used_up.extend(ids);
     }
 
-    /// Forgets ids noted as used up, once the group that needed them is stored.
-    pub fn clear_used_up(&mut self) {
+    /// Forgets what was noted of the past, once the group that needed it is stored.
+    pub fn clear_noted(&mut self) {
         self.used_up.clear();
+        self.done.clear();
     }
 
     /// Tells what a host has and whether its agent is there. Not stored, and no decision of its
@@ -232,10 +172,34 @@ impl Ledger {
         }
     }
 
-    /// Takes over from `old` what no database holds: capacity and availability of hosts.
+    /// Tells which files a host has in its image directory. As with [`Self::set_capacity`].
+    pub fn set_image_files(&mut self, host: HostId, files: Arc<BTreeSet<String>>) {
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            entry.image_files = Some(files);
+        }
+    }
+
+    /// Tells which addresses the VMs have that a host holds. Those of VMs that nobody has claimed are
+    /// given to no other. As with [`Self::set_capacity`].
+    pub fn set_addresses(&mut self, host: HostId, addresses: &BTreeMap<VmId, Ipv4Addr>) {
+        if let Some(entry) = self.hosts.get_mut(&host) {
+            let mut slots = entry.slots_of(addresses);
+            slots.retain(|vm, _| !self.vms.contains_key(vm));
+            entry.set_unclaimed(slots);
+        }
+    }
+
+    /// Takes over from `old` what no database holds: capacity, availability, image files and
+    /// unclaimed VMs of hosts.
     pub fn keep_capacities_of(&mut self, old: &Self) {
         for (id, entry) in &old.hosts {
             self.set_capacity(*id, entry.capacity, entry.available);
+            if let Some(files) = &entry.image_files {
+                self.set_image_files(*id, Arc::clone(files));
+            }
+            if let Some(new) = self.hosts.get_mut(id) {
+                new.set_unclaimed(entry.unclaimed().clone());
+            }
         }
     }
 
@@ -254,7 +218,7 @@ impl Ledger {
 
     /// What the VMs on a host may use, and how many they are.
     pub fn host_use(&self, host: HostId) -> HostUse {
-        self.hosts.get(&host).map(HostEntry::used).unwrap_or_default()
+        self.hosts.get(&host).map(HostBookings::used).unwrap_or_default()
     }
 
     /// Every VM, in no order.
@@ -272,7 +236,7 @@ impl Ledger {
         self.pending.len()
     }
 
-    fn host_entry(&self, host: &HostRef) -> Option<&HostEntry> {
+    fn host_entry(&self, host: &HostRef) -> Option<&HostBookings> {
         match host {
             HostRef::Id(id) => self.hosts.get(id),
             HostRef::Name(name) => self.host_names.get(name).and_then(|id| self.hosts.get(id)),
@@ -280,13 +244,22 @@ impl Ledger {
     }
 
     fn put_vm(&mut self, intent: &Arc<VmIntent>) {
+        let old = self.vms.get(&intent.id);
+        let given = old.is_none_or(|old| (old.host, old.net) != (intent.host, intent.net));
         self.remove_vm(intent.id);
         self.names.insert(intent.name.clone(), intent.id);
         if let Some(request) = intent.request_id {
             self.requests.insert(request, intent.id);
         }
         match intent.host.and_then(|host| self.hosts.get_mut(&host)) {
-            Some(entry) => entry.book(intent),
+            Some(entry) => {
+                entry.book(intent);
+                if given {
+                    entry.note_given(intent);
+                }
+            }
+            // It is to be forgotten, not placed.
+            None if intent.desired == Desired::Absent => {}
             None => {
                 self.pending.insert((intent.created_at, intent.id));
             }
@@ -313,7 +286,7 @@ impl Ledger {
             self.host_names.remove(&entry.record.name);
             entry.record = Arc::clone(record);
         } else {
-            self.hosts.insert(record.id, HostEntry::new(Arc::clone(record)));
+            self.hosts.insert(record.id, HostBookings::new(Arc::clone(record)));
         }
         self.host_names.insert(record.name.clone(), record.id);
     }
@@ -325,7 +298,7 @@ fn event(
     kind: EventKind,
     reason: &str,
     message: String,
-    submission: &Submission,
+    caller: &Caller,
 ) -> Change {
     Change::Event(HistoryEvent {
         vm: intent.id,
@@ -333,8 +306,8 @@ fn event(
         kind,
         reason: reason.to_owned(),
         message,
-        actor: submission.actor.clone(),
-        at: submission.at,
+        actor: caller.actor.to_string(),
+        at: caller.at,
     })
 }
 

@@ -5,6 +5,8 @@
 //! watch view computes a [`status::VmStatus`] from wish and observation. Whatever can be refused is
 //! refused here, with the reason as a value.
 
+pub mod caller;
+mod etag;
 pub mod filter;
 pub mod guest;
 pub mod history;
@@ -17,6 +19,8 @@ pub mod ledger;
 pub mod names;
 pub mod observed;
 pub mod placement;
+pub mod request;
+pub mod retention;
 pub mod spec;
 pub mod status;
 pub mod subnet;

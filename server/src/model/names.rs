@@ -4,6 +4,7 @@
 //! only. Look-alike letters, control characters, slashes and leading dashes are refused by that.
 //! Each check answers the rule that was broken as a sentence for the caller.
 
+use banger_proto::bounds::MAX_BOOT_ARGS_BYTES;
 use uuid::Uuid;
 
 /// Longest DNS label, in bytes (RFC 1035, section 2.3.4).
@@ -11,12 +12,6 @@ pub const MAX_NAME_LEN: usize = 63;
 
 /// Longest name of an image file, in bytes.
 pub const MAX_IMAGE_NAME_LEN: usize = 128;
-
-/// Longest kernel command line that is accepted, in bytes. A guest's has at most 2048 with what is
-/// added to it: the agent adds `ip=` (125 at most, with the longest name), Firecracker at the start
-/// its root disk (`root=/dev/vda rw`), `pci=off` and a `virtio_mmio.device=` of some 36 for each of
-/// four devices. One that is too long would be refused only there.
-pub const MAX_BOOT_ARGS_LEN: usize = 1536;
 
 /// Checks the name of a VM or a host: an RFC 1123 label that can't be mistaken for an id.
 ///
@@ -97,7 +92,7 @@ pub fn check_sha256(text: &str) -> Result<(), &'static str> {
 /// # Errors
 /// The rule that the text breaks.
 pub fn check_boot_args(text: &str) -> Result<(), &'static str> {
-    if text.len() > MAX_BOOT_ARGS_LEN {
+    if text.len() > MAX_BOOT_ARGS_BYTES {
         return Err("must have at most 1536 bytes");
     }
     if !text.bytes().all(|b| matches!(b, b' '..=b'~')) {

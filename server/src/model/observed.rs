@@ -1,9 +1,11 @@
 //! What is known of one VM: nothing, that it is not there, or what its agent saw.
 //!
-//! Three values on purpose: "unknown" is neither "gone" nor "as it was". Observations live in memory
-//! only. After a start of the server every one is [`Observation::Unknown`] until the inventory.
+//! Three values on purpose: "unknown" is neither "gone" nor "as it was". Observations live in
+//! memory only. After a start of the server every one is [`Observation::Unknown`] until the
+//! inventory.
 
 use std::cmp::Ordering;
+use std::net::Ipv4Addr;
 
 use banger_proto::ids::Version;
 use jiff::Timestamp;
@@ -17,7 +19,6 @@ pub enum Observation {
     Unknown {
         /// Since when.
         since: Timestamp,
-        /// Why.
         why: UnknownWhy,
     },
     /// The host was asked and holds nothing of it.
@@ -115,6 +116,9 @@ pub struct ObservedVm {
     pub next_attempt_at: Option<Timestamp>,
     /// The name the agent was last told.
     pub name: String,
+    /// The guest's address that the agent was last told; not of a lost record, nor of an agent of
+    /// an earlier version.
+    pub guest_address: Option<Ipv4Addr>,
 }
 
 impl ObservedVm {
@@ -130,6 +134,37 @@ impl ObservedVm {
             }
             Ordering::Greater => false,
         }
+    }
+}
+
+impl ObservedVm {
+    /// About how many bytes it is in memory, to bound what is kept of what agents say.
+    pub fn weight(&self) -> usize {
+        let fault = self.fault.as_ref().map_or(0, |fault| {
+            let left: usize = fault.left_behind.iter().map(|left| left.len() + 24).sum();
+            fault.reason.len() + fault.step.len() + fault.message.len() + left
+        });
+        let exit = self.exit.as_ref().map_or(0, |exit| exit.message.len());
+        let guest = self.guest.as_ref().map_or(0, |guest| {
+            let GuestSeen { agent_version, boot_id, hostname, transport, .. } = guest;
+            agent_version.len() + boot_id.len() + hostname.len() + transport.len()
+        });
+        let devices = &self.devices;
+        let devices: usize = [
+            &devices.tap,
+            &devices.base_loop,
+            &devices.cow_loop,
+            &devices.snapshot,
+            &devices.api_socket,
+            &devices.vsock_socket,
+            &devices.vmm,
+            &devices.root_disk,
+        ]
+        .into_iter()
+        .map(String::len)
+        .sum();
+        let texts = self.boot_id.len() + self.name.len() + fault + exit + guest + devices;
+        size_of::<Self>() + texts
     }
 }
 
@@ -171,6 +206,38 @@ impl DiskTrouble {
     }
 }
 
+/// What can be wrong with the network of a guest that runs, from its agent's reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkTrouble {
+    /// The host has no uplink.
+    NoUplink,
+    /// The host uses the guest subnet elsewhere.
+    SubnetInUse,
+    /// Its tap is gone.
+    TapLost,
+    /// Something else could not be mended.
+    Degraded,
+}
+
+impl NetworkTrouble {
+    /// Of a VM whose guest runs: one that could not be started has no network to lose.
+    pub fn of_vm(vm: &ObservedVm) -> Option<Self> {
+        let runs = matches!(vm.phase, Phase::Running | Phase::Paused);
+        vm.fault.as_ref().filter(|_| runs).and_then(|fault| Self::of(&fault.reason))
+    }
+
+    /// From the reason of a fault, if it is about the network.
+    pub fn of(reason: &str) -> Option<Self> {
+        match reason {
+            "NO_UPLINK" => Some(Self::NoUplink),
+            "SUBNET_IN_USE" => Some(Self::SubnetInUse),
+            "TAP_LOST" => Some(Self::TapLost),
+            "NETWORK_DEGRADED" => Some(Self::Degraded),
+            _ => None,
+        }
+    }
+}
+
 /// A VMM process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessSeen {
@@ -185,6 +252,8 @@ pub struct ProcessSeen {
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExitSeen {
+    /// What it came of.
+    pub cause: ExitCause,
     /// A crash, not a guest's own shutdown.
     pub crashed: bool,
     /// Exit status.
@@ -193,8 +262,48 @@ pub struct ExitSeen {
     pub signal: Option<i32>,
     /// A sentence.
     pub message: String,
-    /// When.
     pub time: Option<Timestamp>,
+}
+
+/// What the end of a process came of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExitCause {
+    /// Its agent does not say.
+    #[default]
+    Unknown,
+    /// It was to end.
+    Asked,
+    /// The guest shut down by itself.
+    GuestShutdown,
+    /// The guest's kernel panicked.
+    GuestPanic,
+    /// As after a shutdown, but nobody asked for one or heard of one.
+    Unexplained,
+    /// The VMM failed or was killed.
+    VmmEnded,
+}
+
+impl ExitCause {
+    /// Every one that has a word.
+    const NAMED: [Self; 5] =
+        [Self::Asked, Self::GuestShutdown, Self::GuestPanic, Self::Unexplained, Self::VmmEnded];
+
+    /// The word for it, in the API and from agents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Asked => "ASKED_FOR",
+            Self::GuestShutdown => "GUEST_SHUTDOWN",
+            Self::GuestPanic => "GUEST_PANIC",
+            Self::Unexplained => "UNEXPLAINED_END",
+            Self::VmmEnded => "VMM_ENDED",
+        }
+    }
+
+    /// From an agent's word; one that is not known says nothing.
+    pub fn of(word: &str) -> Self {
+        Self::NAMED.into_iter().find(|cause| cause.as_str() == word).unwrap_or_default()
+    }
 }
 
 /// What the guest agent of a VM says of its guest, as the agent of the host passes it on.

@@ -37,6 +37,7 @@ impl Overcommit {
             vcpus: (f64::from(capacity.vcpus) * self.vcpus) as u32,
             memory_mib: (capacity.memory_mib as f64 * self.memory) as u64,
             disk_mib: capacity.disk_mib,
+            guests: capacity.guests,
         }
     }
 }
@@ -67,6 +68,8 @@ pub enum Unsuitable {
     NotYetSeen,
     /// Its agent can't be reached now.
     Unreachable,
+    /// The VM is larger than the host, were it empty.
+    TooSmall(Shortage),
     /// Booking the VM would pass what the host has.
     NoRoom(Shortage),
     /// All guest addresses are taken.
@@ -81,6 +84,7 @@ impl Unsuitable {
             Self::LabelMismatch => "NO_HOST_MATCHES",
             Self::NotYetSeen => "HOST_NOT_YET_SEEN",
             Self::Unreachable => "HOST_UNREACHABLE",
+            Self::TooSmall(_) => "NO_HOST_LARGE_ENOUGH",
             Self::NoRoom(_) | Self::NoFreeAddress => "NO_HOST_HAS_ROOM",
         }
     }
@@ -95,6 +99,9 @@ impl std::fmt::Display for Unsuitable {
                 f.write_str("its agent has not been reached since the server started")
             }
             Self::Unreachable => f.write_str("its agent can't be reached"),
+            Self::TooSmall(Shortage { resource, wanted, left }) => {
+                write!(f, "the VM needs {wanted} {resource} and the host has {left} in all")
+            }
             Self::NoRoom(shortage) => write!(f, "{shortage}"),
             Self::NoFreeAddress => f.write_str("its guest subnet has no free address"),
         }
@@ -104,7 +111,7 @@ impl std::fmt::Display for Unsuitable {
 /// The first resource that is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shortage {
-    /// "vCPUs", "MiB of memory" or "MiB of disk".
+    /// "vCPUs", "MiB of memory", "MiB of disk" or "port of the guests' bridge".
     pub resource: &'static str,
     /// How much the VM asks for.
     pub wanted: u64,
@@ -125,6 +132,8 @@ pub enum NoHost {
     NoHosts,
     /// No host has the labels asked for.
     NoneMatches,
+    /// Hosts match and are there, but the VM is larger than any of them: waiting does not help.
+    NoneLargeEnough,
     /// Hosts match, but each is cordoned or can't be reached.
     NoneAvailable,
     /// Hosts match and are there, but none has room.
@@ -132,14 +141,20 @@ pub enum NoHost {
 }
 
 impl NoHost {
-    const ALL: [Self; 4] =
-        [Self::NoHosts, Self::NoneMatches, Self::NoneAvailable, Self::NoneHasRoom];
+    const ALL: [Self; 5] = [
+        Self::NoHosts,
+        Self::NoneMatches,
+        Self::NoneLargeEnough,
+        Self::NoneAvailable,
+        Self::NoneHasRoom,
+    ];
 
     /// The reason code shown to users, also stored.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::NoHosts => "NO_HOST",
             Self::NoneMatches => "NO_HOST_MATCHES",
+            Self::NoneLargeEnough => "NO_HOST_LARGE_ENOUGH",
             Self::NoneAvailable => "NO_HOST_AVAILABLE",
             Self::NoneHasRoom => "NO_HOST_HAS_ROOM",
         }
@@ -155,6 +170,7 @@ impl NoHost {
         match self {
             Self::NoHosts => "no host has joined yet",
             Self::NoneMatches => "no host has the labels that the VM asks for",
+            Self::NoneLargeEnough => "the VM would not fit on any matching host, even an empty one",
             Self::NoneAvailable => "every host that matches is cordoned or can't be reached",
             Self::NoneHasRoom => "no host that matches has room",
         }
@@ -182,8 +198,9 @@ pub fn check_host(
     if !candidate.available {
         return Err(Unsuitable::Unreachable);
     }
-    check_room(spec.resources(), candidate.booked, overcommit.limit(capacity))
-        .map_err(Unsuitable::NoRoom)?;
+    let limit = overcommit.limit(capacity);
+    check_room(spec.resources(), Resources::default(), limit).map_err(Unsuitable::TooSmall)?;
+    check_room(spec.resources(), candidate.booked, limit).map_err(Unsuitable::NoRoom)?;
     if !candidate.has_free_slot {
         return Err(Unsuitable::NoFreeAddress);
     }
@@ -199,6 +216,12 @@ pub fn check_room(wanted: Resources, booked: Resources, limit: Resources) -> Res
         ("vCPUs", u64::from(wanted.vcpus), u64::from(booked.vcpus), u64::from(limit.vcpus)),
         ("MiB of memory", wanted.memory_mib, booked.memory_mib, limit.memory_mib),
         ("MiB of disk", wanted.disk_mib, booked.disk_mib, limit.disk_mib),
+        (
+            "port of the guests' bridge",
+            u64::from(wanted.guests),
+            u64::from(booked.guests),
+            u64::from(limit.guests),
+        ),
     ];
     for (resource, wanted, booked, limit) in rows {
         let left = limit.saturating_sub(booked);
@@ -226,10 +249,12 @@ pub fn choose_host<'a>(
         };
         let (rank, found) = match why {
             Unsuitable::LabelMismatch => (1, NoHost::NoneMatches),
+            Unsuitable::TooSmall(_) => (2, NoHost::NoneLargeEnough),
+            // One that is not there now may be large enough.
             Unsuitable::Cordoned | Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
-                (2, NoHost::NoneAvailable)
+                (3, NoHost::NoneAvailable)
             }
-            Unsuitable::NoRoom(_) | Unsuitable::NoFreeAddress => (3, NoHost::NoneHasRoom),
+            Unsuitable::NoRoom(_) | Unsuitable::NoFreeAddress => (4, NoHost::NoneHasRoom),
         };
         if rank > closeness(nearest) {
             nearest = found;
@@ -242,8 +267,9 @@ const fn closeness(why: NoHost) -> u8 {
     match why {
         NoHost::NoHosts => 0,
         NoHost::NoneMatches => 1,
-        NoHost::NoneAvailable => 2,
-        NoHost::NoneHasRoom => 3,
+        NoHost::NoneLargeEnough => 2,
+        NoHost::NoneAvailable => 3,
+        NoHost::NoneHasRoom => 4,
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! The edge fills a [`VmSpecDraft`], [`VmSpecDraft::check`] fills in the defaults and answers every
 //! problem at once, each with its field. A [`VmSpec`] can't be invalid: its fields are private and
-//! there is no other way to one, but for reading back what was stored.
+//! there is no other way to one, but for reading back what was [stored].
 
+mod boot;
 mod changes;
+mod merge;
 mod read;
+mod stored;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use banger_proto::bounds::{MAX_METADATA_BYTES, MEMORY_MIB, ROOT_DISK_MIB, VCPUS, WORK_DISK_MIB};
 
 pub use changes::{FieldChange, TakesEffect};
+pub use merge::SpecMask;
 
 use super::labels::{self, Labels};
 use super::names;
@@ -19,9 +21,6 @@ use super::names;
 /// Used when a spec leaves the kernel command line open: a serial console, and a guest that panics
 /// or reboots ends its VMM process, which is how a reboot of the guest is seen from outside.
 pub const DEFAULT_BOOT_ARGS: &str = "console=ttyS0 reboot=k panic=1";
-
-/// Longest metadata document as JSON, in bytes.
-pub const MAX_METADATA_LEN: usize = 32 * 1024;
 
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,19 +48,16 @@ pub enum SpecRefusal {
 }
 
 /// What a guest may reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Egress {
     /// Everything beyond the host's uplink, by address translation.
     #[default]
     Nat,
-    /// Nothing.
     None,
 }
 
 /// What to do when the VMM process ends though the VM should run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Leave it.
     #[default]
@@ -73,19 +69,22 @@ pub enum RestartPolicy {
 }
 
 /// An image of the server, or a file in the host's image directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRef {
     /// The image's name, or the file's without any path.
     pub name: String,
     /// The digest the file must have, in lower case; `None`: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// It is an image of the server, pinned to the content with this digest.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stored: bool,
 }
 
 impl ImageRef {
+    /// A kernel that a request leaves to the root image.
+    fn open() -> Self {
+        Self { name: String::new(), sha256: None, stored: false }
+    }
+
     /// An image of the server, pinned.
     pub fn stored(name: &str, sha256: &str) -> Self {
         Self { name: name.to_owned(), sha256: Some(sha256.to_owned()), stored: true }
@@ -98,7 +97,7 @@ impl ImageRef {
 }
 
 /// Bounds on throughput; zero means no bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimits {
     /// Bytes a second to and from each disk.
     pub disk_bytes_per_second: u64,
@@ -111,13 +110,11 @@ pub struct RateLimits {
 }
 
 /// Where a VM may run; with both empty, on any host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
     /// A host by id or name; no other is tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Labels the host must all have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub host_labels: Labels,
 }
 
@@ -137,7 +134,6 @@ pub struct VmSpecDraft {
     pub vcpus: u32,
     /// Guest memory in MiB.
     pub memory_mib: u32,
-    /// The kernel.
     pub kernel: Option<ImageDraft>,
     /// The root file system.
     pub root_image: Option<ImageDraft>,
@@ -172,26 +168,23 @@ pub struct VmSpecDraft {
 }
 
 /// The checked shape of a VM, defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Its kernel may be left to the root image in a request ([`VmSpec::leaves_boot_open`]); in an
+/// intent it never is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmSpec {
     vcpus: u32,
     memory_mib: u32,
     kernel: ImageRef,
     root_image: ImageRef,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     initrd: Option<ImageRef>,
     root_disk_mib: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     work_disk_mib: Option<u32>,
     boot_args: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<String>,
     egress: Egress,
-    #[serde(default, skip_serializing_if = "RateLimits::is_unbounded")]
     rate_limits: RateLimits,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: Labels,
-    #[serde(default, skip_serializing_if = "Placement::is_anywhere")]
     placement: Placement,
     restart_policy: RestartPolicy,
 }
@@ -217,24 +210,28 @@ impl VmSpecDraft {
     /// Every problem at once; or, when nothing is wrong, the fields that are not there yet.
     pub fn check(self) -> Result<VmSpec, SpecRefusal> {
         let mut problems = Problems(self.unreadable);
-        let vcpus = problems.number("spec.vcpus", self.vcpus, 1, 1..=32);
-        let memory_mib = problems.number("spec.memory_mib", self.memory_mib, 256, 64..=1_048_576);
-        let kernel = problems.required_image("spec.kernel", self.kernel);
+        let vcpus = problems.number("spec.vcpus", self.vcpus, 1, VCPUS);
+        let memory_mib = problems.number("spec.memory_mib", self.memory_mib, 256, MEMORY_MIB);
+        // Left open: the ledger takes it of the root image, and refuses where that has none.
+        let kernel = self.kernel.map(|draft| problems.image("spec.kernel", draft));
         let root_image = problems.required_image("spec.root_image", self.root_image);
         let initrd = self.initrd.map(|draft| problems.image("spec.initrd", draft));
         let root_disk_mib =
-            problems.number("spec.root_disk_mib", self.root_disk_mib, 1024, 16..=4_194_304);
+            problems.number("spec.root_disk_mib", self.root_disk_mib, 1024, ROOT_DISK_MIB);
         let work_disk_mib = self.work_disk_mib.inspect(|size| {
-            problems.in_range("spec.work_disk.size_mib", *size, 1..=4_194_304);
+            problems.in_range("spec.work_disk.size_mib", *size, WORK_DISK_MIB);
         });
         if let Err(why) = names::check_boot_args(&self.boot_args) {
             problems.add("spec.boot_args", why);
         }
         let metadata = self.metadata.map(|object| serde_json::Value::Object(object).to_string());
-        if let Some(text) = metadata.as_ref().filter(|text| text.len() > MAX_METADATA_LEN) {
+        if let Some(text) = metadata.as_ref().filter(|text| text.len() > MAX_METADATA_BYTES) {
             problems.add(
                 "spec.metadata",
-                format!("has {} bytes as JSON; at most {MAX_METADATA_LEN} are allowed", text.len()),
+                format!(
+                    "has {} bytes as JSON; at most {MAX_METADATA_BYTES} are allowed",
+                    text.len()
+                ),
             );
         }
         problems.labels("spec.labels", &self.labels);
@@ -257,12 +254,15 @@ impl VmSpecDraft {
         if !absent.is_empty() {
             return Err(SpecRefusal::NotImplemented(absent));
         }
-        let boot_args =
-            if self.boot_args.is_empty() { DEFAULT_BOOT_ARGS.to_owned() } else { self.boot_args };
+        let boot_args = if self.boot_args.is_empty() && kernel.is_some() {
+            DEFAULT_BOOT_ARGS.to_owned()
+        } else {
+            self.boot_args
+        };
         Ok(VmSpec {
             vcpus,
             memory_mib,
-            kernel,
+            kernel: kernel.unwrap_or_else(ImageRef::open),
             root_image,
             initrd,
             root_disk_mib,

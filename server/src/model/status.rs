@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::host::{HostState, HostView};
 use super::intent::{Desired, VmIntent};
-use super::observed::{Fault, Observation, ObservedVm, Phase, UnknownWhy};
+use super::observed::{ExitCause, ExitSeen, Fault, Observation, ObservedVm, Phase, UnknownWhy};
 
 /// What a VM is seen to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,6 +103,8 @@ pub struct StatusContext<'a> {
     pub host: Option<&'a HostView>,
     /// What keeps the intent from its agent, if something does.
     pub trouble: Option<&'a Trouble>,
+    /// The version that the host was last seen to have reached, while nothing is known.
+    pub last_settled: Option<Version>,
 }
 
 /// What a user is shown of a VM.
@@ -116,7 +118,8 @@ pub struct VmStatus {
     pub message: String,
     /// When the state was entered.
     pub since: Timestamp,
-    /// The generation of intent the host has reached; zero for none.
+    /// The generation of intent the host has reached; zero for none. While nothing is known: the
+    /// one it had reached when it was last seen by this server.
     pub observed_generation: Generation,
     /// Since when nothing is known, in state `UNKNOWN`.
     pub unknown_since: Option<Timestamp>,
@@ -128,13 +131,11 @@ impl VmStatus {
         if intent.host.is_none() {
             return without_host(intent);
         }
-        if let Some(unknown) = unknown(intent, seen, context.host) {
+        if let Some(unknown) = unknown(intent, seen, context) {
             return unknown;
         }
         match seen {
-            Observation::Unknown { since, why } => {
-                nothing_known(intent, context.host, *since, *why)
-            }
+            Observation::Unknown { since, why } => nothing_known(intent, context, *since, *why),
             Observation::Absent => not_begun(intent, context),
             Observation::Present(vm) => present(intent, vm, context),
         }
@@ -177,8 +178,8 @@ fn without_host(intent: &VmIntent) -> VmStatus {
 }
 
 /// The `UNKNOWN` that follows from the host's health, whatever was seen before.
-fn unknown(intent: &VmIntent, seen: &Observation, host: Option<&HostView>) -> Option<VmStatus> {
-    let host = host?;
+fn unknown(intent: &VmIntent, seen: &Observation, context: StatusContext<'_>) -> Option<VmStatus> {
+    let host = context.host?;
     let why = match host.health.state {
         HostState::Online => return None,
         HostState::Connecting => UnknownWhy::HostNotYetSeen,
@@ -190,19 +191,19 @@ fn unknown(intent: &VmIntent, seen: &Observation, host: Option<&HostView>) -> Op
         Observation::Unknown { since, .. } => *since,
         Observation::Absent | Observation::Present(_) => host.health.since,
     };
-    Some(nothing_known(intent, Some(host), since, why))
+    Some(nothing_known(intent, context, since, why))
 }
 
 fn nothing_known(
     intent: &VmIntent,
-    host: Option<&HostView>,
+    context: StatusContext<'_>,
     since: Timestamp,
     why: UnknownWhy,
 ) -> VmStatus {
     let mut message = format!(
         "nothing is known of VM {} on {}: {}",
         intent.name,
-        host_name(host),
+        host_name(context.host),
         why.sentence()
     );
     if intent.desired == Desired::Absent {
@@ -213,7 +214,9 @@ fn nothing_known(
         reason: Cow::Borrowed(why.reason()),
         message,
         since,
-        observed_generation: Generation(0),
+        observed_generation: context
+            .last_settled
+            .map_or(Generation(0), |settled| reached(settled, context.epoch)),
         unknown_since: Some(since),
     }
 }
@@ -250,7 +253,7 @@ fn present(intent: &VmIntent, vm: &ObservedVm, context: StatusContext<'_>) -> Vm
             vm.accepted,
             intent.name,
         );
-    } else if let Some((reason, message)) = ended(intent, vm, state) {
+    } else if let Some((reason, message)) = ended(intent, vm, state, newest) {
         status.reason = Cow::Borrowed(reason);
         status.message = message;
     }
@@ -304,11 +307,21 @@ fn reached(settled: Version, epoch: Epoch) -> Generation {
 }
 
 /// Why a VM without a fault has no process.
-fn ended(intent: &VmIntent, vm: &ObservedVm, state: VmState) -> Option<(&'static str, String)> {
-    let exit = vm.exit.as_ref()?;
+///
+/// An end belongs to the wish under which it came: what ended because it was to, or under an older
+/// wish than the newest, says nothing of what is wanted now.
+fn ended(
+    intent: &VmIntent,
+    vm: &ObservedVm,
+    state: VmState,
+    newest: Version,
+) -> Option<(&'static str, String)> {
+    let exit = vm.exit.as_ref().filter(|exit| exit.cause != ExitCause::Asked)?;
     match state {
-        VmState::Crashed => Some(("CRASHED", exit.message.clone())),
-        VmState::Stopped if intent.desired.wants_process() && !exit.crashed => {
+        VmState::Crashed => Some((reason_of(exit), with_restarts(vm, exit))),
+        VmState::Stopped
+            if intent.desired.wants_process() && !exit.crashed && vm.settled == newest =>
+        {
             Some(("GUEST_SHUTDOWN", exit.message.clone()))
         }
         VmState::Pending
@@ -323,6 +336,26 @@ fn ended(intent: &VmIntent, vm: &ObservedVm, state: VmState) -> Option<(&'static
         | VmState::Unknown
         | VmState::Deleted => None,
     }
+}
+
+fn reason_of(exit: &ExitSeen) -> &'static str {
+    match exit.cause {
+        ExitCause::GuestPanic => "GUEST_PANIC",
+        ExitCause::Unexplained => "UNEXPLAINED_END",
+        ExitCause::GuestShutdown => "GUEST_SHUTDOWN",
+        ExitCause::Unknown | ExitCause::Asked | ExitCause::VmmEnded => "CRASHED",
+    }
+}
+
+/// How it ended, how often it was started again so far, and when it is the next time.
+fn with_restarts(vm: &ObservedVm, exit: &ExitSeen) -> String {
+    let so_far = match vm.restart_count {
+        0 => String::new(),
+        1 => "; it was started again once so far".to_owned(),
+        times => format!("; it was started again {times} times so far"),
+    };
+    let next = vm.next_attempt_at.map(|at| format!("; the next start is at {at:.0}"));
+    format!("{}{so_far}{}", exit.message, next.unwrap_or_default())
 }
 
 fn fault_sentence(intent: &VmIntent, host: Option<&HostView>, fault: &Fault) -> String {

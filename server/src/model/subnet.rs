@@ -50,6 +50,12 @@ impl Subnet {
         (FIRST_SLOT..=self.last_slot()).contains(&slot).then(|| Ipv4Addr::from(self.base + slot))
     }
 
+    /// The slot of an address, if it is one of this subnet's.
+    pub fn slot(self, address: Ipv4Addr) -> Option<u32> {
+        let slot = u32::from(address).checked_sub(self.base)?;
+        self.address(slot).map(|_| slot)
+    }
+
     /// The highest slot: the one below the broadcast address. Below [`FIRST_SLOT`] when the subnet
     /// is too small for any guest.
     pub fn last_slot(self) -> u32 {

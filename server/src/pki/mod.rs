@@ -3,7 +3,8 @@
 //! Made at the first start in the state directory (`ca/ca.key`, mode 0600, in a directory of mode
 //! 0700, and `ca/ca.crt`). It signs two kinds of certificate, of which neither can stand in for the
 //! other: an agent's, for the key in its request and with names of our choosing, and the server's
-//! own client certificate, made anew in memory at each start. Whoever has `ca.key` can be the server.
+//! own client certificate, made anew in memory at each start. Whoever has `ca.key` can be the
+//! server.
 //!
 //! What can go wrong: the files are unreadable, open to others, or do not belong together. The
 //! server does not start then, and never replaces a key that is there.
@@ -12,12 +13,13 @@ mod token;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use banger_proto::ids::HostId;
-use banger_proto::wire::tls::{SERVER_NAME, agent_name};
+use banger_wire::service::secrets::{self, SecretError};
+use banger_wire::tls::{SERVER_NAME, agent_name};
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
@@ -51,43 +53,28 @@ pub enum CaError {
     /// A file can't be made, read or written.
     #[error("could not {what} {}", path.display())]
     File {
-        /// The step.
         what: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The key may be read by others than its owner.
-    #[error("{} has mode {mode:o}; others than its owner may read it: chmod 600 it", path.display())]
-    KeyOpenToOthers {
-        /// The key.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The key can't be read, or others than its owner may read it.
+    #[error(transparent)]
+    Key(SecretError),
     /// Key or certificate can't be understood, or do not belong together.
     #[error("{} and the certificate beside it are not usable as a CA", path.display())]
     Unusable {
-        /// The key.
         path: PathBuf,
-        /// Why.
         #[source]
         source: rcgen::Error,
     },
     /// The certificate was not made for the key.
     #[error("{} holds another key than the certificate beside it", path.display())]
-    Mismatch {
-        /// The key.
-        path: PathBuf,
-    },
+    Mismatch { path: PathBuf },
     /// A certificate can't be made.
     #[error("could not make {what}")]
     Make {
-        /// Which.
         what: &'static str,
-        /// Why.
         #[source]
         source: rcgen::Error,
     },
@@ -136,7 +123,6 @@ impl AgentRequest {
 /// A certificate with its key, PEM.
 #[derive(Clone)]
 pub struct CertifiedKeyPem {
-    /// The certificate.
     pub certificate_pem: String,
     /// Its key. A secret.
     pub key_pem: String,
@@ -202,6 +188,14 @@ impl CertificateAuthority {
         let sha256 = Sha256::digest(&der).into();
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(unusable)?;
         Ok(Self { pem, sha256, issuer })
+    }
+
+    /// The fingerprint of the CA in `directory`, without making one; `None` when there is none, or
+    /// it can't be read.
+    pub fn fingerprint_in(directory: &Path) -> Option<[u8; 32]> {
+        let pem = fs::read(directory.join("ca.crt")).ok()?;
+        let der = CertificateDer::from_pem_slice(&pem).ok()?;
+        Some(Sha256::digest(&der).into())
     }
 
     /// The CA's certificate, PEM.
@@ -313,12 +307,9 @@ fn serial_number() -> Result<SerialNumber, CaError> {
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, CaError> {
-    let mode = fs::metadata(path).map_err(during("look at", path))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(CaError::KeyOpenToOthers { path: path.to_owned(), mode });
-    }
-    let pem = fs::read_to_string(path).map_err(during("read", path))?;
-    KeyPair::from_pem(&pem).map_err(|source| CaError::Unusable { path: path.to_owned(), source })
+    let pem = secrets::read(path).map_err(CaError::Key)?;
+    KeyPair::from_pem(&String::from_utf8_lossy(&pem))
+        .map_err(|source| CaError::Unusable { path: path.to_owned(), source })
 }
 
 /// Makes a file that was not there, whole and on disk, or not at all.

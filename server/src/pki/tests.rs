@@ -1,6 +1,8 @@
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use banger_proto::wire::tls::{PeerIdentity, agent_side, peer_identity};
+use banger_wire::service::secrets::SecretError;
+use banger_wire::tls::{PeerIdentity, agent_side, peer_identity};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls_pki_types::PrivateKeyDer;
@@ -55,7 +57,10 @@ fn the_key_is_for_its_owner_only_and_one_that_is_open_is_refused() {
     assert_eq!((mode(&key), mode(&directory.path().join("ca"))), (0o600, 0o700));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("changed");
     let refused = ca_in(&directory);
-    assert!(matches!(refused, Err(CaError::KeyOpenToOthers { mode: 0o640, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CaError::Key(SecretError::OpenToOthers { mode: 0o640, .. }))),
+        "{refused:?}"
+    );
 }
 
 #[test]

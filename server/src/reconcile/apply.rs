@@ -9,21 +9,22 @@ use banger_proto::ids::{Generation, Version, VmId};
 
 use crate::clock::SharedClock;
 use crate::fleet::link::{AgentLink, Command, Delivery, LinkError, RefusalReason};
+use crate::model::caller::Caller;
 use crate::model::intent::VmIntent;
-use crate::model::ledger::{Mutation, Refusal};
-use crate::store::{MutateError, Store, by_server};
+use crate::model::ledger::{Forget, Refusal};
+use crate::store::{MutateError, Store};
 
 /// What became of one VM's part of a flight.
 #[derive(Debug)]
 pub(super) struct Landed {
     pub(super) vm: VmId,
     pub(super) generation: Generation,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Landing,
 }
 
 /// What became of one command or one intent to drop.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum Landing {
     /// The agent holds the version sent.
     Accepted { version: Version, intent: Arc<VmIntent> },
     /// The agent was to delete, and holds nothing.
@@ -56,15 +57,15 @@ pub(super) async fn send(link: Arc<dyn AgentLink>, commands: Vec<Command>) -> Ve
             let version = command.version;
             let outcome = match deliveries.remove(&command.vm()) {
                 Some(Delivery::Accepted) => {
-                    Outcome::Accepted { version, intent: Arc::clone(&command.intent) }
+                    Landing::Accepted { version, intent: Arc::clone(&command.intent) }
                 }
-                Some(Delivery::Absent) => Outcome::Absent,
-                Some(Delivery::Stale { seen }) => Outcome::Stale { version, seen },
+                Some(Delivery::Absent) => Landing::Absent,
+                Some(Delivery::Stale { seen }) => Landing::Stale { version, seen },
                 Some(Delivery::Refused { reason, message }) => {
-                    Outcome::Refused { version, reason, message }
+                    Landing::Refused { version, reason, message }
                 }
                 None => {
-                    Outcome::NoAnswer { message: "the agent did not answer for this VM".to_owned() }
+                    Landing::NoAnswer { message: "the agent did not answer for this VM".to_owned() }
                 }
             };
             Landed { vm: command.vm(), generation: version.generation, outcome }
@@ -78,9 +79,9 @@ fn unanswered(command: Command, error: &LinkError) -> Landed {
     let outcome = match error {
         LinkError::Unreachable { .. }
         | LinkError::OutcomeUnknown { .. }
-        | LinkError::Protocol { .. } => Outcome::NoAnswer { message },
+        | LinkError::Protocol { .. } => Landing::NoAnswer { message },
         LinkError::Refused { .. } => {
-            Outcome::Refused { version, reason: RefusalReason::Other, message }
+            Landing::Refused { version, reason: RefusalReason::Other, message }
         }
     };
     Landed { vm: command.vm(), generation: version.generation, outcome }
@@ -94,15 +95,15 @@ pub(super) async fn forget(
 ) -> Vec<Landed> {
     let drops = vms.into_iter().map(|(vm, generation)| {
         let store = store.clone();
-        let submission = by_server(Mutation::Forget { vm }, clock.now());
+        let caller = Caller::server(clock.now());
         async move {
-            let outcome = match store.submit(submission).await {
+            let outcome = match store.submit(caller, Forget { vm }).await {
                 // Wanted again or gone meanwhile: the next pass sees which.
                 Ok(_)
                 | Err(MutateError::Refused(Refusal::VmNotFound(_) | Refusal::NotAbsent { .. })) => {
-                    Outcome::Forgotten
+                    Landing::Forgotten
                 }
-                Err(error) => Outcome::NotForgotten { message: error.to_string() },
+                Err(error) => Landing::NotForgotten { message: error.to_string() },
             };
             Landed { vm, generation, outcome }
         }

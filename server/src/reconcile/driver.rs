@@ -1,5 +1,8 @@
 //! One host's loop: look, plan, do, look again.
 //!
+//! What is done for a VM, when, and what it waits for is the [plan](super::plan)'s; here it is
+//! carried out, and what came of it is remembered for the next plan.
+//!
 //! One task per host. It is woken by the view (an intent or an observation changed), by its own
 //! flights coming back, and by a timer; it does not care which: every pass is the same. A pass
 //! looks at the VMs for which the view says that the server has something to do, and every
@@ -16,14 +19,15 @@ use banger_proto::ids::{Generation, HostId, Version, VmId};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
-use super::apply::{self, Landed, Outcome};
+use super::apply::{self, Landed, Landing};
 use super::attempts::{Attempts, Step};
-use super::needs;
+use super::needs::IMAGE_TRANSFER;
 use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::link::{AgentLink, Command};
 use crate::fleet::observed::{FleetSink as _, Sighting};
@@ -56,11 +60,7 @@ pub(super) struct Driver {
     parts: Arc<Parts>,
     host: HostId,
     wake: Arc<Notify>,
-    attempts: Attempts,
-    flying: HashSet<VmId>,
-    /// VMs whose delete the agent has taken, or answered that it holds nothing: whatever of an
-    /// earlier word is still on its way, it refuses.
-    sure: HashSet<VmId>,
+    attempts: Arc<Mutex<Attempts>>,
     flights: FuturesUnordered<Flight>,
     was_ready: bool,
 }
@@ -68,16 +68,8 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(parts: Arc<Parts>, host: HostId) -> Self {
         let wake = parts.view.driver_wake(host);
-        Self {
-            parts,
-            host,
-            wake,
-            attempts: Attempts::default(),
-            flying: HashSet::new(),
-            sure: HashSet::new(),
-            flights: FuturesUnordered::new(),
-            was_ready: false,
-        }
+        let attempts = parts.knowledge.attempts(host);
+        Self { parts, host, wake, attempts, flights: FuturesUnordered::new(), was_ready: false }
     }
 
     /// Runs until it is cancelled. Commands under way are dropped then: whether they arrived is
@@ -130,8 +122,8 @@ impl Driver {
         let was_ready = std::mem::replace(&mut self.was_ready, link.is_some());
         let Some(link) = link else { return (0, None) };
         if !was_ready {
-            self.attempts.clear();
-            self.parts.spread.new_session(self.host);
+            self.attempts.lock().new_session();
+            self.parts.delivery.new_session(self.host);
         }
         let Some(host) = self.parts.view.host(self.host) else { return (0, None) };
         let records = if full {
@@ -139,69 +131,52 @@ impl Driver {
         } else {
             self.parts.view.unsettled(self.host)
         };
-        let plan = plan_host(
-            records.iter().map(|record| subject(record)),
-            &host.view.health,
-            self.parts.epoch,
-        );
-        let mut again = None;
+        let subjects = records.iter().map(|record| Subject::of(record));
+        let knowledge = &self.parts.knowledge;
+        let plan = knowledge.of(Some(&host.view), now, |known| plan_host(subjects, known));
+        let mut soonest = None;
+        let mut wait = |at| soonest = Some(soonest.map_or(at, |soonest: Instant| soonest.min(at)));
         let mut commands = Vec::new();
         let mut forgets = Vec::new();
         let mut needing = HashSet::new();
         for ((vm, decision), record) in plan.into_iter().zip(&records) {
-            if !decision.is_action() {
-                continue;
-            }
-            needing.insert(vm);
-            if self.flying.contains(&vm) {
-                continue;
-            }
-            let generation = record.intent.generation;
-            let forget = matches!(decision, Decision::Forget) && self.sure.contains(&vm);
-            let step = if forget { Step::Forget } else { Step::Send };
-            let not_before = self.attempts.not_before(vm, generation, step);
-            if let Some(later) = not_before.filter(|at| *at > now) {
-                again = Some(again.map_or(later, |soonest: Instant| soonest.min(later)));
-                continue;
+            if decision.needs_the_server() {
+                needing.insert(vm);
             }
             match decision {
                 Decision::Send(command) => {
-                    let spread = &self.parts.spread;
-                    match needs::waits(spread, &link, &host.view, &command, now) {
-                        None => {
-                            // Not still to be read when the agent reports that it runs.
-                            if needs::is_shown(record) {
-                                self.parts.view.trouble(vm, command.version, None);
-                            }
-                            commands.push(command);
-                        }
-                        Some(waits) => {
-                            again = Some(again.map_or(waits.again, |at| at.min(waits.again)));
-                            self.parts.view.trouble(vm, command.version, Some(waits.trouble));
-                        }
+                    // Not still to be read when the agent reports that it runs.
+                    if waits_for_images(record) {
+                        self.parts.view.trouble(vm, command.version, None);
                     }
+                    commands.push(command);
                 }
-                // A create that we sent, or a life of the server before us, may still arrive though
-                // the inventory has nothing: the agent is asked to delete and has to say that there
-                // is nothing, so that what comes late is refused as old.
-                Decision::Forget if !forget => commands.push(Command {
-                    version: Version { epoch: self.parts.epoch, generation },
-                    intent: Arc::clone(&record.intent),
-                }),
-                Decision::Forget => forgets.push((vm, generation)),
+                Decision::ConfirmGone(command) => commands.push(command),
+                Decision::Fetch(command, fetch) => {
+                    for digest in &fetch.begin {
+                        self.parts.delivery.begin(self.host, &link, digest);
+                    }
+                    wait(fetch.again);
+                    self.parts.view.trouble(vm, command.version, Some(fetch.trouble()));
+                }
+                Decision::Forget => forgets.push((vm, record.intent.generation)),
+                Decision::WaitUntil { at, .. } => wait(at),
                 // Only VMs without a host are placed, and those are not this driver's.
                 Decision::Place | Decision::InSync | Decision::Wait(_) | Decision::Blocked(_) => {}
             }
         }
-        self.attempts.keep(&needing);
-        if full {
-            let placed: HashSet<VmId> = records.iter().map(|record| record.id()).collect();
-            self.sure.retain(|vm| placed.contains(vm));
+        {
+            let mut attempts = self.attempts.lock();
+            attempts.keep(&needing);
+            if full {
+                let placed: HashSet<VmId> = records.iter().map(|record| record.id()).collect();
+                attempts.keep_confirmed(&placed);
+            }
         }
         self.launch(&link, commands, forgets);
         let looked_at = u32::try_from(records.len()).unwrap_or(u32::MAX);
         self.parts.metrics.reconcile_pass(looked_at, now.elapsed());
-        (looked_at, again)
+        (looked_at, soonest)
     }
 
     /// Sends off what fits. What does not is planned again when a flight comes back.
@@ -212,64 +187,66 @@ impl Driver {
         forgets: Vec<(VmId, Generation)>,
     ) {
         if !forgets.is_empty() && self.flights.len() < MAX_FLIGHTS {
-            self.flying.extend(forgets.iter().map(|(vm, _)| *vm));
+            self.attempts.lock().begin(forgets.iter().map(|(vm, _)| *vm));
             let (store, clock) = (self.parts.store.clone(), Arc::clone(&self.parts.clock));
             self.flights.push(Box::pin(apply::forget(store, clock, forgets)));
         }
         while !commands.is_empty() && self.flights.len() < MAX_FLIGHTS {
             let rest = commands.split_off(commands.len().min(FLIGHT_VMS));
             let part = std::mem::replace(&mut commands, rest);
-            self.flying.extend(part.iter().map(Command::vm));
+            self.attempts.lock().begin(part.iter().map(Command::vm));
             self.flights.push(Box::pin(apply::send(Arc::clone(link), part)));
         }
     }
 
     fn land(&mut self, landed: Vec<Landed>) {
         let now = Instant::now();
+        let attempts = Arc::clone(&self.attempts);
         for Landed { vm, generation, outcome } in landed {
-            self.flying.remove(&vm);
+            let mut attempts = attempts.lock();
+            attempts.end(vm);
             match outcome {
-                Outcome::Accepted { version, intent } => {
+                Landing::Accepted { version, intent } => {
                     if intent.desired == Desired::Absent {
-                        self.sure.insert(vm);
+                        attempts.confirm_gone(vm);
                     }
-                    self.attempts.accepted(vm, generation, Step::Send, now);
+                    attempts.accepted(vm, generation, Step::Send, now);
                     self.parts.view.trouble(vm, version, None);
                     let lag = self.parts.clock.now().duration_since(intent.updated_at);
                     self.parts.metrics.intent_delivered(lag.unsigned_abs());
                 }
-                Outcome::Absent => {
+                Landing::Absent => {
                     // To be forgotten at once.
-                    self.sure.insert(vm);
+                    attempts.confirm_gone(vm);
                     self.parts.view.observed(self.host, vec![Sighting::Gone(vm)]);
                 }
-                Outcome::Forgotten => {
-                    self.sure.remove(&vm);
-                    self.parts.spread.tidy_soon();
-                    self.attempts.accepted(vm, generation, Step::Forget, now);
+                Landing::Forgotten => {
+                    attempts.forgotten(vm);
+                    self.parts.delivery.tidy_soon();
+                    attempts.accepted(vm, generation, Step::Forget, now);
                 }
-                Outcome::Stale { version, seen } => {
-                    self.attempts.failed(vm, generation, Step::Send, now);
+                Landing::Stale { version, seen } => {
+                    attempts.failed(vm, generation, Step::Send, now);
                     let message = format!("the agent holds version {seen}, newer than {version}");
                     tracing::warn!(vm.id = %vm, host.id = %self.host, %seen, sent = %version,
                         "the agent holds a newer version than the server");
                     self.show(vm, version, "AGENT_HAS_NEWER_GENERATION", message);
                 }
-                Outcome::Refused { version, reason, message } => {
-                    self.attempts.failed(vm, generation, Step::Send, now);
+                Landing::Refused { version, reason, message } => {
+                    attempts.failed(vm, generation, Step::Send, now);
                     tracing::warn!(vm.id = %vm, host.id = %self.host, why = message,
                         "the agent refused a command");
                     self.show(vm, version, reason.as_str(), message);
                 }
-                Outcome::NoAnswer { message } => {
-                    let failures = self.attempts.failed(vm, generation, Step::Send, now);
+                Landing::NoAnswer { message } => {
+                    let failures = attempts.failed(vm, generation, Step::Send, now);
                     if failures >= FAILURES_SHOWN {
                         let version = Version { epoch: self.parts.epoch, generation };
                         self.show(vm, version, "AGENT_DOES_NOT_ANSWER", message);
                     }
                 }
-                Outcome::NotForgotten { message } => {
-                    self.attempts.failed(vm, generation, Step::Forget, now);
+                Landing::NotForgotten { message } => {
+                    attempts.failed(vm, generation, Step::Forget, now);
                     tracing::warn!(vm.id = %vm, why = message, "a VM can't be forgotten yet");
                 }
             }
@@ -281,6 +258,9 @@ impl Driver {
     }
 }
 
-fn subject(record: &VmRecord) -> Subject<'_> {
-    Subject { intent: &record.intent, observation: &record.observation }
+fn waits_for_images(record: &VmRecord) -> bool {
+    record.trouble.as_ref().is_some_and(|trouble| trouble.reason == IMAGE_TRANSFER)
 }
+
+#[cfg(test)]
+mod tests;

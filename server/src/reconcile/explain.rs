@@ -1,21 +1,28 @@
-//! What the server would do for a VM now, in words.
+//! What the next pass does for a VM, in words.
 //!
-//! The decision is the driver's own; only the sentences are made here. Pure.
+//! The decision comes from the plan that its driver or the placement task goes by, with the same
+//! [`Knowledge`]; only the sentences are made here. Changes nothing.
+
+use std::time::Duration;
 
 use banger_proto::ids::{Epoch, Version};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::needs::{self, IMAGE_TRANSFER};
+use super::attempts::{Pause, Step};
+use super::knowledge::Knowledge;
+use super::needs::IMAGE_TRANSFER;
 use super::plan::{BlockedReason, Decision, Subject, WaitReason, decide};
 use crate::model::host::HostView;
 use crate::model::intent::Desired;
+use crate::model::ledger::VmRef;
 use crate::model::observed::{Observation, ObservedVm};
 use crate::watch::VmRecord;
 
 /// What `ExplainVm` answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// `IN_SYNC`, `SEND`, `WAIT`, `BLOCKED` or `FORGET`.
+    /// `IN_SYNC`, `SEND`, `WAIT`, `BLOCKED`, `FORGET` or `GONE`.
     pub decision: &'static str,
     /// Reason code; empty where the decision says all.
     pub reason: String,
@@ -23,26 +30,96 @@ pub struct Explanation {
     pub sentences: Vec<String>,
 }
 
-/// Explains what would be done for a VM, and why.
-pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
+/// Explains a VM that is deleted.
+pub fn explain_gone(vm: &VmRef) -> Explanation {
+    Explanation {
+        decision: "GONE",
+        reason: String::new(),
+        sentences: vec![format!(
+            "VM {vm} is deleted and nothing of it is left; its history says when and by whom"
+        )],
+    }
+}
+
+/// Explains what is done for a VM, and why. `host` is its host as it is known now: the record has
+/// it as it was when the VM changed last.
+pub fn explain(
+    record: &VmRecord,
+    host: Option<&HostView>,
+    knowledge: &Knowledge,
+    now: Timestamp,
+) -> Explanation {
+    explain_at(record, host, knowledge, now, Instant::now())
+}
+
+/// The same at a moment of both clocks.
+pub(super) fn explain_at(
+    record: &VmRecord,
+    host: Option<&HostView>,
+    knowledge: &Knowledge,
+    now: Timestamp,
+    instant: Instant,
+) -> Explanation {
+    let decision = knowledge.of(host, instant, |known| decide(Subject::of(record), known));
+    in_words(record, host, &decision, knowledge.epoch(), now, instant)
+}
+
+fn in_words(
+    record: &VmRecord,
+    host: Option<&HostView>,
+    decision: &Decision,
+    epoch: Epoch,
+    now: Timestamp,
+    instant: Instant,
+) -> Explanation {
     let intent = &record.intent;
     let name = &intent.name;
-    let host = record.host.as_deref();
     let on = host.map_or_else(|| "its host".to_owned(), |h| format!("host {}", h.record.name));
-    let subject = Subject { intent, observation: &record.observation };
-    let decision = decide(subject, host.map(|host| &host.health), epoch);
-    let wanted =
-        format!("VM {name} is wanted {} (generation {})", intent.desired, intent.generation);
-    let mut explanation = match &decision {
+    let version = Version { epoch, generation: intent.generation };
+    let wanted = format!(
+        "the desired state of VM {name} is {} (generation {})",
+        intent.desired, intent.generation
+    );
+    let mut explanation = match decision {
         Decision::InSync => Explanation {
             decision: "IN_SYNC",
             reason: String::new(),
             sentences: vec![format!("{on} has what is wanted; there is nothing to do")],
         },
-        Decision::Send(_) if needs::is_shown(record) => Explanation {
+        Decision::Fetch(_, fetch) => Explanation {
             decision: "WAIT",
             reason: IMAGE_TRANSFER.to_owned(),
-            sentences: vec![format!("{on} is told as soon as it has the images of VM {name}")],
+            sentences: vec![
+                format!("{on} is told as soon as it has the images of VM {name}"),
+                fetch.message.clone(),
+            ],
+        },
+        Decision::ConfirmGone(_) => Explanation {
+            decision: "SEND",
+            reason: String::new(),
+            sentences: vec![format!(
+                "{on} shows nothing of VM {name}; its agent is told {version} and has to confirm \
+                 the delete, so that nothing comes late"
+            )],
+        },
+        Decision::WaitUntil { at, step, pause } => Explanation {
+            decision: "WAIT",
+            reason: match (step, pause) {
+                (Step::Send, Pause::NotSeenYet) => "AGENT_AT_WORK".to_owned(),
+                (Step::Send, Pause::Failed) => trouble_or("AGENT_DOES_NOT_ANSWER", record),
+                (Step::Forget, _) => "STORE_UNAVAILABLE".to_owned(),
+            },
+            sentences: vec![later(*step, *pause, &on, name, at.duration_since(instant))],
+        },
+        Decision::Wait(WaitReason::UnderWay) => Explanation {
+            decision: "WAIT",
+            reason: "AGENT_AT_WORK".to_owned(),
+            sentences: vec![match intent.desired {
+                Desired::Absent if record.seen().is_none() => {
+                    format!("{on} confirms that VM {name} is gone, or its intent is being dropped")
+                }
+                _ => format!("{on} is being told {version} and has not answered yet"),
+            }],
         },
         Decision::Send(command) => Explanation {
             decision: "SEND",
@@ -76,7 +153,7 @@ pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
         Decision::Wait(WaitReason::AgentRetries) => Explanation {
             decision: "WAIT",
             reason: "AGENT_RETRIES".to_owned(),
-            sentences: vec![format!("the agent of {on} failed and will try again by itself")],
+            sentences: vec![format!("the agent of {on} failed and will try again")],
         },
         Decision::Blocked(why) => blocked(why, name, &on, epoch, record),
         Decision::Forget => Explanation {
@@ -95,7 +172,9 @@ pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
         },
     };
     explanation.sentences.push(wanted);
-    if let Some(trouble) = &record.trouble {
+    // How images stand is in the decision, as it is now.
+    let trouble = record.trouble.as_ref().filter(|trouble| trouble.reason != IMAGE_TRANSFER);
+    if let Some(trouble) = trouble {
         if explanation.reason.is_empty() {
             trouble.reason.clone_into(&mut explanation.reason);
         }
@@ -108,6 +187,27 @@ pub fn explain(record: &VmRecord, epoch: Epoch, now: Timestamp) -> Explanation {
         explanation.sentences.push(about_the_host(host, now));
     }
     explanation
+}
+
+fn trouble_or(otherwise: &str, record: &VmRecord) -> String {
+    record.trouble.as_ref().map_or(otherwise, |trouble| trouble.reason).to_owned()
+}
+
+fn later(step: Step, pause: Pause, on: &str, name: &str, wait: Duration) -> String {
+    let then = format!("in {:.1} s", wait.as_secs_f64());
+    match (step, pause) {
+        (Step::Send, Pause::NotSeenYet) => format!(
+            "the agent of {on} has accepted the newest version; if it is not seen to hold it, it \
+             is told again {then}"
+        ),
+        (Step::Send, Pause::Failed) => {
+            format!("the last command to the agent of {on} failed; it is sent again {then}")
+        }
+        (Step::Forget, _) => format!(
+            "nothing of VM {name} is left; its intent could not be dropped, which is tried again \
+             {then}"
+        ),
+    }
 }
 
 fn blocked(
@@ -138,11 +238,18 @@ fn blocked(
             from_status("ENDED_BY_ITSELF"),
             match record.intent.desired {
                 Desired::Running | Desired::Paused => format!(
-                    "the process of VM {name} ended by itself and its restart policy leaves it so; \
+                    "the process of VM {name} ended on its own and its restart policy leaves it so; \
                      start it again to have it back"
                 ),
                 Desired::Stopped | Desired::Absent => format!("the process of VM {name} ended"),
             },
+        ),
+        BlockedReason::Degraded => (
+            from_status("INTERNAL"),
+            format!(
+                "VM {name} runs on {on}, and something of it is not as it is to be; the agent \
+                 can't mend that while it runs"
+            ),
         ),
         BlockedReason::ProcessUnclear => (
             "PROCESS_UNCLEAR".to_owned(),
@@ -157,7 +264,7 @@ fn blocked(
 
 fn about_the_sight(vm: &ObservedVm, now: Timestamp) -> Vec<String> {
     let mut sentences = vec![format!(
-        "seen {} ago: {:?}, holding version {}, done with {}",
+        "its host reported {} ago: {:?}, holding version {}, done with {}",
         ago(vm.observed_at, now),
         vm.phase,
         vm.accepted,

@@ -1,10 +1,10 @@
 //! Takes away what no name and no VM refers to any more: contents of the server, expired uploads,
 //! and the files that the server has brought to hosts.
 //!
-//! What is kept is the store's word, asked of its writer; so nothing goes on the strength of a change
-//! that was not stored. A host that still uses a file says so and is asked again later. Only files
-//! whose name is a digest are taken away: whatever else lies in a host's image directory is its
-//! operator's.
+//! What is kept is the store's word, asked of its writer; so nothing goes on the strength of a
+//! change that was not stored. A host that still uses a file says so and is asked again later. Only
+//! files whose name is a digest are taken away: whatever else lies in a host's image directory is
+//! its operator's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) async fn run(parts: Arc<Parts>, cancel: CancellationToken) {
         }
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = parts.spread.tidy.notified() => {}
+            () = parts.delivery.tidy.notified() => {}
             () = sleep(COLLECT_EVERY) => {}
         }
     }
@@ -46,7 +46,7 @@ async fn pass(parts: &Parts) {
         let id = host.view.record.id;
         let Some(link) = parts.fleet.ready_link(id) else { continue };
         for digest in unused(parts, &host, &kept) {
-            match parts.spread.take_away(id, &*link, &digest).await {
+            match parts.delivery.take_away(id, &*link, &digest).await {
                 Ok(()) => {
                     tracing::info!(host.id = %id, sha256 = digest, "an unused image was removed");
                 }
@@ -57,12 +57,12 @@ async fn pass(parts: &Parts) {
     }
 }
 
-/// What the host has of ours and nothing refers to.
+/// Files that the server brought to the host and that nothing refers to.
 fn unused(parts: &Parts, host: &HostSnapshot, kept: &BTreeSet<String>) -> BTreeSet<String> {
     let facts = host.view.facts.iter().flat_map(|facts| &facts.images);
     let mut unused: BTreeSet<String> =
         facts.filter_map(|file| digest_of(&file.name)).map(str::to_owned).collect();
-    for (digest, here) in parts.spread.said_since(host.view.record.id) {
+    for (digest, here) in parts.delivery.said_since(host.view.record.id) {
         if here {
             unused.insert(digest)
         } else {

@@ -3,32 +3,34 @@
 //! Intent is committed before anything here sees it, and reaches its agent only from here. The
 //! rules of the whole folder:
 //!
-//! - A pass is woken by a request, by an observation, by a timer or by a start of the server, and is
-//!   the same for all: a wake-up carries no data.
-//! - [`plan`] decides, from values to values; [`apply`](self) does what it says and makes no choice;
-//!   [`explain()`] puts the same decision into words.
+//! - A pass is woken by a request, by an observation, by a timer or by a start of the server, and
+//!   is the same for all: a wake-up carries no data.
+//! - [`plan`] decides, from values to values; driver, placement and apply do what it says and make no
+//!   choice; [`explain()`] puts the same decision into words.
 //! - Every command carries `(epoch, generation)`, and sending it twice is harmless. Whether it
 //!   arrived is seen, not assumed: until the agent's observation shows it, it is sent again.
 //! - An agent's failure is its VM's alone: one VM backs off, the others go on.
 //! - An image that an assignment needs is on its host before the assignment is sent
-//!   ([`Spread`]); only the VMs that need it wait.
+//!   ([`ImageDelivery`]); only the VMs that need it wait.
 //!
 //! [`objects`] asks a host what it holds beside its VMs, and has it swept, for the API.
 //!
-//! One driver task per host, one task for VMs without a host, one that writes what hosts report into
-//! the history, one that takes unused images away.
+//! One driver task per host, one task for VMs without a host, one that writes what hosts report
+//! into the history, one that takes unused images away.
 
 mod apply;
 mod attempts;
+mod delivery;
 mod driver;
 mod explain;
 mod garbage;
+mod knowledge;
+mod looks;
 mod needs;
 pub mod objects;
 mod placement;
 pub mod plan;
 pub mod recorder;
-mod spread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,10 +40,12 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::delivery::ImageDelivery;
 use self::driver::Driver;
-pub use self::explain::{Explanation, explain};
+pub use self::explain::{Explanation, explain, explain_gone};
+pub use self::knowledge::Knowledge;
+pub use self::needs::ImageStanding;
 pub use self::placement::CapacityFeed;
-pub use self::spread::{Spread, Standing};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
@@ -63,16 +67,18 @@ pub struct Parts {
     pub clock: SharedClock,
     /// Of the store.
     pub epoch: Epoch,
+    /// What plans go by.
+    pub knowledge: Knowledge,
     /// What an operator sees.
     pub metrics: Metrics,
     /// Kernels and root file systems.
     pub images: Arc<Images>,
     /// Brings them to hosts.
-    pub spread: Arc<Spread>,
+    pub delivery: Arc<ImageDelivery>,
 }
 
-/// Starts the drivers of all hosts, placement and the recorder. The task ends when all have, after
-/// `cancel`.
+/// Starts the drivers of all hosts, placement, the recorder, and what takes unused images away. The
+/// task ends when all have, after `cancel`.
 pub fn start(
     parts: Parts,
     feed: Arc<CapacityFeed>,
@@ -100,7 +106,7 @@ async fn keep(
             let stays = records.iter().any(|host| host.id == *id);
             if !stays {
                 driver.cancel();
-                parts.spread.forget(*id);
+                parts.knowledge.forget(*id);
             }
             stays
         });
@@ -121,7 +127,7 @@ async fn keep(
     while let Some(ended) = tasks.join_next().await {
         complain(ended);
     }
-    parts.spread.ended().await;
+    parts.delivery.ended().await;
 }
 
 /// A task ends by itself only when its host has left. A panic is a defect: its host is not driven

@@ -1,26 +1,30 @@
-//! What a host holds of ours, and its sweeps: asked of the agent, joined with the intents.
+//! What a host holds of banger's, and its sweeps: asked of the agent, joined with the intents.
 //!
 //! Driven by the API. The agent says what there is and whose it is by its own records; the intents
 //! say which of those VMs the server knows, and where. Before a sweep the agent is told of every VM
 //! that the server knows, on whatever host: nothing of them is removed. Who asked for a sweep is
-//! stored before the agent is told. What can go wrong: the agent is not there, or does not answer in
-//! time; a sweep then may have happened, and the inventory shows it.
+//! stored before the agent is told. Looks are shared and few at a time ([`super::looks`]). What can
+//! go wrong: the agent is not there, or does not answer in time; a sweep then may have happened, and
+//! the inventory shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::looks::{LookPlace, Looks};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::fleet::link::{AgentLink, LinkError};
+use crate::model::caller::Caller;
 use crate::model::intent::Desired;
 use crate::model::inventory::{
     Claim, HostObject, SweepOutcome, SweepPolicy, SweepRecord, Whose, whose,
 };
-use crate::model::ledger::{Mutation, Submission};
+use crate::model::ledger::RecordSweep;
 use crate::store::{MutateError, Store, StoreError};
 use crate::watch::View;
 
@@ -40,23 +44,32 @@ pub struct Owned {
     pub remark: Option<&'static str>,
 }
 
-/// Everything of ours on a host.
-#[derive(Debug, Clone)]
-pub struct HostInventory {
+/// What one look at a host has found.
+#[derive(Debug)]
+pub struct Seen {
     /// In order of kind and name.
     pub objects: Vec<Owned>,
     /// What its sweeps go by.
     pub policy: SweepPolicy,
-    /// The newest sweeps that were asked for, newest first.
-    pub recent: Vec<SweepRecord>,
     /// When the host was looked at.
     pub taken_at: Timestamp,
+    _place: LookPlace,
+}
+
+/// Everything of banger's on a host.
+#[derive(Debug, Clone)]
+pub struct HostInventory {
+    /// Shared with whoever asked at the same time. To be let go of soon: it has one of few places.
+    pub seen: Arc<Seen>,
+    /// The newest sweeps that were asked for, newest first.
+    pub recent: Vec<SweepRecord>,
 }
 
 /// What came of a sweep, joined with what the server knows.
 #[derive(Debug, Clone)]
 pub struct HostSweep {
-    /// As the agent answered, where an object's place is the same in `removed`, `kept` and `failed`.
+    /// As the agent answered, where an object's place is the same in `removed`, `kept` and
+    /// `failed`.
     pub outcome: SweepOutcome,
     /// The names of the VMs in it.
     pub claims: BTreeMap<VmId, Claim>,
@@ -69,10 +82,7 @@ pub struct SweepAsk {
     pub id: Uuid,
     /// Remove nothing.
     pub dry_run: bool,
-    /// Who.
-    pub actor: String,
-    /// W3C trace context of the request.
-    pub traceparent: String,
+    pub caller: Caller,
 }
 
 /// Why a host could not be asked.
@@ -100,7 +110,6 @@ pub enum ObjectsError {
     /// The store can't be read.
     #[error(transparent)]
     Unreadable(StoreError),
-    /// A defect.
     #[error("the sweep of host {host} ended by a defect")]
     Defect {
         /// The host's name.
@@ -115,31 +124,41 @@ pub struct HostObjects {
     fleet: Fleet,
     store: Store,
     clock: SharedClock,
+    looks: Looks<Result<Arc<Seen>, LinkError>>,
 }
 
 impl HostObjects {
     /// Over the server's parts.
     pub fn new(view: Arc<View>, fleet: Fleet, store: Store, clock: SharedClock) -> Self {
-        Self { view, fleet, store, clock }
+        Self { view, fleet, store, clock, looks: Looks::new() }
     }
 
-    /// Everything of ours on a host, from its operating system.
+    /// Everything of banger's on a host, from its operating system.
     ///
     /// # Errors
     /// See [`ObjectsError`].
     pub async fn inventory(&self, host: HostId) -> Result<HostInventory, ObjectsError> {
         let link = self.link(host)?;
-        let listed = link.objects(&self.placed_on(host)).await;
-        let (objects, policy) = listed.map_err(|source| self.failed(host, source))?;
+        let look = self.looks.shared(host, || {
+            let this = self.clone();
+            async move { this.look(host, &*link).await.map(Arc::new) }.boxed()
+        });
+        let seen = look.await.map_err(|source| self.failed(host, source))?;
+        let recent = self.store.host_sweeps(host, RECENT_SWEEPS).await;
+        let recent = recent.map_err(ObjectsError::Unreadable)?;
+        Ok(HostInventory { seen, recent })
+    }
+
+    async fn look(&self, host: HostId, link: &dyn AgentLink) -> Result<Seen, LinkError> {
+        let place = self.looks.place().await;
+        let (objects, policy) = link.objects(&self.placed_on(host)).await?;
         let taken_at = self.clock.now();
         let claims = self.claims(objects.iter());
         let mut objects: Vec<Owned> =
             objects.into_iter().map(|object| owned(object, host, &claims)).collect();
         objects
             .sort_by(|a, b| (a.object.kind, &a.object.name).cmp(&(b.object.kind, &b.object.name)));
-        let recent = self.store.host_sweeps(host, RECENT_SWEEPS).await;
-        let recent = recent.map_err(ObjectsError::Unreadable)?;
-        Ok(HostInventory { objects, policy, recent, taken_at })
+        Ok(Seen { objects, policy, taken_at, _place: place })
     }
 
     /// Has a host remove what nobody owns. Goes on when the caller goes away.
@@ -156,19 +175,23 @@ impl HostObjects {
 
     async fn sweep_now(&self, host: HostId, ask: SweepAsk) -> Result<HostSweep, ObjectsError> {
         let link = self.link(host)?;
-        let SweepAsk { id, dry_run, actor, traceparent } = ask;
+        let SweepAsk { id, dry_run, caller } = ask;
+        let actor: &str = &caller.actor;
         // The first look is for the VMs that the server knows and has elsewhere.
         let mut claimed: BTreeSet<VmId> = self.placed_on(host).into_iter().collect();
-        let listed = link.objects(&claimed.iter().copied().collect::<Vec<_>>()).await;
-        let (objects, _) = listed.map_err(|source| self.failed(host, source))?;
-        claimed.extend(self.claims(objects.iter()).into_keys());
+        {
+            let _place = self.looks.place().await;
+            let listed = link.objects(&claimed.iter().copied().collect::<Vec<_>>()).await;
+            let (objects, _) = listed.map_err(|source| self.failed(host, source))?;
+            claimed.extend(self.claims(objects.iter()).into_keys());
+        }
         let claimed: Vec<VmId> = claimed.into_iter().collect();
 
         let mut record = SweepRecord {
             id,
             host,
             at: self.clock.now(),
-            actor: actor.clone(),
+            actor: actor.to_owned(),
             removed: 0,
             kept: 0,
             failed: 0,
@@ -177,10 +200,11 @@ impl HostObjects {
         if !dry_run {
             tracing::info!(host.id = %host, host.name = %self.name(host), actor,
                 "a sweep of the host was asked for");
-            let written = self.write(&record, &traceparent).await;
+            let written = self.write(&record, &caller).await;
             written.map_err(ObjectsError::NotRecorded)?;
         }
-        let swept = link.sweep(dry_run, &claimed, &actor).await;
+        let swept = link.sweep(dry_run, &claimed, actor).await;
+        self.looks.begin_anew(host);
         match &swept {
             Ok(outcome) => {
                 let count = |list: usize| u32::try_from(list).unwrap_or(u32::MAX);
@@ -192,7 +216,7 @@ impl HostObjects {
             Err(error) => record.message = error.to_string(),
         }
         // What was removed was removed: the caller is told of it whether or not this is written.
-        if !dry_run && let Err(error) = self.write(&record, &traceparent).await {
+        if !dry_run && let Err(error) = self.write(&record, &caller).await {
             tracing::warn!(host.id = %host, actor, error = %error,
                 "what came of a sweep was not written down");
         }
@@ -206,14 +230,9 @@ impl HostObjects {
         Ok(HostSweep { outcome, claims })
     }
 
-    async fn write(&self, record: &SweepRecord, traceparent: &str) -> Result<(), MutateError> {
-        let submission = Submission {
-            mutation: Mutation::RecordSweep(record.clone()),
-            actor: record.actor.clone(),
-            traceparent: traceparent.to_owned(),
-            at: self.clock.now(),
-        };
-        self.store.submit(submission).await.map(drop)
+    async fn write(&self, record: &SweepRecord, caller: &Caller) -> Result<(), MutateError> {
+        let caller = caller.at(self.clock.now());
+        self.store.submit(caller, RecordSweep(record.clone())).await
     }
 
     fn link(&self, host: HostId) -> Result<Arc<dyn AgentLink>, ObjectsError> {

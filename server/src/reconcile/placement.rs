@@ -2,26 +2,32 @@
 //!
 //! Which host takes a VM is decided by the ledger, in the same transaction as the intent. What it
 //! goes by beside the intents is told here: the [`CapacityFeed`] stands between the sessions and
-//! the view, and tells the store of a host's capacity before the view shows the host online, so that
-//! whoever sees a host online can place on it. The placement task asks the store to look again for
-//! VMs that have no host, when a host came or changed, or room became free.
+//! the view, and tells the store of a host's capacity before the view shows the host online, so
+//! that whoever sees a host online can place on it.
+//!
+//! No driver has the VMs without a host; the placement task does what the [plan](super::plan) says
+//! of them. It asks the store to look for hosts again, and drops the intents of VMs that are wanted
+//! gone. It looks when a host came or changed, when room became free, and every half a minute. When
+//! the store can't be written it tries again after a second.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::ids::{HostId, VmId};
+use banger_proto::ids::{Generation, HostId, VmId};
 use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
-use super::apply;
+use super::apply::{self, Landing};
+use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::observed::{FleetSink, Sighting};
+use crate::model::caller::Caller;
 use crate::model::host::{HostFacts, HostHealth, Resources};
-use crate::model::ledger::{Mutation, Outcome};
+use crate::model::ledger::{PlacePending, Placed};
 use crate::model::observed::ObservedVm;
-use crate::store::{Store, by_server};
+use crate::store::{MutateError, Store};
 use crate::watch::View;
 
 /// How often VMs without a host are looked at though nothing is known to have changed.
@@ -30,18 +36,19 @@ const EVERY: Duration = Duration::from_secs(30);
 /// After a failure of the store.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Known {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct ToldCapacity {
     capacity: Option<Resources>,
     online: bool,
+    image_files: Option<Arc<BTreeSet<String>>>,
 }
 
-/// Hands what sessions learn to the view, and capacities to the store.
+/// Hands what sessions learn to the view, and capacities and names of image files to the store.
 #[derive(Debug)]
 pub struct CapacityFeed {
     view: Arc<View>,
     store: Store,
-    known: Mutex<HashMap<HostId, Known>>,
+    known: Mutex<HashMap<HostId, ToldCapacity>>,
 }
 
 impl CapacityFeed {
@@ -50,13 +57,20 @@ impl CapacityFeed {
         Self { view, store, known: Mutex::default() }
     }
 
-    fn tell(&self, host: HostId, change: impl FnOnce(&mut Known)) {
+    fn tell(&self, host: HostId, change: impl FnOnce(&mut ToldCapacity)) {
         let mut all = self.known.lock();
         let known = all.entry(host).or_default();
-        let before = *known;
+        let before = known.clone();
         change(known);
         if *known != before {
-            self.store.set_capacity(host, known.capacity, known.online);
+            self.store_knows(host, known);
+        }
+    }
+
+    fn store_knows(&self, host: HostId, known: &ToldCapacity) {
+        self.store.set_capacity(host, known.capacity, known.online);
+        if let Some(files) = &known.image_files {
+            self.store.set_image_files(host, Arc::clone(files));
         }
     }
 
@@ -65,7 +79,7 @@ impl CapacityFeed {
         let mut all = self.known.lock();
         all.retain(|host, _| self.view.host(*host).is_some());
         for (host, known) in all.iter() {
-            self.store.set_capacity(*host, known.capacity, known.online);
+            self.store_knows(*host, known);
         }
     }
 }
@@ -77,11 +91,19 @@ impl FleetSink for CapacityFeed {
     }
 
     fn host_facts(&self, host: HostId, facts: Arc<HostFacts>) {
-        self.tell(host, |known| known.capacity = Some(facts.capacity));
+        self.tell(host, |known| {
+            let files: BTreeSet<String> =
+                facts.images.iter().map(|file| file.name.clone()).collect();
+            known.capacity = Some(facts.capacity);
+            known.image_files = Some(Arc::new(files));
+        });
         self.view.host_facts(host, facts);
     }
 
     fn inventory(&self, host: HostId, listed: BTreeMap<VmId, Box<ObservedVm>>, health: HostHealth) {
+        // First: with the next line VMs can be placed here.
+        let addresses = listed.iter().filter_map(|(vm, seen)| Some((*vm, seen.guest_address?)));
+        self.store.set_addresses(host, &addresses.collect());
         self.tell(host, |known| known.online = health.state.is_online());
         self.view.inventory(host, listed, health);
     }
@@ -96,38 +118,96 @@ pub(super) async fn run(parts: Arc<Parts>, feed: Arc<CapacityFeed>, cancel: Canc
     loop {
         // Cancel-safe: a wake-up not taken is kept, and what a pass asked of the store is done
         // whether or not anybody waits for the answer.
-        let wait = tokio::select! {
+        let Passed { forgotten, again_in } = tokio::select! {
             () = cancel.cancelled() => return,
-            wait = pass(&parts, &feed) => wait,
+            passed = pass(&parts, &feed) => passed,
         };
+        if !forgotten.is_empty() {
+            tracing::debug!(vms = forgotten.len(), "VMs without a host are forgotten");
+        }
         tokio::select! {
             () = cancel.cancelled() => return,
             () = parts.view.placement_wake() => {}
-            () = sleep(wait) => {}
+            () = sleep(again_in) => {}
         }
     }
 }
 
-/// Looks for hosts until no more is found. Answers how long to wait for the next time.
-async fn pass(parts: &Parts, feed: &CapacityFeed) -> Duration {
-    feed.tell_again();
-    let absent = parts.view.unplaced_absent();
-    if !absent.is_empty() {
-        let gone = absent
-            .iter()
-            .filter_map(|vm| parts.view.get(*vm).map(|record| (*vm, record.intent.generation)));
-        apply::forget(parts.store.clone(), Arc::clone(&parts.clock), gone.collect()).await;
+/// What is to be done for the VMs that have no host.
+#[derive(Debug, Default)]
+struct Todo {
+    forget: Vec<(VmId, Generation)>,
+    place: bool,
+}
+
+fn todo(parts: &Parts, now: Instant) -> Todo {
+    let records = parts.view.without_host();
+    let subjects = records.iter().map(|record| Subject::of(record));
+    let plan = parts.knowledge.of(None, now, |known| plan_host(subjects, known));
+    let mut todo = Todo::default();
+    for ((vm, decision), record) in plan.into_iter().zip(&records) {
+        match decision {
+            Decision::Forget => todo.forget.push((vm, record.intent.generation)),
+            Decision::Place => todo.place = true,
+            // Of VMs that have a host, which are its driver's.
+            Decision::InSync
+            | Decision::Send(_)
+            | Decision::Fetch(..)
+            | Decision::ConfirmGone(_)
+            | Decision::WaitUntil { .. }
+            | Decision::Wait(_)
+            | Decision::Blocked(_) => {}
+        }
     }
-    // Also when the view shows none: one may be decided and not yet published.
-    loop {
-        let submission = by_server(Mutation::PlacePending, parts.clock.now());
-        match parts.store.submit(submission).await {
-            Ok(Outcome::Placed { placed, pending }) if placed > 0 && pending > 0 => {}
-            Ok(_) => return EVERY,
-            Err(error) => {
-                tracing::warn!(error = %error, "VMs without a host can't be placed now");
-                return AFTER_FAILURE;
+    todo
+}
+
+/// What came of a pass.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// The VMs whose intents were dropped.
+    pub(super) forgotten: Vec<VmId>,
+    /// How long to wait before the next.
+    pub(super) again_in: Duration,
+}
+
+/// Does once what the plan says of the VMs that have no host.
+pub(super) async fn pass(parts: &Parts, feed: &CapacityFeed) -> Passed {
+    feed.tell_again();
+    let todo = todo(parts, Instant::now());
+    let (mut forgotten, mut again_in) = (Vec::new(), EVERY);
+    for landed in apply::forget(parts.store.clone(), Arc::clone(&parts.clock), todo.forget).await {
+        match landed.outcome {
+            Landing::NotForgotten { message } => {
+                tracing::warn!(vm.id = %landed.vm, why = message, "a VM can't be forgotten yet");
+                again_in = AFTER_FAILURE;
             }
+            Landing::Forgotten => forgotten.push(landed.vm),
+            // Of commands.
+            Landing::Accepted { .. }
+            | Landing::Absent
+            | Landing::Stale { .. }
+            | Landing::Refused { .. }
+            | Landing::NoAnswer { .. } => {}
+        }
+    }
+    // The store may have one that is not yet published, which the plan can't know.
+    if (todo.place || parts.store.pending_count() > 0)
+        && let Err(error) = place(parts).await
+    {
+        tracing::warn!(error = %error, "VMs without a host can't be placed now");
+        again_in = AFTER_FAILURE;
+    }
+    Passed { forgotten, again_in }
+}
+
+/// Has the store look for hosts until it finds no more.
+async fn place(parts: &Parts) -> Result<(), MutateError> {
+    loop {
+        let caller = Caller::server(parts.clock.now());
+        match parts.store.submit(caller, PlacePending).await? {
+            Placed { placed, pending } if placed > 0 && pending > 0 => {}
+            Placed { .. } => return Ok(()),
         }
     }
 }

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Parts;
+use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
-use crate::model::ledger::Mutation;
-use crate::store::by_server;
+use crate::model::ledger::Record;
 
 /// How many lines may wait.
 pub const QUEUE: usize = 4096;
@@ -36,8 +36,8 @@ pub(super) async fn run(
         if taken == 0 {
             return;
         }
-        let submission = by_server(Mutation::Record { events }, parts.clock.now());
-        if let Err(error) = parts.store.submit(submission).await {
+        let caller = Caller::server(parts.clock.now());
+        if let Err(error) = parts.store.submit(caller, Record { events }).await {
             tracing::warn!(error = %error, lines = taken, "lines of history were not written");
         }
     }

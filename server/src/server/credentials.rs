@@ -4,14 +4,17 @@
 //! or all stay as they were. New connections see the new certificate and new calls the new tokens;
 //! connections and calls under way go on.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use banger_proto::wire::tls::{TlsConfigError, public_side};
+use banger_wire::service::edge::visitors::Visitors;
+use banger_wire::service::secrets::{self, SecretError};
+use banger_wire::tls::{TlsConfigError, names_in, public_side};
+use http::HeaderValue;
 
 use crate::api::auth::AuthLayer;
+use crate::clock::SharedClock;
 use crate::config::{ConfigError, ServerConfig, TlsConfig, read_token_file};
 
 /// The files can't be used; nothing of them is.
@@ -20,15 +23,9 @@ pub enum CredentialsError {
     /// The file with the tokens can't be used.
     #[error("the tokens can't be used")]
     Tokens(#[source] ConfigError),
-    /// A file of the API's TLS can't be read.
-    #[error("could not read {}", path.display())]
-    TlsFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A file of the API's TLS can't be read, or others than its owner may read the key.
+    #[error("a file of [tls] can't be used")]
+    TlsFile(#[source] SecretError),
     /// The API's TLS can't be set up.
     #[error("the certificate and key of [tls] can't be used")]
     Tls(#[source] TlsConfigError),
@@ -38,30 +35,45 @@ pub enum CredentialsError {
 #[derive(Debug)]
 pub(super) struct Credentials {
     tls: Option<(TlsConfig, Arc<ArcSwap<rustls::ServerConfig>>)>,
+    visitors: Arc<ArcSwap<Visitors>>,
+    /// As configured: those of the certificate come with it.
+    names: Vec<String>,
+    origins: Vec<HeaderValue>,
     token_file: Option<PathBuf>,
     auth: AuthLayer,
 }
 
 impl Credentials {
-    /// Reads everything.
-    pub(super) fn read(config: &ServerConfig) -> Result<Self, CredentialsError> {
-        let tls = match &config.tls {
-            None => None,
-            Some(files) => {
-                Some((files.clone(), Arc::new(ArcSwap::from_pointee(public_tls(files)?))))
-            }
-        };
+    pub(super) fn read(
+        config: &ServerConfig,
+        origins: Vec<HeaderValue>,
+        clock: SharedClock,
+    ) -> Result<Self, CredentialsError> {
+        let (mut tls, mut certified) = (None, Vec::new());
+        if let Some(files) = &config.tls {
+            let public;
+            (public, certified) = public_tls(files)?;
+            tls = Some((files.clone(), Arc::new(ArcSwap::from_pointee(public))));
+        }
+        let names = config.names.clone();
+        let visitors = Visitors::new(names.iter().cloned().chain(certified), origins.clone());
+        let visitors = Arc::new(ArcSwap::from_pointee(visitors));
         let token_file = config.auth.token_file.clone();
-        let auth = AuthLayer::new(config.listen.ip().is_loopback());
+        let auth = AuthLayer::new(config.listen.ip().is_loopback(), clock);
         if let Some(file) = &token_file {
             auth.admit(&tokens(file)?);
         }
-        Ok(Self { tls, token_file, auth })
+        Ok(Self { tls, visitors, names, origins, token_file, auth })
     }
 
     /// What connections are accepted with.
     pub(super) fn tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
         self.tls.as_ref().map(|(_, in_use)| Arc::clone(in_use))
+    }
+
+    /// By which names and from which pages requests may come.
+    pub(super) fn visitors(&self) -> Arc<ArcSwap<Visitors>> {
+        Arc::clone(&self.visitors)
     }
 
     /// Whom calls are let in by.
@@ -73,7 +85,10 @@ impl Credentials {
     pub(super) fn reload(&self) -> Result<(), CredentialsError> {
         let tokens = self.token_file.as_deref().map(tokens).transpose()?;
         if let Some((files, in_use)) = &self.tls {
-            in_use.store(Arc::new(public_tls(files)?));
+            let (public, certified) = public_tls(files)?;
+            in_use.store(Arc::new(public));
+            let names = self.names.iter().cloned().chain(certified);
+            self.visitors.store(Arc::new(Visitors::new(names, self.origins.clone())));
         }
         if let Some(tokens) = tokens {
             self.auth.admit(&tokens);
@@ -86,10 +101,10 @@ fn tokens(file: &Path) -> Result<std::collections::BTreeMap<String, String>, Cre
     read_token_file(file).map_err(CredentialsError::Tokens)
 }
 
-fn public_tls(files: &TlsConfig) -> Result<rustls::ServerConfig, CredentialsError> {
-    let read = |path: &PathBuf| {
-        let failed = |source| CredentialsError::TlsFile { path: path.clone(), source };
-        std::fs::read(path).map_err(failed)
-    };
-    public_side(&read(&files.cert)?, &read(&files.key)?).map_err(CredentialsError::Tls)
+/// With the names in the certificate.
+fn public_tls(files: &TlsConfig) -> Result<(rustls::ServerConfig, Vec<String>), CredentialsError> {
+    let chain = secrets::read_public(&files.cert).map_err(CredentialsError::TlsFile)?;
+    let key = secrets::read(&files.key).map_err(CredentialsError::TlsFile)?;
+    let public = public_side(&chain, &key).map_err(CredentialsError::Tls)?;
+    Ok((public, names_in(&chain)))
 }

@@ -1,44 +1,58 @@
 //! The two listeners: the API, and the one for metrics and health.
 //!
-//! One port serves gRPC, gRPC-Web, reflection (v1 and v1alpha) and the standard health service.
-//! Layers, from the outside: resets, CORS, gRPC-Web, trace, metrics, authentication; so that a refusal is
-//! counted, traced and translated like any other answer.
+//! One port serves gRPC, gRPC-Web, reflection (v1 and v1alpha), the standard health service and the
+//! dashboard. Both listeners are the edge's ([`banger_wire::service::edge`]), which bounds
+//! connections and what they hold. Layers of the API, from the outside: resets, gate (hosts,
+//! origins, content types), CORS, gRPC-Web, trace, metrics, reasons of errors, deadlines,
+//! authentication, bounds of requests; so that a refusal is counted, traced and translated like any
+//! other answer.
 
-use std::io;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use banger_proto::resets::ResetsAreErrors;
-use banger_proto::service::calls::CallsLayer;
+use banger_proto::bounds;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
 use banger_proto::v1::{host_service_server, image_service_server, vm_service_server};
-use banger_proto::wire::limits;
-use banger_proto::wire::tls::{Admit, listen};
-use banger_proto::wire::trace::ServerTraceLayer;
+use banger_wire::resets::ResetsAreErrors;
+use banger_wire::service::calls::CallsLayer;
+use banger_wire::service::edge::bodies::BodiesLayer;
+use banger_wire::service::edge::deadlines::DeadlinesLayer;
+use banger_wire::service::edge::gate::{GateLayer, Serves};
+use banger_wire::service::edge::places::Room;
+use banger_wire::service::edge::reasons::ReasonsLayer;
+use banger_wire::service::edge::refusal::Refuse;
+use banger_wire::service::edge::serve::{Bounds, Listener, Tls, serve};
+use banger_wire::service::edge::visitors::Visitors;
+use banger_wire::tls::Admit;
+use banger_wire::trace::ServerTraceLayer;
+use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
+use tower::{Service, ServiceBuilder};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::connections::cuttable;
+use super::pages::{self, BrowserPages, Front};
 use crate::api::Api;
 use crate::api::auth::AuthLayer;
 use crate::api::hosts::Hosts;
-use crate::api::images::Images;
+use crate::api::images::ImageApi;
+use crate::api::status;
 use crate::api::vms::Vms;
 use crate::api::watch::VmServiceWithWatch;
-use crate::metrics::Metrics;
+use crate::metrics::{API_DESCRIPTORS, Metrics};
 use crate::watch::View;
 
 /// The services that reflection lists: those served here, not all that there are descriptors of.
@@ -55,15 +69,25 @@ const SERVICES: [&str; 6] = [
 pub(super) struct ApiListener {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    pub(super) bounds: Bounds,
+    pub(super) outside: Outside,
     pub(super) api: Api,
     pub(super) auth: AuthLayer,
     pub(super) metrics: Metrics,
-    pub(super) cors_origins: Vec<HeaderValue>,
     /// No further connections, and those that are there end when their calls do.
     pub(super) stop: CancellationToken,
     /// All connections end now.
     pub(super) cut: CancellationToken,
 }
+
+/// From where requests may come.
+pub(super) struct Outside {
+    pub(super) visitors: Arc<ArcSwap<Visitors>>,
+    pub(super) origins: Vec<HeaderValue>,
+}
+
+/// How the edge builds an error.
+const REFUSE: Refuse = status::of_the_edge;
 
 fn reflection<'b>() -> tonic_reflection::server::Builder<'b> {
     let builder = tonic_reflection::server::Builder::configure()
@@ -82,11 +106,11 @@ fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::serve
     let hosts = HostServiceServer::new(Hosts::new(api.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(limits::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
-    let images = ImageServiceServer::new(Images::new(api.clone()))
-        .max_decoding_message_size(limits::MAX_UPLOAD_MESSAGE_BYTES)
-        .max_encoding_message_size(limits::MAX_MESSAGE_BYTES);
+        .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
+    let images = ImageServiceServer::new(ImageApi::new(api.clone()))
+        .max_decoding_message_size(bounds::MAX_UPLOAD_MESSAGE_BYTES)
+        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
     let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());
     let routes = Routes::new(vms)
         .add_service(hosts)
@@ -118,27 +142,45 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
         ])
 }
 
+/// The API as a service: see the head of this file for the order of its layers.
+fn service(
+    parts: Outside,
+    routes: Routes,
+    auth: AuthLayer,
+    metrics: &Metrics,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ 'static {
+    let calls = ServiceBuilder::new()
+        .layer(cors(parts.origins))
+        .layer(GrpcWebLayer::new())
+        .layer(ServerTraceLayer)
+        .layer(CallsLayer::new(metrics.calls()))
+        .layer(ReasonsLayer(REFUSE))
+        .layer(DeadlinesLayer(REFUSE))
+        .layer(auth)
+        .layer(BodiesLayer::new(&API_DESCRIPTORS, bounds::MAX_UPLOAD_MESSAGE_BYTES, REFUSE))
+        .service(routes.prepare());
+    ServiceBuilder::new()
+        .layer(ResetsAreErrors)
+        .layer(GateLayer {
+            visitors: parts.visitors,
+            serves: Serves::CallsAndPages,
+            refuse: REFUSE,
+        })
+        .service(Front { calls, pages: BrowserPages(pages::router()) })
+}
+
 /// Serves the API until it is stopped and its calls have ended, or it is cut.
 pub(super) async fn serve_api(
     parts: ApiListener,
 ) -> Result<JoinHandle<()>, tonic_reflection::server::Error> {
-    let ApiListener { listener, tls, api, auth, metrics, cors_origins, stop, cut } = parts;
+    let ApiListener { listener, tls, bounds, outside, api, auth, metrics, stop, cut } = parts;
     let (routes, health) = routes(&api)?;
     for service in &SERVICES[..3] {
         health.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
     }
-    let server = tonic::transport::Server::builder()
-        .accept_http1(true)
-        .max_concurrent_streams(limits::MAX_CONCURRENT_STREAMS)
-        .http2_keepalive_interval(Some(limits::KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
-        .layer(ResetsAreErrors)
-        .layer(cors(cors_origins))
-        .layer(GrpcWebLayer::new())
-        .layer(ServerTraceLayer)
-        .layer(CallsLayer::new(metrics.calls()))
-        .layer(auth)
-        .add_routes(routes);
     let not_serving = {
         let view = Arc::clone(&api.view);
         async move {
@@ -149,22 +191,9 @@ pub(super) async fn serve_api(
         }
     };
     tokio::spawn(not_serving);
-    Ok(tokio::spawn(async move {
-        let stopped = stop.cancelled_owned();
-        let served = match tls {
-            None => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                server.serve_with_incoming_shutdown(cuttable(incoming, cut), stopped).await
-            }
-            Some(config) => {
-                let incoming = listen(listener, config, Admit::Anybody);
-                server.serve_with_incoming_shutdown(cuttable(incoming, cut), stopped).await
-            }
-        };
-        if let Err(error) = served {
-            tracing::error!(error = %error, "the API listener failed");
-        }
-    }))
+    let tls = tls.map(|config| Tls { config, admit: Admit::Anybody });
+    let listener = Listener { accept: listener, tls, bounds, stop, cut };
+    Ok(serve(listener, service(outside, routes, auth, &metrics)))
 }
 
 // === metrics and health ===
@@ -179,6 +208,7 @@ struct Page {
 /// Serves `/metrics`, `/healthz` and `/readyz` until it is stopped.
 pub(super) fn serve_metrics(
     listener: TcpListener,
+    visitors: Arc<ArcSwap<Visitors>>,
     metrics: Metrics,
     view: Arc<View>,
     stop: CancellationToken,
@@ -189,23 +219,27 @@ pub(super) fn serve_metrics(
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready_page))
         .with_state(page);
-    tokio::spawn(async move {
+    let gate = GateLayer { visitors, serves: Serves::Pages, refuse: REFUSE };
+    let room = Room { connections: 256, per_address: 128, unproven: 64 };
+    let listener = Listener {
+        accept: listener,
+        tls: None,
+        // A scraper asks for one page at a time; each page is made as a whole.
+        bounds: Bounds { streams: 8, ..Bounds::of(room) },
         // Not waiting for its connections: nothing here is worth it.
-        let served: Option<io::Result<()>> =
-            stop.run_until_cancelled_owned(axum::serve(listener, router).into_future()).await;
-        if let Some(Err(error)) = served {
-            tracing::error!(error = %error, "the metrics listener failed");
-        }
-    })
+        stop: stop.clone(),
+        cut: stop,
+    };
+    serve(listener, ServiceBuilder::new().layer(gate).service(BrowserPages(router)))
 }
 
-async fn metrics_page(State(page): State<Page>) -> Response {
+async fn metrics_page(State(page): State<Page>) -> axum::response::Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page.metrics.render(&page.view)).into_response()
 }
 
 /// Ready from the moment it listens, since everything stored is loaded by then, until it drains.
-async fn ready_page(State(page): State<Page>) -> Response {
+async fn ready_page(State(page): State<Page>) -> axum::response::Response {
     if page.stop.is_cancelled() || page.view.is_draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
     }

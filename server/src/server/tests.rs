@@ -13,6 +13,7 @@ mod clock;
 mod credentials;
 mod guests;
 mod images;
+mod malice;
 mod objects;
 
 use self::agent::{FakeAgent, Serving};
@@ -40,6 +41,7 @@ async fn channel(server: &RunningServer) -> Channel {
 
 struct Host {
     agent: FakeAgent,
+    address: SocketAddr,
     _serving: Serving,
 }
 
@@ -68,13 +70,13 @@ async fn join(channel: Channel, name: &str) -> Host {
         .expect("it joins")
         .into_inner();
     let agent = FakeAgent::new(&joined.host_id);
-    let (_, serving) = agent.serve(
+    let (address, serving) = agent.serve(
         listener,
         &joined.certificate_pem,
         &key.serialize_pem(),
         &joined.ca_certificate_pem,
     );
-    Host { agent, _serving: serving }
+    Host { agent, address, _serving: serving }
 }
 
 async fn until_online(server: &RunningServer) {
@@ -289,7 +291,7 @@ async fn metrics_and_health_have_a_listener_of_their_own() {
 async fn get(address: SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = TcpStream::connect(address).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut page = String::new();
     stream.read_to_string(&mut page).await.expect("it answers");
@@ -311,7 +313,7 @@ async fn post(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> St
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.expect("it reads");

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use banger_proto::causes::with_causes;
+use banger_wire::causes::with_causes;
 
 use crate::model::ledger::Refusal;
 
@@ -13,31 +13,21 @@ use crate::model::ledger::Refusal;
 pub enum OpenError {
     /// Another server has it open.
     #[error("{} is in use by another server", path.display())]
-    InUse {
-        /// The database.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// There is no database.
     #[error("there is no database {}", path.display())]
-    Missing {
-        /// The database.
-        path: PathBuf,
-    },
+    Missing { path: PathBuf },
     /// The database or its lock file can't be made.
     #[error("could not make {} or its lock file", path.display())]
     Lock {
-        /// The database.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The database can't be opened.
     #[error("could not open {}", path.display())]
     Open {
-        /// The database.
         path: PathBuf,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },
@@ -48,7 +38,6 @@ pub enum OpenError {
         path.display()
     )]
     NewerSchema {
-        /// The database.
         path: PathBuf,
         /// The schema found.
         found: i64,
@@ -58,9 +47,7 @@ pub enum OpenError {
     /// The schema can't be brought up to date.
     #[error("could not bring the schema of {} up to date", path.display())]
     Migrate {
-        /// The database.
         path: PathBuf,
-        /// Why.
         #[source]
         source: sqlx::migrate::MigrateError,
     },
@@ -77,20 +64,12 @@ pub enum StoreError {
     Database {
         /// The step, such as "read hosts".
         what: &'static str,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },
     /// A row makes no sense: not written by this program, or damaged.
     #[error("the {column} of {table} {row} makes no sense")]
-    Corrupt {
-        /// The table.
-        table: &'static str,
-        /// The column.
-        column: &'static str,
-        /// Which row.
-        row: String,
-    },
+    Corrupt { table: &'static str, column: &'static str, row: String },
 }
 
 impl StoreError {
@@ -114,7 +93,6 @@ impl StoreError {
 /// A mutation did not come about, as far as can be known: a repetition is safe and tells.
 #[derive(Debug, thiserror::Error)]
 pub enum MutateError {
-    /// It was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The store can't write or read now. Nothing of it was published; trying again may help.

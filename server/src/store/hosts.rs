@@ -1,8 +1,5 @@
 //! The table of hosts.
 
-use std::sync::Arc;
-
-use banger_proto::ids::HostId;
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
@@ -10,70 +7,65 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::batch::Batch;
 use super::error::StoreError;
+use super::table::Table;
 use crate::model::host::HostRecord;
+use crate::model::ledger::Ledger;
 
-/// Writes hosts, new or changed.
-pub(super) fn put(batch: &mut Batch, hosts: &[Arc<HostRecord>]) {
-    if hosts.is_empty() {
-        return;
+impl Table for HostRecord {
+    fn put(batch: &mut Batch, rows: &[&Self]) {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|host| {
+                json!([
+                    host.id,
+                    host.name,
+                    host.agent_address,
+                    json!(host.labels).to_string(),
+                    u8::from(host.cordoned),
+                    host.subnet.to_string(),
+                    host.certificate_expires_at.as_microsecond(),
+                    host.generation,
+                    host.created_at.as_microsecond(),
+                    host.updated_at.as_microsecond(),
+                    host.key_sha256.map(hex::encode),
+                ])
+            })
+            .collect();
+        batch.add_rows(
+            "INSERT INTO hosts (id, name, agent_address, labels, cordoned, subnet,
+                 certificate_expires_at, generation, created_at, updated_at, key_sha256)
+             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
+                 value->>7, value->>8, value->>9, unhex(value->>10)
+             FROM json_each(?) WHERE true
+             ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
+                 labels = excluded.labels, cordoned = excluded.cordoned,
+                 certificate_expires_at = excluded.certificate_expires_at,
+                 generation = excluded.generation, updated_at = excluded.updated_at,
+                 key_sha256 = excluded.key_sha256",
+            serde_json::Value::from(rows).to_string(),
+        );
     }
-    let rows: Vec<_> = hosts
-        .iter()
-        .map(|host| {
-            json!([
-                host.id,
-                host.name,
-                host.agent_address,
-                json!(host.labels).to_string(),
-                u8::from(host.cordoned),
-                host.subnet.to_string(),
-                host.certificate_expires_at.as_microsecond(),
-                host.generation,
-                host.created_at.as_microsecond(),
-                host.updated_at.as_microsecond(),
-            ])
-        })
-        .collect();
-    batch.add_rows(
-        "INSERT INTO hosts (id, name, agent_address, labels, cordoned, subnet,
-             certificate_expires_at, generation, created_at, updated_at)
-         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-             value->>7, value->>8, value->>9
-         FROM json_each(?) WHERE true
-         ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
-             labels = excluded.labels, cordoned = excluded.cordoned,
-             certificate_expires_at = excluded.certificate_expires_at,
-             generation = excluded.generation, updated_at = excluded.updated_at",
-        serde_json::Value::from(rows).to_string(),
-    );
-}
 
-/// Removes hosts; the database refuses it for one that holds VMs.
-pub(super) fn remove(batch: &mut Batch, hosts: &[HostId]) {
-    if hosts.is_empty() {
-        return;
+    fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
+        let keys: Vec<_> = gone.iter().map(|(host, _)| host.id).collect();
+        batch.add_rows(
+            "DELETE FROM hosts WHERE id IN (SELECT value FROM json_each(?))",
+            json!(keys).to_string(),
+        );
     }
-    batch.add_rows(
-        "DELETE FROM hosts WHERE id IN (SELECT value FROM json_each(?))",
-        json!(hosts).to_string(),
-    );
-}
 
-/// Every host.
-pub(super) async fn read_all(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<HostRecord>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
-             generation, created_at, updated_at
-         FROM hosts ORDER BY id",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::during("read hosts"))?;
-    rows.iter().map(read_row).collect()
+    async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
+                 generation, created_at, updated_at, key_sha256
+             FROM hosts ORDER BY id",
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during("read hosts"))?;
+        rows.iter().map(read_row).collect()
+    }
 }
-
 fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
     let id: String = get(row, "id")?;
     let bad = |column| StoreError::Corrupt { table: "hosts", column, row: id.clone() };
@@ -91,6 +83,9 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         generation: u64::try_from(get::<i64>(row, "generation")?).map_err(|_| bad("generation"))?,
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
+        key_sha256: get::<Option<Vec<u8>>>(row, "key_sha256")?
+            .map(|key| key.try_into().map_err(|_| bad("key_sha256")))
+            .transpose()?,
     })
 }
 

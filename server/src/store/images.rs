@@ -1,7 +1,5 @@
 //! The table of images: names, and the digests of the contents they stand for.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
@@ -9,66 +7,62 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::batch::Batch;
 use super::error::StoreError;
-use crate::model::image::{ImageRecord, StoredKind};
+use super::table::Table;
+use crate::model::image::{Boot, ImageRecord, StoredKind};
+use crate::model::ledger::Ledger;
 
-/// Writes images, new or standing for other content.
-pub(super) fn put(batch: &mut Batch, images: &[Arc<ImageRecord>]) {
-    if images.is_empty() {
-        return;
+impl Table for ImageRecord {
+    fn put(batch: &mut Batch, rows: &[&Self]) {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|image| {
+                json!([
+                    image.name,
+                    image.sha256,
+                    image.size_bytes,
+                    image.kind.as_str(),
+                    image.origin,
+                    u8::from(image.guest_agent),
+                    json!(image.notes).to_string(),
+                    image.created_at.as_microsecond(),
+                    image.created_by,
+                    image.boot.as_ref().map(boot_json),
+                ])
+            })
+            .collect();
+        batch.add_rows(
+            "INSERT INTO images (name, sha256, size_bytes, kind, origin, guest_agent, notes,
+                 created_at, created_by, boot)
+             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
+                 value->>7, value->>8, value->>9
+             FROM json_each(?) WHERE true
+             ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256,
+                 size_bytes = excluded.size_bytes, kind = excluded.kind, origin = excluded.origin,
+                 guest_agent = excluded.guest_agent, notes = excluded.notes,
+                 created_at = excluded.created_at, created_by = excluded.created_by,
+                 boot = excluded.boot",
+            serde_json::Value::from(rows).to_string(),
+        );
     }
-    let rows: Vec<_> = images
-        .iter()
-        .map(|image| {
-            json!([
-                image.name,
-                image.sha256,
-                image.size_bytes,
-                image.kind.as_str(),
-                image.origin,
-                u8::from(image.guest_agent),
-                json!(image.notes).to_string(),
-                image.created_at.as_microsecond(),
-                image.created_by,
-            ])
-        })
-        .collect();
-    batch.add_rows(
-        "INSERT INTO images (name, sha256, size_bytes, kind, origin, guest_agent, notes,
-             created_at, created_by)
-         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-             value->>7, value->>8
-         FROM json_each(?) WHERE true
-         ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256,
-             size_bytes = excluded.size_bytes, kind = excluded.kind, origin = excluded.origin,
-             guest_agent = excluded.guest_agent, notes = excluded.notes,
-             created_at = excluded.created_at, created_by = excluded.created_by",
-        serde_json::Value::from(rows).to_string(),
-    );
-}
 
-/// Removes images by name.
-pub(super) fn remove(batch: &mut Batch, names: &[String]) {
-    if names.is_empty() {
-        return;
+    fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
+        let keys: Vec<_> = gone.iter().map(|(image, _)| &image.name).collect();
+        batch.add_rows(
+            "DELETE FROM images WHERE name IN (SELECT value FROM json_each(?))",
+            json!(keys).to_string(),
+        );
     }
-    batch.add_rows(
-        "DELETE FROM images WHERE name IN (SELECT value FROM json_each(?))",
-        json!(names).to_string(),
-    );
-}
 
-/// Every image.
-pub(super) async fn read_all(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<ImageRecord>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT name, sha256, size_bytes, kind, origin, guest_agent, notes, created_at, created_by
-         FROM images ORDER BY name",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(StoreError::during("read images"))?;
-    rows.iter().map(read_row).collect()
+    async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT name, sha256, size_bytes, kind, origin, guest_agent, notes, created_at, created_by, boot
+             FROM images ORDER BY name",
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during("read images"))?;
+        rows.iter().map(read_row).collect()
+    }
 }
 
 fn read_row(row: &SqliteRow) -> Result<ImageRecord, StoreError> {
@@ -84,6 +78,9 @@ fn read_row(row: &SqliteRow) -> Result<ImageRecord, StoreError> {
         created_at: Timestamp::from_microsecond(get(row, "created_at")?)
             .map_err(|_| bad("created_at"))?,
         created_by: get(row, "created_by")?,
+        boot: get::<Option<String>>(row, "boot")?
+            .map(|boot| boot_of(&boot).ok_or_else(|| bad("boot")))
+            .transpose()?,
         name,
     })
 }
@@ -93,4 +90,17 @@ where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
     row.try_get(column).map_err(StoreError::during("read a column of images"))
+}
+
+/// What an image is booted with, as it is stored.
+fn boot_json(boot: &Boot) -> String {
+    let Boot { kernel, initrd, boot_args } = boot;
+    json!({"kernel": kernel, "initrd": initrd, "boot_args": boot_args}).to_string()
+}
+
+fn boot_of(text: &str) -> Option<Boot> {
+    let stored: serde_json::Value = serde_json::from_str(text).ok()?;
+    let text = |key: &str| stored.get(key)?.as_str().map(str::to_owned);
+    let (kernel, boot_args) = (text("kernel")?, text("boot_args")?);
+    Some(Boot { kernel, initrd: text("initrd"), boot_args })
 }

@@ -1,4 +1,5 @@
-//! What is stored: intents, hosts, join tokens, history, sweeps asked for. Nothing of what is.
+//! What is stored: intents, hosts, join tokens, names of images, finished requests, history, and
+//! sweeps that were asked for. Nothing of what is.
 //!
 //! SQLite in WAL mode with `synchronous=FULL`. [`OpenStore::open`] migrates and reads everything,
 //! [`OpenStore::start`] starts the one writer and hands out the [`Store`]. Mutations go through
@@ -12,25 +13,33 @@
 //!
 //! This folder is the only one with SQL.
 
+mod backup;
 mod batch;
 mod error;
 mod events;
 mod hosts;
 mod images;
 mod meta;
-mod net_effect;
+mod query;
+mod requests;
+mod restore;
+mod retention;
 mod sweeps;
+mod table;
 mod tokens;
 mod vms;
 mod writer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::ids::{Epoch, HostId, VmId};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
@@ -40,18 +49,28 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::backup::{BackupError, BackupNote, backup};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
+use self::query::Question;
+pub use self::query::{KeptContents, Query};
+pub use self::restore::{NamedVm, RestoreError, Restored, UnknownHost, restore};
+pub use self::retention::Tidied;
 pub use self::sweeps::MAX_SWEEPS_PER_HOST;
+use self::table::load;
+use self::writer::{Asked, Job, Numbers, Opened, Writer};
 pub use self::writer::{CommitMeter, CommitSink, CommitStats};
-use self::writer::{Job, Numbers, Opened, Writer};
+use crate::model::caller::Caller;
 use crate::model::host::{HostRecord, Resources};
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
-    Change, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, Refusal, Submission, VmRef,
+    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Refusal, VmAnswer,
+    VmRef,
 };
+use crate::model::request::RequestKey;
+use crate::model::retention::Retention;
 
 /// How many mutations wait for the writer at most; more wait at their callers.
 const QUEUE: usize = 8192;
@@ -156,24 +175,60 @@ impl Store {
     ///
     /// # Errors
     /// When it is refused, or the store can't write. Nothing was changed then.
-    pub async fn submit(&self, submission: Submission) -> Result<Outcome, MutateError> {
-        let (reply, answer) = oneshot::channel();
-        let job = Job::Submit { submission: Box::new(submission), reply };
-        self.jobs.send(job).await.map_err(|_| MutateError::Closed)?;
-        answer.await.map_err(|_| MutateError::Closed)?
+    pub async fn submit<M: Mutation>(
+        &self,
+        caller: Caller,
+        mutation: M,
+    ) -> Result<M::Answer, MutateError> {
+        self.submit_once(caller, None, mutation).await
     }
 
-    /// What a mutation would come to now, stored nowhere.
+    /// The same for a request that may name itself: a repetition of one that was done answers as
+    /// things stand, and changes nothing.
     ///
     /// # Errors
     /// As [`Store::submit`].
-    pub async fn check(&self, submission: &Submission) -> Result<Outcome, MutateError> {
-        let ids = writer::given_ids(submission);
-        let used_up = vms::used_up(&self.readers, &ids).await?;
+    pub async fn submit_once<M: Mutation>(
+        &self,
+        caller: Caller,
+        request: Option<RequestKey>,
+        mutation: M,
+    ) -> Result<M::Answer, MutateError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked { caller, request, mutation: mutation.into() };
+        self.send(Job::Submit { asked: Box::new(asked), reply }).await?;
+        let outcome = answer.await.map_err(|_| MutateError::Closed)??;
+        M::answer(outcome).ok_or_else(|| MutateError::Defect {
+            reason: "the ledger gave the answer of another mutation".to_owned(),
+        })
+    }
+
+    /// Asks the writer, whose answer stands on what is stored alone.
+    ///
+    /// # Errors
+    /// When the store can't be read now.
+    pub async fn ask<Q: Query>(&self, query: Q) -> Result<Q::Answer, MutateError> {
+        let (question, answer) = Question::new(query);
+        self.send(Job::Ask(question)).await?;
+        answer.await.map_err(|_| MutateError::Closed)?
+    }
+
+    async fn send(&self, job: Job) -> Result<(), MutateError> {
+        self.jobs.send(job).await.map_err(|_| MutateError::Closed)
+    }
+
+    /// What a create would come to now, stored nowhere.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub async fn check(&self, caller: &Caller, create: CreateVm) -> Result<VmAnswer, MutateError> {
+        let create = AnyMutation::from(create);
+        let used_up = vms::used_up(&self.readers, &writer::given_ids(&create)).await?;
         if let Some(id) = used_up.first() {
             return Err(Refusal::VmIdUsedUp { id: *id }.into());
         }
-        Ok(self.ledger.lock().decide(submission)?.outcome)
+        let outcome = self.ledger.lock().decide(caller, &create)?.outcome;
+        CreateVm::answer(outcome).ok_or(MutateError::Closed)
     }
 
     /// Reserves the next block of revisions: never given out before, and above all that were.
@@ -182,13 +237,33 @@ impl Store {
     /// When the store can't write.
     pub async fn reserve_revisions(&self) -> Result<Range<u64>, MutateError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job::Reserve { reply }).await.map_err(|_| MutateError::Closed)?;
+        self.send(Job::Reserve { reply }).await?;
+        answer.await.map_err(|_| MutateError::Closed)?
+    }
+
+    /// Lets go of the past what is too old: one small step.
+    ///
+    /// # Errors
+    /// When the store can't write.
+    pub async fn tidy(&self, keep: Retention, now: Timestamp) -> Result<Tidied, MutateError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Tidy { keep, now, reply }).await?;
         answer.await.map_err(|_| MutateError::Closed)?
     }
 
     /// Tells placement what a host has, as its agent says, and whether it may be given VMs now.
     pub fn set_capacity(&self, host: HostId, capacity: Option<Resources>, available: bool) {
         self.ledger.lock().set_capacity(host, capacity, available);
+    }
+
+    /// Tells which files a host has in its image directory.
+    pub fn set_image_files(&self, host: HostId, files: Arc<BTreeSet<String>>) {
+        self.ledger.lock().set_image_files(host, files);
+    }
+
+    /// Tells which addresses the VMs have that a host holds.
+    pub fn set_addresses(&self, host: HostId, addresses: &BTreeMap<VmId, Ipv4Addr>) {
+        self.ledger.lock().set_addresses(host, addresses);
     }
 
     /// What the VMs on a host may use, and how many they are.
@@ -259,21 +334,29 @@ impl Store {
         Ok(!vms::used_up(&self.readers, &[vm]).await?.is_empty())
     }
 
-    /// Takes no more mutations, finishes those that wait, and closes the database.
+    /// The VM of this name that was deleted last, as long as its id is remembered.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn last_deleted(&self, name: &str) -> Result<Option<VmId>, StoreError> {
+        vms::last_deleted(&self.readers, name).await
+    }
+
+    /// Takes no more mutations, finishes those that wait, and closes the database: its log is taken
+    /// into it, so that the one file is all there is.
     pub async fn close(&self) {
         self.closing.cancel();
         self.closed.cancelled().await;
-        self.readers.close().await;
     }
 }
 
-/// Raises the epoch of the database at `path`, after it was restored from a backup: agents then
-/// take its intents for newer than what they were told before. Revisions go on far above those that
-/// may have been given out since the backup. Answers the new epoch.
+/// Raises the epoch of the database at `path`, after a copy was put in its place by hand: agents
+/// then take its intents for newer than what they were told before. Revisions go on far above those
+/// that may have been given out since the copy was made. Answers the new epoch.
 ///
 /// # Errors
 /// When a server has the database open, or it can't be written.
-pub async fn raise_epoch(path: &Path) -> Result<Epoch, OpenError> {
+pub async fn raise_epoch(path: &Path, now: Timestamp) -> Result<Epoch, OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing { path: path.to_owned() });
     }
@@ -281,7 +364,21 @@ pub async fn raise_epoch(path: &Path) -> Result<Epoch, OpenError> {
     let mut writer =
         connect(path).await.map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
     migrate(path, &mut writer).await?;
-    Ok(meta::raise_epoch(&mut writer).await?)
+    let epoch = meta::raise_epoch(&mut writer, 0, 0, now).await?;
+    close_whole(writer).await?;
+    Ok(epoch)
+}
+
+/// Takes the log into the database and closes it. False when somebody else reads the database: then
+/// its log is needed still.
+async fn close_whole(mut connection: SqliteConnection) -> Result<bool, StoreError> {
+    let failed = || StoreError::during("take the log into the database");
+    let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed())?;
+    sqlx::Connection::close(connection).await.map_err(failed())?;
+    Ok(busy == 0)
 }
 
 /// Brings the schema up to date. One that a newer server made is refused, and left as it is.
@@ -331,30 +428,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options(path).connect().await
-}
-
-/// Everything there is, as a ledger.
-async fn load(
-    connection: &mut SqliteConnection,
-    config: LedgerConfig,
-) -> Result<Ledger, StoreError> {
-    let mut ledger = Ledger::new(config);
-    let hosts = hosts::read_all(connection).await?;
-    let subnets = hosts.iter().map(|host| (host.id, host.subnet)).collect();
-    let hosts: Vec<Change> = hosts.into_iter().map(|h| Change::PutHost(Arc::new(h))).collect();
-    ledger.apply(&hosts);
-    let tokens = tokens::read_all(connection).await?;
-    ledger.apply(&tokens.into_iter().map(Change::PutToken).collect::<Vec<_>>());
-    let images = images::read_all(connection).await?;
-    ledger.apply(&images.into_iter().map(|i| Change::PutImage(Arc::new(i))).collect::<Vec<_>>());
-    let vms = vms::read_all(connection, &subnets).await?;
-    ledger.apply(&vms.into_iter().map(|vm| Change::PutVm(Arc::new(vm))).collect::<Vec<_>>());
-    Ok(ledger)
-}
-
-/// A submission by the server itself.
-pub fn by_server(mutation: Mutation, at: jiff::Timestamp) -> Submission {
-    Submission { mutation, actor: "banger-server".to_owned(), traceparent: String::new(), at }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::model::inventory::SweepRecord;
 pub const MAX_SWEEPS_PER_HOST: u32 = 100;
 
 /// Writes sweeps, new or answered, and drops the oldest of their hosts.
-pub(super) fn put(batch: &mut Batch, sweeps: &[SweepRecord]) {
+pub(super) fn put(batch: &mut Batch, sweeps: &[&SweepRecord]) {
     if sweeps.is_empty() {
         return;
     }

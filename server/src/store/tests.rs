@@ -4,12 +4,13 @@ use banger_proto::ids::{Generation, Revision};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::fixtures::{
-    at, create, host_id, join, line, spec_with, submission, token, vm_id,
-};
+use crate::model::fixtures::{at, caller, create, host_id, join, line, spec_with, token, vm_id};
 use crate::model::history::EventKind;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired};
-use crate::model::ledger::{CreateVm, JoinToken, Power};
+use crate::model::ledger::{
+    Change, CreateJoinToken, DeleteHost, DeleteImage, DeleteVm, Edit, Forget, JoinToken, Outcome,
+    Power, PutImage, Record, RecordSweep, SetPower,
+};
 use crate::model::spec::ImageDraft;
 
 mod crashes;
@@ -17,6 +18,9 @@ mod failures;
 mod history;
 mod images;
 mod releases;
+mod repeats;
+mod restores;
+mod retention;
 mod sweeps;
 
 /// A store on a directory of its own, with everything it has published.
@@ -53,19 +57,20 @@ async fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    async fn make(&self, mutation: Mutation) -> Result<Outcome, MutateError> {
-        self.store.submit(submission(mutation)).await
+    async fn make(&self, mutation: AnyMutation) -> Result<Outcome, MutateError> {
+        self.store.submit(caller(), mutation).await
     }
 
     async fn add_host(&self, number: u128, name: &str) {
-        self.make(Mutation::CreateJoinToken(token(name))).await.expect("kept");
-        self.make(Mutation::JoinHost(join(number, name, name))).await.expect("joined");
-        let room = Resources { vcpus: 64, memory_mib: 1 << 20, disk_mib: 1 << 30 };
+        self.make(AnyMutation::CreateJoinToken(CreateJoinToken(token(name)))).await.expect("kept");
+        self.make(AnyMutation::JoinHost(join(number, name, name))).await.expect("joined");
+        let room =
+            Resources { vcpus: 64, memory_mib: 1 << 20, disk_mib: 1 << 30, guests: u32::MAX };
         self.store.set_capacity(host_id(number), Some(room), true);
     }
 
     async fn add_vm(&self, number: u128, name: &str) -> Arc<VmIntent> {
-        match self.make(Mutation::CreateVm(create(number, name))).await {
+        match self.make(AnyMutation::CreateVm(create(number, name))).await {
             Ok(Outcome::Vm { intent, .. }) => intent,
             other => panic!("not created: {other:?}"),
         }
@@ -78,8 +83,8 @@ impl Fixture {
     }
 }
 
-fn delete(number: u128) -> Mutation {
-    Mutation::DeleteVm { vm: VmRef::Id(vm_id(number)), etag: None }
+fn delete(number: u128) -> AnyMutation {
+    AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Id(vm_id(number)), etag: None })
 }
 
 fn names(open: &OpenStore) -> Vec<String> {
@@ -103,15 +108,13 @@ async fn everything_that_was_answered_is_there_after_a_restart() {
         }),
         ..create(1, "web")
     };
-    let odd = Submission {
-        actor: "it's \"me\"\u{0}".to_owned(),
-        traceparent: "00-aa-bb-01".to_owned(),
-        ..submission(Mutation::CreateVm(full))
-    };
-    fixture.store.submit(odd).await.expect("created");
+    let odd =
+        Caller { actor: "it's \"me\"\u{0}".into(), trace: "00-aa-bb-01".to_owned(), ..caller() };
+    fixture.store.submit(odd, full).await.expect("created");
     let reboot = Power::Reboot { grace: Duration::from_millis(1500), reset_root_disk: true };
     fixture.add_vm(2, "db").await;
-    let power = Mutation::SetPower { vm: VmRef::Id(vm_id(2)), etag: None, power: reboot };
+    let power =
+        AnyMutation::SetPower(SetPower { vm: VmRef::Id(vm_id(2)), etag: None, power: reboot });
     fixture.make(power).await.expect("fits");
     let mut before: Vec<_> =
         [1, 2].iter().filter_map(|n| fixture.store.vm(&VmRef::Id(vm_id(*n)))).collect();
@@ -131,7 +134,7 @@ async fn what_is_answered_was_published_before_and_in_the_order_of_commits() {
         let vm = fixture.add_vm(number, &format!("vm{number}")).await;
         let published = fixture.published.lock();
         let last = published.iter().rev().find_map(|change| match change {
-            Change::PutVm(vm) => Some(vm),
+            Change::Vm(Edit::Put(vm)) => Some(vm),
             _ => None,
         });
         assert_eq!(last, Some(&vm));
@@ -143,7 +146,7 @@ async fn many_mutations_at_once_share_commits() {
     let fixture = fixture().await;
     let all = (1..=500).map(|number| {
         let (store, create) = (fixture.store.clone(), create(number, &format!("vm{number}")));
-        tokio::spawn(async move { store.submit(submission(Mutation::CreateVm(create))).await })
+        tokio::spawn(async move { store.submit(caller(), AnyMutation::CreateVm(create)).await })
     });
     for task in all.collect::<Vec<_>>() {
         task.await.expect("no panic").expect("created");
@@ -159,9 +162,9 @@ async fn many_mutations_at_once_share_commits() {
 async fn the_same_create_twice_in_one_group_makes_one_vm() {
     let fixture = fixture().await;
     let (one, two, other) = tokio::join!(
-        fixture.make(Mutation::CreateVm(create(1, "web"))),
-        fixture.make(Mutation::CreateVm(create(1, "web"))),
-        fixture.make(Mutation::CreateVm(create(2, "web"))),
+        fixture.make(AnyMutation::CreateVm(create(1, "web"))),
+        fixture.make(AnyMutation::CreateVm(create(1, "web"))),
+        fixture.make(AnyMutation::CreateVm(create(2, "web"))),
     );
     assert!(matches!(one, Ok(Outcome::Vm { changed: true, .. })), "{one:?}");
     assert!(matches!(two, Ok(Outcome::Vm { changed: false, .. })), "{two:?}");
@@ -177,30 +180,40 @@ async fn the_same_create_twice_in_one_group_makes_one_vm() {
 
 #[tokio::test]
 async fn a_name_and_an_address_can_change_hands_in_one_group() {
-    let fixture = fixture().await;
+    let directory = TempDir::new().expect("a directory");
+    // Five addresses, which are all taken: the one that is freed has to be given again.
+    let config = LedgerConfig { guest_prefix: 29, ..LedgerConfig::default() };
+    let open = OpenStore::open(&database(&directory), config).await.expect("opens");
+    let fixture = started(open, directory);
     fixture.add_host(1, "one").await;
-    fixture.add_vm(1, "web").await;
+    for (number, name) in [(1, "web"), (11, "b"), (12, "c"), (13, "d"), (14, "e")] {
+        fixture.add_vm(number, name).await;
+    }
     fixture.make(delete(1)).await.expect("deleting");
     let (forgotten, created) = tokio::join!(
-        fixture.make(Mutation::Forget { vm: vm_id(1) }),
-        fixture.make(Mutation::CreateVm(create(2, "web"))),
+        fixture.make(AnyMutation::Forget(Forget { vm: vm_id(1) })),
+        fixture.make(AnyMutation::CreateVm(create(2, "web"))),
     );
     forgotten.expect("forgotten");
     created.expect("created");
     let (open, _directory) = fixture.reopened().await;
-    let web = open.vms().next().expect("there");
+    let web = open.vms().find(|vm| vm.name == "web").expect("there");
     assert_eq!((web.id, web.net.map(|net| net.slot)), (vm_id(2), Some(2)));
 }
 
 #[tokio::test]
 async fn a_vm_that_came_and_went_in_one_group_leaves_its_id_used_up() {
     let fixture = fixture().await;
-    let (created, deleted) =
-        tokio::join!(fixture.make(Mutation::CreateVm(create(1, "web"))), fixture.make(delete(1)));
+    let (created, deleted) = tokio::join!(
+        fixture.make(AnyMutation::CreateVm(create(1, "web"))),
+        fixture.make(delete(1))
+    );
     created.expect("created");
     deleted.expect("deleted");
     assert!(fixture.store.was_deleted(vm_id(1)).await.expect("readable"));
-    let again = fixture.make(Mutation::CreateVm(create(1, "web"))).await;
+    assert_eq!(fixture.store.last_deleted("web").await.expect("readable"), Some(vm_id(1)));
+    assert_eq!(fixture.store.last_deleted("other").await.expect("readable"), None);
+    let again = fixture.make(AnyMutation::CreateVm(create(1, "web"))).await;
     assert!(matches!(again, Err(MutateError::Refused(Refusal::VmIdUsedUp { .. }))), "{again:?}");
 }
 
@@ -208,16 +221,14 @@ async fn a_vm_that_came_and_went_in_one_group_leaves_its_id_used_up() {
 async fn ids_of_deleted_vms_stay_used_up_over_a_restart() {
     let fixture = fixture().await;
     let request_id = Some(vm_id(99));
-    let with_request = |number| {
-        Mutation::CreateVm(CreateVm { request_id, ..create(number, &format!("vm{number}")) })
-    };
-    fixture.make(with_request(1)).await.expect("created");
+    let with_request = |number| CreateVm { request_id, ..create(number, &format!("vm{number}")) };
+    fixture.make(with_request(1).into()).await.expect("created");
     fixture.make(delete(1)).await.expect("deleted");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
-    for mutation in [Mutation::CreateVm(create(1, "web")), with_request(2)] {
-        let checked = fixture.store.check(&submission(mutation.clone())).await;
-        let made = fixture.make(mutation).await;
+    for create in [create(1, "web"), with_request(2)] {
+        let checked = fixture.store.check(&caller(), create.clone()).await;
+        let made = fixture.store.submit(caller(), create).await;
         for again in [checked, made] {
             let used_up = matches!(again, Err(MutateError::Refused(Refusal::VmIdUsedUp { .. })));
             assert!(used_up, "{again:?}");
@@ -229,8 +240,8 @@ async fn ids_of_deleted_vms_stay_used_up_over_a_restart() {
 #[tokio::test]
 async fn checking_stores_nothing() {
     let fixture = fixture().await;
-    let checked = fixture.store.check(&submission(Mutation::CreateVm(create(1, "web")))).await;
-    assert!(matches!(checked, Ok(Outcome::Vm { changed: true, .. })), "{checked:?}");
+    let checked = fixture.store.check(&caller(), create(1, "web")).await;
+    assert!(matches!(checked, Ok(VmAnswer { changed: true, .. })), "{checked:?}");
     assert_eq!(fixture.store.vm(&VmRef::Id(vm_id(1))), None);
     assert!(fixture.published.lock().is_empty());
 }
@@ -256,15 +267,15 @@ async fn a_new_epoch_is_higher_and_leaves_revisions_far_behind() {
     let fixture = fixture().await;
     let (epoch, revisions) = (fixture.store.epoch(), fixture.store.reserve_revisions().await);
     let path = database(&fixture.directory);
-    let refused = raise_epoch(&path).await;
+    let refused = raise_epoch(&path, at(0)).await;
     assert!(matches!(refused, Err(OpenError::InUse { .. })), "{refused:?}");
     fixture.store.close().await;
-    let raised = raise_epoch(&path).await.expect("raised");
-    assert_eq!(raised, epoch.next());
+    let raised = raise_epoch(&path, at(0)).await.expect("raised");
+    assert!(raised > epoch, "{raised}");
     let open = open_in(&fixture.directory).await;
     assert_eq!(open.epoch(), raised);
     assert!(open.revisions().start > revisions.expect("reserved").end + 1_000_000_000);
-    let missing = raise_epoch(&fixture.directory.path().join("other.db")).await;
+    let missing = raise_epoch(&fixture.directory.path().join("other.db"), at(0)).await;
     assert!(matches!(missing, Err(OpenError::Missing { .. })), "{missing:?}");
 }
 
@@ -282,9 +293,9 @@ async fn a_second_server_is_kept_off_until_the_first_has_closed() {
 async fn what_was_submitted_before_the_close_is_finished_and_nothing_after_it() {
     let fixture = fixture().await;
     let (created, ()) =
-        tokio::join!(fixture.make(Mutation::CreateVm(create(1, "web"))), fixture.store.close(),);
+        tokio::join!(fixture.make(AnyMutation::CreateVm(create(1, "web"))), fixture.store.close(),);
     created.expect("created");
-    let late = fixture.make(Mutation::CreateVm(create(2, "db"))).await;
+    let late = fixture.make(AnyMutation::CreateVm(create(2, "db"))).await;
     assert!(matches!(late, Err(MutateError::Closed)), "{late:?}");
     assert_eq!(names(&open_in(&fixture.directory).await), ["web"]);
 }
@@ -294,8 +305,9 @@ async fn a_caller_that_goes_away_does_not_take_its_mutation_with_it() {
     let fixture = fixture().await;
     let (reply, answer) = oneshot::channel();
     drop(answer);
-    let submission = Box::new(submission(Mutation::CreateVm(create(1, "web"))));
-    fixture.store.jobs.send(Job::Submit { submission, reply }).await.expect("open");
+    let asked = Asked { caller: caller(), request: None, mutation: create(1, "web").into() };
+    let job = Job::Submit { asked: Box::new(asked), reply };
+    fixture.store.jobs.send(job).await.expect("open");
     let (open, _directory) = fixture.reopened().await;
     assert_eq!(names(&open), ["web"]);
 }
@@ -304,14 +316,17 @@ async fn a_caller_that_goes_away_does_not_take_its_mutation_with_it() {
 async fn secrets_of_join_tokens_are_stored_as_digests_and_used_once_over_a_restart() {
     let fixture = fixture().await;
     fixture
-        .make(Mutation::CreateJoinToken(JoinToken { expires_at: at(9000), ..token("t") }))
+        .make(AnyMutation::CreateJoinToken(CreateJoinToken(JoinToken {
+            expires_at: at(9000),
+            ..token("t")
+        })))
         .await
         .expect("kept");
-    fixture.make(Mutation::JoinHost(join(1, "t", "one"))).await.expect("joined");
+    fixture.make(AnyMutation::JoinHost(join(1, "t", "one"))).await.expect("joined");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
     let other = crate::model::ledger::JoinHost { key_sha256: [1; 32], ..join(2, "t", "two") };
-    let refused = fixture.make(Mutation::JoinHost(other)).await;
+    let refused = fixture.make(AnyMutation::JoinHost(other)).await;
     let used = MutateError::Refused(Refusal::JoinTokenInvalid("used")).to_string();
     assert_eq!(refused.expect_err("used").to_string(), used);
 }

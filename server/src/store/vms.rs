@@ -1,8 +1,8 @@
 //! The tables of VMs: living ones, and the ids of those that are gone.
 //!
-//! Rows go in as one JSON array for the whole group, so that a group of a thousand is one statement.
+//! Rows go in as one JSON array for the whole group, so that a group of a thousand is one
+//! statement.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,13 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::batch::Batch;
 use super::error::StoreError;
+use super::table::Table;
 use crate::model::intent::{Desired, Fingerprint, NetAllocation, VmIntent};
+use crate::model::ledger::{HostRef, Ledger};
 use crate::model::placement::NoHost;
 use crate::model::spec::VmSpec;
-use crate::model::subnet::Subnet;
 
-/// A row as it is written: an array, in the order of the columns of [`put`].
+/// A row as it is written: an array, in the order of the columns of [`Table::put`].
 struct Row<'a>(&'a VmIntent);
 
 impl Serialize for Row<'_> {
@@ -50,48 +51,62 @@ impl Serialize for Row<'_> {
     }
 }
 
-/// Writes VMs, new or changed. What never changes after the create is not written again.
-pub(super) fn put(batch: &mut Batch, vms: &[Arc<VmIntent>]) {
-    if vms.is_empty() {
-        return;
+impl Table for VmIntent {
+    /// What never changes after the create is not written again.
+    fn put(batch: &mut Batch, rows: &[&Self]) {
+        let rows: Vec<Row<'_>> = rows.iter().map(|vm| Row(vm)).collect();
+        let rows = serde_json::to_string(&rows).expect("rows have only texts and numbers");
+        batch.add_rows(
+            "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
+                 boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
+                 updated_at, traceparent, actor)
+             SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
+                 value->>7, value->>8, value->>9, value->>10, value->>11, unhex(value->>12),
+                 value->>13, value->>14, value->>15, value->>16, value->>17
+             FROM json_each(?) WHERE true
+             ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, desired = excluded.desired,
+                 host = excluded.host, slot = excluded.slot, address = excluded.address,
+                 pending = excluded.pending, generation = excluded.generation,
+                 boot_number = excluded.boot_number, root_disk_number = excluded.root_disk_number,
+                 stop_grace_ms = excluded.stop_grace_ms, updated_at = excluded.updated_at,
+                 traceparent = excluded.traceparent, actor = excluded.actor",
+            rows,
+        );
     }
-    let rows: Vec<Row<'_>> = vms.iter().map(|vm| Row(vm)).collect();
-    let rows = serde_json::to_string(&rows).expect("rows have only texts and numbers");
-    batch.add_rows(
-        "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
-             boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
-             updated_at, traceparent, actor)
-         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-             value->>7, value->>8, value->>9, value->>10, value->>11, unhex(value->>12),
-             value->>13, value->>14, value->>15, value->>16, value->>17
-         FROM json_each(?) WHERE true
-         ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, desired = excluded.desired,
-             host = excluded.host, slot = excluded.slot, address = excluded.address,
-             pending = excluded.pending, generation = excluded.generation,
-             boot_number = excluded.boot_number, root_disk_number = excluded.root_disk_number,
-             stop_grace_ms = excluded.stop_grace_ms, updated_at = excluded.updated_at,
-             traceparent = excluded.traceparent, actor = excluded.actor",
-        rows,
-    );
-}
 
-/// Removes VMs and keeps their ids as used up.
-pub(super) fn remove(batch: &mut Batch, vms: &[(Arc<VmIntent>, Timestamp)]) {
-    if vms.is_empty() {
-        return;
+    /// Keeps the ids as used up.
+    fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
+        let rows: Vec<_> = gone
+            .iter()
+            .map(|(vm, at)| json!([vm.id, vm.request_id, vm.name, at.as_microsecond()]))
+            .collect();
+        let rows = serde_json::Value::from(rows).to_string();
+        batch.add_rows(
+            "DELETE FROM vms WHERE id IN (SELECT value->>0 FROM json_each(?))",
+            rows.clone(),
+        );
+        batch.add_rows(
+            "INSERT INTO deleted_vms (id, request_id, name, deleted_at)
+             SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)",
+            rows,
+        );
     }
-    let rows: Vec<_> = vms
-        .iter()
-        .map(|(vm, at)| json!([vm.id, vm.request_id, vm.name, at.as_microsecond()]))
-        .collect();
-    let rows = serde_json::Value::from(rows).to_string();
-    batch
-        .add_rows("DELETE FROM vms WHERE id IN (SELECT value->>0 FROM json_each(?))", rows.clone());
-    batch.add_rows(
-        "INSERT INTO deleted_vms (id, request_id, name, deleted_at)
-         SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)",
-        rows,
-    );
+
+    async fn load(
+        connection: &mut SqliteConnection,
+        loaded: &Ledger,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, name, spec, desired, host, slot, address, pending, generation, boot_number,
+                 root_disk_number, stop_grace_ms, fingerprint, request_id, created_at, updated_at,
+                 traceparent, actor
+             FROM vms",
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during("read VMs"))?;
+        rows.iter().map(|row| read_row(row, loaded)).collect()
+    }
 }
 
 /// Which of these ids belonged to VMs that are gone, as id or as request id.
@@ -112,24 +127,22 @@ pub(super) async fn used_up(readers: &SqlitePool, ids: &[VmId]) -> Result<Vec<Vm
     found.into_iter().map(|id| id.parse().map_err(|_| corrupt("id", &id))).collect()
 }
 
-/// Every living VM.
-pub(super) async fn read_all(
-    connection: &mut SqliteConnection,
-    subnets: &HashMap<HostId, Subnet>,
-) -> Result<Vec<VmIntent>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, name, spec, desired, host, slot, address, pending, generation, boot_number,
-             root_disk_number, stop_grace_ms, fingerprint, request_id, created_at, updated_at,
-             traceparent, actor
-         FROM vms",
+/// The VM of this name that was deleted last.
+pub(super) async fn last_deleted(
+    readers: &SqlitePool,
+    name: &str,
+) -> Result<Option<VmId>, StoreError> {
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT id FROM deleted_vms WHERE name = ? ORDER BY deleted_at DESC, id DESC LIMIT 1",
     )
-    .fetch_all(connection)
+    .bind(name)
+    .fetch_optional(readers)
     .await
-    .map_err(StoreError::during("read VMs"))?;
-    rows.iter().map(|row| read_row(row, subnets)).collect()
+    .map_err(StoreError::during("look for a deleted VM by its name"))?;
+    found.map(|id| id.parse().map_err(|_| corrupt("id", &id))).transpose()
 }
 
-fn read_row(row: &SqliteRow, subnets: &HashMap<HostId, Subnet>) -> Result<VmIntent, StoreError> {
+fn read_row(row: &SqliteRow, loaded: &Ledger) -> Result<VmIntent, StoreError> {
     let id_text: String = get(row, "id")?;
     let bad = |column| corrupt(column, &id_text);
     let count = |column: &'static str| -> Result<u64, StoreError> {
@@ -144,9 +157,9 @@ fn read_row(row: &SqliteRow, subnets: &HashMap<HostId, Subnet>) -> Result<VmInte
     let net = match host {
         None => None,
         Some(host) => {
-            let subnet = subnets.get(&host).ok_or_else(|| bad("host"))?;
+            let record = loaded.host(&HostRef::Id(host)).ok_or_else(|| bad("host"))?;
             let slot = u32::try_from(count("slot")?).map_err(|_| bad("slot"))?;
-            let net = NetAllocation::of(*subnet, slot).ok_or_else(|| bad("slot"))?;
+            let net = NetAllocation::of(record.subnet, slot).ok_or_else(|| bad("slot"))?;
             let address: String = get(row, "address")?;
             if address != net.address.to_string() {
                 return Err(bad("address"));

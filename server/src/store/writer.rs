@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use banger_proto::causes::with_causes;
 use banger_proto::ids::VmId;
+use banger_wire::causes::with_causes;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
@@ -27,9 +28,14 @@ use tracing::{Instrument as _, error, info_span, warn};
 
 use super::batch::Batch;
 use super::error::{MutateError, StoreError};
-use super::net_effect::NetEffect;
-use super::{REVISION_BLOCK, connect, events, hosts, images, load, meta, sweeps, tokens, vms};
-use crate::model::ledger::{Change, Ledger, Mutation, Outcome, Submission};
+use super::query::Question;
+use super::retention::{self, Tidied};
+use super::table::{NetEffect, load};
+use super::{REVISION_BLOCK, close_whole, connect, events, meta, requests, sweeps, vms};
+use crate::model::caller::Caller;
+use crate::model::ledger::{AnyMutation, Change, Ledger, Outcome};
+use crate::model::request::{RequestId, RequestKey};
+use crate::model::retention::Retention;
 
 /// Most mutations of one group.
 const MAX_GROUP: usize = 4096;
@@ -58,11 +64,22 @@ pub struct CommitStats {
 
 type Reply = oneshot::Sender<Result<Outcome, MutateError>>;
 
-/// Work for the writer.
+/// A mutation and who asks for it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) caller: Caller,
+    pub(super) request: Option<RequestKey>,
+    pub(super) mutation: AnyMutation,
+}
+
 #[derive(Debug)]
 pub(super) enum Job {
     /// Decide and store.
-    Submit { submission: Box<Submission>, reply: Reply },
+    Submit { asked: Box<Asked>, reply: Reply },
+    /// Tell, once everything before it is stored.
+    Ask(Question),
+    /// Let go what is too old.
+    Tidy { keep: Retention, now: Timestamp, reply: oneshot::Sender<Result<Tidied, MutateError>> },
     /// Reserve a block of revisions.
     Reserve { reply: oneshot::Sender<Result<Range<u64>, MutateError>> },
 }
@@ -91,7 +108,7 @@ struct Doubtful {
 
 /// One mutation of a group, decided.
 struct Entry {
-    submission: Box<Submission>,
+    asked: Box<Asked>,
     reply: Reply,
     answer: Result<Outcome, MutateError>,
 }
@@ -165,13 +182,17 @@ impl Writer {
                 () = closing.cancelled(), if !queue.is_closed() => queue.close(),
             }
         }
-        if let Some(connection) = self.connection.take()
-            && let Err(source) = sqlx::Connection::close(connection).await
-        {
-            warn!(
-                error = with_causes(&source),
-                "closing the database failed; its log is replayed at the next start"
-            );
+        // Before the writer: whoever closes last takes the log into the database, and readers can't.
+        self.readers.close().await;
+        if let Some(connection) = self.connection.take() {
+            match close_whole(connection).await {
+                Ok(true) => {}
+                Ok(false) => warn!("another program reads the database; its log stays beside it"),
+                Err(source) => warn!(
+                    error = with_causes(&source),
+                    "closing the database failed; its log is replayed at the next start"
+                ),
+            }
         }
         // The lock goes before anybody hears that the store is closed.
         drop(self);
@@ -180,10 +201,13 @@ impl Writer {
 
     async fn work(&mut self, jobs: Vec<Job>) {
         let mut group = Vec::with_capacity(jobs.len());
-        let mut reservations = Vec::new();
+        let (mut questions, mut reservations) = (Vec::new(), Vec::new());
+        let mut tidying = Vec::new();
         for job in jobs {
             match job {
-                Job::Submit { submission, reply } => group.push((submission, reply)),
+                Job::Submit { asked, reply } => group.push((asked, reply)),
+                Job::Ask(question) => questions.push(question),
+                Job::Tidy { keep, now, reply } => tidying.push((keep, now, reply)),
                 Job::Reserve { reply } => reservations.push(reply),
             }
         }
@@ -191,10 +215,30 @@ impl Writer {
             let span = info_span!("commit", mutations = group.len());
             self.commit(group).instrument(span).await;
         }
+        for question in questions {
+            match self.ready().await {
+                Ok(_) => question.answer(Ok(&self.ledger.lock())),
+                Err(error) => question.answer(Err(error.into())),
+            }
+        }
+        for (keep, now, reply) in tidying {
+            // Whoever asked may be gone; it is done all the same.
+            let _ = reply.send(self.tidy(keep, now).await);
+        }
         for reply in reservations {
             // A caller that is gone has lost a block of revisions, of which there are enough.
             let _ = reply.send(self.reserve().await);
         }
+    }
+
+    async fn tidy(&mut self, keep: Retention, now: Timestamp) -> Result<Tidied, MutateError> {
+        self.ready().await?;
+        let Some(connection) = &mut self.connection else { return Err(MutateError::Closed) };
+        let tidied = retention::step(connection, keep, now).await;
+        if tidied.is_err() {
+            self.connection = None;
+        }
+        Ok(tidied?)
     }
 
     async fn reserve(&mut self) -> Result<Range<u64>, MutateError> {
@@ -208,7 +252,7 @@ impl Writer {
     }
 
     /// Stores one group and answers its callers.
-    async fn commit(&mut self, group: Vec<(Box<Submission>, Reply)>) {
+    async fn commit(&mut self, group: Vec<(Box<Asked>, Reply)>) {
         let mutations = group.len();
         if let Err(error) = self.prepare(&group).await {
             let reason = with_causes(&error);
@@ -219,21 +263,19 @@ impl Writer {
         }
         let (entries, changes) = self.decide(group);
         if changes.is_empty() {
-            self.ledger.lock().clear_used_up();
+            self.ledger.lock().clear_noted();
             answer_all(entries);
             return;
         }
         let effect = NetEffect::of(&changes);
+        let rows = effect.rows();
         let started = Instant::now();
         let written = self.write(&effect).await;
-        let stats = CommitStats {
-            mutations,
-            rows: effect.rows(),
-            duration: started.elapsed(),
-            failed: written.is_err(),
-        };
+        drop(effect);
+        let stats =
+            CommitStats { mutations, rows, duration: started.elapsed(), failed: written.is_err() };
         (self.meter)(stats);
-        self.ledger.lock().clear_used_up();
+        self.ledger.lock().clear_noted();
         match written {
             Ok(()) => {
                 (self.sink)(&changes);
@@ -246,13 +288,21 @@ impl Writer {
         }
     }
 
-    /// A connection to write on, and the used-up ids that the group may meet.
-    async fn prepare(&mut self, group: &[(Box<Submission>, Reply)]) -> Result<(), StoreError> {
+    /// A connection to write on, and what the group may meet of the past: ids that are used up, and
+    /// requests that were done.
+    async fn prepare(&mut self, group: &[(Box<Asked>, Reply)]) -> Result<(), StoreError> {
         self.ready().await?;
         let ids: Vec<VmId> =
-            group.iter().flat_map(|(submission, _)| given_ids(submission)).collect();
+            group.iter().flat_map(|(asked, _)| given_ids(&asked.mutation)).collect();
         let used_up = vms::used_up(&self.readers, &ids).await?;
-        self.ledger.lock().note_used_up(used_up);
+        let named: Vec<RequestId> = group
+            .iter()
+            .filter_map(|(asked, _)| asked.request.as_ref().map(|key| key.id))
+            .collect();
+        let done = requests::find(&self.readers, &named).await?;
+        let mut ledger = self.ledger.lock();
+        ledger.note_used_up(used_up);
+        ledger.note_done(done);
         Ok(())
     }
 
@@ -290,14 +340,17 @@ impl Writer {
         self.doubtful = Some(Doubtful { commit, changes });
     }
 
-    /// Decides each mutation and lets the ledger take it over at once, so that the next one sees it.
-    fn decide(&self, group: Vec<(Box<Submission>, Reply)>) -> (Vec<Entry>, Vec<Change>) {
+    /// Decides each mutation and lets the ledger take it over at once, so that the next one sees
+    /// it.
+    fn decide(&self, group: Vec<(Box<Asked>, Reply)>) -> (Vec<Entry>, Vec<Change>) {
         let mut ledger = self.ledger.lock();
         let mut changes = Vec::new();
         let entries = group
             .into_iter()
-            .map(|(submission, reply)| {
-                let answer = match ledger.decide(&submission) {
+            .map(|(asked, reply)| {
+                let request = asked.request.as_ref();
+                let decided = ledger.decide_once(&asked.caller, &asked.mutation, request);
+                let answer = match decided {
                     Ok(decided) => {
                         ledger.apply(&decided.changes);
                         changes.extend(decided.changes);
@@ -305,7 +358,7 @@ impl Writer {
                     }
                     Err(refusal) => Err(refusal.into()),
                 };
-                Entry { submission, reply, answer }
+                Entry { asked, reply, answer }
             })
             .collect();
         (entries, changes)
@@ -313,7 +366,7 @@ impl Writer {
 
     /// One transaction. When it fails the connection is thrown away: SQLite may or may not have
     /// rolled back by itself, and a new connection knows.
-    async fn write(&mut self, effect: &NetEffect) -> Result<(), Failed> {
+    async fn write(&mut self, effect: &NetEffect<'_>) -> Result<(), Failed> {
         let Some(mut connection) = self.connection.take() else {
             let source = sqlx::Error::PoolClosed;
             let error = StoreError::Database { what: "write without a connection", source };
@@ -335,7 +388,7 @@ impl Writer {
     }
 
     /// VMs whose history may have grown past its bound with this group.
-    fn due_for_trim(&mut self, effect: &NetEffect) -> Vec<VmId> {
+    fn due_for_trim(&mut self, effect: &NetEffect<'_>) -> Vec<VmId> {
         let mut due = Vec::new();
         for event in &effect.events {
             let old = event.generation.0 > 1;
@@ -347,7 +400,7 @@ impl Writer {
                 due.push(event.vm);
             }
         }
-        for (gone, _) in &effect.removed_vms {
+        for (gone, _) in effect.vms.removed() {
             self.event_counts.remove(&gone.id);
         }
         due
@@ -368,7 +421,7 @@ impl Writer {
         let one_by_one = error.is_constraint() && entries.len() > 1;
         for entry in entries {
             if one_by_one {
-                Box::pin(self.commit(vec![(entry.submission, entry.reply)])).await;
+                Box::pin(self.commit(vec![(entry.asked, entry.reply)])).await;
                 continue;
             }
             let reason = reason.clone();
@@ -383,17 +436,11 @@ impl Writer {
 }
 
 /// What stores a group.
-fn batch_of(effect: &NetEffect, to_trim: &[VmId], first_event: u64, numbers: Numbers) -> Batch {
+fn batch_of(effect: &NetEffect<'_>, to_trim: &[VmId], first_event: u64, numbers: Numbers) -> Batch {
     let mut batch = Batch::new();
-    vms::remove(&mut batch, &effect.removed_vms);
-    hosts::remove(&mut batch, &effect.removed_hosts);
-    hosts::put(&mut batch, &effect.put_hosts);
-    vms::put(&mut batch, &effect.put_vms);
-    tokens::remove(&mut batch, &effect.removed_tokens);
-    tokens::put(&mut batch, &effect.put_tokens);
-    sweeps::put(&mut batch, &effect.put_sweeps);
-    images::remove(&mut batch, &effect.removed_images);
-    images::put(&mut batch, &effect.put_images);
+    effect.write_objects(&mut batch);
+    sweeps::put(&mut batch, &effect.sweeps);
+    requests::put(&mut batch, &effect.requests);
     events::append(&mut batch, &effect.events, first_event);
     events::trim(&mut batch, to_trim);
     meta::set_numbers(&mut batch, numbers.commit, numbers.event);
@@ -418,26 +465,7 @@ fn answer(reply: Reply, result: Result<Outcome, MutateError>) {
 }
 
 /// Ids of a create that the client chose and that may therefore be used up.
-pub(super) fn given_ids(submission: &Submission) -> Vec<VmId> {
-    match &submission.mutation {
-        Mutation::CreateVm(create) => {
-            create.request_id.into_iter().chain(create.id_is_given.then_some(create.id)).collect()
-        }
-        Mutation::UpdateVm { .. }
-        | Mutation::SetPower { .. }
-        | Mutation::DeleteVm { .. }
-        | Mutation::Forget { .. }
-        | Mutation::Place { .. }
-        | Mutation::PlacePending
-        | Mutation::Record { .. }
-        | Mutation::RecordSweep(_)
-        | Mutation::CreateJoinToken(_)
-        | Mutation::JoinHost(_)
-        | Mutation::UpdateHost { .. }
-        | Mutation::SetCordon { .. }
-        | Mutation::DeleteHost { .. }
-        | Mutation::PutImage { .. }
-        | Mutation::DeleteImage { .. }
-        | Mutation::KeptContents => Vec::new(),
-    }
+pub(super) fn given_ids(mutation: &AnyMutation) -> Vec<VmId> {
+    let AnyMutation::CreateVm(create) = mutation else { return Vec::new() };
+    create.request_id.into_iter().chain(create.id_is_given.then_some(create.id)).collect()
 }

@@ -16,22 +16,24 @@
 //!
 //! A change is encoded once, by the first stream that sends it, and shared by the others. A
 //! watcher that falls behind the ring skips from its cursor through the index by revision: it sees
-//! each VM's newest state, in order, and never holds up a writer. Nothing here grows with the number
-//! of changes: the ring and the list of deleted VMs are bounded, and a cursor older than both is
-//! answered with "list again".
+//! each VM's newest state, in order, and never holds up a writer. Nothing here grows with the
+//! number of changes: the ring and the list of deleted VMs are bounded, and a cursor older than
+//! both is answered with "list again".
 
+mod catch_up;
 mod record;
 mod ring;
 mod table;
 mod view;
+mod wait;
 mod waiters;
 mod watcher;
 
 pub use record::VmRecord;
-pub use ring::{Encoded, Event, EventKind, Segment};
+pub use ring::{ChangeKind, Encoded, Event, Segment};
 #[cfg(test)]
 pub(crate) use table::needs_the_server;
 pub use table::{Limits, Snapshot};
 pub use view::{HostRecords, HostSnapshot, View};
-pub use waiters::VmWait;
-pub use watcher::{Batch, Changes, WatchEnd, Watcher};
+pub use wait::VmWait;
+pub use watcher::{ChangeBatch, Changes, WatchEnd, Watcher};

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use banger_proto::ids::{Revision, VmId};
+use banger_proto::ids::{Revision, Version, VmId};
 use jiff::Timestamp;
 
 use crate::model::filter::VmFilter;
 use crate::model::host::HostView;
 use crate::model::intent::VmIntent;
-use crate::model::observed::{DiskTrouble, Observation, ObservedVm, Phase, ProcessSeen};
+use crate::model::observed::{
+    DiskTrouble, NetworkTrouble, Observation, ObservedVm, Phase, ProcessSeen,
+};
 use crate::model::status::{Trouble, VmState, VmStatus};
 
 /// One VM at one revision.
@@ -33,6 +35,17 @@ pub struct VmRecord {
     pub added: Revision,
     /// The newest sight of it, kept while nothing is known.
     pub(super) last_sight: Option<Sight>,
+    /// What its host has put into its history lately.
+    pub(super) told: Told,
+}
+
+/// How much of a VM's history came from its host lately, so that one that flaps or lies fills
+/// neither the history nor the disk below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The hour counted, by the server's clock.
+    pub(super) hour: i64,
+    pub(super) lines: u16,
 }
 
 /// What is remembered of an observation while nothing is known.
@@ -43,7 +56,9 @@ pub(super) struct Sight {
     pub(super) process: Option<ProcessSeen>,
     pub(super) adopted_at: Option<Timestamp>,
     pub(super) disk: Option<DiskTrouble>,
+    pub(super) network: Option<NetworkTrouble>,
     pub(super) store_sectors: u64,
+    pub(super) settled: Version,
 }
 
 impl Sight {
@@ -55,7 +70,9 @@ impl Sight {
                 process: vm.process,
                 adopted_at: vm.adopted_at,
                 disk: vm.fault.as_ref().and_then(|fault| DiskTrouble::of(&fault.reason)),
+                network: NetworkTrouble::of_vm(vm),
                 store_sectors: vm.devices.cow_total_sectors,
+                settled: vm.settled,
             }),
             Observation::Unknown { .. } | Observation::Absent => None,
         }
@@ -63,7 +80,6 @@ impl Sight {
 }
 
 impl VmRecord {
-    /// The VM.
     pub fn id(&self) -> VmId {
         self.intent.id
     }
@@ -94,11 +110,15 @@ impl VmRecord {
             && host_as_shown(self) == host_as_shown(other)
     }
 
-    /// A rough size in bytes of this record's message, to bound what is kept of them.
+    /// A rough size in bytes of this record, what its agent said included, to bound what is kept
+    /// of them.
     pub(super) fn weight(&self) -> usize {
         let spec = &self.intent.spec;
         let labels: usize = spec.labels().iter().map(|(k, v)| k.len() + v.len() + 8).sum();
-        1024 + spec.metadata().map_or(0, str::len) + spec.boot_args().len() + labels
+        let seen = self.seen().map_or(0, ObservedVm::weight);
+        // A metadata document is kept as text here, and is longer in a message.
+        let metadata = 2 * spec.metadata().map_or(0, str::len);
+        1024 + metadata + spec.boot_args().len() + labels + seen + self.status.message.len()
     }
 }
 

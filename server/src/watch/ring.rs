@@ -1,10 +1,10 @@
 //! The newest changes, shared by all streams that keep up.
 //!
 //! Changes are kept in segments: all that one commit or one report changed, at most
-//! [`SEGMENT_EVENTS`] of them. A segment is encoded once, by the first stream that sends it, as the
-//! concatenation of its events; a stream that shows everything copies the whole, one with a filter
-//! copies the events it shows. The view owns the ring and its mutex; a stream takes segments out
-//! by `Arc` and encodes without the mutex.
+//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once, by the first
+//! stream that sends it, as the concatenation of its events; a stream that shows everything copies
+//! the whole, one with a filter copies the events it shows. The view owns the ring and its mutex; a
+//! stream takes segments out by `Arc` and encodes without the mutex.
 //!
 //! The ring is bounded by events and by bytes. What falls off it is still in the table.
 
@@ -17,13 +17,15 @@ use bytes::Bytes;
 use super::record::VmRecord;
 use crate::model::filter::VmFilter;
 
-/// Most events of one segment. With the largest metadata an event has about 40 KiB, so that one
-/// segment always fits one message of the wire.
+/// Most events of one segment.
 pub(super) const SEGMENT_EVENTS: usize = 64;
+
+/// About how many bytes of events one segment has at most, unless one event alone has more.
+const SEGMENT_BYTES: usize = 256 * 1024;
 
 /// How a change looks to one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
+pub enum ChangeKind {
     /// The VM is new to the stream.
     Added,
     /// It changed.
@@ -50,23 +52,23 @@ impl Event {
     }
 
     /// How a stream that shows everything sees it.
-    pub fn kind(&self) -> EventKind {
+    pub fn kind(&self) -> ChangeKind {
         match (&self.before, self.gone) {
-            (_, true) => EventKind::Removed,
-            (None, false) => EventKind::Added,
-            (Some(_), false) => EventKind::Modified,
+            (_, true) => ChangeKind::Removed,
+            (None, false) => ChangeKind::Added,
+            (Some(_), false) => ChangeKind::Modified,
         }
     }
 
     /// How a stream with this filter sees it; `None`: not at all.
-    pub fn kind_for(&self, filter: &VmFilter) -> Option<EventKind> {
+    pub fn kind_for(&self, filter: &VmFilter) -> Option<ChangeKind> {
         let before = self.before.as_ref().is_some_and(|record| record.matches(filter));
         let after = !self.gone && self.record.matches(filter);
         match (before, after) {
             (false, false) => None,
-            (false, true) => Some(EventKind::Added),
-            (true, true) => Some(EventKind::Modified),
-            (true, false) => Some(EventKind::Removed),
+            (false, true) => Some(ChangeKind::Added),
+            (true, true) => Some(ChangeKind::Modified),
+            (true, false) => Some(ChangeKind::Removed),
         }
     }
 }
@@ -140,14 +142,18 @@ impl Ring {
 
     /// Adds changes, in order of their revisions, and drops the oldest while over the bounds.
     pub(super) fn push(&mut self, events: Vec<Event>) {
-        let mut events = events.into_iter().peekable();
-        while events.peek().is_some() {
-            let part: Box<[Event]> = events.by_ref().take(SEGMENT_EVENTS).collect();
-            let weight = part.iter().map(|event| event.record.weight()).sum();
-            self.events += part.len();
-            self.weight += weight;
-            self.segments
-                .push_back((weight, Arc::new(Segment { events: part, encoded: OnceLock::new() })));
+        let mut part = Vec::new();
+        let mut weight = 0;
+        for event in events {
+            let more = event.record.weight();
+            if part.len() == SEGMENT_EVENTS || (weight + more > SEGMENT_BYTES && weight > 0) {
+                self.push_segment(std::mem::take(&mut part), std::mem::take(&mut weight));
+            }
+            weight += more;
+            part.push(event);
+        }
+        if !part.is_empty() {
+            self.push_segment(part, weight);
         }
         while self.events > self.max_events || self.weight > self.max_weight {
             let Some((weight, dropped)) = self.segments.pop_front() else { break };
@@ -155,6 +161,13 @@ impl Ring {
             self.weight -= weight;
             self.floor = dropped.last();
         }
+    }
+
+    fn push_segment(&mut self, events: Vec<Event>, weight: usize) {
+        self.events += events.len();
+        self.weight += weight;
+        let segment = Segment { events: events.into(), encoded: OnceLock::new() };
+        self.segments.push_back((weight, Arc::new(segment)));
     }
 
     /// The segments with changes after `cursor`, oldest first, as many as have together about

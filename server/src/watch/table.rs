@@ -1,12 +1,12 @@
 //! The state under the view's mutex, and what a change does to it.
 //!
 //! Synchronous and without I/O: the [`View`](super::View) calls in, and does afterwards what the
-//! [`Effects`] say. Each public verb is one change of the world; each VM it changes visibly gets one
-//! revision and one event.
+//! [`Effects`] say. Each public verb is one change of the world; each VM it changes visibly gets
+//! one revision and one event.
 //!
 //! Two ways to the changes are kept: the ring, with every step, and the index by revision, with the
-//! newest state of every VM. The second is complete down to [`Table::oldest`], whatever the ring
-//! has dropped, because it grows with VMs and not with changes.
+//! newest state of every VM. The second is complete down to [`ViewTable::oldest`], whatever the
+//! ring has dropped, because it grows with VMs and not with changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,9 +15,8 @@ use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
 use imbl::OrdMap;
 use jiff::Timestamp;
 
-use super::record::{Sight, VmRecord};
-use super::ring::{Event, EventKind, Ring, Segment};
-use crate::model::filter::VmFilter;
+use super::record::{Sight, Told, VmRecord};
+use super::ring::{Event, Ring, Segment};
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::{Desired, VmIntent};
@@ -38,20 +37,20 @@ pub struct Limits {
     pub ring_bytes: usize,
     /// Most deleted VMs that a stream can still be told of.
     pub tombstones: usize,
+    /// Most entries of the index that one read looks at while it holds the mutex.
+    pub index_part: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_events: 16_384, ring_bytes: 32 << 20, tombstones: 16_384 }
+        Self { ring_events: 16_384, ring_bytes: 32 << 20, tombstones: 16_384, index_part: 256 }
     }
 }
 
 /// All VMs at one revision. Cheap to take and to hold.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The revision.
     pub revision: Revision,
-    /// The VMs, by id.
     pub vms: OrdMap<VmId, Arc<VmRecord>>,
 }
 
@@ -75,24 +74,27 @@ pub(super) struct Effects {
 
 /// What stands at a revision of the index.
 #[derive(Debug)]
-enum Slot {
+enum VmSlot {
     Living(VmId),
     Gone(Arc<VmRecord>),
 }
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ViewTable {
     epoch: Epoch,
     started_at: Timestamp,
+    /// When the present change came, by the server's clock.
+    now: Timestamp,
     revision: Revision,
     vms: OrdMap<VmId, Arc<VmRecord>>,
     names: HashMap<String, VmId>,
     hosts: BTreeMap<HostId, HostEntry>,
     host_version: u64,
     unplaced: BTreeSet<VmId>,
-    by_revision: BTreeMap<Revision, Slot>,
+    by_revision: BTreeMap<Revision, VmSlot>,
     tombstones: VecDeque<Revision>,
     max_tombstones: usize,
+    index_part: usize,
     /// Changes up to here may be missing from the index.
     oldest: Revision,
     ring: Ring,
@@ -106,16 +108,23 @@ pub(super) enum After {
     Nothing,
     /// From the ring: every step. The first segment may begin before the cursor.
     Steps(Vec<Arc<Segment>>),
-    /// From the index: newest states, in order, up to the revision given.
-    Newest(Vec<(EventKind, Arc<VmRecord>)>, Revision),
+    /// From the index.
+    Newest(Newest),
     /// Some are no longer known.
     TooOld,
 }
 
-/// Most entries of the index that one read looks at while it holds the mutex.
-const INDEX_PART: usize = 256;
+/// Newest states, in order.
+#[derive(Debug)]
+pub(super) struct Newest {
+    /// With whether nothing of the VM is left.
+    pub(super) records: Vec<(Arc<VmRecord>, bool)>,
+    /// All there are after the cursor up to here.
+    pub(super) up_to: Revision,
+    pub(super) table: Revision,
+}
 
-impl Table {
+impl ViewTable {
     pub(super) fn new(
         epoch: Epoch,
         first: Revision,
@@ -125,6 +134,7 @@ impl Table {
         Self {
             epoch,
             started_at,
+            now: started_at,
             revision: first,
             vms: OrdMap::new(),
             names: HashMap::new(),
@@ -134,6 +144,7 @@ impl Table {
             by_revision: BTreeMap::new(),
             tombstones: VecDeque::new(),
             max_tombstones: limits.tombstones,
+            index_part: limits.index_part,
             oldest: first,
             ring: Ring::new(first, limits.ring_events, limits.ring_bytes),
             states: [0; VmState::ALL.len()],
@@ -143,6 +154,11 @@ impl Table {
     /// Ends the loading of what was stored: a cursor from before is too old from now on.
     pub(super) fn loaded(&mut self) {
         self.oldest = self.revision;
+    }
+
+    /// A change begins.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     // === reading ===
@@ -175,13 +191,9 @@ impl Table {
         self.unplaced.len()
     }
 
-    /// VMs without a host that are wanted absent: nothing to confirm, so to be forgotten.
-    pub(super) fn unplaced_absent(&self) -> Vec<VmId> {
-        self.unplaced
-            .iter()
-            .filter(|id| self.vms.get(*id).is_some_and(|r| r.intent.desired == Desired::Absent))
-            .copied()
-            .collect()
+    /// All VMs that have no host.
+    pub(super) fn without_host(&self) -> Vec<Arc<VmRecord>> {
+        self.unplaced.iter().filter_map(|id| self.vms.get(id)).cloned().collect()
     }
 
     /// Whether a stream may resume after this revision.
@@ -191,12 +203,7 @@ impl Table {
 
     /// The changes after `cursor`: from the ring where it reaches back that far, else from the
     /// index. At most about `budget` bytes.
-    pub(super) fn after(
-        &self,
-        cursor: Revision,
-        budget: usize,
-        filter: Option<&VmFilter>,
-    ) -> After {
+    pub(super) fn after(&self, cursor: Revision, budget: usize) -> After {
         if cursor >= self.revision {
             return After::Nothing;
         }
@@ -206,26 +213,25 @@ impl Table {
         if cursor < self.oldest {
             return After::TooOld;
         }
-        let mut newest = Vec::new();
+        let mut records = Vec::new();
         let mut weight = 0;
+        let table = self.revision;
         let later = Revision(cursor.0 + 1)..;
         for (looked_at, (revision, slot)) in self.by_revision.range(later).enumerate() {
-            if looked_at == INDEX_PART || weight >= budget {
-                return After::Newest(newest, Revision(revision.0 - 1));
+            if looked_at == self.index_part || weight >= budget {
+                return After::Newest(Newest { records, up_to: Revision(revision.0 - 1), table });
             }
             let (record, gone) = match slot {
-                Slot::Living(id) => match self.vms.get(id) {
+                VmSlot::Living(id) => match self.vms.get(id) {
                     Some(record) => (record, false),
                     None => continue,
                 },
-                Slot::Gone(record) => (record, true),
+                VmSlot::Gone(record) => (record, true),
             };
-            if let Some(kind) = newest_kind(record, gone, cursor, filter) {
-                weight += record.weight();
-                newest.push((kind, Arc::clone(record)));
-            }
+            weight += record.weight();
+            records.push((Arc::clone(record), gone));
         }
-        After::Newest(newest, self.revision)
+        After::Newest(Newest { records, up_to: table, table })
     }
 
     // === changing intents ===
@@ -267,8 +273,9 @@ impl Table {
             revision: self.revision,
             added: last.added,
             last_sight: None,
+            told: last.told,
         });
-        self.by_revision.insert(self.revision, Slot::Gone(Arc::clone(&gone)));
+        self.by_revision.insert(self.revision, VmSlot::Gone(Arc::clone(&gone)));
         self.tombstones.push_back(self.revision);
         while self.tombstones.len() > self.max_tombstones {
             let Some(revision) = self.tombstones.pop_front() else { break };
@@ -314,14 +321,18 @@ impl Table {
         let id = intent.id;
         let host =
             intent.host.and_then(|host| self.hosts.get(&host)).map(|entry| Arc::clone(&entry.view));
-        let context =
-            StatusContext { epoch: self.epoch, host: host.as_deref(), trouble: trouble.as_deref() };
+        let last_sight =
+            Sight::of(&observation).or_else(|| before.as_ref().and_then(|b| b.last_sight));
+        let context = StatusContext {
+            epoch: self.epoch,
+            host: host.as_deref(),
+            trouble: trouble.as_deref(),
+            last_settled: last_sight.map(|sight| sight.settled),
+        };
         let status = VmStatus::of(&intent, &observation, context);
         let next = self.revision.next();
         let added = before.as_ref().map_or(next, |before| before.added);
-        let last_sight =
-            Sight::of(&observation).or_else(|| before.as_ref().and_then(|b| b.last_sight));
-        let record = VmRecord {
+        let mut record = VmRecord {
             intent,
             observation,
             trouble,
@@ -330,6 +341,7 @@ impl Table {
             revision: next,
             added,
             last_sight,
+            told: before.as_ref().map_or_else(Default::default, |before| before.told),
         };
         if let Some(before) = &before {
             if record.shows_the_same_as(before) {
@@ -344,6 +356,9 @@ impl Table {
             }
         }
         self.revision = next;
+        let sight = before.as_ref().and_then(|before| before.last_sight);
+        let lines = history::of_change(sight, &record, self.started_at);
+        record.told = history::bounded(record.told, &record, lines, self.now, &mut out.history);
         let record = Arc::new(record);
         self.states[record.state() as usize] += 1;
         if before.as_ref().is_none_or(|before| before.intent.name != record.intent.name) {
@@ -364,10 +379,8 @@ impl Table {
                 self.join_host(host, before.as_deref(), &record, out);
             }
         }
-        let sight = before.as_ref().and_then(|before| before.last_sight);
-        history::of_change(sight, &record, self.started_at, &mut out.history);
         self.vms.insert(id, Arc::clone(&record));
-        self.by_revision.insert(next, Slot::Living(id));
+        self.by_revision.insert(next, VmSlot::Living(id));
         out.touched.push(id);
         out.events.push(Event { record, before, gone: false });
     }
@@ -395,27 +408,6 @@ impl Table {
             HostState::Connecting => unknown(UnknownWhy::HostNotYetSeen),
             HostState::Suspect | HostState::Offline => unknown(UnknownWhy::HostUnreachable),
         }
-    }
-}
-
-/// How a stream at `cursor` that skips to a VM's newest state sees it.
-///
-/// Whether a filter showed the VM before is no longer known, so that a stream with a filter may
-/// be told `Removed` of a VM it was not shown, or `Modified` of one it was not; never the reverse,
-/// that a VM it was shown and that no longer matches stays with it.
-fn newest_kind(
-    record: &VmRecord,
-    gone: bool,
-    cursor: Revision,
-    filter: Option<&VmFilter>,
-) -> Option<EventKind> {
-    let is_new = record.added > cursor;
-    let shown = !gone && filter.is_none_or(|filter| record.matches(filter));
-    match (shown, is_new) {
-        (true, true) => Some(EventKind::Added),
-        (true, false) => Some(EventKind::Modified),
-        (false, true) => None,
-        (false, false) => Some(EventKind::Removed),
     }
 }
 

@@ -14,21 +14,23 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::record::VmRecord;
-use super::table::{After, Effects, HostEntry, Limits, Snapshot, Table};
-use super::waiters::{VmWait, Waiters};
-use super::watcher::{WatchEnd, Watcher};
+use super::table::{After, Effects, HostEntry, Limits, Snapshot, ViewTable};
+use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};
-use crate::model::filter::VmFilter;
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostFacts, HostHealth, HostRecord, HostView, Resources};
 use crate::model::intent::VmIntent;
-use crate::model::ledger::{Change, HostRef, VmRef};
+use crate::model::ledger::{Change, Edit, HostRef, VmRef};
 use crate::model::observed::ObservedVm;
 use crate::model::status::{Trouble, VmState};
 
-/// How long a stream may take for its state at the start before it is told to begin anew.
+/// How long a stream may leave its state at the start unread before it is told to begin anew.
+/// However long it takes in all: a client of a hundred thousand VMs may be slow.
 const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
+
+/// Most states at the start that are kept for streams to read. Each holds what has changed since.
+const MAX_SNAPSHOTS: usize = 64;
 
 /// A host as readers see it.
 #[derive(Debug, Clone)]
@@ -72,7 +74,7 @@ pub(super) struct Signal {
 #[derive(Debug)]
 pub struct View {
     clock: SharedClock,
-    table: Mutex<Table>,
+    table: Mutex<ViewTable>,
     signal: watch::Sender<Signal>,
     hosts: watch::Sender<u64>,
     records: watch::Sender<HostRecords>,
@@ -96,7 +98,7 @@ impl View {
         let started_at = clock.now();
         Arc::new(Self {
             clock,
-            table: Mutex::new(Table::new(epoch, first, started_at, limits)),
+            table: Mutex::new(ViewTable::new(epoch, first, started_at, limits)),
             signal: watch::Sender::new(Signal { revision: first, tick: 0, draining: false }),
             hosts: watch::Sender::new(0),
             records: watch::Sender::default(),
@@ -130,16 +132,12 @@ impl View {
         self.change(|table, out| {
             for change in changes {
                 match change {
-                    Change::PutVm(intent) => table.put_intent(intent, now, out),
-                    Change::RemoveVm { last, at } => table.forget(last.id, *at, out),
-                    Change::PutHost(record) => table.put_host(record, now, out),
-                    Change::RemoveHost(record) => table.remove_host(record.id, out),
-                    Change::PutToken(_)
-                    | Change::RemoveToken(_)
-                    | Change::PutImage(_)
-                    | Change::RemoveImage(_)
-                    | Change::Event(_)
-                    | Change::PutSweep(_) => {}
+                    Change::Vm(Edit::Put(intent)) => table.put_intent(intent, now, out),
+                    Change::Vm(Edit::Remove { last, at }) => table.forget(last.id, *at, out),
+                    Change::Host(Edit::Put(record)) => table.put_host(record, now, out),
+                    Change::Host(Edit::Remove { last, .. }) => table.remove_host(last.id, out),
+                    // Nothing else is in this table, whatever kinds there are.
+                    _ => {}
                 }
             }
         });
@@ -165,7 +163,6 @@ impl View {
         self.table.lock().revision()
     }
 
-    /// One VM.
     pub fn get(&self, vm: VmId) -> Option<Arc<VmRecord>> {
         self.table.lock().get(vm).cloned()
     }
@@ -189,7 +186,6 @@ impl View {
         self.table.lock().hosts().map(HostSnapshot::of).collect()
     }
 
-    /// One host.
     pub fn host(&self, host: HostId) -> Option<HostSnapshot> {
         self.table.lock().host(host).map(HostSnapshot::of)
     }
@@ -225,9 +221,9 @@ impl View {
         self.table.lock().unplaced()
     }
 
-    /// VMs without a host that are wanted absent: nothing to confirm, so to be forgotten.
-    pub fn unplaced_absent(&self) -> Vec<VmId> {
-        self.table.lock().unplaced_absent()
+    /// All VMs that have no host.
+    pub fn without_host(&self) -> Vec<Arc<VmRecord>> {
+        self.table.lock().without_host()
     }
 
     /// How many VMs are in each state.
@@ -252,37 +248,20 @@ impl View {
         self.placement.notified().await;
     }
 
-    /// A wait for one VM.
-    pub fn wait(self: &Arc<Self>, vm: VmId) -> VmWait {
-        VmWait::new(Arc::clone(self), vm)
+    /// Told by it where the table is.
+    pub(super) fn signal(&self) -> watch::Receiver<Signal> {
+        self.signal.subscribe()
     }
 
-    /// A stream of changes after a revision, or of the state now and then changes.
-    ///
-    /// # Errors
-    /// The revision is not of this life of the server, or too long ago.
-    pub fn watch(
-        self: &Arc<Self>,
-        after: Option<Revision>,
-        filter: VmFilter,
-    ) -> Result<Watcher, WatchEnd> {
-        let signal = self.signal.subscribe();
-        match after {
-            Some(after) if self.table.lock().knows(after) => {
-                Ok(Watcher::resume(Arc::clone(self), signal, after, filter))
-            }
-            Some(after) => Err(WatchEnd::TooOld { after }),
-            None => {
-                let snapshot = self.shared_snapshot();
-                Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
-            }
-        }
+    /// Whether every change after this revision is still known.
+    pub(super) fn knows(&self, after: Revision) -> bool {
+        self.table.lock().knows(after)
     }
 
-    /// Lets idle streams say where they are, and lets go of old snapshots. Called every
-    /// few seconds.
+    /// Lets idle streams say where they are, and lets go of snapshots that nobody reads. Called
+    /// every few seconds.
     pub fn tick(&self) {
-        self.snapshots.lock().retain(|(taken, _)| taken.elapsed() < SNAPSHOT_LIFE);
+        self.snapshots.lock().retain(|(read, _)| read.elapsed() < SNAPSHOT_LIFE);
         self.signal.send_modify(|signal| signal.tick += 1);
     }
 
@@ -303,13 +282,16 @@ impl View {
         let _ = signal.wait_for(|signal| signal.draining).await;
     }
 
-    pub(super) fn after(
-        &self,
-        cursor: Revision,
-        budget: usize,
-        filter: Option<&VmFilter>,
-    ) -> After {
-        self.table.lock().after(cursor, budget, filter)
+    pub(super) fn after(&self, cursor: Revision, budget: usize) -> After {
+        self.table.lock().after(cursor, budget)
+    }
+
+    /// A stream goes on reading this snapshot: it is kept for a while longer.
+    pub(super) fn is_read(&self, snapshot: &Arc<Snapshot>) {
+        let mut snapshots = self.snapshots.lock();
+        if let Some(kept) = snapshots.iter_mut().find(|(_, kept)| Arc::ptr_eq(kept, snapshot)) {
+            kept.0 = Instant::now();
+        }
     }
 
     pub(super) fn waiters(&self) -> &Waiters {
@@ -325,7 +307,7 @@ impl View {
 
     /// Snapshots for the state at the start of streams are held here and only here, so that a
     /// stream that does not read can't keep old versions of the table alive.
-    fn shared_snapshot(&self) -> Arc<Snapshot> {
+    pub(super) fn shared_snapshot(&self) -> Arc<Snapshot> {
         let snapshot = self.snapshot();
         let mut snapshots = self.snapshots.lock();
         if let Some((_, last)) = snapshots.last()
@@ -333,15 +315,23 @@ impl View {
         {
             return Arc::clone(last);
         }
+        if snapshots.len() >= MAX_SNAPSHOTS {
+            let unread = snapshots.iter().enumerate().min_by_key(|(_, (read, _))| *read);
+            if let Some((index, _)) = unread {
+                snapshots.remove(index);
+            }
+        }
         let snapshot = Arc::new(snapshot);
         snapshots.push((Instant::now(), Arc::clone(&snapshot)));
         snapshot
     }
 
-    fn change(&self, change: impl FnOnce(&mut Table, &mut Effects)) {
+    fn change(&self, change: impl FnOnce(&mut ViewTable, &mut Effects)) {
         let mut out = Effects::default();
         let revision = {
+            let now = self.clock.now();
             let mut table = self.table.lock();
+            table.begin(now);
             change(&mut table, &mut out);
             table.publish(&mut out);
             if out.records_changed {

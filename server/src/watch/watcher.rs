@@ -6,17 +6,18 @@
 //!
 //! A watcher holds no changes, only the revision up to which it has handed out everything. As
 //! long as it keeps up it reads from the ring, every step; fallen behind, it reads each VM's newest
-//! state from the index, in order, until it is back in the ring. While nobody asks it for more it
-//! costs nothing and holds up nobody.
+//! state from the index, in order, until it is back in the ring ([`CatchUp`]). While nobody asks it
+//! for more it costs nothing and holds up nobody.
 
 use std::sync::{Arc, Weak};
 
 use banger_proto::ids::{Revision, VmId};
 use tokio::sync::watch;
 
+use super::catch_up::CatchUp;
 use super::record::VmRecord;
-use super::ring::{EventKind, Segment};
-use super::table::{After, Snapshot};
+use super::ring::{ChangeKind, Segment};
+use super::table::{After, Newest, Snapshot};
 use super::view::{Signal, View};
 use crate::model::filter::VmFilter;
 
@@ -32,6 +33,9 @@ pub enum WatchEnd {
         /// The cursor.
         after: Revision,
     },
+    /// The state at the start was left unread for too long.
+    #[error("the state at the start was not read: begin anew")]
+    Unread,
     /// The server is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -39,7 +43,7 @@ pub enum WatchEnd {
 
 /// Some changes, in order.
 #[derive(Debug)]
-pub struct Batch {
+pub struct ChangeBatch {
     /// The changes. May be none that the filter shows.
     pub changes: Changes,
     /// Everything up to here has been handed out; `None` within the state at the start.
@@ -54,7 +58,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub enum Changes {
     /// Of this stream alone.
-    Own(Vec<(EventKind, Arc<VmRecord>)>),
+    Own(Vec<(ChangeKind, Arc<VmRecord>)>),
     /// Shared with other streams. Changes up to `after` were handed out before, and the filter
     /// has not been applied.
     Shared {
@@ -63,6 +67,30 @@ pub enum Changes {
         /// Changes up to here are to be left out.
         after: Revision,
     },
+}
+
+impl View {
+    /// A stream of changes after a revision, or of the state now and then changes.
+    ///
+    /// # Errors
+    /// The revision is not of this life of the server, or too long ago.
+    pub fn watch(
+        self: &Arc<Self>,
+        after: Option<Revision>,
+        filter: VmFilter,
+    ) -> Result<Watcher, WatchEnd> {
+        let signal = self.signal();
+        match after {
+            Some(after) if self.knows(after) => {
+                Ok(Watcher::resume(Arc::clone(self), signal, after, filter))
+            }
+            Some(after) => Err(WatchEnd::TooOld { after }),
+            None => {
+                let snapshot = self.shared_snapshot();
+                Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
+            }
+        }
+    }
 }
 
 /// A stream of changes. Made by [`View::watch`].
@@ -74,6 +102,7 @@ pub struct Watcher {
     /// Everything up to here has been handed out, once the initial state is.
     cursor: Revision,
     initial: Option<Initial>,
+    behind: Option<CatchUp>,
     tick: u64,
 }
 
@@ -113,7 +142,7 @@ impl Watcher {
     ) -> Self {
         let tick = signal.borrow().tick;
         let filter = (!filter.is_empty()).then(|| Box::new(filter));
-        Self { view, signal, filter, cursor, initial, tick }
+        Self { view, signal, filter, cursor, initial, behind: None, tick }
     }
 
     /// The filter, unless everything is shown.
@@ -126,7 +155,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The stream is over.
-    pub async fn next(&mut self) -> Result<Batch, WatchEnd> {
+    pub async fn next(&mut self) -> Result<ChangeBatch, WatchEnd> {
         loop {
             // Marked as seen before the table is read, so that a change after that is noticed.
             let signal = *self.signal.borrow_and_update();
@@ -147,8 +176,8 @@ impl Watcher {
         }
     }
 
-    fn bookmark(&self) -> Batch {
-        Batch {
+    fn bookmark(&self) -> ChangeBatch {
+        ChangeBatch {
             changes: Changes::Own(Vec::new()),
             revision: Some(self.cursor),
             completes_initial_state: false,
@@ -157,41 +186,83 @@ impl Watcher {
     }
 
     /// What can be handed out without waiting.
-    pub(super) fn take(&mut self) -> Result<Option<Batch>, WatchEnd> {
+    pub(super) fn take(&mut self) -> Result<Option<ChangeBatch>, WatchEnd> {
         if let Some(initial) = &mut self.initial {
             let Some(snapshot) = initial.snapshot.upgrade() else {
-                return Err(WatchEnd::TooOld { after: self.cursor });
+                return Err(WatchEnd::Unread);
             };
+            self.view.is_read(&snapshot);
             let (part, last) = part_of(&snapshot, initial.after, self.filter.as_deref());
             initial.after = last;
             let complete = last.is_none();
             if complete {
                 self.initial = None;
             }
-            return Ok(Some(Batch {
+            return Ok(Some(ChangeBatch {
                 changes: Changes::Own(part),
                 revision: complete.then_some(self.cursor),
                 completes_initial_state: complete,
                 bookmark: complete,
             }));
         }
-        let (changes, revision) =
-            match self.view.after(self.cursor, BATCH_BYTES, self.filter.as_deref()) {
-                After::Nothing => return Ok(None),
-                After::TooOld => return Err(WatchEnd::TooOld { after: self.cursor }),
-                After::Newest(newest, revision) => (Changes::Own(newest), revision),
-                After::Steps(segments) => {
-                    let last = segments.last().map_or(self.cursor, |segment| segment.last());
-                    (Changes::Shared { segments, after: self.cursor }, last)
-                }
-            };
+        let (changes, revision) = match self.view.after(self.cursor, BATCH_BYTES) {
+            After::Nothing => return Ok(None),
+            After::TooOld => return Err(WatchEnd::TooOld { after: self.cursor }),
+            After::Newest(newest) => {
+                let revision = newest.up_to;
+                (Changes::Own(self.skip(newest)?), revision)
+            }
+            After::Steps(segments) => {
+                let last = segments.last().map_or(self.cursor, |segment| segment.last());
+                let changes = match &mut self.behind {
+                    None => Changes::Shared { segments, after: self.cursor },
+                    Some(behind) => {
+                        let events = segments.iter().flat_map(|segment| segment.events());
+                        let own = events
+                            .filter(|event| event.revision() > self.cursor)
+                            .filter_map(|event| {
+                                let kind = behind.sees(
+                                    &event.record,
+                                    event.gone,
+                                    self.filter.as_deref(),
+                                )?;
+                                Some((kind, Arc::clone(&event.record)))
+                            })
+                            .collect();
+                        Changes::Own(own)
+                    }
+                };
+                (changes, last)
+            }
+        };
         self.cursor = self.cursor.max(revision);
-        Ok(Some(Batch {
+        if self.behind.as_ref().is_some_and(|behind| behind.is_over(self.cursor)) {
+            self.behind = None;
+        }
+        Ok(Some(ChangeBatch {
             changes,
             revision: Some(self.cursor),
             completes_initial_state: false,
             bookmark: false,
         }))
+    }
+}
+
+impl Watcher {
+    /// Newest states as this stream sees them.
+    fn skip(&mut self, newest: Newest) -> Result<Vec<(ChangeKind, Arc<VmRecord>)>, WatchEnd> {
+        let behind = self.behind.get_or_insert_with(|| CatchUp::begin(self.cursor));
+        behind.read_at(newest.table);
+        let mut own = Vec::new();
+        for (record, gone) in newest.records {
+            if let Some(kind) = behind.sees(&record, gone, self.filter.as_deref()) {
+                own.push((kind, record));
+            }
+        }
+        if behind.is_too_long() {
+            return Err(WatchEnd::TooOld { after: self.cursor });
+        }
+        Ok(own)
     }
 }
 
@@ -201,7 +272,7 @@ fn part_of(
     snapshot: &Snapshot,
     after: Option<VmId>,
     filter: Option<&VmFilter>,
-) -> (Vec<(EventKind, Arc<VmRecord>)>, Option<VmId>) {
+) -> (Vec<(ChangeKind, Arc<VmRecord>)>, Option<VmId>) {
     use std::ops::Bound::{Excluded, Unbounded};
     let from = after.map_or(Unbounded, Excluded);
     let mut part = Vec::new();
@@ -209,7 +280,7 @@ fn part_of(
     for (id, record) in snapshot.vms.range((from, Unbounded)) {
         if filter.is_none_or(|filter| record.matches(filter)) {
             weight += record.weight();
-            part.push((EventKind::Added, Arc::clone(record)));
+            part.push((ChangeKind::Added, Arc::clone(record)));
             if weight >= BATCH_BYTES {
                 return (part, Some(*id));
             }

@@ -6,6 +6,7 @@ use prost_types::FileDescriptorSet;
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
+use crate::clock::SystemClock;
 
 /// Method paths of every service of this package in a descriptor set.
 fn methods(descriptors: &[u8], package: &str) -> Vec<String> {
@@ -61,6 +62,10 @@ fn only_a_join_health_and_reflection_need_no_token() {
     assert_eq!(policy("/something/Else"), Policy::Token);
 }
 
+fn layer(loopback: bool) -> AuthLayer {
+    AuthLayer::new(loopback, Arc::new(SystemClock))
+}
+
 const TOKEN: &str = "0123456789abcdef";
 
 /// Who the service behind the layer saw, or the gRPC code of the refusal.
@@ -70,8 +75,8 @@ async fn call(
     authorization: Option<&str>,
 ) -> Result<String, String> {
     let service = layer.layer(service_fn(async |request: Request<()>| {
-        let principal = request.extensions().get::<Principal>().expect("identified").clone();
-        Ok::<_, Infallible>(Response::new(principal.name().to_owned()))
+        let caller = request.extensions().get::<Caller>().expect("identified").clone();
+        Ok::<_, Infallible>(Response::new(caller.actor.to_string()))
     }));
     let mut request = Request::builder().uri(path);
     if let Some(authorization) = authorization {
@@ -88,7 +93,7 @@ async fn call(
 fn with_tokens() -> AuthLayer {
     let tokens = [(TOKEN, "alice"), ("fedcba9876543210", "bob")];
     let tokens = tokens.map(|(token, name)| (token.to_owned(), name.to_owned())).into();
-    let layer = AuthLayer::new(true);
+    let layer = layer(true);
     layer.admit(&tokens);
     layer
 }
@@ -137,7 +142,33 @@ async fn open_methods_need_no_token() {
 #[tokio::test]
 async fn without_configured_tokens_everybody_who_reaches_the_listener_is_let_in() {
     let path = "/banger.v1.VmService/CreateVm";
-    assert_eq!(call(&AuthLayer::new(true), path, None).await, Ok("local".to_owned()));
-    let open = AuthLayer::new(false);
+    assert_eq!(call(&layer(true), path, None).await, Ok("local".to_owned()));
+    let open = layer(false);
     assert_eq!(call(&open, path, Some("Bearer x")).await, Ok("anonymous".to_owned()));
+}
+
+#[tokio::test]
+async fn the_layer_makes_the_caller_with_grants_trace_and_time() {
+    let now = jiff::Timestamp::from_second(1_800_000_000).expect("in range");
+    let layer = AuthLayer::new(true, Arc::new(crate::clock::ManualClock::at(now)));
+    layer.admit(&[(TOKEN.to_owned(), "alice".to_owned())].into());
+    let seen = async |path: &str, authorization: Option<&str>| {
+        let service = layer.layer(service_fn(async |request: Request<()>| {
+            let caller = request.extensions().get::<Caller>().expect("made").clone();
+            Ok::<_, Infallible>(Response::new(Some(caller)))
+        }));
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut request = Request::builder().uri(path).header(trace::TRACEPARENT, trace);
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let answer = service.oneshot(request.body(()).expect("a request")).await.expect("answers");
+        let caller = answer.into_body().expect("let in");
+        assert_eq!((caller.at, &*caller.trace), (now, trace));
+        caller
+    };
+    let alice = seen("/banger.v1.VmService/CreateVm", Some("Bearer 0123456789abcdef")).await;
+    assert_eq!((&*alice.actor, alice.grants), ("alice", Grants::All));
+    let joining = seen("/banger.v1.HostService/JoinHost", None).await;
+    assert_eq!((&*joining.actor, joining.grants), ("local", Grants::Open));
 }

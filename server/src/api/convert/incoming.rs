@@ -147,5 +147,5 @@ pub fn vm_filter(
 }
 
 fn unknown_value(field: &str, value: i32) -> SpecProblem {
-    SpecProblem::new(field, format!("is {value}, which is no value of its type"))
+    SpecProblem::new(field, format!("is {value}, which is not a value of its type"))
 }

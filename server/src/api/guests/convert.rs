@@ -1,12 +1,19 @@
 //! Messages of streams to the model and back.
 
+use banger_proto::bounds::MAX_STREAM_DATA_BYTES;
 use banger_proto::v1;
 use banger_proto::v1::exec_input::Input as Wire;
-use banger_proto::wire::limits::MAX_STREAM_DATA_BYTES;
 use tonic::Status;
 
 use crate::api::status;
 use crate::model::guest::{ExecIn, ExecOut, ExecStart, TerminalSize};
+use crate::model::status::VmState;
+
+/// A state as everybody reads it, such as `PAUSED`.
+pub(super) fn state(state: VmState) -> &'static str {
+    let wire = crate::api::convert::state(state);
+    wire.as_str_name().trim_start_matches("VM_STATE_")
+}
 
 /// Bytes of a stream; `None` for a message that has none.
 pub(super) fn data(data: Vec<u8>) -> Result<Option<Vec<u8>>, Status> {

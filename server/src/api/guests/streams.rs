@@ -1,9 +1,9 @@
 //! How many streams to guests are open, what goes into one, and what ends it.
 //!
-//! A [`Permit`] is held as long as its stream. [`Inputs`] turns what a client sends into what a link
-//! takes: where the client breaks off or sends what makes no sense, the input does not end, which
-//! would look whole to the guest, but the stream does, with an error. A [`Guard`] watches for the
-//! ends that neither side says.
+//! A [`Permit`] is held as long as its stream. [`Inputs`] turns what a client sends into what a
+//! link takes: where the client breaks off or sends what makes no sense, the input does not end,
+//! which would look whole to the guest, but the stream does, with an error. A [`Guard`] watches for
+//! the ends that neither side says.
 
 use std::collections::HashMap;
 use std::fmt;

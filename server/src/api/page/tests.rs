@@ -6,8 +6,8 @@ fn pages() -> Pages {
     Pages::new([7; 32])
 }
 
-fn query(page_size: u32) -> Query {
-    Query::of("ListVms", &v1::ListVmsRequest { page_size, ..Default::default() })
+fn query(page_size: u32) -> PageQuery {
+    PageQuery::of("ListVms", &v1::ListVmsRequest { page_size, ..Default::default() })
 }
 
 const CURSOR: Cursor = Cursor { revision: Revision(5), after: 1 << 100, total: 9 };
@@ -26,15 +26,16 @@ fn a_token_round_trips_and_the_first_page_has_none() {
 #[test]
 fn a_token_is_good_for_its_query_and_its_server_only() {
     let token = pages().token(&query(10), CURSOR);
-    let refused = |pages: &Pages, query: &Query, token: &str| {
+    let refused = |pages: &Pages, query: &PageQuery, token: &str| {
         let status = pages.read(query, token).expect_err(token);
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         status.message().to_owned()
     };
     assert!(refused(&pages(), &query(11), &token).contains("another query"));
-    let other = Query::of("ListHosts", &v1::ListVmsRequest { page_size: 10, ..Default::default() });
+    let other =
+        PageQuery::of("ListHosts", &v1::ListVmsRequest { page_size: 10, ..Default::default() });
     assert!(refused(&pages(), &other, &token).contains("another query"));
-    assert!(refused(&Pages::new([8; 32]), &query(10), &token).contains("not of this server"));
+    assert!(refused(&Pages::new([8; 32]), &query(10), &token).contains("not from this server"));
 }
 
 #[test]
@@ -52,28 +53,43 @@ fn a_token_that_was_changed_anywhere_is_refused() {
     }
 }
 
+fn caller(name: &str) -> Arc<str> {
+    name.into()
+}
+
 #[test]
 fn snapshots_live_for_a_minute_after_their_last_use() {
-    let (pages, start) = (pages(), Instant::now());
-    pages.keep(&snapshot(1), start);
+    let (pages, start, me) = (pages(), Instant::now(), caller("me"));
+    pages.keep(&me, &snapshot(1), start);
     let later = |seconds| start + Duration::from_secs(seconds);
-    pages.snapshot(Revision(1), later(59)).expect("kept");
-    pages.snapshot(Revision(1), later(118)).expect("used again");
-    assert!(pages.snapshot(Revision(1), later(179)).is_err());
+    pages.snapshot(&me, Revision(1), later(59)).expect("kept");
+    pages.snapshot(&me, Revision(1), later(118)).expect("used again");
+    let expired = pages.snapshot(&me, Revision(1), later(179)).expect_err("too late");
+    assert_eq!(expired.code(), tonic::Code::Aborted, "to be tried again: {expired:?}");
     pages.expire(later(179));
     assert!(pages.snapshots.lock().is_empty());
 }
 
 #[test]
-fn only_so_many_snapshots_are_kept() {
-    let (pages, start) = (pages(), Instant::now());
-    for revision in 0..100 {
-        pages.keep(&snapshot(revision), start + Duration::from_millis(revision));
+fn lists_of_others_end_nobodys_list_and_ones_own_only_past_a_bound() {
+    let (pages, start, me) = (pages(), Instant::now(), caller("me"));
+    pages.keep(&me, &snapshot(0), start);
+    let others = u64::try_from(MAX_SNAPSHOTS).expect("a number");
+    for revision in 1..others {
+        let other = caller(&format!("other-{}", revision % 40));
+        pages.keep(&other, &snapshot(revision), start + Duration::from_millis(revision));
     }
-    let now = start + Duration::from_millis(100);
-    assert_eq!(pages.snapshots.lock().len(), MAX_SNAPSHOTS);
-    assert!(pages.snapshot(Revision(0), now).is_err());
-    pages.snapshot(Revision(99), now).expect("the newest");
+    let now = start + Duration::from_secs(5);
+    pages.snapshot(&me, Revision(0), now).expect("others have begun thousands");
+    for revision in 1..=300 {
+        pages.keep(&me, &snapshot(revision), now + Duration::from_millis(revision));
+    }
+    let now = now + Duration::from_millis(300);
+    assert!(pages.snapshot(&me, Revision(0), now).is_err(), "the one used longest ago");
+    pages.snapshot(&me, Revision(300), now).expect("the newest");
+    assert!(pages.snapshots.lock().len() <= MAX_SNAPSHOTS);
+    let mine = |key: &&(Arc<str>, Revision)| key.0 == me;
+    assert!(pages.snapshots.lock().keys().filter(mine).count() <= MAX_SNAPSHOTS_OF_ONE);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::model::fixtures::{host_id, vm_id};
 use crate::model::intent::Desired;
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::placement::Shortage;
+use crate::model::request::RequestId;
 
 fn reason(status: &Status) -> String {
     let info = status.get_details_error_info().expect("every error has a reason");
@@ -23,6 +24,12 @@ fn every_refusal_has_its_code_and_reason() {
         (Refusal::HostNotFound(HostRef::Id(host)), Code::NotFound, "HOST_NOT_FOUND"),
         (Refusal::VmIdTaken { id: vm, name: name() }, Code::AlreadyExists, "VM_ID_TAKEN"),
         (Refusal::VmIdUsedUp { id: vm }, Code::AlreadyExists, "VM_ID_TAKEN"),
+        (
+            Refusal::RequestIdTaken { id: RequestId(vm.uuid()) },
+            Code::AlreadyExists,
+            "REQUEST_ID_TAKEN",
+        ),
+        (Refusal::DoneAndGone { what: RequestTarget::Vm(vm) }, Code::NotFound, "VM_NOT_FOUND"),
         (Refusal::VmNameTaken { name: name(), by: vm }, Code::AlreadyExists, "VM_NAME_TAKEN"),
         (Refusal::HostNameTaken { name: name(), by: host }, Code::AlreadyExists, "HOST_NAME_TAKEN"),
         (Refusal::EtagMismatch { what: name() }, Code::Aborted, "ETAG_MISMATCH"),
@@ -63,6 +70,11 @@ fn every_refusal_has_its_code_and_reason() {
         (unsuitable(Unsuitable::NoRoom(shortage)), Code::ResourceExhausted, "HOST_FULL"),
         (unsuitable(Unsuitable::NoFreeAddress), Code::ResourceExhausted, "HOST_FULL"),
         (Refusal::JoinTokenInvalid("used"), Code::Unauthenticated, "JOIN_TOKEN_INVALID"),
+        (
+            Refusal::JoinTokenForAnother { made_for: "two".to_owned(), name: "one".to_owned() },
+            Code::Unauthenticated,
+            "JOIN_TOKEN_INVALID",
+        ),
         (Refusal::LimitReached { what: "VMs", limit: 1 }, Code::ResourceExhausted, "LIMIT_REACHED"),
         (Refusal::NoSubnetLeft { pool: name() }, Code::ResourceExhausted, "LIMIT_REACHED"),
         (
@@ -112,13 +124,17 @@ const ELSEWHERE: &[&str] = &[
     "UNSPECIFIED",
     // Waits for roles.
     "NOT_PERMITTED",
+    // Of the edge, which names them; `of_the_edge` builds them.
+    "ORIGIN_NOT_ALLOWED",
+    "REQUEST_MALFORMED",
+    "SERVICE_NOT_FOUND",
+    "BROKEN_OFF",
     // Answers of agents.
     "STALE_GENERATION",
     "ASSIGNMENT_NOT_FOUND",
     "DISK_FULL",
     "CONSOLE_UNAVAILABLE",
     "IMAGE_MISMATCH",
-    "GUEST_AGENT_UNREACHABLE",
     "GUEST_REFUSED",
     "GUEST_AGENT_LOST",
 ];
@@ -134,5 +150,22 @@ fn every_reason_is_built_here_or_named_as_somebody_elses() {
         let built = source.contains(&format!("ErrorReason::{variant}"))
             || source.contains(&format!("R::{variant}"));
         assert_ne!(built, ELSEWHERE.contains(&word), "{word}");
+    }
+}
+
+#[test]
+fn whatever_a_caller_has_put_into_an_error_it_fits_a_header() {
+    let long = "é".repeat(300_000);
+    let fields = || vec![SpecProblem::new(long.clone(), long.clone()); 10];
+    for status in [
+        invalid_fields(fields()),
+        error(Code::NotFound, ErrorReason::VmNotFound, long.clone()),
+        refused(&Refusal::InvalidFields(fields())),
+        refused(&Refusal::VmNotFound(VmRef::Name(long.clone()))),
+    ] {
+        let response = status.into_http::<()>();
+        let headers = response.headers().iter();
+        let size: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(size < 16 * 1024, "a client takes 16 KiB, and this has {size}");
     }
 }

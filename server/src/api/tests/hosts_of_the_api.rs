@@ -50,6 +50,8 @@ async fn a_host_joins_once_by_its_token_and_gets_a_certificate_of_our_ca() {
     assert!(joined.certificate_pem.contains("BEGIN CERTIFICATE"));
     let again = fixture.join(&token, "one", &key).await.expect("the same key may repeat it");
     assert_eq!(again.host_id, joined.host_id);
+    let host = fixture.api.view.hosts().remove(0);
+    assert_eq!(host.view.record.generation, 1, "a repetition changes nothing");
     for name in ["one", "two"] {
         let refused = fixture.join(&token, name, &self::key()).await.expect_err("used");
         assert_eq!(
@@ -70,18 +72,45 @@ async fn all_problems_of_a_join_are_listed_at_once_after_its_token() {
         name: "../one".to_owned(),
         certificate_request_pem: "garbage".to_owned(),
         agent_address: "0.0.0.0:7072".to_owned(),
-        labels: [("bad key".to_owned(), String::new())].into(),
+        used_networks: Vec::new(),
         host_id: "no".to_owned(),
+        ..v1::JoinHostRequest::default()
     };
     let refused =
         fixture.hosts.join_host(Request::new(request.clone())).await.expect_err("a token");
     assert_eq!(reason(&refused), "JOIN_TOKEN_INVALID");
     let request = v1::JoinHostRequest { token: fixture.token("").await, ..request };
     let refused = fixture.hosts.join_host(Request::new(request)).await.expect_err("the rest");
-    assert_eq!(
-        fields(&refused),
-        ["name", "certificate_request_pem", "agent_address", r#"labels["bad key"]"#, "host_id"]
-    );
+    assert_eq!(fields(&refused), ["name", "certificate_request_pem", "agent_address", "host_id"]);
+}
+
+#[tokio::test]
+async fn a_joining_host_chooses_no_labels_and_gets_those_of_its_token() {
+    let fixture = fixture().await;
+    let labels = |zone: &str| [("zone".to_owned(), zone.to_owned())].into();
+    let bad = v1::CreateJoinTokenRequest {
+        labels: [("bad key".to_owned(), String::new())].into(),
+        ..Default::default()
+    };
+    let refused = fixture.hosts.create_join_token(Request::new(bad)).await.expect_err("no label");
+    assert_eq!(fields(&refused), [r#"labels["bad key"]"#]);
+    for (name, of_token) in [("one", Some("a")), ("two", None)] {
+        let request = v1::CreateJoinTokenRequest {
+            labels: of_token.map(labels).unwrap_or_default(),
+            ..Default::default()
+        };
+        let made = fixture.hosts.create_join_token(Request::new(request)).await.expect("made");
+        let request = v1::JoinHostRequest {
+            token: made.into_inner().token,
+            name: name.to_owned(),
+            certificate_request_pem: certificate_request(&key()),
+            agent_address: "192.0.2.7:7072".to_owned(),
+            labels: labels("secrets"),
+            ..Default::default()
+        };
+        let joined = fixture.hosts.join_host(Request::new(request)).await.expect("joined");
+        assert_eq!(joined.into_inner().labels, of_token.map(labels).unwrap_or_default(), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -89,7 +118,8 @@ async fn a_join_token_has_a_short_life() {
     let fixture = fixture().await;
     for seconds in [0, 59, 86_401, -1, i64::MIN] {
         let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
-        let request = v1::CreateJoinTokenRequest { ttl, host_name: "-x".to_owned() };
+        let request =
+            v1::CreateJoinTokenRequest { ttl, host_name: "-x".to_owned(), ..Default::default() };
         let refused = fixture.hosts.create_join_token(Request::new(request)).await;
         assert_eq!(
             fields(&refused.expect_err("out of range")),
@@ -115,6 +145,7 @@ async fn a_host_can_be_read_changed_cordoned_and_deleted() {
         etag: host.etag.clone(),
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         agent_address: "host.example:7072".to_owned(),
+        ..Default::default()
     };
     let updated = fixture.hosts.update_host(Request::new(update.clone())).await.expect("changed");
     assert_eq!(updated.get_ref().labels.len(), 1);
@@ -170,10 +201,10 @@ async fn a_named_host_that_can_not_take_the_vm_is_refused_with_the_reason() {
     let unseen = on("one", 0).await.expect_err("not seen yet");
     assert_eq!((unseen.code(), &*reason(&unseen)), (Code::Unavailable, "HOST_UNSUITABLE"));
     assert_eq!(reason(&on("two", 0).await.expect_err("no such host")), "HOST_NOT_FOUND");
-    let room = Resources { vcpus: 1, memory_mib: 512, disk_mib: 1 << 20 };
+    let room = Resources { vcpus: 1, memory_mib: 512, disk_mib: 1 << 20, guests: 1023 };
     fixture.api.store.set_capacity(id, Some(room), true);
     let full = on("one", 1024).await.expect_err("too large");
-    assert_eq!((full.code(), &*reason(&full)), (Code::ResourceExhausted, "HOST_FULL"));
+    assert_eq!((full.code(), &*reason(&full)), (Code::FailedPrecondition, "HOST_UNSUITABLE"));
     let placed = on("one", 512).await.expect("fits");
     let status = placed.status.expect("there");
     assert_eq!((&*status.host_name, &*status.guest_address), ("one", "10.64.0.2"));

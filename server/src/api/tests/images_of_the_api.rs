@@ -1,9 +1,9 @@
-//! Images through the service: what is asked, what is answered, what is refused.
+//! ImageApi through the service: what is asked, what is answered, what is refused.
 
 use banger_proto::v1::image_service_server::ImageService as _;
 
 use super::*;
-use crate::api::images::Images as Service;
+use crate::api::images::ImageApi as Service;
 
 impl Fixture {
     fn images(&self) -> Service {
@@ -11,7 +11,7 @@ impl Fixture {
     }
 
     async fn upload(&self, content: &[u8]) -> String {
-        let mut upload = self.api.images.begin_upload().await.expect("begun");
+        let mut upload = self.api.images.begin_upload("alice").await.expect("begun");
         upload.append(bytes::Bytes::copy_from_slice(content)).await.expect("appended");
         upload.finish("file".to_owned()).await.expect("kept").0
     }
@@ -28,7 +28,8 @@ impl Fixture {
     }
 
     async fn rm(&self, name: &str, allow_missing: bool) -> Result<v1::Image, Status> {
-        let request = v1::DeleteImageRequest { name: name.to_owned(), allow_missing };
+        let request =
+            v1::DeleteImageRequest { name: name.to_owned(), allow_missing, ..Default::default() };
         self.images().delete_image(Request::new(request)).await.map(Response::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 //! The pages of one list of VMs come from one snapshot; history is read from the store beside the
 //! writer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use banger_proto::ids::VmId;
@@ -11,19 +12,21 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::Vms;
-use crate::api::page::{Cursor, MAX_PAGE_BYTES, Query, page_size};
+use crate::api::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use crate::api::{all_or_problems, convert, parse_vm, status};
 use crate::model::filter::VmFilter;
 use crate::model::ledger::VmRef;
+use crate::reconcile::{self, Explanation};
 use crate::watch::Snapshot;
 
 impl Vms {
     pub(super) fn list(
         &self,
+        caller: &Arc<str>,
         mut message: v1::ListVmsRequest,
     ) -> Result<v1::ListVmsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = Query::of("ListVms", &message);
+        let query = PageQuery::of("ListVms", &message);
         let size = page_size(message.page_size)?;
         let filter = convert::filter(message.filter, &self.api.view)?;
         let now = Instant::now();
@@ -32,7 +35,7 @@ impl Vms {
         let (snapshot, after, total) = match cursor {
             Some(cursor) => {
                 let after = VmId::from_uuid(uuid::Uuid::from_u128(cursor.after));
-                (pages.snapshot(cursor.revision, now)?, Some(after), cursor.total)
+                (pages.snapshot(caller, cursor.revision, now)?, Some(after), cursor.total)
             }
             None => {
                 let snapshot = self.api.view.snapshot();
@@ -43,7 +46,7 @@ impl Vms {
         let (vms, more_after) = page(&snapshot, &filter, after, size, &self.api.domain);
         let next_page_token = match more_after {
             Some(last) => {
-                pages.keep(&snapshot, now);
+                pages.keep(caller, &snapshot, now);
                 let after = last.uuid().as_u128();
                 pages.token(&query, Cursor { revision: snapshot.revision, after, total })
             }
@@ -62,21 +65,14 @@ impl Vms {
         mut message: v1::ListVmEventsRequest,
     ) -> Result<v1::ListVmEventsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = Query::of("ListVmEvents", &message);
+        let query = PageQuery::of("ListVmEvents", &message);
         let size = page_size(message.page_size)?;
         let mut problems = Vec::new();
         let parsed = parse_vm(&message.vm, "vm", &mut problems);
         let vm = all_or_problems(parsed, problems)?;
-        let id = match (self.api.view.resolve(&vm), &vm) {
-            (Some(record), _) => record.id(),
-            (None, VmRef::Id(id)) => {
-                let known = self.api.store.was_deleted(*id).await;
-                if !known.map_err(|error| status::read_failed(&error))? {
-                    return Err(status::vm_not_found(&vm));
-                }
-                *id
-            }
-            (None, VmRef::Name(_)) => return Err(status::vm_not_found(&vm)),
+        let id = match self.api.view.resolve(&vm) {
+            Some(record) => record.id(),
+            None => self.gone_id(&vm).await?,
         };
         let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
         let after = u64::try_from(after).unwrap_or(u64::MAX);
@@ -101,6 +97,49 @@ impl Vms {
             if more { self.api.pages.token(&query, cursor) } else { String::new() };
         Ok(v1::ListVmEventsResponse { events, next_page_token })
     }
+}
+
+impl Vms {
+    /// The id of a VM that is gone; of a name, the one that had it last.
+    async fn gone_id(&self, vm: &VmRef) -> Result<VmId, Status> {
+        let gone = match vm {
+            VmRef::Id(id) => {
+                self.api.store.was_deleted(*id).await.map(|known| known.then_some(*id))
+            }
+            VmRef::Name(name) => self.api.store.last_deleted(name).await,
+        };
+        let gone = gone.map_err(|error| status::read_failed(&error))?;
+        gone.ok_or_else(|| status::vm_not_found(vm))
+    }
+
+    /// What there is to say of one VM, also of one that is gone.
+    pub(super) async fn explained(&self, text: &str) -> Result<v1::ExplainVmResponse, Status> {
+        let mut problems = Vec::new();
+        let parsed = parse_vm(text, "vm", &mut problems);
+        let vm = all_or_problems(parsed, problems)?;
+        let Some(record) = self.api.view.resolve(&vm) else {
+            let id = self.gone_id(&vm).await?;
+            let status = v1::VmStatus { state: v1::VmState::Deleted.into(), ..Default::default() };
+            let name = match &vm {
+                VmRef::Name(name) => name.clone(),
+                VmRef::Id(_) => String::new(),
+            };
+            let gone =
+                v1::Vm { id: id.to_string(), name, status: Some(status), ..v1::Vm::default() };
+            return Ok(explained(gone, reconcile::explain_gone(&vm)));
+        };
+        let host = record.intent.host.and_then(|host| self.api.view.host(host));
+        let host = host.as_ref().map(|host| &*host.view);
+        let now = self.api.clock.now();
+        let explanation = reconcile::explain(&record, host, &self.api.knowledge, now);
+        Ok(explained(convert::vm(&record, &self.api.domain), explanation))
+    }
+}
+
+fn explained(vm: v1::Vm, explanation: Explanation) -> v1::ExplainVmResponse {
+    let Explanation { decision, reason, sentences } = explanation;
+    let decision = decision.to_owned();
+    v1::ExplainVmResponse { vm: Some(vm), decision, reason, explanation: sentences }
 }
 
 fn count(snapshot: &Snapshot, filter: &VmFilter) -> u64 {

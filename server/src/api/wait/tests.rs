@@ -22,14 +22,14 @@ impl World {
         let clock = Arc::new(ManualClock::at(at(0)));
         let first = banger_proto::ids::Revision(0);
         let view = View::new(EPOCH, first, clock, lines, Limits::default());
-        view.committed(&[Change::PutHost(host_record(1))]);
+        view.committed(&[Change::put(host_record(1))]);
         view.host_facts(host_id(1), Arc::new(facts()));
         view.inventory(host_id(1), BTreeMap::new(), health(HostState::Online));
         Self(view)
     }
 
     fn want(&self, intent: &VmIntent) -> Arc<VmRecord> {
-        self.0.committed(&[Change::PutVm(Arc::new(intent.clone()))]);
+        self.0.committed(&[Change::put(Arc::new(intent.clone()))]);
         self.0.get(intent.id).expect("it is there")
     }
 
@@ -43,7 +43,7 @@ impl World {
 fn a_state_of_an_older_generation_is_not_the_one_waited_for() {
     let world = World::new();
     let record = world.want(&intent(1));
-    let target = Target::of(&record, None, None);
+    let target = WaitTarget::of(&record, None, None);
     assert_eq!(verdict(&target, &record), None);
     let mut starting = seen(Phase::Running, 1);
     starting.settled = crate::testing::version(0);
@@ -54,7 +54,7 @@ fn a_state_of_an_older_generation_is_not_the_one_waited_for() {
 #[test]
 fn a_newer_wish_that_leads_elsewhere_supersedes() {
     let world = World::new();
-    let target = Target::of(&world.want(&intent(1)), None, None);
+    let target = WaitTarget::of(&world.want(&intent(1)), None, None);
     let stopped = wanting(&intent(1), Desired::Stopped);
     assert_eq!(verdict(&target, &world.want(&stopped)), Some(Waited::Superseded));
     let again = wanting(&stopped, Desired::Running);
@@ -68,10 +68,11 @@ fn a_newer_wish_that_leads_elsewhere_supersedes() {
 fn a_state_that_was_not_wanted_can_be_waited_for() {
     let world = World::new();
     let record = world.want(&intent(1));
-    let target = Target::of(&record, Some(VmState::Stopped), None);
+    let target = WaitTarget::of(&record, Some(VmState::Stopped), None);
     assert_eq!(verdict(&target, &world.see(seen(Phase::Running, 1))), None);
     let mut ended = seen(Phase::Stopped, 1);
     ended.exit = Some(ExitSeen {
+        cause: crate::model::observed::ExitCause::default(),
         crashed: false,
         code: Some(0),
         signal: None,
@@ -85,7 +86,7 @@ fn a_state_that_was_not_wanted_can_be_waited_for() {
 fn a_failure_ends_the_wait_and_an_end_of_the_process_does_unless_it_is_started_again() {
     for phase in [Phase::Failed, Phase::Crashed, Phase::Stopped] {
         let world = World::new();
-        let target = Target::of(&world.want(&intent(1)), None, None);
+        let target = WaitTarget::of(&world.want(&intent(1)), None, None);
         let mut retrying = seen(phase, 1);
         retrying.next_attempt_at = Some(at(9));
         let expected = (phase == Phase::Failed).then_some(Waited::Failed);
@@ -100,7 +101,7 @@ fn a_failure_of_an_older_generation_does_not_end_the_wait() {
     world.want(&intent(1));
     world.see(seen(Phase::Crashed, 1));
     let record = world.want(&wanting(&intent(1), Desired::Running));
-    assert_eq!(verdict(&Target::of(&record, None, None), &record), None);
+    assert_eq!(verdict(&WaitTarget::of(&record, None, None), &record), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,11 +109,11 @@ async fn a_deletion_is_reached_when_nothing_is_left() {
     let world = World::new();
     let absent = wanting(&intent(1), Desired::Absent);
     let record = world.want(&absent);
-    let target = Target::of(&record, None, None);
+    let target = WaitTarget::of(&record, None, None);
     let view = Arc::clone(&world.0);
     let waiting = tokio::spawn(async move { wait_vm(&view, record, target, MAX_TIMEOUT).await });
     tokio::task::yield_now().await;
-    world.0.committed(&[Change::RemoveVm { last: Arc::new(absent), at: at(1) }]);
+    world.0.committed(&[Change::remove(Arc::new(absent), at(1))]);
     let (last, ended) = waiting.await.expect("no panic").expect("not shutting down");
     assert_eq!((last.state(), ended), (VmState::Deleted, Waited::Reached));
 }
@@ -121,7 +122,7 @@ async fn a_deletion_is_reached_when_nothing_is_left() {
 async fn time_passes_and_a_server_that_shuts_down_says_so() {
     let world = World::new();
     let record = world.want(&intent(1));
-    let target = Target::of(&record, None, None);
+    let target = WaitTarget::of(&record, None, None);
     let (last, ended) = wait_vm(&world.0, Arc::clone(&record), target, DEFAULT_TIMEOUT)
         .await
         .expect("not shutting down");
@@ -131,10 +132,29 @@ async fn time_passes_and_a_server_that_shuts_down_says_so() {
 }
 
 #[test]
+fn a_guest_that_is_not_wanted_running_never_becomes_ready_and_is_not_waited_for() {
+    for (desired, phase) in [(Desired::Paused, Phase::Paused), (Desired::Stopped, Phase::Stopped)] {
+        let world = World::new();
+        let wanted = wanting(&intent(1), desired);
+        let target = WaitTarget::of(&world.want(&wanted), None, None).ready(true);
+        let mut there = seen(phase, 2);
+        there.guest = Some(GuestSeen {
+            agent_version: "1".to_owned(),
+            boot_id: "b".to_owned(),
+            hostname: "h".to_owned(),
+            ready_at: Some(at(2)),
+            connected: true,
+            transport: "vsock".to_owned(),
+        });
+        assert_eq!(verdict(&target, &world.see(there)), Some(Waited::Superseded), "{desired:?}");
+    }
+}
+
+#[test]
 fn a_guest_is_ready_only_when_its_agent_has_spoken() {
     let world = World::new();
     let record = world.want(&intent(1));
-    let target = Target::of(&record, None, None).ready(true);
+    let target = WaitTarget::of(&record, None, None).ready(true);
     assert_eq!(verdict(&target, &world.see(seen(Phase::Running, 1))), None, "it only runs");
     let mut ready = seen(Phase::Running, 1);
     ready.guest = Some(GuestSeen {
@@ -150,6 +170,7 @@ fn a_guest_is_ready_only_when_its_agent_has_spoken() {
     // One that ends before it has spoken is not waited for in vain.
     let mut crashed = seen(Phase::Crashed, 1);
     crashed.exit = Some(ExitSeen {
+        cause: crate::model::observed::ExitCause::default(),
         crashed: true,
         code: None,
         signal: Some(9),

@@ -1,17 +1,18 @@
 //! The agent's messages about its host's objects, and what they mean here.
 //!
 //! Used by the gRPC link only. As with every message of an agent, form is not believed: an id that
-//! does not parse is a broken protocol. A kind or a state that this server does not know is one too,
-//! so that nothing is shown as what it is not; a reason to keep something may be newer.
+//! does not parse is a broken protocol. A kind or a state that this server does not know is one
+//! too, so that nothing is shown as what it is not; a reason to keep something may be newer.
 
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::ids::VmId;
+use banger_proto::words;
 
-use super::Unreadable;
+use super::{Unreadable, span};
 use crate::model::inventory::{
-    HostObject, KeptReason, ObjectKind, Standing, SweepOutcome, SweepPolicy,
+    HostObject, KeptReason, ObjectKind, RecordedOwner, SweepOutcome, SweepPolicy,
 };
 
 pub(in crate::fleet) fn ids(claimed: &[VmId]) -> Vec<String> {
@@ -32,11 +33,11 @@ pub(in crate::fleet) fn object(object: wire::HostObject) -> Result<HostObject, U
         wire::ObjectKind::Unspecified => return Err(Unreadable("object's kind")),
     };
     let standing = match object.state() {
-        wire::ObjectState::Owned => Standing::Owned,
-        wire::ObjectState::PendingRemoval => Standing::Leaving,
-        wire::ObjectState::Shared => Standing::Shared,
-        wire::ObjectState::Orphan => Standing::Orphan,
-        wire::ObjectState::Unclear => Standing::Unclear,
+        wire::ObjectState::Owned => RecordedOwner::Owned,
+        wire::ObjectState::PendingRemoval => RecordedOwner::Leaving,
+        wire::ObjectState::Shared => RecordedOwner::Shared,
+        wire::ObjectState::Orphan => RecordedOwner::Orphan,
+        wire::ObjectState::Unclear => RecordedOwner::Unclear,
         wire::ObjectState::Unspecified => return Err(Unreadable("object's state")),
     };
     let vm = match object.vm_id.as_str() {
@@ -47,10 +48,10 @@ pub(in crate::fleet) fn object(object: wire::HostObject) -> Result<HostObject, U
         kind,
         standing,
         vm,
-        name: object.name,
+        name: words::name(object.name),
         age: object.age.map(duration).transpose()?,
         size_bytes: object.size_bytes,
-        detail: object.detail,
+        detail: words::sentence(object.detail),
         orphan_for: object.orphan_for.map(duration).transpose()?,
     })
 }
@@ -72,12 +73,11 @@ pub(in crate::fleet) fn swept(answer: wire::SweepResponse) -> Result<SweepOutcom
     let removed = answer.removed.into_iter().map(object).collect::<Result<_, _>>()?;
     let kept = answer.kept.into_iter().map(|kept| {
         let why = reason(kept.reason());
-        Ok((object(kept.object.ok_or_else(missing)?)?, why, kept.message))
+        Ok((object(kept.object.ok_or_else(missing)?)?, why, words::sentence(kept.message)))
     });
-    let failed = answer
-        .failed
-        .into_iter()
-        .map(|failed| Ok((object(failed.object.ok_or_else(missing)?)?, failed.message)));
+    let failed = answer.failed.into_iter().map(|failed| {
+        Ok((object(failed.object.ok_or_else(missing)?)?, words::sentence(failed.message)))
+    });
     Ok(SweepOutcome {
         removed,
         kept: kept.collect::<Result<_, _>>()?,
@@ -101,7 +101,7 @@ const fn reason(reason: wire::KeptReason) -> KeptReason {
 }
 
 fn duration(duration: prost_types::Duration) -> Result<Duration, Unreadable> {
-    Duration::try_from(duration).map_err(|_| Unreadable("length of time"))
+    span(duration).ok_or(Unreadable("length of time"))
 }
 
 #[cfg(test)]

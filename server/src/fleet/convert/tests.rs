@@ -65,13 +65,19 @@ fn what_an_agent_saw_is_read_whole() {
 #[test]
 fn what_can_not_be_read_is_named() {
     type Breaks = fn(&mut wire::ObservedVm);
-    let broken: [(&str, Breaks); 5] = [
+    let broken: [(&str, Breaks); 7] = [
         ("VM id", |vm| vm.vm_id = "../etc".to_owned()),
         ("phase", |vm| vm.phase = 99),
         ("phase", |vm| vm.phase = 0),
         ("observed_at", |vm| vm.observed_at = None),
         ("time", |vm| {
             vm.phase_since = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
+        }),
+        ("time", |vm| {
+            vm.observed_at = Some(prost_types::Timestamp { seconds: -1, nanos: 0 });
+        }),
+        ("time", |vm| {
+            vm.adopted_at = Some(prost_types::Timestamp { seconds: 1, nanos: i32::MIN });
         }),
     ];
     for (field, breaks) in broken {
@@ -96,7 +102,61 @@ fn a_heartbeat_interval_of_nothing_or_less_is_not_believed() {
         let facts = facts(wire::HostFacts {
             heartbeat_interval: Some(prost_types::Duration { seconds, nanos }),
             ..wire::HostFacts::default()
-        });
+        })
+        .expect("the rest can be read");
         assert_eq!(facts.heartbeat_interval, DEFAULT_HEARTBEAT, "{seconds} s {nanos} ns");
     }
+}
+
+#[test]
+fn capacities_that_no_machine_has_and_images_without_end_are_refused() {
+    let image = || wire::ImageFile { name: "i".to_owned(), ..wire::ImageFile::default() };
+    type Lies = fn(&mut wire::HostFacts);
+    let lies: [Lies; 3] = [
+        |facts| facts.vcpus = u32::MAX,
+        |facts| facts.memory_mib = u64::MAX,
+        |facts| facts.disk_mib = u64::MAX,
+    ];
+    for lie in lies {
+        let mut said = wire::HostFacts::default();
+        lie(&mut said);
+        assert_eq!(facts(said).expect_err("no machine"), Unreadable("capacity"));
+    }
+    let images = vec![image(); MAX_IMAGES + 1];
+    facts(wire::HostFacts { images, ..Default::default() }).expect_err("too many");
+    let forged = wire::ImageFile { sha256: "../../etc/shadow".to_owned(), ..image() };
+    facts(wire::HostFacts { images: vec![forged], ..Default::default() }).expect_err("no digest");
+}
+
+#[test]
+fn whatever_an_agent_says_of_a_vm_is_short_and_steers_nothing() {
+    let huge = || "\x1b]0;x\x07\u{202e}".repeat(400_000);
+    let mut vm = wire_vm();
+    vm.boot_id = huge();
+    vm.name = huge();
+    vm.fault = Some(wire::Fault {
+        reason: huge(),
+        step: huge(),
+        message: huge(),
+        left_behind: vec![huge(); 40],
+        retrying: false,
+    });
+    vm.exit = Some(wire::Exit { message: huge(), ..wire::Exit::default() });
+    vm.guest = Some(GuestStatus {
+        agent_version: huge(),
+        boot_id: huge(),
+        hostname: huge(),
+        transport: huge(),
+        ..GuestStatus::default()
+    });
+    vm.devices = Some(wire::Devices {
+        tap: huge(),
+        api_socket: huge(),
+        vmm: huge(),
+        ..wire::Devices::default()
+    });
+    let (_, seen) = observed(vm).expect("it can be read");
+    assert!(seen.weight() < 16 * 1024, "{}", seen.weight());
+    let shown = format!("{seen:?}");
+    assert!(!shown.contains("\\u{1b}") && !shown.contains("\\u{202e}"), "nothing steers");
 }

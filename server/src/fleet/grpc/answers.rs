@@ -1,6 +1,7 @@
 //! What an agent's status says of the VM that a call was for. Pure; driven by the link.
 
 use banger_proto::ids::{Epoch, Generation, Version};
+use banger_proto::words;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -8,7 +9,10 @@ use crate::fleet::link::{Delivery, RefusalReason};
 
 /// What a status of a call for one VM says about that VM, if it is about it.
 pub(super) fn about_the_vm(status: &Status) -> Option<Delivery> {
-    let refused = |reason| Delivery::Refused { reason, message: status.message().to_owned() };
+    let refused = |reason| Delivery::Refused {
+        reason,
+        message: words::sentence(status.message().to_owned()),
+    };
     match status.code() {
         Code::FailedPrecondition => {
             let info = status.get_details_error_info()?;

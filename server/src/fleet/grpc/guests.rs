@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
+use banger_proto::bounds;
 use banger_proto::ids::VmId;
 use banger_proto::v1;
-use banger_proto::wire::cancel::{Cancellable, cancel_on_drop};
-use banger_proto::wire::limits;
+use banger_proto::words;
+use banger_wire::cancel::{Cancellable, cancel_on_drop};
 use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::DropGuard;
 use tonic::transport::Channel;
@@ -22,7 +23,7 @@ use tonic_types::StatusExt as _;
 use super::GrpcLink;
 use crate::fleet::guests::{GuestError, GuestLink, Input, Output};
 use crate::fleet::link::LinkError;
-use crate::model::guest::{Copied, ExecIn, ExecOut, TerminalSize};
+use crate::model::guest::{Copied, CopyTo, ExecIn, ExecOut, TerminalSize};
 
 /// How long an agent may take to answer with the head of a stream. It may have to reach a guest
 /// that is busy.
@@ -34,8 +35,8 @@ fn said(address: &str, status: &Status) -> GuestError {
     if let Some(info) = info.filter(|info| info.domain == "banger") {
         return GuestError::Said {
             code: status.code(),
-            reason: info.reason,
-            message: status.message().to_owned(),
+            reason: words::word(info.reason),
+            message: words::sentence(status.message().to_owned()),
         };
     }
     if status.code() == Code::Unimplemented {
@@ -48,7 +49,7 @@ fn said(address: &str, status: &Status) -> GuestError {
     }
     GuestError::Link(LinkError::OutcomeUnknown {
         address: address.to_owned(),
-        message: format!("{:?}: {}", status.code(), status.message()),
+        message: words::sentence(format!("{:?}: {}", status.code(), status.message())),
     })
 }
 
@@ -61,8 +62,8 @@ impl GrpcLink {
             message: "there is no connection".to_owned(),
         })?;
         Ok(AgentServiceClient::new(Cancellable(channel))
-            .max_decoding_message_size(limits::MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(limits::MAX_MESSAGE_BYTES))
+            .max_decoding_message_size(bounds::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES))
     }
 
     /// The head of a stream, in time, and what comes after it.
@@ -76,12 +77,11 @@ impl GrpcLink {
         M: Send + 'static,
         T: Send + 'static,
     {
-        let head = tokio::time::timeout(HEAD, call).await.map_err(|_| {
-            GuestError::Link(LinkError::OutcomeUnknown {
-                address: self.address.clone(),
-                message: format!("no answer within {HEAD:?}"),
-            })
-        })?;
+        // What an agent can say without its guest it says at once, and one that is lost is seen by
+        // its own heartbeat.
+        let head = tokio::time::timeout(HEAD, call)
+            .await
+            .map_err(|_| GuestError::Silent { after: HEAD })?;
         let messages = head.map_err(|status| said(&self.address, &status))?.into_inner();
         let address = self.address.clone();
         Ok(messages
@@ -168,11 +168,13 @@ impl GuestLink for GrpcLink {
     async fn copy_in(
         &self,
         vm: VmId,
-        directory: String,
+        to: CopyTo,
         input: Input<Vec<u8>>,
     ) -> Result<Copied, GuestError> {
         let mut client = self.guest_client()?;
-        let first = wire::CopyInRequest { vm_id: vm.to_string(), directory, data: Vec::new() };
+        let CopyTo { directory, own_name } = to;
+        let vm_id = vm.to_string();
+        let first = wire::CopyInRequest { vm_id, directory, own_name, data: Vec::new() };
         let input =
             first_then(first, input, |data| wire::CopyInRequest { data, ..Default::default() });
         // As long as the copy takes: what comes slowly is the client's.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_client::AgentServiceClient;
-use banger_proto::wire::trace;
+use banger_wire::trace;
 use futures_util::{Stream, StreamExt as _};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -55,7 +55,6 @@ impl Stream for ImageMessages {
     }
 }
 
-/// Sends an image.
 pub(super) async fn put(
     mut client: AgentServiceClient<Channel>,
     image: &ImageToPut,

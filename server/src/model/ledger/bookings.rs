@@ -1,6 +1,10 @@
 //! What is taken of one host: resources and address slots.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+use banger_proto::ids::VmId;
 
 use crate::model::host::{HostRecord, Resources};
 use crate::model::intent::{NetAllocation, VmIntent};
@@ -18,18 +22,24 @@ pub struct HostUse {
 
 /// One host with all that is taken of it. A VM counts until it is forgotten, whatever its state.
 #[derive(Debug, Clone)]
-pub(super) struct HostEntry {
+pub(super) struct HostBookings {
     pub(super) record: Arc<HostRecord>,
     pub(super) capacity: Option<Resources>,
     pub(super) available: bool,
+    /// Names of the files in its image directory; `None` while it has not been heard.
+    pub(super) image_files: Option<Arc<BTreeSet<String>>>,
+    /// Slots of VMs that it holds and nobody has claimed: after a restore these are guests that live.
+    unclaimed: BTreeMap<VmId, u32>,
     used: HostUse,
-    slots: Slots,
+    slots: AddressSlots,
 }
 
-impl HostEntry {
+impl HostBookings {
     pub(super) fn new(record: Arc<HostRecord>) -> Self {
-        let slots = Slots::up_to(record.subnet.last_slot());
-        Self { record, capacity: None, available: false, used: HostUse::default(), slots }
+        let slots = AddressSlots::up_to(record.subnet.last_slot());
+        let used = HostUse::default();
+        let unclaimed = BTreeMap::new();
+        Self { record, capacity: None, available: false, image_files: None, unclaimed, used, slots }
     }
 
     pub(super) fn used(&self) -> HostUse {
@@ -42,20 +52,51 @@ impl HostEntry {
             capacity: self.capacity,
             available: self.available,
             booked: self.used.booked,
-            has_free_slot: self.slots.lowest_free().is_some(),
+            has_free_slot: self.next_slot().is_some(),
         }
     }
 
-    /// What the next VM here gets; `None` when every slot is taken.
-    pub(super) fn next_allocation(&self) -> Option<NetAllocation> {
-        NetAllocation::of(self.record.subnet, self.slots.lowest_free()?)
+    /// What this VM gets here; `None` when every slot is taken. One that the host holds unclaimed
+    /// keeps the address that its guest has.
+    pub(super) fn allocation_of(&self, vm: VmId) -> Option<NetAllocation> {
+        let held = self.unclaimed.get(&vm).copied().filter(|slot| self.slots.is_free(*slot));
+        NetAllocation::of(self.record.subnet, held.or_else(|| self.next_slot())?)
+    }
+
+    fn next_slot(&self) -> Option<u32> {
+        let taken: BTreeSet<u32> = self.unclaimed.values().copied().collect();
+        self.slots.next_free(&taken)
+    }
+
+    pub(super) fn unclaimed(&self) -> &BTreeMap<VmId, u32> {
+        &self.unclaimed
+    }
+
+    pub(super) fn set_unclaimed(&mut self, slots: BTreeMap<VmId, u32>) {
+        self.unclaimed = slots;
+    }
+
+    /// The slots of addresses that VMs of the host are said to have.
+    pub(super) fn slots_of(&self, addresses: &BTreeMap<VmId, Ipv4Addr>) -> BTreeMap<VmId, u32> {
+        let slot = |address: &Ipv4Addr| self.record.subnet.slot(*address);
+        addresses.iter().filter_map(|(vm, address)| Some((*vm, slot(address)?))).collect()
     }
 
     pub(super) fn book(&mut self, intent: &VmIntent) {
+        self.unclaimed.remove(&intent.id);
         self.used.booked = self.used.booked.plus(intent.spec.resources());
         self.used.vms += 1;
         if let Some(net) = intent.net {
             self.slots.set(net.slot, true);
+        }
+    }
+
+    /// Notes that a VM has got its slot now, not earlier: the next one comes after it, so that a slot
+    /// that was freed rests for as long as there are others. What peers of the VM that had it still
+    /// send then meets nobody.
+    pub(super) fn note_given(&mut self, intent: &VmIntent) {
+        if let Some(net) = intent.net {
+            self.slots.next = net.slot.saturating_add(1);
         }
     }
 
@@ -68,32 +109,56 @@ impl HostEntry {
     }
 }
 
-/// One bit a slot, set while it is taken.
+/// One bit a slot, set while it is taken. Where the search for the next begins is in memory only: a
+/// server that starts begins after the newest VM of the host.
 #[derive(Debug, Clone)]
-pub(super) struct Slots {
+pub(super) struct AddressSlots {
     words: Vec<u64>,
     last: u32,
     /// No word before this one has a free bit: filling a host does not look at it from the start.
     first_open: usize,
+    /// After the slot that was given last.
+    next: u32,
 }
 
-impl Slots {
+impl AddressSlots {
     pub(super) fn up_to(last: u32) -> Self {
         let words = usize::try_from(last / 64 + 1).unwrap_or(usize::MAX);
-        let mut slots = Self { words: vec![0; words], last, first_open: 0 };
+        let mut slots = Self { words: vec![0; words], last, first_open: 0, next: FIRST_SLOT };
         for reserved in 0..FIRST_SLOT {
             slots.set(reserved, true);
         }
         slots
     }
 
-    pub(super) fn lowest_free(&self) -> Option<u32> {
-        let (index, word) = self
-            .words
-            .iter()
-            .enumerate()
-            .skip(self.first_open)
-            .find(|(_, word)| **word != u64::MAX)?;
+    /// The first free slot after the one that was given last, or else from the beginning, but for
+    /// these.
+    pub(super) fn next_free(&self, but: &BTreeSet<u32>) -> Option<u32> {
+        let from = |first: u32| {
+            let mut slot = self.free_from(first)?;
+            while but.contains(&slot) {
+                slot = self.free_from(slot.checked_add(1)?)?;
+            }
+            Some(slot)
+        };
+        let from_next = (self.next <= self.last).then(|| from(self.next)).flatten();
+        from_next.or_else(|| from(0))
+    }
+
+    fn is_free(&self, slot: u32) -> bool {
+        let word = usize::try_from(slot / 64).ok().and_then(|index| self.words.get(index));
+        slot <= self.last && word.is_some_and(|word| word & (1_u64 << (slot % 64)) == 0)
+    }
+
+    fn free_from(&self, first: u32) -> Option<u32> {
+        let begin = usize::try_from(first / 64).unwrap_or(usize::MAX);
+        let before_first = (1_u64 << (first % 64)) - 1;
+        let words = self.words.iter().enumerate().skip(begin.max(self.first_open));
+        let mut masked = words.map(|(index, word)| match index == begin {
+            true => (index, word | before_first),
+            false => (index, *word),
+        });
+        let (index, word) = masked.find(|(_, word)| *word != u64::MAX)?;
         let slot = u32::try_from(index).ok()? * 64 + word.trailing_ones();
         (slot <= self.last).then_some(slot)
     }

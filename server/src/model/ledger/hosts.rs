@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Change, Decided, HostRef, JoinHost, JoinToken, Ledger, Outcome, Refusal, Submission};
+use super::{
+    Change, Decided, DeleteHost, HostRef, JoinHost, JoinToken, Ledger, Outcome, Refusal, SetCordon,
+    UpdateHost,
+};
+use crate::model::caller::Caller;
 use crate::model::host::HostRecord;
-use crate::model::labels::Labels;
+use crate::model::labels;
 use crate::model::spec::SpecProblem;
 use crate::model::subnet::Subnet;
 
@@ -15,35 +19,34 @@ impl Ledger {
     pub(super) fn create_join_token(
         &self,
         token: &JoinToken,
-        submission: &Submission,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
-        let expired: Vec<&JoinToken> =
-            self.tokens.values().filter(|token| token.expires_at <= submission.at).collect();
+        let expired: Vec<&Arc<JoinToken>> =
+            self.tokens.iter().filter(|token| token.expires_at <= caller.at).collect();
         if self.tokens.len() - expired.len() >= MAX_TOKENS {
             return Err(Refusal::LimitReached { what: "join tokens", limit: MAX_TOKENS });
         }
         let mut changes: Vec<Change> =
-            expired.into_iter().map(|token| Change::RemoveToken(token.id.clone())).collect();
-        changes.push(Change::PutToken(token.clone()));
+            expired.into_iter().map(|token| Change::remove(Arc::clone(token), caller.at)).collect();
+        changes.push(Change::put(Arc::new(token.clone())));
         Ok(Decided { changes, outcome: Outcome::TokenKept })
     }
 
-    pub(super) fn join_host(
-        &self,
-        join: &JoinHost,
-        submission: &Submission,
-    ) -> Result<Decided, Refusal> {
-        let token = self.good_token(join, submission)?;
+    pub(super) fn join_host(&self, join: &JoinHost, caller: &Caller) -> Result<Decided, Refusal> {
+        let token = self.good_token(join, caller)?;
         let record = match (&token.used_for, join.known_id) {
             (Some((id, key)), _) => {
-                // Its first answer may have been lost: the same key gets it again.
+                // Its first answer may have been lost: the same key gets it again, as long as it is
+                // the host's. Nothing is changed.
                 let entry = self.hosts.get(id).filter(|entry| {
                     *key == join.key_sha256
+                        && entry.record.key_sha256 == Some(join.key_sha256)
                         && entry.record.name == join.name
                         && join.known_id.is_none_or(|known| known == *id)
                 });
                 let entry = entry.ok_or(Refusal::JoinTokenInvalid("used"))?;
-                rejoined(&entry.record, join, submission)
+                let outcome = Outcome::Host(Arc::clone(&entry.record));
+                return Ok(Decided { changes: Vec::new(), outcome });
             }
             (None, Some(id)) => {
                 let host = HostRef::Id(id);
@@ -57,35 +60,42 @@ impl Ledger {
                         "not made for this host's name, as a host that joins again needs it",
                     ));
                 }
-                rejoined(old, join, submission)
+                rejoined(old, join, token, caller)
             }
-            (None, None) => self.new_host(join, submission)?,
+            (None, None) => self.new_host(join, token, caller)?,
         };
         let record = Arc::new(record);
-        let used = JoinToken { used_for: Some((record.id, join.key_sha256)), ..token.clone() };
+        let used =
+            JoinToken { used_for: Some((record.id, join.key_sha256)), ..JoinToken::clone(token) };
         Ok(Decided {
-            changes: vec![Change::PutHost(Arc::clone(&record)), Change::PutToken(used)],
+            changes: vec![Change::put(Arc::clone(&record)), Change::put(Arc::new(used))],
             outcome: Outcome::Host(record),
         })
     }
 
-    fn good_token(&self, join: &JoinHost, submission: &Submission) -> Result<&JoinToken, Refusal> {
+    fn good_token(&self, join: &JoinHost, caller: &Caller) -> Result<&JoinToken, Refusal> {
         // The secrets compared are digests: how long the comparison takes tells nothing.
         let token = self
             .tokens
             .get(&join.token_id)
             .filter(|token| token.secret_sha256 == join.secret_sha256)
             .ok_or(Refusal::JoinTokenInvalid("unknown"))?;
-        if token.expires_at <= submission.at {
+        if token.expires_at <= caller.at {
             return Err(Refusal::JoinTokenInvalid("expired"));
         }
-        if token.host_name.as_ref().is_some_and(|name| *name != join.name) {
-            return Err(Refusal::JoinTokenInvalid("made for a host with another name"));
+        if let Some(made_for) = token.host_name.as_ref().filter(|name| **name != join.name) {
+            let (made_for, name) = (made_for.clone(), join.name.clone());
+            return Err(Refusal::JoinTokenForAnother { made_for, name });
         }
         Ok(token)
     }
 
-    fn new_host(&self, join: &JoinHost, submission: &Submission) -> Result<HostRecord, Refusal> {
+    fn new_host(
+        &self,
+        join: &JoinHost,
+        token: &JoinToken,
+        caller: &Caller,
+    ) -> Result<HostRecord, Refusal> {
         if let Some(by) = self.host_names.get(&join.name) {
             return Err(Refusal::HostNameTaken { name: join.name.clone(), by: *by });
         }
@@ -96,63 +106,71 @@ impl Ledger {
             id: join.new_id,
             name: join.name.clone(),
             agent_address: join.agent_address.clone(),
-            labels: join.labels.clone(),
+            labels: token.labels.clone(),
             cordoned: false,
-            subnet: self.free_subnet()?,
+            subnet: self.free_subnet(&join.used_networks)?,
             certificate_expires_at: join.certificate_expires_at,
+            key_sha256: Some(join.key_sha256),
             generation: 1,
-            created_at: submission.at,
-            updated_at: submission.at,
+            created_at: caller.at,
+            updated_at: caller.at,
         })
     }
 
-    /// The lowest subnet of the pool that no host has. Hosts may have subnets of another size or
+    /// The lowest subnet of the pool that no host has and that shares no address with a network of
+    /// the machine's own. Hosts may have subnets of another size or
     /// from outside, when the pool was configured otherwise before.
-    fn free_subnet(&self) -> Result<Subnet, Refusal> {
+    fn free_subnet(&self, used: &[Subnet]) -> Result<Subnet, Refusal> {
         let pool = self.config.guest_pool;
         pool.split(self.config.guest_prefix)
+            .filter(|free| !used.iter().any(|used| used.overlaps(*free)))
             .find(|free| !self.hosts().any(|host| host.subnet.overlaps(*free)))
             .ok_or_else(|| Refusal::NoSubnetLeft { pool: pool.to_string() })
     }
 
     pub(super) fn update_host(
         &self,
-        host: &HostRef,
-        etag: Option<&str>,
-        labels: &Labels,
-        agent_address: Option<&str>,
-        submission: &Submission,
+        update: &UpdateHost,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
-        self.change_host(host, etag, submission, |record| {
-            record.labels.clone_from(labels);
-            if let Some(address) = agent_address {
-                address.clone_into(&mut record.agent_address);
+        let old = self.matching_host(&update.host, update.etag.as_deref())?;
+        let labels = update.labels.over(&old.labels);
+        let mut problems = Vec::new();
+        labels::check_all(&labels, "labels", &mut problems);
+        if !problems.is_empty() {
+            let problem = |(field, why)| SpecProblem::new(field, why);
+            return Err(Refusal::InvalidFields(problems.into_iter().map(problem).collect()));
+        }
+        self.change_host(&update.host, update.etag.as_deref(), caller, |record| {
+            record.labels = labels;
+            if let Some(address) = &update.agent_address {
+                record.agent_address.clone_from(address);
             }
         })
     }
 
     pub(super) fn set_cordon(
         &self,
-        host: &HostRef,
-        etag: Option<&str>,
-        cordoned: bool,
-        submission: &Submission,
+        asked: &SetCordon,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
-        self.change_host(host, etag, submission, |record| record.cordoned = cordoned)
+        self.change_host(&asked.host, asked.etag.as_deref(), caller, |record| {
+            record.cordoned = asked.cordoned;
+        })
     }
 
     pub(super) fn delete_host(
         &self,
-        host: &HostRef,
-        etag: Option<&str>,
+        asked: &DeleteHost,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
-        let record = self.matching_host(host, etag)?;
+        let record = self.matching_host(&asked.host, asked.etag.as_deref())?;
         let vms = self.host_use(record.id).vms;
         if vms > 0 {
             return Err(Refusal::HostNotEmpty { host: record.name.clone(), vms });
         }
         Ok(Decided {
-            changes: vec![Change::RemoveHost(Arc::clone(record))],
+            changes: vec![Change::remove(Arc::clone(record), caller.at)],
             outcome: Outcome::HostGone(Arc::clone(record)),
         })
     }
@@ -161,7 +179,7 @@ impl Ledger {
         &self,
         host: &HostRef,
         etag: Option<&str>,
-        submission: &Submission,
+        caller: &Caller,
         change: impl FnOnce(&mut HostRecord),
     ) -> Result<Decided, Refusal> {
         let old = self.matching_host(host, etag)?;
@@ -171,12 +189,9 @@ impl Ledger {
             return Ok(Decided { changes: Vec::new(), outcome: Outcome::Host(Arc::clone(old)) });
         }
         new.generation += 1;
-        new.updated_at = submission.at;
+        new.updated_at = caller.at;
         let new = Arc::new(new);
-        Ok(Decided {
-            changes: vec![Change::PutHost(Arc::clone(&new))],
-            outcome: Outcome::Host(new),
-        })
+        Ok(Decided { changes: vec![Change::put(Arc::clone(&new))], outcome: Outcome::Host(new) })
     }
 
     fn matching_host(
@@ -192,15 +207,17 @@ impl Ledger {
     }
 }
 
-/// The same host with what its agent says now. Subnet, cordon and name stay.
-fn rejoined(old: &HostRecord, join: &JoinHost, submission: &Submission) -> HostRecord {
+/// The same host at the address that its agent says now, with the key that it has now. Subnet,
+/// cordon and name stay, and the labels, unless the token has some.
+fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Caller) -> HostRecord {
     let mut new = old.clone();
     new.agent_address.clone_from(&join.agent_address);
-    if !join.labels.is_empty() {
-        new.labels.clone_from(&join.labels);
+    if !token.labels.is_empty() {
+        new.labels.clone_from(&token.labels);
     }
     new.certificate_expires_at = join.certificate_expires_at;
+    new.key_sha256 = Some(join.key_sha256);
     new.generation += 1;
-    new.updated_at = submission.at;
+    new.updated_at = caller.at;
     new
 }

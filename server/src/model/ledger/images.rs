@@ -3,14 +3,20 @@
 //! A content is in use while the spec of a VM that is known refers to it, one that is being deleted
 //! included: its host may still stand on it. A name is in use while a VM that is not being deleted
 //! refers to the content it stands for.
+//!
+//! A name that is no image of the server is a file on hosts. It is refused when every host has said
+//! which files it has and none has this one; as long as one has not been heard, or none has joined,
+//! nobody knows, and the VM is taken.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use banger_proto::ids::VmId;
 
-use super::{Change, Decided, Ledger, Outcome, Refusal};
-use crate::model::image::{ImageRecord, StoredKind};
+use super::change::Rows;
+use super::{Change, Decided, Edit, Ledger, Outcome, Refusal};
+use crate::model::caller::Caller;
+use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::spec::{ImageRef, SpecProblem, VmSpec};
 
@@ -20,20 +26,35 @@ const MAX_IMAGES: usize = 10_000;
 /// How many VMs an error names at most.
 const NAMED: usize = 5;
 
+/// Give a name to a content that is here.
+#[derive(Debug, Clone)]
+pub struct PutImage {
+    pub image: Arc<ImageRecord>,
+    /// Also when the name stands for other content.
+    pub replace: bool,
+}
+
+/// Forget the name of an image that no VM uses by it.
+#[derive(Debug, Clone)]
+pub struct DeleteImage {
+    pub name: String,
+}
+
+/// How many names an error suggests at most, and of how many it looks for those that are near: this
+/// is decided while others wait.
+const SUGGESTED: usize = 3;
+const MOST_COMPARED: usize = 2_000;
+
 /// Names of images, and who uses which content.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ImageTable {
-    names: std::collections::BTreeMap<String, Arc<ImageRecord>>,
+    names: Rows<ImageRecord>,
     users: HashMap<String, BTreeSet<VmId>>,
 }
 
 impl ImageTable {
-    pub(super) fn put(&mut self, image: &Arc<ImageRecord>) {
-        self.names.insert(image.name.clone(), Arc::clone(image));
-    }
-
-    pub(super) fn remove(&mut self, name: &str) {
-        self.names.remove(name);
+    pub(super) fn apply(&mut self, edit: &Edit<ImageRecord>) {
+        self.names.apply(edit);
     }
 
     pub(super) fn book(&mut self, intent: &VmIntent) {
@@ -56,10 +77,9 @@ impl ImageTable {
 impl Ledger {
     /// Every image, by name.
     pub fn images(&self) -> impl Iterator<Item = &Arc<ImageRecord>> {
-        self.images.names.values()
+        self.images.names.iter()
     }
 
-    /// One image.
     pub fn image(&self, name: &str) -> Option<&Arc<ImageRecord>> {
         self.images.names.get(name)
     }
@@ -71,7 +91,7 @@ impl Ledger {
 
     /// The digests of every content that a name or a VM refers to.
     pub fn kept_contents(&self) -> BTreeSet<String> {
-        let named = self.images.names.values().map(|image| image.sha256.clone());
+        let named = self.images.names.iter().map(|image| image.sha256.clone());
         named.chain(self.images.users.keys().cloned()).collect()
     }
 
@@ -80,8 +100,20 @@ impl Ledger {
         image: &Arc<ImageRecord>,
         replace: bool,
     ) -> Result<Decided, Refusal> {
-        match self.image(&image.name) {
-            Some(known) if known.sha256 == image.sha256 && known.kind == image.kind => {
+        let known = self.image(&image.name);
+        // What an image boots with stays unless the import says otherwise.
+        let kept = known.filter(|known| image.boot.is_none() && known.kind == image.kind);
+        let image = &match kept.and_then(|known| known.boot.clone()) {
+            Some(boot) => Arc::new(ImageRecord { boot: Some(boot), ..ImageRecord::clone(image) }),
+            None => Arc::clone(image),
+        };
+        self.check_boot(image)?;
+        match known {
+            Some(known)
+                if known.sha256 == image.sha256
+                    && known.kind == image.kind
+                    && known.boot == image.boot =>
+            {
                 let outcome = Outcome::Image { image: Arc::clone(known), changed: false };
                 return Ok(Decided { changes: Vec::new(), outcome });
             }
@@ -96,12 +128,40 @@ impl Ledger {
             None => {}
         }
         let outcome = Outcome::Image { image: Arc::clone(image), changed: true };
-        Ok(Decided { changes: vec![Change::PutImage(Arc::clone(image))], outcome })
+        Ok(Decided { changes: vec![Change::put(Arc::clone(image))], outcome })
     }
 
-    pub(super) fn delete_image(&self, name: &str) -> Result<Decided, Refusal> {
+    /// Whether what an image is to be booted with can be that. A name that is no image of the
+    /// server is a file of the hosts, as in a spec.
+    fn check_boot(&self, image: &ImageRecord) -> Result<(), Refusal> {
+        let Some(boot) = &image.boot else { return Ok(()) };
+        let mut problems = Vec::new();
+        if image.kind != StoredKind::Root {
+            let why =
+                format!("is for root file systems; {:?} is {}", image.name, image.kind.noun());
+            problems.push(SpecProblem::new("boot", why));
+        }
+        for (field, name, wanted) in boot.images() {
+            let wrong = self.image(name).filter(|named| named.kind != wanted);
+            problems.extend(wrong.map(|named| wrong_kind(field.to_owned(), named, wanted)));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidFields(problems)) }
+    }
+
+    pub(super) fn delete_image(&self, name: &str, caller: &Caller) -> Result<Decided, Refusal> {
         let image =
             self.image(name).ok_or_else(|| Refusal::ImageNotFound { name: name.to_owned() })?;
+        let carriers: Vec<String> = self
+            .images()
+            .filter(|other| {
+                other.boot.iter().flat_map(Boot::images).any(|(_, carried, _)| carried == name)
+            })
+            .map(|other| other.name.clone())
+            .take(NAMED)
+            .collect();
+        if !carriers.is_empty() {
+            return Err(Refusal::ImageCarried { name: name.to_owned(), by: carriers });
+        }
         let uses = |intent: &Arc<VmIntent>| {
             intent.desired != Desired::Absent
                 && intent.spec.images().any(|(_, used)| {
@@ -116,7 +176,10 @@ impl Ledger {
             .collect();
         if vms.is_empty() {
             let outcome = Outcome::ImageGone(Arc::clone(image));
-            return Ok(Decided { changes: vec![Change::RemoveImage(name.to_owned())], outcome });
+            return Ok(Decided {
+                changes: vec![Change::remove(Arc::clone(image), caller.at)],
+                outcome,
+            });
         }
         vms.sort_unstable();
         let more = vms.len().saturating_sub(NAMED);
@@ -131,19 +194,86 @@ impl Ledger {
         spec: &Arc<VmSpec>,
         old: Option<&VmSpec>,
     ) -> Result<Arc<VmSpec>, Refusal> {
+        let spec = &self.with_boot(spec, old)?;
         let mut problems = Vec::new();
+        let mut nowhere = None;
         let pinned = spec.map_images(|field, asked| {
             let held = old
                 .and_then(|old| old.images().find(|(at, _)| *at == field).map(|(_, image)| image));
+            let known = held.is_some_and(|held| held.name == asked.name)
+                || self.image(&asked.name).is_some();
+            if !known && self.is_nowhere(&asked.name) {
+                nowhere.get_or_insert((field, asked.name.clone()));
+            }
             self.pin(field, asked, held).unwrap_or_else(|problem| {
                 problems.push(problem);
                 asked.clone()
             })
         });
+        if let Some((field, name)) = nowhere {
+            let near = self.near_images(&name);
+            return Err(Refusal::ImageNowhere { field, name, near });
+        }
         if !problems.is_empty() {
             return Err(Refusal::InvalidFields(problems));
         }
         Ok(if pinned == **spec { Arc::clone(spec) } else { Arc::new(pinned) })
+    }
+
+    /// The spec with what it leaves open of its boot: as the VM has it, where it keeps its root
+    /// image, else as that image carries it.
+    fn with_boot(&self, spec: &Arc<VmSpec>, old: Option<&VmSpec>) -> Result<Arc<VmSpec>, Refusal> {
+        if !spec.leaves_boot_open() {
+            return Ok(Arc::clone(spec));
+        }
+        let root = spec.root_image();
+        if let Some(old) = old.filter(|old| keeps(root, old.root_image())) {
+            return Ok(Arc::new(spec.booted_as(old)));
+        }
+        let image = self
+            .image(&root.name)
+            .ok_or_else(|| Refusal::NothingCarried { root: root.name.clone() })?;
+        match &image.boot {
+            Some(boot) => Ok(Arc::new(spec.booted_with(boot))),
+            None => {
+                let why = format!(
+                    "is not set, and the image {:?} carries none (it can be imported with one)",
+                    image.name
+                );
+                Err(Refusal::InvalidFields(vec![SpecProblem::new("spec.kernel", why)]))
+            }
+        }
+    }
+
+    /// Whether no host has a file of this name, for certain.
+    fn is_nowhere(&self, name: &str) -> bool {
+        let lacks = |files: &Arc<BTreeSet<String>>| !files.contains(name);
+        !self.hosts.is_empty()
+            && self.hosts.values().all(|host| host.image_files.as_ref().is_some_and(lacks))
+    }
+
+    /// Names of images and of hosts' files that a mistyped one may have meant, the nearest first.
+    fn near_images(&self, wanted: &str) -> Vec<String> {
+        let most = 1 + wanted.chars().count() / 4;
+        let files = self.hosts.values().filter_map(|host| host.image_files.as_ref()).take(8);
+        let files = files.flat_map(|files| files.iter()).filter(|file| digest_of(file).is_none());
+        let mut found: Vec<(usize, &String)> = self
+            .images
+            .names
+            .iter()
+            .map(|image| &image.name)
+            .chain(files)
+            .filter(|name| name.len().abs_diff(wanted.len()) <= most || name.starts_with(wanted))
+            .take(MOST_COMPARED)
+            .filter_map(|name| {
+                let begun = wanted.len() >= 3 && name.starts_with(wanted);
+                let apart = strsim::damerau_levenshtein(wanted, name);
+                (begun || apart <= most).then_some((if begun { 1 } else { apart }, name))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found.into_iter().take(SUGGESTED).map(|(_, name)| name.clone()).collect()
     }
 
     fn pin(
@@ -152,11 +282,7 @@ impl Ledger {
         asked: &ImageRef,
         held: Option<&ImageRef>,
     ) -> Result<ImageRef, SpecProblem> {
-        let no_other_content = |held: &&ImageRef| {
-            held.name == asked.name
-                && (held.sha256 == asked.sha256 || held.stored && asked.sha256.is_none())
-        };
-        if let Some(held) = held.filter(no_other_content) {
+        if let Some(held) = held.filter(|held| keeps(asked, held)) {
             return Ok(held.clone());
         }
         let Some(image) = self.image(&asked.name) else { return Ok(asked.clone()) };
@@ -170,14 +296,19 @@ impl Ledger {
             _ => StoredKind::Root,
         };
         if image.kind != wanted {
-            let why = format!(
-                "is {:?}, which is {}; {} is needed",
-                image.name,
-                image.kind.noun(),
-                wanted.noun()
-            );
-            return Err(SpecProblem::new(format!("{field}.name"), why));
+            return Err(wrong_kind(format!("{field}.name"), image, wanted));
         }
         Ok(ImageRef::stored(&image.name, &image.sha256))
     }
+}
+
+/// Whether a request means the content that the VM has.
+fn keeps(asked: &ImageRef, held: &ImageRef) -> bool {
+    held.name == asked.name
+        && (held.sha256 == asked.sha256 || held.stored && asked.sha256.is_none())
+}
+
+fn wrong_kind(field: String, image: &ImageRecord, wanted: StoredKind) -> SpecProblem {
+    let (is, wanted) = (image.kind.noun(), wanted.noun());
+    SpecProblem::new(field, format!("is {:?}, which is {is}; {wanted} is needed", image.name))
 }

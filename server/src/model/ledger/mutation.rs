@@ -1,41 +1,31 @@
-//! What can be asked of the ledger, what it answers, and why it refuses.
+//! What can be asked of the ledger and what each comes to.
 //!
-//! The edge and the reconciler make [`Submission`]s; the store's writer hands each to the ledger.
-//! Ids, times and secrets are made by the caller, so that deciding is a function of values.
+//! The edge and the reconciler make mutations; the store's writer hands each, with its
+//! [`Caller`], to the ledger. Each is a type of its own that names its
+//! answer, so that nobody meets the answer of another call. Ids, times and secrets are made by the
+//! caller, so that deciding is a function of values. Why one is refused is in [`super::refusal`].
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
+pub use super::images::{DeleteImage, PutImage};
+use super::{Change, Decided, Ledger, Refusal};
+use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::inventory::SweepRecord;
-use crate::model::labels::Labels;
-use crate::model::placement::Unsuitable;
-use crate::model::spec::{SpecProblem, VmSpec};
-
-/// A mutation with who asked for it and when.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// What is to change.
-    pub mutation: Mutation,
-    /// Who asks: a principal of the API, or `host <name>`, or `banger-server`.
-    pub actor: String,
-    /// W3C trace context of the request; empty when it has none.
-    pub traceparent: String,
-    /// When it was asked.
-    pub at: Timestamp,
-}
+use crate::model::labels::{LabelChange, Labels};
+use crate::model::spec::{SpecMask, VmSpec, VmSpecDraft};
+use crate::model::subnet::Subnet;
 
 /// A VM as requests name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VmRef {
-    /// By id.
     Id(VmId),
     /// By the name of a living VM.
     Name(String),
@@ -54,9 +44,7 @@ impl std::fmt::Display for VmRef {
 /// A host as requests name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostRef {
-    /// By id.
     Id(HostId),
-    /// By name.
     Name(String),
 }
 
@@ -72,106 +60,285 @@ impl std::fmt::Display for HostRef {
 /// Etag of a request: when it is given it must be the present one.
 pub type IfMatch = Option<String>;
 
-/// What can be asked.
-#[derive(Debug, Clone)]
-pub enum Mutation {
-    /// Have a VM.
-    CreateVm(CreateVm),
-    /// Give a VM another spec.
-    UpdateVm {
-        /// Which.
-        vm: VmRef,
-        /// Precondition.
-        etag: IfMatch,
-        /// The whole new spec.
-        spec: Arc<VmSpec>,
-        /// Allow one restart where a changed field needs a stopped VM.
-        allow_restart: bool,
-    },
-    /// Want another power state.
-    SetPower {
-        /// Which.
-        vm: VmRef,
-        /// Precondition.
-        etag: IfMatch,
-        /// Which state, and on which terms.
-        power: Power,
-    },
-    /// Want a VM gone.
-    DeleteVm {
-        /// Which.
-        vm: VmRef,
-        /// Precondition.
-        etag: IfMatch,
-    },
-    /// Nothing of a VM is left on its host: forget it. Refused unless it is wanted absent.
-    Forget {
-        /// Which.
-        vm: VmId,
-    },
-    /// Look for a host for one VM that has none.
-    Place {
-        /// Which.
-        vm: VmId,
-    },
-    /// Look for hosts for VMs that have none, oldest first, at most 1000 with one mutation.
-    PlacePending,
-    /// Write down what hosts report. Lines of VMs that are gone meanwhile are written too.
-    Record {
-        /// The lines, in order.
-        events: Vec<HistoryEvent>,
-    },
-    /// Write down a sweep that was asked for, or what came of it.
-    RecordSweep(SweepRecord),
-    /// Keep a join token.
-    CreateJoinToken(JoinToken),
-    /// Admit a host.
-    JoinHost(JoinHost),
-    /// Change a host's labels or address.
-    UpdateHost {
-        /// Which.
-        host: HostRef,
-        /// Precondition.
-        etag: IfMatch,
-        /// The whole new set.
-        labels: Labels,
-        /// `None`: as it is.
-        agent_address: Option<String>,
-    },
-    /// Keep further VMs off a host, or let them on again.
-    SetCordon {
-        /// Which.
-        host: HostRef,
-        /// Precondition.
-        etag: IfMatch,
-        /// Whether to keep them off.
-        cordoned: bool,
-    },
-    /// Forget a host that holds no VMs.
-    DeleteHost {
-        /// Which.
-        host: HostRef,
-        /// Precondition.
-        etag: IfMatch,
-    },
-    /// Give a name to a content that is here.
-    PutImage {
-        /// The image.
-        image: Arc<ImageRecord>,
-        /// Also when the name stands for other content.
-        replace: bool,
-    },
-    /// Forget the name of an image that no VM uses by it.
-    DeleteImage {
-        /// Which.
-        name: String,
-    },
-    /// Say which contents are referred to. Changes nothing; asked of the writer, so that the answer
-    /// stands on nothing that is not stored.
-    KeptContents,
+/// Something that can be asked of the ledger.
+pub trait Mutation: Into<AnyMutation> {
+    /// What it comes to, once its changes are stored.
+    type Answer: Send + 'static;
+
+    /// Its answer, out of what the ledger said. `None` would be the answer of another mutation: a
+    /// defect.
+    fn answer(outcome: Outcome) -> Option<Self::Answer>;
 }
 
-/// A VM to create.
+/// A VM after a mutation of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmAnswer {
+    /// The row; its last one when the VM is gone.
+    pub intent: Arc<VmIntent>,
+    /// Whether the mutation changed anything.
+    pub changed: bool,
+}
+
+impl VmAnswer {
+    fn of(outcome: Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Vm { intent, changed } => Some(Self { intent, changed }),
+            Outcome::VmGone(intent) => Some(Self { intent, changed: true }),
+            _ => None,
+        }
+    }
+}
+
+/// What came of looking for hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// How many VMs were placed by this mutation.
+    pub placed: usize,
+    /// How many are left without a host.
+    pub pending: usize,
+}
+
+/// The one list of mutations: each with its answer, how it is decided, and where its answer is in
+/// what was decided.
+macro_rules! mutations {
+    ($($name:ident -> $answer:ty:
+        |$ledger:ident, $mutation:ident, $caller:ident| $decide:expr, |$outcome:ident| $read:expr;
+    )*) => {
+        /// Any mutation: as the writer's queue and the ledger take them.
+        #[derive(Debug, Clone)]
+        pub enum AnyMutation {
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        impl AnyMutation {
+            /// What it comes to.
+            pub(super) fn decide(
+                &self,
+                ledger: &Ledger,
+                caller: &Caller,
+            ) -> Result<Decided, Refusal> {
+                match self {
+                    $(Self::$name(mutation) => {
+                        let ($ledger, $mutation, $caller) = (ledger, mutation, caller);
+                        let _ = ($ledger, $caller);
+                        $decide
+                    })*
+                }
+            }
+        }
+
+        $(
+            impl From<$name> for AnyMutation {
+                fn from(mutation: $name) -> Self {
+                    Self::$name(mutation)
+                }
+            }
+
+            impl Mutation for $name {
+                type Answer = $answer;
+
+                fn answer($outcome: Outcome) -> Option<$answer> {
+                    $read
+                }
+            }
+        )*
+    };
+}
+
+mutations! {
+    CreateVm -> VmAnswer:
+        |ledger, create, caller| ledger.create_vm(create, caller),
+        |outcome| VmAnswer::of(outcome);
+    UpdateVm -> VmAnswer:
+        |ledger, update, caller| ledger.update_vm(update, caller),
+        |outcome| VmAnswer::of(outcome);
+    SetPower -> VmAnswer:
+        |ledger, wish, caller| ledger.set_power(wish, caller),
+        |outcome| VmAnswer::of(outcome);
+    DeleteVm -> VmAnswer:
+        |ledger, delete, caller| ledger.delete_vm(delete, caller),
+        |outcome| VmAnswer::of(outcome);
+    Forget -> VmAnswer:
+        |ledger, forget, caller| ledger.forget_vm(forget.vm, caller),
+        |outcome| VmAnswer::of(outcome);
+    Place -> VmAnswer:
+        |ledger, place, caller| ledger.place_vm(place.vm, caller),
+        |outcome| VmAnswer::of(outcome);
+    PlacePending -> Placed:
+        |ledger, _place, caller| Ok(ledger.place_pending(caller)),
+        |outcome| match outcome {
+            Outcome::Placed { placed, pending } => Some(Placed { placed, pending }),
+            _ => None,
+        };
+    Record -> ():
+        |ledger, record, caller| Ok(record.decide()),
+        |outcome| recorded(&outcome);
+    RecordSweep -> ():
+        |ledger, record, caller| Ok(record.decide()),
+        |outcome| recorded(&outcome);
+    CreateJoinToken -> ():
+        |ledger, create, caller| ledger.create_join_token(&create.0, caller),
+        |outcome| matches!(outcome, Outcome::TokenKept).then_some(());
+    JoinHost -> Arc<HostRecord>:
+        |ledger, join, caller| ledger.join_host(join, caller),
+        |outcome| host(outcome);
+    UpdateHost -> Arc<HostRecord>:
+        |ledger, update, caller| ledger.update_host(update, caller),
+        |outcome| host(outcome);
+    SetCordon -> Arc<HostRecord>:
+        |ledger, cordon, caller| ledger.set_cordon(cordon, caller),
+        |outcome| host(outcome);
+    DeleteHost -> Arc<HostRecord>:
+        |ledger, delete, caller| ledger.delete_host(delete, caller),
+        |outcome| host(outcome);
+    PutImage -> Arc<ImageRecord>:
+        |ledger, put, caller| ledger.put_image(&put.image, put.replace),
+        |outcome| image(outcome);
+    DeleteImage -> Arc<ImageRecord>:
+        |ledger, delete, caller| ledger.delete_image(&delete.name, caller),
+        |outcome| image(outcome);
+}
+
+/// Whoever holds a mutation without knowing which takes whatever it comes to.
+impl Mutation for AnyMutation {
+    type Answer = Outcome;
+
+    fn answer(outcome: Outcome) -> Option<Outcome> {
+        Some(outcome)
+    }
+}
+
+fn recorded(outcome: &Outcome) -> Option<()> {
+    matches!(outcome, Outcome::Recorded).then_some(())
+}
+
+fn host(outcome: Outcome) -> Option<Arc<HostRecord>> {
+    match outcome {
+        Outcome::Host(record) | Outcome::HostGone(record) => Some(record),
+        _ => None,
+    }
+}
+
+fn image(outcome: Outcome) -> Option<Arc<ImageRecord>> {
+    match outcome {
+        Outcome::Image { image, .. } | Outcome::ImageGone(image) => Some(image),
+        _ => None,
+    }
+}
+
+/// Give a VM another spec.
+#[derive(Debug, Clone)]
+pub struct UpdateVm {
+    pub vm: VmRef,
+    /// Precondition.
+    pub etag: IfMatch,
+    pub spec: NewSpec,
+    /// Allow one restart where a changed field needs a stopped VM.
+    pub allow_restart: bool,
+}
+
+/// What a spec is to become.
+#[derive(Debug, Clone)]
+pub enum NewSpec {
+    /// This one, whatever it was.
+    Whole(Arc<VmSpec>),
+    /// What it is when the update is decided, with the named parts of this.
+    Parts(Box<VmSpecDraft>, SpecMask),
+}
+
+/// Want another power state.
+#[derive(Debug, Clone)]
+pub struct SetPower {
+    pub vm: VmRef,
+    /// Precondition.
+    pub etag: IfMatch,
+    /// Which state, and on which terms.
+    pub power: Power,
+}
+
+/// Want a VM gone.
+#[derive(Debug, Clone)]
+pub struct DeleteVm {
+    pub vm: VmRef,
+    /// Precondition.
+    pub etag: IfMatch,
+}
+
+/// Nothing of a VM is left on its host: forget it. Refused unless it is wanted absent.
+#[derive(Debug, Clone)]
+pub struct Forget {
+    pub vm: VmId,
+}
+
+/// Look for a host for one VM that has none.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub vm: VmId,
+}
+
+/// Look for hosts for VMs that have none, oldest first, at most 1000 with one mutation.
+#[derive(Debug, Clone, Copy)]
+pub struct PlacePending;
+
+/// Write down what hosts report, or what was done in a guest. Lines of VMs that are gone meanwhile
+/// are written too.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The lines, in order.
+    pub events: Vec<HistoryEvent>,
+}
+
+impl Record {
+    fn decide(&self) -> Decided {
+        let changes = self.events.iter().cloned().map(Change::Event).collect();
+        Decided { changes, outcome: Outcome::Recorded }
+    }
+}
+
+/// Write down a sweep that was asked for, or what came of it.
+#[derive(Debug, Clone)]
+pub struct RecordSweep(pub SweepRecord);
+
+impl RecordSweep {
+    fn decide(&self) -> Decided {
+        Decided { changes: vec![Change::Sweep(self.0.clone())], outcome: Outcome::Recorded }
+    }
+}
+
+/// Keep a join token.
+#[derive(Debug, Clone)]
+pub struct CreateJoinToken(pub JoinToken);
+
+/// Change a host's labels or address.
+#[derive(Debug, Clone)]
+pub struct UpdateHost {
+    pub host: HostRef,
+    /// Precondition.
+    pub etag: IfMatch,
+    /// What becomes of its labels.
+    pub labels: LabelChange,
+    /// `None`: as it is.
+    pub agent_address: Option<String>,
+}
+
+/// Keep further VMs off a host, or let them on again.
+#[derive(Debug, Clone)]
+pub struct SetCordon {
+    pub host: HostRef,
+    /// Precondition.
+    pub etag: IfMatch,
+    /// Whether to keep them off.
+    pub cordoned: bool,
+}
+
+/// Forget a host that holds no VMs.
+#[derive(Debug, Clone)]
+pub struct DeleteHost {
+    pub host: HostRef,
+    /// Precondition.
+    pub etag: IfMatch,
+}
+
 #[derive(Debug, Clone)]
 pub struct CreateVm {
     /// The id it gets: chosen by the client, or made by the edge.
@@ -197,7 +364,6 @@ pub enum Power {
         /// already.
         again: bool,
     },
-    /// Stop.
     Stop {
         /// How long the guest has to shut down by itself.
         grace: Duration,
@@ -209,7 +375,6 @@ pub enum Power {
         /// Make the root disk anew.
         reset_root_disk: bool,
     },
-    /// Pause.
     Pause,
     /// Run again after a pause.
     Resume,
@@ -224,6 +389,8 @@ pub struct JoinToken {
     pub secret_sha256: [u8; 32],
     /// The only name a host may join with; `None`: any.
     pub host_name: Option<String>,
+    /// Labels that the host gets.
+    pub labels: Labels,
     /// Not good from then on.
     pub expires_at: Timestamp,
     /// The host it was used for, and the sha256 of the key that host presented.
@@ -248,13 +415,13 @@ pub struct JoinHost {
     pub name: String,
     /// Checked `address:port`.
     pub agent_address: String,
-    /// Checked labels.
-    pub labels: Labels,
+    /// Networks that the machine uses itself.
+    pub used_networks: Vec<Subnet>,
     /// When the certificate that is about to be signed expires.
     pub certificate_expires_at: Timestamp,
 }
 
-/// What a mutation came to.
+/// What any mutation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The VM as it is wanted now.
@@ -279,7 +446,6 @@ pub enum Outcome {
     Host(Arc<HostRecord>),
     /// The host is gone; this is its last row.
     HostGone(Arc<HostRecord>),
-    /// The token is kept.
     TokenKept,
     /// The image as it is now.
     Image {
@@ -290,162 +456,4 @@ pub enum Outcome {
     },
     /// The name is forgotten; this is its last row.
     ImageGone(Arc<ImageRecord>),
-    /// The digests of all contents that are referred to.
-    KeptContents(BTreeSet<String>),
-}
-
-/// Why a mutation is refused. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No VM with this id, no living VM with this name.
-    #[error("there is no VM {0}")]
-    VmNotFound(VmRef),
-    /// No host with this id or name.
-    #[error("there is no host {0}")]
-    HostNotFound(HostRef),
-    /// The id belongs to a VM that was created otherwise.
-    #[error(
-        "the id {id} is taken by VM {name}, which was created with another name, spec or state"
-    )]
-    VmIdTaken {
-        /// The id.
-        id: VmId,
-        /// The name of the VM that has it.
-        name: String,
-    },
-    /// The id belongs to a VM that was deleted; ids are never used again.
-    #[error("the id {id} belongs to a VM that was deleted, and ids are never used again")]
-    VmIdUsedUp {
-        /// The id.
-        id: VmId,
-    },
-    /// A living VM has the name.
-    #[error("the name {name:?} is taken by VM {by}")]
-    VmNameTaken {
-        /// The name.
-        name: String,
-        /// The VM that has it.
-        by: VmId,
-    },
-    /// A host has the name.
-    #[error("the name {name:?} is taken by host {by}")]
-    HostNameTaken {
-        /// The name.
-        name: String,
-        /// The host that has it.
-        by: HostId,
-    },
-    /// The etag is not the present one.
-    #[error("the etag given is not the present one of {what}: it was changed meanwhile")]
-    EtagMismatch {
-        /// `VM <name>` or `host <name>`.
-        what: String,
-    },
-    /// The VM is being deleted.
-    #[error("VM {name} is being deleted")]
-    VmDeleting {
-        /// Which.
-        name: String,
-    },
-    /// Changed fields need a stopped VM.
-    #[error("VM {name} is wanted {desired}; these fields need a stopped VM or allow_restart: {}", fields.join(", "))]
-    NeedsStoppedVm {
-        /// Which.
-        name: String,
-        /// What is wanted of it.
-        desired: Desired,
-        /// The fields.
-        fields: Vec<&'static str>,
-    },
-    /// Fields that can't be so, seen against what is there.
-    #[error("{} of the request can't be accepted", count(.0))]
-    InvalidFields(Vec<SpecProblem>),
-    /// The wish does not fit the power state that is wanted now.
-    #[error("VM {name} is wanted {desired}; to {wish} it, it must be wanted {needed}")]
-    WrongDesiredState {
-        /// Which.
-        name: String,
-        /// What is wanted of it.
-        desired: Desired,
-        /// The verb asked for.
-        wish: &'static str,
-        /// What would have to be wanted.
-        needed: Desired,
-    },
-    /// A VM that is not wanted absent can't be forgotten.
-    #[error("VM {name} is wanted {desired} and can't be forgotten")]
-    NotAbsent {
-        /// Which.
-        name: String,
-        /// What is wanted of it.
-        desired: Desired,
-    },
-    /// The host still holds VMs.
-    #[error("host {host} still holds {vms} VMs")]
-    HostNotEmpty {
-        /// Which.
-        host: String,
-        /// How many.
-        vms: usize,
-    },
-    /// The host can't take the VM.
-    #[error("host {host} can't take the VM: {why}")]
-    HostUnsuitable {
-        /// Which.
-        host: String,
-        /// Why.
-        why: Unsuitable,
-    },
-    /// The join token is unknown, used or expired, or made for another host.
-    #[error("the join token is {0}")]
-    JoinTokenInvalid(&'static str),
-    /// A stated limit is reached.
-    #[error("the limit of {limit} {what} is reached")]
-    LimitReached {
-        /// Of what.
-        what: &'static str,
-        /// How many are allowed.
-        limit: usize,
-    },
-    /// No image with this name.
-    #[error("there is no image {name:?}")]
-    ImageNotFound {
-        /// The name.
-        name: String,
-    },
-    /// The name stands for other content.
-    #[error("the name {name:?} is taken by an image with the sha256 {sha256}")]
-    ImageNameTaken {
-        /// The name.
-        name: String,
-        /// Of the content it stands for.
-        sha256: String,
-    },
-    /// VMs use the image.
-    #[error("image {name} is used by VM {}{}", vms.join(", "), and_more(*more))]
-    ImageInUse {
-        /// The name.
-        name: String,
-        /// Names of some of the VMs.
-        vms: Vec<String>,
-        /// How many further ones there are.
-        more: usize,
-    },
-    /// The pool of guest subnets is used up.
-    #[error("the pool of guest subnets {pool} has none left")]
-    NoSubnetLeft {
-        /// The pool.
-        pool: String,
-    },
-}
-
-fn and_more(more: usize) -> String {
-    if more == 0 { String::new() } else { format!(" and {more} more") }
-}
-
-fn count(problems: &[SpecProblem]) -> String {
-    match problems {
-        [one] => format!("the field {}", one.field),
-        many => format!("{} fields", many.len()),
-    }
 }

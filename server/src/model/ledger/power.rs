@@ -16,20 +16,16 @@
 use std::sync::Arc;
 
 use super::vms::{next, unchanged};
-use super::{Change, Decided, Ledger, Outcome, Power, Refusal, Submission, VmRef, event};
+use super::{Change, Decided, Ledger, Outcome, Power, Refusal, SetPower, event};
+use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, VmIntent};
 
 impl Ledger {
-    pub(super) fn set_power(
-        &self,
-        vm: &VmRef,
-        etag: Option<&str>,
-        power: Power,
-        submission: &Submission,
-    ) -> Result<Decided, Refusal> {
-        let old = self.living(vm, etag)?;
-        let Some((new, kind)) = wish(old, power, submission)? else {
+    pub(super) fn set_power(&self, asked: &SetPower, caller: &Caller) -> Result<Decided, Refusal> {
+        let power = asked.power;
+        let old = self.living(&asked.vm, asked.etag.as_deref())?;
+        let Some((new, kind)) = wish(old, power, caller)? else {
             return Ok(unchanged(old));
         };
         let new = Arc::new(new);
@@ -41,8 +37,7 @@ impl Ledger {
             | Power::Pause
             | Power::Resume => String::new(),
         };
-        let changes =
-            vec![Change::PutVm(Arc::clone(&new)), event(&new, kind, "", message, submission)];
+        let changes = vec![Change::put(Arc::clone(&new)), event(&new, kind, "", message, caller)];
         Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
     }
 }
@@ -51,7 +46,7 @@ impl Ledger {
 fn wish(
     old: &VmIntent,
     power: Power,
-    submission: &Submission,
+    caller: &Caller,
 ) -> Result<Option<(VmIntent, EventKind)>, Refusal> {
     let wrong = |wish, needed| Refusal::WrongDesiredState {
         name: old.name.clone(),
@@ -59,7 +54,7 @@ fn wish(
         wish,
         needed,
     };
-    let mut new = next(old, submission);
+    let mut new = next(old, caller);
     let kind = match power {
         Power::Start { again } => {
             match old.desired {

@@ -1,7 +1,7 @@
 use banger_proto::ids::Generation;
 
 use super::*;
-use crate::model::fixtures::{at, create, host_id, join, spec_with, submission, token, vm_id};
+use crate::model::fixtures::{at, caller, create, host_id, join, spec_with, token, vm_id};
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired};
 use crate::model::placement::{NoHost, Unsuitable};
 use crate::model::spec::{ImageDraft, SpecProblem};
@@ -9,16 +9,15 @@ use crate::model::spec::{ImageDraft, SpecProblem};
 mod any;
 mod images;
 
-const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20 };
+const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20, guests: 1000 };
 
 /// Decides and applies, as the writer does.
-fn make(ledger: &mut Ledger, mutation: Mutation) -> Result<Outcome, Refusal> {
+fn make(ledger: &mut Ledger, mutation: AnyMutation) -> Result<Outcome, Refusal> {
     make_at(ledger, mutation, 0)
 }
 
-fn make_at(ledger: &mut Ledger, mutation: Mutation, seconds: i64) -> Result<Outcome, Refusal> {
-    let submission = Submission { at: at(seconds), ..submission(mutation) };
-    let decided = ledger.decide(&submission)?;
+fn make_at(ledger: &mut Ledger, mutation: AnyMutation, seconds: i64) -> Result<Outcome, Refusal> {
+    let decided = ledger.decide(&caller().at(at(seconds)), &mutation)?;
     ledger.apply(&decided.changes);
     Ok(decided.outcome)
 }
@@ -31,8 +30,8 @@ fn vm(outcome: Result<Outcome, Refusal>) -> (Arc<VmIntent>, bool) {
 }
 
 fn add_host(ledger: &mut Ledger, number: u128, name: &str) -> HostId {
-    make(ledger, Mutation::CreateJoinToken(token(name))).expect("kept");
-    make(ledger, Mutation::JoinHost(join(number, name, name))).expect("joined");
+    make(ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token(name)))).expect("kept");
+    make(ledger, AnyMutation::JoinHost(join(number, name, name))).expect("joined");
     ledger.set_capacity(host_id(number), Some(ROOM), true);
     host_id(number)
 }
@@ -44,19 +43,24 @@ fn with_host() -> Ledger {
 }
 
 fn add_vm(ledger: &mut Ledger, number: u128, name: &str) -> Arc<VmIntent> {
-    vm(make(ledger, Mutation::CreateVm(create(number, name)))).0
+    vm(make(ledger, AnyMutation::CreateVm(create(number, name)))).0
 }
 
-fn power(name: &str, power: Power) -> Mutation {
-    Mutation::SetPower { vm: VmRef::Name(name.to_owned()), etag: None, power }
+fn power(name: &str, power: Power) -> AnyMutation {
+    AnyMutation::SetPower(SetPower { vm: VmRef::Name(name.to_owned()), etag: None, power })
 }
 
-fn update(name: &str, spec: Arc<crate::model::spec::VmSpec>, allow_restart: bool) -> Mutation {
-    Mutation::UpdateVm { vm: VmRef::Name(name.to_owned()), etag: None, spec, allow_restart }
+fn update(name: &str, spec: Arc<crate::model::spec::VmSpec>, allow_restart: bool) -> AnyMutation {
+    AnyMutation::UpdateVm(UpdateVm {
+        vm: VmRef::Name(name.to_owned()),
+        etag: None,
+        spec: NewSpec::Whole(spec),
+        allow_restart,
+    })
 }
 
-fn delete(name: &str) -> Mutation {
-    Mutation::DeleteVm { vm: VmRef::Name(name.to_owned()), etag: None }
+fn delete(name: &str) -> AnyMutation {
+    AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Name(name.to_owned()), etag: None })
 }
 
 const START: Power = Power::Start { again: false };
@@ -79,7 +83,7 @@ fn creating_again_with_the_same_id_answers_the_same_vm_whatever_changed_since() 
     let mut ledger = with_host();
     let first = add_vm(&mut ledger, 1, "web");
     make(&mut ledger, power("web", STOP)).expect("stopped");
-    let (again, changed) = vm(make(&mut ledger, Mutation::CreateVm(create(1, "web"))));
+    let (again, changed) = vm(make(&mut ledger, AnyMutation::CreateVm(create(1, "web"))));
     assert_eq!((again.id, again.generation, changed), (first.id, Generation(2), false));
 }
 
@@ -88,11 +92,11 @@ fn creating_another_vm_with_the_same_id_is_refused() {
     let mut ledger = with_host();
     add_vm(&mut ledger, 1, "web");
     let taken = Err(Refusal::VmIdTaken { id: vm_id(1), name: "web".to_owned() });
-    assert_eq!(make(&mut ledger, Mutation::CreateVm(create(1, "db"))), taken);
+    assert_eq!(make(&mut ledger, AnyMutation::CreateVm(create(1, "db"))), taken);
     let other = CreateVm { spec: spec_with(|draft| draft.vcpus = 2), ..create(1, "web") };
-    assert_eq!(make(&mut ledger, Mutation::CreateVm(other)), taken);
+    assert_eq!(make(&mut ledger, AnyMutation::CreateVm(other)), taken);
     let other = CreateVm { desired: Desired::Stopped, ..create(1, "web") };
-    assert_eq!(make(&mut ledger, Mutation::CreateVm(other)), taken);
+    assert_eq!(make(&mut ledger, AnyMutation::CreateVm(other)), taken);
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn a_request_id_finds_the_vm_that_its_first_use_made() {
     let mut ledger = with_host();
     let with_request = |number, id_is_given, name: &str| {
         let request_id = Some(vm_id(99));
-        Mutation::CreateVm(CreateVm { request_id, id_is_given, ..create(number, name) })
+        AnyMutation::CreateVm(CreateVm { request_id, id_is_given, ..create(number, name) })
     };
     let (first, _) = vm(make(&mut ledger, with_request(1, true, "web")));
     let (again, changed) = vm(make(&mut ledger, with_request(1, true, "web")));
@@ -119,10 +123,10 @@ fn a_name_belongs_to_one_living_vm() {
     let mut ledger = with_host();
     add_vm(&mut ledger, 1, "web");
     let taken = Refusal::VmNameTaken { name: "web".to_owned(), by: vm_id(1) };
-    assert_eq!(make(&mut ledger, Mutation::CreateVm(create(2, "web"))), Err(taken.clone()));
+    assert_eq!(make(&mut ledger, AnyMutation::CreateVm(create(2, "web"))), Err(taken.clone()));
     make(&mut ledger, delete("web")).expect("deleting");
-    assert_eq!(make(&mut ledger, Mutation::CreateVm(create(2, "web"))), Err(taken));
-    make(&mut ledger, Mutation::Forget { vm: vm_id(1) }).expect("forgotten");
+    assert_eq!(make(&mut ledger, AnyMutation::CreateVm(create(2, "web"))), Err(taken));
+    make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(1) })).expect("forgotten");
     add_vm(&mut ledger, 2, "web");
 }
 
@@ -137,7 +141,7 @@ fn a_name_that_was_left_open_is_made_from_the_id() {
         id: VmId::from_uuid(uuid::Uuid::from_u128(vm.id.uuid().as_u128() ^ (1 << 100))),
         ..create(0, "")
     };
-    let outcome = make(&mut ledger, Mutation::CreateVm(taken));
+    let outcome = make(&mut ledger, AnyMutation::CreateVm(taken));
     let Ok(Outcome::Vm { intent, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(intent.name, format!("vm-{}", intent.id.uuid().simple()));
 }
@@ -147,12 +151,13 @@ fn the_id_of_a_forgotten_vm_is_used_up() {
     let mut ledger = with_host();
     let request_id = Some(vm_id(99));
     let first = CreateVm { request_id, ..create(1, "web") };
-    make(&mut ledger, Mutation::CreateVm(first)).expect("created");
+    make(&mut ledger, AnyMutation::CreateVm(first)).expect("created");
     make(&mut ledger, delete("web")).expect("deleting");
-    make(&mut ledger, Mutation::Forget { vm: vm_id(1) }).expect("forgotten");
-    let again = make(&mut ledger, Mutation::CreateVm(create(1, "web")));
+    make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(1) })).expect("forgotten");
+    let again = make(&mut ledger, AnyMutation::CreateVm(create(1, "web")));
     assert_eq!(again, Err(Refusal::VmIdUsedUp { id: vm_id(1) }));
-    let again = make(&mut ledger, Mutation::CreateVm(CreateVm { request_id, ..create(2, "web") }));
+    let again =
+        make(&mut ledger, AnyMutation::CreateVm(CreateVm { request_id, ..create(2, "web") }));
     assert_eq!(again, Err(Refusal::VmIdUsedUp { id: vm_id(99) }));
 }
 
@@ -160,7 +165,7 @@ fn the_id_of_a_forgotten_vm_is_used_up() {
 fn there_are_at_most_so_many_vms_as_configured() {
     let mut ledger = Ledger::new(LedgerConfig { max_vms: 1, ..LedgerConfig::default() });
     add_vm(&mut ledger, 1, "web");
-    let full = make(&mut ledger, Mutation::CreateVm(create(2, "db")));
+    let full = make(&mut ledger, AnyMutation::CreateVm(create(2, "db")));
     assert_eq!(full, Err(Refusal::LimitReached { what: "VMs", limit: 1 }));
 }
 
@@ -175,7 +180,7 @@ fn a_named_host_is_honoured_or_refused_with_the_reason() {
         spec_with(|draft| draft.placement_host = host)
     };
     let make_on = |ledger: &mut Ledger, number, host: &str| {
-        make(ledger, Mutation::CreateVm(CreateVm { spec: on(host), ..create(number, "") }))
+        make(ledger, AnyMutation::CreateVm(CreateVm { spec: on(host), ..create(number, "") }))
     };
     assert_eq!(vm(make_on(&mut ledger, 1, "two")).0.host, Some(host_id(2)));
     assert_eq!(vm(make_on(&mut ledger, 2, &host_id(2).to_string())).0.host, Some(host_id(2)));
@@ -193,28 +198,39 @@ fn a_vm_without_a_host_is_kept_and_placed_when_there_is_room() {
     let web = add_vm(&mut ledger, 1, "web");
     assert_eq!((web.host, web.pending), (None, Some(NoHost::NoHosts)));
     add_host(&mut ledger, 1, "one");
-    let placed = make(&mut ledger, Mutation::PlacePending);
+    let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
     assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0 }));
     let web = ledger.vm(&VmRef::Id(vm_id(1))).expect("there");
     assert_eq!((web.host, web.pending, web.generation), (Some(host_id(1)), None, Generation(1)));
 }
 
 #[test]
-fn looking_again_in_vain_changes_nothing_and_another_reason_is_kept() {
+fn a_vm_that_is_wanted_gone_is_never_placed() {
     let mut ledger = Ledger::new(LedgerConfig::default());
-    add_vm(&mut ledger, 1, "web");
-    let look = submission(Mutation::PlacePending);
-    assert_eq!(ledger.decide(&look).expect("looked").changes, []);
+    let web = add_vm(&mut ledger, 1, "web");
+    let gone = VmIntent { desired: Desired::Absent, ..VmIntent::clone(&web) };
+    ledger.apply(&[Change::put(Arc::new(gone))]);
     add_host(&mut ledger, 1, "one");
-    ledger.set_capacity(host_id(1), None, false);
-    make(&mut ledger, Mutation::PlacePending).expect("looked");
-    let web = ledger.vm(&VmRef::Id(vm_id(1))).expect("there");
-    assert_eq!(web.pending, Some(NoHost::NoneAvailable));
-    assert_eq!(ledger.decide(&look).expect("looked").changes, []);
+    let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 0, pending: 0 }));
 }
 
 #[test]
-fn the_lowest_free_slot_is_given_and_not_reused_until_the_vm_is_forgotten() {
+fn looking_again_in_vain_changes_nothing_and_another_reason_is_kept() {
+    let mut ledger = Ledger::new(LedgerConfig::default());
+    add_vm(&mut ledger, 1, "web");
+    let look = AnyMutation::PlacePending(PlacePending);
+    assert_eq!(ledger.decide(&caller(), &look).expect("looked").changes, []);
+    add_host(&mut ledger, 1, "one");
+    ledger.set_capacity(host_id(1), None, false);
+    make(&mut ledger, AnyMutation::PlacePending(PlacePending)).expect("looked");
+    let web = ledger.vm(&VmRef::Id(vm_id(1))).expect("there");
+    assert_eq!(web.pending, Some(NoHost::NoneAvailable));
+    assert_eq!(ledger.decide(&caller(), &look).expect("looked").changes, []);
+}
+
+#[test]
+fn a_slot_that_was_freed_rests_until_all_others_were_given() {
     let mut ledger = with_host();
     for (number, slot) in [(1, 2), (2, 3), (3, 4)] {
         assert_eq!(
@@ -224,8 +240,28 @@ fn the_lowest_free_slot_is_given_and_not_reused_until_the_vm_is_forgotten() {
     }
     make(&mut ledger, delete("vm2")).expect("deleting");
     assert_eq!(add_vm(&mut ledger, 4, "vm4").net.expect("placed").slot, 5);
-    make(&mut ledger, Mutation::Forget { vm: vm_id(2) }).expect("forgotten");
-    assert_eq!(add_vm(&mut ledger, 5, "vm5").net.expect("placed").slot, 3);
+    make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(2) })).expect("forgotten");
+    assert_eq!(add_vm(&mut ledger, 5, "vm5").net.expect("placed").slot, 6);
+    // A change of an older VM gives no slot anew.
+    let spec = spec_with(|draft| drop(draft.labels.insert("app".into(), "web".into())));
+    make(&mut ledger, update("vm1", spec, false)).expect("updated");
+    assert_eq!(add_vm(&mut ledger, 6, "vm6").net.expect("placed").slot, 7);
+}
+
+#[test]
+fn slots_are_given_in_turn_and_each_that_is_free_is_found() {
+    let mut ledger = Ledger::new(LedgerConfig { guest_prefix: 24, ..LedgerConfig::default() });
+    add_host(&mut ledger, 1, "one");
+    let mut given = Vec::new();
+    // More than twice around, one VM at a time: no slot comes back before all others did.
+    for number in 1..600 {
+        let vm = add_vm(&mut ledger, number, "vm");
+        given.push(vm.net.expect("placed").slot);
+        make(&mut ledger, delete("vm")).expect("deleting");
+        make(&mut ledger, AnyMutation::Forget(Forget { vm: vm.id })).expect("forgotten");
+    }
+    let turn = given.iter().skip(1).position(|slot| *slot == given[0]).expect("came back") + 1;
+    assert!(turn > 240 && given.iter().zip(&given[turn..]).all(|(a, b)| a == b), "{given:?}");
 }
 
 #[test]
@@ -382,7 +418,7 @@ fn a_stale_etag_changes_nothing() {
     let web = add_vm(&mut ledger, 1, "web");
     let stop = |etag| {
         let vm = VmRef::Id(vm_id(1));
-        Mutation::SetPower { vm, etag: Some(etag), power: STOP }
+        AnyMutation::SetPower(SetPower { vm, etag: Some(etag), power: STOP })
     };
     assert!(vm(make(&mut ledger, stop(web.etag()))).1);
     let refused = make(&mut ledger, stop(web.etag()));
@@ -418,7 +454,7 @@ fn a_vm_that_never_had_a_host_is_gone_at_once() {
 fn only_a_vm_that_is_wanted_absent_can_be_forgotten() {
     let mut ledger = with_host();
     add_vm(&mut ledger, 1, "web");
-    let refused = make(&mut ledger, Mutation::Forget { vm: vm_id(1) });
+    let refused = make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(1) }));
     assert!(matches!(refused, Err(Refusal::NotAbsent { .. })), "{refused:?}");
 }
 
@@ -428,7 +464,7 @@ fn every_request_leaves_a_line_of_history() {
     let reboot = Power::Reboot { grace: DEFAULT_STOP_GRACE, reset_root_disk: true };
     let mut kinds = Vec::new();
     for mutation in [
-        Mutation::CreateVm(create(1, "web")),
+        AnyMutation::CreateVm(create(1, "web")),
         power("web", Power::Pause),
         power("web", Power::Resume),
         power("web", reboot),
@@ -436,9 +472,9 @@ fn every_request_leaves_a_line_of_history() {
         power("web", START),
         update("web", spec_with(|draft| draft.vcpus = 2), true),
         delete("web"),
-        Mutation::Forget { vm: vm_id(1) },
+        AnyMutation::Forget(Forget { vm: vm_id(1) }),
     ] {
-        let decided = ledger.decide(&submission(mutation)).expect("fits");
+        let decided = ledger.decide(&caller(), &mutation).expect("fits");
         ledger.apply(&decided.changes);
         kinds.extend(decided.changes.iter().filter_map(|change| match change {
             Change::Event(event) => Some(event.kind.as_str()),
@@ -472,10 +508,33 @@ fn hosts_get_subnets_of_their_own_and_give_them_back() {
         |ledger: &Ledger, id| ledger.host(&HostRef::Id(id)).expect("there").subnet.to_string();
     assert_eq!(subnet(&ledger, host_id(1)), "10.64.0.0/20");
     assert_eq!(subnet(&ledger, two), "10.64.16.0/20");
-    let gone = Mutation::DeleteHost { host: HostRef::Name("one".to_owned()), etag: None };
+    let gone =
+        AnyMutation::DeleteHost(DeleteHost { host: HostRef::Name("one".to_owned()), etag: None });
     make(&mut ledger, gone).expect("empty");
     let three = add_host(&mut ledger, 3, "three");
     assert_eq!(subnet(&ledger, three), "10.64.0.0/20");
+}
+
+#[test]
+fn a_host_gets_no_subnet_that_its_machine_uses() {
+    let mut ledger = Ledger::new(LedgerConfig::default());
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("t")))).expect("kept");
+    let used_networks = ["10.64.0.0/24", "10.64.19.7/32", "192.0.2.0/24"];
+    let used_networks = used_networks.map(|text| text.parse().expect("a network")).to_vec();
+    let join = JoinHost { used_networks, ..join(1, "t", "one") };
+    let joined = make(&mut ledger, AnyMutation::JoinHost(join)).expect("there are others");
+    let Outcome::Host(host) = joined else { panic!("{joined:?}") };
+    assert_eq!(host.subnet.to_string(), "10.64.32.0/20");
+}
+
+#[test]
+fn a_host_that_uses_the_whole_pool_is_refused() {
+    let mut ledger = Ledger::new(LedgerConfig::default());
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("t")))).expect("kept");
+    let used_networks = vec!["10.0.0.0/8".parse().expect("a network")];
+    let join = JoinHost { used_networks, ..join(1, "t", "one") };
+    let refused = make(&mut ledger, AnyMutation::JoinHost(join)).expect_err("nothing is left");
+    assert!(matches!(refused, Refusal::NoSubnetLeft { .. }), "{refused}");
 }
 
 #[test]
@@ -486,8 +545,8 @@ fn the_pool_can_be_used_up() {
     };
     let mut ledger = Ledger::new(config);
     add_host(&mut ledger, 1, "one");
-    make(&mut ledger, Mutation::CreateJoinToken(token("t"))).expect("kept");
-    let refused = make(&mut ledger, Mutation::JoinHost(join(2, "t", "two")));
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("t")))).expect("kept");
+    let refused = make(&mut ledger, AnyMutation::JoinHost(join(2, "t", "two")));
     assert_eq!(refused, Err(Refusal::NoSubnetLeft { pool: "10.64.0.0/20".to_owned() }));
 }
 
@@ -495,13 +554,14 @@ fn the_pool_can_be_used_up() {
 fn a_host_with_vms_can_not_be_deleted() {
     let mut ledger = with_host();
     add_vm(&mut ledger, 1, "web");
-    let delete_host = Mutation::DeleteHost { host: HostRef::Name("one".to_owned()), etag: None };
+    let delete_host =
+        AnyMutation::DeleteHost(DeleteHost { host: HostRef::Name("one".to_owned()), etag: None });
     let refused = make(&mut ledger, delete_host.clone());
     assert_eq!(refused, Err(Refusal::HostNotEmpty { host: "one".to_owned(), vms: 1 }));
     make(&mut ledger, delete("web")).expect("deleting");
     let refused = make(&mut ledger, delete_host.clone());
     assert!(matches!(refused, Err(Refusal::HostNotEmpty { .. })), "not yet confirmed gone");
-    make(&mut ledger, Mutation::Forget { vm: vm_id(1) }).expect("forgotten");
+    make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(1) })).expect("forgotten");
     make(&mut ledger, delete_host).expect("empty");
 }
 
@@ -509,17 +569,19 @@ fn a_host_with_vms_can_not_be_deleted() {
 fn a_cordoned_host_keeps_its_vms_and_takes_no_others() {
     let mut ledger = with_host();
     add_vm(&mut ledger, 1, "web");
-    let cordon = |cordoned| Mutation::SetCordon {
-        host: HostRef::Name("one".to_owned()),
-        etag: None,
-        cordoned,
+    let cordon = |cordoned| {
+        AnyMutation::SetCordon(SetCordon {
+            host: HostRef::Name("one".to_owned()),
+            etag: None,
+            cordoned,
+        })
     };
     make(&mut ledger, cordon(true)).expect("cordoned");
     assert_eq!(add_vm(&mut ledger, 2, "db").pending, Some(NoHost::NoneAvailable));
-    let again = ledger.decide(&submission(cordon(true))).expect("fits");
+    let again = ledger.decide(&caller(), &cordon(true)).expect("fits");
     assert_eq!(again.changes, [], "a repetition");
     make(&mut ledger, cordon(false)).expect("uncordoned");
-    let placed = make(&mut ledger, Mutation::PlacePending);
+    let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
     assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0 }));
 }
 
@@ -527,11 +589,11 @@ fn a_cordoned_host_keeps_its_vms_and_takes_no_others() {
 fn a_join_token_is_good_once_for_a_short_time_and_for_its_name() {
     let mut ledger = Ledger::new(LedgerConfig::default());
     let named = JoinToken { host_name: Some("one".to_owned()), ..token("t") };
-    make(&mut ledger, Mutation::CreateJoinToken(named)).expect("kept");
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(named))).expect("kept");
     let join_host = |change: fn(&mut JoinHost)| {
         let mut join = join(1, "t", "one");
         change(&mut join);
-        Mutation::JoinHost(join)
+        AnyMutation::JoinHost(join)
     };
     let invalid = |ledger: &mut Ledger, mutation, seconds| {
         let refused = make_at(ledger, mutation, seconds);
@@ -539,7 +601,9 @@ fn a_join_token_is_good_once_for_a_short_time_and_for_its_name() {
     };
     invalid(&mut ledger, join_host(|join| join.token_id = "u".to_owned()), 0);
     invalid(&mut ledger, join_host(|join| join.secret_sha256 = [8; 32]), 0);
-    invalid(&mut ledger, join_host(|join| join.name = "two".to_owned()), 0);
+    let other = make_at(&mut ledger, join_host(|join| join.name = "two".to_owned()), 0);
+    let (made_for, name) = ("one".to_owned(), "two".to_owned());
+    assert_eq!(other, Err(Refusal::JoinTokenForAnother { made_for, name }));
     invalid(&mut ledger, join_host(|_| {}), 900);
     make(&mut ledger, join_host(|_| {})).expect("good");
     invalid(&mut ledger, join_host(|join| join.key_sha256 = [1; 32]), 0);
@@ -547,13 +611,54 @@ fn a_join_token_is_good_once_for_a_short_time_and_for_its_name() {
 
 #[test]
 fn a_join_whose_answer_was_lost_can_be_repeated_with_the_same_key() {
+    let ledger = with_host();
+    let before = Arc::clone(ledger.hosts().next().expect("a host"));
+    let again = AnyMutation::JoinHost(JoinHost {
+        agent_address: "192.0.2.99:1".to_owned(),
+        certificate_expires_at: at(9_000_000),
+        ..join(77, "one", "one")
+    });
+    let decided = ledger.decide(&caller(), &again).expect("the same key");
+    assert_eq!(decided.changes, [], "a repetition changes nothing");
+    assert_eq!(decided.outcome, Outcome::Host(before), "and is answered the same");
+}
+
+#[test]
+fn a_used_token_with_the_key_of_before_opens_nothing_once_the_host_has_another_key() {
     let mut ledger = with_host();
-    let again = join(77, "one", "one");
-    let Ok(Outcome::Host(host)) = make(&mut ledger, Mutation::JoinHost(again)) else {
+    let named = JoinToken { host_name: Some("one".to_owned()), ..token("named") };
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(named))).expect("kept");
+    let known_id = Some(host_id(1));
+    let new = JoinHost { known_id, key_sha256: [5; 32], ..join(2, "named", "one") };
+    let Ok(Outcome::Host(host)) = make(&mut ledger, AnyMutation::JoinHost(new)) else {
         panic!("refused")
     };
-    assert_eq!(host.id, host_id(1), "the same host, not a second one");
-    assert_eq!(ledger.hosts().count(), 1);
+    assert_eq!(host.key_sha256, Some([5; 32]));
+    let refused = make(&mut ledger, AnyMutation::JoinHost(join(1, "one", "one")));
+    assert_eq!(refused, Err(Refusal::JoinTokenInvalid("used")));
+}
+
+#[test]
+fn labels_come_with_the_token_and_stay_when_a_host_joins_again_without_any() {
+    let mut ledger = with_host();
+    let zone_a = token("t").labels;
+    assert_eq!(ledger.hosts().next().map(|host| host.labels.clone()), Some(zone_a.clone()));
+    for (id, labels, expected) in [
+        ("without", crate::model::labels::Labels::new(), zone_a),
+        (
+            "with",
+            [("zone".to_owned(), "b".to_owned())].into(),
+            [("zone".to_owned(), "b".to_owned())].into(),
+        ),
+    ] {
+        let named = JoinToken { host_name: Some("one".to_owned()), labels, ..token(id) };
+        make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(named))).expect("kept");
+        let again = JoinHost { known_id: Some(host_id(1)), ..join(2, id, "one") };
+        let Ok(Outcome::Host(host)) = make(&mut ledger, AnyMutation::JoinHost(again)) else {
+            panic!("refused")
+        };
+        assert_eq!(host.labels, expected, "{id}");
+    }
 }
 
 #[test]
@@ -561,25 +666,72 @@ fn a_host_joins_again_under_its_id_with_a_token_made_for_its_name() {
     let mut ledger = with_host();
     let again = |token_id: &str| {
         let known_id = Some(host_id(1));
-        Mutation::JoinHost(JoinHost { known_id, key_sha256: [5; 32], ..join(2, token_id, "one") })
+        AnyMutation::JoinHost(JoinHost {
+            known_id,
+            key_sha256: [5; 32],
+            ..join(2, token_id, "one")
+        })
     };
-    make(&mut ledger, Mutation::CreateJoinToken(token("any"))).expect("kept");
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("any")))).expect("kept");
     let refused = make(&mut ledger, again("any"));
     assert!(matches!(refused, Err(Refusal::JoinTokenInvalid(_))), "{refused:?}");
     let named = JoinToken { host_name: Some("one".to_owned()), ..token("named") };
-    make(&mut ledger, Mutation::CreateJoinToken(named)).expect("kept");
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(named))).expect("kept");
     let Ok(Outcome::Host(host)) = make(&mut ledger, again("named")) else { panic!("refused") };
     assert_eq!((host.id, host.generation), (host_id(1), 2));
-    make(&mut ledger, Mutation::CreateJoinToken(token("t"))).expect("kept");
-    let refused = make(&mut ledger, Mutation::JoinHost(join(3, "t", "one")));
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("t")))).expect("kept");
+    let refused = make(&mut ledger, AnyMutation::JoinHost(join(3, "t", "one")));
     assert!(matches!(refused, Err(Refusal::HostNameTaken { .. })), "{refused:?}");
 }
 
 #[test]
 fn expired_tokens_are_dropped_when_another_is_made() {
     let mut ledger = Ledger::new(LedgerConfig::default());
-    make(&mut ledger, Mutation::CreateJoinToken(token("old"))).expect("kept");
+    make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("old")))).expect("kept");
     let new = JoinToken { expires_at: at(2000), ..token("new") };
-    make_at(&mut ledger, Mutation::CreateJoinToken(new), 900).expect("kept");
-    assert_eq!(ledger.tokens.keys().collect::<Vec<_>>(), ["new"]);
+    make_at(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(new)), 900).expect("kept");
+    assert_eq!(ledger.tokens.iter().map(|token| &token.id).collect::<Vec<_>>(), ["new"]);
+}
+
+#[test]
+fn a_create_repeated_with_its_host_named_in_another_way_is_the_same_create() {
+    let id = host_id(1).to_string();
+    for (first, then) in [("one", id.as_str()), (id.as_str(), "one")] {
+        let mut ledger = with_host();
+        add_host(&mut ledger, 2, "two");
+        let on = |host: &str| {
+            let spec = spec_with(|draft| draft.placement_host = host.to_owned());
+            AnyMutation::CreateVm(CreateVm { spec, ..create(1, "web") })
+        };
+        let (made, changed) = vm(make(&mut ledger, on(first)));
+        assert!(changed);
+        assert_eq!(vm(make(&mut ledger, on(then))), (made, false), "{first} and then {then}");
+        let other = make(&mut ledger, on("two"));
+        assert!(matches!(other, Err(Refusal::VmIdTaken { .. })), "{other:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_nobody_claims_keeps_its_address_until_it_is_claimed() {
+    let mut ledger = with_host();
+    let lost = add_vm(&mut ledger, 1, "lost");
+    let address = lost.net.expect("placed").address;
+    // A restore: the host runs a VM that the server does not know, beside one that it knows.
+    let mut ledger = with_host();
+    let known = add_vm(&mut ledger, 2, "known").net.expect("placed").address;
+    let other = if known == address { "10.64.0.3" } else { "10.64.0.2" }.parse().unwrap();
+    let held = [(vm_id(1), other), (vm_id(2), known)].into();
+    ledger.set_addresses(host_id(1), &held);
+    for number in 3..8 {
+        let new = add_vm(&mut ledger, number, &format!("new-{number}"));
+        assert_ne!(new.net.expect("placed").address, other, "{number}");
+    }
+    let claimed = add_vm(&mut ledger, 1, "lost");
+    assert_eq!(claimed.net.expect("placed").address, other);
+    // It is the server's again: once deleted, its address is free for others.
+    let mut anew = Ledger::new(ledger.config().clone());
+    anew.apply(&ledger.hosts().cloned().map(Change::put).collect::<Vec<_>>());
+    anew.apply(&ledger.vms().cloned().map(Change::put).collect::<Vec<_>>());
+    anew.keep_capacities_of(&ledger);
+    assert!(anew.hosts[&host_id(1)].unclaimed().is_empty());
 }

@@ -7,29 +7,27 @@ use std::time::Duration;
 use banger_proto::ids::{Generation, HostId, VmId};
 
 use super::{
-    Change, CreateVm, Decided, HostRef, Ledger, Outcome, Refusal, Submission, VmRef, event,
+    Change, CreateVm, Decided, DeleteVm, HostRef, Ledger, NewSpec, Outcome, Refusal, UpdateVm,
+    VmRef, event,
 };
+use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::placement::{self, NoHost, Unsuitable};
-use crate::model::spec::{SpecProblem, TakesEffect, VmSpec};
+use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
 
 /// Most VMs placed by one mutation, so that one group of the writer stays small.
 const MAX_PLACED_AT_ONCE: usize = 1000;
 
 /// Where a VM goes, or why nowhere yet.
-type Place = Result<(HostId, NetAllocation), NoHost>;
+type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 
 impl Ledger {
-    pub(super) fn create_vm(
-        &self,
-        create: &CreateVm,
-        submission: &Submission,
-    ) -> Result<Decided, Refusal> {
+    pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
         let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
         if let Some(existing) = self.created_before(create) {
             let same_id = !create.id_is_given || existing.id == create.id;
-            if same_id && existing.fingerprint == fingerprint {
+            if same_id && self.is_create_of(create, fingerprint, existing) {
                 return Ok(unchanged(existing));
             }
             return Err(Refusal::VmIdTaken { id: existing.id, name: existing.name.clone() });
@@ -44,7 +42,7 @@ impl Ledger {
         }
         let name = self.free_name(create)?;
         let spec = self.pin_images(&create.spec, None)?;
-        let place = self.find_place(&spec)?;
+        let place = self.find_place(&spec, create.id)?;
         let mut intent = VmIntent {
             id: create.id,
             name,
@@ -59,18 +57,38 @@ impl Ledger {
             stop_grace: DEFAULT_STOP_GRACE,
             fingerprint,
             request_id: create.request_id,
-            created_at: submission.at,
-            updated_at: submission.at,
-            traceparent: submission.traceparent.clone(),
-            actor: submission.actor.clone(),
+            created_at: caller.at,
+            updated_at: caller.at,
+            traceparent: caller.trace.clone(),
+            actor: caller.actor.to_string(),
         };
         set_place(&mut intent, place);
         let mut changes = Vec::with_capacity(3);
         let intent = Arc::new(intent);
-        changes.push(Change::PutVm(Arc::clone(&intent)));
-        changes.push(event(&intent, EventKind::Created, "", String::new(), submission));
-        changes.push(self.place_event(&intent, submission));
+        changes.push(Change::put(Arc::clone(&intent)));
+        changes.push(event(&intent, EventKind::Created, "", String::new(), caller));
+        changes.push(self.place_event(&intent, caller));
         Ok(Decided { changes, outcome: Outcome::Vm { intent, changed: true } })
+    }
+
+    /// Whether this create is the one that made a VM. Its host may be named by its id now and may
+    /// have been by its name then, or the other way round.
+    fn is_create_of(
+        &self,
+        create: &CreateVm,
+        fingerprint: Fingerprint,
+        existing: &VmIntent,
+    ) -> bool {
+        if existing.fingerprint == fingerprint {
+            return true;
+        }
+        let Some(named) = &create.spec.placement().host else { return false };
+        let host = named.parse().map_or_else(|_| HostRef::Name(named.clone()), HostRef::Id);
+        let Some(host) = self.host(&host) else { return false };
+        [host.id.to_string(), host.name.clone()].into_iter().any(|named| {
+            let spec = create.spec.on_host(named);
+            existing.fingerprint == Fingerprint::of(&create.name, &spec, create.desired)
+        })
     }
 
     /// The VM that an earlier create with the same id or request id has made.
@@ -98,16 +116,16 @@ impl Ledger {
         taken(format!("vm-{}", &id[20..])).or_else(|_| taken(format!("vm-{id}")))
     }
 
-    pub(super) fn update_vm(
-        &self,
-        vm: &VmRef,
-        etag: Option<&str>,
-        spec: &Arc<VmSpec>,
-        allow_restart: bool,
-        submission: &Submission,
-    ) -> Result<Decided, Refusal> {
-        let old = self.living(vm, etag)?;
-        let spec = &self.pin_images(spec, Some(&old.spec))?;
+    pub(super) fn update_vm(&self, update: &UpdateVm, caller: &Caller) -> Result<Decided, Refusal> {
+        let old = self.living(&update.vm, update.etag.as_deref())?;
+        let asked = match &update.spec {
+            NewSpec::Whole(spec) => Arc::clone(spec),
+            NewSpec::Parts(draft, mask) => {
+                let merged = VmSpecDraft::clone(draft).over(&old.spec, mask);
+                Arc::new(merged.map_err(Refusal::of_spec)?)
+            }
+        };
+        let spec = &self.pin_images(&asked, Some(&old.spec))?;
         let changes = old.spec.changes(spec);
         if changes.is_empty() {
             return Ok(unchanged(old));
@@ -131,7 +149,7 @@ impl Ledger {
         }
         let needs_stop: Vec<&'static str> = of(TakesEffect::NeedsStoppedVm).collect();
         let restart = !needs_stop.is_empty() && old.desired.wants_process();
-        if restart && !allow_restart {
+        if restart && !update.allow_restart {
             return Err(Refusal::NeedsStoppedVm {
                 name: old.name.clone(),
                 desired: old.desired,
@@ -139,22 +157,22 @@ impl Ledger {
             });
         }
         self.check_growth(old, spec)?;
-        let mut new = next(old, submission);
+        let mut new = next(old, caller);
         new.spec = Arc::clone(spec);
         new.stop_grace = DEFAULT_STOP_GRACE;
         new.boot_number += u64::from(restart);
         new.root_disk_number += u64::from(old.spec.root_disk_is_lost(spec));
         if new.host.is_none() {
-            set_place(&mut new, self.find_place(spec)?);
+            set_place(&mut new, self.find_place(spec, old.id)?);
         }
         let fields: Vec<&str> = changes.iter().map(|change| change.field).collect();
         let new = Arc::new(new);
         let mut changes = vec![
-            Change::PutVm(Arc::clone(&new)),
-            event(&new, EventKind::Updated, "", fields.join(", "), submission),
+            Change::put(Arc::clone(&new)),
+            event(&new, EventKind::Updated, "", fields.join(", "), caller),
         ];
         if old.host.is_none() && (new.host.is_some() || new.pending != old.pending) {
-            changes.push(self.place_event(&new, submission));
+            changes.push(self.place_event(&new, caller));
         }
         Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
     }
@@ -173,62 +191,57 @@ impl Ledger {
             .map_err(|shortage| refused(Unsuitable::NoRoom(shortage)))
     }
 
-    pub(super) fn delete_vm(
-        &self,
-        vm: &VmRef,
-        etag: Option<&str>,
-        submission: &Submission,
-    ) -> Result<Decided, Refusal> {
-        let old = self.matching(vm, etag)?;
+    pub(super) fn delete_vm(&self, delete: &DeleteVm, caller: &Caller) -> Result<Decided, Refusal> {
+        let old = self.matching(&delete.vm, delete.etag.as_deref())?;
         if old.desired == Desired::Absent {
             return Ok(unchanged(old));
         }
-        let mut new = next(old, submission);
+        let mut new = next(old, caller);
         new.desired = Desired::Absent;
         // Its disks go with it: there is nothing a guest could still save.
         new.stop_grace = Duration::ZERO;
         let new = Arc::new(new);
         let mut changes = vec![
-            Change::PutVm(Arc::clone(&new)),
-            event(&new, EventKind::DeleteRequested, "", String::new(), submission),
+            Change::put(Arc::clone(&new)),
+            event(&new, EventKind::DeleteRequested, "", String::new(), caller),
         ];
         if new.host.is_some() {
             return Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } });
         }
         // No host ever held anything of it.
-        changes.push(Change::RemoveVm { last: Arc::clone(&new), at: submission.at });
-        changes.push(event(&new, EventKind::Deleted, "", String::new(), submission));
+        changes.push(Change::remove(Arc::clone(&new), caller.at));
+        changes.push(event(&new, EventKind::Deleted, "", String::new(), caller));
         Ok(Decided { changes, outcome: Outcome::VmGone(new) })
     }
 
-    pub(super) fn forget_vm(&self, vm: VmId, submission: &Submission) -> Result<Decided, Refusal> {
+    pub(super) fn forget_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
         let last = self.matching(&VmRef::Id(vm), None)?;
         if last.desired != Desired::Absent {
             return Err(Refusal::NotAbsent { name: last.name.clone(), desired: last.desired });
         }
-        let gone = event(last, EventKind::Deleted, "", String::new(), submission);
+        let gone = event(last, EventKind::Deleted, "", String::new(), caller);
         Ok(Decided {
-            changes: vec![Change::RemoveVm { last: Arc::clone(last), at: submission.at }, gone],
+            changes: vec![Change::remove(Arc::clone(last), caller.at), gone],
             outcome: Outcome::VmGone(Arc::clone(last)),
         })
     }
 
-    pub(super) fn place_vm(&self, vm: VmId, submission: &Submission) -> Result<Decided, Refusal> {
+    pub(super) fn place_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
         let old = self.matching(&VmRef::Id(vm), None)?;
         if old.host.is_some() || old.desired == Desired::Absent {
             return Ok(unchanged(old));
         }
         let mut new = VmIntent::clone(old);
-        set_place(&mut new, self.find_place(&old.spec)?);
+        set_place(&mut new, self.find_place(&old.spec, vm)?);
         if new.host.is_none() && new.pending == old.pending {
             return Ok(unchanged(old));
         }
         let new = Arc::new(new);
-        let changes = vec![Change::PutVm(Arc::clone(&new)), self.place_event(&new, submission)];
+        let changes = vec![Change::put(Arc::clone(&new)), self.place_event(&new, caller)];
         Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
     }
 
-    pub(super) fn place_pending(&self, submission: &Submission) -> Decided {
+    pub(super) fn place_pending(&self, caller: &Caller) -> Decided {
         // A copy to book on: a decision changes nothing.
         let mut hosts: BTreeMap<_, _> =
             if self.pending.is_empty() { BTreeMap::new() } else { self.hosts.clone() };
@@ -241,10 +254,10 @@ impl Ledger {
             let Some(old) = self.vms.get(id) else { continue };
             // A VM that named its host was refused or placed when it was created; one that waits
             // may run anywhere its labels allow.
-            let candidates = hosts.values().map(super::HostEntry::candidate);
+            let candidates = hosts.values().map(super::HostBookings::candidate);
             let found = placement::choose_host(&old.spec, candidates, self.config.overcommit);
             let place = found.and_then(|host| {
-                let net = hosts.get(&host).and_then(super::HostEntry::next_allocation);
+                let net = hosts.get(&host).and_then(|host| host.allocation_of(*id));
                 net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
             });
             if place.is_err() && place.err() == old.pending {
@@ -254,25 +267,26 @@ impl Ledger {
             set_place(&mut new, place);
             if let Some(entry) = new.host.and_then(|host| hosts.get_mut(&host)) {
                 entry.book(&new);
+                entry.note_given(&new);
                 placed += 1;
             }
             changed += 1;
             let new = Arc::new(new);
-            changes.push(Change::PutVm(Arc::clone(&new)));
-            changes.push(self.place_event(&new, submission));
+            changes.push(Change::put(Arc::clone(&new)));
+            changes.push(self.place_event(&new, caller));
         }
         let pending = self.pending.len() - placed;
         Decided { changes, outcome: Outcome::Placed { placed, pending } }
     }
 
     /// A named host is taken or refused; without one the first that fits, or the reason why none.
-    fn find_place(&self, spec: &VmSpec) -> Result<Place, Refusal> {
+    fn find_place(&self, spec: &VmSpec, vm: VmId) -> Result<FoundPlace, Refusal> {
         let overcommit = self.config.overcommit;
         let Some(wanted) = &spec.placement().host else {
-            let candidates = self.hosts.values().map(super::HostEntry::candidate);
+            let candidates = self.hosts.values().map(super::HostBookings::candidate);
             let found = placement::choose_host(spec, candidates, overcommit);
             return Ok(found.and_then(|host| {
-                let net = self.hosts.get(&host).and_then(super::HostEntry::next_allocation);
+                let net = self.hosts.get(&host).and_then(|host| host.allocation_of(vm));
                 net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
             }));
         };
@@ -280,21 +294,21 @@ impl Ledger {
         let entry = self.host_entry(&host).ok_or(Refusal::HostNotFound(host))?;
         let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
         placement::check_host(spec, &entry.candidate(), overcommit).map_err(refused)?;
-        let net = entry.next_allocation().ok_or_else(|| refused(Unsuitable::NoFreeAddress))?;
+        let net = entry.allocation_of(vm).ok_or_else(|| refused(Unsuitable::NoFreeAddress))?;
         Ok(Ok((entry.record.id, net)))
     }
 
-    fn place_event(&self, intent: &VmIntent, submission: &Submission) -> Change {
+    fn place_event(&self, intent: &VmIntent, caller: &Caller) -> Change {
         match (intent.host.and_then(|host| self.hosts.get(&host)), intent.pending) {
             (Some(entry), _) => {
                 let message = format!("host {}", entry.record.name);
-                event(intent, EventKind::Placed, "", message, submission)
+                event(intent, EventKind::Placed, "", message, caller)
             }
             (None, Some(why)) => {
                 let message = why.sentence().to_owned();
-                event(intent, EventKind::Unplaced, why.reason(), message, submission)
+                event(intent, EventKind::Unplaced, why.reason(), message, caller)
             }
-            (None, None) => event(intent, EventKind::Unplaced, "", String::new(), submission),
+            (None, None) => event(intent, EventKind::Unplaced, "", String::new(), caller),
         }
     }
 
@@ -329,17 +343,17 @@ pub(super) fn unchanged(intent: &Arc<VmIntent>) -> Decided {
     }
 }
 
-/// The next generation of an intent, changed by this submission.
-pub(super) fn next(old: &VmIntent, submission: &Submission) -> VmIntent {
+/// The next generation of an intent, changed by this caller.
+pub(super) fn next(old: &VmIntent, caller: &Caller) -> VmIntent {
     let mut new = old.clone();
     new.generation = old.generation.next();
-    new.updated_at = submission.at;
-    new.traceparent.clone_from(&submission.traceparent);
-    new.actor.clone_from(&submission.actor);
+    new.updated_at = caller.at;
+    new.traceparent.clone_from(&caller.trace);
+    new.actor = caller.actor.to_string();
     new
 }
 
-fn set_place(intent: &mut VmIntent, place: Place) {
+fn set_place(intent: &mut VmIntent, place: FoundPlace) {
     match place {
         Ok((host, net)) => {
             intent.host = Some(host);

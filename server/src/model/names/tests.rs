@@ -81,8 +81,8 @@ fn usual_file_names_are_image_names() {
 #[test]
 fn boot_args_are_printable_ascii_and_bounded() {
     assert_eq!(check_boot_args("console=ttyS0 init=\"/bin/sh\" ~"), Ok(()));
-    assert_eq!(check_boot_args(&"a".repeat(MAX_BOOT_ARGS_LEN)), Ok(()));
-    for text in ["a\nb", "a\tb", "a\0", "é", "a\x7f", &"a".repeat(MAX_BOOT_ARGS_LEN + 1)] {
+    assert_eq!(check_boot_args(&"a".repeat(MAX_BOOT_ARGS_BYTES)), Ok(()));
+    for text in ["a\nb", "a\tb", "a\0", "é", "a\x7f", &"a".repeat(MAX_BOOT_ARGS_BYTES + 1)] {
         assert!(check_boot_args(text).is_err(), "{text:?}");
     }
 }

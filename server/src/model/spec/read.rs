@@ -1,4 +1,4 @@
-//! Reading a checked spec: its fields, its images, its stored form. Decides nothing.
+//! Reading a checked spec: its fields, its images, what it books. Decides nothing.
 
 use super::{Egress, ImageRef, Placement, RateLimits, RestartPolicy, VmSpec};
 use crate::model::host::Resources;
@@ -15,7 +15,6 @@ impl VmSpec {
         self.memory_mib
     }
 
-    /// The kernel.
     pub fn kernel(&self) -> &ImageRef {
         &self.kernel
     }
@@ -57,6 +56,12 @@ impl VmSpec {
             initrd: self.initrd.as_ref().map(|image| map("spec.initrd", image)),
             ..self.clone()
         }
+    }
+
+    /// The same for a host that is named in another way.
+    pub(in crate::model) fn on_host(&self, host: String) -> Self {
+        let placement = Placement { host: Some(host), ..self.placement.clone() };
+        Self { placement, ..self.clone() }
     }
 
     /// Size of the copy-on-write store in MiB.
@@ -111,19 +116,7 @@ impl VmSpec {
             vcpus: self.vcpus,
             memory_mib: u64::from(self.memory_mib),
             disk_mib: u64::from(self.root_disk_mib) + u64::from(self.work_disk_mib.unwrap_or(0)),
+            guests: 1,
         }
-    }
-
-    /// The stored form.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("a spec has only strings, numbers and maps of strings")
-    }
-
-    /// Reads the stored form back. What was stored was checked when it came in.
-    ///
-    /// # Errors
-    /// When the text is no spec.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
     }
 }

@@ -5,28 +5,58 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::clock::ManualClock;
 use crate::fleet::observed::{FleetSink as _, Sighting};
-use crate::model::host::HostState;
+use crate::model::host::{HostHealth, HostState};
 use crate::model::intent::VmIntent;
 use crate::model::ledger::Change;
 use crate::model::observed::{Fault, Phase};
+use crate::reconcile::attempts::Attempts;
+use crate::reconcile::needs::HostImages;
+use crate::reconcile::plan::Known;
 use crate::testing::{EPOCH, at, facts, health, host_id, host_record, intent, seen, vm_id};
 use crate::watch::{Limits, View};
 
 fn explained(intent: VmIntent, seen: Option<Box<ObservedVm>>, state: HostState) -> Explanation {
+    explained_when_heard(intent, seen, state, at(1))
+}
+
+fn explained_when_heard(
+    intent: VmIntent,
+    seen: Option<Box<ObservedVm>>,
+    state: HostState,
+    heard: Timestamp,
+) -> Explanation {
     let clock = Arc::new(ManualClock::at(at(0)));
     let (lines, _history) = mpsc::channel(8);
     let first = banger_proto::ids::Revision(0);
     let view = View::new(EPOCH, first, clock, lines, Limits::default());
-    view.committed(&[Change::PutHost(host_record(1)), Change::PutVm(Arc::new(intent))]);
+    view.committed(&[Change::put(host_record(1)), Change::put(Arc::new(intent))]);
     view.host_facts(host_id(1), Arc::new(facts()));
     view.inventory(host_id(1), std::collections::BTreeMap::new(), health(HostState::Online));
     if let Some(seen) = seen {
         view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), seen)]);
     }
-    if state != HostState::Online {
-        view.host_health(host_id(1), health(state));
-    }
-    explain(&view.get(vm_id(1)).expect("it is there"), EPOCH, at(61))
+    view.host_health(host_id(1), HostHealth { last_seen: Some(heard), ..health(state) });
+    let host = view.host(host_id(1)).expect("it is there").view;
+    let record = view.get(vm_id(1)).expect("it is there");
+    let instant = Instant::now();
+    let known = Known {
+        host: Some(&*host),
+        connected: true,
+        images: &HostImages::default(),
+        attempts: &Attempts::default(),
+        epoch: EPOCH,
+        now: instant,
+    };
+    let subject = Subject { intent: &record.intent, observation: &record.observation };
+    in_words(&record, Some(&*host), &decide(subject, &known), EPOCH, at(61), instant)
+}
+
+#[test]
+fn a_host_that_was_heard_a_moment_ago_is_said_so_however_long_its_vm_is_unchanged() {
+    let running = Some(seen(Phase::Running, 1));
+    let explanation = explained_when_heard(intent(1), running, HostState::Online, at(60));
+    let text = explanation.sentences.join("\n");
+    assert!(text.contains("host host-1 is ONLINE, last heard 1 s ago"), "{text}");
 }
 
 #[test]
@@ -41,7 +71,7 @@ fn every_explanation_says_what_is_wanted_and_names_the_host() {
     assert_eq!(decisions, ["IN_SYNC", "SEND", "BLOCKED", "WAIT"]);
     for case in &cases {
         let text = case.sentences.join("\n");
-        assert!(text.contains("VM vm-1 is wanted RUNNING (generation 1)"), "{text}");
+        assert!(text.contains("the desired state of VM vm-1 is RUNNING (generation 1)"), "{text}");
         assert!(text.contains("host-1"), "{text}");
     }
     assert_eq!(cases[2].reason, "AGENT_HAS_NEWER_GENERATION");

@@ -1,11 +1,53 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{EPOCH, at, health, intent, seen, version, wanting};
+use crate::reconcile::needs::ImageStanding;
+use crate::testing::{
+    EPOCH, at, facts, health, host_record, intent, seen, spec_of_root, version, wanting,
+};
+
+/// What is known of a host in this state, with nothing tried and no image of the server's.
+struct Case {
+    host: HostView,
+    connected: bool,
+    images: HostImages,
+    attempts: Attempts,
+    now: Instant,
+}
+
+impl Case {
+    fn new(state: HostState) -> Self {
+        let host = HostView {
+            record: host_record(1),
+            health: health(state),
+            facts: Some(Arc::new(facts())),
+        };
+        Self {
+            host,
+            connected: state.is_online(),
+            images: HostImages::default(),
+            attempts: Attempts::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn decide(&self, intent: &VmIntent, observation: &Observation) -> Decision {
+        let known = Known {
+            host: intent.host.map(|_| &self.host),
+            connected: self.connected,
+            images: &self.images,
+            attempts: &self.attempts,
+            epoch: EPOCH,
+            now: self.now,
+        };
+        decide(Subject { intent: &Arc::new(intent.clone()), observation }, &known)
+    }
+}
 
 fn decided(intent: &VmIntent, observation: &Observation, state: HostState) -> Decision {
-    let intent = Arc::new(intent.clone());
-    decide(Subject { intent: &intent, observation }, Some(&health(state)), EPOCH)
+    Case::new(state).decide(intent, observation)
 }
 
 fn online(intent: &VmIntent, observation: &Observation) -> Decision {
@@ -35,7 +77,13 @@ fn what_a_host_does_not_hold_is_sent_and_what_it_holds_is_left_alone() {
 #[test]
 fn a_vm_is_forgotten_only_when_its_host_holds_nothing_of_it() {
     let absent = wanting(&intent(1), Desired::Absent);
-    assert!(matches!(online(&absent, &Observation::Absent), Decision::Forget));
+    let Decision::ConfirmGone(command) = online(&absent, &Observation::Absent) else {
+        panic!("a create may still be on its way");
+    };
+    assert_eq!((command.version, command.intent.desired), (version(2), Desired::Absent));
+    let mut confirmed = Case::new(HostState::Online);
+    confirmed.attempts.confirm_gone(absent.id);
+    assert!(matches!(confirmed.decide(&absent, &Observation::Absent), Decision::Forget));
     assert!(matches!(online(&absent, &present(Phase::Running, 1)), Decision::Send(_)));
     assert!(matches!(
         online(&absent, &present(Phase::Deleting, 2)),
@@ -63,9 +111,79 @@ fn a_host_that_was_rebooted_and_waits_for_a_word_is_sent_the_same_version_again(
 #[test]
 fn a_vm_without_a_host_is_placed() {
     let unplaced = VmIntent { host: None, ..intent(1) };
-    let unplaced = Arc::new(unplaced);
-    let subject = Subject { intent: &unplaced, observation: &Observation::Absent };
-    assert!(matches!(decide(subject, None, EPOCH), Decision::Place));
+    assert!(matches!(online(&unplaced, &Observation::Absent), Decision::Place));
+}
+
+#[test]
+fn one_step_at_a_time_and_none_again_before_it_is_due() {
+    let mut case = Case::new(HostState::Online);
+    let running = intent(1);
+    case.attempts.begin([running.id]);
+    let decision = case.decide(&running, &Observation::Absent);
+    assert!(matches!(decision, Decision::Wait(WaitReason::UnderWay)), "{decision:?}");
+    assert!(decision.needs_the_server());
+    case.attempts.end(running.id);
+    case.attempts.failed(running.id, running.generation, Step::Send, case.now);
+    let decision = case.decide(&running, &Observation::Absent);
+    let Decision::WaitUntil { at, step: Step::Send, pause: Pause::Failed } = decision else {
+        panic!("{decision:?}");
+    };
+    let newer = wanting(&running, Desired::Stopped);
+    assert!(matches!(case.decide(&newer, &Observation::Absent), Decision::Send(_)));
+    case.now = at;
+    assert!(matches!(case.decide(&running, &Observation::Absent), Decision::Send(_)));
+}
+
+#[test]
+fn a_delete_that_was_just_accepted_waits_for_nothing_once_the_host_shows_nothing() {
+    let mut case = Case::new(HostState::Online);
+    let absent = wanting(&intent(1), Desired::Absent);
+    case.attempts.accepted(absent.id, absent.generation, Step::Send, case.now);
+    let decision = case.decide(&absent, &Observation::Absent);
+    assert!(matches!(decision, Decision::WaitUntil { pause: Pause::NotSeenYet, .. }));
+    case.attempts.confirm_gone(absent.id);
+    assert!(matches!(case.decide(&absent, &Observation::Absent), Decision::Forget));
+}
+
+#[test]
+fn what_is_to_run_is_sent_when_its_images_are_there_and_what_is_to_stop_at_once() {
+    let digest = "ab".repeat(32);
+    let running = VmIntent { spec: spec_of_root(&digest), ..intent(1) };
+    let mut case = Case::new(HostState::Online);
+    let mut standing = |standing: Option<ImageStanding>| {
+        let since = standing.map(|standing| (digest.clone(), standing)).into_iter().collect();
+        case.images = HostImages::new(case.host.facts.as_ref(), since);
+        case.decide(&running, &Observation::Absent)
+    };
+    let begun = |decision: Decision| match decision {
+        Decision::Fetch(_, fetch) => fetch.begin,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(begun(standing(None)), [digest.as_str()]);
+    assert_eq!(begun(standing(Some(ImageStanding::Missing))), [digest.as_str()]);
+    let coming = ImageStanding::Coming { sent: 1, of: 4 };
+    assert!(begun(standing(Some(coming))).is_empty());
+    let failed = |again| ImageStanding::Failed { error: "no room".to_owned(), again };
+    let now = Instant::now();
+    assert!(begun(standing(Some(failed(now + Duration::from_secs(60))))).is_empty());
+    assert_eq!(begun(standing(Some(failed(now - Duration::from_secs(60))))), [digest.as_str()]);
+    assert!(matches!(standing(Some(ImageStanding::Here)), Decision::Send(_)));
+    let stopped = wanting(&running, Desired::Stopped);
+    case.images = HostImages::default();
+    assert!(matches!(case.decide(&stopped, &Observation::Absent), Decision::Send(_)));
+}
+
+#[test]
+fn without_a_connection_nothing_is_sent_whatever_the_health_says() {
+    let mut case = Case::new(HostState::Online);
+    case.connected = false;
+    for seen in [Observation::Absent, present(Phase::Running, 1)] {
+        let decision = case.decide(&intent(1), &seen);
+        // Of an agent that was heard a moment ago nobody says that it was never reached.
+        let Decision::Wait(WaitReason::Unknown(UnknownWhy::HostUnreachable)) = decision else {
+            panic!("{decision:?}");
+        };
+    }
 }
 
 #[test]
@@ -178,7 +296,7 @@ proptest! {
     ) {
         let decision = decided(&intent, &observation, state);
         if intent.host.is_some() && (!state.is_online() || observation == unknown()) {
-            prop_assert!(!decision.is_action(), "{:?}", decision);
+            prop_assert!(!decision.needs_the_server(), "{:?}", decision);
         }
     }
 
@@ -203,7 +321,7 @@ proptest! {
         if intent.host.is_some() {
             let decision = online(&intent, &observation);
             let needed = crate::watch::needs_the_server(&intent, &observation, EPOCH);
-            prop_assert_eq!(decision.is_action(), needed, "{:?}", decision);
+            prop_assert_eq!(decision.needs_the_server(), needed, "{:?}", decision);
         }
     }
 
@@ -214,7 +332,7 @@ proptest! {
     ) {
         if let Decision::Send(command) = online(&intent, &observation) {
             let now = present(phase, command.version.generation.0);
-            prop_assert!(!online(&intent, &now).is_action());
+            prop_assert!(!online(&intent, &now).needs_the_server());
         }
     }
 }
@@ -265,12 +383,19 @@ proptest! {
         intent in any_intent(), first in any_observation(), fates in any_fates(),
     ) {
         let (mut intent, mut observation) = (intent, first);
-        // Each fate costs a command; a VM may have to be placed, seen, sent once more and forgotten.
-        let bound = fates.len() + 4;
+        let mut case = Case::new(HostState::Online);
+        // Each fate costs a command; a VM may have to be placed, seen, sent once more, confirmed and
+        // forgotten.
+        let bound = fates.len() + 5;
         let mut fates = fates.into_iter();
         let mut rested = None;
         for step in 0..=bound {
-            match online(&intent, &observation) {
+            match case.decide(&intent, &observation) {
+                Decision::ConfirmGone(command) => {
+                    prop_assert_eq!(command.intent.desired, Desired::Absent);
+                    prop_assert_eq!(&observation, &Observation::Absent);
+                    case.attempts.confirm_gone(command.vm());
+                }
                 Decision::Send(command) => {
                     prop_assert_eq!(command.vm(), intent.id);
                     prop_assert_eq!(command.intent.generation, intent.generation);
@@ -286,9 +411,12 @@ proptest! {
                     break;
                 }
                 Decision::InSync | Decision::Wait(_) | Decision::Blocked(_) => {
-                    prop_assert!(!online(&intent, &observation).is_action());
+                    prop_assert!(!case.decide(&intent, &observation).needs_the_server());
                     rested = Some(step);
                     break;
+                }
+                Decision::Fetch(..) | Decision::WaitUntil { .. } => {
+                    return Err(TestCaseError::fail("no image is needed and nothing was tried"));
                 }
             }
         }

@@ -9,18 +9,34 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
-use banger_proto::resets::ResetsAreErrors;
-use banger_proto::wire::tls::{Admit, agent_side, listen};
+use banger_wire::resets::ResetsAreErrors;
+use banger_wire::service::edge::places::Room;
+use banger_wire::service::edge::serve::{Bounds, Listener, Tls, serve};
+use banger_wire::tls::{Admit, agent_side};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::guests::{Answers, FakeGuest};
 
-type Event = wire::observe_response::Event;
+pub(super) type Event = wire::observe_response::Event;
+
+/// What is said on each observation in place of the truth, from its first message on.
+#[derive(Clone)]
+struct Script(Arc<dyn Fn() -> Said + Send + Sync>);
+
+/// Messages of one observation.
+pub(super) type Said = Box<dyn Iterator<Item = wire::ObserveResponse> + Send>;
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Script(..)")
+    }
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -34,7 +50,11 @@ struct Held {
     fates: VecDeque<PutFate>,
     puts: usize,
     in_use: bool,
+    script: Option<Script>,
 }
+
+/// Files that somebody has put into the host's image directory, and their sizes.
+const OWN_IMAGES: [(&str, u64); 2] = [("vmlinux", 1 << 20), ("root.ext4", 4 << 20)];
 
 /// What becomes of an image that is brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,20 +109,73 @@ impl FakeAgent {
     ) -> (SocketAddr, Serving) {
         let address = listener.local_addr().expect("it listens");
         let tls = agent_side(certificate.as_bytes(), key.as_bytes(), ca.as_bytes());
-        let tls = Arc::new(ArcSwap::from_pointee(tls.expect("they fit together")));
-        let incoming = listen(listener, tls, Admit::OnlyTheServer);
+        let config = Arc::new(ArcSwap::from_pointee(tls.expect("they fit together")));
+        let listener = Listener {
+            accept: listener,
+            tls: Some(Tls { config, admit: Admit::OnlyTheServer }),
+            bounds: Bounds::of(Room { connections: 64, per_address: 64, unproven: 64 }),
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
         let service = AgentServiceServer::new(self.clone());
-        let task = tokio::spawn(async move {
-            let server = tonic::transport::Server::builder();
-            let server = server.layer(ResetsAreErrors).add_service(service);
-            server.serve_with_incoming(incoming).await.expect("it serves");
-        });
-        (address, Serving(task))
+        let service = tower::ServiceBuilder::new().layer(ResetsAreErrors).service(service);
+        (address, Serving(serve(listener, service)))
     }
 
     /// Drops all streams, as a network that breaks would.
     pub(super) fn cut_streams(&self) {
         self.held.lock().expect("no panic").observers.clear();
+    }
+
+    /// Says this, whatever it holds, on the observation that is open.
+    pub(super) fn say(&self, event: Event) {
+        let mut held = self.held.lock().expect("no panic");
+        held.observers.retain(|observer| observer.send(event.clone()).is_ok());
+    }
+
+    /// Whether the server reads what it says.
+    pub(super) fn is_observed(&self) -> bool {
+        let mut held = self.held.lock().expect("no panic");
+        held.observers.retain(|observer| !observer.is_closed());
+        !held.observers.is_empty()
+    }
+
+    /// Lies on every observation from the next on: it says this and then nothing more.
+    pub(super) fn lie(&self, script: impl Fn() -> Said + Send + Sync + 'static) {
+        self.held.lock().expect("no panic").script = Some(Script(Arc::new(script)));
+        self.cut_streams();
+    }
+
+    /// What it would truly say of itself.
+    pub(super) fn facts(&self) -> wire::HostFacts {
+        self.facts_of(&self.held.lock().expect("no panic"))
+    }
+
+    fn facts_of(&self, held: &Held) -> wire::HostFacts {
+        wire::HostFacts {
+            boot_id: "boot".to_owned(),
+            agent_epoch: 1,
+            agent_version: "test".to_owned(),
+            simulated: true,
+            vmm: "simulated".to_owned(),
+            vcpus: 64,
+            memory_mib: 65_536,
+            disk_mib: 1_000_000,
+            heartbeat_interval: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            host_id: self.host_id.clone(),
+            images: held
+                .images
+                .iter()
+                .map(|(name, content)| (name.as_str(), content.len() as u64))
+                .chain(OWN_IMAGES)
+                .map(|(name, size_bytes)| wire::ImageFile {
+                    name: name.to_owned(),
+                    size_bytes,
+                    ..wire::ImageFile::default()
+                })
+                .collect(),
+            ..wire::HostFacts::default()
+        }
     }
 
     /// Has these on its host.
@@ -227,13 +300,6 @@ impl AgentService for FakeAgent {
         Ok(Response::new(wire::ReconcileResponse { results }))
     }
 
-    async fn get_inventory(
-        &self,
-        _request: Request<wire::GetInventoryRequest>,
-    ) -> Result<Response<wire::GetInventoryResponse>, Status> {
-        Err(Status::unimplemented("not in a test"))
-    }
-
     async fn sweep(
         &self,
         request: Request<wire::SweepRequest>,
@@ -300,6 +366,7 @@ impl AgentService for FakeAgent {
         &self,
         request: Request<tonic::Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
+        self.guest.check_reached()?;
         Ok(Response::new(self.guest.exec(request.into_inner())))
     }
 
@@ -379,28 +446,11 @@ impl AgentService for FakeAgent {
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let (observer, events) = mpsc::unbounded_channel();
         let mut held = self.held.lock().expect("no panic");
-        let facts = wire::HostFacts {
-            boot_id: "boot".to_owned(),
-            agent_epoch: 1,
-            agent_version: "test".to_owned(),
-            simulated: true,
-            vmm: "simulated".to_owned(),
-            vcpus: 64,
-            memory_mib: 65_536,
-            disk_mib: 1_000_000,
-            heartbeat_interval: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
-            host_id: self.host_id.clone(),
-            images: held
-                .images
-                .iter()
-                .map(|(name, content)| wire::ImageFile {
-                    name: name.clone(),
-                    size_bytes: content.len() as u64,
-                    ..wire::ImageFile::default()
-                })
-                .collect(),
-            ..wire::HostFacts::default()
-        };
+        if let Some(Script(script)) = held.script.clone() {
+            let lies = tokio_stream::iter(script().map(Ok));
+            return Ok(Response::new(Box::pin(lies.chain(tokio_stream::pending()))));
+        }
+        let facts = self.facts_of(&held);
         let inventory =
             wire::InventoryPart { vms: held.vms.values().cloned().collect(), last: true };
         observer.send(Event::Host(facts)).expect("it is open");

@@ -1,5 +1,7 @@
 //! Certificate and tokens of the API change while it is used.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,6 +9,8 @@ use tokio::task::JoinSet;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use super::*;
+use banger_wire::service::secrets::SecretError;
+
 use crate::config::{AuthConfig, TlsConfig};
 
 const TOKEN: &str = "0123456789abcdef-first";
@@ -35,6 +39,7 @@ impl Pair {
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).expect("there is room");
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("it is ours");
     std::fs::rename(&new, path).expect("the same directory");
 }
 
@@ -149,6 +154,20 @@ async fn files_that_are_no_good_change_nothing_and_a_token_that_is_taken_out_is_
     second.lay_down(&stage.files);
     replace(&stage.token_file, "alice short\n");
     let error = stage.server.reload().expect_err("the token is too short");
+    assert!(matches!(error, CredentialsError::Tokens(_)), "{error:?}");
+    assert_eq!(lists(api, &first, TOKEN).await, Code::Ok);
+    // Good ones, that others may read too.
+    replace(&stage.token_file, &format!("alice {TOKEN}\n"));
+    let open = Permissions::from_mode(0o640);
+    std::fs::set_permissions(&stage.files.key, open.clone()).expect("it is ours");
+    let error = stage.server.reload().expect_err("the key is no secret");
+    assert!(
+        matches!(error, CredentialsError::TlsFile(SecretError::OpenToOthers { .. })),
+        "{error:?}"
+    );
+    second.lay_down(&stage.files);
+    std::fs::set_permissions(&stage.token_file, open).expect("it is ours");
+    let error = stage.server.reload().expect_err("the tokens are no secret");
     assert!(matches!(error, CredentialsError::Tokens(_)), "{error:?}");
     assert_eq!(lists(api, &first, TOKEN).await, Code::Ok);
     // No file at all.

@@ -24,7 +24,8 @@ pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeGuest {
     cut: watch::Sender<bool>,
-    /// What was started.
+    /// Its agent is not reached.
+    away: watch::Sender<bool>,
     started: Arc<Mutex<Vec<v1::ExecStart>>>,
     /// How many inputs of programs came to their end.
     whole: watch::Sender<usize>,
@@ -41,6 +42,16 @@ impl Drop for Ended {
 }
 
 impl FakeGuest {
+    /// What an agent says that does not reach its guest.
+    pub(super) fn check_reached(&self) -> Result<(), Status> {
+        if !*self.away.borrow() {
+            return Ok(());
+        }
+        let nothing = std::collections::HashMap::<String, String>::new();
+        let details = ErrorDetails::with_error_info("GUEST_AGENT_UNREACHABLE", "banger", nothing);
+        Err(Status::with_error_details(Code::FailedPrecondition, "nobody answers", details))
+    }
+
     /// Ends with an error when the guest is cut off, as a broken connection does.
     fn until_cut<T: Send + 'static>(
         &self,
@@ -266,8 +277,28 @@ async fn a_program_gets_its_input_and_the_history_its_name_only() {
     let asked = v1::ListVmEventsRequest { vm: "one".to_owned(), ..Default::default() };
     let events = stage.vms.list_vm_events(asked).await.expect("a history").into_inner().events;
     let event = events.iter().find(|event| event.r#type == "EXEC").expect("it was written down");
-    assert_eq!((event.message.as_str(), event.actor.as_str()), ("ran \"cat\"", "local"));
+    assert_eq!((event.message.as_str(), event.actor.as_str()), ("asked to run \"cat\"", "local"));
     assert!(!format!("{events:?}").contains("hunter"), "{events:?}");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_was_refused_is_told_as_refused() {
+    let mut stage = stage().await;
+    stage.host.agent.guest.away.send_replace(true);
+    let (_send, inputs) = input(start(&["/bin/ls"]));
+    let refused = stage.vms.exec_vm(inputs).await.expect_err("nobody runs it");
+    assert_eq!(reason(&refused), "GUEST_AGENT_UNREACHABLE");
+    let asked = v1::ListVmEventsRequest { vm: "one".to_owned(), ..Default::default() };
+    let events = stage.vms.list_vm_events(asked).await.expect("a history").into_inner().events;
+    let told = events.iter().filter(|event| event.r#type == "EXEC");
+    let mut told: Vec<_> = told.map(|e| (e.reason.as_str(), e.message.as_str())).collect();
+    told.sort_unstable();
+    let failed = (
+        "GUEST_AGENT_UNREACHABLE",
+        "running \"ls\" failed: nobody answers (host alpha is simulated: no guest runs there)",
+    );
+    assert_eq!(told, [("", "asked to run \"ls\""), failed]);
     stage.server.shutdown().await;
 }
 
@@ -306,6 +337,7 @@ async fn files_and_connections_go_through() {
         vm: if directory.is_empty() { "" } else { "one" }.to_owned(),
         directory: directory.to_owned(),
         data: data.to_vec(),
+        own_name: String::new(),
     };
     let parts = tokio_stream::iter([part("/srv", b"ab"), part("", b""), part("", b"cde")]);
     let copied = stage.vms.copy_to_vm(parts).await.expect("it copies").into_inner();
@@ -424,5 +456,71 @@ async fn what_makes_no_sense_is_refused_with_its_field_before_and_within_a_strea
     // A client that breaks off in the middle of a copy does not look like its end: the call at the
     // agent is ended, not answered.
     stage.host.agent.guest.until_ended(1).await;
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vm_that_does_not_run_is_said_so_at_once_by_its_state() {
+    let mut stage = stage().await;
+    let wait = |state: v1::VmState| v1::WaitVmRequest {
+        vm: "one".to_owned(),
+        state: state.into(),
+        ..v1::WaitVmRequest::default()
+    };
+    let pause = v1::PauseVmRequest { vm: "one".to_owned(), ..Default::default() };
+    stage.vms.pause_vm(pause).await.expect("it is stored");
+    stage.vms.wait_vm(wait(v1::VmState::Paused)).await.expect("it is paused");
+    for state in ["PAUSED", "STOPPED"] {
+        if state == "STOPPED" {
+            let stop = v1::StopVmRequest { vm: "one".to_owned(), ..Default::default() };
+            stage.vms.stop_vm(stop).await.expect("it is stored");
+            stage.vms.wait_vm(wait(v1::VmState::Stopped)).await.expect("it is stopped");
+        }
+        let copy = v1::CopyToVmRequest {
+            vm: "one".to_owned(),
+            directory: "/".to_owned(),
+            ..Default::default()
+        };
+        let asked = v1::CopyFromVmRequest { vm: "one".to_owned(), path: "/etc".to_owned() };
+        let port = v1::ForwardVmRequest { vm: "one".to_owned(), port: 22, data: Vec::new() };
+        let refusals = [
+            stage.vms.exec_vm(tokio_stream::once(start(&["cat"]))).await.map(drop),
+            stage.vms.copy_to_vm(tokio_stream::once(copy)).await.map(drop),
+            stage.vms.copy_from_vm(asked).await.map(drop),
+            stage.vms.forward_vm(tokio_stream::once(port)).await.map(drop),
+        ];
+        for refused in refusals {
+            let refused = refused.expect_err("it does not run");
+            let found = (refused.code(), &*reason(&refused));
+            assert_eq!(found, (Code::FailedPrecondition, "VM_NOT_RUNNING"), "{refused}");
+            assert!(refused.message().contains(&format!("VM one is {state}")), "{refused}");
+            let info = refused.get_details_error_info().expect("given");
+            assert_eq!(info.metadata["state"], state);
+        }
+    }
+    // Nothing of it came to the agent, and nothing was written down.
+    assert!(stage.host.agent.guest.started.lock().unwrap().is_empty());
+    // The console is the host's: it is shown whatever the guest does.
+    stage.vms.read_console(follow()).await.expect("it opens");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_a_vm_that_is_gone_is_read_by_its_name() {
+    let mut stage = stage().await;
+    let delete = v1::DeleteVmRequest { vm: "one".to_owned(), ..Default::default() };
+    let id = stage.vms.delete_vm(delete).await.expect("it is stored").into_inner().id;
+    let wait = v1::WaitVmRequest {
+        vm: id,
+        state: v1::VmState::Deleted.into(),
+        ..v1::WaitVmRequest::default()
+    };
+    // Gone already is gone too.
+    let _ = stage.vms.wait_vm(wait).await;
+    let asked = |vm: &str| v1::ListVmEventsRequest { vm: vm.to_owned(), ..Default::default() };
+    let events = stage.vms.list_vm_events(asked("one")).await.expect("a history").into_inner();
+    assert!(events.events.iter().any(|event| event.r#type == "CREATED"), "{events:?}");
+    let unknown = stage.vms.list_vm_events(asked("two")).await.expect_err("it never was");
+    assert_eq!(reason(&unknown), "VM_NOT_FOUND");
     stage.server.shutdown().await;
 }

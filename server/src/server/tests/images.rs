@@ -5,9 +5,9 @@ use tonic_types::StatusExt as _;
 
 use super::agent::PutFate;
 use super::*;
-use crate::model::fixtures::submission;
+use crate::model::fixtures::caller;
 use crate::model::image::{StoredKind, host_file};
-use crate::model::ledger::Mutation;
+use crate::model::ledger::{AnyMutation, PutImage};
 use crate::testing::image;
 
 /// Has the server keep an image of this content. Answers its digest.
@@ -19,9 +19,9 @@ async fn keep(
     content: &[u8],
 ) -> String {
     let (record, digest) = image(name, kind, content);
-    let put = Mutation::PutImage { image: record, replace: true };
+    let put = AnyMutation::PutImage(PutImage { image: record, replace: true });
     // Named first, so that it is not taken for one that nothing refers to.
-    server.store().submit(submission(put)).await.expect("stored");
+    server.store().submit(caller(), put).await.expect("stored");
     let path = directory.path().join("state/images/sha256").join(&digest);
     std::fs::write(path, content).expect("written");
     digest
@@ -179,7 +179,11 @@ async fn an_image_that_nothing_needs_any_more_is_taken_from_its_host_once_that_l
     vms.create_vm(using("web", "alpine")).await.expect("created");
     until(&server, "web", runs).await;
     let mut images = ImageServiceClient::new(channel);
-    let rm = |name: &str| v1::DeleteImageRequest { name: name.to_owned(), allow_missing: false };
+    let rm = |name: &str| v1::DeleteImageRequest {
+        name: name.to_owned(),
+        allow_missing: false,
+        ..Default::default()
+    };
     let used = images.delete_image(rm("alpine")).await.expect_err("in use");
     assert_eq!(used.get_details_error_info().expect("given").reason, "IMAGE_IN_USE");
     host.agent.use_images(true);
@@ -211,7 +215,7 @@ async fn wait_for(what: &str, holds: impl Fn() -> bool) {
 // === uploads ===
 
 fn part(data: Vec<u8>) -> v1::UploadBlobRequest {
-    v1::UploadBlobRequest { file_name: "disk.img".to_owned(), data }
+    v1::UploadBlobRequest { file_name: "disk.img".to_owned(), data, size_bytes: 0 }
 }
 
 #[tokio::test]
@@ -240,6 +244,16 @@ async fn an_upload_answers_its_digest_and_one_cut_off_leaves_nothing() {
     wait_for("the upload has begun", || left() == 1).await;
     upload.abort();
     wait_for("nothing is left", || left() == 0).await;
+
+    // One that says how large it will be is refused before any of it was sent.
+    let (send, parts) = tokio::sync::mpsc::channel(1);
+    let announced = v1::UploadBlobRequest { size_bytes: (2 << 20) + 1, ..part(Vec::new()) };
+    send.send(announced).await.expect("taken");
+    let parts = tokio_stream::wrappers::ReceiverStream::new(parts);
+    let refused = timeout(PATIENCE, images.upload_blob(parts)).await.expect("at once");
+    let refused = refused.expect_err("too large");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    drop(send);
 
     let large: Vec<_> = (0..3).map(|_| part(vec![0; 1 << 20])).collect();
     let refused = images.upload_blob(tokio_stream::iter(large)).await.expect_err("too large");

@@ -50,16 +50,17 @@ async fn a_server_killed_at_any_commit_or_within_it_has_all_that_was_answered_an
     let everything = |store: &Store| -> Vec<Arc<VmIntent>> {
         (1..=9).filter_map(|n| store.vm(&VmRef::Id(vm_id(n)))).collect()
     };
-    let power =
-        |number, power| Mutation::SetPower { vm: VmRef::Id(vm_id(number)), etag: None, power };
-    let work = (1..=6).map(|n| Mutation::CreateVm(create(n, &format!("vm-{n}")))).chain([
+    let power = |number, power| {
+        AnyMutation::SetPower(SetPower { vm: VmRef::Id(vm_id(number)), etag: None, power })
+    };
+    let work = (1..=6).map(|n| AnyMutation::CreateVm(create(n, &format!("vm-{n}")))).chain([
         power(1, Power::Stop { grace: Duration::from_secs(1) }),
         power(2, Power::Reboot { grace: DEFAULT_STOP_GRACE, reset_root_disk: true }),
         delete(3),
         delete(4),
-        Mutation::Forget { vm: vm_id(4) },
+        AnyMutation::Forget(Forget { vm: vm_id(4) }),
         power(1, Power::Start { again: false }),
-        Mutation::CreateVm(create(7, "vm-4")),
+        AnyMutation::CreateVm(create(7, "vm-4")),
     ]);
     // The length of the log when each was answered, and the state then.
     let mut answered = vec![(files(&fixture.directory).1.len(), everything(&fixture.store))];

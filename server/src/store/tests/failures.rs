@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::store::batch::Batch;
+use crate::store::table::Table;
 use crate::store::writer::{Numbers, Opened, Writer};
 
 /// A store whose database can't grow, over a directory that has `vms` VMs.
@@ -24,12 +25,12 @@ async fn full(vms: u128) -> Fixture {
     started(open, directory)
 }
 
-fn large(number: u128) -> Mutation {
+fn large(number: u128) -> AnyMutation {
     let spec = spec_with(|draft| {
         let text = "x".repeat(32_000);
         draft.metadata = serde_json::json!({"text": text}).as_object().cloned();
     });
-    Mutation::CreateVm(CreateVm { spec, ..create(number, "") })
+    AnyMutation::CreateVm(CreateVm { spec, ..create(number, "") })
 }
 
 #[tokio::test]
@@ -62,7 +63,7 @@ async fn all_of_a_group_fail_together_and_none_is_half_done() {
     let (one, two, three) = tokio::join!(
         fixture.make(large(a)),
         fixture.make(large(a)),
-        fixture.make(Mutation::CreateVm(create(b, "vm1"))),
+        fixture.make(AnyMutation::CreateVm(create(b, "vm1"))),
     );
     for answer in [one, two, three] {
         // The repetition and the refusal stood on a group that was not stored.
@@ -82,8 +83,8 @@ async fn a_write_that_the_database_refuses_hurts_only_itself() {
         .await
         .expect("changed");
     let (bad, good) = tokio::join!(
-        fixture.make(Mutation::CreateVm(create(2, "db"))),
-        fixture.make(Mutation::CreateVm(create(3, "cache"))),
+        fixture.make(AnyMutation::CreateVm(create(2, "db"))),
+        fixture.make(AnyMutation::CreateVm(create(3, "cache"))),
     );
     // Loaded anew, the ledger knows the name.
     let taken = matches!(bad, Err(MutateError::Refused(Refusal::VmNameTaken { .. })));
@@ -128,18 +129,18 @@ async fn a_commit_that_reported_a_failure_and_is_there_is_published_once() {
         Arc::new(|_| {}),
     );
     let decided =
-        ledger.lock().decide(&submission(Mutation::CreateVm(create(1, "web")))).expect("fits");
+        ledger.lock().decide(&caller(), &AnyMutation::CreateVm(create(1, "web"))).expect("fits");
     let mut other = connect(&database(&directory)).await.expect("opens");
-    let vms: Vec<Arc<VmIntent>> = decided
+    let vms: Vec<&VmIntent> = decided
         .changes
         .iter()
         .filter_map(|change| match change {
-            Change::PutVm(vm) => Some(Arc::clone(vm)),
+            Change::Vm(Edit::Put(vm)) => Some(&**vm),
             _ => None,
         })
         .collect();
     let mut batch = Batch::new();
-    vms::put(&mut batch, &vms);
+    <VmIntent as Table>::put(&mut batch, &vms);
     meta::set_numbers(&mut batch, numbers.commit + 1, numbers.event);
     batch.commit(&mut other).await.expect("written");
     writer.lose_sight_of(numbers.commit + 1, decided.changes.clone());

@@ -1,11 +1,11 @@
 //! Images over restarts.
 
 use super::*;
-use crate::model::image::{ImageRecord, StoredKind};
+use crate::model::image::{Boot, ImageRecord, StoredKind};
 use crate::testing::image;
 
-fn put(image: Arc<ImageRecord>) -> Mutation {
-    Mutation::PutImage { image, replace: true }
+fn put(image: Arc<ImageRecord>) -> AnyMutation {
+    AnyMutation::PutImage(PutImage { image, replace: true })
 }
 
 #[tokio::test]
@@ -16,6 +16,11 @@ async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
         origin: "file it's \"odd\"".to_owned(),
         notes: vec!["one".to_owned(), "é\"\\".to_owned()],
         guest_agent: true,
+        boot: Some(Boot {
+            kernel: "k".to_owned(),
+            initrd: Some("i".to_owned()),
+            boot_args: "quiet \"x\"".to_owned(),
+        }),
         ..ImageRecord::clone(&record)
     };
     let odd = Arc::new(odd);
@@ -24,12 +29,12 @@ async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
     let (newer, kernel) = image("k", StoredKind::Kernel, b"new");
     fixture.make(put(newer)).await.expect("replaced");
     fixture.make(put(image("gone", StoredKind::Initrd, b"x").0)).await.expect("stored");
-    let gone = Mutation::DeleteImage { name: "gone".to_owned() };
+    let gone = AnyMutation::DeleteImage(DeleteImage { name: "gone".to_owned() });
     fixture.make(gone).await.expect("deleted");
     let spec = spec_with(|draft| {
         draft.root_image = Some(ImageDraft { name: "r".to_owned(), sha256: String::new() });
     });
-    let vm = Mutation::CreateVm(CreateVm { spec, ..create(1, "web") });
+    let vm = AnyMutation::CreateVm(CreateVm { spec, ..create(1, "web") });
     fixture.make(vm).await.expect("created");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
@@ -39,13 +44,6 @@ async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
     assert_eq!(names, [kernel.clone(), digest.clone()]);
     let vm = fixture.store.vm(&VmRef::Id(vm_id(1))).expect("there");
     assert_eq!(vm.spec.root_image().stored_digest(), Some(&*digest));
-    match fixture.make(Mutation::KeptContents).await {
-        Ok(Outcome::KeptContents(kept)) => {
-            assert_eq!(
-                kept.into_iter().collect::<std::collections::BTreeSet<_>>(),
-                [kernel, digest].into()
-            );
-        }
-        other => panic!("{other:?}"),
-    }
+    let kept = fixture.store.ask(KeptContents).await.expect("answers");
+    assert_eq!(kept, [kernel, digest].into());
 }

@@ -23,16 +23,16 @@ fn sweep(n: u128, host: u128, second: i64) -> SweepRecord {
 async fn a_sweep_is_there_before_and_after_it_was_answered_and_through_a_restart() {
     let fixture = fixture().await;
     let asked = sweep(1, 7, 10);
-    fixture.make(Mutation::RecordSweep(asked.clone())).await.expect("written");
+    fixture.make(AnyMutation::RecordSweep(RecordSweep(asked.clone()))).await.expect("written");
     let host = asked.host;
     assert_eq!(
         fixture.store.host_sweeps(host, 10).await.expect("is read"),
         std::slice::from_ref(&asked)
     );
     let answered = SweepRecord { removed: 3, kept: 2, failed: 1, message: String::new(), ..asked };
-    fixture.make(Mutation::RecordSweep(answered.clone())).await.expect("written");
-    fixture.make(Mutation::RecordSweep(sweep(2, 7, 11))).await.expect("written");
-    fixture.make(Mutation::RecordSweep(sweep(3, 8, 12))).await.expect("written");
+    fixture.make(AnyMutation::RecordSweep(RecordSweep(answered.clone()))).await.expect("written");
+    fixture.make(AnyMutation::RecordSweep(RecordSweep(sweep(2, 7, 11)))).await.expect("written");
+    fixture.make(AnyMutation::RecordSweep(RecordSweep(sweep(3, 8, 12)))).await.expect("written");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
     let both = fixture.store.host_sweeps(host, 10).await.expect("is read");
@@ -46,9 +46,12 @@ async fn of_each_host_the_newest_sweeps_are_kept() {
     let most = u128::from(MAX_SWEEPS_PER_HOST);
     for n in 0..most + 5 {
         let second = i64::try_from(n).expect("a small number");
-        fixture.make(Mutation::RecordSweep(sweep(n, 7, second))).await.expect("written");
+        fixture
+            .make(AnyMutation::RecordSweep(RecordSweep(sweep(n, 7, second))))
+            .await
+            .expect("written");
     }
-    fixture.make(Mutation::RecordSweep(sweep(999, 8, 0))).await.expect("written");
+    fixture.make(AnyMutation::RecordSweep(RecordSweep(sweep(999, 8, 0)))).await.expect("written");
     let kept = fixture.store.host_sweeps(sweep(0, 7, 0).host, 1000).await.expect("is read");
     assert_eq!(kept.len() as u128, most);
     assert_eq!(kept.last().map(|sweep| sweep.id), Some(Uuid::from_u128(5)));

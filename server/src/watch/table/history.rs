@@ -1,16 +1,49 @@
 //! Which observed changes are lines of a VM's history.
 //!
-//! A line says what a host reported: that the VM entered a lasting state, that a new agent took over
-//! its process, or that its root disk was made larger or is in trouble. Steps on the way (preparing,
-//! starting) and the comings and goings of knowledge (unknown) are no lines: with many VMs on a host
-//! that flaps they would drown the rest.
+//! A line says what a host reported: that the VM entered a lasting state, that a new agent took
+//! over its process, that its root disk was made larger, or that its root disk or network is in
+//! trouble. Steps on the way (preparing, starting) and the comings and goings of knowledge
+//! (unknown) are no lines: with many VMs on a host that flaps they would drown the rest. And no VM
+//! gets more than [`LINES_PER_HOUR`] lines an hour in this way, whatever its host says: the one
+//! after them says that the others are left out.
 
 use jiff::Timestamp;
 
-use super::{Sight, VmRecord};
+use super::{Sight, Told, VmRecord};
 use crate::model::history::{EventKind, HistoryEvent};
-use crate::model::observed::{DiskTrouble, ObservedVm, Phase};
+use crate::model::observed::{DiskTrouble, NetworkTrouble, ObservedVm, Phase};
 use crate::model::status::VmState;
+
+/// Most lines of one VM's history that its host can cause in an hour of the server's clock. A VM
+/// that fails, or crashes and is started again, makes about half as many.
+pub(super) const LINES_PER_HOUR: u16 = 120;
+
+/// The lines that may be written, of those that follow from a change. Answers what is to be
+/// remembered.
+pub(super) fn bounded(
+    told: Told,
+    record: &VmRecord,
+    lines: Vec<HistoryEvent>,
+    now: Timestamp,
+    out: &mut Vec<HistoryEvent>,
+) -> Told {
+    let hour = now.as_second().div_euclid(3600);
+    let mut told = if told.hour == hour { told } else { Told { hour, lines: 0 } };
+    for event in lines {
+        if told.lines < LINES_PER_HOUR {
+            out.push(event);
+        } else if told.lines == LINES_PER_HOUR {
+            let message =
+                format!("more than {LINES_PER_HOUR} lines within an hour; the others are left out");
+            out.push(HistoryEvent {
+                kind: EventKind::LinesLeftOut,
+                ..line(record, record.state(), now, "", message)
+            });
+        }
+        told.lines = told.lines.saturating_add(1);
+    }
+    told
+}
 
 /// The lines that follow from one change of a record, with what was seen of the VM before.
 ///
@@ -21,9 +54,9 @@ pub(super) fn of_change(
     before: Option<Sight>,
     record: &VmRecord,
     started_at: Timestamp,
-    lines: &mut Vec<HistoryEvent>,
-) {
-    let Some(vm) = record.seen() else { return };
+) -> Vec<HistoryEvent> {
+    let mut lines = Vec::new();
+    let Some(vm) = record.seen() else { return lines };
     if let Some(adopted_at) = vm.adopted_at
         && before.and_then(|before| before.adopted_at) != Some(adopted_at)
     {
@@ -32,9 +65,10 @@ pub(super) fn of_change(
         lines.push(line(record, VmState::Running, adopted_at, "ADOPTED", message));
     }
     if let Some(before) = before {
-        of_root_disk(before, vm, record, lines);
+        of_root_disk(before, vm, record, &mut lines);
+        of_network(before, vm, record, &mut lines);
     }
-    let Some(state) = lasting(vm.phase) else { return };
+    let Some(state) = lasting(vm.phase) else { return lines };
     let entered = match before {
         Some(before) => before.phase != vm.phase || before.phase_since != vm.phase_since,
         None => vm.phase_since >= started_at || is_failure(state),
@@ -47,6 +81,7 @@ pub(super) fn of_change(
         let (reason, message) = (record.status.reason.clone(), record.status.message.clone());
         lines.push(line(record, state, vm.phase_since, &reason, message));
     }
+    lines
 }
 
 fn of_root_disk(before: Sight, vm: &ObservedVm, record: &VmRecord, lines: &mut Vec<HistoryEvent>) {
@@ -71,6 +106,25 @@ fn of_root_disk(before: Sight, vm: &ObservedVm, record: &VmRecord, lines: &mut V
         // A VM without a process has no store that could fill up; what became of it is its own line.
         (Some(_), None, _) if vm.process.is_some() => {
             add(EventKind::RootDiskAlarmOver, "", String::new());
+        }
+        (_, _, _) => {}
+    }
+}
+
+fn of_network(before: Sight, vm: &ObservedVm, record: &VmRecord, lines: &mut Vec<HistoryEvent>) {
+    let mut add = |kind, reason: &str, message| {
+        lines.push(HistoryEvent {
+            kind,
+            ..line(record, VmState::Running, vm.observed_at, reason, message)
+        });
+    };
+    match (before.network, NetworkTrouble::of_vm(vm), &vm.fault) {
+        (before, Some(now), Some(fault)) if before != Some(now) => {
+            add(EventKind::NetworkDegraded, &fault.reason, record.status.message.clone());
+        }
+        // Of a VM without a process its own line says what became of it.
+        (Some(_), None, _) if vm.process.is_some() => {
+            add(EventKind::NetworkDegradedOver, "", String::new());
         }
         (_, _, _) => {}
     }

@@ -5,12 +5,11 @@
 
 use super::{
     Arc, BTreeMap, BTreeSet, Effects, HostHealth, HostId, HostRecord, HostState, HostView,
-    Observation, ObservedVm, Resources, Table, Timestamp, UnknownWhy, VmId, VmRecord,
+    Observation, ObservedVm, Resources, Timestamp, UnknownWhy, ViewTable, VmId, VmRecord,
     needs_the_server,
 };
 use crate::model::host::HostFacts;
 
-/// One host.
 #[derive(Debug)]
 pub(in crate::watch) struct HostEntry {
     pub(in crate::watch) view: Arc<HostView>,
@@ -26,7 +25,7 @@ pub(in crate::watch) struct HostEntry {
     pub(in crate::watch) version: u64,
 }
 
-impl Table {
+impl ViewTable {
     pub(in crate::watch) fn hosts(&self) -> impl Iterator<Item = &HostEntry> {
         self.hosts.values()
     }
@@ -100,7 +99,7 @@ impl Table {
     }
 
     /// The session judges the host otherwise than before. Leaving `ONLINE` makes everything on the
-    /// host unknown; becoming `ONLINE` is for [`Table::inventory`] to say.
+    /// host unknown; becoming `ONLINE` is for [`ViewTable::inventory`] to say.
     pub(in crate::watch) fn set_health(
         &mut self,
         host: HostId,

@@ -2,10 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::ring::EventKind;
-use super::super::watcher::{Batch, Changes};
+use super::super::ring::ChangeKind;
+use super::super::watcher::{ChangeBatch, Changes, WatchEnd, Watcher};
 use super::*;
 use crate::clock::ManualClock;
+use crate::model::filter::VmFilter;
 use crate::model::host::HostState;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
@@ -27,15 +28,15 @@ fn view() -> Arc<View> {
 }
 
 fn put(view: &View, intent: &VmIntent) {
-    view.committed(&[Change::PutVm(Arc::new(intent.clone()))]);
+    view.committed(&[Change::put(Arc::new(intent.clone()))]);
 }
 
 fn forget(view: &View, intent: &VmIntent) {
-    view.committed(&[Change::RemoveVm { last: Arc::new(intent.clone()), at: at(9) }]);
+    view.committed(&[Change::remove(Arc::new(intent.clone()), at(9))]);
 }
 
 fn with_host(view: &View) {
-    view.committed(&[Change::PutHost(host_record(1))]);
+    view.committed(&[Change::put(host_record(1))]);
 }
 
 fn online(view: &View, listed: impl IntoIterator<Item = (VmId, Box<ObservedVm>)>) {
@@ -58,9 +59,9 @@ struct Client {
 }
 
 impl Client {
-    fn take(&mut self, batch: &Batch, filter: Option<&VmFilter>) {
+    fn take(&mut self, batch: &ChangeBatch, filter: Option<&VmFilter>) {
         let initial = batch.revision.is_none() || batch.completes_initial_state;
-        let mut apply = |kind: EventKind, record: &VmRecord| {
+        let mut apply = |kind: ChangeKind, record: &VmRecord| {
             if !initial {
                 assert!(record.revision > self.last, "changes come in order, each once");
                 self.last = record.revision;
@@ -68,13 +69,13 @@ impl Client {
             }
             if self.exact {
                 let known = self.vms.contains_key(&record.id());
-                assert_eq!(known, kind != EventKind::Added, "{kind:?} of a VM known: {known}");
+                assert_eq!(known, kind != ChangeKind::Added, "{kind:?} of a VM known: {known}");
             }
             match kind {
-                EventKind::Added | EventKind::Modified => {
+                ChangeKind::Added | ChangeKind::Modified => {
                     self.vms.insert(record.id(), record.revision);
                 }
-                EventKind::Removed => {
+                ChangeKind::Removed => {
                     self.vms.remove(&record.id());
                 }
             }
@@ -180,7 +181,7 @@ fn the_last_event_of_a_vm_is_removed_with_state_deleted() {
     let batch = watcher.take().expect("not too old").expect("a change");
     let Changes::Shared { segments, .. } = &batch.changes else { panic!("from the ring") };
     let [event] = segments[0].events() else { panic!("one event") };
-    assert_eq!(event.kind(), EventKind::Removed);
+    assert_eq!(event.kind(), ChangeKind::Removed);
     assert_eq!(event.record.state(), VmState::Deleted);
     assert!(view.get(vm_id(1)).is_none());
 }
@@ -238,7 +239,66 @@ async fn a_state_at_the_start_that_is_not_read_is_let_go() {
     let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
     tokio::time::advance(SNAPSHOT_LIFE).await;
     view.tick();
-    assert!(matches!(watcher.take(), Err(WatchEnd::TooOld { .. })));
+    assert_eq!(watcher.take().expect_err("it is let go"), WatchEnd::Unread);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_at_the_start_that_is_read_slowly_is_read_to_its_end() {
+    let view = view();
+    for number in 1..=900 {
+        put(&view, &intent(number));
+    }
+    let mut slow = view.watch(None, VmFilter::default()).expect("from now");
+    let mut unread = view.watch(None, VmFilter::default()).expect("from now");
+    put(&view, &intent(901));
+    let mut client = Client { exact: true, ..Client::default() };
+    let mut parts = 0;
+    while client.vms.len() < 901 {
+        let batch = slow.take().expect("it is read").expect("there is more");
+        client.take(&batch, None);
+        parts += 1;
+        tokio::time::advance(SNAPSHOT_LIFE * 3 / 4).await;
+        view.tick();
+    }
+    assert!(parts > 3, "it took longer than a state that is not read is kept: {parts}");
+    assert_eq!(client.vms, table(&view, &VmFilter::default()));
+    // Both read the same; when nobody does any more it goes, also for who never began.
+    tokio::time::advance(SNAPSHOT_LIFE).await;
+    view.tick();
+    assert_eq!(unread.take().expect_err("it is let go"), WatchEnd::Unread);
+}
+
+#[test]
+fn states_at_the_start_are_few_and_the_one_that_is_not_read_goes_first() {
+    let view = view();
+    let mut streams = Vec::new();
+    for number in 1..=u32::try_from(MAX_SNAPSHOTS).expect("few") + 1 {
+        put(&view, &intent(number));
+        streams.push(view.watch(None, VmFilter::default()).expect("from now"));
+    }
+    assert_eq!(streams[0].take().expect_err("it was not read"), WatchEnd::Unread);
+    assert!(streams.iter_mut().skip(1).all(|stream| stream.take().is_ok()));
+}
+
+#[test]
+fn a_stream_that_skips_is_told_added_of_what_it_was_not_shown_and_nothing_of_what_came_and_went() {
+    let limits = Limits { ring_events: 2, index_part: 2, ..Limits::default() };
+    let (view, _history) = view_with(limits);
+    put(&view, &intent(1));
+    let start = view.revision();
+    for number in 2..=8 {
+        put(&view, &intent(number));
+    }
+    let mut watcher = view.watch(Some(start), VmFilter::default()).expect("known");
+    let mut client = Client { last: start, exact: true, ..Client::default() };
+    client.vms.insert(vm_id(1), start);
+    client.read(&mut watcher, 1);
+    // One that was not shown yet moves on, one that was shown goes, and so does one that was not.
+    put(&view, &VmIntent { generation: banger_proto::ids::Generation(2), ..intent(5) });
+    forget(&view, &intent(2));
+    forget(&view, &intent(7));
+    client.read(&mut watcher, usize::MAX);
+    assert_eq!(client.vms, table(&view, &VmFilter::default()));
 }
 
 #[tokio::test]
@@ -330,6 +390,10 @@ fn history_tells_when_a_root_disk_is_in_trouble_and_when_it_was_made_larger() {
         ("ROOT_DISK_NEARLY_FULL", 4096),
         ("ROOT_DISK_FULL", 4096),
         ("TOOL_FAILED", 8192),
+        ("NETWORK_DEGRADED", 8192),
+        ("NETWORK_DEGRADED", 8192),
+        ("TAP_LOST", 8192),
+        ("", 8192),
     ] {
         view.observed(host_id(1), sight(reason, sectors));
     }
@@ -347,6 +411,9 @@ fn history_tells_when_a_root_disk_is_in_trouble_and_when_it_was_made_larger() {
             ("ROOT_DISK_ALARM", "ROOT_DISK_FULL", said),
             ("ROOT_DISK_GROWN", "", "from 2 to 4 MiB"),
             ("ROOT_DISK_ALARM_OVER", "", ""),
+            ("NETWORK_DEGRADED", "NETWORK_DEGRADED", said),
+            ("NETWORK_DEGRADED", "TAP_LOST", said),
+            ("NETWORK_DEGRADED_OVER", "", ""),
         ]
     );
 }
@@ -468,14 +535,16 @@ fn filters() -> [VmFilter; 3] {
 proptest! {
     /// For every filter: a stream that reads at once, one that reads now and then, one that begins
     /// in the middle, and one that resumes, all end with the table as it is, whatever fell off the
-    /// ring meanwhile.
+    /// ring meanwhile. Those that show everything are told `ADDED` of what they did not have, and
+    /// nothing else of anything they have not.
     #[test]
     fn list_and_watch_rebuild_the_table(
         steps in proptest::collection::vec(step(), 1..120),
         ring_events in 1..40_usize,
         begin in 0..100_usize,
+        index_part in 1..8_usize,
     ) {
-        let limits = Limits { ring_events, ..Limits::default() };
+        let limits = Limits { ring_events, index_part, ..Limits::default() };
         let (view, _history) = view_with(limits);
         with_host(&view);
         online(&view, []);
@@ -484,12 +553,14 @@ proptest! {
             World { view: Arc::clone(&view), intents: BTreeMap::new(), used_up: BTreeSet::new() };
         let mut streams = Vec::new();
         for filter in filters() {
+            // What a filter has shown is not known of what was skipped.
+            let exact = filter.is_empty();
             for eager in [true, false] {
                 let watcher = view.watch(None, filter.clone()).expect("from now");
-                streams.push((watcher, Client::default(), eager));
+                streams.push((watcher, Client { exact, ..Client::default() }, eager));
             }
             let resumed = view.watch(Some(start), filter.clone()).expect("known");
-            streams.push((resumed, Client { last: start, ..Client::default() }, false));
+            streams.push((resumed, Client { last: start, exact, ..Client::default() }, false));
         }
         for (index, step) in steps.iter().enumerate() {
             if index == begin {

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::labels::Labels;
 
 const VMS: u128 = 12;
 const HOSTS: u128 = 3;
@@ -51,7 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn mutation(step: &Step, number: usize) -> Option<Mutation> {
+fn mutation(step: &Step, number: usize) -> Option<AnyMutation> {
     let id = |vm: u128| VmRef::Id(vm_id(vm));
     let sized = |memory: u32, host: Option<u128>| {
         spec_with(move |draft| {
@@ -62,27 +61,34 @@ fn mutation(step: &Step, number: usize) -> Option<Mutation> {
     Some(match step {
         Step::Create { vm, name, memory, host } => {
             let name = if *name == 0 { String::new() } else { format!("name{name}") };
-            Mutation::CreateVm(CreateVm { spec: sized(*memory, *host), ..create(*vm, &name) })
+            AnyMutation::CreateVm(CreateVm { spec: sized(*memory, *host), ..create(*vm, &name) })
         }
         Step::Grow { vm, memory } => {
             let spec = sized(*memory, None);
-            Mutation::UpdateVm { vm: id(*vm), etag: None, spec, allow_restart: true }
+            AnyMutation::UpdateVm(UpdateVm {
+                vm: id(*vm),
+                etag: None,
+                spec: NewSpec::Whole(spec),
+                allow_restart: true,
+            })
         }
-        Step::Power(vm, power) => Mutation::SetPower { vm: id(*vm), etag: None, power: *power },
-        Step::Delete(vm) => Mutation::DeleteVm { vm: id(*vm), etag: None },
-        Step::Forget(vm) => Mutation::Forget { vm: vm_id(*vm) },
-        Step::PlacePending => Mutation::PlacePending,
-        Step::Cordon(host, cordoned) => Mutation::SetCordon {
+        Step::Power(vm, power) => {
+            AnyMutation::SetPower(SetPower { vm: id(*vm), etag: None, power: *power })
+        }
+        Step::Delete(vm) => AnyMutation::DeleteVm(DeleteVm { vm: id(*vm), etag: None }),
+        Step::Forget(vm) => AnyMutation::Forget(Forget { vm: vm_id(*vm) }),
+        Step::PlacePending => AnyMutation::PlacePending(PlacePending),
+        Step::Cordon(host, cordoned) => AnyMutation::SetCordon(SetCordon {
             host: HostRef::Name(format!("host{host}")),
             etag: None,
             cordoned: *cordoned,
-        },
-        Step::RemoveHost(host) => {
-            Mutation::DeleteHost { host: HostRef::Name(format!("host{host}")), etag: None }
-        }
-        Step::JoinHost(host) => Mutation::JoinHost(JoinHost {
+        }),
+        Step::RemoveHost(host) => AnyMutation::DeleteHost(DeleteHost {
+            host: HostRef::Name(format!("host{host}")),
+            etag: None,
+        }),
+        Step::JoinHost(host) => AnyMutation::JoinHost(JoinHost {
             new_id: host_id(*host + 100 * u128::try_from(number).expect("small")),
-            labels: Labels::new(),
             ..join(*host, &format!("token{number}"), &format!("host{host}"))
         }),
         Step::Capacity(..) => return None,
@@ -140,7 +146,7 @@ proptest! {
             }
             if let Step::JoinHost(_) = step {
                 let token = token(&format!("token{number}"));
-                make(&mut ledger, Mutation::CreateJoinToken(token)).expect("kept");
+                make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token))).expect("kept");
             }
             let mutation = mutation(step, number).expect("not a capacity");
             let before = ledger.vms().count();
@@ -182,14 +188,14 @@ proptest! {
             }
         }
         let mut anew = Ledger::new(ledger.config().clone());
-        anew.apply(&ledger.hosts().cloned().map(Change::PutHost).collect::<Vec<_>>());
-        anew.apply(&ledger.vms().cloned().map(Change::PutVm).collect::<Vec<_>>());
+        anew.apply(&ledger.hosts().cloned().map(Change::put).collect::<Vec<_>>());
+        anew.apply(&ledger.vms().cloned().map(Change::put).collect::<Vec<_>>());
         anew.keep_capacities_of(&ledger);
         check(&anew);
         for (id, entry) in &ledger.hosts {
             let new = anew.hosts.get(id).expect("there");
             prop_assert_eq!(new.used(), entry.used());
-            prop_assert_eq!(new.next_allocation(), entry.next_allocation());
+            prop_assert_eq!(new.candidate().has_free_slot, entry.candidate().has_free_slot);
         }
         prop_assert_eq!(&anew.names, &ledger.names);
         prop_assert_eq!(&anew.pending, &ledger.pending);

@@ -1,10 +1,11 @@
 //! Bringing images to the hosts that need them.
 //!
-//! The driver of a host asks, before it sends an assignment, how an image [stands](Standing) there;
-//! asking begins a transfer where one is needed. One transfer for each host and image, one at a
-//! time for each host, a few in all. A transfer that broke off is tried again, after a back-off, by
-//! the next question; nobody asks any more when no VM needs it. Whether a host has a file is what
-//! its facts say, and what its agent has answered since.
+//! How an image [stands](ImageStanding) on a host is asked by plans and people, and asking changes
+//! nothing; the driver of the host begins a transfer where its plan says so. One transfer for each
+//! host and image, one at a time for each host, a few in all. A transfer that broke off is due
+//! again after a back-off, for as long as a VM needs it, and waits behind those that came meanwhile:
+//! slots are given in order. A host that takes too little, or for too long, loses its slot. Whether
+//! a host has a file is what its facts say, and what its agent has answered since.
 //!
 //! Holds no VM up but those that need the image: the driver goes on with the others meanwhile.
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use banger_images::{Pace, Patience, TooSlow};
 use banger_proto::ids::HostId;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
@@ -23,11 +25,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::needs::{ImageStanding, in_facts};
 use crate::fleet::backoff::Backoff;
 use crate::fleet::link::{AgentLink, ImageContent, ImageToPut, LinkError};
 use crate::images::library::Library;
 use crate::model::host::HostFacts;
-use crate::model::image::host_file;
 use crate::watch::View;
 
 /// What one message carries, in bytes.
@@ -37,28 +39,13 @@ const CHUNK: usize = 256 * 1024;
 /// all of it to its disk before it answers.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// How an image stands on a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It is there.
-    Here,
-    /// It is on its way, or waits for others.
-    Coming {
-        /// Bytes sent.
-        sent: u64,
-        /// Bytes in all; zero while it is not begun.
-        of: u64,
-    },
-    /// The last try came to nothing.
-    Failed {
-        /// Why.
-        error: String,
-        /// When it is tried again.
-        again: Instant,
-    },
-    /// It is not there, and nobody has asked for it.
-    Missing,
-}
+/// How slow a host may be: it holds one of few slots. The import of an image may take as long.
+const PATIENCE: Patience = Patience {
+    idle: STALLED,
+    window: STALLED,
+    least_bytes: 4 << 20,
+    total: Duration::from_secs(12 * 3600),
+};
 
 #[derive(Debug)]
 enum Entry {
@@ -74,19 +61,44 @@ enum Entry {
     Gone,
 }
 
+impl Entry {
+    fn standing(&self) -> ImageStanding {
+        match self {
+            Self::Here => ImageStanding::Here,
+            Self::Coming(counts) => ImageStanding::Coming {
+                sent: counts.sent.load(Ordering::Relaxed),
+                of: counts.of.load(Ordering::Relaxed),
+            },
+            Self::Failed { error, again, .. } => {
+                ImageStanding::Failed { error: error.clone(), again: *again }
+            }
+            Self::Gone => ImageStanding::Missing,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     sent: AtomicU64,
     of: AtomicU64,
+    /// Rung when more was sent.
+    moved: Notify,
+}
+
+impl Counts {
+    fn add(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.notify_one();
+    }
 }
 
 #[derive(Debug)]
-struct HostState {
+struct HostTransfers {
     entries: HashMap<String, Entry>,
     turn: Arc<Semaphore>,
 }
 
-impl Default for HostState {
+impl Default for HostTransfers {
     fn default() -> Self {
         Self { entries: HashMap::new(), turn: Arc::new(Semaphore::new(1)) }
     }
@@ -94,10 +106,10 @@ impl Default for HostState {
 
 /// All transfers.
 #[derive(Debug)]
-pub struct Spread {
+pub struct ImageDelivery {
     library: Arc<Library>,
     view: Arc<View>,
-    hosts: Mutex<HashMap<HostId, HostState>>,
+    hosts: Mutex<HashMap<HostId, HostTransfers>>,
     slots: Semaphore,
     cancel: CancellationToken,
     tasks: TaskTracker,
@@ -105,7 +117,7 @@ pub struct Spread {
     pub(super) tidy: Notify,
 }
 
-impl Spread {
+impl ImageDelivery {
     /// With nothing under way. Transfers end with `cancel`.
     pub fn new(
         library: Arc<Library>,
@@ -130,21 +142,20 @@ impl Spread {
     }
 
     /// How an image stands on a host. Begins nothing.
-    pub fn standing(&self, host: HostId, facts: Option<&HostFacts>, sha256: &str) -> Standing {
+    pub fn standing(&self, host: HostId, facts: Option<&HostFacts>, sha256: &str) -> ImageStanding {
         let hosts = self.hosts.lock();
         match hosts.get(&host).and_then(|state| state.entries.get(sha256)) {
-            Some(Entry::Here) => Standing::Here,
-            Some(Entry::Coming(counts)) => Standing::Coming {
-                sent: counts.sent.load(Ordering::Relaxed),
-                of: counts.of.load(Ordering::Relaxed),
-            },
-            Some(Entry::Failed { error, again, .. }) => {
-                Standing::Failed { error: error.clone(), again: *again }
-            }
-            Some(Entry::Gone) => Standing::Missing,
-            None if in_facts(facts, sha256) => Standing::Here,
-            None => Standing::Missing,
+            Some(entry) => entry.standing(),
+            None if in_facts(facts, sha256) => ImageStanding::Here,
+            None => ImageStanding::Missing,
         }
+    }
+
+    /// How the images stand of which something became since the host last said what it has.
+    pub(super) fn standings(&self, host: HostId) -> HashMap<String, ImageStanding> {
+        let hosts = self.hosts.lock();
+        let entries = hosts.get(&host).into_iter().flat_map(|state| &state.entries);
+        entries.map(|(digest, entry)| (digest.clone(), entry.standing())).collect()
     }
 
     /// The digests that agents said are on this host, or gone, since it last said what it has.
@@ -211,25 +222,15 @@ impl Spread {
         answer
     }
 
-    /// A VM needs an image on a host: how it stands, having begun a transfer if one is needed.
-    pub(super) fn need(
-        self: &Arc<Self>,
-        host: HostId,
-        link: &Arc<dyn AgentLink>,
-        facts: Option<&HostFacts>,
-        sha256: &str,
-        now: Instant,
-    ) -> Standing {
-        let standing = self.standing(host, facts, sha256);
-        match &standing {
-            Standing::Here | Standing::Coming { .. } => return standing,
-            Standing::Failed { again, .. } if *again > now => return standing,
-            Standing::Failed { .. } | Standing::Missing => {}
-        }
+    /// Begins to bring an image to a host. One that is on its way already is left to come.
+    pub(super) fn begin(self: &Arc<Self>, host: HostId, link: &Arc<dyn AgentLink>, sha256: &str) {
         let counts = Arc::new(Counts::default());
         let (before, turn) = {
             let mut hosts = self.hosts.lock();
             let state = hosts.entry(host).or_default();
+            if matches!(state.entries.get(sha256), Some(Entry::Coming(_))) {
+                return;
+            }
             let coming = Entry::Coming(Arc::clone(&counts));
             (state.entries.insert(sha256.to_owned(), coming), Arc::clone(&state.turn))
         };
@@ -237,16 +238,15 @@ impl Spread {
             Some(Entry::Failed { backoff, .. }) => backoff,
             _ => Backoff::for_commands(host.uuid().as_u128()),
         };
-        let (spread, link, sha256) = (Arc::clone(self), Arc::clone(link), sha256.to_owned());
+        let (delivery, link, sha256) = (Arc::clone(self), Arc::clone(link), sha256.to_owned());
         self.tasks.spawn(async move {
             // Cancel-safe: a transfer that is dropped leaves nothing on the host.
             let moved = tokio::select! {
-                () = spread.cancel.cancelled() => return,
-                moved = spread.transfer(&*link, &sha256, &counts, &turn) => moved,
+                () = delivery.cancel.cancelled() => return,
+                moved = delivery.transfer(&*link, &sha256, &counts, &turn) => moved,
             };
-            spread.landed(host, sha256, moved, backoff);
+            delivery.landed(host, sha256, moved, backoff);
         });
-        Standing::Coming { sent: 0, of: 0 }
     }
 
     /// Ends when all transfers have, after the token given at the start was cancelled.
@@ -306,14 +306,9 @@ impl Spread {
         // Cancel-safe: either way the call is over, and the host keeps nothing of one cut short.
         tokio::select! {
             put = link.put_image(&image, bytes) => put.map_err(|error| sentence(&error)),
-            () = stalled(counts) => Err("the agent takes nothing any more".to_owned()),
+            why = too_slow(counts) => Err(format!("the agent is too slow: {why}")),
         }
     }
-}
-
-fn in_facts(facts: Option<&HostFacts>, sha256: &str) -> bool {
-    let name = host_file(sha256);
-    facts.is_some_and(|facts| facts.images.iter().any(|file| file.name == name))
 }
 
 fn sentence(error: &LinkError) -> String {
@@ -340,7 +335,7 @@ fn chunks(file: std::fs::File, counts: Arc<Counts>) -> ImageContent {
         });
         match read.await {
             Ok(Ok((chunk, file))) if !chunk.is_empty() => {
-                counts.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                counts.add(chunk.len() as u64);
                 Some((chunk, (file, counts)))
             }
             Ok(Ok(_)) => None,
@@ -355,15 +350,22 @@ fn chunks(file: std::fs::File, counts: Arc<Counts>) -> ImageContent {
     .boxed()
 }
 
-async fn stalled(counts: &Counts) {
-    let mut before = u64::MAX;
+/// Ends when the host is too slow: nothing is taken, too little, or for too long.
+async fn too_slow(counts: &Counts) -> TooSlow {
+    let mut pace = Pace::new(PATIENCE);
+    let mut before = 0;
     loop {
         let sent = counts.sent.load(Ordering::Relaxed);
-        if sent == before {
-            return;
+        if sent >= counts.of.load(Ordering::Relaxed) {
+            // The host's disk has it to write, and no count says how far that is.
+            sleep(STALLED).await;
+            return TooSlow::Idle(STALLED);
         }
+        let more = sent - before;
         before = sent;
-        sleep(STALLED).await;
+        if let Err(why) = pace.next(counts.moved.notified(), |()| more).await {
+            return why;
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::fleet::link::{Command, Delivery, Observations};
 use crate::model::host::{ImageFile, ImageKind};
+use crate::model::image::host_file;
 use crate::testing::{EPOCH, facts, host_id};
 use crate::watch::Limits;
 
@@ -66,7 +67,7 @@ impl AgentLink for Taker {
 }
 
 struct Fixture {
-    spread: Arc<Spread>,
+    delivery: Arc<ImageDelivery>,
     taker: Arc<Taker>,
     link: Arc<dyn AgentLink>,
     cancel: CancellationToken,
@@ -80,9 +81,9 @@ fn fixture(transfers: usize) -> Fixture {
     let clock = Arc::new(SystemClock);
     let view = View::new(EPOCH, Revision(1), clock, lines, Limits::default());
     let cancel = CancellationToken::new();
-    let spread = Spread::new(Arc::new(library), view, transfers, cancel.clone());
+    let delivery = ImageDelivery::new(Arc::new(library), view, transfers, cancel.clone());
     let taker = Arc::new(Taker::default());
-    Fixture { spread, link: Arc::clone(&taker) as _, taker, cancel, directory }
+    Fixture { delivery, link: Arc::clone(&taker) as _, taker, cancel, directory }
 }
 
 impl Fixture {
@@ -93,13 +94,26 @@ impl Fixture {
         digest
     }
 
-    fn need(&self, host: u128, digest: &str) -> Standing {
-        self.spread.need(host_id(host), &self.link, None, digest, Instant::now())
+    /// As a plan and its driver do.
+    fn need(&self, host: u128, digest: &str) -> ImageStanding {
+        self.need_at(host, digest, Instant::now())
+    }
+
+    fn need_at(&self, host: u128, digest: &str, now: Instant) -> ImageStanding {
+        let standing = || self.delivery.standing(host_id(host), None, digest);
+        match standing() {
+            ImageStanding::Failed { again, .. } if again > now => {}
+            ImageStanding::Missing | ImageStanding::Failed { .. } => {
+                self.delivery.begin(host_id(host), &self.link, digest);
+            }
+            ImageStanding::Here | ImageStanding::Coming { .. } => {}
+        }
+        standing()
     }
 
     /// Waits for the word of one transfer that has ended.
     async fn landed(&self, host: u128) {
-        self.spread.view.driver_wake(host_id(host)).notified().await;
+        self.delivery.view.driver_wake(host_id(host)).notified().await;
     }
 }
 
@@ -107,13 +121,17 @@ impl Fixture {
 async fn one_image_is_sent_to_a_host_once_however_often_it_is_needed() {
     let fixture = fixture(4);
     let digest = fixture.keep(&vec![7; 3 * CHUNK + 5]);
-    assert_eq!(fixture.spread.standing(host_id(1), None, &digest), Standing::Missing);
+    assert_eq!(fixture.delivery.standing(host_id(1), None, &digest), ImageStanding::Missing);
     for _ in 0..5 {
-        assert!(matches!(fixture.need(1, &digest), Standing::Coming { .. }));
+        assert_eq!(fixture.delivery.standing(host_id(1), None, &digest), ImageStanding::Missing);
+    }
+    for _ in 0..5 {
+        assert!(matches!(fixture.need(1, &digest), ImageStanding::Coming { .. }));
+        fixture.delivery.begin(host_id(1), &fixture.link, &digest);
     }
     fixture.taker.let_through.0.add_permits(10);
     fixture.landed(1).await;
-    assert_eq!(fixture.need(1, &digest), Standing::Here);
+    assert_eq!(fixture.need(1, &digest), ImageStanding::Here);
     assert_eq!(*fixture.taker.taken.lock(), [(digest, 3 * CHUNK + 5)]);
 }
 
@@ -127,7 +145,7 @@ async fn a_host_is_sent_one_image_at_a_time_and_all_hosts_together_a_few() {
     fixture.taker.let_through.0.add_permits(4);
     for _ in &digests {
         // One word may stand for several that have ended.
-        let all = || digests.iter().all(|digest| fixture.need(1, digest) == Standing::Here);
+        let all = || digests.iter().all(|digest| fixture.need(1, digest) == ImageStanding::Here);
         if all() {
             break;
         }
@@ -151,16 +169,16 @@ async fn what_failed_is_tried_again_after_its_back_off_or_with_a_new_session() {
     let missing = "0".repeat(64);
     fixture.need(1, &missing);
     fixture.landed(1).await;
-    let Standing::Failed { error, again } = fixture.need(1, &missing) else {
+    let ImageStanding::Failed { error, again } = fixture.need(1, &missing) else {
         panic!("it can't be read")
     };
     assert!(error.contains("can't read its content"), "{error}");
-    let later = fixture.spread.need(host_id(1), &fixture.link, None, &missing, again);
-    assert!(matches!(later, Standing::Coming { .. }), "{later:?}");
+    let later = fixture.need_at(1, &missing, again);
+    assert!(matches!(later, ImageStanding::Coming { .. }), "{later:?}");
     fixture.landed(1).await;
-    assert!(matches!(fixture.need(1, &missing), Standing::Failed { .. }));
-    fixture.spread.new_session(host_id(1));
-    assert!(matches!(fixture.need(1, &missing), Standing::Coming { .. }));
+    assert!(matches!(fixture.need(1, &missing), ImageStanding::Failed { .. }));
+    fixture.delivery.new_session(host_id(1));
+    assert!(matches!(fixture.need(1, &missing), ImageStanding::Coming { .. }));
 }
 
 #[tokio::test]
@@ -174,37 +192,91 @@ async fn what_the_agent_said_last_counts_until_its_host_says_anew_what_it_has() 
         sha256: digest.clone(),
         kind: ImageKind::Root,
     });
-    let standing = |listed| fixture.spread.standing(host_id(1), listed, &digest);
-    assert_eq!(standing(Some(&listed)), Standing::Here);
-    let take_away = || fixture.spread.take_away(host_id(1), &*fixture.link, &digest);
+    let standing = |listed| fixture.delivery.standing(host_id(1), listed, &digest);
+    assert_eq!(standing(Some(&listed)), ImageStanding::Here);
+    let take_away = || fixture.delivery.take_away(host_id(1), &*fixture.link, &digest);
     fixture.taker.in_use.store(1, Ordering::SeqCst);
     fixture.taker.let_through.0.add_permits(2);
     take_away().await.expect_err("in use");
-    assert_eq!(standing(Some(&listed)), Standing::Here);
+    assert_eq!(standing(Some(&listed)), ImageStanding::Here);
     fixture.taker.in_use.store(0, Ordering::SeqCst);
     take_away().await.expect("unused");
-    assert_eq!(standing(Some(&listed)), Standing::Missing);
-    assert_eq!(fixture.spread.said_since(host_id(1)), [(digest.clone(), false)]);
-    fixture.spread.new_session(host_id(1));
-    assert_eq!(standing(Some(&listed)), Standing::Here);
-    assert_eq!(standing(None), Standing::Missing);
+    assert_eq!(standing(Some(&listed)), ImageStanding::Missing);
+    assert_eq!(fixture.delivery.said_since(host_id(1)), [(digest.clone(), false)]);
+    fixture.delivery.new_session(host_id(1));
+    assert_eq!(standing(Some(&listed)), ImageStanding::Here);
+    assert_eq!(standing(None), ImageStanding::Missing);
 }
 
 #[tokio::test]
 async fn an_image_needed_while_it_is_taken_away_is_brought_again_after_that() {
     let fixture = fixture(4);
     let digest = fixture.keep(b"root");
-    let mut away = std::pin::pin!(fixture.spread.take_away(host_id(1), &*fixture.link, &digest));
+    let mut away = std::pin::pin!(fixture.delivery.take_away(host_id(1), &*fixture.link, &digest));
     assert!(futures_util::poll!(&mut away).is_pending());
-    assert!(matches!(fixture.need(1, &digest), Standing::Coming { .. }));
+    assert!(matches!(fixture.need(1, &digest), ImageStanding::Coming { .. }));
     fixture.taker.let_through.0.add_permits(1);
     away.await.expect("unused");
     // The transfer waited for its turn: nothing is sent before the agent has answered.
     assert!(fixture.taker.taken.lock().is_empty());
     fixture.taker.let_through.0.add_permits(1);
     fixture.landed(1).await;
-    assert_eq!(fixture.need(1, &digest), Standing::Here);
+    assert_eq!(fixture.need(1, &digest), ImageStanding::Here);
     assert_eq!(fixture.taker.taken.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_stops_drips_or_never_ends_is_given_up_and_one_that_writes_is_waited_for() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let given_up = async |bytes: u64, of: u64| {
+        let counts = Counts::default();
+        counts.of.store(of, Ordering::Relaxed);
+        let begun = Instant::now();
+        let takes = async {
+            loop {
+                sleep(10 * SECOND).await;
+                if bytes > 0 && counts.sent.load(Ordering::Relaxed) < of {
+                    counts.add(bytes);
+                }
+            }
+        };
+        // Cancel-safe: the counts are this test's own.
+        let why = tokio::select! {
+            why = too_slow(&counts) => why,
+            () = takes => unreachable!("it never ends"),
+        };
+        (why, begun.elapsed())
+    };
+    let (why, _) = given_up(0, 1 << 40).await;
+    assert!(matches!(why, TooSlow::Idle(STALLED) | TooSlow::Dripping { .. }), "{why:?}");
+    let (why, after) = given_up(64 << 10, 1 << 40).await;
+    assert!(matches!(why, TooSlow::Dripping { .. }), "{why:?}");
+    assert!(after <= 2 * STALLED, "{after:?}");
+    let (why, after) = given_up(1 << 20, 1 << 40).await;
+    assert_eq!(why, TooSlow::Total(PATIENCE.total));
+    assert!(after <= PATIENCE.total + SECOND, "{after:?}");
+    // What is left to the host's own disk has all of its time.
+    let (why, after) = given_up(1 << 20, 8 << 20).await;
+    assert_eq!(why, TooSlow::Idle(STALLED));
+    assert!(after >= STALLED + 70 * SECOND, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_was_given_up_waits_behind_the_others() {
+    let fixture = fixture(1);
+    let image = fixture.keep(b"image");
+    fixture.need(1, &image);
+    fixture.need(2, &image);
+    fixture.landed(1).await;
+    let failed = fixture.need(1, &image);
+    assert!(matches!(failed, ImageStanding::Failed { .. }), "{failed:?}");
+    fixture.need_at(1, &image, Instant::now() + Duration::from_secs(3600));
+    fixture.taker.let_through.0.add_permits(1);
+    fixture.landed(2).await;
+    let standing = |host| fixture.delivery.standing(host_id(host), None, &image);
+    assert_eq!(standing(2), ImageStanding::Here);
+    assert!(matches!(standing(1), ImageStanding::Coming { .. }), "{:?}", standing(1));
+    fixture.cancel.cancel();
 }
 
 #[tokio::test]
@@ -213,6 +285,6 @@ async fn transfers_end_with_the_server() {
     let digest = fixture.keep(b"root");
     fixture.need(1, &digest);
     fixture.cancel.cancel();
-    fixture.spread.ended().await;
+    fixture.delivery.ended().await;
     assert!(fixture.taker.taken.lock().is_empty());
 }

@@ -1,0 +1,89 @@
+//! An update of a host's labels and address: which the request names.
+
+use std::collections::BTreeSet;
+
+use crate::model::labels::{self, LabelChange, Labels};
+use crate::model::spec::SpecProblem;
+
+/// Most paths of one update.
+const MAX_PATHS: usize = 64;
+
+/// What a request with a mask changes: the labels, and whether the address.
+pub(super) fn masked(
+    paths: &[String],
+    mut given: Labels,
+    problems: &mut Vec<SpecProblem>,
+) -> (LabelChange, bool) {
+    let mut problem = |why: String| problems.push(SpecProblem::new("update_mask", why));
+    let (mut whole, mut address) = (false, false);
+    let (mut put, mut remove) = (Labels::new(), BTreeSet::new());
+    if paths.len() > MAX_PATHS {
+        problem(format!("has {} paths; at most {MAX_PATHS} are allowed", paths.len()));
+    }
+    for path in paths.iter().take(MAX_PATHS) {
+        let shown: String = path.chars().take(80).collect();
+        match path.as_str() {
+            "*" => (whole, address) = (true, true),
+            "labels" => whole = true,
+            "agent_address" => address = true,
+            path => match path.strip_prefix("labels.") {
+                None => problem(format!("has {shown:?}, which is no field of a host to change")),
+                Some(key) => {
+                    let bare = key.strip_prefix('`').and_then(|key| key.strip_suffix('`'));
+                    let key = bare.unwrap_or(key);
+                    match (labels::check_key(key), given.remove_entry(key)) {
+                        (Err(why), _) => {
+                            problem(format!("has {shown:?}, which names no label: {why}"));
+                        }
+                        (Ok(()), Some((key, value))) => {
+                            put.insert(key, value);
+                        }
+                        // Named twice it is given all the same.
+                        (Ok(()), None) if put.contains_key(key) => {}
+                        (Ok(()), None) => {
+                            remove.insert(key.to_owned());
+                        }
+                    }
+                }
+            },
+        }
+    }
+    if whole {
+        given.append(&mut put);
+        return (LabelChange::Whole(given), address);
+    }
+    (LabelChange::Some { put, remove }, address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn of(paths: &[&str], given: &[(&str, &str)]) -> (LabelChange, bool, usize) {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let mut problems = Vec::new();
+        let (change, address) = masked(&paths, labels(given), &mut problems);
+        (change, address, problems.len())
+    }
+
+    #[test]
+    fn what_a_mask_names_is_changed_and_everything_else_is_kept() {
+        let old = labels(&[("rack", "1"), ("gone", "x"), ("kept", "y"), ("example.com/a", "z")]);
+        let given = [("rack", "2"), ("ignored", "3")];
+        let (change, address, problems) =
+            of(&["labels.rack", "labels.rack", "labels.gone", "labels.`example.com/a`"], &given);
+        assert_eq!(change.over(&old), labels(&[("rack", "2"), ("kept", "y")]));
+        assert_eq!((address, problems), (false, 0));
+        let (change, address, _) = of(&["labels", "labels.rack"], &given);
+        assert_eq!((change.over(&old), address), (labels(&given), false));
+        let (change, address, _) = of(&["agent_address"], &given);
+        assert_eq!((change.over(&old), address), (old, true));
+        let (_, _, problems) = of(&["", "name", "labels.", "labels.-", "labels.rack.x"], &given);
+        assert_eq!(problems, 4, "a key may have a dot");
+        assert_eq!(of(&["labels"; MAX_PATHS + 1], &given).2, 1);
+    }
+}

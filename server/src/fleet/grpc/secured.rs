@@ -1,0 +1,162 @@
+//! A connection to an agent: TLS both ways, to one host, by one key, until it is cut.
+//!
+//! tonic's own TLS knows an agent by the name in its certificate alone, and every key that ever
+//! joined as a host has such a certificate. So the handshake is done here: the name must be the
+//! host's, and the key the one that the host joined with last. And tonic keeps a connection for as
+//! long as anybody holds a channel over it, a stream to a guest for example; so each is wrapped in
+//! a [`Cut`], which ends it when the host is gone or has another key.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use banger_proto::ids::HostId;
+use banger_wire::limits::CONNECT_TIMEOUT;
+use banger_wire::tls::agent_name;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower::ServiceExt as _;
+
+use super::{ClientIdentity, Connector, Wire};
+use crate::model::host::KeyDigest;
+
+/// Whom to reach.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) host: HostId,
+    pub(super) address: String,
+    /// The key that the host joined with; `None` for one that joined before keys were kept.
+    pub(super) key: Option<KeyDigest>,
+}
+
+fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, error)
+}
+
+/// The server's side: shows its certificate, and believes what its own CA has signed.
+fn client_config(identity: &ClientIdentity) -> io::Result<ClientConfig> {
+    let unusable = |error: rustls_pki_types::pem::Error| refused(error);
+    let mut roots = RootCertStore::empty();
+    for ca in CertificateDer::pem_slice_iter(&identity.ca_pem) {
+        roots.add(ca.map_err(unusable)?).map_err(refused)?;
+    }
+    let chain = CertificateDer::pem_slice_iter(&identity.certificate_pem);
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key_pem).map_err(unusable)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(refused)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(refused)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// sha256 of the public key in a certificate, as [`crate::pki::AgentRequest::key_sha256`] has it of
+/// the request.
+fn key_of(certificate: &CertificateDer<'_>) -> Option<KeyDigest> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(Sha256::digest(certificate.public_key().raw).into())
+}
+
+/// Connects and shakes hands, each within [`CONNECT_TIMEOUT`].
+pub(super) async fn connect(
+    peer: Peer,
+    identity: Arc<ClientIdentity>,
+    connector: Option<Connector>,
+    cut: CancellationToken,
+) -> io::Result<TokioIo<Cut<impl Wire>>> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let connecting = async {
+        match connector {
+            None => {
+                let stream = TcpStream::connect(peer.address.as_str()).await?;
+                stream.set_nodelay(true)?;
+                Ok::<Box<dyn Wire>, io::Error>(Box::new(stream))
+            }
+            Some(connector) => {
+                let uri = Uri::try_from(format!("https://{}", peer.address)).map_err(refused)?;
+                Ok(connector.oneshot(uri).await?.into_inner())
+            }
+        }
+    };
+    let stream = timeout(CONNECT_TIMEOUT, connecting).await.map_err(late)??;
+    let name = ServerName::try_from(agent_name(peer.host)).map_err(refused)?;
+    let tls = TlsConnector::from(Arc::new(client_config(&identity)?));
+    let stream = timeout(CONNECT_TIMEOUT, tls.connect(name, stream)).await.map_err(late)??;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(key_of);
+    if peer.key.is_some_and(|key| shown != Some(key)) {
+        return Err(refused("the agent shows another key than its host joined with last"));
+    }
+    Ok(TokioIo::new(Cut { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }))
+}
+
+/// A connection that can be ended from outside.
+pub(super) struct Cut<S> {
+    stream: S,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_cut: bool,
+}
+
+impl<S> Cut<S> {
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.is_cut = self.is_cut || self.cut.as_mut().poll(cx).is_ready();
+        if self.is_cut { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Cut<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Cut<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,110 @@
+//! Deciding a request that names itself: once, and again as things stand.
+
+use std::collections::HashMap;
+
+use super::{AnyMutation, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef};
+use crate::model::caller::Caller;
+use crate::model::request::{DoneRequest, RequestId, RequestKey, RequestTarget};
+
+/// Requests known to be done: those of the present group, and those that the writer has looked up
+/// for it. Not all there ever were: they are in the database.
+pub(super) type Done = HashMap<RequestId, DoneRequest>;
+
+impl Ledger {
+    /// What a mutation comes to that may have been asked for before, when its request has a key.
+    ///
+    /// # Errors
+    /// Why it is refused. What was refused is not remembered: nothing was done.
+    pub fn decide_once(
+        &self,
+        caller: &Caller,
+        mutation: &AnyMutation,
+        request: Option<&RequestKey>,
+    ) -> Result<Decided, Refusal> {
+        let Some(key) = request else { return self.decide(caller, mutation) };
+        if let Some(done) = self.done.get(&key.id) {
+            return self.again(key, mutation, done);
+        }
+        let mut decided = self.decide(caller, mutation)?;
+        if let Some(target) = target_of(&decided.outcome) {
+            let done = DoneRequest { key: *key, target, at: caller.at };
+            decided.changes.push(Change::Request(done));
+        }
+        Ok(decided)
+    }
+
+    /// Tells the ledger of requests found done in the database.
+    pub fn note_done(&mut self, requests: impl IntoIterator<Item = DoneRequest>) {
+        self.done.extend(requests.into_iter().map(|done| (done.key.id, done)));
+    }
+
+    /// The answer to a repetition: the object as it stands.
+    fn again(
+        &self,
+        key: &RequestKey,
+        mutation: &AnyMutation,
+        done: &DoneRequest,
+    ) -> Result<Decided, Refusal> {
+        if done.key.fingerprint != key.fingerprint || !self.may_mean(mutation, &done.target) {
+            return Err(Refusal::RequestIdTaken { id: key.id });
+        }
+        let gone = || Refusal::DoneAndGone { what: done.target.clone() };
+        let outcome = match &done.target {
+            RequestTarget::Vm(id) => {
+                let intent = self.vm(&VmRef::Id(*id)).cloned().ok_or_else(gone)?;
+                Outcome::Vm { intent, changed: false }
+            }
+            RequestTarget::Host(id) => {
+                Outcome::Host(self.host(&HostRef::Id(*id)).cloned().ok_or_else(gone)?)
+            }
+            RequestTarget::Image(name) => {
+                let image = self.image(name).cloned().ok_or_else(gone)?;
+                Outcome::Image { image, changed: false }
+            }
+        };
+        Ok(Decided { changes: Vec::new(), outcome })
+    }
+
+    /// Whether what a mutation names can be this object: by its id, or by a name that is nobody
+    /// else's now.
+    fn may_mean(&self, mutation: &AnyMutation, target: &RequestTarget) -> bool {
+        let vm = match mutation {
+            AnyMutation::UpdateVm(update) => Some(&update.vm),
+            AnyMutation::SetPower(wish) => Some(&wish.vm),
+            AnyMutation::DeleteVm(delete) => Some(&delete.vm),
+            _ => None,
+        };
+        let host = match mutation {
+            AnyMutation::UpdateHost(update) => Some(&update.host),
+            AnyMutation::SetCordon(cordon) => Some(&cordon.host),
+            AnyMutation::DeleteHost(delete) => Some(&delete.host),
+            _ => None,
+        };
+        match (target, vm, host, mutation) {
+            (RequestTarget::Vm(id), Some(VmRef::Id(named)), _, _) => named == id,
+            (RequestTarget::Vm(id), Some(named), _, _) => {
+                self.vm(named).is_none_or(|vm| vm.id == *id)
+            }
+            (RequestTarget::Host(id), _, Some(HostRef::Id(named)), _) => named == id,
+            (RequestTarget::Host(id), _, Some(named), _) => {
+                self.host(named).is_none_or(|host| host.id == *id)
+            }
+            (RequestTarget::Image(name), _, _, AnyMutation::DeleteImage(delete)) => {
+                delete.name == *name
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What an outcome is about; `None` where no request names itself.
+fn target_of(outcome: &Outcome) -> Option<RequestTarget> {
+    match outcome {
+        Outcome::Vm { intent, .. } | Outcome::VmGone(intent) => Some(RequestTarget::Vm(intent.id)),
+        Outcome::Host(record) | Outcome::HostGone(record) => Some(RequestTarget::Host(record.id)),
+        Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
+            Some(RequestTarget::Image(image.name.clone()))
+        }
+        Outcome::Placed { .. } | Outcome::Recorded | Outcome::TokenKept => None,
+    }
+}

@@ -1,0 +1,72 @@
+//! Requests that name themselves, so that a repetition is known.
+//!
+//! Whoever does not hear the answer to a change sends it again with the same id. The ledger answers
+//! the repetition as things stand, and changes nothing: neither twice, nor with "somebody else has
+//! changed it" after its own success. What was done is stored with what it has changed, and kept
+//! for a stated time. A create needs none of this: its ids are in the VM's own row.
+
+use std::fmt;
+use std::str::FromStr;
+
+use banger_proto::ids::{HostId, VmId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// The id that a client gave a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub Uuid);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// A request that names itself, and what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestKey {
+    pub id: RequestId,
+    /// sha256 of what it asks for, but for the object's name.
+    pub fingerprint: [u8; 32],
+}
+
+/// What a request was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestTarget {
+    Vm(VmId),
+    Host(HostId),
+    /// An image, by name.
+    Image(String),
+}
+
+impl fmt::Display for RequestTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vm(id) => write!(f, "vm {id}"),
+            Self::Host(id) => write!(f, "host {id}"),
+            Self::Image(name) => write!(f, "image {name}"),
+        }
+    }
+}
+
+impl FromStr for RequestTarget {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.split_once(' ').ok_or(())? {
+            ("vm", id) => id.parse().map(Self::Vm).map_err(|_| ()),
+            ("host", id) => id.parse().map(Self::Host).map_err(|_| ()),
+            ("image", name) => Ok(Self::Image(name.to_owned())),
+            _ => Err(()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoneRequest {
+    /// Which, and what it asked for.
+    pub key: RequestKey,
+    /// What it was about.
+    pub target: RequestTarget,
+    pub at: Timestamp,
+}

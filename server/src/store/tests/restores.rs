@@ -1,0 +1,240 @@
+//! Backups, made while the store is written to, and their way back.
+
+use super::*;
+
+const NOTE_CA: &str = "ca";
+
+fn note() -> BackupNote {
+    BackupNote { made_at: at(5), version: "1".to_owned(), ca_sha256: NOTE_CA.to_owned() }
+}
+
+impl Fixture {
+    async fn backup(&self, name: &str) -> std::path::PathBuf {
+        let to = self.directory.path().join(name);
+        backup(&database(&self.directory), &to, &note()).await.expect("made");
+        to
+    }
+}
+
+fn names_of(vms: &[NamedVm]) -> Vec<&str> {
+    vms.iter().map(|vm| vm.name.as_str()).collect()
+}
+
+fn beside(directory: &TempDir, suffix: &str) -> std::path::PathBuf {
+    directory.path().join(format!("banger.db{suffix}"))
+}
+
+#[tokio::test]
+async fn a_clean_stop_leaves_one_file_and_no_log() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    fixture.add_vm(1, "web").await;
+    // A reader that was used holds the log open, too.
+    fixture.store.vm_events(vm_id(1), 0, 10).await.expect("readable");
+    assert!(beside(&fixture.directory, "-wal").exists());
+    fixture.store.close().await;
+    for suffix in ["-wal", "-shm"] {
+        assert!(!beside(&fixture.directory, suffix).exists(), "{suffix} is left");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_of_a_store_that_is_written_to_is_whole_and_of_one_moment() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let store = fixture.store.clone();
+    let load = tokio::spawn(async move {
+        for number in 1..=200 {
+            let create = create(number, &format!("vm-{number}"));
+            store.submit(caller(), create).await.expect("created");
+        }
+    });
+    let mut seen = Vec::new();
+    for number in 0..4 {
+        let copy = fixture.backup(&format!("copy-{number}")).await;
+        let open = OpenStore::open(&copy, LedgerConfig::default()).await.expect("opens");
+        let mut numbers: Vec<u32> = open
+            .vms()
+            .filter_map(|vm| vm.name.strip_prefix("vm-").and_then(|n| n.parse().ok()))
+            .collect();
+        numbers.sort_unstable();
+        // One after the other was made, so that one moment has no gap.
+        assert_eq!(numbers, (1..=numbers.len().try_into().expect("few")).collect::<Vec<_>>());
+        seen.push(numbers.len());
+    }
+    load.await.expect("no panic");
+    assert!(seen.is_sorted(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_backup_is_for_its_owner_only_and_never_written_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = fixture().await;
+    let to = fixture.backup("copy").await;
+    let mode = fs::metadata(&to).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = backup(&database(&fixture.directory), &to, &note()).await;
+    assert!(matches!(again, Err(BackupError::Exists { .. })), "{again:?}");
+    let left: Vec<_> = fs::read_dir(fixture.directory.path())
+        .expect("readable")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.contains("partial"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_restore_brings_back_exactly_the_backup_whatever_log_lies_there() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    fixture.add_vm(1, "kept").await;
+    fixture.add_vm(2, "deleted-since").await;
+    let copy = fixture.backup("copy").await;
+    fixture.add_host(2, "two").await;
+    fixture.add_vm(3, "made-since").await;
+    fixture.make(delete(2)).await.expect("deleted");
+    fixture.make(AnyMutation::Forget(Forget { vm: vm_id(2) })).await.expect("forgotten");
+    // As after a kill: the database with a log that holds what came later.
+    let (path, log) = (database(&fixture.directory), beside(&fixture.directory, "-wal"));
+    let (whole, later) = (fs::read(&path).expect("read"), fs::read(&log).expect("read"));
+    assert!(!later.is_empty());
+    fixture.store.close().await;
+    fs::write(&path, whole).expect("written");
+    fs::write(&log, later).expect("written");
+
+    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    assert_eq!(restored.note, Some(note()));
+    assert_eq!(names_of(&restored.unclaimed), ["made-since"]);
+    assert_eq!(restored.unclaimed[0].host, "one");
+    assert_eq!(names_of(&restored.made_again), ["deleted-since"]);
+    let unknown = UnknownHost { name: "two".to_owned(), id: host_id(2), earlier: None };
+    assert_eq!(restored.unknown_hosts, [unknown]);
+    assert!(!log.exists());
+    let open = open_in(&fixture.directory).await;
+    assert_eq!(names(&open), ["deleted-since", "kept"]);
+    assert_eq!(open.epoch(), restored.epoch);
+    drop(open);
+    // And what was there before is whole.
+    let kept = restored.kept.expect("there was one").join("banger.db");
+    let open = OpenStore::open(&kept, LedgerConfig::default()).await.expect("opens");
+    assert_eq!(names(&open), ["kept", "made-since"]);
+}
+
+#[tokio::test]
+async fn a_host_that_joined_again_under_its_name_is_named_with_both_ids() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let copy = fixture.backup("copy").await;
+    let forget_host = DeleteHost { host: HostRef::Id(host_id(1)), etag: Default::default() };
+    let forget_host = AnyMutation::DeleteHost(forget_host);
+    fixture.make(forget_host).await.expect("forgotten");
+    fixture.add_host(2, "one").await;
+    fixture.store.close().await;
+    let path = database(&fixture.directory);
+    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    let again = UnknownHost { name: "one".to_owned(), id: host_id(2), earlier: Some(host_id(1)) };
+    assert_eq!(restored.unknown_hosts, [again]);
+}
+
+#[tokio::test]
+async fn the_same_backup_restored_twice_begins_two_epochs_also_where_nothing_of_the_first_is_known()
+{
+    let fixture = fixture().await;
+    let path = database(&fixture.directory);
+    let copy = fixture.backup("copy").await;
+    fixture.store.close().await;
+    let mut epochs = Vec::new();
+    let mut revisions = Vec::new();
+    for second in [10, 10, 11] {
+        epochs.push(restore(&path, &copy, at(second), false).await.expect("restored").epoch);
+        revisions.push(open_in(&fixture.directory).await.revisions().start);
+    }
+    assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
+    let elsewhere = TempDir::new().expect("a directory");
+    let other = restore(&database(&elsewhere), &copy, at(60), false).await.expect("restored");
+    assert_eq!(other.kept, None);
+    epochs.push(other.epoch);
+    assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
+}
+
+#[tokio::test]
+async fn a_restore_that_is_refused_or_only_looked_at_changes_nothing() {
+    let fixture = fixture().await;
+    fixture.add_vm(1, "web").await;
+    let path = database(&fixture.directory);
+    let copy = fixture.backup("copy").await;
+    let running = restore(&path, &copy, at(10), false).await;
+    assert!(matches!(running, Err(RestoreError::Open(OpenError::InUse { .. }))), "{running:?}");
+    fixture.store.close().await;
+    let listed = || {
+        let mut found: Vec<(std::ffi::OsString, Vec<u8>)> = fs::read_dir(fixture.directory.path())
+            .expect("readable")
+            .map(|entry| entry.expect("readable"))
+            .map(|entry| (entry.file_name(), fs::read(entry.path()).expect("a file")))
+            .collect();
+        found.sort();
+        found
+    };
+    let (cut, other, text) = ("cut", "other", "text");
+    let place = |name: &str| fixture.directory.path().join(name);
+    let mut bytes = fs::read(&copy).expect("read");
+    // The head of a page of tables: found by its check, not by its size.
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 2048].fill(0xa5);
+    fs::write(place(cut), bytes).expect("written");
+    fs::write(place(text), "-- a dump").expect("written");
+    fs::write(place(other), "").expect("written");
+    let mut connection = connect(&place(other)).await.expect("made");
+    sqlx::query("CREATE TABLE t (a)").execute(&mut connection).await.expect("made");
+    close_whole(connection).await.expect("closed");
+    let before = listed();
+    for (name, damaged) in [(cut, true), (text, false), (other, false), ("banger.db", false)] {
+        let refused = restore(&path, &place(name), at(10), false).await;
+        match refused {
+            Err(RestoreError::Damaged { .. }) => assert!(damaged, "{name}"),
+            Err(RestoreError::NotABackup { .. }) => assert!(!damaged, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert!(before == listed(), "{name} has changed something");
+    }
+    let looked = restore(&path, &copy, at(10), true).await.expect("can be restored");
+    assert!(looked.kept.is_some());
+    assert!(before == listed(), "a look has changed something");
+    // Where nothing is, a look leaves nothing, but for the lock.
+    let empty = TempDir::new().expect("a directory");
+    restore(&database(&empty), &copy, at(10), true).await.expect("can be restored");
+    assert!(!database(&empty).exists());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_read_is_kept_aside_with_its_log() {
+    let fixture = fixture().await;
+    fixture.add_vm(1, "web").await;
+    let path = database(&fixture.directory);
+    let copy = fixture.backup("copy").await;
+    fixture.store.close().await;
+    fs::write(&path, vec![0xa5; 8192]).expect("written");
+    fs::write(beside(&fixture.directory, "-wal"), vec![0x5a; 4096]).expect("written");
+    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    assert!(!restored.compared);
+    let kept = restored.kept.expect("there was one");
+    assert_eq!(fs::read(kept.join("banger.db")).expect("kept"), vec![0xa5; 8192]);
+    assert_eq!(fs::read(kept.join("banger.db-wal")).expect("kept"), vec![0x5a; 4096]);
+    assert_eq!(names(&open_in(&fixture.directory).await), ["web"]);
+}
+
+#[tokio::test]
+async fn a_restored_database_is_its_owners_whatever_the_mode_of_the_backup() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for mode in [0o400, 0o644] {
+        let fixture = fixture().await;
+        let path = database(&fixture.directory);
+        let copy = fixture.backup("copy").await;
+        fixture.store.close().await;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).expect("set");
+        restore(&path, &copy, at(10), false).await.expect("restored");
+        let now = path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(now, 0o600, "of a backup that was {mode:o}");
+        drop(open_in(&fixture.directory).await);
+    }
+}
