@@ -1,0 +1,3 @@
+"""The messages and enums of the public API (proto/banger/v1)."""
+
+from ._gen.v1 import *  # noqa: F403
