@@ -1,9 +1,14 @@
 //! How long to wait before trying again.
 //!
 //! Doubles from a first pause up to a longest one, and spreads clients so that a restarted server
-//! does not meet all of them in the same moment. Pure: the random part is an argument.
+//! does not meet all of them in the same moment. [`Backoff`] is pure: the random part is an
+//! argument.
 
 use std::time::Duration;
+
+use banger_proto::v1::ErrorReason;
+
+use crate::error::ClientError;
 
 /// Pauses between attempts, growing until [`Backoff::reset`].
 #[derive(Debug, Clone)]
@@ -39,6 +44,37 @@ impl Backoff {
     /// Begins anew: the last attempt went well.
     pub fn reset(&mut self) {
         self.next = self.first;
+    }
+}
+
+/// How often a change is made anew that others have overtaken. With pauses up to a second that is
+/// about twenty seconds.
+const EDITS: u32 = 24;
+
+/// Counts how often a change was overtaken.
+#[derive(Debug)]
+pub(crate) struct Again {
+    left: u32,
+    backoff: Backoff,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        Self { left: EDITS, backoff }
+    }
+}
+
+impl Again {
+    /// Whether to try again after this error; pauses before it says so.
+    pub(crate) async fn after(&mut self, error: &ClientError) -> bool {
+        let overtaken = error.refusal().is_some_and(|r| r.is(ErrorReason::EtagMismatch));
+        if !overtaken || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        tokio::time::sleep(self.backoff.pause(spread())).await;
+        true
     }
 }
 

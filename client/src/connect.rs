@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::wire::{limits, trace};
+use banger_wire::limits;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -133,6 +133,12 @@ impl Endpoint {
         &self.server
     }
 
+    /// Whether it trusts a CA that was named, and not those that the machine trusts.
+    #[must_use]
+    pub fn has_own_ca(&self) -> bool {
+        self.ca_pem.is_some()
+    }
+
     fn transport(&self) -> Result<tonic::transport::Endpoint, EndpointError> {
         if self.token.is_some() && !self.tls && !self.loopback && !self.plaintext_token {
             return Err(EndpointError::PlaintextToken { server: self.server.clone() });
@@ -170,7 +176,7 @@ impl Endpoint {
     }
 }
 
-/// Adds token and trace context to every request.
+/// Adds the token to every request, and with the feature `trace` the trace context.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     token: Option<MetadataValue<Ascii>>,
@@ -178,7 +184,8 @@ pub(crate) struct Credentials {
 
 impl tonic::service::Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        trace::inject(request.metadata_mut());
+        #[cfg(feature = "trace")]
+        banger_wire::trace::inject(request.metadata_mut());
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
         }

@@ -12,12 +12,14 @@
 //! ```
 //!
 //! A server named by hand gets nothing from the current context: the token of one server is never
-//! sent to another. Written by temporary file and rename, readable by its owner only.
+//! sent to another. Written by temporary file and rename, readable by its owner only; a file with a
+//! token that others may read is refused.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use banger_wire::secrets::{self, SecretError};
 use serde::{Deserialize, Serialize};
 
 use crate::Endpoint;
@@ -103,6 +105,9 @@ pub enum ContextError {
         #[source]
         source: std::io::Error,
     },
+    /// The file with the token can't be used, or others may read it.
+    #[error("the token can't be used")]
+    Token(#[source] SecretError),
     /// The file is no valid configuration.
     #[error("{path} is not a valid configuration")]
     Parse {
@@ -130,6 +135,11 @@ fn known(contexts: &[String]) -> String {
         [] => "; there are none".to_owned(),
         names => format!("; there are: {}", names.join(", ")),
     }
+}
+
+/// A text without the mark that some editors put at the beginning of a file.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 impl Contexts {
@@ -160,7 +170,7 @@ impl Contexts {
                 return Err(ContextError::File { verb: "read", path: path.to_owned(), source });
             }
         };
-        toml::from_str(&text).map_err(|source| ContextError::Parse {
+        toml::from_str(without_mark(&text)).map_err(|source| ContextError::Parse {
             path: path.to_owned(),
             source: Box::new(source),
         })
@@ -229,12 +239,9 @@ impl Contexts {
             (context.and_then(|c| c.token.as_ref()), from(|c| c.token_file.as_ref()))
         };
         if let Some(path) = token_file {
-            let token = std::fs::read_to_string(path).map_err(|source| ContextError::File {
-                verb: "read",
-                path: path.clone(),
-                source,
-            })?;
-            endpoint = endpoint.token(&token)?;
+            let bytes = secrets::read(path).map_err(ContextError::Token)?;
+            let token = String::from_utf8_lossy(&bytes);
+            endpoint = endpoint.token(without_mark(&token))?;
         } else if let Some(token) = token {
             endpoint = endpoint.token(token)?;
         }

@@ -123,7 +123,7 @@ pub enum EndpointError {
         source: std::io::Error,
     },
     /// The CA text holds no certificate.
-    #[error("there is no PEM certificate in the CA given{}", path.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default())]
+    #[error("the given CA has no PEM certificate{}", path.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default())]
     NoCertificate {
         /// The file, if it came from one.
         path: Option<std::path::PathBuf>,
@@ -239,7 +239,7 @@ impl ClientError {
         match self {
             Self::Unreachable { problem, .. } => problem.advice().to_owned(),
             Self::Interrupted { call, .. } | Self::NoAnswer { call, .. } if call.changes => {
-                "Look at the present state before trying again.".to_owned()
+                "Look at the current state before you try again.".to_owned()
             }
             Self::Interrupted { problem, .. } => problem.advice().to_owned(),
             Self::NoAnswer { .. } => String::new(),

@@ -11,7 +11,7 @@ use banger_proto::v1::{
     CopyToVmRequest, CopyToVmResponse, ExecInput, ExecStart, ExecVmRequest, ExecVmResponse,
     ForwardVmRequest, ForwardVmResponse,
 };
-use banger_proto::wire::cancel::{Cancellable, cancel_on_drop};
+use banger_wire::cancel::{Cancellable, cancel_on_drop};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
@@ -21,7 +21,7 @@ use crate::error::{Call, ClientError};
 use crate::vms::Vms;
 
 /// Most bytes of data in one message.
-pub use banger_proto::wire::limits::MAX_STREAM_DATA_BYTES;
+pub use banger_proto::bounds::MAX_STREAM_DATA_BYTES;
 
 /// Messages on their way to the connection; more wait at the sender.
 const QUEUE: usize = 4;
@@ -130,8 +130,10 @@ impl Vms {
         Ok((input, self.opened(Call::change("ExecVm"), Some(held), answer)?))
     }
 
-    /// Unpacks a tar stream in a directory of the guest, which must be there. To break off, drop
-    /// the call: the end of `parts` is the end of the archive.
+    /// Unpacks a tar stream in a directory of the guest, which must be there. All entries have one
+    /// first name; where the guest has a directory by that name, they go into it and that name
+    /// becomes `own_name`, as `cp` has it, unless `own_name` is empty. To break off, drop the call:
+    /// the end of `parts` is the end of the archive.
     ///
     /// # Errors
     /// As of [`Vms::exec`].
@@ -139,11 +141,13 @@ impl Vms {
         &self,
         vm: &str,
         directory: &str,
+        own_name: &str,
         parts: impl Stream<Item = Vec<u8>> + Send + 'static,
     ) -> Result<CopyToVmResponse, ClientError> {
         let first = CopyToVmRequest {
             vm: vm.to_owned(),
             directory: directory.to_owned(),
+            own_name: own_name.to_owned(),
             data: Vec::new(),
         };
         let parts = parts.map(|data| CopyToVmRequest { data, ..CopyToVmRequest::default() });

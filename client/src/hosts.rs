@@ -15,7 +15,7 @@ use banger_proto::v1::{
 };
 use futures_util::Stream;
 
-use crate::backoff::{Backoff, spread};
+use crate::backoff::{Again, Backoff, spread};
 use crate::connect::{Link, MAX_ANSWER_BYTES, Transport};
 use crate::error::{Call, ClientError};
 
@@ -112,7 +112,10 @@ impl Hosts {
     /// A bad selector.
     pub async fn list_all(&self, label_selector: &str) -> Result<Vec<Host>, ClientError> {
         match self.pages(label_selector).await {
-            Err(ClientError::Refused(refusal)) if refusal.is(ErrorReason::PageTokenInvalid) => {
+            Err(ClientError::Refused(refusal))
+                if refusal.is(ErrorReason::PageTokenInvalid)
+                    || refusal.is(ErrorReason::PageTokenExpired) =>
+            {
                 self.pages(label_selector).await
             }
             answer => answer,
@@ -139,10 +142,34 @@ impl Hosts {
     /// # Errors
     /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
     pub async fn update(&self, request: UpdateHostRequest) -> Result<Host, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("UpdateHost"), request, |r| async move { rpc.update_host(r).await })
+            .change("UpdateHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.update_host(r).await }
+            })
             .await
+    }
+
+    /// Reads the host, makes an update of it and sends that, again where somebody else has changed
+    /// the host in between.
+    ///
+    /// # Errors
+    /// As of [`Hosts::get`] and [`Hosts::update`].
+    pub async fn edit(
+        &self,
+        host: &str,
+        change: impl Fn(&Host) -> UpdateHostRequest,
+    ) -> Result<Host, ClientError> {
+        let mut again = Again::default();
+        loop {
+            let read = self.get(host).await?;
+            let mut request = change(&read);
+            (request.host, request.etag) = (read.id, read.etag);
+            match self.update(request).await {
+                Err(error) if again.after(&error).await => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// Forgets a host that holds no VMs.
@@ -150,9 +177,11 @@ impl Hosts {
     /// # Errors
     /// `HOST_NOT_EMPTY`, `HOST_NOT_FOUND` unless `allow_missing`.
     pub async fn delete(&self, request: DeleteHostRequest) -> Result<Host, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("DeleteHost"), request, |r| async move { rpc.delete_host(r).await })
+            .change("DeleteHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.delete_host(r).await }
+            })
             .await
     }
 
@@ -161,9 +190,11 @@ impl Hosts {
     /// # Errors
     /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
     pub async fn cordon(&self, request: CordonHostRequest) -> Result<Host, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("CordonHost"), request, |r| async move { rpc.cordon_host(r).await })
+            .change("CordonHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.cordon_host(r).await }
+            })
             .await
     }
 
@@ -172,13 +203,11 @@ impl Hosts {
     /// # Errors
     /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`.
     pub async fn uncordon(&self, request: UncordonHostRequest) -> Result<Host, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(
-                Call::change("UncordonHost"),
-                request,
-                |r| async move { rpc.uncordon_host(r).await },
-            )
+            .change("UncordonHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.uncordon_host(r).await }
+            })
             .await
     }
 
@@ -204,7 +233,10 @@ impl Hosts {
         only_unowned: bool,
     ) -> Result<GetHostInventoryResponse, ClientError> {
         match self.whole_inventory(host, only_unowned).await {
-            Err(ClientError::Refused(refusal)) if refusal.is(ErrorReason::PageTokenInvalid) => {
+            Err(ClientError::Refused(refusal))
+                if refusal.is(ErrorReason::PageTokenInvalid)
+                    || refusal.is(ErrorReason::PageTokenExpired) =>
+            {
                 self.whole_inventory(host, only_unowned).await
             }
             answer => answer,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use banger_proto::v1::image_service_client::ImageServiceClient;
 use banger_proto::v1::{
-    DeleteImageRequest, GetImageRequest, Image, ImportImageRequest, ListImagesRequest,
-    UploadBlobRequest, UploadBlobResponse,
+    DeleteImageRequest, GetImageRequest, Image, ImportImageProgress, ImportImageRequest,
+    ListImagesRequest, UploadBlobRequest, UploadBlobResponse,
 };
 use futures_util::{Stream, StreamExt as _};
-use tonic::Request;
+use tonic::{Code, Request, Status};
 
 use crate::connect::{Link, Transport};
 use crate::error::{Call, ClientError};
@@ -35,17 +35,23 @@ impl Images {
     /// Brings a file to the server, to import it from; it answers the digest to name it by. The
     /// parts are at most [`CHUNK_BYTES`] long and taken as fast as the server takes them. There is
     /// no deadline. A stream that ends early makes a shorter file: whoever cannot go on drops the
-    /// call instead.
+    /// call instead. A `size` that is known is said first, so that the server can refuse what it
+    /// would not keep before it was sent.
     ///
     /// # Errors
     /// `LIMIT_REACHED` when it is too large, `IMAGE_STORE_FULL`.
     pub async fn upload(
         &self,
         file_name: &str,
+        size: Option<u64>,
         parts: impl Stream<Item = Vec<u8>> + Send + 'static,
     ) -> Result<UploadBlobResponse, ClientError> {
-        let first = UploadBlobRequest { file_name: file_name.to_owned(), data: Vec::new() };
-        let rest = parts.map(|data| UploadBlobRequest { file_name: String::new(), data });
+        let first = UploadBlobRequest {
+            file_name: file_name.to_owned(),
+            size_bytes: size.unwrap_or(0),
+            data: Vec::new(),
+        };
+        let rest = parts.map(|data| UploadBlobRequest { data, ..UploadBlobRequest::default() });
         let messages = futures_util::stream::iter([first]).chain(rest);
         let mut rpc = self.rpc.clone();
         match rpc.upload_blob(Request::new(messages)).await {
@@ -70,6 +76,36 @@ impl Images {
                 |r| async move { rpc.import_image(r).await },
             )
             .await
+    }
+
+    /// The same, and says meanwhile how far it is. A server that can't is asked without.
+    ///
+    /// # Errors
+    /// As of [`Images::import`].
+    pub async fn import_with_progress(
+        &self,
+        request: ImportImageRequest,
+        mut told: impl FnMut(&ImportImageProgress),
+    ) -> Result<Image, ClientError> {
+        let call = Call::change("ImportImageWithProgress");
+        let failed = |status| self.link.error(call, Some(IMPORT_DEADLINE), status);
+        let mut rpc = self.rpc.clone();
+        let work = async {
+            let mut messages = rpc.import_image_with_progress(request.clone()).await?.into_inner();
+            while let Some(message) = messages.message().await? {
+                match message.image {
+                    Some(image) => return Ok(image),
+                    None => told(&message),
+                }
+            }
+            Err(Status::unavailable("the server ended the import without a word"))
+        };
+        match tokio::time::timeout(IMPORT_DEADLINE, work).await {
+            Ok(Ok(image)) => Ok(image),
+            Ok(Err(status)) if status.code() == Code::Unimplemented => self.import(request).await,
+            Ok(Err(status)) => Err(failed(status)),
+            Err(_) => Err(failed(Status::deadline_exceeded("the import took too long"))),
+        }
     }
 
     /// Reads one image's record.
@@ -114,13 +150,11 @@ impl Images {
     /// # Errors
     /// `IMAGE_NOT_FOUND` unless `allow_missing`, `IMAGE_IN_USE`.
     pub async fn delete(&self, request: DeleteImageRequest) -> Result<Image, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(
-                Call::change("DeleteImage"),
-                request,
-                |r| async move { rpc.delete_image(r).await },
-            )
+            .change("DeleteImage", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.delete_image(r).await }
+            })
             .await
     }
 }

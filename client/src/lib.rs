@@ -4,8 +4,9 @@
 //! [`hosts`] and [`images`] are its calls one to one, [`guests`] those that reach into a guest.
 //! [`watch`] and [`wait`] are more than a call:
 //! they survive broken connections, restarts of the server and revisions that are too old.
-//! [`error`] says what can go wrong: never reached, broken in the middle (outcome unknown), or
-//! answered with a refusal.
+//! A change is sent again when its connection breaks and is done once all the same, by its
+//! `request_id`. [`error`] says what can go wrong: never reached, broken in the middle (outcome
+//! unknown), or answered with a refusal.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), banger_client::ClientError> {
@@ -20,6 +21,9 @@
 //! # }
 //! ```
 
+// Others build on it: elsewhere a comment that repeats a name is worse than none.
+#![warn(missing_docs)]
+
 pub mod backoff;
 pub mod connect;
 pub mod contexts;
@@ -27,6 +31,7 @@ pub mod error;
 pub mod guests;
 pub mod hosts;
 pub mod images;
+mod repeat;
 pub mod vms;
 pub mod wait;
 pub mod watch;

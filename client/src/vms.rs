@@ -11,17 +11,12 @@ use banger_proto::v1::{
     StopVmRequest, UpdateVmRequest, Vm, VmFilter, VmHistoryEvent,
 };
 
-use crate::backoff::{Backoff, spread};
+use crate::backoff::Again;
 use crate::connect::{Link, MAX_ANSWER_BYTES, Transport};
 use crate::error::{Call, ClientError};
-use crate::wait::{self, WaitFor, Waited};
-use crate::watch::{self, WatchStream};
 
 /// How many VMs to ask for in one page.
 const PAGE: u32 = 500;
-
-/// How often a create is sent in all when its connection breaks.
-const CREATE_ATTEMPTS: u32 = 4;
 
 /// The calls about virtual machines. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,31 +41,17 @@ impl Vms {
         Self { link, rpc }
     }
 
-    /// Stores the intent to have a VM. With an `id` or `request_id` the call is idempotent, and is
-    /// then repeated when the connection breaks before the answer.
+    /// Stores the intent to have a VM.
     ///
     /// # Errors
     /// Every problem of the spec at once, a name or id that is taken, a host that is full.
     pub async fn create(&self, request: CreateVmRequest) -> Result<Vm, ClientError> {
-        let repeatable = !(request.id.is_empty() && request.request_id.is_empty());
-        let mut backoff = Backoff::default();
-        let mut attempt = 1;
-        loop {
-            let answer = self
-                .link
-                .unary(Call::change("CreateVm"), request.clone(), |r| {
-                    let mut rpc = self.rpc.clone();
-                    async move { rpc.create_vm(r).await }
-                })
-                .await;
-            match answer {
-                Err(ClientError::Interrupted { .. }) if repeatable && attempt < CREATE_ATTEMPTS => {
-                    attempt += 1;
-                    tokio::time::sleep(backoff.pause(spread())).await;
-                }
-                answer => return answer,
-            }
-        }
+        self.link
+            .change("CreateVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.create_vm(r).await }
+            })
+            .await
     }
 
     /// Reads one VM.
@@ -101,7 +82,10 @@ impl Vms {
     /// A bad filter.
     pub async fn list_all(&self, filter: VmFilter) -> Result<VmList, ClientError> {
         match self.pages(&filter).await {
-            Err(ClientError::Refused(refusal)) if refusal.is(ErrorReason::PageTokenInvalid) => {
+            Err(ClientError::Refused(refusal))
+                if refusal.is(ErrorReason::PageTokenInvalid)
+                    || refusal.is(ErrorReason::PageTokenExpired) =>
+            {
                 self.pages(&filter).await
             }
             answer => answer,
@@ -128,10 +112,39 @@ impl Vms {
     /// # Errors
     /// `ETAG_MISMATCH`, `NEEDS_STOPPED_VM`, problems of the spec.
     pub async fn update(&self, request: UpdateVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("UpdateVm"), request, |r| async move { rpc.update_vm(r).await })
+            .change("UpdateVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.update_vm(r).await }
+            })
             .await
+    }
+
+    /// Reads the VM, makes an update of it and sends that, on the condition that nobody has changed
+    /// the VM in between; else it is done again with what is there then, for as long as an update
+    /// may take in all. An update that brings an etag of its own is sent once.
+    ///
+    /// # Errors
+    /// As of [`Vms::get`] and [`Vms::update`], and what `change` says.
+    pub async fn edit<E: From<ClientError>>(
+        &self,
+        vm: &str,
+        change: impl Fn(&Vm) -> Result<UpdateVmRequest, E>,
+    ) -> Result<Vm, E> {
+        let mut again = Again::default();
+        loop {
+            let read = self.get(vm).await?;
+            let mut request = change(&read)?;
+            let own = !request.etag.is_empty();
+            request.vm = read.id;
+            if !own {
+                request.etag = read.etag;
+            }
+            match self.update(request).await {
+                Err(error) if !own && again.after(&error).await => {}
+                answer => return Ok(answer?),
+            }
+        }
     }
 
     /// Wants the VM gone, its disks included.
@@ -139,9 +152,11 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND` unless `allow_missing`.
     pub async fn delete(&self, request: DeleteVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("DeleteVm"), request, |r| async move { rpc.delete_vm(r).await })
+            .change("DeleteVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.delete_vm(r).await }
+            })
             .await
     }
 
@@ -150,9 +165,11 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`, `VM_DELETING`, `ETAG_MISMATCH`.
     pub async fn start(&self, request: StartVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("StartVm"), request, |r| async move { rpc.start_vm(r).await })
+            .change("StartVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.start_vm(r).await }
+            })
             .await
     }
 
@@ -161,9 +178,11 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`, `VM_DELETING`, `ETAG_MISMATCH`.
     pub async fn stop(&self, request: StopVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("StopVm"), request, |r| async move { rpc.stop_vm(r).await })
+            .change("StopVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.stop_vm(r).await }
+            })
             .await
     }
 
@@ -172,9 +191,11 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
     pub async fn reboot(&self, request: RebootVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("RebootVm"), request, |r| async move { rpc.reboot_vm(r).await })
+            .change("RebootVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.reboot_vm(r).await }
+            })
             .await
     }
 
@@ -183,9 +204,11 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
     pub async fn pause(&self, request: PauseVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("PauseVm"), request, |r| async move { rpc.pause_vm(r).await })
+            .change("PauseVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.pause_vm(r).await }
+            })
             .await
     }
 
@@ -194,39 +217,16 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
     pub async fn resume(&self, request: ResumeVmRequest) -> Result<Vm, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("ResumeVm"), request, |r| async move { rpc.resume_vm(r).await })
+            .change("ResumeVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.resume_vm(r).await }
+            })
             .await
     }
 
-    /// Waits for a state, over broken connections and restarts of the server. `progress` is
-    /// called with the VM each time something was heard of it.
-    ///
-    /// # Errors
-    /// `VM_NOT_FOUND` and refusals that no retry can help. A state that is not reached is no
-    /// error: see [`Waited::outcome`].
-    pub async fn wait(
-        &self,
-        wanted: WaitFor,
-        progress: impl FnMut(&Vm) + Send,
-    ) -> Result<Waited, ClientError> {
-        wait::wait(self, wanted, progress).await
-    }
-
-    /// Follows all VMs that match: the state now, then every change, resuming by itself.
-    #[must_use]
-    pub fn watch(&self, filter: VmFilter) -> WatchStream {
-        watch::watch(self.clone(), filter, None)
-    }
-
-    /// Follows all VMs that match from a list that was read with the same filter.
-    #[must_use]
-    pub fn watch_from(&self, filter: VmFilter, list: VmList) -> WatchStream {
-        watch::watch(self.clone(), filter, Some(list))
-    }
-
-    /// The whole history of a VM, oldest first. An id also works for a VM that is gone.
+    /// The whole history of a VM, oldest first. An id also works for a VM that is gone, and a
+    /// name for the one that had it last.
     ///
     /// # Errors
     /// `VM_NOT_FOUND`.

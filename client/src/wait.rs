@@ -90,7 +90,23 @@ pub struct Waited {
     pub vm: Option<Vm>,
 }
 
-pub(crate) async fn wait(
+impl Vms {
+    /// Waits for a state, over broken connections and restarts of the server. `progress` is
+    /// called with the VM each time something was heard of it.
+    ///
+    /// # Errors
+    /// `VM_NOT_FOUND` and refusals that no retry can help. A state that is not reached is no
+    /// error: see [`Waited::outcome`].
+    pub async fn wait(
+        &self,
+        wanted: WaitFor,
+        progress: impl FnMut(&Vm) + Send,
+    ) -> Result<Waited, ClientError> {
+        wait(self, wanted, progress).await
+    }
+}
+
+async fn wait(
     vms: &Vms,
     wanted: WaitFor,
     mut progress: impl FnMut(&Vm) + Send,

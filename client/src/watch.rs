@@ -76,8 +76,22 @@ pub enum ChangeKind {
 /// VMs, changing. Ends only with an error that no retry can help.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<Update, ClientError>> + Send>>;
 
+impl Vms {
+    /// Follows all VMs that match: the state now, then every change, resuming by itself.
+    #[must_use]
+    pub fn watch(&self, filter: VmFilter) -> WatchStream {
+        watch(self.clone(), filter, None)
+    }
+
+    /// Follows all VMs that match from a list that was read with the same filter.
+    #[must_use]
+    pub fn watch_from(&self, filter: VmFilter, list: VmList) -> WatchStream {
+        watch(self.clone(), filter, Some(list))
+    }
+}
+
 /// Opens the watch, from the state now or from a list.
-pub(crate) fn watch(vms: Vms, filter: VmFilter, list: Option<VmList>) -> WatchStream {
+fn watch(vms: Vms, filter: VmFilter, list: Option<VmList>) -> WatchStream {
     let mut told = list.map_or_else(Told::default, Told::from_list);
     Box::pin(async_stream::stream! {
         let mut backoff = Backoff::default();

@@ -77,3 +77,19 @@ fn a_misspelt_key_is_an_error_and_not_ignored() {
     let error = Contexts::load(&path).unwrap_err();
     assert!(matches!(error, ContextError::Parse { .. }), "{error:?}");
 }
+
+#[test]
+fn a_token_file_that_others_may_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, "\u{feff}0123456789abcdef\n").unwrap();
+    let ask = |path: &std::path::Path| {
+        let chosen = Chosen { token_file: Some(path.to_owned()), ..Chosen::default() };
+        Contexts::default().resolve(&chosen)
+    };
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(ask(&path), Err(ContextError::Token(_))));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(has_token(&ask(&path).unwrap()));
+    assert!(matches!(ask(directory.path()), Err(ContextError::Token(_))));
+}

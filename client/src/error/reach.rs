@@ -25,6 +25,12 @@ pub enum ReachProblem {
     UntrustedCertificate,
     /// The certificate of the server is for other names.
     WrongCertificateName,
+    /// The server shows the certificate of a CA, not one that a CA has signed for it.
+    CaAsServer,
+    /// The certificate of the server has expired.
+    ExpiredCertificate,
+    /// The certificate of the server is not good yet.
+    EarlyCertificate,
     /// TLS was spoken and plain text came back.
     NotTls,
     /// Some other trouble with TLS.
@@ -45,6 +51,9 @@ impl fmt::Display for ReachProblem {
             Self::Closed => "the connection was closed",
             Self::UntrustedCertificate => "its certificate is not signed by a trusted CA",
             Self::WrongCertificateName => "its certificate is for another name",
+            Self::CaAsServer => "it shows the certificate of a CA as its own",
+            Self::ExpiredCertificate => "its certificate has expired",
+            Self::EarlyCertificate => "its certificate is not valid yet",
             Self::NotTls => "it does not speak TLS",
             Self::Tls(text) => return write!(f, "TLS: {text}"),
             Self::NotHttp2 => "it does not speak HTTP/2",
@@ -65,12 +74,23 @@ impl ReachProblem {
             }
             Self::UnknownName => "Check the name, or name another server with --server.",
             Self::Closed | Self::NotHttp2 => {
-                "Is the server still running, and is it http or https as the server has it?"
+                "Is the server still running, and does it speak http or https?"
             }
-            Self::UntrustedCertificate => "Name the CA that signed it with --ca FILE.",
+            Self::UntrustedCertificate => {
+                "Name the CA that signed it with --ca FILE, or in the context."
+            }
             Self::WrongCertificateName => {
-                "Use the name that is in the certificate as the server address."
+                "Use a name that is in the certificate as the server address, or make one for this \
+                 name: docs/OPERATIONS.md, \"TLS\"."
             }
+            Self::CaAsServer => {
+                "Make a certificate for the server that the CA signs: docs/OPERATIONS.md, \"TLS\"."
+            }
+            Self::ExpiredCertificate => {
+                "Make a new one on the server: docs/OPERATIONS.md, \"TLS\". If it was made anew, \
+                 the server reads it on SIGHUP."
+            }
+            Self::EarlyCertificate => "Is the clock right, here and on the server?",
             Self::NotTls => "Write the address with http:// if the server has no TLS.",
             Self::Tls(_) | Self::Other(_) => "",
         }
@@ -160,6 +180,18 @@ fn of_tls(error: &rustls::Error) -> ReachProblem {
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => ReachProblem::WrongCertificateName,
+        Tls::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => ReachProblem::ExpiredCertificate,
+        Tls::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => ReachProblem::EarlyCertificate,
+        // The verifier's own error is of a crate that is private to rustls.
+        Tls::InvalidCertificate(CertificateError::Other(other))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            ReachProblem::CaAsServer
+        }
         Tls::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => ReachProblem::NotTls,
         other => ReachProblem::Tls(other.to_string()),
     }

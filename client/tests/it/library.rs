@@ -7,8 +7,8 @@ use banger_client::{Client, ClientError, Endpoint, ReachProblem, WaitFor};
 use tonic::Code;
 use tonic::transport::{Identity, ServerTlsConfig};
 
-use crate::fake::{self, Running};
 use crate::proxy::Proxy;
+use banger_fake_server::{self as fake, Running};
 
 pub(crate) async fn client(server: &Running) -> Client {
     Client::connect(&Endpoint::new(&server.url()).unwrap()).await.unwrap()
@@ -151,6 +151,74 @@ async fn https_works_with_the_right_ca_and_says_what_is_wrong_with_any_other() {
     assert!(error.advice().contains("http or https"), "{error:?}");
 }
 
+/// The commands of the operators' page, word for word, but for the names in their first line.
+fn made_by_the_page(dir: &std::path::Path, name: &str) {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let part = page.split("\n### TLS\n").nth(1).expect("the page has that part");
+    let commands = part.split("```").nth(1).expect("the part has commands");
+    let first = "NAME=server.example ADDRESS=192.0.2.1";
+    assert!(commands.contains(first), "{commands}");
+    let commands = commands.replace(first, &format!("NAME={name} ADDRESS=127.0.0.1"));
+    #[expect(clippy::disallowed_methods, reason = "the page's commands are for a shell")]
+    let mut shell = std::process::Command::new("bash");
+    let output = shell.args(["-e", "-c", &commands]).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_certificates_of_the_operators_page_work_and_what_goes_wrong_names_its_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    made_by_the_page(dir.path(), "localhost");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let serve = |cert: &str, key: &str| {
+        let identity = Identity::from_pem(read(cert), read(key));
+        fake::start_with(Some(ServerTlsConfig::new().identity(identity)))
+    };
+    let connect = async |server: &fake::Running, host: &str, ca: Option<&str>| {
+        let url = format!("https://{host}:{}", server.address.port());
+        let endpoint = Endpoint::new(&url).unwrap();
+        let endpoint = match ca {
+            Some(ca) => endpoint.ca_file(&dir.path().join(ca)).unwrap(),
+            None => endpoint,
+        };
+        Client::connect(&endpoint).await
+    };
+    let server = serve("api.crt", "api.key");
+    for host in ["localhost", "127.0.0.1"] {
+        connect(&server, host, Some("api-ca.crt")).await.unwrap();
+    }
+    let other = tempfile::tempdir().unwrap();
+    made_by_the_page(other.path(), "localhost");
+    let elsewhere = other.path().join("api-ca.crt");
+    let error = connect(&server, "localhost", elsewhere.to_str()).await.unwrap_err();
+    assert!(error.advice().contains("--ca FILE"), "{error} {}", error.advice());
+    // Two that are often taken for each other.
+    let server = serve("api-ca.crt", "api-ca.key");
+    let error = connect(&server, "localhost", Some("api-ca.crt")).await.unwrap_err();
+    assert!(
+        matches!(&error, ClientError::Unreachable { problem: ReachProblem::CaAsServer, .. }),
+        "{error:?}"
+    );
+    assert!(error.advice().contains("\"TLS\""), "{}", error.advice());
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_said_so() {
+    let mut made = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    made.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    made.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = made.self_signed(&key).unwrap();
+    let identity = Identity::from_pem(cert.pem(), key.serialize_pem());
+    let server = fake::start_with(Some(ServerTlsConfig::new().identity(identity)));
+    let url = format!("https://localhost:{}", server.address.port());
+    let endpoint = Endpoint::new(&url).unwrap().ca_pem(cert.pem().as_bytes()).unwrap();
+    let error = Client::connect(&endpoint).await.unwrap_err();
+    assert!(error.to_string().contains("its certificate has expired"), "{error}");
+    assert!(!error.advice().is_empty());
+}
+
 #[tokio::test]
 async fn a_refusal_has_code_reason_and_fields() {
     let server = fake::start();
@@ -207,18 +275,58 @@ async fn a_create_whose_answer_was_lost_is_repeated_and_makes_no_second_vm() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_was_lost_is_not_repeated_but_said() {
+async fn every_change_names_itself_and_is_repeated_by_that_name() {
     let server = fake::start();
-    server.state().swallow_next_create = true;
     let proxy = Proxy::to(server.address).await;
     let client = Client::connect(&Endpoint::new(&proxy.url).unwrap()).await.unwrap();
     let vms = client.vms();
-    // Without an id a repetition would make another VM.
+    // Without an id of the caller's.
+    server.state().swallow_next_create = true;
     let request = CreateVmRequest { request_id: String::new(), ..wanted("web") };
     let create = tokio::spawn(async move { vms.create(request).await });
     until("the create arrives", || server.state().vms.contains_key("web")).await;
     proxy.cut();
-    let error = create.await.unwrap().unwrap_err();
+    create.await.unwrap().unwrap();
+    assert_eq!(server.state().vms.len(), 1);
+    server.state().swallow_next_update = true;
+    let vms = client.vms();
+    let change = move || UpdateVmRequest {
+        vm: "web".to_owned(),
+        spec: wanted("web").spec,
+        ..UpdateVmRequest::default()
+    };
+    let update = tokio::spawn(async move { vms.update(change()).await });
+    until("the update arrives", || server.state().update_ids.len() == 1).await;
+    proxy.cut();
+    update.await.unwrap().unwrap();
+    client.vms().update(change()).await.unwrap();
+    let ids = server.state().update_ids.clone();
+    let [first, again, other] = &ids[..] else { panic!("{ids:?}") };
+    assert!(!first.is_empty() && first == again, "a repetition is known by its id: {ids:?}");
+    assert_ne!(first, other, "another change is another one");
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_and_that_can_not_be_repeated_says_so() {
+    let server = fake::start();
+    let proxy = Proxy::to(server.address).await;
+    let client = Client::connect(&Endpoint::new(&proxy.url).unwrap()).await.unwrap();
+    let vms = client.vms();
+    vms.create(wanted("web")).await.unwrap();
+    server.state().swallow_next_update = true;
+    let change = UpdateVmRequest { vm: "web".to_owned(), ..UpdateVmRequest::default() };
+    let update = tokio::spawn(async move { vms.update(change).await });
+    // Each of its tries breaks off.
+    loop {
+        let over = || update.is_finished();
+        until("an update arrives", || over() || !server.state().swallow_next_update).await;
+        if over() {
+            break;
+        }
+        server.state().swallow_next_update = true;
+        proxy.cut();
+    }
+    let error = update.await.unwrap().unwrap_err();
     assert!(matches!(&error, ClientError::Interrupted { .. }), "{error:?}");
     assert!(error.to_string().ends_with("whether it took effect is not known"), "{error}");
 }

@@ -5,8 +5,8 @@ use banger_client::{ChangeKind, Update, VmList, WatchStream};
 use futures_util::StreamExt as _;
 use tonic::{Code, Status};
 
-use crate::fake::{self, Step, refusal};
 use crate::library::client;
+use banger_fake_server::{self as fake, Step, refusal};
 
 fn event(kind: VmEventType, name: &str, revision: u64) -> VmEvent {
     let vm = Vm { id: name.to_owned(), name: name.to_owned(), revision, ..Vm::default() };

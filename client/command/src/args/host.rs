@@ -1,0 +1,110 @@
+//! `banger host …`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use banger_terminal::args::Yes;
+
+use super::value;
+use crate::complete;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Lists hosts.
+    #[command(visible_alias = "list")]
+    Ls {
+        /// Only with these labels: key=value,key!=value,key,!key.
+        #[arg(
+            short = 'l',
+            long,
+            default_value = "",
+            hide_default_value = true,
+            value_name = "SELECTOR"
+        )]
+        selector: String,
+    },
+    /// Shows hosts, with the images they have.
+    Get(Hosts),
+    /// Makes a token with which one host can join, once.
+    Token {
+        /// How long the token is valid (server's default: 15m).
+        #[arg(long, value_parser = value::duration, value_name = "TIME")]
+        ttl: Option<Duration>,
+        /// The only name under which a host may join with it.
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+        name: String,
+        /// A label that the host gets; may be given several times. A host cannot choose its own.
+        #[arg(long = "label", value_parser = value::label, value_name = "K=V")]
+        labels: Vec<(String, String)>,
+    },
+    /// Changes labels or agent address of a host.
+    Update(HostUpdateArgs),
+    /// Places no further VM on hosts; those they have stay.
+    Cordon(Hosts),
+    /// Places VMs on hosts again.
+    Uncordon(Hosts),
+    /// Moves the VMs away from hosts. Servers do not have it yet.
+    #[command(hide = true)]
+    Drain(Hosts),
+    /// Shows every kernel object of banger on a host, with its owner.
+    Inventory {
+        #[command(flatten)]
+        host: OneHost,
+        /// Leave out what a VM owns.
+        #[arg(long)]
+        unowned: bool,
+    },
+    /// Removes from a host what no VM owns.
+    Sweep {
+        #[command(flatten)]
+        host: OneHost,
+        /// Say what would be removed and remove nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        yes: Yes,
+    },
+    /// Forgets hosts that hold no VMs.
+    #[command(visible_alias = "delete")]
+    Rm {
+        #[command(flatten)]
+        hosts: Hosts,
+        /// Do not fail if it does not exist.
+        #[arg(long)]
+        allow_missing: bool,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+/// Several hosts.
+#[derive(Debug, Args)]
+pub(crate) struct Hosts {
+    /// Names or ids.
+    #[arg(required = true, value_name = "HOST", add = complete::hosts())]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// One host.
+#[derive(Debug, Args)]
+pub(crate) struct OneHost {
+    /// Name or id.
+    #[arg(value_name = "HOST", add = complete::hosts())]
+    pub(crate) host: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostUpdateArgs {
+    #[command(flatten)]
+    pub(crate) host: OneHost,
+    /// Set a label; may be given several times.
+    #[arg(long = "label", value_parser = value::label, value_name = "K=V")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Take a label away; may be given several times.
+    #[arg(long = "remove-label", value_name = "KEY")]
+    pub(crate) remove_labels: Vec<String>,
+    /// Where the server dials the agent, address:port.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ADDRESS")]
+    pub(crate) agent_address: String,
+}

@@ -1,0 +1,102 @@
+//! Reads the values of flags: sizes, times, labels, images, states.
+
+use banger_client::v1::{ImageRef, RestartPolicy, VmState};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+pub(crate) use banger_terminal::args::duration;
+
+/// A size in MiB: `512`, `512M`, `2G`, `1T`, also with `iB`.
+pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
+    let wrong = || "not a size; write it like 512M or 2G (MiB, GiB)".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "m" | "mi" | "mib" => 1,
+        "g" | "gi" | "gib" => 1024,
+        "t" | "ti" | "tib" => 1024 * 1024,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(factor)
+        .and_then(|mib| u32::try_from(mib).ok())
+        .ok_or_else(|| "too large".to_owned())
+}
+
+/// The same, in bytes.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    mebibytes(text).map(|mib| u64::from(mib) << 20)
+}
+
+/// `key=value`.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("not a label; write it like key=value".to_owned()),
+    }
+}
+
+/// `name` or `name@sha256:digest`.
+pub(crate) fn image(text: &str) -> Result<ImageRef, String> {
+    let (name, sha256) = match text.split_once('@') {
+        None => (text, ""),
+        Some((name, digest)) => match digest.strip_prefix("sha256:") {
+            Some(digest) => (name, digest),
+            None => return Err("only sha256 digests are known: name@sha256:…".to_owned()),
+        },
+    };
+    if name.is_empty() {
+        return Err("an image has a name".to_owned());
+    }
+    Ok(ImageRef { name: name.to_owned(), sha256: sha256.to_owned() })
+}
+
+/// Every state by the word people use for it.
+const STATES: [(&str, VmState); 12] = [
+    ("pending", VmState::Pending),
+    ("preparing", VmState::Preparing),
+    ("starting", VmState::Starting),
+    ("running", VmState::Running),
+    ("paused", VmState::Paused),
+    ("stopping", VmState::Stopping),
+    ("stopped", VmState::Stopped),
+    ("crashed", VmState::Crashed),
+    ("failed", VmState::Failed),
+    ("deleting", VmState::Deleting),
+    ("unknown", VmState::Unknown),
+    ("deleted", VmState::Deleted),
+];
+
+/// A state, in any case.
+pub(crate) fn state() -> impl TypedValueParser<Value = VmState> {
+    PossibleValuesParser::new(STATES.map(|(word, _)| word)).map(|word| {
+        let known = STATES.iter().find(|(known, _)| known.eq_ignore_ascii_case(&word));
+        known.map_or(VmState::Unspecified, |(_, state)| *state)
+    })
+}
+
+/// A restart policy.
+pub(crate) fn restart() -> impl TypedValueParser<Value = RestartPolicy> {
+    PossibleValuesParser::new(["never", "on-failure", "always"]).map(|word| match word.as_str() {
+        "on-failure" => RestartPolicy::OnFailure,
+        "always" => RestartPolicy::Always,
+        _ => RestartPolicy::Never,
+    })
+}
+
+/// A variable of an environment.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("not a variable; write it like NAME=value".to_owned()),
+    }
+}
+
+/// A port of a guest, and the one here: `8080:80`, or `80` for both.
+pub(crate) fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (local, port) = text.split_once(':').unwrap_or((text, text));
+    match (local.parse(), port.parse()) {
+        (Ok(local), Ok(port @ 1..)) => Ok((local, port)),
+        _ => Err("no port; write it like 80, or 8080:80 for another one here".to_owned()),
+    }
+}

@@ -1,0 +1,11 @@
+//! What reaches into a guest: [`console`], [`program`] (exec and run), [`copy`], [`forward`] and
+//! [`ssh`]. [`terminal`] is this side's keyboard and screen, [`ready`] waits for a guest agent.
+
+pub(super) mod console;
+pub(super) mod copy;
+pub(super) mod forward;
+pub(super) mod program;
+mod ready;
+pub(super) mod run;
+pub(super) mod ssh;
+mod terminal;

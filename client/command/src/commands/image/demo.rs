@@ -1,0 +1,75 @@
+//! `banger image build-demo`: a small guest from Debian's packages.
+//!
+//! Made on this machine by `banger-images`, then uploaded, or left in a directory.
+
+use std::path::Path;
+
+use banger_client::Images;
+use banger_client::v1::{Image, ImageBoot, ImageKind, ImportImageRequest};
+use banger_images::{DemoFiles, DemoSources, ImportError, Options, build_demo};
+use banger_wire::causes::with_causes;
+
+use super::upload;
+use crate::args::image::DemoArgs;
+use crate::spec::DEMO;
+use banger_terminal::failure::Failure;
+use banger_terminal::progress::Progress;
+
+/// What the demo guest boots with, by the names they are imported under.
+const KERNEL: &str = "demo-kernel";
+const INITRD: &str = "demo-initrd";
+
+fn refused(error: ImportError) -> Failure {
+    Failure::Invalid(with_causes(&error))
+}
+
+async fn build(wanted: &DemoArgs, to: &Path, progress: &Progress) -> Result<(), Failure> {
+    let sources = DemoSources::find(&wanted.packages).map_err(refused)?;
+    let options = Options { guest: wanted.guest_agent.clone(), ..Options::default() };
+    let (cancel, files) = (options.cancel.clone(), DemoFiles::within(to));
+    progress.say("making the demo guest");
+    let work = tokio::task::spawn_blocking(move || build_demo(&sources, &options, &files, &|_| {}));
+    let made = progress.during(work).await;
+    if made.is_err() {
+        cancel.cancel();
+    }
+    match made? {
+        Ok(made) => made.map(drop).map_err(refused),
+        Err(error) => Err(Failure::other(error.into())),
+    }
+}
+
+/// Leaves the files in a directory.
+pub(super) async fn write(wanted: &DemoArgs, directory: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Failure::io(&format!("make {}", directory.display()), error))?;
+    build(wanted, directory, &Progress::start()).await
+}
+
+/// Uploads them and makes images of them, in place of those that are there.
+pub(super) async fn upload_all(api: &Images, wanted: &DemoArgs) -> Result<Vec<Image>, Failure> {
+    let progress = Progress::start();
+    let dir = tempfile::tempdir()
+        .map_err(|error| Failure::io("make a directory for the demo guest", error))?;
+    build(wanted, dir.path(), &progress).await?;
+    let files = DemoFiles::within(dir.path());
+    let mut images = Vec::new();
+    let boot = ImageBoot { kernel: KERNEL.into(), initrd: INITRD.into(), boot_args: String::new() };
+    for (name, kind, path, boot) in [
+        (KERNEL, ImageKind::Kernel, files.kernel, None),
+        (INITRD, ImageKind::Initrd, files.initrd, None),
+        (DEMO, ImageKind::Root, files.root, Some(boot)),
+    ] {
+        let blob_sha256 = upload(api, name, &path, &progress).await?;
+        let request = ImportImageRequest {
+            name: name.to_owned(),
+            blob_sha256,
+            kind: kind.into(),
+            replace: true,
+            boot,
+            ..ImportImageRequest::default()
+        };
+        images.push(progress.during(api.import(request)).await??);
+    }
+    Ok(images)
+}

@@ -1,0 +1,182 @@
+//! Hosts and their images, as people read them.
+
+use banger_client::v1::{
+    Host, HostImage, HostImageKind, HostResources, HostState, Image, ImageBoot, ImageHost,
+    ImageKind,
+};
+use jiff::Timestamp;
+
+use banger_terminal::output::table::{Row, Tone, columns, host_tone, pairs, plain};
+use banger_terminal::text::{
+    SIMULATED, age, bytes, clean, host_state_name, labels, mebibytes, moment, or_number,
+};
+
+fn state(host: &Host) -> (String, Tone) {
+    let state = host.status.as_ref().map_or(0, |s| s.state);
+    let tone = HostState::try_from(state).map_or(Tone::Plain, host_tone);
+    let mut text = or_number::<HostState>(state, |s| host_state_name(*s));
+    if host.cordoned {
+        text += ",CORDONED";
+    }
+    (text, tone)
+}
+
+fn name(host: &Host) -> String {
+    let simulated = host.status.as_ref().is_some_and(|s| s.simulated);
+    clean(&host.name) + if simulated { SIMULATED } else { "" }
+}
+
+/// Booked of what there is.
+fn used(host: &Host, what: fn(&HostResources) -> String) -> String {
+    let status = host.status.clone().unwrap_or_default();
+    match (&status.booked, &status.capacity) {
+        (_, None) => "-".to_owned(),
+        (None, Some(capacity)) => format!("0/{}", what(capacity)),
+        (Some(booked), Some(capacity)) => format!("{}/{}", what(booked), what(capacity)),
+    }
+}
+
+pub(crate) fn table(hosts: &[Host], now: Timestamp) -> String {
+    let row = |host: &Host| -> Row {
+        let status = host.status.clone().unwrap_or_default();
+        let (vmm, reason) = (status.vmm.as_str(), status.reason.as_str());
+        vec![
+            (name(host), Tone::Plain),
+            state(host),
+            plain(status.vm_count.to_string()),
+            plain(used(host, |r| r.vcpus.to_string())),
+            plain(used(host, |r| mebibytes(r.memory_mib))),
+            plain(used(host, |r| mebibytes(r.disk_mib))),
+            plain(if vmm.is_empty() { "-" } else { vmm }),
+            plain(age(host.create_time, now)),
+            plain(reason),
+        ]
+    };
+    let headers = ["NAME", "STATE", "VMS", "VCPUS", "MEMORY", "DISK", "VMM", "AGE", "REASON"];
+    columns(&headers, hosts.iter().map(row))
+}
+
+/// Everything about one host.
+pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
+    let status = host.status.clone().unwrap_or_default();
+    let text = |text: &str| (!text.is_empty()).then(|| plain(text));
+    let when = |time| moment(time, now).map(plain);
+    let unclaimed = &status.unclaimed_vm_ids;
+    let mut out = pairs([
+        ("Name", Some((name(host), Tone::Plain))),
+        ("Id", Some(plain(&host.id))),
+        ("State", Some(state(host))),
+        ("Reason", text(&status.reason)),
+        ("Message", text(&status.message)),
+        ("State since", when(status.state_since)),
+        ("Last seen", when(status.last_seen)),
+        ("Agent", text(&host.agent_address)),
+        ("Agent version", text(&status.agent_version)),
+        ("Agent epoch", (status.agent_epoch > 0).then(|| plain(status.agent_epoch.to_string()))),
+        ("VMM", text(&status.vmm)),
+        ("Root disks", text(&status.root_disks)),
+        ("Kernel", text(&status.kernel_release)),
+        ("Boot id", text(&status.boot_id)),
+        ("Guest subnet", text(&host.guest_subnet)),
+        ("VMs", Some(plain(status.vm_count.to_string()))),
+        ("vCPUs", Some(plain(used(host, |r| r.vcpus.to_string())))),
+        ("Memory", Some(plain(used(host, |r| mebibytes(r.memory_mib))))),
+        ("Disk", Some(plain(used(host, |r| mebibytes(r.disk_mib))))),
+        ("Labels", (!host.labels.is_empty()).then(|| plain(labels(&host.labels)))),
+        ("Unclaimed VMs", (!unclaimed.is_empty()).then(|| plain(unclaimed.join(", ")))),
+        ("Created", when(host.create_time)),
+        ("Certificate until", when(host.certificate_expire_time)),
+        ("Etag", text(&host.etag)),
+    ]);
+    if !status.images.is_empty() {
+        out += "\n";
+        out += &images(&status.images);
+    }
+    out
+}
+
+fn images(images: &[HostImage]) -> String {
+    let row = |image: &HostImage| -> Row {
+        let kind = match image.kind() {
+            HostImageKind::Kernel => "kernel",
+            HostImageKind::Root => "root",
+            HostImageKind::Unspecified => "neither kernel nor root",
+        };
+        let sha256 = if image.sha256.is_empty() { "(being computed)" } else { &image.sha256 };
+        vec![plain(&image.name), plain(kind), plain(bytes(image.size_bytes)), plain(sha256)]
+    };
+    columns(&["IMAGE", "KIND", "SIZE", "SHA256"], images.iter().map(row))
+}
+
+pub(crate) fn server_images(images: &[Image], now: Timestamp) -> String {
+    let row = |image: &Image| -> Row {
+        vec![
+            plain(&image.name),
+            plain(kind_name(image.kind())),
+            plain(bytes(image.size_bytes)),
+            plain(image.vm_count.to_string()),
+            plain(on_hosts(image)),
+            plain(age(image.create_time, now)),
+            plain(image.sha256.get(..12).unwrap_or_default()),
+        ]
+    };
+    let names = ["NAME", "KIND", "SIZE", "VMS", "HOSTS", "AGE", "SHA256"];
+    columns(&names, images.iter().map(row))
+}
+
+fn kind_name(kind: ImageKind) -> &'static str {
+    match kind {
+        ImageKind::Unspecified => "",
+        ImageKind::Kernel => "kernel",
+        ImageKind::Root => "root",
+        ImageKind::Initrd => "initrd",
+    }
+}
+
+/// What a root file system carries to be booted with.
+fn boots_with(boot: &ImageBoot) -> String {
+    let said = |what: &str, text: &str| (!text.is_empty()).then(|| format!("{what} {text}"));
+    let parts = [
+        said("kernel", &boot.kernel),
+        said("initrd", &boot.initrd),
+        said("boot arguments", &boot.boot_args),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How many hosts have it, and how many are being sent it.
+fn on_hosts(image: &Image) -> String {
+    let has = |host: &&ImageHost| host.bytes_present >= image.size_bytes;
+    let have = image.hosts.iter().filter(has).count();
+    match image.hosts.len() - have {
+        0 => have.to_string(),
+        coming => format!("{have} +{coming}"),
+    }
+}
+
+/// One image with all that is known of it.
+pub(crate) fn server_image(image: &Image, now: Timestamp) -> String {
+    let text = |text: &str| (!text.is_empty()).then(|| plain(text));
+    let mut out = pairs([
+        ("Name", text(&image.name)),
+        ("Kind", text(kind_name(image.kind()))),
+        ("Size", Some(plain(bytes(image.size_bytes)))),
+        ("Sha256", text(&image.sha256)),
+        ("Origin", text(&image.origin)),
+        ("Guest agent", Some(plain(if image.guest_agent { "yes" } else { "no" }))),
+        ("Boots with", image.boot.as_ref().map(|boot| plain(boots_with(boot)))),
+        ("VMs", Some(plain(image.vm_count.to_string()))),
+        ("Notes", text(&image.notes.join("; "))),
+        ("Created", moment(image.create_time, now).map(plain)),
+        ("By", text(&image.created_by)),
+    ]);
+    if !image.hosts.is_empty() {
+        let row = |host: &ImageHost| -> Row {
+            let present = bytes(host.bytes_present);
+            vec![plain(&host.host_name), plain(present), plain(&host.error)]
+        };
+        out += "\n";
+        out += &columns(&["HOST", "PRESENT", "ERROR"], image.hosts.iter().map(row));
+    }
+    out
+}

@@ -1,0 +1,91 @@
+//! Claims about `banger image`.
+
+use crate::command::{run, run_in};
+use banger_fake_server as fake;
+
+#[test]
+fn a_file_is_uploaded_and_imported_by_its_digest() {
+    let server = fake::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alpine.ext4");
+    let content: Vec<u8> = (0..700_001_u32).map(|at| (at % 251) as u8).collect();
+    std::fs::write(&path, &content).unwrap();
+    let file = path.to_str().unwrap();
+    let flags = ["--kind", "root", "--no-guest-agent", "--root-size", "2G", "--replace"];
+    let args = [&["image", "import", "alpine", file][..], &flags].concat();
+    let ran = run(&server, &args);
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+    let state = server.state();
+    assert_eq!(state.uploads.len(), 1);
+    assert_eq!(state.uploads[0].0, "alpine.ext4");
+    assert!(state.uploads[0].1 == content);
+    let image = &state.images["alpine"];
+    assert_eq!(image.origin, format!("{:064}", 1));
+    assert!(!image.guest_agent);
+    assert_eq!(image.notes, ["root 2048 MiB, replace true"]);
+    insta::assert_snapshot!("image_import", ran.out);
+}
+
+#[test]
+fn a_directory_is_uploaded_as_an_archive_and_standard_input_as_it_is() {
+    let server = fake::start();
+    let home = tempfile::tempdir().unwrap();
+    let tree = home.path().join("tree");
+    std::fs::create_dir_all(tree.join("sbin")).unwrap();
+    std::fs::write(tree.join("sbin/init"), b"#!/bin/sh\n").unwrap();
+    let ran = run(&server, &["image", "import", "tree", tree.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let ran = run_in(home.path(), &server.url(), &["image", "import", "in", "-"], "from a pipe");
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let state = server.state();
+    assert_eq!(state.uploads[0].0, "tree/");
+    let mut archive = tar::Archive::new(state.uploads[0].1.as_slice());
+    let has_init = archive
+        .entries()
+        .unwrap()
+        .any(|entry| entry.unwrap().path().unwrap().ends_with("sbin/init"));
+    assert!(has_init);
+    assert_eq!(state.uploads[1], ("standard input".to_owned(), b"from a pipe".to_vec()));
+}
+
+#[test]
+fn a_registry_or_a_path_of_the_server_needs_no_upload_and_exactly_one_source_is_given() {
+    let server = fake::start();
+    let registry = ["image", "import", "a", "--registry", "registry.example/a:1"];
+    assert_eq!(run(&server, &registry).code, 0);
+    let path = ["image", "import", "b", "--server-path", "/srv/images/b"];
+    assert_eq!(run(&server, &path).code, 0);
+    let both = ["image", "import", "c", "file", "--registry", "registry.example/a:1"];
+    assert_eq!(run(&server, &both).code, 2);
+    assert_eq!(run(&server, &["image", "import", "c"]).code, 2);
+    let state = server.state();
+    assert!(state.uploads.is_empty());
+    assert_eq!(state.images["a"].origin, "registry.example/a:1");
+    assert_eq!(state.images["b"].origin, "/srv/images/b");
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_nothing_is_imported() {
+    let server = fake::start();
+    let ran = run(&server, &["image", "import", "a", "/nowhere/at/all"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("cannot read /nowhere/at/all"), "{}", ran.err);
+    let ran = run(&server, &["image", "import", "a", "/dev/null"]);
+    assert_eq!(ran.code, 5);
+    assert!(server.state().images.is_empty() && server.state().uploads.is_empty());
+}
+
+#[test]
+fn images_are_listed_and_removed_by_name() {
+    let server = fake::start();
+    for name in ["b", "a"] {
+        run(&server, &["image", "import", name, "--registry", "registry.example/x"]);
+    }
+    let ran = run(&server, &["image", "ls"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    insta::assert_snapshot!("image_ls", ran.out);
+    assert_eq!(run(&server, &["image", "rm", "a"]).code, 2, "nobody confirmed it");
+    assert_eq!(run(&server, &["image", "rm", "a", "b", "--yes"]).code, 0);
+    assert_eq!(run(&server, &["image", "rm", "a", "--yes"]).code, 3);
+    assert_eq!(run(&server, &["-o", "name", "image", "ls"]).out, "");
+}

@@ -1,0 +1,109 @@
+//! Images of the server in memory. An upload's digest is its number, in 64 digits.
+
+use banger_proto::v1::image_service_server::ImageService;
+use banger_proto::v1::*;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Fake, Stream, refusal};
+
+fn missing(name: &str) -> Status {
+    refusal(Code::NotFound, "IMAGE_NOT_FOUND", &format!("there is no image {name:?}"))
+}
+
+#[tonic::async_trait]
+impl ImageService for Fake {
+    async fn import_image(
+        &self,
+        request: Request<ImportImageRequest>,
+    ) -> Result<Response<Image>, Status> {
+        let request = self.enter("ImportImage", request)?;
+        let mut state = self.state();
+        let from = [request.source, request.registry_reference, request.blob_sha256];
+        let origin = from.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let image = Image {
+            name: request.name.clone(),
+            sha256: "ab".repeat(32),
+            size_bytes: state.uploads.last().map_or(0, |(_, content)| content.len() as u64),
+            kind: request.kind,
+            origin,
+            guest_agent: !request.without_guest_agent,
+            notes: vec![format!("root {} MiB, replace {}", request.root_size_mib, request.replace)],
+            vm_count: 2,
+            boot: request.boot.clone(),
+            hosts: vec![
+                ImageHost {
+                    host_name: "b0".to_owned(),
+                    bytes_present: 1 << 40,
+                    ..ImageHost::default()
+                },
+                ImageHost {
+                    host_name: "b1".to_owned(),
+                    error: "no room".to_owned(),
+                    ..ImageHost::default()
+                },
+            ],
+            ..Image::default()
+        };
+        state.images.insert(request.name, image.clone());
+        Ok(Response::new(image))
+    }
+
+    type ImportImageWithProgressStream = Stream<ImportImageProgress>;
+
+    async fn import_image_with_progress(
+        &self,
+        request: Request<ImportImageRequest>,
+    ) -> Result<Response<Self::ImportImageWithProgressStream>, Status> {
+        let image = self.import_image(request).await?.into_inner();
+        let pulled = ImportImageProgress {
+            step: ImportStep::Pull.into(),
+            done_bytes: 1 << 20,
+            total_bytes: 1 << 20,
+            image: None,
+        };
+        let last = ImportImageProgress { image: Some(image), ..ImportImageProgress::default() };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(pulled), Ok(last)]))))
+    }
+
+    async fn get_image(
+        &self,
+        request: Request<GetImageRequest>,
+    ) -> Result<Response<Image>, Status> {
+        let name = self.enter("GetImage", request)?.name;
+        self.state().images.get(&name).cloned().map(Response::new).ok_or_else(|| missing(&name))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        self.enter("ListImages", request)?;
+        let images = self.state().images.values().cloned().collect();
+        Ok(Response::new(ListImagesResponse { images, next_page_token: String::new() }))
+    }
+
+    async fn delete_image(
+        &self,
+        request: Request<DeleteImageRequest>,
+    ) -> Result<Response<Image>, Status> {
+        let name = self.enter("DeleteImage", request)?.name;
+        self.state().images.remove(&name).map(Response::new).ok_or_else(|| missing(&name))
+    }
+
+    async fn upload_blob(
+        &self,
+        request: Request<tonic::Streaming<UploadBlobRequest>>,
+    ) -> Result<Response<UploadBlobResponse>, Status> {
+        let mut stream = self.enter("UploadBlob", request)?;
+        let (mut name, mut content) = (None, Vec::new());
+        while let Some(message) = stream.message().await? {
+            name.get_or_insert(message.file_name);
+            content.extend(message.data);
+        }
+        let size_bytes = content.len() as u64;
+        let mut state = self.state();
+        state.uploads.push((name.unwrap_or_default(), content));
+        let sha256 = format!("{:064}", state.uploads.len());
+        Ok(Response::new(UploadBlobResponse { sha256, size_bytes }))
+    }
+}

@@ -1,0 +1,139 @@
+//! A line on the terminal while a command waits. Nothing where standard error is no terminal.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use banger_client::v1::Vm;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::failure::Failure;
+use crate::text::{clean, place, state_name};
+
+mod rate;
+
+pub use rate::{Count, Rate};
+
+/// How often to hear of a VM while somebody looks at the line.
+const STEP: Duration = Duration::from_millis(500);
+
+/// How often a line that counts is written anew.
+const COUNTED: Duration = Duration::from_millis(200);
+
+/// How often the line moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The line.
+pub struct Progress {
+    bar: ProgressBar,
+    moving: Once,
+    /// What was last heard of each, by the name that was given.
+    heard: Mutex<BTreeMap<String, String>>,
+}
+
+impl Progress {
+    /// Shows nothing before the first word.
+    pub fn start() -> Self {
+        let bar = if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { bar, moving: Once::new(), heard: Mutex::default() }
+    }
+
+    /// How often to ask the server for news: often only if somebody looks.
+    pub fn step(&self) -> Option<Duration> {
+        (!self.bar.is_hidden()).then_some(STEP)
+    }
+
+    /// Says anything.
+    pub fn say(&self, text: &str) {
+        self.bar.set_message(clean(text));
+        // Not before there is something to say: most calls are done in an instant.
+        self.moving.call_once(|| self.bar.enable_steady_tick(TICK));
+    }
+
+    /// Shows how far something is until it is done.
+    pub async fn counting<T>(&self, what: &str, count: &Count, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if self.bar.is_hidden() {
+            return work.await;
+        }
+        let (mut moves, mut rate) = (tokio::time::interval(COUNTED), Rate::default());
+        let begun = Instant::now();
+        loop {
+            // Cancel-safe: the work goes on where it was, and a tick not taken is no loss.
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = moves.tick() => self.say(&rate.sentence(what, begun.elapsed(), count)),
+            }
+        }
+    }
+
+    /// Takes the line away while something is asked.
+    pub fn while_away<T>(&self) -> impl Fn(&dyn Fn() -> T) -> T + Send + use<T> {
+        let bar = self.bar.clone();
+        move |ask| bar.suspend(ask)
+    }
+
+    /// Something to know, which stays when the line has gone.
+    pub fn note(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("note: {}", clean(text)));
+    }
+
+    /// Something was heard of a VM.
+    pub fn heard(&self, vm: &Vm) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let status = vm.status.clone().unwrap_or_default();
+        let state = state_name(status.state());
+        let mut heard = self.lock();
+        heard.insert(vm.id.clone(), state.to_owned());
+        let line = if heard.len() == 1 {
+            format!("{}: {state}{} {}", vm.name, place(&status), status.reason)
+        } else {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            heard.values().for_each(|state| *counts.entry(state).or_default() += 1);
+            let counts: Vec<_> = counts.iter().map(|(s, n)| format!("{n} {s}")).collect();
+            counts.join(", ")
+        };
+        drop(heard);
+        self.say(line.trim_end());
+    }
+
+    /// Carries on until it is done or, on a terminal, somebody presses Ctrl-C: then the line is
+    /// taken away and what was asked for goes on without us.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        if self.bar.is_hidden() {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            // Dropping the work drops calls under way; those that were sent may have taken effect.
+            done = work => Ok(done),
+            _ = tokio::signal::ctrl_c() => {
+                self.bar.finish_and_clear();
+                let text = "interrupted; what the server was asked for goes on without waiting";
+                Err(Failure::Interrupted(text.to_owned()))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        // A map of texts is never half changed.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
