@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make up`: builds banger, starts a server and an agent on this machine, and runs a first VM.
-# Safe to repeat: what is there already is used. `make down` removes all of it.
+# Safe to repeat: what is there already is used. `make down` removes all of it. `LISTEN=127.0.0.1:7171`
+# gives the API another address than 127.0.0.1:7070; metrics and agents take the ports after it.
 set -euo pipefail
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../.ci/lib.sh"
@@ -9,9 +10,20 @@ VM=first
 bin=$TARGET/debug
 state=${XDG_STATE_HOME:-$HOME/.local/state}/banger/dev
 
+# Known before minutes of building: whether the API can have its address.
+listen=${LISTEN:-127.0.0.1:7070}
+if [[ ! $listen =~ ^127\.[0-9.]+:[0-9]{1,5}$ ]]; then
+  echo "LISTEN is $listen; it is to be an address of this machine's loopback, such as 127.0.0.1:7171." >&2
+  exit 2
+fi
+if (exec 3<>"/dev/tcp/${listen%:*}/${listen##*:}") 2>/dev/null && ! grep -qsF "\"$listen\"" "$state/dev.json"; then
+  echo "Another program listens on $listen. Choose another address: make up LISTEN=127.0.0.1:7171" >&2
+  exit 1
+fi
+
 .ci/tools.sh build
 echo "Building banger. The first time this takes some minutes."
-cargo build --quiet --bins -p banger-server -p banger-agent -p banger-client
+cargo build --bins -p banger-server -p banger-agent -p banger-command
 
 # As root any machine can run a guest: under Firecracker where KVM works and it is installed, else
 # under QEMU by software emulation. The guest agent goes into its image, and into those imported later.
@@ -26,13 +38,18 @@ fi
 
 # Real guests where `banger-agent doctor` says that this machine can, else a simulated host; which
 # of the two, and why, is printed.
-"$bin/banger" dev up --detach --state-dir "$state"
+"$bin/banger" dev up --detach --state-dir "$state" ${LISTEN:+--listen "$LISTEN"}
+# What was started earlier keeps its address.
+BANGER_SERVER=$("$bin/banger" dev status --state-dir "$state" -o json | sed -n 's/^ *"server": *"\([^"]*\)".*/\1/p')
+export BANGER_SERVER
+flags=""
+if [ "$BANGER_SERVER" != http://127.0.0.1:7070 ]; then flags=" BANGER_SERVER=$BANGER_SERVER"; fi
 
 if "$bin/banger" host ls -o json | grep -q '"simulated": *true'; then
-  simulated=yes initrd=()
+  simulated=yes
 else
-  simulated=no initrd=(--initrd demo-initrd)
-  if ! "$bin/banger" image get demo-kernel demo-initrd demo-root >/dev/null 2>&1; then
+  simulated=no
+  if ! "$bin/banger" image get demo >/dev/null 2>&1; then
     packages=$(deploy/dev/packages.sh)
     echo
     echo "Making a small guest of Debian's packages (banger image build-demo):"
@@ -49,7 +66,7 @@ else
   exec {states}< <(exec "$bin/banger" vm watch)
   watch=$!
   trap 'kill "$watch" 2>/dev/null || true' EXIT
-  "$bin/banger" vm create "$VM" --kernel demo-kernel "${initrd[@]}" --root demo-root --memory 128M >/dev/null
+  "$bin/banger" vm create "$VM" --image demo --memory 128M >/dev/null
   last="" deadline=$((SECONDS + 120))
   until [[ $last == *"$VM"*RUNNING* ]]; do
     if ((SECONDS >= deadline)) || ! IFS= read -rt $((deadline - SECONDS)) -u "$states" last; then
@@ -93,7 +110,9 @@ fi
 
 cat <<EOF
 
-VM $VM is RUNNING. What to try next (PATH=$bin:\$PATH):
+The dashboard: $BANGER_SERVER/
+
+VM $VM is RUNNING. What to try next (PATH=$bin:\$PATH$flags):
   banger vm ls                        what there is
   banger vm events $VM              what happened to it
   banger vm explain $VM             what the server would do for it now, and why
@@ -110,15 +129,15 @@ cat <<EOF
   banger vm stop $VM --wait         its disks stay
   banger vm watch                     every change as it happens
   banger --help
-Clients of your own: 127.0.0.1:7070 speaks gRPC with reflection; see README.md.
+Clients of your own: ${BANGER_SERVER#http://} speaks gRPC with reflection; see README.md.
 EOF
 if [ "$simulated" = yes ]; then
   cat <<'EOF'
 
 This host is SIMULATED: no guest runs on it, everything above the kernel is real. For real guests:
   1. root: make up then runs a guest on any machine, under QEMU where there is no KVM
-  2. for production /dev/kvm, and Firecracker with its jailer: deploy/get-firecracker.sh downloads a
-     pinned release and checks it
+  2. for production /dev/kvm, and Firecracker with its jailer: deploy/get-firecracker.sh downloads
+     them and checks them (--help)
   3. banger-agent doctor says what is still missing
   4. make down, then make up
 EOF

@@ -1,0 +1,104 @@
+//! `banger dev down`.
+
+use super::fleet::{self, Programs};
+use super::layout::Layout;
+use super::record::Record;
+use crate::args::DownArgs;
+use banger_terminal::ask::confirm;
+use banger_terminal::failure::Failure;
+use banger_terminal::output::Printer;
+use banger_terminal::progress::Progress;
+use banger_terminal::text::counted;
+
+pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure> {
+    let layout = Layout::of(&args.state_dir)?;
+    if !layout.root.exists() {
+        printer.note("Nothing to take down.");
+        return Ok(());
+    }
+    let lock = layout.lock()?;
+    let Some(mut record) = Record::load(&layout)? else {
+        if !args.keep {
+            layout.remove()?;
+        }
+        printer.note("Nothing to take down.");
+        return Ok(());
+    };
+    let progress = Progress::start();
+    if args.keep {
+        let vms = fleet::count_vms(&record).await;
+        fleet::stop(&layout, &mut record, &progress).await?;
+        drop(progress);
+        printer.note(&format!("Stopped. The state is kept in {}.", layout.root.display()));
+        if !record.simulated && vms != Some(0) {
+            printer.note("Guests that were running live on.");
+        }
+        return Ok(());
+    }
+    let vms = match fleet::count_vms(&record).await {
+        Some(0) => String::new(),
+        Some(n) => format!("delete {} and their disks, ", counted(n as u64, "VM")),
+        None => "delete all VMs and their disks, ".to_owned(),
+    };
+    confirm(&format!("{vms}stop everything and remove {}", layout.root.display()), args.yes)?;
+    match delete_vms(&layout, &mut record, &progress).await {
+        Ok(0) => {}
+        Ok(deleted) => printer.note(&format!("Deleted {}.", counted(deleted as u64, "VM"))),
+        Err(failure) if args.force || record.simulated => failure.tell(None, printer.format()),
+        Err(failure) => return Err(failure),
+    }
+    fleet::stop(&layout, &mut record, &progress).await?;
+    if !record.simulated {
+        progress.say("removing bridges and rules");
+        let programs = Programs::find()?;
+        let left = networks_left(&layout, &programs, &record);
+        if !left.is_empty() {
+            return Err(kept(&layout, &left));
+        }
+    }
+    drop(progress);
+    layout.remove()?;
+    drop(lock);
+    printer.note(&format!("Everything is down, and {} is removed.", layout.root.display()));
+    Ok(())
+}
+
+/// Has each agent remove its network. Answers what is left, and why.
+fn networks_left(layout: &Layout, programs: &Programs, record: &Record) -> Vec<String> {
+    record
+        .agents
+        .iter()
+        .filter_map(|agent| fleet::dismantle(layout, programs, agent).err())
+        .collect()
+}
+
+/// Something of it is left on this machine: its state is what it can be removed by.
+fn kept(layout: &Layout, left: &[String]) -> Failure {
+    let root = layout.root.display();
+    Failure::Conflict(format!(
+        "server and agents are stopped, and not everything is removed: {}. The state stays in \
+         {root}: run `banger dev up` with it to see what is left (`banger host get`, `banger host \
+         sweep`), then `banger dev down` again",
+        left.join("; ")
+    ))
+}
+
+/// Deletes all VMs. Real ones need server and agents for that, so that what is missing of them is
+/// started once more.
+async fn delete_vms(
+    layout: &Layout,
+    record: &mut Record,
+    progress: &Progress,
+) -> Result<usize, Failure> {
+    let all_live = record.services().all(|service| service.lives());
+    if !all_live {
+        if record.simulated {
+            return Ok(0);
+        }
+        fleet::start_missing(layout, record, &Programs::find()?, progress).await?;
+    }
+    fleet::delete_vms(record, progress).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! This machine: the one place of `banger system` that starts processes and reads `/proc`.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use banger_client::v1::{HostState, Vm, VmFilter};
+use banger_client::{Client, ClientError, Endpoint};
+use procfs::process::{ProcState, Process};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use uuid::Uuid;
+
+use super::guests::{Fleet, Guest, Known};
+use super::machine::{Call, LOOK, Machine, Said};
+use banger_terminal::failure::Failure;
+use banger_terminal::text::{host_state_name, state_name};
+
+/// What the kernel calls VMMs, and the name that the agent gives to a QEMU's guest.
+const FIRECRACKER: &str = "firecracker";
+const QEMU: &str = "qemu-system-x86";
+const QEMU_PREFIX: &str = "banger-";
+
+/// A page is read for so long, and so much of it.
+const PAGE_LIMIT: Duration = Duration::from_secs(5);
+const PAGE_SIZE: u64 = 4 * 1024 * 1024;
+
+/// A call of the API takes so long while services come and go.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where root's programs are; `PATH` is whoever's called.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// This machine, and the server that is meant.
+pub(super) struct RealMachine<S> {
+    server: S,
+}
+
+impl<S: Fn() -> Result<Endpoint, Failure>> RealMachine<S> {
+    /// `server` says which server is meant.
+    pub(super) fn new(server: S) -> Self {
+        Self { server }
+    }
+}
+
+impl<S: Fn() -> Result<Endpoint, Failure>> Machine for RealMachine<S> {
+    fn has_systemd(&self) -> bool {
+        Path::new("/run/systemd/system").is_dir()
+    }
+
+    async fn run(&self, call: &Call) -> anyhow::Result<Said> {
+        let Call { program, args } = call.clone();
+        let run = move || {
+            #[expect(clippy::disallowed_methods, reason = "the one place of `banger system`")]
+            let mut command = Command::new(program);
+            command.args(args).env("PATH", PATH).env("LC_ALL", "C").stdin(Stdio::null());
+            command.output()
+        };
+        let output = tokio::task::spawn_blocking(run)
+            .await?
+            .with_context(|| format!("cannot run {}", call.program))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said {
+            good: output.status.success(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        })
+    }
+
+    fn guests(&self, state_dir: &Path) -> anyhow::Result<Vec<Guest>> {
+        let vms = state_dir.join("vms");
+        let all = procfs::process::all_processes().context("/proc cannot be read")?;
+        // A process that ends while it is looked at is gone.
+        let mut guests: Vec<_> = all
+            .flatten()
+            .filter_map(|process| guest(&process))
+            .filter(|guest| vms.join(&guest.vm).is_dir())
+            .collect();
+        guests.sort();
+        Ok(guests)
+    }
+
+    fn runs(&self, pid: u32, program: &Path) -> Option<bool> {
+        let running = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+        let there = std::fs::metadata(program).ok();
+        Some(there.is_some_and(|file| (file.dev(), file.ino()) == (running.dev(), running.ino())))
+    }
+
+    async fn page(&self, address: SocketAddr, path: &str) -> Result<String, String> {
+        let read = async {
+            let mut stream = TcpStream::connect(address).await?;
+            let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.take(PAGE_SIZE).read_to_end(&mut answer).await?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&answer).into_owned())
+        };
+        let answer = match tokio::time::timeout(PAGE_LIMIT, read).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(format!("{address}{path}: {error}")),
+            Err(_) => return Err(format!("{address}{path} does not answer")),
+        };
+        body(&answer).map_err(|status| format!("{address}{path} answers {status:?}"))
+    }
+
+    async fn fleet(&self, host_id: &str) -> Result<Fleet, String> {
+        let endpoint = match (self.server)() {
+            Ok(endpoint) => endpoint.deadline(CALL_LIMIT),
+            Err(failure) => return Err(failure.message()),
+        };
+        let ask = async {
+            let client = Client::connect(&endpoint).await?;
+            let host = client.hosts().get(host_id).await?;
+            let filter = VmFilter { host: host.id.clone(), ..VmFilter::default() };
+            let vms = client.vms().list_all(filter).await?.vms;
+            Ok::<_, ClientError>((host, vms))
+        };
+        let (host, vms) = ask.await.map_err(|error| error.to_string())?;
+        let status = host.status.unwrap_or_default();
+        Ok(Fleet {
+            online: status.state() == HostState::Online,
+            state: host_state_name(status.state()).to_owned(),
+            epoch: status.agent_epoch,
+            vms: vms.into_iter().map(known).collect(),
+        })
+    }
+
+    async fn pause(&self) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The head is cut off; the status line is the error.
+fn body(answer: &str) -> Result<String, String> {
+    let status = answer.lines().next().unwrap_or_default();
+    let good = status.split_whitespace().nth(1) == Some("200");
+    match (good, answer.split_once("\r\n\r\n")) {
+        (true, Some((_, body))) => Ok(body.to_owned()),
+        _ => Err(status.to_owned()),
+    }
+}
+
+/// The VM of a VMM's process.
+fn guest(process: &Process) -> Option<Guest> {
+    let stat = process.stat().ok()?;
+    if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead) | Err(_)) {
+        return None;
+    }
+    let words: Vec<_> = process.cmdline().ok()?;
+    // The id is a directory's name further on.
+    let vm = Uuid::parse_str(jail_of(&stat.comm, &words)?).ok()?.to_string();
+    let pid = u32::try_from(stat.pid).ok()?;
+    Some(Guest { vm, pid, start_ticks: stat.starttime })
+}
+
+/// The jail, named after its VM, that a VMM's command line tells: `/firecracker --id <id> …`, or
+/// `qemu-system-x86_64 … -name banger-<id> …`. The agent writes both (`agent/src/host/kind.rs`).
+fn jail_of<'a>(comm: &str, words: &'a [String]) -> Option<&'a str> {
+    let after = |flag: &str| {
+        let at = words.iter().position(|word| word == flag)?;
+        words.get(at + 1).map(String::as_str)
+    };
+    match comm {
+        FIRECRACKER => after("--id"),
+        QEMU => after("-name")?.strip_prefix(QEMU_PREFIX),
+        _ => None,
+    }
+}
+
+fn known(vm: Vm) -> (String, Known) {
+    let status = vm.status.unwrap_or_default();
+    let known = Known {
+        name: vm.name,
+        generation: vm.generation,
+        state: state_name(status.state()).to_owned(),
+        process: status.process.as_ref().map(|process| (process.pid, process.start_ticks)),
+        exit: status.exit.map(|exit| (exit.crashed, exit.message)),
+    };
+    (vm.id, known)
+}
+
+#[cfg(test)]
+mod tests;

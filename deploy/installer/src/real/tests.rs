@@ -1,0 +1,43 @@
+//! Claims about this machine as it is looked at.
+
+use super::*;
+
+#[test]
+fn a_page_is_good_only_with_200() {
+    assert_eq!(body("HTTP/1.0 200 OK\r\nA: b\r\n\r\nwell\n"), Ok("well\n".to_owned()));
+    assert_eq!(body("HTTP/1.1 503 No\r\n\r\nwell\n"), Err("HTTP/1.1 503 No".to_owned()));
+    assert_eq!(body(""), Err(String::new()));
+}
+
+#[test]
+fn a_process_that_is_no_vmm_is_no_guest() {
+    let me = Process::myself().unwrap();
+    assert_eq!(guest(&me), None);
+}
+
+#[test]
+fn a_process_runs_its_own_file_and_no_copy_of_it() {
+    let machine = RealMachine::new(|| Err(Failure::Usage("nobody asks the server".to_owned())));
+    let own = std::env::current_exe().unwrap();
+    let me = std::process::id();
+    assert_eq!(machine.runs(me, &own), Some(true));
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    std::fs::copy(&own, &copy).unwrap();
+    assert_eq!(machine.runs(me, &copy), Some(false));
+    assert_eq!(machine.runs(me, &dir.path().join("none")), Some(false));
+    assert_eq!(machine.runs(u32::MAX, &own), None);
+}
+
+#[test]
+fn both_vmms_tell_their_vm_and_a_foreign_one_tells_none() {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let vm = "01890000-0000-7000-8000-000000000001";
+    let firecracker = words(&format!("/firecracker --id {vm} --start-time-us 1"));
+    assert_eq!(jail_of("firecracker", &firecracker), Some(vm));
+    let qemu = words(&format!("qemu-system-x86_64 -S -name banger-{vm} -m 128M"));
+    assert_eq!(jail_of("qemu-system-x86", &qemu), Some(vm));
+    let foreign = words("qemu-system-x86_64 -name mine -m 128M");
+    assert_eq!(jail_of("qemu-system-x86", &foreign), None);
+    assert_eq!(jail_of("bash", &firecracker), None);
+}
