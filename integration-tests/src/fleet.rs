@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::machine::Machine;
 use crate::programs::{Running, command, ours};
-use crate::soak::oracle::Machine;
 use crate::wait::until;
 
 /// A server and its agents.
@@ -24,6 +24,7 @@ pub struct Fleet {
     server: Option<Running>,
     agents: Vec<AgentProcess>,
     api: SocketAddr,
+    metrics: SocketAddr,
     server_arguments: Vec<String>,
     channel: Channel,
     dir: TempDir,
@@ -47,6 +48,8 @@ pub struct HostOptions {
 #[derive(Debug)]
 struct AgentProcess {
     name: String,
+    listen: SocketAddr,
+    metrics: SocketAddr,
     running: Option<Running>,
     arguments: Vec<String>,
     log: PathBuf,
@@ -77,7 +80,7 @@ impl Fleet {
             .expect("an address makes a URL")
             .connect_lazy();
         let mut fleet =
-            Self { server: None, agents: Vec::new(), api, server_arguments, channel, dir };
+            Self { server: None, agents: Vec::new(), api, metrics, server_arguments, channel, dir };
         fleet.start_server().await;
         fleet
     }
@@ -107,8 +110,12 @@ impl Fleet {
     /// # Panics
     /// When anything does not come up.
     pub async fn add_host_with(&mut self, name: &str, options: HostOptions) -> usize {
-        let request =
-            v1::CreateJoinTokenRequest { host_name: name.to_owned(), ..Default::default() };
+        let labels = options.labels.iter().filter_map(|label| label.split_once('='));
+        let request = v1::CreateJoinTokenRequest {
+            host_name: name.to_owned(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            ..Default::default()
+        };
         let token = self.hosts().create_join_token(request).await.expect("a token").into_inner();
         let [free, metrics] = free_addresses();
         let listen = options.listen.unwrap_or(free);
@@ -119,7 +126,6 @@ impl Fleet {
             .args(["join", "--server", &format!("http://{}", self.api)])
             .args(["--token", &token.token, "--name", name])
             .args(["--agent-address", &reached_at, "--state-dir", &at("state")])
-            .args(options.labels.iter().flat_map(|label| ["--label", label]))
             .output()
             .expect("banger-agent can be started");
         let said = String::from_utf8_lossy(&joined.stderr);
@@ -138,7 +144,14 @@ impl Fleet {
         ];
         arguments.extend(options.durable.then(|| "--durable".to_owned()));
         let log = self.dir.path().join(format!("{name}.log"));
-        self.agents.push(AgentProcess { name: name.to_owned(), running: None, arguments, log });
+        self.agents.push(AgentProcess {
+            name: name.to_owned(),
+            listen,
+            metrics,
+            running: None,
+            arguments,
+            log,
+        });
         self.start_agent(n);
         self.until_host(name, v1::HostState::Online).await;
         n
@@ -166,6 +179,27 @@ impl Fleet {
     #[must_use]
     pub fn api(&self) -> SocketAddr {
         self.api
+    }
+
+    /// Where the metrics of the server are.
+    #[must_use]
+    pub fn metrics(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// Where an agent listens, and where its metrics are.
+    #[must_use]
+    pub fn agent_addresses(&self, n: usize) -> (SocketAddr, SocketAddr) {
+        (self.agents[n].listen, self.agents[n].metrics)
+    }
+
+    /// The pid of an agent.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn agent_pid(&self, n: usize) -> u32 {
+        self.agents[n].running.as_ref().expect("the agent runs").pid()
     }
 
     /// Where all state lies.

@@ -3,6 +3,7 @@
 //! - [`programs`]: the programs of this workspace as processes, each with a log, ended by pid.
 //! - [`fleet`]: a real server and real agents on simulated hosts, over loopback, that can be
 //!   killed, stopped and started again on the same state.
+//! - [`machine`]: what the simulated machine of a host holds.
 //! - [`watching`]: lists and watch streams, held to their rules.
 //! - [`proxy`]: a link that can be cut, held and slowed.
 //! - [`soak`]: random kills under load, and the oracle that says what was lost.
@@ -10,6 +11,7 @@
 //! - [`specs`]: VMs to ask for.
 
 pub mod fleet;
+pub mod machine;
 pub mod programs;
 pub mod proxy;
 pub mod soak;

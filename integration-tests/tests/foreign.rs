@@ -1,4 +1,5 @@
-//! Clients that nobody here wrote, against the real programs.
+//! Clients that nobody here wrote, against the real programs; the commands that the documents say
+//! to type; and the benchmark.
 //!
 //! A real `banger-server` and a real `banger-agent run --simulate`, as separate processes over
 //! loopback, joined and driven by `buf curl` and by a Python client. Both learn the API from the
@@ -6,8 +7,11 @@
 //! --workspace --bins`), or a client is missing (`make tools`); each says so.
 
 mod foreign {
+    mod bench;
     mod buf;
     mod buf_curl;
+    mod dev;
+    mod documents;
     mod python;
     mod tools;
 }

@@ -5,6 +5,8 @@
 //! directory of its own. Kernel and guest are those of `make up`, made by `banger image build-demo`
 //! from Debian's packages, which are fetched once. Needs root, QEMU, and apt for the packages.
 
+#[path = "qemu/demo.rs"]
+mod demo;
 #[path = "qemu/guest.rs"]
 mod guest;
 #[path = "qemu/stage.rs"]
@@ -75,6 +77,7 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         let piped = stage.exec_with(VM, &[b'x'; 100_000], &["wc", "-c"]);
         assert_eq!(piped, done("100000\n", "", 0));
         stage.copies_there_and_back(VM);
+        stage.is_believed_as_itself_alone(VM, "10.64.0.200");
 
         // Its console is a keyboard, too: what is seen is the shell's answer, not the echo.
         stage.type_and_see(VM, "echo answer-$((6*7))", "answer-42");
@@ -166,7 +169,7 @@ fn priv_images_that_people_have_boot_and_a_program_gets_a_guest_of_its_own() {
             (stage.objects(false), ["--initrd", "demo-initrd", "--memory", "128M"]);
         let ran =
             stage.try_banger(&["vm", "run", "hello", "--rm", "--", "cat", "/etc/hostname"], b"");
-        let note = "no images were named: the demo guest is booted\n";
+        let note = "No image was named: the demo guest is booted (--image demo).\n";
         assert_eq!(ran, done("hello\n", note, 0));
         assert_eq!(stage.objects(false), before);
         assert_eq!(stage.try_banger(&["vm", "get", "hello"], b"").code, 3, "it is still there");
@@ -184,6 +187,11 @@ fn priv_images_that_people_have_boot_and_a_program_gets_a_guest_of_its_own() {
         println!("an OCI image of two layers: {guest}");
         // The image's own program, with its environment, in its directory.
         stage.until_console(&id, |text| text.contains(oci::PRINTED));
+        // And so has a program that is run in it.
+        let show = ["sh", "-c", "echo \"$GREETING, $PATH\"; pwd"];
+        assert_eq!(stage.exec("oci", &show), done("hello from the image, /bin\n/work\n", "", 0));
+        // The root is as large as its disk, not as its image.
+        stage.until_console(&id, |text| text.contains("banger-guest: the root grew from "));
         let running = stage.json(&["vm", "get", "oci"]);
         stage.until_it_answers(running["status"]["guestAddress"].as_str().expect("text"), &id);
 

@@ -5,11 +5,14 @@
 //! cargo-deny and buf already hold is not repeated here.
 
 mod repo {
+    mod circles;
+    mod crates;
     mod deploy;
     mod docs;
     mod faults;
     mod files;
     mod layering;
+    mod names;
     mod owners;
     mod source;
     mod tree;

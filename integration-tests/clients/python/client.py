@@ -5,7 +5,9 @@ Everything it knows of the API it learns from the server by reflection, error de
 Prints one JSON object a step, so that the test that runs it can compare, and exits non-zero with
 a sentence when an answer is not what the API promises.
 
-    client.py ADDRESS [--token TOKEN] [--kernel NAME] [--root NAME]
+    client.py ADDRESS [--token TOKEN] [--kernel NAME] [--initrd NAME] [--root NAME]
+
+The images of `make up` are its defaults, on real hosts and on simulated ones. A VM that it made is deleted again whatever happens.
 
 Needs grpcio, grpcio-reflection and protobuf. Also a template for your own: copy `Api` and go.
 """
@@ -141,37 +143,8 @@ class Watch:
         return sys.exit(f"client.py: the stream ended after {seen}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("address")
-    parser.add_argument("--token")
-    parser.add_argument("--kernel", default="vmlinux")
-    parser.add_argument("--root", default="root.ext4")
-    arguments = parser.parse_args()
-
-    api = Api(arguments.address, arguments.token)
-    services = api.services()
-    say("services", services=services)
-    for service in ("banger.v1.VmService", "banger.v1.HostService", "grpc.health.v1.Health"):
-        check(service in services, f"reflection does not list {service}: {services}")
-
-    # List, then watch from the list's revision: no gap between the two.
-    revision = api.call("VmService", "ListVms").revision
-    watch = Watch(api, revision)
-
-    vm_id = str(uuid.uuid4())
-    wanted = {
-        "id": vm_id,
-        "name": f"py-{vm_id[:8]}",
-        "spec": {
-            "vcpus": 1,
-            "memoryMib": 128,
-            "kernel": {"name": arguments.kernel},
-            "rootImage": {"name": arguments.root},
-            "rootDiskMib": 64,
-            "labels": {"made-by": "python"},
-        },
-    }
+def live(api, watch, vm_id, wanted):
+    """Everything that is done with one VM, from its create to its end."""
     created = api.call("VmService", "CreateVm", wanted)
     say("created", id=created.id, name=created.name, generation=created.generation)
     check(created.id == vm_id, f"the id chosen was {vm_id}, the VM has {created.id}")
@@ -218,6 +191,48 @@ def main():
     refused(api, "NOT_FOUND", "VmService", "GetVm", {"vm": vm_id})
     gone = api.call("VmService", "DeleteVm", {"vm": vm_id, "allowMissing": True})
     check(gone.id == "", "deleting what is gone answered a VM")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("address")
+    parser.add_argument("--token")
+    # An image that carries its kernel needs no other; demo is one.
+    parser.add_argument("--root", default="demo")
+    parser.add_argument("--kernel")
+    parser.add_argument("--initrd")
+    arguments = parser.parse_args()
+
+    api = Api(arguments.address, arguments.token)
+    services = api.services()
+    say("services", services=services)
+    for service in ("banger.v1.VmService", "banger.v1.HostService", "grpc.health.v1.Health"):
+        check(service in services, f"reflection does not list {service}: {services}")
+
+    # List, then watch from the list's revision: no gap between the two.
+    revision = api.call("VmService", "ListVms").revision
+    watch = Watch(api, revision)
+
+    vm_id = str(uuid.uuid4())
+    wanted = {
+        "id": vm_id,
+        "name": f"py-{vm_id[:8]}",
+        "spec": {
+            "vcpus": 1,
+            "memoryMib": 128,
+            "rootImage": {"name": arguments.root},
+            "rootDiskMib": 64,
+            "labels": {"made-by": "python"},
+        },
+    }
+    for field in ("kernel", "initrd"):
+        if getattr(arguments, field):
+            wanted["spec"][field] = {"name": getattr(arguments, field)}
+    try:
+        live(api, watch, vm_id, wanted)
+    finally:
+        # Gone already, if all went well.
+        api.call("VmService", "DeleteVm", {"vm": vm_id, "allowMissing": True})
     say("done")
 
 

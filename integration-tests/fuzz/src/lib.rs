@@ -1,11 +1,11 @@
 //! Mangled input for the parsers: what a disk, a tool, a VMM or a stranger might give them.
 //!
-//! Driven by tests named `fuzz_*` beside each parser, in every `cargo nextest run`, so that a target
-//! never rots; `make fuzz SECONDS=600` runs the same ones for longer, each from another seed. Input
-//! comes from well-formed seeds and from `corpus/<target>/`, cut, flipped, spliced and salted with
-//! [`HOSTILE`] texts: bytes without form rarely get past a parser's first line. It is proptest that
-//! makes and shrinks it: it runs on stable Rust and is a dependency already; what it lacks, coverage
-//! that guides, the seeds make up for.
+//! Driven by tests named `fuzz_*` beside each parser, in every `cargo nextest run`, so that a
+//! target never rots; `make fuzz SECONDS=600` runs the same ones for longer, each from another
+//! seed. Input comes from well-formed seeds and from `corpus/<target>/`, cut, flipped, spliced and
+//! salted with [`HOSTILE`] texts: bytes without form rarely get past a parser's first line. It is
+//! proptest that makes and shrinks it: it runs on stable Rust and is a dependency already; what it
+//! lacks, coverage that guides, the seeds make up for.
 //!
 //! What can go wrong: a target fails. The smallest input is printed and, in a long run, kept in the
 //! corpus: mend the parser and commit the file with it.

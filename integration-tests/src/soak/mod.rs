@@ -21,10 +21,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use self::oracle::{Canaries, Machine};
+use self::oracle::Canaries;
 use self::schedule::{Fault, Part, Schedule, Settings, Strike};
 use self::slot::Book;
 use crate::fleet::{Fleet, HostOptions};
+use crate::machine::Machine;
 use crate::proxy::{Link, Proxy};
 use crate::specs::create;
 use crate::watching::{Follower, list};

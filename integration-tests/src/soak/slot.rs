@@ -179,13 +179,28 @@ impl Request {
         let grace_period = Some(prost_types::Duration { seconds: 1, nanos: 0 });
         let answer = match self.asking {
             Asking::Create => vms.create_vm(self.creation()).await,
-            Asking::Start => vms.start_vm(v1::StartVmRequest { vm, etag }).await,
-            Asking::Stop => vms.stop_vm(v1::StopVmRequest { vm, etag, grace_period }).await,
-            Asking::Pause => vms.pause_vm(v1::PauseVmRequest { vm, etag }).await,
-            Asking::Resume => vms.resume_vm(v1::ResumeVmRequest { vm, etag }).await,
+            Asking::Start => {
+                vms.start_vm(v1::StartVmRequest { vm, etag, ..Default::default() }).await
+            }
+            Asking::Stop => {
+                vms.stop_vm(v1::StopVmRequest { vm, etag, grace_period, ..Default::default() })
+                    .await
+            }
+            Asking::Pause => {
+                vms.pause_vm(v1::PauseVmRequest { vm, etag, ..Default::default() }).await
+            }
+            Asking::Resume => {
+                vms.resume_vm(v1::ResumeVmRequest { vm, etag, ..Default::default() }).await
+            }
             Asking::Reboot => {
                 let reset_root_disk = self.wish.choice.is_multiple_of(7);
-                let request = v1::RebootVmRequest { vm, etag, grace_period, reset_root_disk };
+                let request = v1::RebootVmRequest {
+                    vm,
+                    etag,
+                    grace_period,
+                    reset_root_disk,
+                    ..Default::default()
+                };
                 vms.reboot_vm(request).await
             }
             Asking::Update => {
@@ -196,7 +211,13 @@ impl Request {
                 vms.update_vm(v1::UpdateVmRequest { vm, spec, ..Default::default() }).await
             }
             Asking::Delete => {
-                vms.delete_vm(v1::DeleteVmRequest { vm, etag, allow_missing: true }).await
+                vms.delete_vm(v1::DeleteVmRequest {
+                    vm,
+                    etag,
+                    allow_missing: true,
+                    ..Default::default()
+                })
+                .await
             }
         };
         answer.map(tonic::Response::into_inner)

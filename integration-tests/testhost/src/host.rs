@@ -14,12 +14,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::control::client::{Client, Output};
 
 pub mod cache;
 pub mod demo;
+pub mod emulator;
 pub mod guest;
 pub mod image;
 pub mod initramfs;
@@ -103,6 +105,20 @@ pub struct TestHost {
     machine: qemu::Machine,
     client: Client,
     vmm: Vmm,
+    /// Whether the emulator was found dead.
+    judged: AtomicBool,
+}
+
+/// A test that fails for another reason at first, an answer of the API that did not come, still tells
+/// whether the emulator died.
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Err(why) = self.run_for(&["true"], &[], Duration::from_secs(15))
+        {
+            println!("{why}");
+        }
+    }
 }
 
 impl TestHost {
@@ -151,7 +167,7 @@ impl TestHost {
             built.as_secs_f64(),
             began.elapsed().as_secs_f64()
         );
-        Ok(Self { machine, client, vmm })
+        Ok(Self { machine, client, vmm, judged: AtomicBool::new(false) })
     }
 
     /// Which VMM runs here.
@@ -179,10 +195,46 @@ impl TestHost {
         input: &[u8],
         limit: Duration,
     ) -> Result<Output, HostError> {
-        self.client.run(command, input, limit).map_err(|error| match self.machine.is_down() {
-            Some(what) => HostError::Down { what, console: self.machine.console_tail() },
-            None => HostError::Control(error),
-        })
+        self.client.run(command, input, limit).map_err(|error| self.why(error))
+    }
+
+    /// Why the host could not be asked. Prints the proof, once, where it was the emulator's fault (see
+    /// [`emulator`]).
+    fn why(&self, error: io::Error) -> HostError {
+        let silent = self.machine.is_down().is_none() && self.is_silent();
+        let (what, proof) = match self.machine.is_down() {
+            Some(what) => (what, emulator::reset(&self.machine.whole_console())),
+            None if silent => {
+                let look = || self.machine.processors().unwrap_or_else(|why| why.to_string());
+                let before = look();
+                std::thread::sleep(Duration::from_secs(2));
+                let after = look();
+                let proof = emulator::silent(&self.machine.whole_console(), [&before, &after]);
+                (format!("answers no more ({error}); its processors:\n{after}"), proof)
+            }
+            None => return HostError::Control(error),
+        };
+        if let Some(proof) = proof
+            && !self.judged.swap(true, Ordering::Relaxed)
+        {
+            let test = std::thread::current().name().unwrap_or("?").to_owned();
+            println!("{} {test}: {proof}", emulator::DIED);
+        }
+        HostError::Down { what, console: self.machine.console_tail() }
+    }
+
+    /// Whether it answers nothing for [`emulator::SILENCE`].
+    fn is_silent(&self) -> bool {
+        let deadline = Instant::now() + emulator::SILENCE;
+        while Instant::now() < deadline {
+            if self.machine.is_down().is_some()
+                || self.client.run(&["true"], &[], Duration::from_secs(15)).is_ok()
+            {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        true
     }
 
     /// Runs a shell script that must succeed; its standard output without the last newline.

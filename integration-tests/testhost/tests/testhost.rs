@@ -12,8 +12,9 @@ mod sweep;
 use std::time::{Duration, Instant};
 
 use banger_client::v1::{
-    DesiredState, GuestStatus, PauseVmRequest, RebootVmRequest, RestartPolicy, ResumeVmRequest,
-    StartVmRequest, StopVmRequest, Vm, VmProcess, VmSpec, VmState, VmStatus, WorkDisk,
+    CreateVmRequest, DesiredState, GuestStatus, PauseVmRequest, RebootVmRequest, RestartPolicy,
+    ResumeVmRequest, StartVmRequest, StopVmRequest, Vm, VmProcess, VmSpec, VmState, VmStatus,
+    WorkDisk,
 };
 use fleet::{FIRST, Fleet, LIMIT, SECOND, image, oracle, spec};
 
@@ -315,7 +316,22 @@ async fn what_cannot_be_made_is_a_reason_and_leaves_nothing() {
         (VmSpec { kernel: image("initrd"), ..spec() }, "IMAGE_NOT_USABLE"),
     ];
     for (number, (wanted, reason)) in cases.into_iter().enumerate() {
-        let vm = fleet.create(&format!("fault-{number}"), wanted).await;
+        // The server refuses what no host has: they are there until the VM is stored.
+        fleet.sh("cd /data/agent/images && touch no-kernel no-root.ext4 no-initrd");
+        let vm = fleet
+            .eventually("the host's images are known", async || {
+                let request = CreateVmRequest {
+                    name: format!("fault-{number}"),
+                    spec: Some(wanted.clone()),
+                    desired_state: DesiredState::Stopped.into(),
+                    ..Default::default()
+                };
+                fleet.client.vms().create(request).await.map_err(|why| why.to_string())
+            })
+            .await;
+        fleet.sh("cd /data/agent/images && rm no-kernel no-root.ext4 no-initrd");
+        let start = StartVmRequest { vm: vm.id.clone(), ..Default::default() };
+        let vm = fleet.client.vms().start(start).await.expect("is accepted");
         let failed = fleet.reaches(&vm, VmState::Failed).await;
         let shown = status(&failed);
         assert_eq!(shown.reason, reason, "{shown:#?}");

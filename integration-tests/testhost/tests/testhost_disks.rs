@@ -1,5 +1,5 @@
-//! Root disks on a real kernel: how a store grows, what a full one keeps, what a full disk of the host
-//! cannot do to a guest, and what guests print.
+//! Root disks on a real kernel: how a store grows, what a full one keeps, what a full disk of the
+//! host cannot do to a guest, and what guests print.
 //!
 //! What a guest would write is written here from the host's side, through the same device-mapper
 //! device, while the guest is paused: that is the path its writes take below the VMM.

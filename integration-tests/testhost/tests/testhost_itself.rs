@@ -21,7 +21,7 @@ fn a_host_comes_up_with_everything_banger_needs_and_goes_down() {
     );
     assert_eq!(host.run(&["sh", "-c", "exit 3"]).expect("runs").code, 3, "exit codes come back");
 
-    for tool in ["dmsetup", "losetup", "ip", "iptables-restore", "mke2fs", "modprobe"] {
+    for tool in ["dmsetup", "losetup", "ip", "iptables-restore", "nft", "mke2fs", "modprobe"] {
         host.sh(&format!("command -v {tool}")).unwrap_or_else(|why| panic!("{tool}: {why}"));
     }
     host.sh("test -c /dev/kvm && test -c /dev/net/tun && test -c /dev/loop-control")

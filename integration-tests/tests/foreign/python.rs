@@ -4,20 +4,23 @@ use std::path::Path;
 
 use banger_integration_tests::fleet::Fleet;
 use banger_integration_tests::programs::command;
-use banger_integration_tests::specs::{KERNEL, ROOT};
+use banger_integration_tests::specs::create;
+use banger_proto::bounds::MAX_METADATA_DEPTH;
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value as Field};
 use serde_json::Value;
 
-use super::tools::tool;
+use super::tools::{demo, tool};
 
 #[tokio::test]
 async fn a_python_client_lives_the_whole_life_of_a_vm_by_reflection_alone() {
     let fleet = Fleet::of(1).await;
+    demo(&fleet);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/client.py");
     // The interpreter beside the pinned libraries; a python3 elsewhere may lack them.
     let output = command(&tool("python3"))
         .arg(script)
         .arg(fleet.api().to_string())
-        .args(["--kernel", KERNEL, "--root", ROOT])
         .output()
         .expect("python3 can be started");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -45,4 +48,42 @@ async fn a_python_client_lives_the_whole_life_of_a_vm_by_reflection_alone() {
         .filter_map(|step| step["details"]["google.rpc.ErrorInfo"]["reason"].as_str())
         .collect();
     assert_eq!(reasons, ["VM_ID_TAKEN", "INVALID_FIELDS", "VM_NOT_FOUND", "VM_NOT_FOUND"]);
+}
+
+/// A document of so many levels.
+fn nested(levels: usize, lists: bool) -> Struct {
+    let leaf = Field { kind: Some(Kind::StringValue("end".to_owned())) };
+    let value = (1..levels).fold(leaf, |value, _| {
+        let kind = match lists {
+            true => Kind::ListValue(ListValue { values: vec![value] }),
+            false => Kind::StructValue(Struct { fields: [("a".to_owned(), value)].into() }),
+        };
+        Field { kind: Some(kind) }
+    });
+    Struct { fields: [("a".to_owned(), value)].into() }
+}
+
+#[tokio::test]
+async fn the_deepest_metadata_that_is_taken_is_read_by_python_in_lists_and_streams() {
+    let fleet = Fleet::without_hosts().await;
+    for (name, lists) in [("objects", false), ("lists", true)] {
+        let mut request = create(name);
+        request.spec.get_or_insert_default().metadata = Some(nested(MAX_METADATA_DEPTH, lists));
+        fleet.vms().create_vm(request.clone()).await.expect("it is taken");
+        request.name = format!("{name}-deeper");
+        request.spec.get_or_insert_default().metadata = Some(nested(MAX_METADATA_DEPTH + 1, lists));
+        fleet.vms().create_vm(request).await.expect_err("it is too deep");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/deep.py");
+    let output = command(&tool("python3"))
+        .arg(script)
+        .arg(fleet.api().to_string())
+        .output()
+        .expect("python3 can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_str(&said).expect("one object");
+    let both = serde_json::json!({ "objects": MAX_METADATA_DEPTH, "lists": MAX_METADATA_DEPTH });
+    assert_eq!(read["listed"], both);
+    assert_eq!(read["streamed"], both);
 }

@@ -1,9 +1,10 @@
-//! Where the clients are that `make tools` installs.
+//! Where the clients are that `make tools` installs, and what documents take for granted.
 
 use std::env;
 use std::path::PathBuf;
 
-use banger_integration_tests::programs::programs_dir;
+use banger_integration_tests::fleet::Fleet;
+use banger_integration_tests::programs::{command, ours, programs_dir};
 
 /// A tool below `target/tools`, or else on PATH.
 pub(super) fn tool(name: &str) -> PathBuf {
@@ -18,4 +19,19 @@ pub(super) fn tool(name: &str) -> PathBuf {
         .map(|dir| dir.join(name))
         .find(|path| path.exists())
         .unwrap_or_else(|| panic!("{name} is missing: make tools"))
+}
+
+/// The image `demo`, as `make up` and `banger dev up` leave one on a server of simulated hosts.
+pub(super) fn demo(fleet: &Fleet) {
+    let tree = tempfile::tempdir().expect("a directory");
+    std::fs::write(tree.path().join("README"), "never booted\n").expect("a file");
+    let output = command(&ours("banger"))
+        .args(["image", "import", "demo", "--kernel", "demo-kernel"])
+        .arg(tree.path())
+        .env("HOME", tree.path())
+        .env("BANGER_SERVER", format!("http://{}", fleet.api()))
+        .output()
+        .expect("banger can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the image demo was not made: {said}");
 }

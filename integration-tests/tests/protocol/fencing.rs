@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use banger_proto::ids::VmId;
-use banger_server::model::ledger::{Mutation, Outcome, Power, VmRef};
+use banger_server::model::ledger::{AnyMutation, DeleteVm, Outcome, Power, SetPower, VmRef};
 use banger_server::model::status::VmState;
 
 use super::chaos::Fate;
 use super::load::{ask, creation, vm_id};
 use super::net::{Net, raise_epoch, seed};
-use super::oracle::{self, Fence, process};
+use super::oracle::{self, RecordWatch, process};
 
 /// How long anything may take, in simulated time.
 const BOUND: Duration = Duration::from_secs(120);
@@ -20,14 +20,14 @@ const GRACE: Duration = Duration::from_secs(1);
 
 struct Test {
     net: Net,
-    fence: Fence,
+    fence: RecordWatch,
     seed: u64,
 }
 
 impl Test {
     fn new() -> Self {
         let seed = seed();
-        let mut test = Self { net: Net::new(seed, 1), fence: Fence::default(), seed };
+        let mut test = Self { net: Net::new(seed, 1), fence: RecordWatch::default(), seed };
         test.until_online(0);
         test
     }
@@ -62,7 +62,7 @@ impl Test {
     }
 
     /// Asks a server and waits for its word.
-    fn done(&mut self, server: usize, mutation: Mutation) {
+    fn done(&mut self, server: usize, mutation: AnyMutation) {
         let up = self.net.up(server).expect("the server runs");
         let answer = ask(&up, mutation);
         let mut outcome = None;
@@ -79,11 +79,11 @@ impl Test {
     }
 
     fn power(&mut self, server: usize, vm: VmId, power: Power) {
-        self.done(server, Mutation::SetPower { vm: VmRef::Id(vm), etag: None, power });
+        self.done(server, AnyMutation::SetPower(SetPower { vm: VmRef::Id(vm), etag: None, power }));
     }
 
     fn delete(&mut self, server: usize, vm: VmId) {
-        self.done(server, Mutation::DeleteVm { vm: VmRef::Id(vm), etag: None });
+        self.done(server, AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Id(vm), etag: None }));
     }
 
     fn until_state(&mut self, server: usize, vm: VmId, state: VmState) {

@@ -10,10 +10,13 @@ use std::time::Duration;
 use banger_integration_tests::soak::schedule::Wish;
 use banger_proto::ids::{Generation, VmId};
 use banger_server::clock::{Clock as _, SystemClock};
+use banger_server::model::caller::Caller;
 use banger_server::model::intent::{Desired, VmIntent};
-use banger_server::model::ledger::{CreateVm, Mutation, Outcome, Power, Refusal, VmRef};
+use banger_server::model::ledger::{
+    AnyMutation, CreateVm, DeleteVm, NewSpec, Outcome, Power, Refusal, SetPower, UpdateVm, VmRef,
+};
 use banger_server::model::spec::{ImageDraft, VmSpec, VmSpecDraft};
-use banger_server::store::{MutateError, by_server};
+use banger_server::store::MutateError;
 use parking_lot::Mutex;
 
 use super::net::Up;
@@ -31,7 +34,7 @@ pub(super) struct Acknowledged {
 type Answer = Arc<Mutex<Option<Result<Outcome, MutateError>>>>;
 
 struct Asked {
-    mutation: Mutation,
+    mutation: AnyMutation,
     answer: Answer,
     /// The life of the server that was asked.
     life: u64,
@@ -70,9 +73,8 @@ pub(super) fn spec(host: &str, told: usize) -> Arc<VmSpec> {
     Arc::new(draft.check().expect("a valid spec"))
 }
 
-/// A VM to create.
-pub(super) fn creation(id: VmId, name: &str, host: &str) -> Mutation {
-    Mutation::CreateVm(CreateVm {
+pub(super) fn creation(id: VmId, name: &str, host: &str) -> AnyMutation {
+    AnyMutation::CreateVm(CreateVm {
         id,
         id_is_given: true,
         request_id: None,
@@ -83,11 +85,11 @@ pub(super) fn creation(id: VmId, name: &str, host: &str) -> Mutation {
 }
 
 /// Asks a server, whose runtime goes on with the next steps.
-pub(super) fn ask(up: &Up, mutation: Mutation) -> Answer {
+pub(super) fn ask(up: &Up, mutation: AnyMutation) -> Answer {
     let answer = Answer::default();
     let (put, store) = (Arc::clone(&answer), up.store.clone());
     up.runtime.spawn(async move {
-        let outcome = store.submit(by_server(mutation, SystemClock.now())).await;
+        let outcome = store.submit(Caller::server(SystemClock.now()), mutation).await;
         *put.lock() = Some(outcome);
     });
     answer
@@ -172,22 +174,24 @@ impl Load {
 }
 
 impl Slot {
-    fn mutation(&mut self, n: usize, wish: Wish) -> Mutation {
+    fn mutation(&mut self, n: usize, wish: Wish) -> AnyMutation {
         self.made += 1;
         let Some(living) = &self.living else {
             return creation(vm_id(wish.id), &format!("slot-{n}-{}", self.made), &self.host);
         };
         let vm = VmRef::Id(living.vm);
         let (etag, choice) = (None, wish.choice);
-        let power = |power| Mutation::SetPower { vm: vm.clone(), etag: None, power };
-        let update = || Mutation::UpdateVm {
-            vm: vm.clone(),
-            etag: None,
-            spec: spec(&self.host, self.made),
-            allow_restart: false,
+        let power = |power| AnyMutation::SetPower(SetPower { vm: vm.clone(), etag: None, power });
+        let update = || {
+            AnyMutation::UpdateVm(UpdateVm {
+                vm: vm.clone(),
+                etag: None,
+                spec: NewSpec::Whole(spec(&self.host, self.made)),
+                allow_restart: false,
+            })
         };
         match (living.desired, choice % 6) {
-            (_, 0) => Mutation::DeleteVm { vm, etag },
+            (_, 0) => AnyMutation::DeleteVm(DeleteVm { vm, etag }),
             (_, 1) => update(),
             (Desired::Stopped, _) => power(Power::Start { again: false }),
             (Desired::Paused, 2) => power(Power::Stop { grace: GRACE }),

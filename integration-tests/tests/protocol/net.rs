@@ -12,17 +12,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use banger_agent::clock::Clock;
 use banger_agent::host::fakes::{self, FakeKernel, HostOptions};
-use banger_agent::join::identity::{FORMAT, Identity, KeyPem, Record};
+use banger_agent::join::identity::{FORMAT, Identity, IdentityRecord, KeyPem};
 use banger_agent::{Agent, AgentConfig};
 use banger_proto::ids::HostId;
 use banger_server::clock::{Clock as _, SystemClock};
 use banger_server::fleet::grpc::{ClientIdentity, GrpcDialer};
+use banger_server::model::caller::Caller;
 use banger_server::model::host::HostRecord;
 use banger_server::model::labels::Labels;
-use banger_server::model::ledger::{JoinHost, JoinToken, Mutation, Outcome};
+use banger_server::model::ledger::{CreateJoinToken, JoinHost, JoinToken};
 use banger_server::pki::{AgentRequest, CertificateAuthority, later};
 use banger_server::server::MakeDialer;
-use banger_server::store::{OpenStore, Store, by_server};
+use banger_server::store::{OpenStore, Store};
 use banger_server::watch::View;
 use banger_server::{Server, ServerConfig};
 use parking_lot::Mutex;
@@ -158,7 +159,6 @@ impl Net {
         to
     }
 
-    /// Kills a server.
     pub(super) fn crash_server(&mut self, n: usize) {
         self.servers[n].up.lock().1 = None;
         let name = self.servers[n].name.clone();
@@ -271,7 +271,8 @@ fn outside<T>(work: impl Future<Output = T>) -> T {
 
 pub(super) fn raise_epoch(state_dir: &Path) {
     let database = server_config(state_dir).database();
-    outside(banger_server::store::raise_epoch(&database)).expect("the epoch is raised");
+    outside(banger_server::store::raise_epoch(&database, SystemClock.now()))
+        .expect("the epoch is raised");
 }
 
 /// Waits until SQLite's threads have come to the end of what a server that was killed had begun:
@@ -321,29 +322,31 @@ fn join_hosts(state_dir: &Path, dir: &Path, hosts: usize) -> Vec<HostSeat> {
         let store = open.start(Arc::new(|_| {}), Arc::new(|_| {}));
         let mut seats = Vec::new();
         for n in 0..hosts {
+            let request = certificate_request(&agent_config(&format!("host-{n}"), dir));
             let join = JoinHost {
                 token_id: format!("token-{n}"),
                 secret_sha256: [1; 32],
-                key_sha256: [2; 32],
+                key_sha256: request.key_sha256(),
                 new_id: host_id(n),
                 known_id: None,
                 name: format!("host-{n}"),
                 agent_address: format!("host-{n}:{PORT}"),
-                labels: Labels::new(),
+                used_networks: Vec::new(),
                 certificate_expires_at: expires_at,
             };
             let token = JoinToken {
                 id: join.token_id.clone(),
                 secret_sha256: join.secret_sha256,
+                labels: Labels::new(),
                 host_name: None,
                 expires_at,
                 used_for: None,
             };
-            let kept = store.submit(by_server(Mutation::CreateJoinToken(token), now)).await;
+            let kept = store.submit(Caller::server(now), CreateJoinToken(token)).await;
             kept.expect("a token");
-            let joined = store.submit(by_server(Mutation::JoinHost(join), now)).await;
-            let Ok(Outcome::Host(record)) = joined else { panic!("it joins: {joined:?}") };
-            seats.push(host_seat(&record, &ca, dir));
+            let joined = store.submit(Caller::server(now), join).await;
+            let record = joined.expect("it joins");
+            seats.push(host_seat(&record, &request, &ca, dir));
         }
         store.close().await;
         seats
@@ -355,27 +358,42 @@ pub(super) fn host_id(n: usize) -> HostId {
     HostId::from_uuid(uuid::Uuid::from_u128(0x0191_0000_0000_7000_8000_0000_0000_0000 + n))
 }
 
-fn host_seat(record: &HostRecord, ca: &CertificateAuthority, dir: &Path) -> HostSeat {
+fn agent_config(name: &str, dir: &Path) -> AgentConfig {
     let any = ([127, 0, 0, 1], 0).into();
     let mut config = AgentConfig {
         listen: any,
         metrics_listen: any,
-        state_dir: dir.join(format!("{}.state", record.name)),
-        runtime_dir: dir.join(format!("{}.run", record.name)),
+        state_dir: dir.join(format!("{name}.state")),
+        runtime_dir: dir.join(format!("{name}.run")),
         ..AgentConfig::default()
     };
     config.limits.heartbeat_secs = 1;
     config.sweep.grace_secs = 1;
     config.sweep.interval_secs = 2;
-    let identity_dir = config.identity_dir();
-    let key = KeyPem::load_or_make(&identity_dir).expect("a key");
+    config
+}
+
+/// Of the agent's own key, which is made with it.
+fn certificate_request(config: &AgentConfig) -> AgentRequest {
+    let key = KeyPem::load_or_make(&config.identity_dir()).expect("a key");
     let pair = KeyPair::from_pem(key.pem()).expect("a key");
     let request = CertificateParams::default().serialize_request(&pair).expect("a request");
-    let request = AgentRequest::read(&request.pem().expect("as text")).expect("a request");
+    AgentRequest::read(&request.pem().expect("as text")).expect("a request")
+}
+
+fn host_seat(
+    record: &HostRecord,
+    request: &AgentRequest,
+    ca: &CertificateAuthority,
+    dir: &Path,
+) -> HostSeat {
+    let config = agent_config(&record.name, dir);
+    let identity_dir = config.identity_dir();
+    let key = KeyPem::load_or_make(&identity_dir).expect("a key");
     let now = SystemClock.now();
-    let certificate = ca.sign_agent(&request, record.id, now, record.certificate_expires_at);
+    let certificate = ca.sign_agent(request, record.id, now, record.certificate_expires_at);
     let identity = Identity {
-        record: Record {
+        record: IdentityRecord {
             format: FORMAT,
             host_id: record.id,
             name: record.name.clone(),

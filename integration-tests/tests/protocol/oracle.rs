@@ -14,12 +14,12 @@ use super::net::{HostSeat, Net, Up};
 /// Watches the records on the hosts: whatever comes in whatever order, none ever goes back, over
 /// restarts and over the end of the VM.
 #[derive(Debug, Default)]
-pub(super) struct Fence {
+pub(super) struct RecordWatch {
     highest: BTreeMap<(String, VmId), Version>,
     pub(super) broken: Vec<String>,
 }
 
-impl Fence {
+impl RecordWatch {
     /// Looks at everything now.
     pub(super) fn look(&mut self, net: &Net) {
         for host in &net.hosts {

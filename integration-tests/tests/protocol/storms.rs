@@ -9,7 +9,7 @@ use banger_proto::ids::VmId;
 
 use super::load::{Load, ask, creation, vm_id};
 use super::net::{Net, seed};
-use super::oracle::{self, Fence};
+use super::oracle::{self, RecordWatch};
 
 const HOSTS: usize = 2;
 
@@ -101,7 +101,7 @@ fn run(storm: &Storm) {
     let mut moves = moves(schedule.parts, storm);
     let mut load = Load::new(schedule.slots, HOSTS);
     let mut net = Net::new(seed, HOSTS);
-    let mut fence = Fence::default();
+    let mut fence = RecordWatch::default();
     let canaries = canaries(&mut net);
     let begun = net.sim.elapsed();
     net.servers[0].chaos.set_share(storm.calls);

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use banger_proto::wire::tls::Accept;
 use banger_server::fleet::grpc::{Connector, Wire};
+use banger_wire::tls::Accept;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,7 +14,6 @@ use tonic::transport::server::Connected;
 use tower::util::BoxCloneSyncService;
 use turmoil::net::{TcpListener, TcpStream};
 
-/// A connection.
 pub(super) struct Stream(TcpStream);
 
 impl AsyncRead for Stream {

@@ -5,6 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use banger_integration_tests::programs::{command, ours};
@@ -53,7 +54,7 @@ pub(crate) fn in_network_of_its_own(test: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs a tool that must succeed.
-fn tool(name: &str, args: &[&str]) -> String {
+pub(crate) fn tool(name: &str, args: &[&str]) -> String {
     let output = command(Path::new(name)).args(args).output();
     let output = output.unwrap_or_else(|error| panic!("{name}: {error}; run .ci/tools.sh test"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -199,7 +200,10 @@ impl Stage {
 
     /// Starts what does not run.
     pub(crate) fn up(&self) {
-        if let Err(words) = self.dev(&["up", "--real", "--detach"]) {
+        // Several stages may be in one network; what was up before keeps its address.
+        let anew = !self.state().join("dev.json").exists();
+        let listen: &[&str] = if anew { &["--listen", "127.0.0.1:0"] } else { &[] };
+        if let Err(words) = self.dev(&[&["up", "--real", "--detach"], listen].concat()) {
             panic!("banger dev up: {words}{}", self.agent_log());
         }
     }
@@ -216,9 +220,23 @@ impl Stage {
         std::fs::read_to_string(self.state().join("logs/b0.log")).unwrap_or_default()
     }
 
+    /// `banger`, which asks the stage's server.
+    pub(crate) fn command(&self) -> Command {
+        let mut banger = command(&ours("banger"));
+        let listen = self.record()["server"]["listen"].as_str().expect("an address").to_owned();
+        banger.env("BANGER_SERVER", format!("http://{listen}"));
+        banger
+    }
+
+    /// What `banger dev` noted of what it started.
+    fn record(&self) -> Value {
+        let text = std::fs::read(self.state().join("dev.json")).expect("banger dev has a record");
+        serde_json::from_slice(&text).expect("it is JSON")
+    }
+
     /// Runs `banger` against the stage's server.
     pub(crate) fn banger(&self, args: &[&str]) -> String {
-        let output = command(&ours("banger")).args(args).output().expect("banger can be started");
+        let output = self.command().args(args).output().expect("banger can be started");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
@@ -275,7 +293,8 @@ impl Stage {
     /// Types a command into the guest's console by `banger vm console`, and waits until the answer
     /// is seen there.
     pub(crate) fn type_and_see(&self, vm: &str, typed: &str, answer: &str) {
-        let mut console = command(&ours("banger"))
+        let mut console = self
+            .command()
             .args(["vm", "console", vm, "--tail", "0"])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
@@ -306,10 +325,13 @@ impl Stage {
 
     /// The agent's pid, as `banger dev` noted it.
     pub(crate) fn agent_pid(&self) -> i32 {
-        let text = std::fs::read(self.state().join("dev.json")).expect("banger dev has a record");
-        let record: Value = serde_json::from_slice(&text).expect("it is JSON");
-        let pid = record["agents"][0]["process"]["pid"].as_i64().expect("the agent runs");
+        let pid = self.record()["agents"][0]["process"]["pid"].as_i64().expect("the agent runs");
         i32::try_from(pid).expect("pids fit")
+    }
+
+    /// The agent's instance tag: one that nothing on the machine had.
+    pub(crate) fn tag(&self) -> String {
+        self.record()["agents"][0]["tag"].as_str().expect("it has one").to_owned()
     }
 
     /// Waits until a process is gone, or is a zombie that its parent has yet to reap.
@@ -367,13 +389,15 @@ impl Stage {
                 left.push(path.display().to_string());
             }
         }
+        let tag = self.tag();
+        let ours = format!(" {tag}-");
         let links = tool("ip", &["-o", "link"]);
-        left.extend(links.lines().filter(|line| line.contains(" b0-")).map(str::to_owned));
+        left.extend(links.lines().filter(|line| line.contains(&ours)).map(str::to_owned));
         let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there are mounts");
         left.extend(mounts.lines().filter(|line| line.contains(id)).map(str::to_owned));
         for mount in mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2")) {
             let mount = mount.split(' ').nth(1).unwrap_or_default();
-            let group = Path::new(mount).join(&self.cgroups).join("b0").join(id);
+            let group = Path::new(mount).join(&self.cgroups).join(&tag).join(id);
             if group.exists() {
                 left.push(group.display().to_string());
             }

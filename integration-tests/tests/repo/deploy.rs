@@ -137,3 +137,44 @@ fn the_units_expose_no_more_than_they_need() {
         assert!(good, "{unit} may be at most {most} tenths: {overall}");
     }
 }
+
+/// Runs the script with a `curl` that tells of itself, and answers how it ended, what it said, and
+/// whether anything was downloaded.
+fn get_firecracker(arguments: &[&str]) -> (Option<i32>, String, bool) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let curl = directory.path().join("curl");
+    let asked = directory.path().join("asked");
+    // What it brings is nothing that has the checksum.
+    let text = format!(
+        "#!/bin/sh\necho x >> {}\nwhile [ \"$1\" != -o ]; do shift; done\necho evil > \"$2\"\n",
+        asked.display()
+    );
+    fs::write(&curl, text).expect("written");
+    fs::set_permissions(&curl, fs::Permissions::from_mode(0o755)).expect("set");
+    let into = directory.path().join("into");
+    fs::create_dir(&into).expect("made");
+    let mut script = command(Path::new("/bin/bash"));
+    script.arg(tree::top().join("deploy/get-firecracker.sh")).args(arguments).arg(&into);
+    script.env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()));
+    let output = script.output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    assert_eq!(fs::read_dir(&into).expect("there").count(), 0, "nothing is installed");
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned(), asked.exists())
+}
+
+#[test]
+fn firecracker_is_only_downloaded_with_a_checksum_from_elsewhere() {
+    let (code, said, downloaded) = get_firecracker(&["--help"]);
+    assert!(code == Some(0) && said.contains("--sha256") && !downloaded, "{code:?} {said}");
+    for arguments in [&[][..], &["--sha256"], &["--sha256", "abc"], &["--unknown"]] {
+        let (code, said, downloaded) = get_firecracker(arguments);
+        assert!(code == Some(2) && said.contains("--help") && !downloaded, "{code:?} {said}");
+    }
+    let (code, said, downloaded) = get_firecracker(&["--sha256", &"0".repeat(64)]);
+    assert!(code == Some(1) && said.contains("nothing was installed"), "{code:?} {said}");
+    assert!(downloaded);
+    // The server that the archive comes from is asked for nothing but the archive.
+    let script = fs::read_to_string(tree::top().join("deploy/get-firecracker.sh")).expect("there");
+    assert!(!script.contains("sha256.txt"));
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use super::names::type_of;
 use super::source::{without_comments, without_inline_tests};
 use super::tree;
 
@@ -87,6 +88,7 @@ const REASONS: &[&str] = &[
     "server/src/model",
     "server/src/reconcile",
     "server/src/watch",
+    "agent/src/report",
     "agent/src/vm",
 ];
 const NO_REASONS: &[&str] = &["INITRD", "KERNEL", "ROOT", "SCREAMING_SNAKE_CASE"];
@@ -199,7 +201,9 @@ fn every_document_of_the_design_is_there() {
 
 #[test]
 fn decisions_are_numbered_without_a_gap_and_say_what_lost() {
-    let decisions = tree::files(&["docs/adr"], |path| path.ends_with(".md"));
+    let index = tree::read("docs/adr/README.md");
+    let decisions =
+        tree::files(&["docs/adr"], |path| path.ends_with(".md") && !path.ends_with("/README.md"));
     assert!(!decisions.is_empty());
     for (at, file) in decisions.iter().enumerate() {
         let number = format!("docs/adr/{:04}-", at + 1);
@@ -207,5 +211,81 @@ fn decisions_are_numbered_without_a_gap_and_say_what_lost() {
         for heading in ["## Context", "## Decision", "## Alternatives", "## Consequences"] {
             assert!(file.text.contains(heading), "{} has no {heading}", file.path);
         }
+        let status = file.text.lines().nth(2).unwrap_or_default();
+        assert!(
+            ["Status: accepted, 20", "Status: superseded by "]
+                .iter()
+                .any(|known| status.starts_with(known)),
+            "the third line of {} should be \"Status: accepted, DATE.\", not {status:?}",
+            file.path
+        );
+        let name = file.path.trim_start_matches("docs/adr/");
+        assert!(index.contains(&format!("({name})")), "{name} is not in docs/adr/README.md");
     }
+}
+
+/// The modules that a crate's `lib.rs` declares, those for tests alone left out.
+fn modules(lib: &str) -> Vec<String> {
+    let text = tree::read(lib);
+    let lines: Vec<_> = text.lines().collect();
+    lines
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at == 0 || lines[at - 1] != "#[cfg(test)]")
+        .filter_map(|(_, line)| line.trim_start_matches("pub ").strip_prefix("mod "))
+        .filter_map(|rest| rest.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_top_module_has_a_place_in_the_map() {
+    let map = tree::read("docs/ARCHITECTURE.md");
+    let mut missing = Vec::new();
+    for (lib, dir) in [("server/src/lib.rs", "server/src"), ("agent/src/lib.rs", "agent/src")] {
+        let modules = modules(lib);
+        assert!(modules.len() > 5, "{lib} declares {modules:?} only");
+        let named = |module: &String| {
+            [format!("`{dir}/{module}`"), format!("`{dir}/{module}.rs`")]
+                .iter()
+                .any(|place| map.contains(place))
+        };
+        missing.extend(
+            modules.iter().filter(|module| !named(module)).map(|module| format!("{dir}/{module}")),
+        );
+    }
+    assert!(missing.is_empty(), "not in the map of docs/ARCHITECTURE.md: {missing:?}");
+}
+
+#[test]
+fn every_word_of_the_glossary_is_a_word_of_the_code() {
+    let code: String =
+        tree::rust().into_iter().map(|file| file.text.to_lowercase() + "\n").collect();
+    let glossary = tree::read("docs/GLOSSARY.md");
+    let words: Vec<_> = glossary
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .filter_map(|row| row.split_once(" |").map(|(word, _)| word))
+        .filter(|word| *word != "word" && *word != "not" && !word.starts_with('`'))
+        .collect();
+    assert!(words.len() > 30, "only {words:?} are explained");
+    let once: BTreeSet<_> = words.iter().collect();
+    assert_eq!(once.len(), words.len(), "a word is explained twice");
+    let unused: Vec<_> = words.iter().filter(|word| !code.contains(&word.to_lowercase())).collect();
+    assert!(unused.is_empty(), "in docs/GLOSSARY.md and nowhere in the code: {unused:?}");
+}
+
+#[test]
+fn no_type_is_called_what_the_glossary_rules_out() {
+    let glossary = tree::read("docs/GLOSSARY.md");
+    let rows = glossary.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let ruled_out: BTreeSet<_> = rows.flat_map(|(words, _)| words.split("`, `")).collect();
+    assert!(ruled_out.contains("Spread"), "only {ruled_out:?}");
+    let mut found = Vec::new();
+    for file in tree::rust() {
+        let types = file.text.lines().filter_map(|line| type_of(line.trim_start()));
+        let wrong = types.map(|(name, _)| name).filter(|name| ruled_out.contains(name));
+        found.extend(wrong.map(|name| format!("{}: {name}", file.path)));
+    }
+    assert!(found.is_empty(), "types with a word that is not used:\n{}", found.join("\n"));
 }

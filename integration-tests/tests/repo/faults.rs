@@ -1,23 +1,28 @@
-//! The table of fault classes in docs/TESTING.md names tests that there are, and says what is missing.
+//! The table of fault classes in docs/TESTING.md names tests that there are, and says what is
+//! missing.
 
 use std::collections::BTreeSet;
 
 use super::tree;
 
-/// The rows below "## Fault classes": class and tests.
+/// The rows below "## Fault classes" and "## Attackers": class and tests.
 fn rows() -> Vec<(String, String)> {
     let text = tree::read("docs/TESTING.md");
-    let (_, rest) = text.split_once("## Fault classes").expect("the table has a heading");
-    let section = rest.split("\n## ").next().unwrap_or_default();
-    section
-        .lines()
+    let section = |heading| {
+        let (_, rest) = text.split_once(heading).expect("the table has a heading");
+        rest.split("\n## ").next().unwrap_or_default()
+    };
+    [section("\n## Fault classes"), section("\n## Attackers")]
+        .iter()
+        .flat_map(|section| section.lines())
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
         .map(|(class, tests)| (class.to_owned(), tests.to_owned()))
-        .filter(|(class, _)| class != "class")
+        .filter(|(class, _)| class != "class" && class != "attacker and border")
         .collect()
 }
 
-/// Every function that stands below a test attribute or in a block of property tests.
+/// Every function of the tree: names that are claims are those of tests, and nothing else is looked
+/// at.
 fn tests() -> BTreeSet<String> {
     tree::rust()
         .iter()

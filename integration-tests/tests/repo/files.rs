@@ -36,6 +36,43 @@ fn every_file_opens_by_saying_what_it_is() {
 }
 
 #[test]
+fn files_of_clients_in_other_languages_are_short_and_say_what_they_are() {
+    let mut wrong = Vec::new();
+    for file in tree::clients() {
+        let lines = file.text.lines().count();
+        if lines > MOST_LINES {
+            wrong.push(format!("{}: {lines} lines", file.path));
+        }
+        let opening = file.text.trim_start_matches("#!/usr/bin/env python3\n");
+        let says = if file.path.ends_with(".py") {
+            opening.starts_with("\"\"\"")
+        } else {
+            opening.starts_with("// ")
+        };
+        if lines > NEEDS_HEADER && !says {
+            wrong.push(format!("{}: does not open by saying what it is", file.path));
+        }
+        for word in ["@ts-ignore", ": any", "as any", "type: ignore\n", "# noqa\n"] {
+            if file.text.contains(word) {
+                wrong.push(format!("{}: {:?} hides what it is about", file.path, word.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_lock_file_of_npm_names_no_registry() {
+    for file in tree::files(&["client"], |path| path.ends_with("package-lock.json")) {
+        assert!(
+            !file.text.contains("\"resolved\": \"http"),
+            "{}: run npm with omit-lockfile-registry-resolved, as .npmrc says",
+            file.path
+        );
+    }
+}
+
+#[test]
 fn allow_is_never_written_where_expect_would_do() {
     let found: Vec<_> = tree::rust()
         .into_iter()

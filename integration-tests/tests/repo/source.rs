@@ -34,13 +34,18 @@ pub(super) fn without_inline_tests(text: &str) -> &str {
 /// The modules at the top of the crate that the code names: `crate::a::…` and
 /// `use crate::{a, b::c}`.
 pub(super) fn crate_modules(code: &str) -> BTreeSet<String> {
+    children_of(code, "crate::")
+}
+
+/// What the code names directly below a path that ends in `::`, in either form.
+pub(super) fn children_of(code: &str, path: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
+    for (at, _) in code.match_indices(path) {
         let before = code[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+        if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | ':')) {
             continue;
         }
-        let rest = &code[at + "crate::".len()..];
+        let rest = &code[at + path.len()..];
         match rest.strip_prefix('{') {
             Some(group) => found.extend(heads(group)),
             None => found.extend(head(rest)),

@@ -20,13 +20,21 @@ impl TextFile {
             .any(|name| self.path.ends_with(name))
             || self.path.contains("/tests/")
             || self.path.contains("/benches/")
+            || self.path.starts_with("client/fake/")
     }
 
     /// Whether the file was written by a program.
     pub(super) fn is_generated(&self) -> bool {
-        self.path.starts_with("proto/src/gen/")
+        GENERATED.iter().any(|dir| self.path.starts_with(dir))
     }
 }
+
+/// Where programs write code that is committed.
+const GENERATED: [&str; 3] =
+    ["proto/src/gen/", "client/typescript/src/gen/", "client/python/src/banger_client/_gen/"];
+
+/// What is built or installed inside the tree: no rule here is about it.
+const NOT_OURS: [&str; 4] = ["target", ".git", "node_modules", "dist"];
 
 /// The top of the work tree.
 pub(super) fn top() -> PathBuf {
@@ -42,7 +50,8 @@ pub(super) fn read(path: &str) -> String {
 }
 
 /// Every text file below `dirs` (relative to the top; "" is the top) for which `wanted` answers
-/// yes, in order of its path. Build output, git's own files and binary files are left out.
+/// yes, in order of its path. Build output, git's own files (a linked work tree
+/// has one at its top) and binary files are left out.
 pub(super) fn files(dirs: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<TextFile> {
     let mut found = Vec::new();
     for dir in dirs {
@@ -54,11 +63,22 @@ pub(super) fn files(dirs: &[&str], wanted: impl Fn(&str) -> bool) -> Vec<TextFil
 
 /// Every Rust file of the workspace that a person wrote.
 pub(super) fn rust() -> Vec<TextFile> {
-    let mut all = files(&["proto", "server", "agent", "client", "integration-tests"], |path| {
-        path.ends_with(".rs")
-    });
+    let mut all =
+        files(&["proto", "server", "agent", "client", "deploy", "integration-tests"], |path| {
+            path.ends_with(".rs")
+        });
     all.retain(|file| !file.is_generated());
     assert!(all.len() > 50, "only {} Rust files found: the walk is wrong", all.len());
+    all
+}
+
+/// Every file of a client in another language that a person wrote: TypeScript and Python.
+pub(super) fn clients() -> Vec<TextFile> {
+    let mut all = files(&["client", "integration-tests/clients"], |path| {
+        path.ends_with(".ts") || path.ends_with(".py")
+    });
+    all.retain(|file| !file.is_generated());
+    assert!(all.len() > 10, "only {} files of clients found: the walk is wrong", all.len());
     all
 }
 
@@ -70,10 +90,10 @@ fn walk(top: &Path, dir: &Path, wanted: &impl Fn(&str) -> bool, found: &mut Vec<
         let name = entry.file_name();
         let kind = entry.file_type().expect("a directory entry has a type");
         if kind.is_dir() {
-            if name != "target" && name != ".git" && name != "node_modules" {
+            if !NOT_OURS.iter().any(|not_ours| name == *not_ours) {
                 walk(top, &path, wanted, found);
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() && name != ".git" {
             let relative = path.strip_prefix(top).expect("below the top").to_string_lossy();
             if !wanted(&relative) {
                 continue;

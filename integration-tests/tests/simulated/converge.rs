@@ -102,10 +102,22 @@ async fn converge_a_new_agent_is_told_of_once_also_when_it_came_while_the_server
 
 #[tokio::test]
 async fn converge_a_missing_image_is_a_failure_with_its_reason_and_heals_by_an_update() {
-    let fleet = Fleet::of(1).await;
+    let mut fleet = Fleet::of(1).await;
     let mut request = create("web");
     request.spec.as_mut().expect("given").kernel = image("no-such-kernel");
+    // Neither the server nor the host has it.
+    let refused = fleet.vms().create_vm(request.clone()).await.expect_err("nobody has it");
+    assert_eq!(refused.code(), tonic::Code::NotFound, "{refused:?}");
+    let mut mistyped = request.clone();
+    mistyped.spec.as_mut().expect("given").kernel = image("demo-kerne");
+    let refused = fleet.vms().create_vm(mistyped).await.expect_err("nobody has it");
+    assert!(refused.message().ends_with("did you mean \"demo-kernel\"?"), "{refused:?}");
+    // A host that was not heard yet may have it.
+    fleet.stop_agent(0);
+    fleet.stop_server();
+    fleet.start_server().await;
     fleet.create(request).await;
+    fleet.start_agent(0);
     let failed = fleet.until_state("web", v1::VmState::Failed).await;
     assert_eq!(status(&failed).reason, "KERNEL_IMAGE_MISSING");
     let message = &status(&failed).message;

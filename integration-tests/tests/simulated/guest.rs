@@ -45,10 +45,10 @@ async fn guest_a_console_is_read_and_typed_into_from_its_boot_to_its_end() {
     fleet.until_state("web", v1::VmState::Running).await;
     let mut whole = Screen::open(&fleet, "web", false).await.expect("it opens");
     let shown = whole.shows("never").await.expect("it ends");
-    assert_eq!(shown, "simulated guest: booted\n");
+    assert_eq!(shown, "simulated guest: booted, Linux version 0.0.0\n");
 
     let mut follower = Screen::open(&fleet, "web", true).await.expect("it opens");
-    follower.shows("booted\n").await.expect("it goes on");
+    follower.shows("0.0.0\n").await.expect("it goes on");
     let (send, typed) = mpsc::channel(1);
     let first = v1::AttachConsoleRequest { vm: "web".to_owned(), ..Default::default() };
     send.send(first).await.expect("it is open");

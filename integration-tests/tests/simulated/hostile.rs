@@ -21,7 +21,7 @@ use tonic::{Code, Request, Status};
 
 /// Messages as they are on the wire.
 #[derive(Debug, Clone, Copy, Default)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;

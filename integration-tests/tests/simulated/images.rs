@@ -42,6 +42,7 @@ async fn import(fleet: &Fleet, name: &str, content: Vec<u8>, replace: bool) -> v
     let part = |data: &[u8]| v1::UploadBlobRequest {
         file_name: format!("{name}.bin"),
         data: data.to_vec(),
+        size_bytes: 0,
     };
     let parts: Vec<_> = content.chunks(1000).map(part).collect();
     let blob = images(fleet).upload_blob(tokio_stream::iter(parts)).await.expect("uploaded");
@@ -114,7 +115,11 @@ async fn converge_an_image_is_imported_brought_used_and_gone_without_a_trace() {
     assert_eq!(digest(&other).0, second.sha256);
     fleet.until_state("db", v1::VmState::Running).await;
 
-    let rm = || v1::DeleteImageRequest { name: "k".to_owned(), allow_missing: false };
+    let rm = || v1::DeleteImageRequest {
+        name: "k".to_owned(),
+        allow_missing: false,
+        ..Default::default()
+    };
     let used = images(&fleet).delete_image(rm()).await.expect_err("db uses it");
     assert_eq!(used.get_details_error_info().expect("given").reason, "IMAGE_IN_USE");
     assert!(used.message().contains("db"), "{}", used.message());

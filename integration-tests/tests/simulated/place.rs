@@ -51,8 +51,8 @@ async fn place_a_named_host_that_cannot_is_refused_with_the_reason() {
     let fleet = Fleet::of(1).await;
     let huge = with_memory(on_host("huge", "host-0"), 1_048_576);
     let error = fleet.vms().create_vm(huge).await.expect_err("no room");
-    assert_eq!(error.code(), Code::ResourceExhausted, "{error:?}");
-    assert_eq!(error.get_details_error_info().expect("has one").reason, "HOST_FULL");
+    assert_eq!(error.code(), Code::FailedPrecondition, "{error:?}");
+    assert_eq!(error.get_details_error_info().expect("has one").reason, "HOST_UNSUITABLE");
     let error = fleet.vms().create_vm(on_host("lost", "nowhere")).await.expect_err("no host");
     assert_eq!(error.get_details_error_info().expect("has one").reason, "HOST_NOT_FOUND");
     let cordon = v1::CordonHostRequest { host: "host-0".to_owned(), ..Default::default() };

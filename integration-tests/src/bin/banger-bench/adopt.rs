@@ -7,15 +7,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use banger_agent::assignment::{Assignment, Image, Limits, Network, Power, RestartPolicy, Shape};
+use banger_agent::assignment::{
+    Assignment, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape,
+};
 use banger_agent::clock::Clock;
 use banger_agent::host::fakes::{DEMO_KERNEL, DEMO_ROOT, FakeKernel};
 use banger_agent::naming::{InstanceTag, Naming};
+use banger_agent::report::phase::Phase;
 use banger_agent::supervisor::Supervisor;
 use banger_agent::supervisor::adoption::Parts;
-use banger_agent::vm::phase::Phase;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 
+use crate::Run;
 use crate::pairs::{Line, Samples};
 
 fn assignment(n: u32) -> anyhow::Result<Assignment> {
@@ -36,7 +39,7 @@ fn assignment(n: u32) -> anyhow::Result<Assignment> {
             work_disk_mib: 0,
             boot_args: String::new(),
             metadata_json: None,
-            network: Network {
+            network: GuestNetwork {
                 address: std::net::Ipv4Addr::from(0x0a40_0002 + n),
                 gateway: std::net::Ipv4Addr::new(10, 64, 0, 1),
                 prefix: 16,
@@ -73,9 +76,8 @@ fn running(supervisor: &Supervisor, adopted: bool) -> usize {
 async fn one(vms: u32) -> anyhow::Result<f64> {
     let kernel = FakeKernel::new();
     let first = Supervisor::start(parts(&kernel)?).await?;
-    let assignments = (0..vms).map(assignment).collect::<anyhow::Result<Vec<_>>>()?;
-    for held in first.accept(assignments).await {
-        held?;
+    for vm in 0..vms {
+        first.accept(assignment(vm)?).await?;
     }
     let wanted = usize::try_from(vms)?;
     while running(&first, false) < wanted {
@@ -93,13 +95,12 @@ async fn one(vms: u32) -> anyhow::Result<f64> {
     Ok(took)
 }
 
-/// Runs the line.
-pub(crate) async fn run(runs: usize) -> anyhow::Result<Vec<Line>> {
+pub(crate) async fn run(run: &Run, sizes: &[u32]) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
-    for vms in [1_000, 10_000] {
+    for vms in sizes {
         let mut ours = Samples::default();
-        for _ in 0..runs {
-            ours.push(one(vms).await?);
+        for _ in 0..run.pairs {
+            ours.push(one(*vms).await?);
         }
         let what = format!("d. start of an agent until {vms} VMs are adopted, in ms");
         lines.push(Line { what, ours, peer: None });

@@ -15,9 +15,9 @@ use banger_proto::v1::vm_service_client::VmServiceClient;
 use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::etcd;
 use crate::pairs::{Line, Samples, quantile};
 use crate::process::{self, Process};
+use crate::{Run, etcd};
 
 const CONNECTIONS: usize = 8;
 
@@ -119,26 +119,25 @@ async fn latency(side: Side, disk: &std::path::Path, total: usize) -> anyhow::Re
     Ok(quantile(&times, 0.5))
 }
 
-/// Runs the line.
-pub(crate) async fn run(
-    disk: &std::path::Path,
-    pairs: usize,
-    total: usize,
-) -> anyhow::Result<Vec<Line>> {
-    let mut sides = [(Side::Banger, Samples::default()), (Side::Etcd, Samples::default())];
+pub(crate) async fn run(run: &Run, total: usize) -> anyhow::Result<Vec<Line>> {
+    let mut sides = vec![(Side::Banger, Samples::default())];
+    if run.peers {
+        sides.push((Side::Etcd, Samples::default()));
+    }
     let mut single = sides.clone();
-    for _ in 0..pairs {
+    for _ in 0..run.pairs {
         for (side, samples) in &mut sides {
-            samples.push(rate(*side, disk, 512, total).await?);
+            samples.push(rate(*side, &run.disk, 512, total).await?);
         }
         for (side, samples) in &mut single {
-            samples.push(latency(*side, disk, 500).await?);
+            samples.push(latency(*side, &run.disk, total.min(500)).await?);
         }
     }
-    let line = |what: &str, [(_, ours), (_, etcd)]: [(Side, Samples); 2]| Line {
-        what: what.to_owned(),
-        ours,
-        peer: Some(("etcd", etcd)),
+    let line = |what: &str, sides: Vec<(Side, Samples)>| {
+        let mut sides = sides.into_iter().map(|(_, samples)| samples);
+        let ours = sides.next().unwrap_or_default();
+        let peer = sides.next().map(|etcd| ("etcd".to_owned(), etcd));
+        Line { what: what.to_owned(), ours, peer }
     };
     Ok(vec![
         line("a. durable creates/s, 512 in flight", sides),

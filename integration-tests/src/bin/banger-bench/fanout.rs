@@ -14,9 +14,9 @@ use banger_proto::v1::vm_service_client::VmServiceClient;
 use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::etcd;
 use crate::pairs::{Line, Samples};
 use crate::process;
+use crate::{Run, etcd};
 
 const CONNECTIONS: usize = 8;
 
@@ -149,18 +149,14 @@ async fn peer(disk: &Path, watchers: usize, events: usize) -> anyhow::Result<f64
     Ok(deliveries(watchers, events, begun.elapsed()))
 }
 
-/// Runs the line.
-pub(crate) async fn run(
-    disk: &Path,
-    pairs: usize,
-    watchers: usize,
-    events: usize,
-) -> anyhow::Result<Vec<Line>> {
+pub(crate) async fn run(run: &Run, watchers: usize, events: usize) -> anyhow::Result<Vec<Line>> {
     let (mut ours, mut etcd) = (Samples::default(), Samples::default());
-    for _ in 0..pairs {
-        ours.push(banger(disk, watchers, events).await?);
-        etcd.push(peer(disk, watchers, events).await?);
+    for _ in 0..run.pairs {
+        ours.push(banger(&run.disk, watchers, events).await?);
+        if run.peers {
+            etcd.push(peer(&run.disk, watchers, events).await?);
+        }
     }
     let what = format!("c. watch deliveries/s, {watchers} watchers, {events} events");
-    Ok(vec![Line { what, ours, peer: Some(("etcd", etcd)) }])
+    Ok(vec![Line { what, ours, peer: run.peers.then(|| ("etcd".to_owned(), etcd)) }])
 }

@@ -57,7 +57,9 @@ pub(crate) fn start(
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(scratch.path().join("stderr.log"))?)
         .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+        .with_context(|| {
+            format!("cannot start {}: .ci/tools.sh bench brings the peers", program.display())
+        })?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let begun = Instant::now();
     while TcpStream::connect(address).is_err() {
@@ -89,7 +91,7 @@ pub(crate) fn start_server(disk: &Path) -> anyhow::Result<Process> {
 /// etcd as Debian ships it, one member, its own durable defaults.
 pub(crate) fn start_etcd(disk: &Path) -> anyhow::Result<Process> {
     let (port, peer) = (free_port()?, free_port()?);
-    start(Path::new("/usr/bin/etcd"), disk, port, |scratch| {
+    start(Path::new("etcd"), disk, port, |scratch| {
         vec![
             format!("--data-dir={}", scratch.join("data").display()),
             format!("--listen-client-urls=http://127.0.0.1:{port}"),

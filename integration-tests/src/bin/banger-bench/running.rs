@@ -16,9 +16,19 @@ use banger_integration_tests::specs::create;
 use banger_proto::v1;
 use serde_json::{Value, json};
 
+use crate::Run;
 use crate::pairs::{Line, Samples, quantile};
 
-const BUSYBOX: &str = "/bin/busybox";
+/// A static program; found in `PATH` as the peers are.
+const BUSYBOX: &str = "busybox";
+
+fn in_path(program: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{program} is not installed: .ci/tools.sh bench brings it"))
+}
 
 fn state_of(event: &v1::VmEvent) -> Option<(&str, v1::VmState)> {
     let vm = event.vm.as_ref()?;
@@ -58,7 +68,7 @@ fn runc(arguments: &[&str], bundle: &Path) -> anyhow::Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()
-        .context("cannot start runc")?;
+        .context("cannot start runc: .ci/tools.sh bench brings it")?;
     ensure!(status.success(), "runc {arguments:?} ended with {status}");
     Ok(())
 }
@@ -67,7 +77,7 @@ fn runc(arguments: &[&str], bundle: &Path) -> anyhow::Result<()> {
 fn bundle(dir: &Path) -> anyhow::Result<PathBuf> {
     let bin = dir.join("rootfs/bin");
     std::fs::create_dir_all(&bin)?;
-    std::fs::copy(BUSYBOX, bin.join("true")).context("busybox-static is not installed")?;
+    std::fs::copy(in_path(BUSYBOX)?, bin.join("true"))?;
     runc(&["spec"], dir)?;
     let path = dir.join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
@@ -88,23 +98,24 @@ fn containers(bundle: &Path, count: usize) -> anyhow::Result<Vec<f64>> {
     Ok(times)
 }
 
-/// Runs the line.
-pub(crate) async fn run(disk: &Path, pairs: usize, count: usize) -> anyhow::Result<Vec<Line>> {
-    let scratch = tempfile::tempdir_in(disk)?;
-    let bundle = bundle(scratch.path())?;
+pub(crate) async fn run(run: &Run, count: usize) -> anyhow::Result<Vec<Line>> {
+    let scratch = tempfile::tempdir_in(&run.disk)?;
+    let bundle = if run.peers { Some(bundle(scratch.path())?) } else { None };
     let (mut ours, mut tail, mut peer) =
         (Samples::default(), Samples::default(), Samples::default());
-    for _ in 0..pairs {
+    for _ in 0..run.pairs {
         let times = banger(count).await?;
         ours.push(quantile(&times, 0.5));
         tail.push(quantile(&times, 0.99));
-        peer.push(quantile(&containers(&bundle, count.min(50))?, 0.5));
+        if let Some(bundle) = &bundle {
+            peer.push(quantile(&containers(bundle, count.min(50))?, 0.5));
+        }
     }
     Ok(vec![
         Line {
             what: "b. intent to RUNNING seen by a watcher, p50 in ms".to_owned(),
             ours,
-            peer: Some(("runc run /bin/true", peer)),
+            peer: bundle.map(|_| ("runc run /bin/true".to_owned(), peer)),
         },
         Line { what: "b. the same, p99 in ms".to_owned(), ours: tail, peer: None },
     ])

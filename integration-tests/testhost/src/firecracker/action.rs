@@ -15,7 +15,6 @@ use super::http::{Method, Request, Response};
 
 /// What a request wants.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is the request of its path, described with its body")]
 pub enum Action {
     InstanceInfo,
     Version,

@@ -284,7 +284,6 @@ pub enum HugePages {
 
 /// The processor masks the real one still knows by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "they are names of processor models")]
 pub enum CpuTemplate {
     C3,
     T2,

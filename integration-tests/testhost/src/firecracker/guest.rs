@@ -80,7 +80,9 @@ impl Guest {
 
 fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
     let boot_id = boot_id();
-    let mut lines = vec![format!("guest: stand-in boot_id={boot_id}")];
+    // A kernel's first words: what stands before them on a console is of an earlier boot.
+    let mut lines =
+        vec!["Linux version 0 (stand-in)".to_owned(), format!("guest: stand-in boot_id={boot_id}")];
     for (name, disk) in &mut hardware.disks {
         lines.push(match count_boot(disk, &boot_id) {
             Ok(boots) => format!("guest: disk {name} boots={boots}"),
@@ -120,7 +122,9 @@ fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
         state = signals.1.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
     }
     drop(state);
-    print(&mut hardware.console, &["guest: shutting down".to_owned()]);
+    // The last is what a kernel says of a shutdown, by which its end is told from any other.
+    let last = ["guest: shutting down", "reboot: Restarting system"].map(str::to_owned);
+    print(&mut hardware.console, &last);
     thread::sleep(SHUTDOWN);
 }
 
@@ -135,8 +139,8 @@ fn print(console: &mut Option<File>, lines: &[String]) {
     }
 }
 
-/// Answers each line that is typed, as a shell would. Only without a console of its own: as the real
-/// one, it has standard input and output or neither.
+/// Answers each line that is typed, as a shell would. Only without a console of its own: as the
+/// real one, it has standard input and output or neither.
 fn answer_console() {
     let stdin = io::stdin();
     let mut descriptor = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];

@@ -1,8 +1,8 @@
 //! The guest that `make up` shows, for tests: Debian's packages, the guest agent, and what
 //! `banger image build-demo` makes of both.
 //!
-//! Driven by tests before they cut themselves off from every network. Packages are fetched once. What
-//! can go wrong: a script or `banger` fails, or was not built; the error has what it said.
+//! Driven by tests before they cut themselves off from every network. Packages are fetched once.
+//! What can go wrong: a script or `banger` fails, or was not built; the error has what it said.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::HostError;
+use super::emulator;
 use super::image::Image;
 use super::tool::Tool;
 use crate::control::PORT;
@@ -26,8 +27,10 @@ use crate::control::client::Client;
 /// From the start of QEMU to the first answer of the control program.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// A host without a default PATH would not be worth much.
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off";
+/// A host without a default PATH would not be worth much. A kernel that locks up says where, and goes
+/// down: two minutes, for emulation on a busy machine is slow.
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off \
+                            watchdog_thresh=60 softlockup_panic=1";
 
 /// What runs as the host's PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ impl Init {
 pub struct Machine {
     child: Mutex<Child>,
     console: PathBuf,
+    monitor: PathBuf,
     _directory: tempfile::TempDir,
 }
 
@@ -88,6 +92,7 @@ fn try_start(
         .tempdir()
         .map_err(HostError::file("make a directory in", Path::new("the temporary directory")))?;
     let console = directory.path().join("console");
+    let monitor = directory.path().join("monitor");
     let output = directory.path().join("qemu");
     let output = File::create(&output).map_err(HostError::file("make", &output))?;
     let token = random_token()?;
@@ -107,6 +112,8 @@ fn try_start(
         .args(["-smp", "2", "-m", "2048"])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
+        .arg("-monitor")
+        .arg(format!("unix:{},server=on,wait=off", monitor.display()))
         .arg("-kernel")
         .arg(&image.kernel)
         .arg("-initrd")
@@ -122,7 +129,7 @@ fn try_start(
         .args(["-device", "virtio-net-pci,netdev=net,romfile="])
         .env("TMPDIR", directory.path())
         .spawn(output)?;
-    let machine = Machine { child: Mutex::new(child), console, _directory: directory };
+    let machine = Machine { child: Mutex::new(child), console, monitor, _directory: directory };
     let client = Client { address, token };
     let deadline = Instant::now() + BOOT_LIMIT;
     loop {
@@ -152,6 +159,11 @@ impl Machine {
         }
     }
 
+    /// What QEMU says of the processors of a host that does not answer.
+    pub fn processors(&self) -> io::Result<String> {
+        emulator::registers(&self.monitor)
+    }
+
     /// The last lines of the console and of what QEMU itself said.
     pub fn console_tail(&self) -> String {
         let mut text = String::new();
@@ -164,6 +176,11 @@ impl Machine {
             text.push('\n');
         }
         text
+    }
+
+    /// Everything that its kernel and its first programs printed.
+    pub fn whole_console(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.console).unwrap_or_default()).into_owned()
     }
 
     /// Waits for QEMU's own end.

@@ -21,6 +21,8 @@ pub(crate) struct Agent {
     pub(crate) state: &'static str,
     pub(crate) run: &'static str,
     pub(crate) instance: &'static str,
+    /// Their VMMs run as users of their own.
+    uid_base: u32,
     port: u16,
 }
 
@@ -29,6 +31,7 @@ pub(crate) const FIRST: Agent = Agent {
     state: "/data/agent",
     run: "/run/banger-agent",
     instance: "bg",
+    uid_base: 200_000,
     port: 7072,
 };
 
@@ -37,6 +40,7 @@ pub(crate) const SECOND: Agent = Agent {
     state: "/data/second",
     run: "/run/banger-second",
     instance: "b2",
+    uid_base: 300_000,
     port: 7172,
 };
 
@@ -45,11 +49,16 @@ impl Agent {
         let Self { state, run, instance, port, .. } = self;
         let metrics = port + 1;
         format!(
-            "--state-dir {state} --runtime-dir {run} --instance {instance} \
+            "--config {} --state-dir {state} --runtime-dir {run} --instance {instance} \
              --image-dir /data/agent/images --listen 127.0.0.1:{port} \
              --metrics-listen 127.0.0.1:{metrics} --firecracker /data/bin/firecracker \
-             --jailer /data/bin/jailer"
+             --jailer /data/bin/jailer",
+            self.config()
         )
+    }
+
+    fn config(&self) -> String {
+        format!("/run/testhost.{}.toml", self.name)
     }
 
     fn pidfile(&self) -> String {
@@ -120,6 +129,8 @@ impl Fleet {
 
     /// As [`Self::start_agent`], with more in its environment: `NAME=VALUE …`.
     pub(crate) fn start_agent_with(&self, agent: &Agent, environment: &str) {
+        let config = format!("[guests]\nuid_base = {}\n", agent.uid_base);
+        self.host.write(&agent.config(), config.as_bytes()).expect("it can be written");
         let flags = agent.flags();
         let command = format!("env NO_COLOR=1 {environment} banger-agent run {flags}");
         let pid = self.host.spawn(&command, &agent.log()).expect("the agent is started");

@@ -3,7 +3,9 @@
 //! Taken before a VM is made and after it is deleted, the two must be equal: that is the proof
 //! that nothing leaks, and it knows nothing of what banger believes it made. Only what is the
 //! host's and not a VM's is left out, by name: the guests' bridge, the control groups above the
-//! guests, and the directory the jailer puts all jails in.
+//! guests, and the directory the jailer puts all jails in; and the metrics of a VM that lives,
+//! which are written for the first time when its VMM says some (the directory they are in is not
+//! left out).
 
 use super::{Agent, Fleet};
 
@@ -14,11 +16,14 @@ echo "== links"; ip -o link | awk -F': ' '{print $2}' | cut -d@ -f1 |
   grep -v -x '[a-z][a-z0-9]br0' | sort
 echo "== addresses"; ip -o addr | awk '{print $2, $4}' | grep -v '^[a-z][a-z0-9]br0 ' | sort
 echo "== rules"; iptables-save | grep -E '^-A|^:[^ ]+ -' | sed 's/ \[[0-9]*:[0-9]*\]//'
+echo "== pins"; nft list tables | grep banger- | sort; nft list ruleset |
+  grep -o -E '"[a-z0-9]{2}-[a-z2-7]{12}"( \. [0-9a-f:]+ \. [0-9.]+ comment "[^"]+")?' | sort
+echo "== neighbours"; ip neigh show nud permanent | sort
 echo "== processes"; grep -l -x -E 'firecracker|jailer' /proc/[0-9]*/comm | sort
 echo "== mounts"; cut -d' ' -f1,2,3 /proc/mounts
 echo "== control groups"; find /sys/fs/cgroup -mindepth 1 -type d |
   grep -v -x -E '/sys/fs/cgroup/banger.slice(/banger-guests.slice(/[a-z][a-z0-9])?)?' | sort
-echo "== files"; find "$@" | grep -v '/jails/firecracker$' | sort
+echo "== files"; find "$@" | grep -v -e '/jails/firecracker$' -e '/metrics.log$' -e '^/run/[^/]*/forwarding$' | sort
 "#;
 
 /// The whole text.

@@ -18,8 +18,8 @@ const IMPORTS: &str = "/data/imports";
 
 const AGENT: &str = "/data/imports/banger-guest";
 
-/// Asks Firecracker's metadata service for the guest's name, with a token that it is asked for first.
-/// The service keeps a connection open: it ends when nothing more is asked.
+/// Asks Firecracker's metadata service for the guest's name, with a token that it is asked for
+/// first. The service keeps a connection open: it ends when nothing more is asked.
 const METADATA: &str = r#"ask() { (printf "$@"; busybox sleep 5) | busybox nc 169.254.169.254 80 | tail -n 1; }
 token=$(ask 'PUT /latest/api/token HTTP/1.1\r\nX-metadata-token-ttl-seconds: 60\r\n\r\n')
 ask 'GET /latest/meta-data/local-hostname HTTP/1.1\r\nX-metadata-token: %s\r\n\r\n' "$token""#;

@@ -153,7 +153,13 @@ impl Installed {
         };
         let request =
             CreateVmRequest { name: name.to_owned(), spec: Some(spec), ..Default::default() };
-        let vm = self.client.vms().create(request).await.expect("is accepted");
+        // The host tells of images that were copied to it with its next heartbeat.
+        let vm = self
+            .eventually("it is accepted", async || {
+                let vm = self.client.vms().create(request.clone()).await;
+                vm.map_err(|why| why.to_string())
+            })
+            .await;
         let vm = self.running(&vm, 0).await;
         self.eventually("the guest is ready", async || {
             let console = self.console(&vm);
@@ -193,7 +199,7 @@ impl Installed {
             start_ticks: ticks.parse().expect("a number"),
             cgroup: self.sh(&format!("cat /proc/{pid}/cgroup")),
             disk: self.sh(&format!(
-                "blockdev --flushbufs /dev/mapper/{device}; \
+                "dmsetup mknodes {device}; blockdev --flushbufs /dev/mapper/{device}; \
                  tail -c 4096 /dev/mapper/{device} | tr -d '\\000'"
             )),
             printed: ids.join("\n"),

@@ -1,5 +1,6 @@
 //! The inventory of a real host and its sweep: leftovers of every kind are planted beside things
-//! that only look like ours; the first are listed and go, the second are neither listed nor touched.
+//! that only look like ours; the first are listed and go, the second are neither listed nor
+//! touched.
 
 use std::collections::BTreeSet;
 
@@ -42,6 +43,9 @@ id=$1
 ip tuntap add bg-aaaaaaaaaaaa mode tap
 iptables -A BANGER-BG-FWD -s 10.64.15.9/32 -i bg-aaaaaaaaaaaa \
   -m comment --comment banger:bg:$id -j DROP
+nft add element bridge banger-bg pins \
+  "{ \"bg-aaaaaaaaaaaa\" . 02:fc:0a:40:0f:09 . 10.64.15.9 comment \"banger:bg:$id:200009\" }"
+ip neigh replace 10.64.15.9 lladdr 02:fc:0a:40:0f:09 dev bgbr0 nud permanent
 mkdir -p /data/agent/vms/$id
 truncate -s 1M /data/agent/vms/$id/root.cow /data/agent/images/lost.ext4
 cow=$(losetup -f --show /data/agent/vms/$id/root.cow)

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Reads every VM by a list and by a stream, with the decoder that Python's protobuf brings.
+
+    deep.py ADDRESS
+
+Prints one JSON object: how deep the metadata of each VM nests, by name, as listed and as streamed.
+"""
+
+import json
+import sys
+
+from client import CALL, Api
+
+
+def depth(value):
+    """Objects and lists within each other; the JSON form of a document."""
+    if isinstance(value, dict):
+        return 1 + max((depth(item) for item in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((depth(item) for item in value), default=0)
+    return 0
+
+
+def depths(vms):
+    from google.protobuf import json_format
+
+    return {vm.name: depth(json_format.MessageToDict(vm.spec.metadata)) for vm in vms}
+
+
+def main():
+    api = Api(sys.argv[1])
+    request, list_vms = api.method("VmService", "ListVms")
+    listed = list_vms(request(), timeout=CALL).vms
+    request, watch_vms = api.method("VmService", "WatchVms")
+    streamed = []
+    for response in watch_vms(request(), timeout=CALL):
+        streamed += [event.vm for event in response.events]
+        if response.initial_state_complete:
+            break
+    print(json.dumps({"listed": depths(listed), "streamed": depths(streamed)}))
+
+
+main()
