@@ -1,6 +1,6 @@
 # The commands of this project. `make up` tries banger, `make test` proves it.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check test-host soak bench fuzz deb tools proto
+.PHONY: help up down test check test-host soak bench bench-compare fuzz deb tools proto
 
 help: ## Say what there is to do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -27,17 +27,26 @@ soak: ## Kill parts of a fleet at random under load: make soak SECONDS=600 SEED=
 bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)
 	@.ci/bench.sh
 
+bench-compare: ## Measure two commits on this machine, by turns: make bench-compare A=main B=HEAD
+	@.ci/bench.sh compare $(or $(A),main) $(or $(B),HEAD) $(ONLY)
+
 fuzz: ## Give each parser mangled input for SECONDS (60)
 	@BANGER_FUZZ_SECONDS=$(or $(SECONDS),60) cargo nextest run --workspace --profile fuzz --success-output final
 
 deb: ## Build a Debian package of a release under target/debian
 	@.ci/tools.sh deb
-	@cargo build --release --bins -p banger-server -p banger-agent -p banger-client
+	@cargo build --release --bins -p banger-server -p banger-agent -p banger-command
 	@install -m 755 "$$(.ci/guest.sh)" target/release/banger-guest
-	@target/tools/bin/cargo-deb -p banger-client --no-build
+	@rm -rf target/release/man && target/release/banger man target/release/man
+	@target/tools/bin/cargo-deb -p banger-command --no-build
 
 tools: ## Install everything the checks and tests need
 	@.ci/tools.sh test
 
+dashboard: ## Build the dashboard anew after a change of client/web; the result is committed
+	@.ci/tools.sh check
+	@.ci/web.sh build
+
 proto: ## Write the generated code anew after a change of a .proto file
 	@cargo run -q -p banger-proto --example gen
+	@.ci/clients.sh gen

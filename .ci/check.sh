@@ -14,14 +14,15 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PRIV='test(/(^|::)priv_/)'
 TEST_HOST='binary(/^testhost/)'
 
-# The generated code must be what the .proto files give.
-generated_is_committed() {
-  local out status=0
-  out=$(mktemp -d)
-  cargo run -q -p banger-proto --example gen -- "$out" && diff -ru proto/src/gen "$out" || status=1
-  rm -rf "$out"
-  [ "$status" -eq 0 ] || echo "run: cargo run -p banger-proto --example gen" >&2
-  return "$status"
+# The database of advisories comes from no package registry, and a check downloads nothing else. Where
+# somebody has fetched it (`cargo deny fetch db`), it is asked; where not, that is said.
+advisories() {
+  if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" >/dev/null; then
+    cargo fetch -q --locked &&
+      cargo deny --offline --log-level warn --config .deny.toml check --hide-inclusion-graph advisories
+  else
+    echo "not checked: the database of advisories is not on this machine (cargo deny fetch db brings it)"
+  fi
 }
 
 static_checks() {
@@ -32,19 +33,40 @@ static_checks() {
   step "buf breaking" buf breaking proto --against proto/baseline.binpb
   step "cargo-deny: bans, licences, sources" \
     cargo deny --log-level warn --config .deny.toml check --hide-inclusion-graph bans licenses sources
+  step "cargo-deny: advisories" advisories
   step "cargo-machete" cargo machete
-  step "generated code" generated_is_committed
   step "clippy" cargo clippy -q --keep-going --workspace --all-targets -- -D warnings
   # Read with private items, so a link to one is fine.
   RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
     step "cargo doc" cargo doc -q --keep-going --workspace --no-deps --document-private-items
-  step "documentation tests" cargo test -q --doc --workspace
 }
 
-# Some tests start the programs themselves, which building the tests alone does not make.
+# Some tests start the programs themselves. Programs, tests and examples are built by one command:
+# dependencies have other features where tests are built, so that by two commands each crate of ours
+# would be built twice. That the programs alone, as they are shipped, compile is checked beside it.
 programs() {
-  step "programs" cargo build -q --workspace --bins
+  step "programs and tests" cargo build -q --workspace --all-targets
+  step "documentation tests" cargo test -q --doc --workspace
+  step "programs as they are shipped" cargo check -q --workspace --bins
   step "guest agent" .ci/guest.sh
+}
+
+# The clients in other languages than Rust.
+clients() {
+  step "clients: generated code" .ci/clients.sh gen-check
+  step "TypeScript client: types and tests" .ci/clients.sh typescript
+  step "TypeScript client: as a package" .ci/clients.sh npm-pack
+  step "Python client: types and tests" .ci/clients.sh python
+  step "Python client: as a package" .ci/clients.sh wheel
+}
+
+# The dashboard. The tests in a browser start the programs that were built before.
+dashboard() {
+  step "dashboard: types, unit tests, and the page as it is committed" .ci/web.sh check
+}
+
+browser() {
+  step "dashboard: in a browser" .ci/web.sh browser
 }
 
 test_host() {
@@ -56,15 +78,20 @@ case "${1:-check}" in
     .ci/tools.sh check || exit 1
     static_checks
     programs
+    clients
+    dashboard
     tests "unit and simulated tests"
     finish
-    echo "Not run here: the privileged tests and the test host (make test, as root)."
+    echo "Not run here: the dashboard in a browser, the privileged tests and the test host (make test, as root)."
     ;;
   all)
     .ci/tools.sh test || exit 1
     static_checks
     programs
+    clients
+    dashboard
     tests "unit and simulated tests"
+    browser
     if is_root; then
       tests "privileged tests" --ignore-default-filter --run-ignored all -E "$PRIV and not $TEST_HOST"
       test_host

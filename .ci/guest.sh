@@ -14,14 +14,15 @@ made_of=$TARGET/$host/guest/.made-of
 
 # Not by cargo itself: it would take as long to find out as its lock is held by another build.
 now=$({
-  cat Cargo.toml Cargo.lock proto/Cargo.toml agent/guest/Cargo.toml
-  find proto/src agent/guest/src -name '*.rs' ! -name 'tests.rs' -print0 | sort -z | xargs -0 cat
+  cat Cargo.toml Cargo.lock proto/Cargo.toml proto/wire/Cargo.toml agent/guest/Cargo.toml
+  find proto/src proto/wire/src agent/guest/src -name '*.rs' ! -name 'tests.rs' -print0 | sort -z | xargs -0 cat
   rustc -V
 } | sha256sum | cut -d' ' -f1)
 if [ ! -x "$built" ] || [ "$(cat "$made_of" 2>/dev/null)" != "$now" ]; then
+  echo "Building the guest agent. The first time this takes some minutes." >&2
   # A target is named so that the flags hold for the program alone, not for build scripts and macros.
   RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-    cargo build --quiet -p banger-guest --profile guest --target "$host" >&2
+    cargo build -p banger-guest --profile guest --target "$host" >&2
   if ldd "$built" >/dev/null 2>&1; then
     echo "$built is not static" >&2
     exit 1

@@ -20,12 +20,17 @@ CARGO_DEB=3.8.0
 
 # COMMAND:PACKAGE, for Debian.
 BUILD=(cc:gcc)
-CHECK=(python3:python3 git:git systemd-analyze:systemd)
-GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables ping:iputils-ping)
+# openssl makes the certificates of the operators' page, as it says.
+CHECK=(python3:python3 git:git systemd-analyze:systemd openssl:openssl)
+GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping)
+# The static program that the peer's container runs. etcd and runc are unpacked: see peers.
+BENCH=(busybox:busybox-static dpkg:dpkg)
 TEST=(
   qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap busybox:busybox-static cpio:cpio
-  mke2fs:e2fsprogs losetup:mount dmsetup:dmsetup ip:iproute2 iptables:iptables
+  mke2fs:e2fsprogs losetup:mount dmsetup:dmsetup ip:iproute2 iptables:iptables nft:nftables
   lz4:lz4 modprobe:kmod
+  # The browser that the tests of the dashboard drive.
+  chromium:chromium
 )
 
 packages() {
@@ -65,7 +70,8 @@ refresh_lists() {
 rust() {
   local part
   if ! command -v cargo >/dev/null; then
-    echo "Rust is missing: see rustup.rs; version 1.94 or later." >&2
+    echo "There is no cargo in PATH, ~/.cargo/bin or /usr/local/cargo/bin. If Rust is installed, add its" >&2
+    echo "directory to PATH; else install it as rustup.rs says, version 1.94 or later." >&2
     exit 1
   fi
   for part in "$@"; do
@@ -105,7 +111,7 @@ peers() {
   command -v etcd >/dev/null && command -v runc >/dev/null && return
   command -v apt-get >/dev/null || return 0
   echo "unpacking etcd and runc under target/tools"
-  mkdir -p "$TOOLS/peers"
+  mkdir -p "$TOOLS/peers" "$TOOLS/bin"
   (
     cd "$TOOLS/peers"
     apt-get download -qq etcd-server runc
@@ -127,7 +133,7 @@ case "${1:-check}" in
     ;;
   bench)
     rust
-    packages "${BUILD[@]}"
+    packages "${BUILD[@]}" "${BENCH[@]}"
     refresh_lists
     peers
     ;;
