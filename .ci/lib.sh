@@ -3,8 +3,8 @@
 #
 # step NAME COMMAND...   runs one check, times it and remembers how it ended; later checks run
 #                        whether it passed or not, so that one run shows everything.
-# finish                 prints the table of steps and the closing lines of every test run, and
-#                        fails if any step failed.
+# finish                 prints the table of steps, the end of what each failed one said, the
+#                        closing lines of every test run, and fails if any step failed.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 ROOT=$PWD
@@ -39,25 +39,48 @@ if [ -t 1 ]; then export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}; fi
 if [ -n "${CI:-}" ]; then export CARGO_INCREMENTAL=0; fi
 
 STEPS=()
-FAILED=0
+FAILED=()
 SUMMARIES=()
 
 step() {
+  local name=$1 log status
+  shift
+  log=$(mktemp)
+  timed "$name" said "$log" "$@"
+  status=$?
+  # The end of what it said, again where whoever reads only the end of a long run finds it.
+  [ "$status" -eq 0 ] || mapfile -t -O "${#SUMMARIES[@]}" SUMMARIES < <(
+    echo "$name:"
+    plain "$log" | tail -n 40 | cut -c 1-400 | sed 's/^/    /'
+  )
+  rm -f "$log"
+}
+
+# said FILE COMMAND... runs a command and keeps what it says.
+said() {
+  local log=$1
+  shift
+  "$@" 2>&1 | tee "$log"
+  return "${PIPESTATUS[0]}"
+}
+
+timed() {
   local name=$1 began=$SECONDS verdict
   shift
   printf '\n==> %s\n' "$name"
   if "$@"; then verdict=ok; else
     verdict=FAILED
-    FAILED=$((FAILED + 1))
+    FAILED+=("$name")
   fi
   STEPS+=("$(printf '%-7s %5ss  %s' "$verdict" $((SECONDS - began)) "$name")")
+  [ "$verdict" = ok ]
 }
 
 # tests NAME ARGUMENTS... runs nextest as a step and keeps its closing line for the end.
 tests() {
   local name=$1
   shift
-  step "$name" run_nextest "$name" "$@"
+  timed "$name" run_nextest "$name" "$@"
 }
 
 run_nextest() {
@@ -118,8 +141,10 @@ finish() {
     printf '\n'
     printf '%s\n' "${SUMMARIES[@]}"
   fi
-  if [ "$FAILED" -gt 0 ]; then
-    printf '\n%s of %s steps failed.\n' "$FAILED" "${#STEPS[@]}"
+  if [ ${#FAILED[@]} -gt 0 ]; then
+    local names
+    names=$(printf '; %s' "${FAILED[@]}")
+    printf '\n%s of %s steps failed: %s.\n' "${#FAILED[@]}" "${#STEPS[@]}" "${names#; }"
     exit 1
   fi
   printf '\nAll %s steps passed.\n' "${#STEPS[@]}"
