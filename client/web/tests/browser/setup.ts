@@ -38,36 +38,38 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+const dev = (dir: string, ...words: string[]): string =>
+  execFileSync(join(BIN, "banger"), ["dev", ...words, "--state-dir", join(dir, "state")], { encoding: "utf8", stdio: "pipe" });
+
+const status = (dir: string) => JSON.parse(dev(dir, "status", "-o", "json")) as { server: string; processes: { name: string; pid: number }[] };
+
 /** A server and hosts as `banger dev` starts them. */
 export class Fleet {
   private constructor(
     readonly base: string,
     readonly banger: Client,
     private readonly dir: string,
-    private readonly flags: readonly string[],
   ) {}
 
   static async start(hosts: number): Promise<Fleet> {
     const dir = mkdtempSync(join(tmpdir(), "banger-dashboard-"));
-    const listen = `127.0.0.1:${await freePort()}`;
-    const flags = ["--simulate", "--hosts", String(hosts), "--listen", listen, "--state-dir", join(dir, "state")];
-    const base = `http://${listen}`;
-    const fleet = new Fleet(base, connectWeb({ server: base }), dir, flags);
-    fleet.up();
+    // Ports that are free, each by itself: those after a free one need not be.
+    dev(dir, "up", "--detach", "--simulate", "--hosts", String(hosts), "--listen", "127.0.0.1:0");
+    const base = status(dir).server;
+    const fleet = new Fleet(base, connectWeb({ server: base }), dir);
     await until("all hosts are ONLINE", async () => (await fleet.banger.hosts.listHosts({})).hosts.filter((host) => host.status?.state === 2).length, (n) => n === hosts);
     return fleet;
   }
 
   /** Starts what does not run. */
   up(): void {
-    execFileSync(join(BIN, "banger"), ["dev", "up", "--detach", ...this.flags], { stdio: "pipe" });
+    dev(this.dir, "up", "--detach", "--simulate");
   }
 
   kill(name: string): void {
-    const told = execFileSync(join(BIN, "banger"), ["dev", "status", "-o", "json", "--state-dir", join(this.dir, "state")], { encoding: "utf8" });
-    const { processes } = JSON.parse(told) as { processes: { name: string; pid: number }[] };
+    const { processes } = status(this.dir);
     const one = processes.find((process) => process.name === name);
-    if (!one) throw new Error(`no ${name}: ${told}`);
+    if (!one) throw new Error(`no ${name}: ${JSON.stringify(processes)}`);
     process.kill(one.pid, "SIGKILL");
   }
 
@@ -77,7 +79,7 @@ export class Fleet {
 
   stop(): void {
     this.banger.close();
-    execFileSync(join(BIN, "banger"), ["dev", "down", "--state-dir", join(this.dir, "state")], { stdio: "pipe" });
+    dev(this.dir, "down", "--yes", "--force");
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
@@ -121,6 +123,7 @@ export const launch = (): Promise<Browser> => chromium.launch({ executablePath: 
 /** A page, and what went wrong in it: every error of a script, every refusal of the policy, and every request to somewhere else. */
 export async function open(browser: Browser, base: string, path: string, options: BrowserContextOptions = {}): Promise<{ page: Page; wrong: string[] }> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 820 }, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const wrong: string[] = [];
   page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
