@@ -16,7 +16,6 @@ mod commands;
 mod complete;
 mod output;
 mod pack;
-mod screen;
 mod session;
 mod spec;
 

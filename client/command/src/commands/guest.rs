@@ -7,5 +7,6 @@ pub(super) mod forward;
 pub(super) mod program;
 mod ready;
 pub(super) mod run;
+mod screen;
 pub(super) mod ssh;
 mod terminal;

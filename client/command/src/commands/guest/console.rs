@@ -1,8 +1,8 @@
 //! `banger vm console`: shows the serial console of a VM, and types into it.
 
+use super::screen::Screen;
 use super::terminal::{Keys, Raw, Signals, Told, keys};
 use crate::args::guest::{ConsoleArgs, LogsArgs, RawArgs};
-use crate::screen::Screen;
 use crate::session::Session;
 use banger_client::guests::GuestInput;
 use banger_client::v1::{AttachConsoleRequest, ReadConsoleRequest};

@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 
 use super::ready;
+use super::screen::Screen;
 use super::terminal::{self, Keys, Raw, Signals, Told, keys};
 use crate::args::guest::{ExecArgs, ProgramArgs, RawArgs, ShellArgs};
-use crate::screen::Screen;
 use crate::session::Session;
 use banger_client::guests::{GuestInput, exec_input};
 use banger_client::v1::exec_input::Input;
