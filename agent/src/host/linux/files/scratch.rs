@@ -55,6 +55,16 @@ fn relative(dir: &PathPart, file: &PathPart) -> PathBuf {
     Path::new(dir.as_str()).join(file.as_str())
 }
 
+/// Refuses what took a file's name without being one.
+fn is_regular(fd: &OwnedFd, what: &'static str, path: &Path) -> HostResult<()> {
+    let failed = |error: Errno| HostError::io(what, path.display(), error);
+    if beneath::is_a(fd, FileType::RegularFile).map_err(failed)? {
+        return Ok(());
+    }
+    Err(HostError::new(HostErrorKind::NameTaken, what, path.display())
+        .detail("something that is no regular file has its name"))
+}
+
 #[async_trait]
 impl Files for LinuxFiles {
     async fn list_dirs(&self) -> HostResult<Vec<PathPart>> {
@@ -234,10 +244,7 @@ impl Files for LinuxFiles {
             let failed = |error: Errno| HostError::io("make", path.display(), error);
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK;
             let fd = roots.scratch.open_at(&path, flags, 0o600).map_err(failed)?;
-            if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
-                return Err(HostError::new(HostErrorKind::NameTaken, "make", path.display())
-                    .detail("something that is no regular file has its name"));
-            }
+            is_regular(&fd, "make", &path)?;
             let facts = beneath::file_facts(&fd).map_err(failed)?;
             if facts.size_bytes >= size_bytes {
                 return Ok(Change::AlreadySo);
@@ -268,10 +275,7 @@ impl Files for LinuxFiles {
                     (roots.scratch.open_at(&path, flags, 0o600).map_err(failed)?, false)
                 }
             };
-            if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
-                let taken = HostError::new(HostErrorKind::NameTaken, "make", path.display());
-                return Err(taken.detail("something that is no regular file has its name"));
-            }
+            is_regular(&fd, "reserve room for", &path)?;
             let before = beneath::file_facts(&fd).map_err(failed)?;
             // Asked first: what is taken within the file's length before the disk turns out to be full
             // could not be given back, as nobody could tell it from what was reserved before.
@@ -307,10 +311,7 @@ impl Files for LinuxFiles {
             let flags = OFlags::RDWR | OFlags::NONBLOCK;
             let found = missing_is_none(roots.scratch.open_at(&path, flags, 0)).map_err(failed)?;
             let Some(fd) = found else { return Ok(Change::AlreadySo) };
-            if !beneath::is_a(&fd, FileType::RegularFile).map_err(failed)? {
-                return Err(HostError::new(HostErrorKind::NameTaken, "shorten", path.display())
-                    .detail("something that is no regular file has its name"));
-            }
+            is_regular(&fd, "shorten", &path)?;
             let length = beneath::file_facts(&fd).map_err(failed)?.size_bytes;
             if length <= size_bytes {
                 return Ok(Change::AlreadySo);
