@@ -102,7 +102,7 @@ impl HostError {
 /// A running host. Ended, and forgotten, when dropped.
 #[derive(Debug)]
 pub struct TestHost {
-    machine: qemu::Machine,
+    machine: qemu::Qemu,
     client: Client,
     vmm: Vmm,
     /// Whether the emulator was found dead.

@@ -1,6 +1,6 @@
 //! A disposable host in QEMU for banger's tests, and the small programs that run inside it.
 //!
-//! Driven by `integration-tests/tests/testhost*.rs`. Apart from the rest of the integration tests
+//! Driven by `integration-tests/testhost/tests/testhost*.rs`. Apart from the rest of the integration tests
 //! because it needs neither the server nor the agent to compile, and because its programs must be
 //! linked statically (a jail holds no libraries).
 //!

@@ -20,6 +20,7 @@ const CRATES: &[&str] = &[
     "client/terminal/src",
     "deploy/installer/src",
     "integration-tests/src",
+    "integration-tests/testhost/src",
     "deploy/dev/src",
     "proto/wire/src",
 ];

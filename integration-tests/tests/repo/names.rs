@@ -22,6 +22,7 @@ const CRATES: &[(&str, bool)] = &[
     ("deploy/dev/src", false),
     ("deploy/installer/src", false),
     ("integration-tests/src", false),
+    ("integration-tests/testhost/src", false),
     ("proto/wire/src", false),
 ];
 

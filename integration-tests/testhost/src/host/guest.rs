@@ -37,7 +37,7 @@ const ROOT_MIB: u64 = 31;
 
 /// The images, by the names tests use.
 #[derive(Debug, Clone)]
-pub struct Guest {
+pub struct GuestImages {
     /// The directory with `vmlinux`, `initrd` and `root.ext4`.
     pub directory: PathBuf,
     /// The name of the product.
@@ -52,12 +52,12 @@ pub const FILES: [&str; 3] = ["vmlinux", "initrd", "root.ext4"];
 /// # Errors
 ///
 /// See [`HostError`].
-pub fn ensure(cache: &Cache, image: &Image) -> Result<Guest, HostError> {
+pub fn ensure(cache: &Cache, image: &Image) -> Result<GuestImages, HostError> {
     let agent = guest_agent()?;
     let inputs = [FORM, image.key.as_bytes(), GUEST_INIT.as_bytes(), &agent];
     let directory = cache.product("guest", &inputs, 0, |into| build(into, image, &agent))?;
     let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Guest { directory, key })
+    Ok(GuestImages { directory, key })
 }
 
 /// The guest agent; built, where it is not yet, in a minute or two.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::HostError;
 use super::cache::Cache;
-use super::guest::{FILES, Guest};
+use super::guest::{FILES, GuestImages};
 use super::image::{make_executable, write};
 use super::programs::{self, Programs, Vmm};
 use super::tool::Tool;
@@ -32,7 +32,7 @@ const SIZE: &str = "3G";
 pub fn ensure(
     cache: &Cache,
     vmm: &Vmm,
-    guest: &Guest,
+    guest: &GuestImages,
     programs: &Programs,
 ) -> Result<PathBuf, HostError> {
     let mut files = vec![
@@ -53,7 +53,7 @@ pub fn ensure(
     Ok(product.join("data.ext4"))
 }
 
-fn build(into: &Path, guest: &Guest, files: &[(String, PathBuf)]) -> Result<(), HostError> {
+fn build(into: &Path, guest: &GuestImages, files: &[(String, PathBuf)]) -> Result<(), HostError> {
     let contents = into.join("contents");
     let bin = contents.join("bin");
     let images = contents.join(Path::new(IMAGES).strip_prefix("/data").unwrap_or(Path::new("")));

@@ -52,7 +52,7 @@ impl Init {
 
 /// The process, and where its console goes.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Qemu {
     child: Mutex<Child>,
     console: PathBuf,
     monitor: PathBuf,
@@ -69,7 +69,7 @@ pub fn start(
     payload: &Path,
     name: &str,
     init: Init,
-) -> Result<(Machine, Client), HostError> {
+) -> Result<(Qemu, Client), HostError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -86,7 +86,7 @@ fn try_start(
     payload: &Path,
     name: &str,
     init: Init,
-) -> Result<(Machine, Client), HostError> {
+) -> Result<(Qemu, Client), HostError> {
     let directory = tempfile::Builder::new()
         .prefix("banger-testhost-")
         .tempdir()
@@ -129,7 +129,7 @@ fn try_start(
         .args(["-device", "virtio-net-pci,netdev=net,romfile="])
         .env("TMPDIR", directory.path())
         .spawn(output)?;
-    let machine = Machine { child: Mutex::new(child), console, monitor, _directory: directory };
+    let machine = Qemu { child: Mutex::new(child), console, monitor, _directory: directory };
     let client = Client { address, token };
     let deadline = Instant::now() + BOOT_LIMIT;
     loop {
@@ -148,7 +148,7 @@ fn try_start(
     }
 }
 
-impl Machine {
+impl Qemu {
     /// How QEMU ended, if it has.
     pub fn is_down(&self) -> Option<String> {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -201,7 +201,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Qemu {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // It may be down already; there is nobody to tell otherwise.
