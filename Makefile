@@ -1,6 +1,6 @@
 # The commands of this project. `make up` tries banger, `make test` proves it.
 .DEFAULT_GOAL := help
-.PHONY: help up down test check test-host soak bench bench-compare fuzz deb tools proto
+.PHONY: help up down test check test-host soak bench bench-compare fuzz deb tools dashboard files proto
 
 help: ## Say what there is to do
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,9 @@ tools: ## Install everything the checks and tests need
 dashboard: ## Build the dashboard anew after a change of client/web; the result is committed
 	@.ci/tools.sh check
 	@.ci/web.sh build
+
+files: ## Write docs/FILES.md anew after a file or the first sentence of its header changed
+	@BANGER_WRITE=1 cargo test -q -p banger-integration-tests --test repo index
 
 proto: ## Write the generated code anew after a change of a .proto file
 	@cargo run -q -p banger-proto --example gen

@@ -1,8 +1,10 @@
-//! The only owner of the present time.
+//! The only owner of the present time, by which VMs are decided about.
 //!
 //! Two readings, because they answer two questions: [`Clock::now`] is shown to people and may
 //! jump when somebody sets the clock; [`Clock::monotonic`] measures waits, back-off and grace
-//! periods and never jumps. Everything that decides takes one of them as an argument.
+//! periods and never jumps. What decides about a VM takes one of them
+//! as an argument; what only paces itself (a back-off of a connection, a check that is believed for
+//! a while) measures by `Instant`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //! [`hosts`] and [`images`] are its calls one to one, [`guests`] those that reach into a guest.
 //! [`watch`] and [`wait`] are more than a call:
 //! they survive broken connections, restarts of the server and revisions that are too old.
-//! A change is sent again when its connection breaks and is done once all the same, by its
-//! `request_id`. [`error`] says what can go wrong: never reached, broken in the middle (outcome
+//! A change that has a `request_id` is sent again when its connection breaks, and is done once all
+//! the same. [`error`] says what can go wrong: never reached, broken in the middle (outcome
 //! unknown), or answered with a refusal.
 //!
 //! ```no_run

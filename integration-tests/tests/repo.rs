@@ -11,6 +11,7 @@ mod repo {
     mod docs;
     mod faults;
     mod files;
+    mod index;
     mod layering;
     mod names;
     mod owners;

@@ -1,4 +1,4 @@
-//! The only builder of `tonic::Status` in the agent.
+//! The only builder of `tonic::Status` in the agent; simulated guests have their own.
 //!
 //! What a host says of itself (a tool's complaint, a path, the words of a VMM's log) goes into messages
 //! only as text of a bounded length: it comes back as a header, and one that is too large would break the

@@ -1,5 +1,5 @@
 //! What a release lays down beside its programs: units, user, directories, kernel settings,
-//! configuration. Part of this program, so that a release is three files and cannot come apart.
+//! configuration. Part of this program, so that a release is its programs and cannot come apart.
 //!
 //! An update is driven by whichever `banger` was called; the release's own `banger` tells its files
 //! by `banger system payload` (JSON of [`Release`]). So that command's output is an interface

@@ -11,6 +11,8 @@
 //! - `tls`: names in certificates, and a TLS acceptor whose certificates can be changed.
 //! - `cancel`: calls with a stream of requests that end when their caller lets go.
 //!
+//! With the feature `secrets`: `secrets`, files that hold one, refused where others may read them.
+//!
 //! With the feature `trace`, for programs that record spans: `trace`, W3C trace context over gRPC
 //! metadata.
 //!

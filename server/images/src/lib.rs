@@ -9,8 +9,9 @@
 //! Driven by the server's image service and by `banger image build-demo`. Knows no API, no store
 //! and no VM. Everything read is hostile: an archive is read twice, first into a tree in memory
 //! that is checked as a whole and is bounded by [`Limits`], then for its contents. Nothing is
-//! unpacked onto this machine's file systems, nothing is mounted and no program is run, so no
-//! right is needed beyond writing the file asked for.
+//! unpacked onto this machine's file systems, nothing is mounted and no program of an image is run,
+//! so no right is needed beyond writing the file asked for. Where a registry wants a password, the
+//! helper that Docker's configuration names is asked.
 //!
 //! What can go wrong is an [`ImportError`], which names the source and the entry. A failed or
 //! cancelled import leaves nothing; one whose process was killed leaves a file or directory

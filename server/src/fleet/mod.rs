@@ -9,8 +9,8 @@
 //! The [`Fleet`] keeps exactly one session for every host that there is, at the address its record
 //! says, with whoever has the key that it joined with last. It follows the list of hosts and is
 //! told nothing else, so that a host that joins, moves or leaves, and a start of the server, are
-//! one path. What sessions learn goes into a [`FleetSink`]; the fleet knows neither intents nor the
-//! store.
+//! one path. What sessions learn goes into a [`FleetSink`]; the fleet sends the intents it is
+//! handed, keeps none, decides by none, and does not know the store.
 
 pub mod backoff;
 mod convert;

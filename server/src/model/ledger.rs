@@ -3,7 +3,7 @@
 //! The ledger is every intent, host, join token, image and finished request in memory, with the
 //! indexes that decisions need: names, request ids, bookings, address slots and users of images.
 //! [`Ledger::decide`] is pure: a mutation and the present state in, changes or a refusal out.
-//! [`Ledger::apply`] makes no choice. The store's writer is the only caller of both: it decides a
+//! [`Ledger::apply`] makes no choice. The store is the only caller of both: its writer decides a
 //! group, applies each decision at once so that the next one sees it, and writes the whole group in
 //! one transaction. When that fails the ledger is thrown away and loaded from the database, so it
 //! can never be ahead of it for long.

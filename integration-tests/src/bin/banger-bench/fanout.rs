@@ -1,7 +1,7 @@
 //! Line c: how many events a second reach all watchers together. The peer is etcd's `Watch`.
 //!
-//! One writer changes things as fast as it is answered, `WATCHERS` streams on `CONNECTIONS`
-//! connections receive every change. What is counted is events times watchers until the last
+//! One client has [`WRITERS`] changes under way at a time; the streams, as many as are asked for, on
+//! [`CONNECTIONS`] connections receive every change. What is counted is events times watchers until the last
 //! watcher has the last event. Each watcher counts that it got every event once.
 
 use std::path::Path;

@@ -6,7 +6,7 @@
 //! (RFC 9113, section 4.1), and each has its price. Whoever is over the bound is not cut off, but read no
 //! further until the second is over: the stream below is full then, and the guest waits.
 //!
-//! Pure but for [`Pace::after`], which takes the time. Nothing can go wrong: what is no HTTP/2 has some
+//! Pure but for [`Pace::new`], which reads the clock; [`Pace::after`] is given the time. Nothing can go wrong: what is no HTTP/2 has some
 //! price, and is for the library to refuse.
 
 use std::time::Duration;
