@@ -1,4 +1,5 @@
-//! Wiring: which part is given to which. Nothing is decided here.
+//! Starts and stops the agent: which part is given to which, in which order. Nothing is decided
+//! here.
 //!
 //! Start: identity, epoch, supervisor (which takes over what is on the host), sweep, listeners. The
 //! server is let in when every VM was looked at. Shutdown is the reverse, has a deadline, and touches

@@ -1,4 +1,5 @@
-//! What an operator may set.
+//! What an operator may set of the agent: its configuration file, defaults, and the check of all of
+//! it.
 //!
 //! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main` reads
 //! it, [`AgentConfig::check`] lists all problems at once, and the rest of the agent takes it as

@@ -1,4 +1,5 @@
-//! Wiring: which part is given to which. Nothing is decided here.
+//! Starts and stops the server: which part is given to which, in which order. Nothing is decided
+//! here.
 //!
 //! Start: state directory, CA, store, view, listeners, sessions, drivers. The API is served only
 //! when everything stored is loaded. Shutdown is the reverse and can't hang: streams and waits are

@@ -1,4 +1,4 @@
-//! What an OCI image says of its program: command, environment, directory and user.
+//! Reads what an OCI image says of its program: command, environment, directory and user.
 //!
 //! `/etc/banger/oci.json` is the image's configuration as its registry has it (`config.md` of the
 //! OCI image format), put there when the image was imported, or only the object `config` of it. The

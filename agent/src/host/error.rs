@@ -1,4 +1,5 @@
-//! What a host verb answers: whether it changed something, or why it could not.
+//! What an effect on the host answers: whether it changed something, or of which kind its failure
+//! is.
 //!
 //! One error shape crosses the seam, so that a fake host can fail exactly as a real one does and
 //! the layer above can map a failure to a fault reason without reading text. Inside a real

@@ -1,4 +1,5 @@
-//! The agent API over the supervisor: assignments in, reports and facts of the host out.
+//! The agent API over the supervisor: takes assignments and sweeps, gathers the host's facts and
+//! keeps the last where one can't be read.
 //!
 //! Driven by the RPCs. Adds to the [`Supervisor`] who this host is and whether the agent drains.
 

@@ -1,4 +1,5 @@
-//! How a VMM process ended, as it is shown. Pure.
+//! How a VMM ended, by its exit status and the guest's last words: shut down, rebooted, panicked,
+//! crashed. Pure.
 //!
 //! A VMM ends with status 0 for a guest that shut down, for one that rebooted, and for one whose
 //! kernel panicked and then reset the machine. What tells them apart are last words: those of the

@@ -1,4 +1,5 @@
-//! What can be typed. No behaviour here: `commands` has it.
+//! All commands and global flags of `banger`, with the text of their help. No behaviour here:
+//! `commands` has it.
 
 use std::path::PathBuf;
 use std::time::Duration;

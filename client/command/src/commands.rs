@@ -1,4 +1,5 @@
-//! What the commands do. Each opens a session, makes its calls and prints.
+//! Runs the command that was typed, and a change for many names at once. Each opens a session,
+//! makes its calls and prints.
 //!
 //! A file for each noun, and three more for VMs: [`create`] makes and updates them, [`change`]
 //! starts and stops them, [`guest`] reaches into them; [`vm`] reads, and [`show`] prints them.

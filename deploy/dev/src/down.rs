@@ -1,4 +1,4 @@
-//! `banger dev down`.
+//! `banger dev down`: deletes the VMs, ends agents and server, removes networks and files.
 
 use super::fleet::{self, Programs};
 use super::layout::Layout;

@@ -1,4 +1,4 @@
-//! `banger dev up`.
+//! `banger dev up`: makes and starts what is missing, and undoes it on failure.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,4 +1,5 @@
-//! `banger system install`.
+//! `banger system install`: lays a release down, starts its services, and refuses where another
+//! runs.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `banger system status`.
+//! `banger system status`: what is installed, what runs, and whether they are the same.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Errors as people read them.
+//! An error and its causes joined into one line.
 
 use std::error::Error;
 

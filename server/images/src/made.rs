@@ -1,4 +1,4 @@
-//! What is wanted of an import, and what came of it.
+//! Kinds of image (kernel, initial RAM disk, root), and what an import answers.
 
 use std::fmt;
 

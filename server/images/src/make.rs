@@ -1,5 +1,5 @@
-//! The two ways in: from wherever an image is, and from a path alone. Sees what a source is, by
-//! its contents, and hands it to the one that reads it.
+//! Sees what a source is by its contents (archive, package, kernel, ext4), and hands it to the one
+//! that reads it. Two ways in: from wherever an image is, and from a path alone.
 
 use std::path::{Path, PathBuf};
 

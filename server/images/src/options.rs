@@ -1,4 +1,4 @@
-//! What an import may use, and how it says how far it is.
+//! What an import may use (limits, sizes, registries, time), and how it says how far it is.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A file that is there whole or not at all.
+//! Writes the result of an import to a file that is there whole or not at all: with holes, hashed,
+//! synced, renamed.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,4 +1,4 @@
-//! Where an image comes from.
+//! Where an image comes from: a path, or the reference of a registry, parsed.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! Between messages and the model, outwards. Inwards is in [`incoming`].
+//! Turns stored VMs, hosts, images and history into messages of the API. Inwards is in
+//! [`incoming`].
 //!
 //! Every match on our enums and every message is written out, so that a new field does not compile
 //! until it is decided here.

@@ -1,4 +1,5 @@
-//! The host service.
+//! Calls about hosts: get, list, update, delete, join tokens, and JoinHost, which signs an agent's
+//! certificate.
 //!
 //! JoinHost is the one call that needs no bearer token: its proof is the join token. WatchHosts is
 //! in [`super::watch`], GetHostInventory and SweepHost in [`super::inventory`].

@@ -1,4 +1,4 @@
-//! The VM service.
+//! Calls that change or read one VM: create, update, delete, power, get.
 //!
 //! Mutations answer at commit with the VM as the view shows it then. WatchVms and WaitVm are in
 //! [`super::watch`] and [`super::wait`], lists and history in `reads`, streams to guests in

@@ -1,4 +1,5 @@
-//! What the server can ask of an agent, and what can come of it.
+//! What the server can ask of an agent, what can come of it, and by which reason users see a
+//! refusal.
 //!
 //! A link is made without connecting and never ends: every call connects when it must. The real
 //! one is [`GrpcLink`](super::grpc::GrpcLink); tests bring their own. A call that got no answer has

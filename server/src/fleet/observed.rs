@@ -1,4 +1,5 @@
-//! From messages of an agent to what is known of its host.
+//! Holds an agent's inventory back until it is complete, finds gaps in its messages, and hands on
+//! what it says.
 //!
 //! [`Intake`] is pure: one for each observation, fed with its messages in order by the session. It
 //! holds back the inventory until it is complete, because what a part does not list is not absent,

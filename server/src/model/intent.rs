@@ -1,4 +1,5 @@
-//! What is wanted of one VM.
+//! One VM as it is wanted and stored: spec, power, host, address, generation; and the fingerprint
+//! of its create.
 //!
 //! A [`VmIntent`] is one row of the store. Only the ledger makes one, only the writer stores one;
 //! everybody else holds it behind an `Arc` and reads.

@@ -1,4 +1,4 @@
-//! How the store fails.
+//! Errors of opening the database, of reading and writing it, and of a mutation.
 //!
 //! Not found is not here: a read answers `None` or nothing, a mutation is refused.
 

@@ -1,4 +1,5 @@
-//! The counters of the store.
+//! Epoch, revisions and numbers of commits and events in the database: read, reserved, raised after
+//! a restore.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! The program of an OCI image: what its configuration says is to run.
+//! Starts the program of an OCI image at boot: as its user, in its directory, its output on the
+//! console.
 //!
 //! Driven by [`super::run`], once. What can go wrong: there is none, which is no error, or its
 //! configuration can't be read or it can't be run, which is said.

@@ -1,4 +1,5 @@
-//! Facts of this machine, from `/proc`, the scratch file system and the tools.
+//! Facts of this machine (boot, capacity, kernel, VMM), from `/proc`, the scratch file system and
+//! the tools.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

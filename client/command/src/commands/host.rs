@@ -1,4 +1,4 @@
-//! `banger host`.
+//! `banger host`: lists, joins, changes, drains and removes hosts; shows and sweeps what they hold.
 
 use banger_client::v1::{
     CordonHostRequest, CreateJoinTokenRequest, DeleteHostRequest, DrainHostRequest, Host,

@@ -1,4 +1,4 @@
-// What the page knows of the fleet, and the one function by which it learns.
+// What the page knows of the fleet, how it learns it, and when it says that this may be old.
 //
 // What the watches of the client tell and the ups and downs of the connection are inputs; `reduce`
 // folds a batch of them into a new state and changes nothing of the old one. The watches resume by

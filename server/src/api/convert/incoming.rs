@@ -1,4 +1,5 @@
-//! From messages to the model. Nothing is refused here but what can't even be read.
+//! Reads what requests say of VMs: specs, wanted power, states, filters. Nothing is refused here
+//! but what can't even be read.
 
 use banger_proto::v1;
 

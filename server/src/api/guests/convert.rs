@@ -1,4 +1,4 @@
-//! Messages of streams to the model and back.
+//! Messages of exec, console and copy streams to the model and back.
 
 use banger_proto::bounds::MAX_STREAM_DATA_BYTES;
 use banger_proto::v1;

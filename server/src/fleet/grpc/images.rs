@@ -1,4 +1,4 @@
-//! Messages about images, to the agent.
+//! What an agent is sent of an image: what it is to be, and then all of it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

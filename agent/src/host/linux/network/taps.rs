@@ -1,4 +1,5 @@
-//! The bridge and the taps by tun/tap ioctls (`Documentation/networking/tuntap.rst`) and rtnetlink.
+//! Makes the bridge and the taps, by tun/tap ioctls (`Documentation/networking/tuntap.rst`) and
+//! rtnetlink, and refuses a subnet that the machine uses.
 //!
 //! IPv6 is switched off on the bridge: the firewall's chains are IPv4, and a link-local address of
 //! the host would be a way around them.

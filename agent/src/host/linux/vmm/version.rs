@@ -1,4 +1,4 @@
-//! What the VMMs call themselves.
+//! The versions of Firecracker and QEMU, asked of each program and read from its answer.
 //!
 //! Driven by the facts, by the choice of a VMM and by `doctor`. What can go wrong: a program that
 //! is none of them answers, or none answers.

@@ -1,4 +1,5 @@
-//! What is known of one connection. Every request that comes over it carries this value.
+//! A connection's peer, identity and open calls, and how long it may stay. Every request that comes
+//! over it carries this value.
 //!
 //! Layers tell it what they learn: that a call began and ended, that it showed an identity, that
 //! it was refused. From that follows how long it may stay: one without an identity is over when

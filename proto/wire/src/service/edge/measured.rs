@@ -1,4 +1,5 @@
-//! A request's body that is measured while it comes: message by message, and by the clock.
+//! Cuts a request off that is too large, compressed or too slow: its body is measured while it
+//! comes.
 //!
 //! It reads the prefix of each gRPC message (one byte of flags, four of length) before the decoder
 //! does, which sets aside all that a prefix announces. What can go wrong: a message that is larger

@@ -1,4 +1,5 @@
-//! What leaves as an error says its reason, whoever made it: a layer around all services.
+//! Gives every error that leaves a reason, those of tonic too (unknown method, message too large):
+//! a layer around all services.
 //!
 //! Errors of our own carry `google.rpc.ErrorInfo` from their builder. Those that tonic makes
 //! (a message too large, bytes that do not decode, a method that is not there) and those of the
