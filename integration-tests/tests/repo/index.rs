@@ -105,6 +105,27 @@ fn every_file_of_code_is_in_the_index_with_its_sentence() {
 }
 
 #[test]
+fn the_places_that_a_reader_is_asked_for_are_in_the_index() {
+    let testing = tree::read("docs/TESTING.md");
+    let (_, places) = testing.split_once("\n## Twelve places\n").expect("the list is there");
+    let places = places.split("\n## ").next().unwrap_or_default();
+    let files: Vec<_> = places
+        .lines()
+        .filter_map(|line| line.strip_suffix("` |"))
+        .filter_map(|line| line.rsplit_once('`').map(|(_, file)| file))
+        .collect();
+    assert_eq!(files.len(), 12, "{files:?}");
+    let page = page();
+    for file in files {
+        let (top, name) = file.split_once("/src/").expect("it is of a package's sources");
+        let (_, rest) =
+            page.split_once(&format!("\n## {top}/src\n")).expect("the package is listed");
+        let section = rest.split("\n## ").next().unwrap_or_default();
+        assert!(section.contains(&format!("\n- `{name}`: ")), "{file} is not in the index");
+    }
+}
+
+#[test]
 fn a_sentence_ends_at_its_full_stop_or_with_its_paragraph() {
     let of = |name, text| sentence(name, text).unwrap_or_default();
     assert_eq!(of("a.rs", "//! One. Two.\n"), "One");
