@@ -20,6 +20,7 @@ use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
 pub use self::images::ImagesConfig;
+use crate::model::caller::{Principal, Role};
 use crate::model::ledger::LedgerConfig;
 use crate::model::names::check_name;
 use crate::model::placement::Overcommit;
@@ -87,7 +88,8 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
-    /// A file with one `<principal> <token>` a line; `#` begins a comment.
+    /// A file with one `<principal> <token> [<role>]` a line; `#` begins a comment. Without a role
+    /// the principal is an admin.
     pub token_file: Option<PathBuf>,
 }
 
@@ -415,9 +417,9 @@ fn check_domain(domain: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// When it can't be read, or others than its owner may read it, or lines are not
-/// `<principal> <token>` with a token of 16 characters or more: then all of those are listed, by
-/// number, never by content.
-pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+/// `<principal> <token> [<role>]` with a token of 16 characters or more: then all of those are
+/// listed, by number, never by content.
+pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, ConfigError> {
     let bytes = secrets::read(path).map_err(|error| match error {
         SecretError::Read { path, source } => ConfigError::Read { path, source },
         other @ (SecretError::OpenToOthers { .. }
@@ -435,12 +437,19 @@ pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, String>, ConfigEr
         let mut words = line.split_whitespace();
         let (principal, token) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         let place = format!("{} line {number}", path.display());
+        let role = words.next().map_or(Ok(Role::Admin), str::parse);
         if check_name(principal).is_err() || words.next().is_some() {
-            problems.push(format!("{place} is not of the form <principal> <token>"));
+            problems.push(format!("{place} is not of the form <principal> <token> [<role>]"));
         } else if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
             problems.push(format!("{place} has a token of less than 16 printable characters"));
-        } else if tokens.insert(token.to_owned(), principal.to_owned()).is_some() {
-            problems.push(format!("{place} has a token that another line has"));
+        } else if let Ok(role) = role {
+            let principal = Principal { name: principal.into(), role };
+            if tokens.insert(token.to_owned(), principal).is_some() {
+                problems.push(format!("{place} has a token that another line has"));
+            }
+        } else {
+            let known = Role::ALL.map(Role::as_str).join(", ");
+            problems.push(format!("{place} has a role that is none of {known}"));
         }
     }
     if tokens.is_empty() && problems.is_empty() {

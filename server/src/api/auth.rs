@@ -1,12 +1,12 @@
 //! Who calls, and whether they may: one layer through which every call passes. It makes the
 //! [`Caller`] that everything behind it goes by; every request has one in its extensions.
 //!
-//! [`POLICIES`] names every method of the API with what it asks of its caller; a method that is
-//! not in it asks for a token, and a test makes sure that none is missing. Without configured
-//! tokens everybody who reaches the listener is let in, which is why the listener is loopback
-//! unless an operator has said otherwise. It also says by a request's [`Standing`] whether its
-//! caller has shown an identity, which the layers inside go by. Roles come later and find their
-//! place in [`Grants`].
+//! [`METHODS`] says of every method what it does to which kind of thing, [`authorize`] who may do
+//! that. Without configured tokens everybody who reaches the listener is an admin, which is why the
+//! listener is loopback unless an operator has said otherwise. A request's [`Standing`] says whether
+//! its caller has shown an identity, which the layers inside go by.
+
+mod methods;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -18,91 +18,23 @@ use banger_wire::service::edge::bodies::Standing;
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
+use tonic::Status;
 use tower::{Layer, Service};
 
+pub use self::methods::METHODS;
+use self::methods::asked;
 use super::page::same;
 use super::status;
 use crate::clock::SharedClock;
-use crate::model::caller::{Caller, Grants};
-
-/// What a method asks of its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// Nothing: it tells nothing secret, or has a proof of its own in the request.
-    Open,
-    /// A configured token, where tokens are configured.
-    Token,
-}
-
-impl Policy {
-    /// Whether who holds these grants may call.
-    fn admits(self, grants: Grants) -> bool {
-        match self {
-            Self::Open => true,
-            Self::Token => grants == Grants::All,
-        }
-    }
-}
-
-/// Every method with its policy.
-pub const POLICIES: &[(&str, Policy)] = &[
-    ("/banger.v1.VmService/CreateVm", Policy::Token),
-    ("/banger.v1.VmService/GetVm", Policy::Token),
-    ("/banger.v1.VmService/ListVms", Policy::Token),
-    ("/banger.v1.VmService/UpdateVm", Policy::Token),
-    ("/banger.v1.VmService/DeleteVm", Policy::Token),
-    ("/banger.v1.VmService/StartVm", Policy::Token),
-    ("/banger.v1.VmService/StopVm", Policy::Token),
-    ("/banger.v1.VmService/RebootVm", Policy::Token),
-    ("/banger.v1.VmService/PauseVm", Policy::Token),
-    ("/banger.v1.VmService/ResumeVm", Policy::Token),
-    ("/banger.v1.VmService/WaitVm", Policy::Token),
-    ("/banger.v1.VmService/WatchVms", Policy::Token),
-    ("/banger.v1.VmService/ListVmEvents", Policy::Token),
-    ("/banger.v1.VmService/ExplainVm", Policy::Token),
-    ("/banger.v1.VmService/ReadConsole", Policy::Token),
-    ("/banger.v1.VmService/AttachConsole", Policy::Token),
-    ("/banger.v1.VmService/ExecVm", Policy::Token),
-    ("/banger.v1.VmService/CopyToVm", Policy::Token),
-    ("/banger.v1.VmService/CopyFromVm", Policy::Token),
-    ("/banger.v1.VmService/ForwardVm", Policy::Token),
-    ("/banger.v1.HostService/CreateJoinToken", Policy::Token),
-    // Its proof is the join token.
-    ("/banger.v1.HostService/JoinHost", Policy::Open),
-    ("/banger.v1.HostService/GetHost", Policy::Token),
-    ("/banger.v1.HostService/ListHosts", Policy::Token),
-    ("/banger.v1.HostService/UpdateHost", Policy::Token),
-    ("/banger.v1.HostService/DeleteHost", Policy::Token),
-    ("/banger.v1.HostService/CordonHost", Policy::Token),
-    ("/banger.v1.HostService/UncordonHost", Policy::Token),
-    ("/banger.v1.HostService/DrainHost", Policy::Token),
-    ("/banger.v1.HostService/WatchHosts", Policy::Token),
-    ("/banger.v1.HostService/GetHostInventory", Policy::Token),
-    ("/banger.v1.HostService/SweepHost", Policy::Token),
-    ("/banger.v1.ImageService/ImportImage", Policy::Token),
-    ("/banger.v1.ImageService/ImportImageWithProgress", Policy::Token),
-    ("/banger.v1.ImageService/UploadBlob", Policy::Token),
-    ("/banger.v1.ImageService/GetImage", Policy::Token),
-    ("/banger.v1.ImageService/ListImages", Policy::Token),
-    ("/banger.v1.ImageService/DeleteImage", Policy::Token),
-    ("/grpc.health.v1.Health/Check", Policy::Open),
-    ("/grpc.health.v1.Health/List", Policy::Open),
-    ("/grpc.health.v1.Health/Watch", Policy::Open),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Policy::Open),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Policy::Open),
-];
-
-/// What the method at this path asks of its caller.
-pub fn policy(path: &str) -> Policy {
-    POLICIES.iter().find(|(method, _)| *method == path).map_or(Policy::Token, |(_, policy)| *policy)
-}
+use crate::model::access::{Refused, Resource, authorize};
+use crate::model::caller::{Caller, Grants, Principal, Role};
 
 /// Who may call.
 #[derive(Debug)]
 struct Callers {
     /// Digests of the tokens, so that a comparison tells nothing of a token.
-    tokens: ArcSwap<Vec<([u8; 32], Arc<str>)>>,
-    /// Who a caller is where no token is configured.
+    tokens: ArcSwap<Vec<([u8; 32], Principal)>>,
+    /// Who a caller is that has shown no token.
     anybody: Arc<str>,
     clock: SharedClock,
 }
@@ -120,10 +52,10 @@ impl AuthLayer {
     }
 
     /// From now on these principals are let in by their tokens and, if there are any, nobody else.
-    pub fn admit(&self, principals_by_token: &BTreeMap<String, String>) {
+    pub fn admit(&self, principals_by_token: &BTreeMap<String, Principal>) {
         let tokens = principals_by_token
             .iter()
-            .map(|(token, name)| (digest(token), name.as_str().into()))
+            .map(|(token, principal)| (digest(token), principal.clone()))
             .collect();
         self.0.tokens.store(Arc::new(tokens));
     }
@@ -145,42 +77,43 @@ pub struct Auth<S> {
 }
 
 impl Callers {
-    /// Who calls. An open method is a stranger's unless the call carries a token, also where no
-    /// token is configured: nothing else tells its callers apart.
-    fn identify<B>(&self, request: &http::Request<B>) -> Result<(Caller, Standing), &'static str> {
+    /// Who calls, if they may. An open method is a stranger's unless the call carries a token, also
+    /// where no token is configured: nothing else tells its callers apart.
+    fn identify<B>(&self, request: &http::Request<B>) -> Result<(Caller, Standing), Status> {
         let tokens = self.tokens.load();
-        let policy = policy(request.uri().path());
-        let (actor, grants, lacking) = if tokens.is_empty() {
-            (Arc::clone(&self.anybody), Grants::All, "")
+        let (action, resource) = asked(request.uri().path());
+        let stranger = || (Arc::clone(&self.anybody), Grants::Open);
+        let ((actor, grants), lacking) = if tokens.is_empty() {
+            ((Arc::clone(&self.anybody), Grants::Role(Role::Admin)), "")
         } else {
             match bearer(request).map(|token| holder(&tokens, token)) {
-                Some(Some(principal)) => (principal, Grants::All, ""),
-                Some(None) => {
-                    (Arc::clone(&self.anybody), Grants::Open, "the bearer token is unknown")
-                }
-                None => (Arc::clone(&self.anybody), Grants::Open, "no bearer token was given"),
+                Some(Some(Principal { name, role })) => ((name, Grants::Role(role)), ""),
+                Some(None) => (stranger(), "the bearer token is unknown"),
+                None => (stranger(), "no bearer token was given"),
             }
         };
-        if !policy.admits(grants) {
-            return Err(lacking);
-        }
-        let nobody_is_asked = tokens.is_empty() && policy == Policy::Open;
-        let standing = match grants {
-            Grants::All if !nobody_is_asked => Standing::Known,
-            _ => Standing::Stranger,
-        };
         let trace = trace::current_traceparent(request.headers());
-        Ok((Caller { actor, grants, trace, at: self.clock.now() }, standing))
+        let caller = Caller { actor, grants, trace, at: self.clock.now() };
+        authorize(&caller, action, resource).map_err(|refused| match refused {
+            Refused::Stranger => status::token_invalid(lacking),
+            Refused::Role { .. } => status::not_permitted(&refused),
+        })?;
+        let nobody_is_asked = tokens.is_empty() && resource == Resource::Door;
+        let standing = match grants {
+            Grants::Role(_) if !nobody_is_asked => Standing::Known,
+            Grants::Role(_) | Grants::Open => Standing::Stranger,
+        };
+        Ok((caller, standing))
     }
 }
 
 /// Looks at every token whichever matches.
-fn holder(tokens: &[([u8; 32], Arc<str>)], token: &str) -> Option<Arc<str>> {
+fn holder(tokens: &[([u8; 32], Principal)], token: &str) -> Option<Principal> {
     let given = digest(token);
     let mut holder = None;
     for (known, principal) in tokens {
         if same(known, &given) {
-            holder = Some(Arc::clone(principal));
+            holder = Some(principal.clone());
         }
     }
     holder
@@ -219,10 +152,7 @@ where
                 request.extensions_mut().insert(standing);
                 Box::pin(self.inner.call(request))
             }
-            Err(why) => {
-                let refusal = status::token_invalid(why).into_http();
-                Box::pin(std::future::ready(Ok(refusal)))
-            }
+            Err(refused) => Box::pin(std::future::ready(Ok(refused.into_http()))),
         }
     }
 }

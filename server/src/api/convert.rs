@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use tonic::Status;
 
 use super::status;
+use crate::model::access::Secrets;
 use crate::model::filter::VmFilter;
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
@@ -29,7 +30,7 @@ use crate::store::StoredEvent;
 use crate::watch::{HostSnapshot, View, VmRecord};
 
 /// A VM at one revision.
-pub fn vm(record: &VmRecord, domain: &str) -> v1::Vm {
+pub fn vm(record: &VmRecord, domain: &str, secrets: Secrets) -> v1::Vm {
     vm_of(
         &record.intent,
         &record.observation,
@@ -37,6 +38,7 @@ pub fn vm(record: &VmRecord, domain: &str) -> v1::Vm {
         record.host.as_deref(),
         record.revision,
         domain,
+        secrets,
     )
 }
 
@@ -48,11 +50,12 @@ pub fn vm_of(
     host: Option<&HostView>,
     revision: Revision,
     domain: &str,
+    secrets: Secrets,
 ) -> v1::Vm {
     v1::Vm {
         id: intent.id.to_string(),
         name: intent.name.clone(),
-        spec: Some(spec(&intent.spec)),
+        spec: Some(spec(&intent.spec, secrets)),
         desired_state: desired(intent.desired).into(),
         status: Some(vm_status(intent, observation, status, host, domain)),
         generation: intent.generation.0,
@@ -102,7 +105,8 @@ fn vm_status(
     }
 }
 
-pub fn spec(spec: &VmSpec) -> v1::VmSpec {
+/// A spec, as somebody may see it.
+pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
     let limits = spec.rate_limits();
     let placement = spec.placement();
     v1::VmSpec {
@@ -113,7 +117,10 @@ pub fn spec(spec: &VmSpec) -> v1::VmSpec {
         root_disk_mib: spec.root_disk_mib(),
         work_disk: spec.work_disk_mib().map(|size_mib| v1::WorkDisk { size_mib }),
         boot_args: spec.boot_args().to_owned(),
-        metadata: spec.metadata().map(metadata::to_struct),
+        metadata: match secrets {
+            Secrets::Shown => spec.metadata().map(metadata::to_struct),
+            Secrets::Hidden => None,
+        },
         network: Some(v1::NetworkSpec {
             egress: match spec.egress() {
                 Egress::Nat => v1::EgressPolicy::Nat,

@@ -34,6 +34,7 @@ use self::page::Pages;
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
+use crate::model::access::Secrets;
 use crate::model::caller::{Caller, Grants};
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::names;
@@ -85,6 +86,11 @@ impl Api {
             trace: trace::current_traceparent(request.metadata().as_ref()),
             at: self.clock.now(),
         })
+    }
+
+    /// Whether they see what VMs keep secret.
+    fn secrets<T>(&self, request: &Request<T>) -> Secrets {
+        request.extensions().get().map_or(Secrets::Hidden, Secrets::for_caller)
     }
 }
 

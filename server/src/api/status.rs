@@ -15,6 +15,7 @@ use crate::fleet::guests::GuestError;
 use crate::images::ImportFailure;
 use crate::images::library::KeepError;
 use crate::images::sources::SourceError;
+use crate::model::access::Refused;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
 use crate::model::request::RequestTarget;
@@ -161,6 +162,17 @@ pub fn page_token_expired() -> Status {
 /// No bearer token, or a wrong one.
 pub fn token_invalid(why: &str) -> Status {
     error(Code::Unauthenticated, ErrorReason::TokenInvalid, why)
+}
+
+/// The caller's role does not do. The metadata names the least one that would, under `role`.
+pub fn not_permitted(refused: &Refused) -> Status {
+    let metadata = match refused {
+        Refused::Role { needed, .. } => HashMap::from([("role".to_owned(), needed.to_string())]),
+        Refused::Stranger => HashMap::new(),
+    };
+    let reason = word(ErrorReason::NotPermitted);
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(Code::PermissionDenied, clipped(refused.to_string()), details)
 }
 
 /// A join token that can't be used.

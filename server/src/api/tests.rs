@@ -15,6 +15,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::images::ImageSettings;
 use crate::images::library::Library;
+use crate::model::caller::{Principal, Role};
 use crate::model::fixtures::at;
 use crate::model::host::Resources;
 use crate::model::ledger::{Change, LedgerConfig};
@@ -126,7 +127,10 @@ impl Fixture {
     }
 
     async fn list(&self, request: v1::ListVmsRequest) -> Result<v1::ListVmsResponse, Status> {
-        self.vms.list_vms(Request::new(request)).await.map(Response::into_inner)
+        // Of somebody who sees all that there is of a VM.
+        let mut request = Request::new(request);
+        request.extensions_mut().insert(crate::model::fixtures::caller());
+        self.vms.list_vms(request).await.map(Response::into_inner)
     }
 
     async fn get(&self, vm: &str) -> Result<v1::Vm, Status> {
@@ -436,7 +440,8 @@ async fn who_asked_is_kept_in_the_history() {
     let fixture = fixture().await;
     let created = {
         let layer = auth::AuthLayer::new(true, fixture.api.clock.clone());
-        layer.admit(&[("t".repeat(16), "alice".to_owned())].into());
+        let alice = Principal { name: "alice".into(), role: Role::Operator };
+        layer.admit(&[("t".repeat(16), alice)].into());
         let vms = fixture.vms.clone();
         let service = tower::Layer::layer(
             &layer,

@@ -20,6 +20,7 @@ use super::wait::{WaitTarget, Waited};
 use super::{
     Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
 };
+use crate::model::access::Secrets;
 use crate::model::intent::{DEFAULT_STOP_GRACE, VmIntent};
 use crate::model::ledger::{
     CreateVm, DeleteVm, Mutation, NewSpec, Power, Refusal, SetPower, UpdateVm, VmAnswer,
@@ -53,13 +54,19 @@ impl Vms {
     where
         M: Mutation<Answer = VmAnswer>,
     {
-        let answer = self.api.store.submit_once(self.api.caller(request), key, mutation).await;
-        self.answered(answer).map(Response::new)
+        let caller = self.api.caller(request);
+        let secrets = Secrets::for_caller(&caller);
+        let answer = self.api.store.submit_once(caller, key, mutation).await;
+        self.answered(answer, secrets).map(Response::new)
     }
 
-    fn answered(&self, answer: Result<VmAnswer, MutateError>) -> Result<v1::Vm, Status> {
+    fn answered(
+        &self,
+        answer: Result<VmAnswer, MutateError>,
+        secrets: Secrets,
+    ) -> Result<v1::Vm, Status> {
         match answer {
-            Ok(answer) => Ok(self.shown(&answer.intent)),
+            Ok(answer) => Ok(self.shown(&answer.intent, secrets)),
             Err(MutateError::Refused(Refusal::DoneAndGone {
                 what: request::RequestTarget::Vm(id),
             })) => {
@@ -72,22 +79,23 @@ impl Vms {
     }
 
     /// The VM after a mutation.
-    fn shown(&self, intent: &VmIntent) -> v1::Vm {
+    fn shown(&self, intent: &VmIntent, secrets: Secrets) -> v1::Vm {
         match self.api.view.get(intent.id) {
-            Some(record) => convert::vm(&record, &self.api.domain),
-            None => self.gone(intent),
+            Some(record) => convert::vm(&record, &self.api.domain, secrets),
+            None => self.gone(intent, secrets),
         }
     }
 
     /// A VM that the view does not show any more.
-    fn gone(&self, last: &VmIntent) -> v1::Vm {
+    fn gone(&self, last: &VmIntent, secrets: Secrets) -> v1::Vm {
         let gone = VmStatus::deleted(last, self.api.clock.now());
         let revision = self.api.view.revision();
-        convert::vm_of(last, &Observation::Absent, &gone, None, revision, &self.api.domain)
+        let domain = &self.api.domain;
+        convert::vm_of(last, &Observation::Absent, &gone, None, revision, domain, secrets)
     }
 
     /// A VM that was not stored.
-    fn imagined(&self, intent: &VmIntent) -> v1::Vm {
+    fn imagined(&self, intent: &VmIntent, secrets: Secrets) -> v1::Vm {
         let host = intent.host.and_then(|host| self.api.view.host(host)).map(|host| host.view);
         let context = StatusContext {
             epoch: self.api.store.epoch(),
@@ -97,8 +105,8 @@ impl Vms {
         };
         let shown = VmStatus::of(intent, &Observation::Absent, context);
         let revision = banger_proto::ids::Revision(0);
-        let host = host.as_deref();
-        convert::vm_of(intent, &Observation::Absent, &shown, host, revision, &self.api.domain)
+        let (host, domain) = (host.as_deref(), &self.api.domain);
+        convert::vm_of(intent, &Observation::Absent, &shown, host, revision, domain, secrets)
     }
 
     pub(super) fn find(&self, text: &str) -> Result<Arc<VmRecord>, Status> {
@@ -184,7 +192,11 @@ impl Vms {
         })
     }
 
-    async fn wait(&self, message: v1::WaitVmRequest) -> Result<v1::WaitVmResponse, Status> {
+    async fn wait(
+        &self,
+        message: v1::WaitVmRequest,
+        secrets: Secrets,
+    ) -> Result<v1::WaitVmResponse, Status> {
         let mut problems = Vec::new();
         let vm = parse_vm(&message.vm, "vm", &mut problems);
         let state = incoming::vm_state(message.state).unwrap_or_else(|problem| {
@@ -215,7 +227,7 @@ impl Vms {
             Waited::Superseded => v1::WaitOutcome::Superseded,
             Waited::Timeout => v1::WaitOutcome::Timeout,
         };
-        let vm = Some(convert::vm(&record, &self.api.domain));
+        let vm = Some(convert::vm(&record, &self.api.domain, secrets));
         Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
     }
 }
@@ -258,21 +270,28 @@ impl VmService for Vms {
         if !validate_only {
             return self.submit(&request, None, create).await;
         }
-        let answer = self.api.store.check(&self.api.caller(&request), create).await;
+        let caller = self.api.caller(&request);
+        let secrets = Secrets::for_caller(&caller);
+        let answer = self.api.store.check(&caller, create).await;
         let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
-        Ok(Response::new(if changed { self.imagined(&intent) } else { self.shown(&intent) }))
+        Ok(Response::new(if changed {
+            self.imagined(&intent, secrets)
+        } else {
+            self.shown(&intent, secrets)
+        }))
     }
 
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
         let record = self.find(&request.get_ref().vm)?;
-        Ok(Response::new(convert::vm(&record, &self.api.domain)))
+        let secrets = self.api.secrets(&request);
+        Ok(Response::new(convert::vm(&record, &self.api.domain, secrets)))
     }
 
     async fn list_vms(
         &self,
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
-        let caller = self.api.caller(&request).actor;
+        let caller = self.api.caller(&request);
         self.list(&caller, request.into_inner()).map(Response::new)
     }
 
@@ -312,11 +331,12 @@ impl VmService for Vms {
         let vm = parse_vm(&message.vm, "vm", &mut problems);
         let vm = all_or_problems(vm, problems)?;
         let delete = DeleteVm { vm, etag: if_match(&message.etag) };
+        let secrets = self.api.secrets(&request);
         match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
             Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Vm::default()))
             }
-            answer => self.answered(answer).map(Response::new),
+            answer => self.answered(answer, secrets).map(Response::new),
         }
     }
 
@@ -364,7 +384,8 @@ impl VmService for Vms {
         &self,
         request: Request<v1::WaitVmRequest>,
     ) -> Result<Response<v1::WaitVmResponse>, Status> {
-        self.wait(request.into_inner()).await.map(Response::new)
+        let secrets = self.api.secrets(&request);
+        self.wait(request.into_inner(), secrets).await.map(Response::new)
     }
 
     async fn watch_vms(
@@ -386,7 +407,8 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ExplainVmRequest>,
     ) -> Result<Response<v1::ExplainVmResponse>, Status> {
-        self.explained(&request.get_ref().vm).await.map(Response::new)
+        let secrets = self.api.secrets(&request);
+        self.explained(&request.get_ref().vm, secrets).await.map(Response::new)
     }
 
     async fn read_console(

@@ -4,7 +4,8 @@
 //! front of it: [`VmServiceWithWatch`] serves the path of `WatchVms` itself, with a codec whose
 //! responses are already bytes, and hands every other call on. A response is the concatenation of
 //! its fields, and an event is a field, so that a response is put together from events that were
-//! encoded once, when the first stream came by.
+//! encoded once, when the first stream came by: once for those who see metadata, and once for those
+//! who do not.
 //!
 //! A response has at most about [`FRAME_BYTES`], whatever a change weighs: what is more goes into
 //! the next. Each but the last of a batch says the revision of its own last event, so that a client
@@ -37,6 +38,7 @@ use tower::Service;
 
 pub use self::hosts::watch_hosts;
 use super::{Api, ResponseStream, convert, status};
+use crate::model::access::Secrets;
 use crate::model::filter::VmFilter;
 use crate::watch::{ChangeBatch, ChangeKind, Changes, Encoded, Event, Segment, WatchEnd, Watcher};
 
@@ -135,12 +137,12 @@ fn tail(revision: Option<Revision>, complete: bool) -> Bytes {
     out.freeze()
 }
 
-fn encode_segment(api: &Api, events: &[Event]) -> Encoded {
+fn encode_segment(api: &Api, events: &[Event], secrets: Secrets) -> Encoded {
     let mut bytes = BytesMut::new();
     let ends = events
         .iter()
         .map(|event| {
-            let vm = convert::vm(&event.record, &api.domain);
+            let vm = convert::vm(&event.record, &api.domain, secrets);
             put_event(&mut bytes, event.kind(), event.revision(), vm);
             bytes.len()
         })
@@ -154,8 +156,9 @@ fn push_segment(
     segment: &Segment,
     after: Revision,
     filter: Option<&VmFilter>,
+    secrets: Secrets,
 ) {
-    let encoded = segment.encoded(|events| encode_segment(api, events));
+    let encoded = segment.encoded(secrets, |events| encode_segment(api, events, secrets));
     if filter.is_none() && segment.first() > after && encoded.bytes.len() <= FRAME_BYTES {
         return packer.push(encoded.bytes.clone(), segment.last());
     }
@@ -178,21 +181,26 @@ fn push_segment(
 }
 
 /// The responses for a batch; none when there is nothing in it to tell.
-fn frames_of(api: &Api, batch: &ChangeBatch, filter: Option<&VmFilter>) -> VecDeque<Frame> {
+fn frames_of(
+    api: &Api,
+    batch: &ChangeBatch,
+    filter: Option<&VmFilter>,
+    secrets: Secrets,
+) -> VecDeque<Frame> {
     let ordered = batch.revision.is_some() && !batch.completes_initial_state;
     let mut packer = Packer { ordered, ..Packer::default() };
     match &batch.changes {
         Changes::Own(own) => {
             for (kind, record) in own {
                 let mut bytes = BytesMut::new();
-                let vm = convert::vm(record, &api.domain);
+                let vm = convert::vm(record, &api.domain, secrets);
                 put_event(&mut bytes, *kind, record.revision, vm);
                 packer.push(bytes.freeze(), record.revision);
             }
         }
         Changes::Shared { segments, after } => {
             for segment in segments {
-                push_segment(&mut packer, api, segment, *after, filter);
+                push_segment(&mut packer, api, segment, *after, filter, secrets);
             }
         }
     }
@@ -213,10 +221,14 @@ fn ended(end: WatchEnd) -> Status {
 }
 
 /// What there is to send next: never nothing.
-async fn next_frames(api: &Api, watcher: &mut Watcher) -> Result<VecDeque<Frame>, WatchEnd> {
+async fn next_frames(
+    api: &Api,
+    watcher: &mut Watcher,
+    secrets: Secrets,
+) -> Result<VecDeque<Frame>, WatchEnd> {
     loop {
         let batch = watcher.next().await?;
-        let frames = frames_of(api, &batch, watcher.filter());
+        let frames = frames_of(api, &batch, watcher.filter(), secrets);
         if !frames.is_empty() {
             return Ok(frames);
         }
@@ -225,12 +237,12 @@ async fn next_frames(api: &Api, watcher: &mut Watcher) -> Result<VecDeque<Frame>
     }
 }
 
-fn frames(api: Api, watcher: Watcher) -> ResponseStream<Frame> {
+fn frames(api: Api, watcher: Watcher, secrets: Secrets) -> ResponseStream<Frame> {
     let ready = VecDeque::new();
-    Box::pin(stream::unfold(Some((api, watcher, ready)), |state| async move {
+    Box::pin(stream::unfold(Some((api, watcher, ready)), move |state| async move {
         let (api, mut watcher, mut ready) = state?;
         if ready.is_empty() {
-            match next_frames(&api, &mut watcher).await {
+            match next_frames(&api, &mut watcher, secrets).await {
                 Ok(frames) => ready = frames,
                 Err(end) => return Some((Err(ended(end)), None)),
             }
@@ -244,11 +256,16 @@ fn frames(api: Api, watcher: Watcher) -> ResponseStream<Frame> {
 struct WatchVms(Api);
 
 impl WatchVms {
-    fn begin(&self, request: v1::WatchVmsRequest) -> Result<ResponseStream<Frame>, Status> {
+    fn begin(
+        &self,
+        request: tonic::Request<v1::WatchVmsRequest>,
+    ) -> Result<ResponseStream<Frame>, Status> {
+        let secrets = self.0.secrets(&request);
+        let request = request.into_inner();
         let filter = convert::filter(request.filter, &self.0.view)?;
         let after = request.after_revision.map(Revision);
         let watcher = self.0.view.watch(after, filter).map_err(ended)?;
-        Ok(frames(self.0.clone(), watcher))
+        Ok(frames(self.0.clone(), watcher, secrets))
     }
 }
 
@@ -258,7 +275,7 @@ impl ServerStreamingService<v1::WatchVmsRequest> for WatchVms {
     type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<v1::WatchVmsRequest>) -> Self::Future {
-        std::future::ready(self.begin(request.into_inner()).map(tonic::Response::new))
+        std::future::ready(self.begin(request).map(tonic::Response::new))
     }
 }
 

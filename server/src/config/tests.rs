@@ -150,8 +150,17 @@ fn a_token_file_names_a_principal_for_each_token() {
     };
     let tokens =
         read("# people\nalice 0123456789abcdef\n\n  bob   fedcba9876543210  \n").expect("fine");
-    assert_eq!(tokens.get("0123456789abcdef").map(String::as_str), Some("alice"));
+    let alice = Principal { name: "alice".into(), role: Role::Admin };
+    assert_eq!(tokens.get("0123456789abcdef"), Some(&alice), "an admin where nothing is said");
     assert_eq!(tokens.len(), 2);
+    let tokens =
+        read("a 0123456789abcdef viewer\nb 1123456789abcdef operator\nc 2123456789abcdef admin")
+            .expect("fine");
+    let roles: Vec<Role> = tokens.values().map(|principal| principal.role).collect();
+    assert_eq!(roles, [Role::Viewer, Role::Operator, Role::Admin]);
+    for bad in ["a 0123456789abcdef root", "a 0123456789abcdef viewer more"] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
     let bad =
         read("alice short\nBob 0123456789abcdef\na 0123456789abcdef\nb 0123456789abcdef\nc\n");
     let Err(ConfigError::Invalid(problems)) = bad else { panic!("{bad:?}") };

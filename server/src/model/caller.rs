@@ -4,17 +4,66 @@
 //! Nothing here says what is to change; that is a mutation ([`super::ledger`]). What the server
 //! does by itself has a caller too: itself.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+/// What somebody is to the fleet. Each may do all that those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Looks at everything that holds no secret.
+    Viewer,
+    /// Runs the fleet: hosts, images, every VM and what is in it.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// Its word in files, errors and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(())
+    }
+}
+
 /// What a caller may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grants {
-    /// What needs no token: joining with a join token, health, reflection.
+    /// What needs no identity: joining with a join token, health, reflection.
     Open,
-    /// Everything.
-    All,
+    /// What the role may do: [`super::access::authorize`].
+    Role(Role),
+}
+
+/// Who holds a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// As it is written into the history.
+    pub name: Arc<str>,
+    pub role: Role,
 }
 
 /// Who asks, what they may do, on behalf of which request, and when.
@@ -34,12 +83,30 @@ pub struct Caller {
 impl Caller {
     /// The server itself.
     pub fn server(at: Timestamp) -> Self {
-        Self { actor: "banger-server".into(), grants: Grants::All, trace: String::new(), at }
+        Self {
+            actor: "banger-server".into(),
+            grants: Grants::Role(Role::Admin),
+            trace: String::new(),
+            at,
+        }
     }
 
     /// The same caller at a later time, for what is decided long after the call began.
     #[must_use]
     pub fn at(&self, at: Timestamp) -> Self {
         Self { at, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_read_back_from_their_words() {
+        for role in Role::ALL {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert_eq!("root".parse::<Role>(), Err(()));
     }
 }

@@ -6,7 +6,7 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::caller::{Caller, Grants};
+use super::caller::{Caller, Grants, Role};
 use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
 use super::ledger::{CreateVm, JoinHost, JoinToken};
@@ -54,7 +54,12 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn caller() -> Caller {
-    Caller { actor: "alice".into(), grants: Grants::All, trace: String::new(), at: at(0) }
+    Caller {
+        actor: "alice".into(),
+        grants: Grants::Role(Role::Admin),
+        trace: String::new(),
+        at: at(0),
+    }
 }
 
 pub(crate) fn create(number: u128, name: &str) -> CreateVm {

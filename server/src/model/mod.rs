@@ -5,6 +5,7 @@
 //! watch view computes a [`status::VmStatus`] from wish and observation. Whatever can be refused is
 //! refused here, with the reason as a value.
 
+pub mod access;
 pub mod caller;
 mod etag;
 pub mod filter;

@@ -4,6 +4,7 @@
 //! or all stay as they were. New connections see the new certificate and new calls the new tokens;
 //! connections and calls under way go on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use http::HeaderValue;
 use crate::api::auth::AuthLayer;
 use crate::clock::SharedClock;
 use crate::config::{ConfigError, ServerConfig, TlsConfig, read_token_file};
+use crate::model::caller::Principal;
 
 /// The files can't be used; nothing of them is.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,7 @@ impl Credentials {
     }
 }
 
-fn tokens(file: &Path) -> Result<std::collections::BTreeMap<String, String>, CredentialsError> {
+fn tokens(file: &Path) -> Result<BTreeMap<String, Principal>, CredentialsError> {
     read_token_file(file).map_err(CredentialsError::Tokens)
 }
 

@@ -15,6 +15,7 @@ mod guests;
 mod images;
 mod malice;
 mod objects;
+mod roles;
 
 use self::agent::{FakeAgent, Serving};
 

@@ -1,10 +1,11 @@
 //! The newest changes, shared by all streams that keep up.
 //!
 //! Changes are kept in segments: all that one commit or one report changed, at most
-//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once, by the first
-//! stream that sends it, as the concatenation of its events; a stream that shows everything copies
-//! the whole, one with a filter copies the events it shows. The view owns the ring and its mutex; a
-//! stream takes segments out by `Arc` and encodes without the mutex.
+//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once for streams
+//! that see secrets and once for those that do not, by the first that sends it, as the concatenation
+//! of its events; a stream that shows everything copies the whole, one with a filter copies the
+//! events it shows. The view owns the ring and its mutex; a stream takes segments out by `Arc` and
+//! encodes without the mutex.
 //!
 //! The ring is bounded by events and by bytes. What falls off it is still in the table.
 
@@ -15,6 +16,7 @@ use banger_proto::ids::Revision;
 use bytes::Bytes;
 
 use super::record::VmRecord;
+use crate::model::access::Secrets;
 use crate::model::filter::VmFilter;
 
 /// Most events of one segment.
@@ -98,7 +100,8 @@ impl Encoded {
 #[derive(Debug)]
 pub struct Segment {
     events: Box<[Event]>,
-    encoded: OnceLock<Encoded>,
+    whole: OnceLock<Encoded>,
+    without_secrets: OnceLock<Encoded>,
 }
 
 impl Segment {
@@ -117,9 +120,14 @@ impl Segment {
         self.events.first().map_or(Revision(0), Event::revision)
     }
 
-    /// The segment as bytes; `encode` runs once in the life of the segment.
-    pub fn encoded(&self, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
-        self.encoded.get_or_init(|| encode(&self.events))
+    /// The segment as bytes, for streams with or without secrets; `encode` runs once for each in
+    /// the life of the segment.
+    pub fn encoded(&self, secrets: Secrets, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
+        let encoded = match secrets {
+            Secrets::Shown => &self.whole,
+            Secrets::Hidden => &self.without_secrets,
+        };
+        encoded.get_or_init(|| encode(&self.events))
     }
 }
 
@@ -166,7 +174,11 @@ impl Ring {
     fn push_segment(&mut self, events: Vec<Event>, weight: usize) {
         self.events += events.len();
         self.weight += weight;
-        let segment = Segment { events: events.into(), encoded: OnceLock::new() };
+        let segment = Segment {
+            events: events.into(),
+            whole: OnceLock::new(),
+            without_secrets: OnceLock::new(),
+        };
         self.segments.push_back((weight, Arc::new(segment)));
     }
 

@@ -7,6 +7,7 @@ use tower::{ServiceExt as _, service_fn};
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::model::access::Action;
 
 /// Method paths of every service of this package in a descriptor set.
 fn methods(descriptors: &[u8], package: &str) -> Vec<String> {
@@ -25,29 +26,41 @@ fn methods(descriptors: &[u8], package: &str) -> Vec<String> {
         .collect()
 }
 
+/// Everything that the listener of the API serves.
+fn served() -> Vec<String> {
+    let sets = [
+        (banger_proto::FILE_DESCRIPTOR_SET, "banger.v1"),
+        (tonic_health::pb::FILE_DESCRIPTOR_SET, "grpc.health.v1"),
+        (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, "grpc.reflection.v1"),
+        (tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET, "grpc.reflection.v1alpha"),
+    ];
+    let methods = sets.into_iter().flat_map(|(descriptors, package)| {
+        let found = methods(descriptors, package);
+        assert!(!found.is_empty(), "{package}");
+        found
+    });
+    methods.collect()
+}
+
 #[test]
-fn every_method_of_the_api_has_a_policy() {
-    let found = methods(banger_proto::FILE_DESCRIPTOR_SET, "banger.v1");
-    assert!(found.len() > 30, "{found:?}");
-    let health = methods(tonic_health::pb::FILE_DESCRIPTOR_SET, "grpc.health.v1");
-    assert!(!health.is_empty());
-    for method in found.iter().chain(&health) {
-        let rows = POLICIES.iter().filter(|(path, _)| path == method).count();
-        assert_eq!(rows, 1, "{method} must be in POLICIES once");
+fn every_method_that_is_served_says_what_it_does_to_what() {
+    let served = served();
+    assert!(served.len() > 40, "{served:?}");
+    for method in &served {
+        let rows = METHODS.iter().filter(|(path, _, _)| path == method).count();
+        assert_eq!(rows, 1, "{method} must be in METHODS once");
     }
-    let known: Vec<&str> = found.iter().map(String::as_str).collect();
-    for (path, _) in POLICIES.iter().filter(|(path, _)| path.starts_with("/banger.")) {
-        assert!(known.contains(path), "{path} is no method");
+    // The descriptors of health lack a method that its service has.
+    for (path, _, _) in METHODS.iter().filter(|(path, _, _)| path.starts_with("/banger.")) {
+        assert!(served.iter().any(|method| method == path), "{path} is no method");
     }
+    assert_eq!(asked("/something/Else"), (Action::Change, Resource::Unlisted));
 }
 
 #[test]
 fn only_a_join_health_and_reflection_need_no_token() {
-    let open: Vec<&str> = POLICIES
-        .iter()
-        .filter(|(_, policy)| *policy == Policy::Open)
-        .map(|(path, _)| *path)
-        .collect();
+    let open = METHODS.iter().filter(|(_, _, resource)| *resource == Resource::Door);
+    let open: Vec<&str> = open.map(|(path, _, _)| *path).collect();
     assert_eq!(
         open,
         [
@@ -59,7 +72,30 @@ fn only_a_join_health_and_reflection_need_no_token() {
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ]
     );
-    assert_eq!(policy("/something/Else"), Policy::Token);
+}
+
+fn caller(grants: Grants) -> Caller {
+    Caller { actor: "eve".into(), grants, trace: String::new(), at: crate::model::fixtures::at(0) }
+}
+
+#[test]
+fn each_role_may_call_what_the_table_says() {
+    let columns: Vec<(&str, Caller)> = std::iter::once(("nobody", caller(Grants::Open)))
+        .chain(Role::ALL.map(|role| (role.as_str(), caller(Grants::Role(role)))))
+        .collect();
+    let mut table = format!("{:64}", "method");
+    for (name, _) in &columns {
+        table.push_str(&format!(" {name:8}"));
+    }
+    for (path, action, resource) in METHODS {
+        table.push_str(&format!("\n{path:64}"));
+        for (_, caller) in &columns {
+            let may = authorize(caller, *action, *resource);
+            table.push_str(if may.is_ok() { " yes     " } else { " -       " });
+        }
+    }
+    let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 fn layer(loopback: bool) -> AuthLayer {
@@ -67,6 +103,11 @@ fn layer(loopback: bool) -> AuthLayer {
 }
 
 const TOKEN: &str = "0123456789abcdef";
+const VIEWER: &str = "viewer-viewer-viewer";
+
+fn principal(name: &str, role: Role) -> Principal {
+    Principal { name: name.into(), role }
+}
 
 /// Who the service behind the layer saw, or the gRPC code of the refusal.
 async fn call(
@@ -91,8 +132,12 @@ async fn call(
 }
 
 fn with_tokens() -> AuthLayer {
-    let tokens = [(TOKEN, "alice"), ("fedcba9876543210", "bob")];
-    let tokens = tokens.map(|(token, name)| (token.to_owned(), name.to_owned())).into();
+    let tokens = [
+        (TOKEN, "alice", Role::Admin),
+        ("fedcba9876543210", "bob", Role::Operator),
+        (VIEWER, "eve", Role::Viewer),
+    ];
+    let tokens = tokens.map(|(token, name, role)| (token.to_owned(), principal(name, role))).into();
     let layer = layer(true);
     layer.admit(&tokens);
     layer
@@ -122,8 +167,9 @@ async fn without_a_token_or_with_a_wrong_one_every_guarded_method_is_refused() {
         Some("Basic 0123456789abcdef"),
         Some(TOKEN),
     ];
-    let guarded = POLICIES.iter().filter(|(_, policy)| *policy == Policy::Token);
-    for (path, _) in guarded.chain(&[("/unknown/Method", Policy::Token)]) {
+    let guarded = METHODS.iter().filter(|(_, _, resource)| *resource != Resource::Door);
+    let guarded = guarded.map(|(path, _, _)| *path);
+    for path in guarded.chain(["/unknown/Method"]) {
         for authorization in wrong {
             let refused = call(&layer, path, authorization).await;
             assert_eq!(refused, Err("16".to_owned()), "{path} {authorization:?}: UNAUTHENTICATED");
@@ -134,7 +180,7 @@ async fn without_a_token_or_with_a_wrong_one_every_guarded_method_is_refused() {
 #[tokio::test]
 async fn open_methods_need_no_token() {
     let layer = with_tokens();
-    for (path, _) in POLICIES.iter().filter(|(_, policy)| *policy == Policy::Open) {
+    for (path, _, _) in METHODS.iter().filter(|(_, _, resource)| *resource == Resource::Door) {
         assert_eq!(call(&layer, path, None).await, Ok("local".to_owned()), "{path}");
     }
 }
@@ -151,7 +197,7 @@ async fn without_configured_tokens_everybody_who_reaches_the_listener_is_let_in(
 async fn the_layer_makes_the_caller_with_grants_trace_and_time() {
     let now = jiff::Timestamp::from_second(1_800_000_000).expect("in range");
     let layer = AuthLayer::new(true, Arc::new(crate::clock::ManualClock::at(now)));
-    layer.admit(&[(TOKEN.to_owned(), "alice".to_owned())].into());
+    layer.admit(&[(TOKEN.to_owned(), principal("alice", Role::Operator))].into());
     let seen = async |path: &str, authorization: Option<&str>| {
         let service = layer.layer(service_fn(async |request: Request<()>| {
             let caller = request.extensions().get::<Caller>().expect("made").clone();
@@ -168,7 +214,23 @@ async fn the_layer_makes_the_caller_with_grants_trace_and_time() {
         caller
     };
     let alice = seen("/banger.v1.VmService/CreateVm", Some("Bearer 0123456789abcdef")).await;
-    assert_eq!((&*alice.actor, alice.grants), ("alice", Grants::All));
+    assert_eq!((&*alice.actor, alice.grants), ("alice", Grants::Role(Role::Operator)));
     let joining = seen("/banger.v1.HostService/JoinHost", None).await;
     assert_eq!((&*joining.actor, joining.grants), ("local", Grants::Open));
+}
+
+#[tokio::test]
+async fn a_role_that_does_not_do_is_refused_before_the_method_is_reached() {
+    let layer = with_tokens();
+    let viewer = format!("Bearer {VIEWER}");
+    for (path, action, resource) in METHODS {
+        let outcome = call(&layer, path, Some(&viewer)).await;
+        match authorize(&caller(Grants::Role(Role::Viewer)), *action, *resource) {
+            Ok(()) => assert_eq!(outcome, Ok("eve".to_owned()), "{path}"),
+            Err(_) => assert_eq!(outcome, Err("7".to_owned()), "{path}: PERMISSION_DENIED"),
+        }
+    }
+    assert_eq!(call(&layer, "/unknown/Method", Some(&viewer)).await, Err("7".to_owned()));
+    let admin = format!("Bearer {TOKEN}");
+    assert_eq!(call(&layer, "/unknown/Method", Some(&admin)).await, Ok("alice".to_owned()));
 }

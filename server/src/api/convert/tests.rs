@@ -27,7 +27,7 @@ fn a_spec_that_was_read_can_be_sent_back_unchanged() {
         draft.restart_policy = RestartPolicy::OnFailure;
     });
     for original in [&*full, &spec()] {
-        let message = super::spec(original);
+        let message = super::spec(original, Secrets::Shown);
         let read = incoming::spec_draft(Some(message)).check().expect("still valid");
         assert_eq!(original.changes(&read), [], "a read and a write change nothing");
     }
@@ -44,7 +44,7 @@ fn numbers_that_are_no_value_of_their_enum_are_problems_of_their_fields() {
     let message = v1::VmSpec {
         network: Some(v1::NetworkSpec { egress: 99, ..Default::default() }),
         restart_policy: -1,
-        ..super::spec(&spec())
+        ..super::spec(&spec(), Secrets::Shown)
     };
     let Err(SpecRefusal::Invalid(problems)) = incoming::spec_draft(Some(message)).check() else {
         panic!("accepted")
@@ -193,13 +193,13 @@ fn fuzz_a_spec_that_is_accepted_is_sent_back_unchanged() {
         draft.metadata = serde_json::json!({"a": [1, {"b": "c"}]}).as_object().cloned();
         draft.labels.insert("app".to_owned(), "web".to_owned());
     });
-    let seed = super::spec(&full).encode_to_vec();
+    let seed = super::spec(&full, Secrets::Shown).encode_to_vec();
     let pool = banger_proto::FILE_DESCRIPTOR_SET;
     banger_fuzz::fuzz_message("vm_spec", pool, "banger.v1.VmSpec", &seed, |input| {
         let message = v1::VmSpec::decode(input).expect("it was encoded");
         match incoming::spec_draft(Some(message)).check() {
             Ok(accepted) => {
-                let sent = super::spec(&accepted);
+                let sent = super::spec(&accepted, Secrets::Shown);
                 let read = incoming::spec_draft(Some(sent)).check().expect("still valid");
                 assert_eq!(accepted.changes(&read), [], "a read and a write change nothing");
             }
@@ -213,4 +213,15 @@ fn fuzz_a_spec_that_is_accepted_is_sent_back_unchanged() {
             Err(_) => {}
         }
     });
+}
+
+#[test]
+fn whoever_may_not_see_secrets_sees_a_spec_without_its_metadata() {
+    let full = spec_with(|draft| {
+        draft.metadata = serde_json::json!({"password": "hunter2"}).as_object().cloned();
+    });
+    let shown = super::spec(&full, Secrets::Shown);
+    let hidden = super::spec(&full, Secrets::Hidden);
+    assert!(shown.metadata.is_some());
+    assert_eq!(hidden, v1::VmSpec { metadata: None, ..shown });
 }

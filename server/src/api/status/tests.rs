@@ -1,11 +1,22 @@
 use banger_proto::ids::{HostId, VmId};
 
 use super::*;
+use crate::model::caller::Role;
 use crate::model::fixtures::{host_id, vm_id};
 use crate::model::intent::Desired;
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::placement::Shortage;
 use crate::model::request::RequestId;
+
+#[test]
+fn a_caller_whose_role_does_not_do_is_told_which_would_in_words_and_as_metadata() {
+    let refused = Refused::Role { who: "eve".into(), has: Role::Viewer, needed: Role::Operator };
+    let status = not_permitted(&refused);
+    assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, "NOT_PERMITTED".into()));
+    assert_eq!(status.message(), "eve is viewer; this needs the role operator");
+    let info = status.get_details_error_info().expect("given");
+    assert_eq!(info.metadata.get("role").map(String::as_str), Some("operator"));
+}
 
 fn reason(status: &Status) -> String {
     let info = status.get_details_error_info().expect("every error has a reason");
@@ -122,8 +133,6 @@ fn details_stay_below_what_a_header_can_hold() {
 const ELSEWHERE: &[&str] = &[
     // Never sent.
     "UNSPECIFIED",
-    // Waits for roles.
-    "NOT_PERMITTED",
     // Of the edge, which names them; `of_the_edge` builds them.
     "ORIGIN_NOT_ALLOWED",
     "REQUEST_MALFORMED",

@@ -3,7 +3,6 @@
 //! The pages of one list of VMs come from one snapshot; history is read from the store beside the
 //! writer.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use banger_proto::ids::VmId;
@@ -14,15 +13,17 @@ use tonic::Status;
 use super::Vms;
 use crate::api::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use crate::api::{all_or_problems, convert, parse_vm, status};
+use crate::model::access::Secrets;
+use crate::model::caller::Caller;
 use crate::model::filter::VmFilter;
 use crate::model::ledger::VmRef;
 use crate::reconcile::{self, Explanation};
-use crate::watch::Snapshot;
+use crate::watch::{Snapshot, VmRecord};
 
 impl Vms {
     pub(super) fn list(
         &self,
-        caller: &Arc<str>,
+        caller: &Caller,
         mut message: v1::ListVmsRequest,
     ) -> Result<v1::ListVmsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
@@ -35,7 +36,7 @@ impl Vms {
         let (snapshot, after, total) = match cursor {
             Some(cursor) => {
                 let after = VmId::from_uuid(uuid::Uuid::from_u128(cursor.after));
-                (pages.snapshot(caller, cursor.revision, now)?, Some(after), cursor.total)
+                (pages.snapshot(&caller.actor, cursor.revision, now)?, Some(after), cursor.total)
             }
             None => {
                 let snapshot = self.api.view.snapshot();
@@ -43,10 +44,12 @@ impl Vms {
                 (snapshot, None, total)
             }
         };
-        let (vms, more_after) = page(&snapshot, &filter, after, size, &self.api.domain);
+        let show =
+            |record: &VmRecord| convert::vm(record, &self.api.domain, Secrets::for_caller(caller));
+        let (vms, more_after) = page(&snapshot, &filter, after, size, show);
         let next_page_token = match more_after {
             Some(last) => {
-                pages.keep(caller, &snapshot, now);
+                pages.keep(&caller.actor, &snapshot, now);
                 let after = last.uuid().as_u128();
                 pages.token(&query, Cursor { revision: snapshot.revision, after, total })
             }
@@ -113,7 +116,11 @@ impl Vms {
     }
 
     /// What there is to say of one VM, also of one that is gone.
-    pub(super) async fn explained(&self, text: &str) -> Result<v1::ExplainVmResponse, Status> {
+    pub(super) async fn explained(
+        &self,
+        text: &str,
+        secrets: Secrets,
+    ) -> Result<v1::ExplainVmResponse, Status> {
         let mut problems = Vec::new();
         let parsed = parse_vm(text, "vm", &mut problems);
         let vm = all_or_problems(parsed, problems)?;
@@ -132,7 +139,7 @@ impl Vms {
         let host = host.as_ref().map(|host| &*host.view);
         let now = self.api.clock.now();
         let explanation = reconcile::explain(&record, host, &self.api.knowledge, now);
-        Ok(explained(convert::vm(&record, &self.api.domain), explanation))
+        Ok(explained(convert::vm(&record, &self.api.domain, secrets), explanation))
     }
 }
 
@@ -157,7 +164,7 @@ fn page(
     filter: &VmFilter,
     after: Option<VmId>,
     size: usize,
-    domain: &str,
+    show: impl Fn(&VmRecord) -> v1::Vm,
 ) -> (Vec<v1::Vm>, Option<VmId>) {
     use std::ops::Bound;
     let start = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -170,7 +177,7 @@ fn page(
         if vms.len() == size {
             return (vms, last);
         }
-        let vm = convert::vm(record, domain);
+        let vm = show(record);
         bytes += vm.encoded_len() + 8;
         if bytes > MAX_PAGE_BYTES && !vms.is_empty() {
             return (vms, last);

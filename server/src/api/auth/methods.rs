@@ -1,0 +1,64 @@
+//! Every method, and what it does to which kind of thing. Who may do that is decided in
+//! [`crate::model::access`].
+//!
+//! A method that is missing here fails a test; called all the same, it is an admin's.
+
+use crate::model::access::Action::{self, Change, Read};
+use crate::model::access::Resource::{self, Door, Guest, Host, Image, Unlisted, Vm};
+
+/// Every method with its action and what that is done to.
+pub const METHODS: &[(&str, Action, Resource)] = &[
+    ("/banger.v1.VmService/CreateVm", Change, Vm),
+    ("/banger.v1.VmService/GetVm", Read, Vm),
+    ("/banger.v1.VmService/ListVms", Read, Vm),
+    ("/banger.v1.VmService/UpdateVm", Change, Vm),
+    ("/banger.v1.VmService/DeleteVm", Change, Vm),
+    ("/banger.v1.VmService/StartVm", Change, Vm),
+    ("/banger.v1.VmService/StopVm", Change, Vm),
+    ("/banger.v1.VmService/RebootVm", Change, Vm),
+    ("/banger.v1.VmService/PauseVm", Change, Vm),
+    ("/banger.v1.VmService/ResumeVm", Change, Vm),
+    ("/banger.v1.VmService/WaitVm", Read, Vm),
+    ("/banger.v1.VmService/WatchVms", Read, Vm),
+    ("/banger.v1.VmService/ListVmEvents", Read, Vm),
+    ("/banger.v1.VmService/ExplainVm", Read, Vm),
+    ("/banger.v1.VmService/ReadConsole", Read, Guest),
+    ("/banger.v1.VmService/AttachConsole", Change, Guest),
+    ("/banger.v1.VmService/ExecVm", Change, Guest),
+    ("/banger.v1.VmService/CopyToVm", Change, Guest),
+    ("/banger.v1.VmService/CopyFromVm", Read, Guest),
+    ("/banger.v1.VmService/ForwardVm", Change, Guest),
+    ("/banger.v1.HostService/CreateJoinToken", Change, Host),
+    // Its proof is the join token.
+    ("/banger.v1.HostService/JoinHost", Change, Door),
+    ("/banger.v1.HostService/GetHost", Read, Host),
+    ("/banger.v1.HostService/ListHosts", Read, Host),
+    ("/banger.v1.HostService/UpdateHost", Change, Host),
+    ("/banger.v1.HostService/DeleteHost", Change, Host),
+    ("/banger.v1.HostService/CordonHost", Change, Host),
+    ("/banger.v1.HostService/UncordonHost", Change, Host),
+    ("/banger.v1.HostService/DrainHost", Change, Host),
+    ("/banger.v1.HostService/WatchHosts", Read, Host),
+    ("/banger.v1.HostService/GetHostInventory", Read, Host),
+    // A dry run too: it is the plan of a change, made by the host.
+    ("/banger.v1.HostService/SweepHost", Change, Host),
+    ("/banger.v1.ImageService/ImportImage", Change, Image),
+    ("/banger.v1.ImageService/ImportImageWithProgress", Change, Image),
+    ("/banger.v1.ImageService/UploadBlob", Change, Image),
+    ("/banger.v1.ImageService/GetImage", Read, Image),
+    ("/banger.v1.ImageService/ListImages", Read, Image),
+    ("/banger.v1.ImageService/DeleteImage", Change, Image),
+    ("/grpc.health.v1.Health/Check", Read, Door),
+    ("/grpc.health.v1.Health/List", Read, Door),
+    ("/grpc.health.v1.Health/Watch", Read, Door),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Read, Door),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Read, Door),
+];
+
+/// What the method at this path does, and to what.
+pub(super) fn asked(path: &str) -> (Action, Resource) {
+    METHODS
+        .iter()
+        .find(|(method, _, _)| *method == path)
+        .map_or((Change, Unlisted), |(_, action, resource)| (*action, *resource))
+}
