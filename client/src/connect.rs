@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_wire::limits;
+use banger_wire::{limits, secrets};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -78,8 +78,7 @@ impl Endpoint {
     /// # Errors
     /// The file can't be read or has no certificate.
     pub fn ca_file(self, path: &Path) -> Result<Self, EndpointError> {
-        let pem = std::fs::read(path)
-            .map_err(|source| EndpointError::ReadCa { path: path.to_owned(), source })?;
+        let pem = secrets::read_public(path).map_err(EndpointError::ReadCa)?;
         self.ca_pem(&pem).map_err(|_| EndpointError::NoCertificate { path: Some(path.to_owned()) })
     }
 

@@ -13,10 +13,10 @@
 //!
 //! A server named by hand gets nothing from the current context: the token of one server is never
 //! sent to another. Written by temporary file and rename, readable by its owner only; a file with a
-//! token that others may read is refused.
+//! token that others may read is refused, this one too.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use banger_wire::secrets::{self, SecretError};
@@ -108,6 +108,9 @@ pub enum ContextError {
     /// The file with the token can't be used, or others may read it.
     #[error("the token can't be used")]
     Token(#[source] SecretError),
+    /// The configuration is no file, or has tokens in it that others may read.
+    #[error("the configuration can't be used")]
+    Config(#[source] SecretError),
     /// The file is no valid configuration.
     #[error("{path} is not a valid configuration")]
     Parse {
@@ -159,21 +162,37 @@ impl Contexts {
     /// Reads the file; one that is not there is an empty configuration.
     ///
     /// # Errors
-    /// The file can't be read or is not valid.
+    /// The file can't be read, is not valid, or has a token in it and others may read it.
     pub fn load(path: &Path) -> Result<Self, ContextError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        let unread = |error| match error {
+            SecretError::Read { path, source } => ContextError::File { verb: "read", path, source },
+            SecretError::NotAFile { .. }
+            | SecretError::OpenToOthers { .. }
+            | SecretError::OfAnother { .. } => ContextError::Config(error),
+        };
+        let (bytes, shown) = match secrets::read(path) {
+            Ok(bytes) => (bytes, None),
+            Err(SecretError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(source) => {
-                return Err(ContextError::File { verb: "read", path: path.to_owned(), source });
+            // Whoever keeps tokens elsewhere may show it to everybody.
+            Err(error @ (SecretError::OpenToOthers { .. } | SecretError::OfAnother { .. })) => {
+                (secrets::read_public(path).map_err(unread)?, Some(error))
+            }
+            Err(error @ (SecretError::Read { .. } | SecretError::NotAFile { .. })) => {
+                return Err(unread(error));
             }
         };
-        toml::from_str(without_mark(&text)).map_err(|source| ContextError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
+        let parse = |source| ContextError::Parse { path: path.to_owned(), source };
+        let text = String::from_utf8(bytes).map_err(|error| parse(Box::new(error)))?;
+        let read: Self =
+            toml::from_str(without_mark(&text)).map_err(|error| parse(Box::new(error)))?;
+        match shown {
+            Some(error) if read.contexts.values().any(|context| context.token.is_some()) => {
+                Err(ContextError::Config(error))
+            }
+            Some(_) | None => Ok(read),
+        }
     }
 
     /// Replaces the file, mode 0600: it may hold tokens.

@@ -113,15 +113,9 @@ pub enum EndpointError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The CA file can't be read.
-    #[error("cannot read the CA certificate {path}")]
-    ReadCa {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The CA file can't be read, or is none.
+    #[error("the CA certificate can't be used")]
+    ReadCa(#[source] banger_wire::secrets::SecretError),
     /// The CA text holds no certificate.
     #[error("the given CA has no PEM certificate{}", path.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default())]
     NoCertificate {

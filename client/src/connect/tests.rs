@@ -67,7 +67,7 @@ fn a_ca_without_a_certificate_is_refused_at_once() {
     let endpoint = || Endpoint::new("https://a").unwrap();
     assert!(matches!(endpoint().ca_pem(b"hello"), Err(EndpointError::NoCertificate { .. })));
     let missing = endpoint().ca_file(Path::new("/nonexistent/ca.crt"));
-    assert!(matches!(missing, Err(EndpointError::ReadCa { .. })));
+    assert!(matches!(missing, Err(EndpointError::ReadCa(_))));
 }
 
 #[test]

@@ -93,3 +93,32 @@ fn a_token_file_that_others_may_read_is_refused() {
     assert!(has_token(&ask(&path).unwrap()));
     assert!(matches!(ask(directory.path()), Err(ContextError::Token(_))));
 }
+
+#[test]
+fn a_configuration_with_a_token_in_it_that_others_may_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    lab().save(&path).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Contexts::load(&path)
+    };
+    assert!(matches!(mode(0o640), Err(ContextError::Config(SecretError::OpenToOthers { .. }))));
+    assert_eq!(mode(0o400).unwrap(), lab());
+    // One whose tokens are elsewhere is nobody's secret.
+    mode(0o600).unwrap();
+    std::fs::write(&path, "[contexts.a]\nserver = 'x'\ntoken_file = '/t'\n").unwrap();
+    assert!(mode(0o644).unwrap().contexts.contains_key("a"));
+}
+
+#[test]
+fn what_is_no_file_is_no_configuration_and_no_ca() {
+    let device = std::path::Path::new("/dev/null");
+    let error = Contexts::load(device).unwrap_err();
+    assert!(matches!(error, ContextError::Config(SecretError::NotAFile { .. })), "{error:?}");
+    let chosen = Chosen { ca: Some(device.to_owned()), ..Chosen::default() };
+    let error = Contexts::default().resolve(&chosen).unwrap_err();
+    let refused =
+        EndpointError::ReadCa(SecretError::NotAFile { path: device.to_owned(), kind: "a device" });
+    assert_eq!(format!("{error:?}"), format!("{:?}", ContextError::Endpoint(refused)));
+}

@@ -105,6 +105,7 @@ impl From<ContextError> for Failure {
             other @ (ContextError::NoHome
             | ContextError::File { .. }
             | ContextError::Token(_)
+            | ContextError::Config(_)
             | ContextError::Parse { .. }) => Self::Other(other.into()),
         }
     }

@@ -1,23 +1,28 @@
 // Which server is meant: the same answers as the command gives.
 
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
 import { EndpointError, resolveEndpoint } from "@banger/client/node";
 
+import { mayOwn } from "../dist/node/files.js";
+
 const home = mkdtempSync(join(tmpdir(), "banger-contexts-"));
 after(() => rmSync(home, { recursive: true }));
 mkdirSync(join(home, ".config/banger"), { recursive: true });
-writeFileSync(join(home, "token"), "\uFEFFfrom-a-file\n");
+const tokenFile = join(home, "token");
+const config = join(home, ".config/banger/config.toml");
+writeFileSync(tokenFile, "\uFEFFfrom-a-file\n", { mode: 0o600 });
 writeFileSync(
-    join(home, ".config/banger/config.toml"),
+    config,
     `current = "lab"
 [contexts.lab]
 server = "https://lab.example"
-token_file = "${join(home, "token")}"
+token_file = "${tokenFile}"
 [contexts.near]
 server = "localhost:7171"
 token = "secret"
@@ -29,6 +34,7 @@ server = "http://far.example"
 token = "secret"
 insecure_plaintext = true
 `,
+    { mode: 0o600 },
 );
 const env = { HOME: home };
 
@@ -77,5 +83,57 @@ test("what is no address, token or context is an error that says so", () => {
     }
     assert.throws(() => resolveEndpoint({ token: "two words" }, {}), /no token has/);
     assert.throws(() => resolveEndpoint({ context: "constructor" }, env), /lab, near, open/);
-    assert.throws(() => resolveEndpoint({ ca: join(home, "token") }, {}), /no PEM certificate/);
+    assert.throws(() => resolveEndpoint({ ca: tokenFile }, {}), /no PEM certificate/);
+});
+
+test("a file with a token that others may read is refused", () => {
+    for (const path of [tokenFile, config]) {
+        for (const mode of [0o640, 0o604, 0o620, 0o601]) {
+            chmodSync(path, mode);
+            const said = new RegExp(`${path} has mode ${mode.toString(8)}; .*chmod 600`);
+            assert.throws(() => resolveEndpoint({}, env), said);
+        }
+        chmodSync(path, 0o400);
+        assert.equal(resolveEndpoint({}, env).token, "from-a-file");
+    }
+});
+
+test("a configuration without a token may be read by everybody", () => {
+    const other = mkdtempSync(join(home, "other-"));
+    mkdirSync(join(other, ".config/banger"), { recursive: true });
+    writeFileSync(
+        join(other, ".config/banger/config.toml"),
+        `current = "lab"\n[contexts.lab]\nserver = "x"\ntoken_file = "${tokenFile}"\n`,
+        { mode: 0o644 },
+    );
+    assert.equal(resolveEndpoint({}, { HOME: other }).token, "from-a-file");
+});
+
+test("a file with a token of another user is refused, and root's is not", () => {
+    assert.deepEqual([mayOwn(0, 1000), mayOwn(1000, 1000), mayOwn(1000, 0)], [true, true, true]);
+    assert.equal(mayOwn(1001, 1000), false);
+});
+
+test("what is no file is called so and hangs nobody", () => {
+    const other = mkdtempSync(join(home, "fifo-"));
+    const fifo = join(other, ".config/banger/config.toml");
+    mkdirSync(join(other, ".config/banger"), { recursive: true });
+    execFileSync("mkfifo", ["-m", "600", fifo]);
+    for (const [path, word] of [
+        [fifo, "FIFO"],
+        [home, "directory"],
+        ["/dev/null", "device"],
+    ] as const) {
+        const said = new RegExp(`${path} is a ${word}, not a regular file`);
+        assert.throws(() => resolveEndpoint({ tokenFile: path }, {}), said);
+        assert.throws(() => resolveEndpoint({ ca: path }, {}), said);
+    }
+    assert.throws(() => resolveEndpoint({}, { HOME: other }), /is a FIFO, not a regular file/);
+});
+
+test("a file without an end is not read to it", () => {
+    const large = join(home, "large");
+    writeFileSync(large, "", { mode: 0o600 });
+    truncateSync(large, 2 ** 40);
+    assert.throws(() => resolveEndpoint({ tokenFile: large }, {}), /too large/);
 });

@@ -2,7 +2,7 @@
 
 Reads `$XDG_CONFIG_HOME/banger/config.toml` (`~/.config/banger/config.toml`); the command writes it.
 A server named by hand gets nothing from the current context: the token of one server is never sent
-to another.
+to another. A file with a token that others may read is refused, this configuration too.
 """
 
 import ipaddress
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._files import NotOurs, read_public, read_secret
 from .errors import EndpointError
 
 DEFAULT_SERVER = "http://127.0.0.1:7070"
@@ -114,10 +115,10 @@ def resolve(
         if token is None:
             token, token_file = _text(chosen, "token"), _text(chosen, "token_file")
     if token_file is not None:
-        token = _read(token_file).decode("utf-8-sig")
+        token = read_secret(token_file).decode("utf-8-sig", "replace")
     pem = None
     if authority is not None:
-        pem = _read(authority)
+        pem = read_public(authority)
         # A CA that is silently passed over would show as "not trusted" much later.
         if b"-----BEGIN CERTIFICATE-----" not in pem:
             raise EndpointError(f"there is no PEM certificate in {os.fspath(authority)}")
@@ -139,23 +140,37 @@ def _context(name: str | None, env: Mapping[str, str]) -> Mapping[str, Any]:
     name = name or _text(file, "current")
     if name is None:
         return {}
-    contexts = file.get("contexts", {})
+    contexts = _tables(file)
     if name not in contexts:
         known = ", ".join(sorted(contexts)) or "none"
         raise EndpointError(f"there is no context {name!r}; there are: {known}")
-    found = contexts[name]
-    return found if isinstance(found, dict) else {}
+    return contexts[name]
 
 
 def _load(path: Path) -> Mapping[str, Any]:
+    refused: NotOurs | None = None
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise EndpointError(f"cannot read {path}") from error
+        try:
+            content = read_secret(path)
+        except NotOurs as error:
+            # Whoever keeps tokens elsewhere may show it to everybody.
+            refused, content = error, read_public(path)
+        file = tomllib.loads(content.decode("utf-8-sig"))
+    except EndpointError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise
     except ValueError as error:
         raise EndpointError(f"{path} is not a valid configuration: {error}") from error
+    if refused and any("token" in context for context in _tables(file).values()):
+        raise refused
+    return file
+
+
+def _tables(file: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    contexts = file.get("contexts")
+    named = contexts.items() if isinstance(contexts, dict) else ()
+    return {name: context for name, context in named if isinstance(context, dict)}
 
 
 def _text(table: Mapping[str, Any], key: str) -> str | None:
@@ -163,10 +178,3 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise EndpointError(f"{key} in the configuration is no text")
     return value
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise EndpointError(f"cannot read {os.fspath(path)}") from error

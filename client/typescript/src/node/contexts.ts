@@ -3,14 +3,14 @@
 // command writes it (`banger context`).
 //
 // A server named by hand gets nothing from the current context: the token of one server is never sent
-// to another.
+// to another. A file with a token that others may read is refused, this configuration too.
 
-import { readFileSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 
 import { parse } from "smol-toml";
 
 import { type Address, EndpointError, parseAddress } from "./address.js";
+import { NotOurs, readPublic, readSecret } from "./files.js";
 
 /** The server when nothing names one. */
 export const DEFAULT_SERVER = "http://127.0.0.1:7070";
@@ -56,7 +56,7 @@ export function resolveEndpoint(chosen: Chosen = {}, env: Environment = process.
     const byHand = chosen.token ?? (chosen.tokenFile === undefined ? set("BANGER_TOKEN") : undefined);
     const known = byHand !== undefined || chosen.tokenFile !== undefined;
     const file = known ? chosen.tokenFile : of("token_file");
-    const token = file !== undefined ? read(file) : known ? byHand : of("token");
+    const token = file !== undefined ? readSecret(file) : known ? byHand : of("token");
     const allowed = chosen.insecurePlaintext ?? context["insecure_plaintext"] === true;
     const endpoint = {
         ...address,
@@ -85,18 +85,33 @@ function named(name: string | undefined, env: Environment): Table {
 }
 
 function load(path: string): Table {
+    let refused: NotOurs | undefined;
     let words: string;
     try {
-        words = readFileSync(path, "utf8");
+        try {
+            words = readSecret(path);
+        } catch (error) {
+            if (!(error instanceof NotOurs)) throw error;
+            // Whoever keeps tokens elsewhere may show it to everybody.
+            refused = error;
+            words = readPublic(path);
+        }
     } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-        throw new EndpointError(`cannot read ${path}`, { cause: error });
+        const { cause } = error as EndpointError;
+        if ((cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT") return {};
+        throw error;
     }
+    let file: Table;
     try {
-        return parse(words.replace(/^\uFEFF/, ""));
+        file = parse(words);
     } catch (error) {
         throw new EndpointError(`${path} is not a valid configuration`, { cause: error });
     }
+    const holdsTokens = Object.values(table(file["contexts"])).some(
+        (context) => table(context)["token"] !== undefined,
+    );
+    if (refused !== undefined && holdsTokens) throw refused;
+    return file;
 }
 
 function table(value: unknown): Table {
@@ -111,17 +126,9 @@ function text(of: Table, key: string): string | undefined {
     return value;
 }
 
-function read(path: string): string {
-    try {
-        return readFileSync(path, "utf8").replace(/^\uFEFF/, "");
-    } catch (error) {
-        throw new EndpointError(`cannot read ${path}`, { cause: error });
-    }
-}
-
 /** A CA that is silently passed over would show as "not trusted" much later. */
 function authority(path: string): string {
-    const pem = read(path);
+    const pem = readPublic(path);
     if (pem.includes("-----BEGIN CERTIFICATE-----")) return pem;
     throw new EndpointError(`there is no PEM certificate in ${path}`);
 }
