@@ -1,6 +1,7 @@
 //! The rendered tables, and what is read of them.
 
 use super::*;
+use crate::host::{AddressRange, LinkName};
 
 fn layout() -> PinLayout {
     let closed = ["169.254.0.0/16", "169.254.169.254", "168.63.129.16"];

@@ -1,0 +1,204 @@
+//! The chains of the pins, and what they depend on. Pure, as text.
+//!
+//! Two tables of our own. `bridge <table>` sees each frame at the port where it comes from or goes
+//! to, before the bridge has learned or decided anything from it:
+//!
+//! ```text
+//! (all three)  from and to a tap of ours that is not pinned: nothing
+//! prerouting   from a pinned tap: only the guest's own MAC and IPv4, its own ARP; nothing to closed
+//!              addresses, no DHCP answers, no other protocol (IPv6, VLAN tags and the rest)
+//! forward      between ports: nothing, from or to a pinned tap
+//! postrouting  to a pinned tap: only what is for its guest, and questions of the host
+//! ```
+//!
+//! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from guest
+//! to guest, a guest has so many connections and no more, and the users that VMMs run as send nothing
+//! by the host's network. Packets of guests come by the bridge; but a frame to the address of LLDP
+//! (01:80:c2:00:00:0e) passes no hook of the bridge, whatever is in it, and comes by the tap.
+//!
+//! A port of our bridge that is no pinned tap is known by no name: an interface that was renamed, or
+//! somebody else's. So what a pinned tap lets through is sealed with a mark, and the host takes nothing
+//! from the bridge without it (`past_the_bridge`, which takes the mark off again); what the host sends
+//! to the bridge is sealed too, and leaves by pinned taps only. `meta ibrname` would say the same more
+//! shortly; not every kernel has it (`NFT_BRIDGE_META`), and without it no guest could be pinned.
+//!
+//! Both tables hold whatever becomes of the iptables rules.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::host::{AddressRange, LinkName};
+
+/// Everything the chains depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinLayout {
+    /// The name of both tables.
+    pub table: String,
+    /// `banger:<tag>:`, what our comments begin with.
+    pub mark: String,
+    /// The guests' bridge.
+    pub bridge: LinkName,
+    /// What the names of our taps begin with. One that is not pinned lets nothing through: nobody has
+    /// said yet, or remembers, who its guest is.
+    pub taps: String,
+    /// Addresses that no guest reaches.
+    pub closed: Vec<AddressRange>,
+    /// How many connections of one guest are tracked at the same time; 0: any number.
+    pub connections: u32,
+}
+
+/// Where a chain hangs: family, hook and priority, and its name.
+pub(super) struct Chain {
+    pub(super) family: &'static str,
+    pub(super) name: &'static str,
+    pub(super) hook: &'static str,
+    pub(super) priority: i32,
+    pub(super) rules: Vec<String>,
+}
+
+/// The sets: family, name, and the type of an element.
+pub(super) const SETS: [(&str, &str, &str); 4] = [
+    ("bridge", "taps", "type ifname;"),
+    ("bridge", "pins", "type ifname . ether_addr . ipv4_addr;"),
+    ("inet", "ports", "type ifname;"),
+    ("inet", "users", "type uid;"),
+];
+
+/// The set of each guest's connections, which the kernel fills; larger than any subnet of guests.
+pub(super) const CONNECTIONS: &str =
+    "set connections { type ipv4_addr; size 1048576; flags dynamic; }";
+
+/// Before every other chain: what is spoofed is seen by nobody.
+const FIRST: i32 = -300;
+
+/// Before fragments are put together (-400): one that came past the bridge completes nothing of
+/// anybody's.
+const BEFORE_FRAGMENTS: i32 = -450;
+
+/// After every other chain: nobody's mark is overwritten before it was of use.
+const LAST: i32 = 400;
+
+/// After connections were looked up (-200), before addresses are translated (-100).
+const TRACKED: i32 = -150;
+
+impl PinLayout {
+    /// The layout of an instance tag of two letters.
+    #[must_use]
+    pub fn of_tag(
+        tag: &str,
+        bridge: LinkName,
+        closed: Vec<AddressRange>,
+        connections: u32,
+    ) -> Self {
+        let (table, mark) = (format!("banger-{tag}"), format!("banger:{tag}:"));
+        let taps = format!("{tag}-");
+        Self { table, mark, bridge, taps, closed, connections }
+    }
+
+    /// Each closed range that no other covers: nft refuses ranges that overlap.
+    fn closed(&self) -> Vec<AddressRange> {
+        let all: BTreeSet<AddressRange> = self.closed.iter().copied().collect();
+        let covered =
+            |range: &AddressRange| all.iter().any(|other| other != range && other.covers(*range));
+        all.iter().filter(|range| !covered(range)).copied().collect()
+    }
+
+    /// All of them. They never change with the guests.
+    pub(super) fn chains(&self) -> Vec<Chain> {
+        let bridge = &self.bridge;
+        let arp = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply }";
+        let taps = format!("\"{}*\"", self.taps);
+        let seal = self.seal();
+        let mut from_guest = vec![
+            format!("iifname {taps} iifname != @taps drop"),
+            "iifname != @taps accept".to_owned(),
+        ];
+        let closed: Vec<String> = self.closed().iter().map(ToString::to_string).collect();
+        if !closed.is_empty() {
+            from_guest.push(format!("ether type ip ip daddr {{ {} }} drop", closed.join(", ")));
+        }
+        from_guest.extend([
+            "ether type ip udp sport 67 drop".to_owned(),
+            format!(
+                "ether type ip iifname . ether saddr . ip saddr @pins meta mark set {seal} accept"
+            ),
+            format!(
+                "ether type arp {arp} iifname . ether saddr . arp saddr ip @pins \
+                 iifname . arp saddr ether . arp saddr ip @pins accept"
+            ),
+            "drop".to_owned(),
+        ]);
+        let to_guest = vec![
+            format!("oifname {taps} oifname != @taps drop"),
+            format!("meta mark {seal} oifname != @taps drop"),
+            "oifname != @taps accept".to_owned(),
+            "ether type ip oifname . ether daddr . ip daddr @pins accept".to_owned(),
+            format!("ether type arp {arp} oifname . ether daddr . arp daddr ip @pins accept"),
+            "ether type arp ether daddr ff:ff:ff:ff:ff:ff arp operation request accept".to_owned(),
+            "drop".to_owned(),
+        ];
+        let between = vec![
+            "iifname @taps drop".to_owned(),
+            "oifname @taps drop".to_owned(),
+            format!("iifname {taps} drop"),
+            format!("oifname {taps} drop"),
+        ];
+        let chain =
+            |family, name, hook, priority, rules| Chain { family, name, hook, priority, rules };
+        let mut chains = vec![
+            chain("bridge", "from_guest", "prerouting", FIRST, from_guest),
+            chain("bridge", "between", "forward", FIRST, between),
+            chain("bridge", "to_guest", "postrouting", FIRST, to_guest),
+            chain(
+                "inet",
+                "past_the_bridge",
+                "prerouting",
+                BEFORE_FRAGMENTS,
+                vec![
+                    "iifname @ports drop".to_owned(),
+                    format!("iifname {taps} drop"),
+                    format!("iifname \"{bridge}\" meta mark != {seal} drop"),
+                    format!("iifname \"{bridge}\" meta mark set 0"),
+                ],
+            ),
+            chain(
+                "inet",
+                "to_the_bridge",
+                "postrouting",
+                LAST,
+                vec![format!("oifname \"{bridge}\" meta mark set {seal}")],
+            ),
+            chain("inet", "vmms", "output", FIRST, vec!["meta skuid @users drop".to_owned()]),
+            chain(
+                "inet",
+                "routed",
+                "forward",
+                FIRST,
+                vec![format!("iifname \"{bridge}\" oifname \"{bridge}\" drop")],
+            ),
+        ];
+        if self.connections > 0 {
+            let over = self.connections;
+            chains.push(chain(
+                "inet",
+                "tracked",
+                "prerouting",
+                TRACKED,
+                vec![format!(
+                    "iifname \"{bridge}\" ct state new ct status ! confirmed \
+                 add @connections {{ ip saddr ct count over {over} }} drop"
+                )],
+            ));
+        }
+        chains
+    }
+
+    /// The mark of packets between the host and a pinned tap: set in one table and looked at in the
+    /// other, for as long as they are on the bridge. Of this instance alone, because every bridge of
+    /// the machine passes the table `bridge`.
+    fn seal(&self) -> String {
+        let digest = Sha256::digest(self.table.as_bytes());
+        format!("0x{}", hex::encode(&digest[..4]))
+    }
+}
