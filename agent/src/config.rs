@@ -451,12 +451,11 @@ impl AgentConfig {
                 .collect(),
             bridge: naming.bridge(),
             chains: Chains::of_tag(naming.tag().as_str()),
-            pins: PinLayout::of_tag(
-                naming.tag().as_str(),
-                naming.bridge(),
-                self.guests.closed_addresses.clone(),
-                self.guests.max_connections,
-            ),
+            pins: PinLayout {
+                closed: self.guests.closed_addresses.clone(),
+                connections: self.guests.max_connections,
+                ..PinLayout::of_tag(naming.tag().as_str(), naming.bridge())
+            },
             reserve: Reserve {
                 memory_mib: self.reserve.memory_mib,
                 disk_mib: self.reserve.disk_mib,

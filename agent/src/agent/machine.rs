@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::AgentConfig;
 use crate::host::fakes::{self, FakeKernel, HostOptions};
-use crate::host::{Host, HostError, linux};
+use crate::host::{Host, HostError, Subnet, linux};
 use crate::instance::{self, ClaimError, Held, Wish};
 use crate::join::identity::{Identity, IdentityError};
 use crate::supervisor::look;
@@ -96,9 +96,11 @@ impl MachineKind {
     pub fn take(self, config: &mut AgentConfig) -> Result<TakenMachine, MachineError> {
         match self {
             Self::Real => {
-                let held = share(config)?;
+                let (held, subnet) = share(config)?;
                 config.guests.uid_base = Some(held.first_uid());
-                let host = linux::host(&config.linux())?;
+                let mut linux = config.linux();
+                linux.pins.subnet = Some(subnet);
+                let host = linux::host(&linux)?;
                 Ok(TakenMachine { host, kernel: None, _share: Some(held) })
             }
             // A machine of its own, so that there is nothing to share.
@@ -136,19 +138,20 @@ fn simulated(config: &AgentConfig, durable: bool) -> Result<FakeKernel, MachineE
     opened.map_err(|source| MachineError::Lost { path, source })
 }
 
-/// Takes the agent's share of the real machine, before anything of it is touched.
-fn share(config: &AgentConfig) -> Result<Held, MachineError> {
-    let identity = Identity::load(&config.identity_dir())?;
+/// Takes the agent's share of the real machine, before anything of it is touched. Gives also the
+/// subnet of its guests.
+fn share(config: &AgentConfig) -> Result<(Held, Subnet), MachineError> {
+    let subnet = Identity::load(&config.identity_dir())?.record.guest_subnet;
     let wish = Wish {
         tag: &config.instance,
         state_dir: &config.state_dir,
         directories: &[config.jails(), config.runtime_dir.clone()],
         first_uid: config.guests.uid_base,
-        subnet: identity.record.guest_subnet,
+        subnet,
     };
     let owned = instance::ids::read(Path::new("/"));
     let directory = Path::new(instance::DIRECTORY);
-    Ok(instance::claim(directory, &wish, &owned, instance::running_uids)?)
+    Ok((instance::claim(directory, &wish, &owned, instance::running_uids)?, subnet))
 }
 
 /// Removes what the agent made of the machine's network. What is there of a VM is never touched.
@@ -156,7 +159,7 @@ fn share(config: &AgentConfig) -> Result<Held, MachineError> {
 /// # Errors
 /// The agent runs, something of a VM is here, or a part can't be removed; repeating it is safe.
 pub async fn dismantle(config: &AgentConfig) -> Result<(), MachineError> {
-    let held = share(config)?;
+    let (held, _) = share(config)?;
     let host = linux::host(&config.linux())?;
     let found = look::observe(&host, config.naming()).await?;
     let (dirs, taps) = (found.dirs.len(), found.taps.len());

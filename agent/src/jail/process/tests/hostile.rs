@@ -64,7 +64,7 @@ impl Ground {
             tools: std::collections::BTreeMap::new(),
             bridge: LinkName::new("bgtest0").unwrap(),
             chains: Chains::of_tag("zz"),
-            pins: PinLayout::of_tag("zz", LinkName::new("bgtest0").unwrap(), Vec::new(), 0),
+            pins: PinLayout::of_tag("zz", LinkName::new("bgtest0").unwrap()),
             reserve: Reserve { memory_mib: 0, disk_mib: 0 },
             vmm_max_files: 1024,
             vmm: None,

@@ -18,7 +18,12 @@ mod hostile;
 fn layout() -> PinLayout {
     let closed = ["169.254.0.0/16", "169.254.169.254", "100.100.100.200"];
     let closed = closed.iter().map(|text| text.parse().unwrap()).collect();
-    PinLayout::of_tag("bg", bridge().name, closed, 10)
+    PinLayout {
+        subnet: crate::host::Subnet::containing(bridge().address, bridge().prefix),
+        closed,
+        connections: 10,
+        ..PinLayout::of_tag("bg", bridge().name)
+    }
 }
 
 fn bridge() -> BridgeSpec {
@@ -199,7 +204,7 @@ fn priv_two_instances_on_one_machine_do_not_touch_each_others_pins() {
         let pins = real();
         pins.ensure(&pin(2)).await.unwrap();
         let bridge = LinkName::new("zzbr0").unwrap();
-        let other = NftPins::new(exec(), PinLayout::of_tag("zz", bridge, Vec::new(), 0));
+        let other = NftPins::new(exec(), PinLayout::of_tag("zz", bridge));
         assert_eq!(other.list().await.unwrap(), BTreeMap::new());
         let theirs = Pin { tap: TapName::new("zz-000000000004").unwrap(), ..pin(4) };
         other.ensure(&theirs).await.unwrap();

@@ -4,11 +4,13 @@
 //! to, before the bridge has learned or decided anything from it:
 //!
 //! ```text
-//! (all three)  from and to a tap of ours that is not pinned: nothing
+//! (each hook)  from and to a tap of ours that is not pinned: nothing
 //! prerouting   from a pinned tap: only the guest's own MAC and IPv4, its own ARP; nothing to closed
 //!              addresses, no DHCP answers, no other protocol (IPv6, VLAN tags and the rest)
 //! forward      between ports: nothing, from or to a pinned tap
 //! postrouting  to a pinned tap: only what is for its guest, and questions of the host
+//! input        from what is no pinned tap: no ARP for an address of the guests' subnet
+//! output       to what is no pinned tap: no ARP for one, which is what the host asks and answers there
 //! ```
 //!
 //! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from guest
@@ -19,8 +21,12 @@
 //! A port of our bridge that is no pinned tap is known by no name: an interface that was renamed, or
 //! somebody else's. So what a pinned tap lets through is sealed with a mark, and the host takes nothing
 //! from the bridge without it (`past_the_bridge`, which takes the mark off again); what the host sends
-//! to the bridge is sealed too, and leaves by pinned taps only. `meta ibrname` would say the same more
-//! shortly; not every kernel has it (`NFT_BRIDGE_META`), and without it no guest could be pinned.
+//! to the bridge is sealed too, and leaves by pinned taps only. ARP passes no hook of `inet`. It is
+//! told by the subnet, which is on no other bridge of the machine, and where frames come to the host or
+//! from it, so that what other bridges pass from port to port is not touched. `meta ibrname` would say
+//! all of this more shortly; not every kernel has it (`NFT_BRIDGE_META`), and without it no guest could
+//! be pinned. A third table, `arp`, would do for ARP what the seal does; but an earlier version that is
+//! put back replaces two tables, seals no ARP, and would have its guests cut off by the third.
 //!
 //! Both tables hold whatever becomes of the iptables rules.
 
@@ -28,7 +34,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{AddressRange, LinkName};
+use crate::host::{AddressRange, LinkName, Subnet};
 
 /// Everything the chains depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +48,8 @@ pub struct PinLayout {
     /// What the names of our taps begin with. One that is not pinned lets nothing through: nobody has
     /// said yet, or remembers, who its guest is.
     pub taps: String,
+    /// The guests' subnet, where it is known.
+    pub subnet: Option<Subnet>,
     /// Addresses that no guest reaches.
     pub closed: Vec<AddressRange>,
     /// How many connections of one guest are tracked at the same time; 0: any number.
@@ -83,17 +91,18 @@ const LAST: i32 = 400;
 const TRACKED: i32 = -150;
 
 impl PinLayout {
-    /// The layout of an instance tag of two letters.
+    /// That of an instance tag of two letters, with nothing closed and nothing bounded.
     #[must_use]
-    pub fn of_tag(
-        tag: &str,
-        bridge: LinkName,
-        closed: Vec<AddressRange>,
-        connections: u32,
-    ) -> Self {
-        let (table, mark) = (format!("banger-{tag}"), format!("banger:{tag}:"));
-        let taps = format!("{tag}-");
-        Self { table, mark, bridge, taps, closed, connections }
+    pub fn of_tag(tag: &str, bridge: LinkName) -> Self {
+        Self {
+            table: format!("banger-{tag}"),
+            mark: format!("banger:{tag}:"),
+            bridge,
+            taps: format!("{tag}-"),
+            subnet: None,
+            closed: Vec::new(),
+            connections: 0,
+        }
     }
 
     /// Each closed range that no other covers: nft refuses ranges that overlap.
@@ -178,6 +187,17 @@ impl PinLayout {
                 vec![format!("iifname \"{bridge}\" oifname \"{bridge}\" drop")],
             ),
         ];
+        if let Some(subnet) = self.subnet {
+            // `meta protocol`: within a priority tag (VLAN 0), which the host reads as if there were none,
+            // it is what comes after the tag. Of two such tags it is the second.
+            let ours = format!("meta protocol arp arp daddr ip {subnet} drop");
+            let tags = "meta protocol { 8021q, 8021ad } @ll,112,16 & 0x0fff == 0 drop";
+            let to_host =
+                vec![format!("iifname != @taps {ours}"), format!("iifname != @taps {tags}")];
+            let from_host = vec![format!("oifname != @taps {ours}")];
+            chains.push(chain("bridge", "to_host", "input", FIRST, to_host));
+            chains.push(chain("bridge", "from_host", "output", FIRST, from_host));
+        }
         if self.connections > 0 {
             let over = self.connections;
             chains.push(chain(

@@ -6,7 +6,12 @@ use crate::host::{AddressRange, LinkName};
 fn layout() -> PinLayout {
     let closed = ["169.254.0.0/16", "169.254.169.254", "168.63.129.16"];
     let closed = closed.iter().map(|text| text.parse().unwrap()).collect();
-    PinLayout::of_tag("bg", LinkName::new("bgbr0").unwrap(), closed, 4096)
+    PinLayout {
+        subnet: Some("10.64.0.0/20".parse().unwrap()),
+        closed,
+        connections: 4096,
+        ..PinLayout::of_tag("bg", LinkName::new("bgbr0").unwrap())
+    }
 }
 
 fn pin(n: u8) -> Pin {

@@ -393,18 +393,7 @@ fn priv_a_tap_that_was_renamed_lets_nothing_through() {
         let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
         socket.send_to(b"to one", (me.address, PORT)).unwrap();
         assert_eq!(scene.attacker.received().len(), 1);
-        for args in [["down", "", ""], ["name", RENAMED, ""], ["up", "", ""]] {
-            let name = if args[0] == "up" { RENAMED } else { me.tap.as_str() };
-            let args: Vec<&str> =
-                ["link", "set", name].into_iter().chain(args).filter(|w| !w.is_empty()).collect();
-            tool(Tool::Ip, &args).await;
-        }
-        // The bridge may take a moment to see its port up again.
-        let forwarding = ["-d", "link", "show", "dev", RENAMED];
-        wait_until("the port forwards", async || {
-            tool(Tool::Ip, &forwarding).await.contains("state forwarding")
-        })
-        .await;
+        rename(&me).await;
         for attack in attacks {
             let seen = scene.strike(&attack).await;
             assert!(!seen.contains(&attack.seen), "{}: {seen:?}", attack.what);
@@ -418,6 +407,97 @@ fn priv_a_tap_that_was_renamed_lets_nothing_through() {
         scene.victim.send(&ethernet(GATEWAY_MAC, victim.mac.0, 0x0800, &own));
         let mut buffer = [0; 64];
         assert_eq!(scene.socket.recv_from(&mut buffer).unwrap().0, 3);
+    });
+}
+
+/// Gives the attacker's tap another name, as somebody with root on the host can.
+async fn rename(pin: &Pin) {
+    for args in [["down", "", ""], ["name", RENAMED, ""], ["up", "", ""]] {
+        let name = if args[0] == "up" { RENAMED } else { pin.tap.as_str() };
+        let args: Vec<&str> =
+            ["link", "set", name].into_iter().chain(args).filter(|w| !w.is_empty()).collect();
+        tool(Tool::Ip, &args).await;
+    }
+    // The bridge may take a moment to see its port up again.
+    let forwarding = ["-d", "link", "show", "dev", RENAMED];
+    wait_until("the port forwards", async || {
+        tool(Tool::Ip, &forwarding).await.contains("state forwarding")
+    })
+    .await;
+}
+
+/// Questions by ARP for the gateway, in every dress in which the host reads one, and what the host may
+/// learn from each: an address that is nobody's.
+fn questions(mac: [u8; 6]) -> Vec<(&'static str, Ipv4Addr, Vec<u8>)> {
+    let nobody = |n| Ipv4Addr::new(10, 64, 7, n);
+    let plain = |n| arp(BROADCAST, mac, 1, (mac, nobody(n)), ([0; 6], GATEWAY));
+    let tagged = |n, tags: &[[u8; 4]]| {
+        let frame = plain(n);
+        [&frame[..12], &tags.concat(), &frame[12..]].concat()
+    };
+    let mut other_hardware = plain(5);
+    // IEEE 802, which the kernel takes for Ethernet.
+    other_hardware[15] = 6;
+    let mut to_one = plain(6);
+    to_one[..6].copy_from_slice(&GATEWAY_MAC);
+    vec![
+        ("plain", nobody(1), plain(1)),
+        ("priority tag", nobody(2), tagged(2, &[[0x81, 0, 0xe0, 0]])),
+        ("two priority tags", nobody(3), tagged(3, &[[0x81, 0, 0, 0], [0x81, 0, 0, 0]])),
+        ("a service tag", nobody(4), tagged(4, &[[0x88, 0xa8, 0, 0], [0x81, 0, 0, 0]])),
+        ("other hardware", nobody(5), other_hardware),
+        ("to one", nobody(6), to_one),
+        (
+            "an answer",
+            nobody(7),
+            arp(GATEWAY_MAC, mac, 2, (mac, nobody(7)), (GATEWAY_MAC, GATEWAY)),
+        ),
+    ]
+}
+
+#[test]
+fn priv_no_arp_goes_to_or_from_a_tap_that_was_renamed() {
+    in_namespace(|| async {
+        let scene = Scene::new().await;
+        let me = pin(ATTACKER);
+        let is_arp = |frame: &Vec<u8>| frame[12..14] == [8, 6];
+        let learns = async |address: Ipv4Addr| {
+            let known = tool(Tool::Ip, &["neigh", "show", "dev", "bgbr0"]).await;
+            known.lines().any(|line| line.starts_with(&format!("{address} lladdr")))
+        };
+        // As a host that asks for who is not there.
+        let ask = |n| {
+            let socket = UdpSocket::bind((GATEWAY, 0)).unwrap();
+            socket.send_to(b"who", (Ipv4Addr::new(10, 64, 8, n), PORT)).unwrap();
+        };
+        for (what, address, frame) in questions(me.mac.0) {
+            scene.attacker.received();
+            scene.attacker.send(&frame);
+            let is_answered = scene.attacker.received().iter().any(is_arp);
+            assert!(
+                is_answered && learns(address).await || what == "an answer",
+                "{what}: unpinned"
+            );
+        }
+        ask(1);
+        assert!(scene.attacker.received().iter().any(is_arp), "the host asks all of them");
+        tool(Tool::Ip, &["neigh", "flush", "dev", "bgbr0"]).await;
+        let pins = real();
+        for n in [ATTACKER, VICTIM] {
+            pins.ensure(&pin(n)).await.unwrap();
+        }
+        rename(&me).await;
+        for (what, address, frame) in questions(me.mac.0) {
+            scene.attacker.received();
+            scene.attacker.send(&frame);
+            assert!(!scene.attacker.received().iter().any(is_arp), "{what} is not answered");
+            assert!(!learns(address).await, "{what} teaches the host nothing");
+        }
+        assert!(!scene.attacker.is_answered(), "nor under its own name");
+        scene.attacker.received();
+        ask(2);
+        assert!(!scene.attacker.received().iter().any(is_arp), "it is asked nothing");
+        assert!(scene.victim.is_answered(), "whoever is pinned is answered as ever");
     });
 }
 
