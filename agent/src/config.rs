@@ -29,6 +29,7 @@ mod tools;
 
 pub use choices::{RootDiskChoice, VmmChoice};
 pub use name_servers::NameServers;
+pub(crate) use network::open_metadata;
 pub use tools::ToolsConfig;
 
 /// Where the file is when nothing else is said.

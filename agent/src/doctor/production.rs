@@ -34,6 +34,7 @@ pub(super) fn checks(seen: &MachineSeen) -> Vec<Check> {
         limits::processes(seen),
         limits::neighbours(seen),
         limits::connections(seen),
+        access::metadata(seen),
     ];
     checks.extend(processor::kvm_pit(seen));
     checks.push(processor::halt_poll(seen));

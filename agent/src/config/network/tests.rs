@@ -2,10 +2,22 @@
 
 use super::*;
 
+fn is_closed(address: &str) -> bool {
+    let address: AddressRange = address.parse().unwrap();
+    metadata_services().iter().any(|range| range.covers(address))
+}
+
 #[test]
 fn what_is_closed_by_default_is_all_of_what_is_named_here() {
     assert_eq!(metadata_services().len(), METADATA.len());
     assert!(problems(&GuestsConfig::default()).is_empty());
+    for known in ["169.254.169.254", "169.254.0.23", "100.100.100.200", "168.63.129.16"] {
+        assert!(is_closed(known), "{known}");
+    }
+    for known in ["192.0.0.192", "100.96.0.96", "100.80.80.80"] {
+        assert!(is_closed(known), "{known}");
+    }
+    assert!(!is_closed("100.96.0.97") && !is_closed("192.0.2.1"));
     let range = metadata_services()[0];
     let many = GuestsConfig {
         max_connections: MAX_CONNECTIONS + 1,
@@ -13,4 +25,16 @@ fn what_is_closed_by_default_is_all_of_what_is_named_here() {
         ..GuestsConfig::default()
     };
     assert_eq!(problems(&many).len(), 2);
+}
+
+#[test]
+fn a_service_that_an_older_configuration_leaves_open_is_named() {
+    // As an earlier version wrote it down.
+    let older = ["169.254.0.0/16", "100.100.100.200", "168.63.129.16", "192.0.0.192"];
+    let older: Vec<AddressRange> = older.iter().map(|text| text.parse().unwrap()).collect();
+    let open: Vec<String> = open_metadata(&older).iter().map(ToString::to_string).collect();
+    assert_eq!(open, ["100.96.0.96", "100.80.80.80"]);
+    let all = ["0.0.0.0/1", "128.0.0.0/1"].map(|text| text.parse().unwrap());
+    assert_eq!(open_metadata(&all), []);
+    assert_eq!(open_metadata(&metadata_services()), []);
 }

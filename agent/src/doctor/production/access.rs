@@ -1,4 +1,5 @@
-//! Who else may touch what is a VM's: paths that the jailer trusts, user ids that VMs run as.
+//! Who else may touch what is a VM's: paths that the jailer trusts, user ids that VMs run as; and what
+//! a VM may touch that is its host's.
 
 use super::finding;
 use crate::doctor::Check;
@@ -47,4 +48,20 @@ pub(super) fn vm_users(seen: &MachineSeen) -> Check {
         ))
     };
     finding("vm-users", found)
+}
+
+/// Where a cloud tells a machine its secrets, which are the host's. A list that somebody wrote down
+/// does not have what became known later.
+pub(super) fn metadata(seen: &MachineSeen) -> Check {
+    let found = match &seen.open_metadata[..] {
+        [] => Ok("no guest reaches a metadata service that is known".to_owned()),
+        open => {
+            let open = open.join(", ");
+            Err((
+                format!("guests with NAT reach metadata services of clouds: {open}"),
+                format!("add {open} to guests.closed_addresses in /etc/banger/agent.toml"),
+            ))
+        }
+    };
+    finding("metadata", found)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, open_metadata};
 use crate::host::exec::Tool;
 use crate::instance::ids::{self, Owned};
 
@@ -33,6 +33,8 @@ pub(in crate::doctor) struct MachineSeen {
     /// How many connections the host tracks, and how many of one guest.
     pub(super) tracked: Option<String>,
     pub(super) max_connections: u32,
+    /// The known metadata services that guests are not kept from.
+    pub(super) open_metadata: Vec<String>,
     pub(super) swaps: Option<String>,
     pub(super) ksm: Option<String>,
     pub(super) memory_controllers: usize,
@@ -71,6 +73,10 @@ impl MachineSeen {
             neighbours: text("proc/sys/net/ipv4/neigh/default/gc_thresh3"),
             tracked: text("proc/sys/net/netfilter/nf_conntrack_max"),
             max_connections: config.guests.max_connections,
+            open_metadata: open_metadata(&config.guests.closed_addresses)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             swaps: text("proc/swaps"),
             ksm: text("sys/kernel/mm/ksm/run"),
             memory_controllers: memory_controllers(&root.join("sys/devices/system/edac/mc")),

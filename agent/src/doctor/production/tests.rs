@@ -125,6 +125,7 @@ fn a_careless_host_is_told_each_thing_with_the_command_that_mends_it() {
     let seen = MachineSeen {
         changeable: vec!["/srv/jails".to_owned()],
         vm_users: Some((200_000, 265_535)),
+        open_metadata: vec!["100.96.0.96".to_owned(), "100.80.80.80".to_owned()],
         ..seen(root.path())
     };
     let checks = checks(&seen);
@@ -147,6 +148,7 @@ fn a_kernel_that_shows_nothing_is_never_called_well_where_that_is_not_known() {
             "program-paths",
             "vm-users",
             "connections",
+            "metadata",
             "kvm-halt-poll",
             "ksm",
             "smt",
