@@ -130,6 +130,9 @@ pub struct GuestsConfig {
     pub dns: NameServers,
     /// How many connections of one guest the host tracks at the same time; 0: any number.
     pub max_connections: u32,
+    /// How many neighbours the host looks for on behalf of all guests, within ten seconds; 0: any
+    /// number.
+    pub max_neighbours: u32,
     /// Addresses that no guest reaches, whatever its egress: where clouds tell machines their secrets.
     pub closed_addresses: Vec<AddressRange>,
 }
@@ -210,6 +213,7 @@ impl Default for GuestsConfig {
             max_files: 1024,
             dns: NameServers::default(),
             max_connections: 4096,
+            max_neighbours: 512,
             closed_addresses: network::metadata_services(),
         }
     }
@@ -455,6 +459,7 @@ impl AgentConfig {
             pins: PinLayout {
                 closed: self.guests.closed_addresses.clone(),
                 connections: self.guests.max_connections,
+                neighbours: self.guests.max_neighbours,
                 ..PinLayout::of_tag(naming.tag().as_str(), naming.bridge())
             },
             reserve: Reserve {

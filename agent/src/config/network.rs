@@ -1,5 +1,7 @@
 //! What the network of guests is bounded by.
 
+use std::ops::RangeInclusive;
+
 use super::GuestsConfig;
 use crate::host::AddressRange;
 
@@ -28,6 +30,10 @@ const MAX_CLOSED: usize = 256;
 /// The most `guests.max_connections`: more than any host tracks.
 const MAX_CONNECTIONS: u32 = 1 << 20;
 
+/// `guests.max_neighbours`: a guest's share, an eighth, is at least two, and the most is a table of
+/// neighbours that a host may well have.
+const NEIGHBOURS: RangeInclusive<u32> = 16..=1 << 16;
+
 /// The ranges that are closed unless the operator says otherwise.
 pub(super) fn metadata_services() -> Vec<AddressRange> {
     METADATA.iter().filter_map(|text| text.parse().ok()).collect()
@@ -47,6 +53,13 @@ pub(super) fn problems(guests: &GuestsConfig) -> Vec<String> {
     if connections > MAX_CONNECTIONS {
         problems.push(format!(
             "guests.max_connections is {connections}; must be 0 to {MAX_CONNECTIONS}"
+        ));
+    }
+    let neighbours = guests.max_neighbours;
+    if neighbours != 0 && !NEIGHBOURS.contains(&neighbours) {
+        let (least, most) = (NEIGHBOURS.start(), NEIGHBOURS.end());
+        problems.push(format!(
+            "guests.max_neighbours is {neighbours}; must be 0, or {least} to {most}"
         ));
     }
     let closed = guests.closed_addresses.len();

@@ -21,10 +21,11 @@ fn what_is_closed_by_default_is_all_of_what_is_named_here() {
     let range = metadata_services()[0];
     let many = GuestsConfig {
         max_connections: MAX_CONNECTIONS + 1,
+        max_neighbours: 15,
         closed_addresses: vec![range; MAX_CLOSED + 1],
         ..GuestsConfig::default()
     };
-    assert_eq!(problems(&many).len(), 2);
+    assert_eq!(problems(&many).len(), 3);
 }
 
 #[test]

@@ -17,8 +17,8 @@ const OPEN_FILES: u64 = 16_384;
 /// Threads of a thousand VMs with some vCPUs each, and the host's own.
 const PROCESSES: u64 = 65_536;
 
-/// A neighbour for each address of a guest subnet; the kernel's default is 1024.
-const NEIGHBOURS: u64 = 4096;
+/// `gc_thresh3` in `60-banger.conf`.
+const SHIPPED_NEIGHBOURS: u64 = 32_768;
 
 /// For how many guests that have all the connections that they may the host's table should have room.
 const GREEDY_GUESTS: u64 = 256;
@@ -128,15 +128,29 @@ pub(super) fn processes(seen: &MachineSeen) -> Check {
     finding("processes", found)
 }
 
-/// Network: a host with more guests than neighbour entries forgets guests at random.
+/// The kernel's one table of neighbours: the half of it is the host's own. The entries of pinned guests
+/// are permanent, which the table's bound does not count.
 pub(super) fn neighbours(seen: &MachineSeen) -> Check {
-    let found = match seen.neighbours.as_deref().and_then(number) {
-        Some(most) if most >= NEIGHBOURS => Ok(format!("the host remembers {most} neighbours")),
-        Some(most) => Err((
-            format!("the host remembers only {most} neighbours: with more guests some are lost"),
-            "sysctl -w net.ipv4.neigh.default.gc_thresh3=32768 (60-banger.conf)".to_owned(),
+    let of_guests = u64::from(seen.max_neighbours);
+    let found = match (seen.neighbours.as_deref().and_then(number), of_guests) {
+        (_, 0) => Err((
+            "a guest that scans can fill the host's table of neighbours".to_owned(),
+            "set guests.max_neighbours in /etc/banger/agent.toml".to_owned(),
         )),
-        None => Err((
+        (Some(most), of_guests) if most >= 2 * of_guests => {
+            Ok(format!("the host remembers {most} neighbours, {of_guests} for guests"))
+        }
+        (Some(most), of_guests) => Err((
+            format!(
+                "the host remembers {most} neighbours, and guests that scan take {of_guests} of them"
+            ),
+            format!(
+                "sysctl -w net.ipv4.neigh.default.gc_thresh3={} (60-banger.conf), or lower \
+                 guests.max_neighbours",
+                (2 * of_guests).max(SHIPPED_NEIGHBOURS)
+            ),
+        )),
+        (None, _) => Err((
             "it cannot be told how many neighbours the host remembers".to_owned(),
             "sysctl net.ipv4.neigh.default.gc_thresh3".to_owned(),
         )),

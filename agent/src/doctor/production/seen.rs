@@ -29,7 +29,9 @@ pub(in crate::doctor) struct MachineSeen {
     pub(super) limits: Option<String>,
     pub(super) pid_max: Option<String>,
     pub(super) threads_max: Option<String>,
+    /// How many neighbours the host remembers, and how many it looks for on behalf of guests.
     pub(super) neighbours: Option<String>,
+    pub(super) max_neighbours: u32,
     /// How many connections the host tracks, and how many of one guest.
     pub(super) tracked: Option<String>,
     pub(super) max_connections: u32,
@@ -71,6 +73,7 @@ impl MachineSeen {
             pid_max: text("proc/sys/kernel/pid_max"),
             threads_max: text("proc/sys/kernel/threads-max"),
             neighbours: text("proc/sys/net/ipv4/neigh/default/gc_thresh3"),
+            max_neighbours: config.guests.max_neighbours,
             tracked: text("proc/sys/net/netfilter/nf_conntrack_max"),
             max_connections: config.guests.max_connections,
             open_metadata: open_metadata(&config.guests.closed_addresses)

@@ -61,7 +61,7 @@ const CARELESS: &[(&str, &str)] = &[
         "Max open files            1024                 4096                 files\n",
     ),
     ("proc/sys/kernel/pid_max", "32768\n"),
-    ("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n"),
+    ("proc/sys/net/ipv4/neigh/default/gc_thresh3", "512\n"),
     ("proc/sys/net/netfilter/nf_conntrack_max", "262144\n"),
     (
         "proc/swaps",
@@ -235,4 +235,15 @@ fn the_words_of_the_kernel_are_read_as_it_means_them() {
 fn a_recommendation_that_is_not_followed_keeps_no_guest_from_running() {
     let root = machine(&[HARDENED, CARELESS]);
     assert!(checks(&seen(root.path())).iter().all(|check| !check.required));
+}
+
+#[test]
+fn half_of_the_hosts_neighbours_are_its_own_and_a_guest_without_a_bound_is_said() {
+    let root = machine(&[HARDENED, &[("proc/sys/net/ipv4/neigh/default/gc_thresh3", "1024\n")]]);
+    let with =
+        |max_neighbours| limits::neighbours(&MachineSeen { max_neighbours, ..seen(root.path()) });
+    assert!(with(512).ok, "the defaults of both fit");
+    assert!(!with(513).ok && with(513).mend.contains("gc_thresh3=32768"));
+    assert!(with(20_000).mend.contains("gc_thresh3=40000"));
+    assert!(!with(0).ok && with(0).mend.contains("max_neighbours"));
 }

@@ -14,13 +14,16 @@ use crate::host::{GuestKey, MacAddress, Pin, TapName};
 
 mod chains;
 
+use chains::Chain;
 pub use chains::PinLayout;
-use chains::{CONNECTIONS, Chain, SETS};
 
 impl PinLayout {
     /// Tells these chains from those of another version or configuration.
     fn digest(&self) -> String {
         let mut digest = Sha256::new();
+        for set in self.sets() {
+            digest.update(format!("{} {} {}\n", set.family, set.name, set.spec));
+        }
         for chain in self.chains() {
             digest.update(format!("{} {} {}\n", chain.family, chain.hook, chain.priority));
             digest.update(chain.rules.join("\n"));
@@ -39,11 +42,8 @@ impl PinLayout {
         let mut text = self.render_removal();
         for family in ["bridge", "inet"] {
             text.push_str(&format!("table {family} {table} {{\n"));
-            for (_, name, kind) in SETS.iter().filter(|(of, ..)| *of == family) {
-                text.push_str(&format!("set {name} {{ {kind} }}\n"));
-            }
-            if family == "inet" {
-                text.push_str(&format!("{CONNECTIONS}\n"));
+            for set in self.sets().iter().filter(|set| set.family == family) {
+                text.push_str(&format!("set {} {{ {} }}\n", set.name, set.spec));
             }
             for chain in self.chains().iter().filter(|chain| chain.family == family) {
                 let Chain { name, hook, priority, rules, .. } = chain;
@@ -173,8 +173,8 @@ impl PinLayout {
     fn is_whole(&self, listed: &Listed) -> bool {
         let digest = self.digest();
         let chains = self.chains();
-        let sets = SETS.iter().all(|(_, name, _)| listed.sets.contains_key(*name));
-        sets && listed.sets.contains_key("connections")
+        let sets = self.sets();
+        sets.iter().all(|set| listed.sets.contains_key(set.name))
             && listed.chains.len() == chains.len()
             && chains.iter().all(|chain| {
                 let at = (chain.family.to_owned(), chain.name.to_owned());

@@ -14,9 +14,10 @@
 //! ```
 //!
 //! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from guest
-//! to guest, a guest has so many connections and no more, and the users that VMMs run as send nothing
-//! by the host's network. Packets of guests come by the bridge; but a frame to the address of LLDP
-//! (01:80:c2:00:00:0e) passes no hook of the bridge, whatever is in it, and comes by the tap.
+//! to guest, a guest has so many connections and no more, guests together have the host look for so many
+//! neighbours and no more, and the users that VMMs run as send nothing by the host's network. Packets of
+//! guests come by the bridge; but a frame to the address of LLDP (01:80:c2:00:00:0e) passes no hook of
+//! the bridge, whatever is in it, and comes by the tap.
 //!
 //! A port of our bridge that is no pinned tap is known by no name: an interface that was renamed, or
 //! somebody else's. So what a pinned tap lets through is sealed with a mark, and the host takes nothing
@@ -27,6 +28,13 @@
 //! all of this more shortly; not every kernel has it (`NFT_BRIDGE_META`), and without it no guest could
 //! be pinned. A third table, `arp`, would do for ARP what the seal does; but an earlier version that is
 //! put back replaces two tables, seals no ARP, and would have its guests cut off by the third.
+//!
+//! A guest that scans the network of the uplink has its host ask by ARP for each address, and each takes
+//! a place in the kernel's one table of neighbours; when that is full the host loses its own. So what is
+//! forwarded for guests goes to as many next hops within [`MET_SECS`] as `neighbours` says, and an eighth
+//! of these for one guest (`met`). A next hop that answers, such as the gateway, keeps its place for as
+//! long as guests talk by it; one that was only looked for loses it. Where there is no Ethernet there are
+//! no neighbours (a VPN, PPP), and nothing is bounded.
 //!
 //! Both tables hold whatever becomes of the iptables rules.
 
@@ -54,6 +62,8 @@ pub struct PinLayout {
     pub closed: Vec<AddressRange>,
     /// How many connections of one guest are tracked at the same time; 0: any number.
     pub connections: u32,
+    /// How many next hops the host looks for on behalf of all guests; 0: any number.
+    pub neighbours: u32,
 }
 
 /// Where a chain hangs: family, hook and priority, and its name.
@@ -65,17 +75,27 @@ pub(super) struct Chain {
     pub(super) rules: Vec<String>,
 }
 
-/// The sets: family, name, and the type of an element.
-pub(super) const SETS: [(&str, &str, &str); 4] = [
+/// A set: its family, name and what it is of.
+pub(super) struct Set {
+    pub(super) family: &'static str,
+    pub(super) name: &'static str,
+    pub(super) spec: String,
+}
+
+/// Those that change with guests.
+const KEYED: [(&str, &str, &str); 4] = [
     ("bridge", "taps", "type ifname;"),
     ("bridge", "pins", "type ifname . ether_addr . ipv4_addr;"),
     ("inet", "ports", "type ifname;"),
     ("inet", "users", "type uid;"),
 ];
 
-/// The set of each guest's connections, which the kernel fills; larger than any subnet of guests.
-pub(super) const CONNECTIONS: &str =
-    "set connections { type ipv4_addr; size 1048576; flags dynamic; }";
+/// Elements of a set that the kernel fills with guests' addresses: more than any subnet of guests has.
+const MANY: u32 = 1 << 20;
+
+/// How long a next hop that did not answer keeps its place, in seconds. Longer than the kernel asks for
+/// a neighbour (three times, a second each) and keeps an entry whatever comes (five seconds).
+const MET_SECS: u32 = 10;
 
 /// Before every other chain: what is spoofed is seen by nobody.
 const FIRST: i32 = -300;
@@ -102,6 +122,7 @@ impl PinLayout {
             subnet: None,
             closed: Vec::new(),
             connections: 0,
+            neighbours: 0,
         }
     }
 
@@ -113,7 +134,49 @@ impl PinLayout {
         all.iter().filter(|range| !covered(range)).copied().collect()
     }
 
-    /// All of them. They never change with the guests.
+    /// All sets. The kernel fills those that are dynamic.
+    pub(super) fn sets(&self) -> Vec<Set> {
+        let keyed =
+            |(family, name, spec): (_, _, &str)| Set { family, name, spec: spec.to_owned() };
+        let dynamic = |name, size: u32, rest: &str| {
+            let spec = format!("type ipv4_addr; size {size}; flags dynamic{rest}");
+            Set { family: "inet", name, spec }
+        };
+        let mut sets: Vec<Set> = KEYED.into_iter().map(keyed).collect();
+        sets.push(dynamic("connections", MANY, ";"));
+        if self.neighbours > 0 {
+            let forgotten = format!(",timeout; timeout {MET_SECS}s;");
+            sets.push(dynamic("neighbours", self.neighbours, &forgotten));
+            sets.push(dynamic("newcomers", MANY, ",timeout; timeout 60s;"));
+        }
+        sets
+    }
+
+    /// What is forwarded for guests, by next hop. After every other chain: nobody takes a place by what
+    /// is not let through.
+    fn met(&self) -> Chain {
+        // An eighth for one guest: half at once, and the other half in the time that a place is kept.
+        let (burst, a_minute) = (self.neighbours / 16, self.neighbours / 16 * 60 / MET_SECS);
+        let rules = vec![
+            format!("iifname != \"{}\" accept", self.bridge),
+            "meta oiftype != ether accept".to_owned(),
+            // One that answers is met anew with each packet.
+            "ct state established,related rt ip nexthop @neighbours \
+             update @neighbours { rt ip nexthop } accept"
+                .to_owned(),
+            "rt ip nexthop @neighbours accept".to_owned(),
+            format!(
+                "update @newcomers {{ ip saddr limit rate over {a_minute}/minute burst {burst} packets }} \
+                 drop"
+            ),
+            // Adding to a set that is full ends a rule, and the next one drops.
+            "add @neighbours { rt ip nexthop } accept".to_owned(),
+            "drop".to_owned(),
+        ];
+        Chain { family: "inet", name: "met", hook: "forward", priority: LAST, rules }
+    }
+
+    /// All chains. They never change with the guests.
     pub(super) fn chains(&self) -> Vec<Chain> {
         let bridge = &self.bridge;
         let arp = "arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation { request, reply }";
@@ -197,6 +260,9 @@ impl PinLayout {
             let from_host = vec![format!("oifname != @taps {ours}")];
             chains.push(chain("bridge", "to_host", "input", FIRST, to_host));
             chains.push(chain("bridge", "from_host", "output", FIRST, from_host));
+        }
+        if self.neighbours > 0 {
+            chains.push(self.met());
         }
         if self.connections > 0 {
             let over = self.connections;

@@ -10,6 +10,7 @@ fn layout() -> PinLayout {
         subnet: Some("10.64.0.0/20".parse().unwrap()),
         closed,
         connections: 4096,
+        neighbours: 512,
         ..PinLayout::of_tag("bg", LinkName::new("bgbr0").unwrap())
     }
 }
@@ -67,6 +68,10 @@ fn other_chains_have_another_digest() {
     let usual = layout().digest();
     assert_ne!(usual, PinLayout { connections: 1, ..layout() }.digest());
     assert_ne!(usual, PinLayout { closed: Vec::new(), ..layout() }.digest());
+    assert_ne!(usual, PinLayout { neighbours: 0, ..layout() }.digest());
+    // The same share of one guest, by rounding, and another number for all.
+    assert_ne!(usual, PinLayout { neighbours: 511, ..layout() }.digest());
+    assert_ne!(usual, PinLayout { subnet: None, ..layout() }.digest());
 }
 
 #[test]

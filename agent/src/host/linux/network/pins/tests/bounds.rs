@@ -76,3 +76,88 @@ fn priv_a_guest_has_so_many_connections_and_no_more_and_its_neighbour_has_its_ow
         assert_eq!(arrived(&neighbour, 1000..1005), 5);
     });
 }
+
+/// The neighbours of the uplink that the host has looked for.
+async fn met() -> Vec<String> {
+    let text = tool(Tool::Ip, &["-4", "neigh", "show", "dev", "up0"]).await;
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// A host whose uplink is in a large network, and pins that bound what guests have it look for there.
+async fn host_in_a_large_network(neighbours: u32) -> NftPins {
+    host_with(&[pin(2), pin(3)]).await;
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    for line in [
+        "link add up0 type veth peer name up1",
+        "addr add 198.18.0.1/15 dev up0",
+        "link set up0 up",
+        "link set up1 up",
+    ] {
+        tool(Tool::Ip, &line.split(' ').collect::<Vec<_>>()).await;
+    }
+    NftPins::new(exec(), PinLayout { connections: 0, neighbours, ..layout() })
+}
+
+/// A packet of a guest's to each of these addresses.
+fn scan(guest: &Guest, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+    for to in addresses {
+        let packet = udp((guest.pin.address, 9), (to, PORT), b"who is there");
+        guest.send(&ethernet(GATEWAY_MAC, guest.pin.mac.0, 0x0800, &packet));
+    }
+}
+
+#[test]
+fn priv_a_guest_that_scans_takes_few_of_the_hosts_neighbours_and_its_neighbour_has_its_own() {
+    const ALL: u32 = 160;
+    in_namespace(|| async {
+        let pins = host_in_a_large_network(ALL).await;
+        let (scanner, neighbour) = (Guest::on(pin(2)).await, Guest::on(pin(3)).await);
+        let network = |net: u8| (1..=250).map(move |n| Ipv4Addr::new(198, 18, net, n));
+        scan(&scanner, network(1));
+        assert_eq!(met().await.len(), 250, "without a bound the host looks for all");
+        tool(Tool::Ip, &["neigh", "flush", "dev", "up0"]).await;
+        for n in [2, 3] {
+            pins.ensure(&pin(n)).await.unwrap();
+        }
+        // It knows the gateway's address by now, and so does not ask again.
+        scan(&scanner, network(2).chain(network(3)));
+        let seen = met().await;
+        assert!(seen.contains(&"198.18.2.1".to_owned()), "{seen:?}");
+        assert!(seen.len() < ALL as usize, "{}", seen.len());
+        scan(&neighbour, [Ipv4Addr::new(198, 18, 4, 1)]);
+        assert!(met().await.contains(&"198.18.4.1".to_owned()));
+    });
+}
+
+#[test]
+fn priv_guests_together_have_the_host_look_for_so_many_neighbours_and_no_more() {
+    const ALL: u32 = 32;
+    in_namespace(|| async {
+        let pins = host_in_a_large_network(ALL).await;
+        pins.ensure(&pin(2)).await.unwrap();
+        let guest = Guest::on(pin(2)).await;
+        // As many guests would have filled it, for longer than this takes.
+        let others: Vec<String> = (1..=ALL).map(|n| format!("198.19.0.{n} timeout 1h")).collect();
+        let fill = format!("{{ {} }}", others.join(", "));
+        tool(Tool::Nft, &["add", "element", "inet", "banger-bg", "neighbours", &fill]).await;
+        let [new, known] = [Ipv4Addr::new(198, 18, 4, 1), Ipv4Addr::new(198, 19, 0, 7)];
+        scan(&guest, [new, known]);
+        assert_eq!(met().await, ["198.19.0.7"], "what is known goes on");
+        let one = ["delete", "element", "inet", "banger-bg", "neighbours", "{ 198.19.0.1 }"];
+        tool(Tool::Nft, &one).await;
+        // Once there is room. A guest may look for few at a time, and waits for its next turn.
+        let looked_for = async {
+            while !met().await.contains(&new.to_string()) {
+                scan(&guest, [new]);
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = Duration::from_secs(20);
+        assert!(tokio::time::timeout(limit, looked_for).await.is_ok(), "{:?}", met().await);
+        assert_eq!(whole_of(&pins).await, [pin(2)], "what the kernel fills is no drift");
+    });
+}
+
+async fn whole_of(pins: &NftPins) -> Vec<Pin> {
+    pins.list().await.unwrap().into_values().flatten().collect()
+}
