@@ -4,7 +4,9 @@
 //! other's living things; and two VMMs of one user id can reach into each other. A claim is a file
 //! in a directory of root's, which an agent holds locked while it lives. It stays when the agent
 //! ends, because guests run on without their agent: it counts for as long as a process runs as one
-//! of its user ids. The directory lies in memory, and is empty after a boot as the machine is.
+//! of its user ids. The directory lies in memory, and is empty after a boot as the machine is. A claim
+//! is there whole or not at all; one that can't be understood is somebody's, whose share nobody knows,
+//! and so keeps every agent from starting until a person has looked.
 //!
 //! Ids that an operator did not choose are chosen here, where nobody else has any: no other agent,
 //! no account, and nobody's subordinate ids ([`ids`]), by which an unprivileged user can be any of
@@ -13,8 +15,9 @@
 //! Driven by `main` before anything of the machine is touched. What can go wrong: another agent has
 //! the tag, a directory or some of the ids; then this one does not start, and says what to set.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -35,6 +38,9 @@ pub const DIRECTORY: &str = "/run/banger-agents";
 
 /// What a claim's name ends with.
 const SUFFIX: &str = ".json";
+
+/// A claim that is being written, beside it.
+const NEW: &str = ".new";
 
 /// A claim is a few hundred bytes; what is longer is none.
 const MAX_BYTES: u64 = 16 * 1024;
@@ -236,6 +242,18 @@ pub enum ClaimError {
         /// How many there have to be.
         uids: u32,
     },
+    /// A claim is there, and nobody knows on what.
+    #[error(
+        "the claim {} cannot be understood: {why}. Which user ids and directories of this machine are \
+         another agent's is not known; look for the agent and the guests of that instance, and remove \
+         the file only if there are none", path.display()
+    )]
+    Unclear {
+        /// The claim.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Files cannot be read or written.
     #[error("could not {verb} {}", path.display())]
     Io {
@@ -304,7 +322,10 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClaimErr
     move |source| ClaimError::Io { verb, path, source }
 }
 
-/// Opens without following a symlink.
+/// Opens without following a symlink, and without waiting for whoever writes to a FIFO.
+const FLAGS: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+
+/// Opens a file, which is made if it is missing.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -312,8 +333,17 @@ fn open(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .custom_flags(FLAGS)
         .open(path)
+}
+
+/// Opens a claim; `None`: there is none.
+fn open_claim(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Waits for a turn with the claims, which lasts for as long as the file is open.
@@ -344,11 +374,12 @@ pub fn claim(
     let _turn = take_turn(directory).map_err(failed("take a turn in", directory))?;
     let running = uids();
     let path = directory.join(format!("{}{SUFFIX}", ours.tag));
-    let mut file = open(&path).map_err(failed("open", &path))?;
-    let held = match file.try_lock() {
-        Ok(()) => false,
-        Err(TryLockError::WouldBlock) => true,
-        Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+    // Of an earlier life, or of the agent that has the tag. Locked until ours lies in its place.
+    let before = open_claim(&path).map_err(failed("open", &path))?;
+    let held = match before.as_ref().map(File::try_lock) {
+        None | Some(Ok(())) => false,
+        Some(Err(TryLockError::WouldBlock)) => true,
+        Some(Err(TryLockError::Error(source))) => return Err(failed("lock", &path)(source)),
     };
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
@@ -356,17 +387,21 @@ pub fn claim(
         if !other.to_string_lossy().ends_with(SUFFIX) {
             continue;
         }
-        let held = if other == path { held } else { is_held(&other) };
-        found.extend(read(&other).map(|claim| {
-            let runs =
-                |range: &Range<u64>| running.iter().any(|uid| range.contains(&u64::from(*uid)));
-            let in_use = claim.ranges().filter(runs).collect();
-            Found { claim, held, in_use }
-        }));
+        let looked = match look(&other) {
+            Ok(Some((claim, is_held))) => (claim, if other == path { held } else { is_held }),
+            Ok(None) => continue,
+            // Whatever it says, the tag is that of an agent that runs.
+            Err(_) if held && other == path => continue,
+            Err(why) => return Err(ClaimError::Unclear { path: other, why }),
+        };
+        let (claim, held) = looked;
+        let runs = |range: &Range<u64>| running.iter().any(|uid| range.contains(&u64::from(*uid)));
+        let in_use = claim.ranges().filter(runs).collect();
+        found.push(Found { claim, held, in_use });
     }
     judge(&ours, &found)?;
     if held {
-        // It has not been written yet, and is held all the same.
+        // It cannot be understood, and is held all the same.
         let (tag, state_dir) = (ours.tag.clone(), PathBuf::new());
         return Err(ClaimError::TagTaken { tag, pid: 0, state_dir });
     }
@@ -374,23 +409,41 @@ pub fn claim(
     let mut text = serde_json::to_vec_pretty(&ours)
         .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
     text.push(b'\n');
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(&text))
-        .map_err(failed("write", &path))?;
+    let file = write(&path, &text).map_err(failed("write", &path))?;
     Ok(Held { directory: directory.to_owned(), path, first_uid: ours.first_uid, _file: file })
 }
 
-/// Whether an agent holds a claim. What cannot be told counts as yes.
-fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
+/// Puts a claim in its place, whole and locked.
+fn write(path: &Path, text: &[u8]) -> io::Result<File> {
+    let new = path.with_extension(NEW.trim_start_matches('.'));
+    let mut file = open(&new)?;
+    file.lock()?;
+    // What an agent left that died here.
+    file.set_len(0)?;
+    file.write_all(text)?;
+    fs::rename(&new, path)?;
+    Ok(file)
 }
 
-/// A claim that can be read; others are none.
-fn read(path: &Path) -> Option<Claim> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+/// A claim and whether an agent holds it; `None` if it is gone by now, or why it can't be understood.
+fn look(path: &Path) -> Result<Option<(Claim, bool)>, String> {
+    let unread = |error: io::Error| error.to_string();
+    let Some(file) = open_claim(path).map_err(unread)? else { return Ok(None) };
+    let facts = file.metadata().map_err(unread)?;
+    match facts.len() {
+        _ if !facts.is_file() => return Err("it is no regular file".to_owned()),
+        0 => return Err("it is empty".to_owned()),
+        length if length > MAX_BYTES => return Err("it is longer than any claim".to_owned()),
+        _ => {}
+    }
+    let mut text = Vec::new();
+    (&file).take(MAX_BYTES).read_to_end(&mut text).map_err(unread)?;
+    let claim: Claim = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    if path.file_name() != Some(OsStr::new(&format!("{}{SUFFIX}", claim.tag))) {
+        return Err(format!("it is in the name of instance {:?}", claim.tag));
+    }
+    // What cannot be told counts as held.
+    Ok(Some((claim, file.try_lock_shared().is_err())))
 }
 
 /// The user ids that processes of this machine run as: real, effective, saved and that for files. The

@@ -85,18 +85,91 @@ fn no_two_agents_have_a_user_id_in_common() {
     claim(temp.path(), &agent("b3", "/d", 204_096), running).unwrap_err();
 }
 
+/// What may lie where a claim should, and what is said of it.
+fn damages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let whole = serde_json::json!({
+        "tag": "b9", "state_dir": "/z", "first_uid": 200_000, "uids": 4096,
+        "subnet": "10.64.0.0/20", "pid": 1,
+    });
+    let text = |value: &serde_json::Value| serde_json::to_vec(value).unwrap();
+    let with = |key: &str, value: serde_json::Value| {
+        let mut changed = whole.clone();
+        changed[key] = value;
+        text(&changed)
+    };
+    vec![
+        ("empty", Vec::new(), "it is empty"),
+        ("cut", text(&whole)[..40].to_vec(), "EOF"),
+        ("no JSON", b"\0\xff\xfe".to_vec(), "expected value"),
+        ("no object", b"[]".to_vec(), "invalid"),
+        ("another's", with("tag", "b8".into()), "instance \"b8\""),
+        ("impossible", with("first_uid", (-1).into()), "invalid value"),
+        ("too long", vec![b' '; 20_000], "longer than any claim"),
+    ]
+}
+
 #[test]
-fn what_is_no_claim_is_no_obstacle_and_no_link_is_followed() {
+fn a_claim_that_cannot_be_understood_is_said_and_never_taken_for_free() {
+    for (what, content, why) in damages() {
+        // Of another agent, and of an earlier life of this one: which ids its guests have is not known.
+        for tag in ["b0", "b9"] {
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("b9.json");
+            std::fs::write(&path, &content).unwrap();
+            let error = claim(temp.path(), &agent(tag, "/a", 200_000), nobody).unwrap_err();
+            assert!(matches!(error, ClaimError::Unclear { .. }), "{what} {tag}: {error}");
+            let said = error.to_string();
+            assert!(said.contains("b9.json") && said.contains(why), "{what} {tag}: {said}");
+            assert_eq!(std::fs::read(&path).unwrap(), content, "{what}: it is as it was");
+            std::fs::remove_file(&path).unwrap();
+            claim(temp.path(), &agent(tag, "/a", 200_000), nobody).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_claim_and_hangs_nobody_and_no_link_is_followed() {
     let temp = tempfile::tempdir().unwrap();
-    std::fs::write(temp.path().join("b1.json"), "{").unwrap();
-    std::fs::write(temp.path().join("b2.json"), "").unwrap();
     let elsewhere = temp.path().join("elsewhere");
     std::fs::write(&elsewhere, "kept").unwrap();
-    std::os::unix::fs::symlink(&elsewhere, temp.path().join("bg.json")).unwrap();
-    let error = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap_err();
-    assert!(matches!(error, ClaimError::Io { .. }), "{error}");
+    let path = temp.path().join("b9.json");
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    let plant: [(&str, &dyn Fn()); 3] = [
+        ("a FIFO", &|| nix::unistd::mkfifo(&path, mode).unwrap()),
+        ("a directory", &|| std::fs::create_dir(&path).unwrap()),
+        ("a link", &|| std::os::unix::fs::symlink(&elsewhere, &path).unwrap()),
+    ];
+    for (what, plant) in plant {
+        plant();
+        for tag in ["b0", "b9"] {
+            let error = claim(temp.path(), &agent(tag, "/a", 200_000), nobody).unwrap_err();
+            assert!(error.to_string().contains("b9.json"), "{what} {tag}: {error}");
+        }
+        std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
+    }
     assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "kept");
-    claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap();
+}
+
+#[test]
+fn an_agent_that_is_refused_leaves_no_claim_and_one_that_runs_is_one_whatever_its_claim_says() {
+    let temp = tempfile::tempdir().unwrap();
+    let first = claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap();
+    claim(temp.path(), &agent("b1", "/b", 200_000), nobody).unwrap_err();
+    let mut names: Vec<_> =
+        std::fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["b0.json", "lock"]);
+    std::fs::write(temp.path().join("b0.json"), "").unwrap();
+    let error = claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap_err();
+    assert!(matches!(error, ClaimError::TagTaken { .. }), "{error}");
+    let error = claim(temp.path(), &agent("b1", "/b", 300_000), nobody).unwrap_err();
+    assert!(matches!(error, ClaimError::Unclear { .. }), "{error}");
+    drop(first);
+    // What an agent left that died while it wrote its claim is no claim.
+    std::fs::remove_file(temp.path().join("b0.json")).unwrap();
+    std::fs::write(temp.path().join("b0.new"), "half").unwrap();
+    claim(temp.path(), &agent("b1", "/b", 200_000), nobody).unwrap();
+    claim(temp.path(), &agent("b0", "/a", 300_000), nobody).unwrap();
 }
 
 #[test]
