@@ -331,6 +331,9 @@ impl Supervisor {
             entry.fill.clone(),
             Arc::clone(&entry.guest),
         );
+        if leftovers {
+            state.claim_address();
+        }
         if leftovers && table.is_none() {
             state.search_everywhere();
         }
@@ -339,6 +342,7 @@ impl Supervisor {
             let gone = task::run(state, bell, table, looked).await;
             if gone {
                 let version = entry.record.get().map(|record| record.assignment.version);
+                this.0.shared.addresses.release(&this.0.shared.naming.vm(vm).rules);
                 this.drop_entry(vm, &entry);
                 this.0.shared.reporter.gone(vm, version.unwrap_or_default());
                 tracing::info!(%vm, "nothing of the VM is left");

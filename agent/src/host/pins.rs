@@ -32,18 +32,19 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Whether it is another guest's and has something that only one guest can have. Names and
-    /// Ethernet addresses follow from ids and addresses.
+    /// Whether it is another guest's and has something that only one guest can have. Ethernet addresses
+    /// follow from addresses; the names of taps are short hashes of ids, of which two may be the same.
     #[must_use]
     pub fn rivals(&self, other: &Self) -> bool {
-        self.key != other.key && (self.address == other.address || self.uid == other.uid)
+        (self.address == other.address || self.uid == other.uid || self.tap == other.tap)
+            && self.key != other.key
     }
 
     /// The refusal to pin it beside a rival whose guest may live.
     pub(crate) fn taken_by(&self, rival: &GuestKey) -> HostError {
         HostError::new(HostErrorKind::AddressTaken, "pin", &self.key).detail(format!(
-            "address {} or user {} is that of {rival}, which is still on this host",
-            self.address, self.uid
+            "address {}, user {} or tap {} is that of {rival}, which is still on this host",
+            self.address, self.uid, self.tap
         ))
     }
 }

@@ -22,6 +22,7 @@ use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
 use crate::naming::{self, Naming};
 use crate::report::Reporter;
 use crate::report::phase::{Fault, Phase, Reason};
+use crate::vm::addresses::AddressHolders;
 use crate::vm::bases::BaseUsers;
 use crate::vm::record;
 use crate::vm::shared::{EffectObserver, HostNetwork, Settings, Shared};
@@ -108,6 +109,7 @@ impl Supervisor {
             boot_time,
             settings: parts.settings,
             bases: BaseUsers::default(),
+            addresses: AddressHolders::default(),
             network: HostNetwork::default(),
             stale: parts.stale,
             reporter: Reporter::new(),

@@ -12,6 +12,7 @@ use crate::naming::{file, part};
 use crate::report::phase::Reason;
 use crate::vm::fixtures::{assignment_of, vm_id};
 
+mod addresses;
 mod away;
 mod choices;
 mod guests;

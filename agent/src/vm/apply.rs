@@ -27,6 +27,7 @@ use crate::host::{
 };
 use crate::naming::{self, VmNames, part};
 
+use super::addresses::AddressHolders;
 use super::bases::BaseUsers;
 use super::cow::CowLevel;
 use super::effect::Effect;
@@ -61,6 +62,8 @@ pub struct Hands<'a> {
     pub net: Option<&'a NetWanted>,
     /// The users of root images.
     pub bases: &'a BaseUsers,
+    /// Who has which address.
+    pub addresses: &'a AddressHolders,
     /// The guest agent.
     pub guest: &'a GuestChannel,
     /// The present boot of the host.
@@ -186,7 +189,11 @@ async fn perform(hands: &Hands<'_>, effect: &Effect) -> Result<Done, Trouble> {
         Effect::CreateSnapshot => return disks::create_snapshot(hands).await,
         Effect::EnsureBridge => host.taps.ensure_bridge(&hands.net()?.bridge).await?,
         Effect::EnsureTap => host.taps.ensure(&hands.net()?.tap).await?,
-        Effect::PinAddress => host.pins.ensure(&hands.net()?.pin).await?,
+        Effect::PinAddress => {
+            let pin = &hands.net()?.pin;
+            hands.addresses.take(pin)?;
+            host.pins.ensure(pin).await?
+        }
         Effect::EnsureRules => host.firewall.ensure(&hands.net()?.rules).await?,
         Effect::BuildJail { root, vmm } => process::build_jail(hands, *root, *vmm).await?,
         Effect::CollectOutputs => host.outputs.ensure(&names.jail, &names.dir).await?,

@@ -12,7 +12,7 @@ use super::effect::EffectKind;
 use super::exit::{CONSOLE_TAIL, LastWords, exit_from};
 use super::machine::Vm;
 use super::plan::teardown;
-use super::probe::{Eyes, Probe};
+use super::probe::{Eyes, Probe, Seen};
 use crate::assignment::{Exit, Record};
 use crate::handles::{LoopHandle, ProcessHandle, ProcessIdentity, VmHandles};
 use crate::host::{BackingFile, ExitStatus, Heard, LinkName};
@@ -276,7 +276,25 @@ impl Vm {
         String::from_utf8_lossy(&text[from..]).into_owned()
     }
 
+    /// Keeps or lets go of the VM's address, by what there is of it.
+    fn hold_address(&self, probe: &Probe) {
+        let addresses = &self.shared.addresses;
+        let pin = match probe {
+            Probe::Alive(alive) => alive.pin.present(),
+            Probe::Dead(objects) => match (&objects.pin, &objects.jail) {
+                (Seen::Absent, Seen::Absent) => return addresses.release(&self.names.rules),
+                (pin, _) => pin.present(),
+            },
+            Probe::Unclear(_) => None,
+        };
+        match pin {
+            Some(pin) => addresses.keep(pin),
+            None => self.claim_address(),
+        }
+    }
+
     pub(super) fn note_seen(&mut self, probe: &Probe) {
+        self.hold_address(probe);
         let Probe::Dead(objects) = probe else { return };
         if let Some(snapshot) = objects.snapshot.present() {
             self.fill.set(CowLevel::of(snapshot));

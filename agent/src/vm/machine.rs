@@ -100,6 +100,15 @@ impl Vm {
         self.search_all = true;
     }
 
+    /// Takes the address of its record before the first look, unless somebody has it: of a VM of which
+    /// something is here, a process may live.
+    pub fn claim_address(&self) {
+        let net = self.record.get().and_then(|record| self.network_of(&record));
+        if let Some(net) = net {
+            let _ = self.shared.addresses.take(&net.pin);
+        }
+    }
+
     /// What to do next, given a look.
     #[must_use]
     pub fn plan(&self, record: &Record, probe: &Probe) -> Next {
@@ -163,6 +172,7 @@ impl Vm {
             handles: &self.handles,
             net,
             bases: &self.shared.bases,
+            addresses: &self.shared.addresses,
             guest: &self.guest,
             boot_id: &self.shared.boot_id,
             clock: &self.shared.clock,

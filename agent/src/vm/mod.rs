@@ -23,12 +23,14 @@
 //!   [phase](crate::report::phase).
 //! - [`cow`]: how large the store behind a root disk is to be.
 //! - `seed`: what the guest is told of itself, as a document and as a disk.
-//! - [`shared`]: what all VMs share; [`bases`]: the users of the loop devices of root images.
+//! - [`shared`]: what all VMs share; [`bases`]: the users of the loop devices of root images;
+//!   [`addresses`]: who has which address.
 //!
 //! A crash of the agent at any point leaves objects whose names are functions of the VM's id; the
 //! next life finds them, keeps a VM whose process lives, and tears down the rest before it starts
 //! anything.
 
+pub mod addresses;
 pub mod adopt;
 pub mod apply;
 pub mod bases;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::addresses::AddressHolders;
 use super::bases::BaseUsers;
 use super::cow::DiskPolicy;
 use super::stale::StaleGuard;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Users of root images.
     pub bases: BaseUsers,
+    /// Who has which address.
+    pub addresses: AddressHolders,
     /// What the watch over the host's network saw last.
     pub network: HostNetwork,
     /// What refuses assignments that no record refuses.

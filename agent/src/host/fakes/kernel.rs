@@ -149,8 +149,8 @@ impl FakeKernel {
         self.inner.core.lock().gate.trace.clear();
     }
 
-    /// What must never happen and did: two live VMMs in one jail, an idempotent effect that
-    /// changed something when it was repeated.
+    /// What must never happen and did: two live VMMs in one jail or as one user, an idempotent effect
+    /// that changed something when it was repeated.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut core = self.inner.core.lock();

@@ -56,6 +56,17 @@ impl State {
                 self.violations.push(format!("two live processes in jail {jail}"));
             }
         }
+        if birth.vmm.is_some() {
+            let before = self.vmm_of_user.insert(birth.user, pid);
+            let other = before.and_then(|before| self.processes.get(&before)).filter(|other| {
+                other.user == birth.user && other.jail != birth.jail && !other.zombie
+            });
+            if let Some(other) = other {
+                let (user, theirs, jail) = (birth.user, &other.jail, &birth.jail);
+                let how = format!("user {user} of {theirs:?} was given to {jail:?} while it lives");
+                self.violations.push(how);
+            }
+        }
         let Birth { comm, arguments, root, user, jail, vmm, ours } = birth;
         let parent_life = ours.then_some(self.life);
         let process = Process {

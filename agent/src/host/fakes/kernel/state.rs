@@ -108,6 +108,9 @@ pub(crate) struct State {
     pub(crate) loops_of: HashMap<u64, BTreeSet<LoopDevice>>,
     #[serde(skip)]
     pub(crate) members: HashMap<JailId, BTreeSet<Pid>>,
+    /// The VMM that was started last as a user.
+    #[serde(skip)]
+    pub(crate) vmm_of_user: HashMap<u32, Pid>,
     #[serde(skip)]
     pub(crate) snapshot_of: HashMap<DeviceNumber, DmName>,
 }
@@ -390,6 +393,7 @@ impl State {
             violations: Vec::new(),
             loops_of: HashMap::new(),
             members: HashMap::new(),
+            vmm_of_user: HashMap::new(),
             snapshot_of: HashMap::new(),
         };
         state.add_demo_images();
@@ -463,6 +467,9 @@ impl State {
             self.snapshot_of.insert(snapshot.number(), name.clone());
         }
         for (pid, process) in &self.processes {
+            if process.vmm.is_some() {
+                self.vmm_of_user.insert(process.user, *pid);
+            }
             if let Some(jail) = process.jail.clone().filter(|_| !process.zombie) {
                 self.members.entry(jail).or_default().insert(*pid);
             }

@@ -232,6 +232,20 @@ async fn two_live_vmms_in_one_jail_are_a_violation() {
 }
 
 #[tokio::test]
+async fn two_live_vmms_as_one_user_are_a_violation() {
+    let kernel = FakeKernel::new();
+    let host = kernel.host();
+    launch(&host, 1).await.unwrap();
+    let uid = launch_spec(1).uid;
+    let disks = make_disks(&host, 2).await.unwrap();
+    host.jails.ensure(&JailSpec { uid, ..jail_spec(2, disks.root) }).await.unwrap();
+    host.jails.clear(&jail(2)).await.unwrap();
+    host.launcher.launch(&LaunchSpec { uid, ..launch_spec(2) }).await.unwrap();
+    let violations = kernel.violations();
+    assert!(violations.len() == 1 && violations[0].contains("user 200001"), "{violations:?}");
+}
+
+#[tokio::test]
 async fn a_jail_needs_its_files() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
