@@ -4,6 +4,7 @@
 //! own file, and a crash leaves the old one or the new one. With `--root` no path leaves that
 //! directory, whatever links are in it. Every verb names the file in its error.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -35,7 +36,12 @@ pub(super) enum Present {
 
 /// Held by the one command that changes the machine.
 #[derive(Debug)]
-pub(super) struct Turn(#[expect(dead_code, reason = "the lock lasts as long as the file")] File);
+pub(super) struct Turn {
+    #[expect(dead_code, reason = "the lock lasts as long as the file")]
+    file: File,
+    /// Directories that were made for it.
+    pub(super) made: BTreeSet<PathBuf>,
+}
 
 impl Disk {
     /// This machine.
@@ -215,12 +221,38 @@ impl Disk {
         }
     }
 
+    /// The directories above these paths that are not there.
+    pub(super) fn missing_above<'a>(
+        &self,
+        paths: impl IntoIterator<Item = &'a Path>,
+    ) -> anyhow::Result<BTreeSet<PathBuf>> {
+        let mut missing = BTreeSet::new();
+        for path in paths {
+            for dir in path.ancestors().skip(1) {
+                if missing.contains(dir) || self.is_there(dir)? {
+                    break;
+                }
+                missing.insert(dir.to_owned());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Removes those of these directories that nothing is in, the innermost first.
+    pub(super) fn remove_all_empty(&self, dirs: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
+        // A path sorts before what is below it.
+        dirs.iter().rev().try_for_each(|dir| self.remove_empty(dir).map(drop))
+    }
+
     /// Removes a directory if nothing is in it.
     pub(super) fn remove_empty(&self, path: &Path) -> anyhow::Result<bool> {
         match fs::remove_dir(self.at(path)?) {
             Ok(()) => Ok(true),
             Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                // No directory: somebody has put something else there.
+                io::ErrorKind::NotFound
+                | io::ErrorKind::DirectoryNotEmpty
+                | io::ErrorKind::NotADirectory => Ok(false),
                 _ => Err(error).with_context(|| format!("cannot remove {}", path.display())),
             },
         }
@@ -253,14 +285,26 @@ impl Disk {
 
     /// Takes the turn; an error when another command has it.
     pub(super) fn turn(&self) -> anyhow::Result<Turn> {
-        let path = self.at(&Path::new(SYSTEM_DIR).join("lock"))?;
+        let lock = Self::lock();
+        let path = self.at(&lock)?;
+        let made = self.missing_above([&*lock])?;
         let dir = path.parent().context("the lock has no directory")?;
         make_directories(dir)?;
         let file = File::create(&path)
             .with_context(|| format!("cannot open the lock {}", path.display()))?;
         let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::flock(&file, how).context("another `banger system` is at work")?;
-        Ok(Turn(file))
+        Ok(Turn { file, made })
+    }
+
+    fn lock() -> PathBuf {
+        Path::new(SYSTEM_DIR).join("lock")
+    }
+
+    /// Takes away what was made for a turn that came to nothing on a machine without banger.
+    pub(super) fn undo_turn(&self, turn: &Turn) -> anyhow::Result<()> {
+        self.remove(&Self::lock())?;
+        self.remove_all_empty(&turn.made)
     }
 }
 

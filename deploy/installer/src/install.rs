@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::disk::Disk;
+use super::disk::{Disk, Turn};
 use super::journal::Journal;
 use super::laydown::{self, GUEST, Laydown};
 use super::links;
@@ -55,7 +55,26 @@ async fn run(
                 .to_owned(),
         ));
     }
-    let _turn = if args.dry_run { None } else { Some(disk.turn()?) };
+    let turn = if args.dry_run { None } else { Some(disk.turn()?) };
+    let done = lay(machine, disk, printer, args, turn.as_ref(), journal).await;
+    if let (Err(_), Some(turn)) = (&done, &turn)
+        && Record::load(disk).is_ok_and(|record| record.is_none())
+    {
+        // Nothing was laid down. Best effort: the error counts.
+        let _ = disk.undo_turn(turn);
+    }
+    done
+}
+
+/// Plans, checks and does it.
+async fn lay(
+    machine: &impl Machine,
+    disk: &Disk,
+    printer: Printer,
+    args: &InstallArgs,
+    turn: Option<&Turn>,
+    journal: &mut Journal,
+) -> Result<(), Failure> {
     let from = source(&args.from)?;
     let release = laydown::release_in(machine, &from).await?;
     let earlier = Record::load(disk)?.unwrap_or_default();
@@ -83,7 +102,8 @@ async fn run(
             examine(machine, disk, &from, args.anyway, journal).await?;
         }
     }
-    let record = plan.record(&wanted, &earlier);
+    let mut record = plan.record(&wanted, &earlier);
+    record.directories.extend(turn.iter().flat_map(|turn| turn.made.iter().cloned()));
     if earlier == Record::default() {
         // Before the first file is: an install that ends half way can be repeated and uninstalled.
         record.save(disk)?;

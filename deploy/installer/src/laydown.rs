@@ -1,7 +1,7 @@
 //! A release and where each of its files goes on this machine: the plan of install and update, and
 //! doing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::PROGRAM_DIR;
 use super::disk::{Disk, Present, sha256, sha256_of};
+use super::links;
 use super::machine::{Call, Machine};
 use super::payload::{self, COMMAND, Kind, Part, Release};
 use super::plan::{self, Action, Line, Target};
@@ -83,6 +84,8 @@ pub(super) struct Laydown {
     pub(super) lines: Vec<Line>,
     release: Release,
     from: PathBuf,
+    /// Directories that have to be made for the files and for the links of their units.
+    directories: BTreeSet<PathBuf>,
 }
 
 impl Laydown {
@@ -123,7 +126,15 @@ impl Laydown {
             present.insert(path.clone(), disk.look(path)?);
         }
         let lines = plan::plan(&targets, &present, record);
-        Ok(Self { lines, release, from: from.to_owned() })
+        let units = parts.iter().filter_map(|part| {
+            let is_unit = |path: &Path| path.file_name().is_some_and(|name| name == part.unit());
+            let file = release.files.iter().find(|file| is_unit(&file.path))?;
+            Some(links::links_of(part.unit(), &file.text))
+        });
+        let links: Vec<PathBuf> = units.flatten().collect();
+        let paths = targets.iter().map(|target| &target.path).chain(&links);
+        let directories = disk.missing_above(paths.map(PathBuf::as_path))?;
+        Ok(Self { lines, release, from: from.to_owned(), directories })
     }
 
     /// The version of the release.
@@ -184,7 +195,9 @@ impl Laydown {
 
     /// What is to be remembered after it.
     pub(super) fn record(&self, parts: &[Part], earlier: &Record) -> Record {
-        plan::remember(&self.lines, Record::new(&self.release.version, parts), earlier)
+        let mut new = Record::new(&self.release.version, parts);
+        new.directories = earlier.directories.union(&self.directories).cloned().collect();
+        plan::remember(&self.lines, new, earlier)
     }
 }
 

@@ -28,14 +28,12 @@ pub(super) fn enable(disk: &Disk, parts: &[Part]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Removes them. What is not there, or is no link, is left.
+/// Removes them. What is not there, or is no link, is left; so is the directory, which goes if the
+/// record says that it was made for them.
 pub(super) fn disable(disk: &Disk, parts: &[Part]) -> anyhow::Result<()> {
     for part in parts {
         for link in links(disk, *part)? {
             disk.unpoint(&link)?;
-            if let Some(dir) = link.parent() {
-                disk.remove_empty(dir)?;
-            }
         }
     }
     Ok(())
@@ -44,9 +42,13 @@ pub(super) fn disable(disk: &Disk, parts: &[Part]) -> anyhow::Result<()> {
 /// Where the links of a unit are to be; none without its file.
 fn links(disk: &Disk, part: Part) -> anyhow::Result<Vec<PathBuf>> {
     let text = disk.read(&Path::new(UNITS).join(part.unit()))?.unwrap_or_default();
-    let wanted_by =
-        |target: &str| Path::new(UNITS).join(format!("{target}.wants")).join(part.unit());
-    Ok(targets(&String::from_utf8_lossy(&text)).into_iter().map(wanted_by).collect())
+    Ok(links_of(part.unit(), &String::from_utf8_lossy(&text)))
+}
+
+/// Where the links of a unit with this text are to be.
+pub(super) fn links_of(unit: &str, text: &str) -> Vec<PathBuf> {
+    let wanted_by = |target: &str| Path::new(UNITS).join(format!("{target}.wants")).join(unit);
+    targets(text).into_iter().map(wanted_by).collect()
 }
 
 /// What a unit says that it is wanted by. A name with a slash is none.

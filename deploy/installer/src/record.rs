@@ -5,7 +5,7 @@
 //! and undone; later when everything is in place. Lost, nothing breaks: files that are as the
 //! release has them are ours again, others count as changed by somebody and are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -30,6 +30,9 @@ pub(super) struct Record {
     /// New defaults put beside changed configuration, and changed files put out of the way.
     #[serde(default)]
     pub(super) beside: Vec<PathBuf>,
+    /// Directories that were made for all of this: those that are empty go with it.
+    #[serde(default)]
+    pub(super) directories: BTreeSet<PathBuf>,
 }
 
 impl Record {

@@ -39,12 +39,12 @@ async fn run(
     args: &UninstallArgs,
     journal: &mut Journal,
 ) -> Result<(), Failure> {
+    let nothing =
+        || Failure::Usage("`banger system install` has laid down nothing here".to_owned());
+    // Before anything is made, the lock's directory included.
+    Record::load(disk)?.ok_or_else(nothing)?;
     let _turn = disk.turn()?;
-    let Some(record) = Record::load(disk)? else {
-        return Err(Failure::Usage(
-            "`banger system install` has laid down nothing here".to_owned(),
-        ));
-    };
+    let record = Record::load(disk)?.ok_or_else(nothing)?;
     let mut states = Vec::new();
     for part in Part::ALL {
         states.push((part, Settings::of(disk, part)?.state_dir));
@@ -72,6 +72,7 @@ async fn run(
     for dir in ["/etc/banger", "/usr/lib/banger"] {
         disk.remove_empty(Path::new(dir))?;
     }
+    disk.remove_all_empty(&record.directories)?;
     journal.did("banger is uninstalled; kernel settings stay until the next boot");
     Ok(())
 }

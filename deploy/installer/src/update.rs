@@ -62,16 +62,17 @@ async fn run(
     args: &UpdateArgs,
     journal: &mut Journal,
 ) -> Result<(), Failure> {
-    let _turn = if args.dry_run { None } else { Some(disk.turn()?) };
-    let from = source(&args.from)?;
-    let release = laydown::release_in(machine, &from).await?;
-    let earlier = Record::load(disk)?.unwrap_or_default();
+    // Before anything is made, the lock's directory included.
     let parts = installed(disk)?;
     if parts.is_empty() {
         return Err(Failure::Usage(
             "nothing is installed here: `banger system install` comes first".to_owned(),
         ));
     }
+    let _turn = if args.dry_run { None } else { Some(disk.turn()?) };
+    let from = source(&args.from)?;
+    let release = laydown::release_in(machine, &from).await?;
+    let earlier = Record::load(disk)?.unwrap_or_default();
     let plan = Laydown::plan(disk, release, &from, &parts, &earlier)?;
     plan.check()?;
     if args.dry_run {

@@ -70,6 +70,19 @@ impl Machine {
         found
     }
 
+    /// Every directory with its mode.
+    fn directories(&self) -> BTreeMap<String, u32> {
+        let mut found = BTreeMap::new();
+        let mut left = vec![self.root()];
+        while let Some(dir) = left.pop() {
+            let mode = fs::metadata(&dir).unwrap().permissions().mode() & 0o7777;
+            found.insert(dir.strip_prefix(self.root()).unwrap().display().to_string(), mode);
+            let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap());
+            left.extend(entries.filter(|e| e.file_type().unwrap().is_dir()).map(|e| e.path()));
+        }
+        found
+    }
+
     fn text(&self, path: &str) -> String {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
@@ -186,6 +199,44 @@ fn changed_configuration_survives_install_update_and_uninstall() {
     let left: Vec<_> = machine.files().into_keys().collect();
     assert_eq!(left, ["etc/banger/agent.toml"]);
     assert_eq!(machine.text("etc/banger/agent.toml"), "autonomous = true\n");
+}
+
+#[test]
+fn an_uninstall_leaves_the_tree_as_it_was_before_the_install() {
+    for there in [&[][..], &["usr/lib", "var/lib", "etc/systemd/system/multi-user.target.wants"]] {
+        for purge in [&[][..], &["--purge"]] {
+            let machine = Machine::new();
+            there.iter().for_each(|dir| fs::create_dir_all(machine.root().join(dir)).unwrap());
+            let before = machine.directories();
+            machine.install(&["--only", "server"]);
+            machine.install(&[]);
+            let (code, said) = machine.run(&[&["uninstall", "--yes"], purge].concat());
+            assert_eq!((code, machine.files().len()), (0, 0), "{said}");
+            assert_eq!(machine.directories(), before);
+        }
+    }
+    // What somebody has put into a directory keeps it.
+    let machine = Machine::new();
+    machine.install(&[]);
+    machine.put("usr/local/bin/mine", "");
+    let (code, said) = machine.run(&["uninstall", "--yes"]);
+    assert_eq!(code, 0, "{said}");
+    let left: Vec<_> = machine.directories().into_keys().collect();
+    assert_eq!(left, ["", "usr", "usr/local", "usr/local/bin"]);
+}
+
+#[test]
+fn a_command_that_is_refused_makes_no_directory() {
+    let machine = Machine::new();
+    let nothing = machine.directories();
+    let empty = machine.dir.path().display().to_string();
+    for args in
+        [&["install", "--from", &empty][..], &["update", "--from", &empty], &["uninstall", "--yes"]]
+    {
+        let (code, said) = machine.run(args);
+        assert_ne!(code, 0, "{said}");
+        assert_eq!(machine.directories(), nothing, "{said}");
+    }
 }
 
 #[test]
