@@ -17,16 +17,19 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
         return Ok(());
     }
     let lock = layout.lock()?;
+    let progress = Progress::start();
     let Some(mut record) = Record::load(&layout)? else {
+        fleet::end_strays(&layout, None, &progress).await?;
         if !args.keep {
             layout.remove()?;
         }
+        drop(progress);
         printer.note("Nothing to take down.");
         return Ok(());
     };
-    let progress = Progress::start();
     if args.keep {
         let vms = fleet::count_vms(&record).await;
+        fleet::end_strays(&layout, Some(&record), &progress).await?;
         fleet::stop(&layout, &mut record, &progress).await?;
         drop(progress);
         printer.note(&format!("Stopped. The state is kept in {}.", layout.root.display()));
@@ -41,6 +44,8 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
         None => "delete all VMs and their disks, ".to_owned(),
     };
     confirm(&format!("{vms}stop everything and remove {}", layout.root.display()), args.yes)?;
+    fleet::finish_stop(&layout, &mut record, &progress).await?;
+    fleet::end_strays(&layout, Some(&record), &progress).await?;
     match delete_vms(&layout, &mut record, &progress).await {
         Ok(0) => {}
         Ok(deleted) => printer.note(&format!("Deleted {}.", counted(deleted as u64, "VM"))),

@@ -49,6 +49,7 @@ pub(super) async fn start_missing(
     progress: &Progress,
 ) -> Result<Vec<String>, Failure> {
     let mut started = Vec::new();
+    end_strays(layout, Some(record), progress).await?;
     if !record.server.lives() {
         progress.say("starting the server");
         ports::ensure_free(&record.server)?;
@@ -120,15 +121,23 @@ async fn forget_removed(
 }
 
 /// Has an agent join anew where the server knows another host by its name, as after a restore of a
-/// database from before it joined again: neither would ever take the other's certificate.
+/// database from before it joined again: neither would ever take the other's certificate. The same
+/// where a join was cut off after the server had taken the host, and before it had its certificate.
 async fn join_anew(layout: &Layout, record: &mut Record, client: &Client) -> Result<(), Failure> {
     let hosts = client.hosts().list_all("").await?;
     for index in 0..record.agents.len() {
         let agent = &record.agents[index];
         let Some(host) = hosts.iter().find(|host| host.name == agent.name) else { continue };
-        let Some(own) = layout.host_id(&agent.name).filter(|own| *own != host.id) else { continue };
         let name = agent.name.clone();
-        let about = format!("host {name} joined as {own}, and the server knows it as {}", host.id);
+        let about = match layout.host_id(&name) {
+            Some(own) if own != host.id => {
+                format!("host {name} joined as {own}, and the server knows it as {}", host.id)
+            }
+            None if !agent.joined => {
+                format!("the server knows a host {name} as {}, whose agent has not joined", host.id)
+            }
+            Some(_) | None => continue,
+        };
         let request = DeleteHostRequest { host: host.id.clone(), ..Default::default() };
         client.hosts().delete(request).await.map_err(|error| {
             Failure::Conflict(format!(
@@ -369,12 +378,15 @@ fn late(layout: &Layout, name: &str, last: &str) -> Failure {
     ))
 }
 
-/// Stops agents, then the server; all that live.
+/// Stops agents, then the server; all that live. Says so in the record first: whoever comes after a
+/// command that was killed meanwhile does not take what is about to end for what runs.
 pub(super) async fn stop(
     layout: &Layout,
     record: &mut Record,
     progress: &Progress,
 ) -> Result<(), Failure> {
+    record.services_mut().for_each(|service| service.stopping = service.lives());
+    record.save(layout)?;
     progress.say("stopping agents");
     for index in 0..record.agents.len() {
         stop_one(&mut record.agents[index]).await?;
@@ -385,15 +397,60 @@ pub(super) async fn stop(
     record.save(layout)
 }
 
-async fn stop_one(service: &mut Service) -> Result<(), Failure> {
-    let Some(identity) = &service.process else { return Ok(()) };
-    let stopped = identity.stop(STOP).await.map_err(|error| {
-        Failure::io(&format!("stop {} (pid {})", service.name, identity.pid), error)
-    })?;
-    if stopped == Stopped::Killed {
-        eprintln!("{} did not end within {}s and was killed.", service.name, STOP.as_secs());
+/// Ends what a command that was killed was about to stop, and waits for it.
+pub(super) async fn finish_stop(
+    layout: &Layout,
+    record: &mut Record,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    if record.services().all(|service| !service.stopping) {
+        return Ok(());
     }
-    service.process = None;
+    progress.say("waiting for the end of what an earlier `banger dev` was stopping");
+    for service in record.services_mut().filter(|service| service.stopping) {
+        stop_one(service).await?;
+    }
+    record.save(layout)
+}
+
+async fn stop_one(service: &mut Service) -> Result<(), Failure> {
+    if let Some(identity) = &service.process {
+        end(&service.name, identity).await?;
+    }
+    (service.process, service.stopping) = (None, false);
+    Ok(())
+}
+
+async fn end(name: &str, identity: &Identity) -> Result<(), Failure> {
+    let stopped = identity
+        .stop(STOP)
+        .await
+        .map_err(|error| Failure::io(&format!("stop {name} (pid {})", identity.pid), error))?;
+    if stopped == Stopped::Killed {
+        eprintln!("{name} did not end within {}s and was killed.", STOP.as_secs());
+    }
+    Ok(())
+}
+
+/// Ends servers and agents of this very set-up that the record does not know: a command that was
+/// killed had started them and not come to writing them down. They hold ports and state that what
+/// is started needs.
+pub(super) async fn end_strays(
+    layout: &Layout,
+    record: Option<&Record>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let known = |stray: &Identity| {
+        let mut services = record.into_iter().flat_map(Record::services);
+        services.any(|service| service.process.as_ref() == Some(stray))
+    };
+    for (name, stray) in process::of_set_up(layout)? {
+        if !known(&stray) {
+            progress
+                .say(&format!("stopping {name} of an earlier `banger dev` (pid {})", stray.pid));
+            end(&name, &stray).await?;
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::layout::Layout;
 use banger_terminal::failure::Failure;
 
 /// How often a process is looked at that is to end.
@@ -122,6 +123,48 @@ pub(super) enum Stopped {
     ByItself,
     /// It did not within its time.
     Killed,
+}
+
+/// Servers and agents of this user, joining ones too, whose state lies in this set-up. What they are
+/// called for people, and who they are.
+pub(super) fn of_set_up(layout: &Layout) -> Result<Vec<(String, Identity)>, Failure> {
+    let failed = |error: procfs::ProcError| Failure::Other(anyhow::Error::new(error));
+    let me = rustix::process::geteuid().as_raw();
+    let mut found = Vec::new();
+    for process in procfs::process::all_processes().map_err(failed)?.flatten() {
+        // One that has just ended is none.
+        if process.uid().ok() != Some(me) {
+            continue;
+        }
+        // Before its arguments are read: whoever has the pid later is another.
+        let Ok(Some(identity)) = u32::try_from(process.pid).map_or(Ok(None), Identity::of) else {
+            continue;
+        };
+        let arguments = process.cmdline().unwrap_or_default();
+        found.extend(role(&arguments, layout).map(|name| (name, identity)));
+    }
+    Ok(found)
+}
+
+/// What of a set-up a command line is.
+fn role(arguments: &[String], layout: &Layout) -> Option<String> {
+    // A program that is a script has its interpreter first.
+    let at = arguments.iter().take(2).position(|word| {
+        let name = Path::new(word).file_name();
+        name.is_some_and(|name| name == "banger-server" || name == "banger-agent")
+    })?;
+    let (program, words) = (Path::new(&arguments[at]).file_name()?, &arguments[at + 1..]);
+    let state = words.iter().skip_while(|word| *word != "--state-dir").nth(1).map(Path::new)?;
+    match (program.to_str()?, words.first()?.as_str()) {
+        ("banger-server", "--config") if state == layout.server_state() => {
+            Some("server".to_owned())
+        }
+        ("banger-agent", "run" | "join") => {
+            let name = state.file_name()?.to_str()?;
+            (state == layout.agent_state(name)).then(|| format!("agent {name}"))
+        }
+        _ => None,
+    }
 }
 
 /// Finds a program beside this one, else on PATH.

@@ -45,11 +45,15 @@ pub(super) struct Service {
     pub(super) tag: String,
     /// The process, if it was started and not stopped since.
     pub(super) process: Option<Identity>,
+    /// It is being stopped, by a command that may not have lived to see its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stopping: bool,
 }
 
 impl Service {
     pub(super) fn new(name: String, listen: SocketAddr, metrics: SocketAddr) -> Self {
-        Self { name, listen, metrics, joined: false, tag: String::new(), process: None }
+        let (joined, tag, process, stopping) = (false, String::new(), None, false);
+        Self { name, listen, metrics, joined, tag, process, stopping }
     }
 
     /// The agent's instance tag.
@@ -77,6 +81,11 @@ impl Record {
     /// Server and agents.
     pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
         std::iter::once(&self.server).chain(&self.agents)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn services_mut(&mut self) -> impl Iterator<Item = &mut Service> {
+        std::iter::once(&mut self.server).chain(&mut self.agents)
     }
 
     /// Reads the record; `None` when nothing was ever started here.

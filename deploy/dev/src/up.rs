@@ -23,14 +23,15 @@ pub(super) async fn up(printer: Printer, args: UpArgs) -> Result<(), Failure> {
     layout.create()?;
     let lock = layout.lock()?;
     let programs = Programs::find()?;
-    let Wanted { mut record, new, turn } = wanted(&layout, &args, &programs).inspect_err(|_| {
+    let progress = Progress::start();
+    let wanted = wanted(&layout, &args, &programs, &progress).await;
+    let Wanted { mut record, new, turn } = wanted.inspect_err(|_| {
         if !layout.record().exists() {
             // Nothing was there before and nothing came of it. Best effort: the error counts.
             let _ = layout.remove();
         }
     })?;
     let before = record.clone();
-    let progress = Progress::start();
     let started = {
         let work = start(&layout, &args, &mut record, &programs, &progress);
         tokio::select! {
@@ -97,10 +98,16 @@ struct Wanted {
 }
 
 /// What is to run: what the record says, and more hosts if more are wanted.
-fn wanted(layout: &Layout, args: &UpArgs, programs: &Programs) -> Result<Wanted, Failure> {
+async fn wanted(
+    layout: &Layout,
+    args: &UpArgs,
+    programs: &Programs,
+    progress: &Progress,
+) -> Result<Wanted, Failure> {
     let mut turn = None;
     let (mut record, new) = match Record::load(layout)? {
         Some(mut record) => {
+            fleet::finish_stop(layout, &mut record, progress).await?;
             fits(layout, args, &record)?;
             if let (Some(listen), false) = (args.listen, record.server.lives()) {
                 // Agents keep theirs: the server knows them by it.

@@ -1,9 +1,12 @@
 //! `banger dev` as people have it, with the real programs on simulated hosts.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use banger_integration_tests::programs::{command, ours};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A set-up in a directory of its own, taken down whatever happens.
 struct Dev {
@@ -25,11 +28,17 @@ impl Dev {
         command.output().expect("banger can be started")
     }
 
+    /// `banger dev …` in this set-up, to be started.
+    fn dev_command(&self, args: &[&str]) -> Command {
+        let mut command = command(&ours("banger"));
+        command.env("HOME", self.dir.path()).arg("dev").args(args);
+        command.arg("--state-dir").arg(self.state().join("dev"));
+        command
+    }
+
     /// `banger dev …` in this set-up; what it printed.
     fn dev(&self, args: &[&str]) -> String {
-        let state = self.state().join("dev");
-        let state = state.to_str().expect("paths here are text");
-        let output = self.command(&[&["dev"], args, &["--state-dir", state]].concat());
+        let output = self.dev_command(args).output().expect("banger can be started");
         let said = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
@@ -47,19 +56,50 @@ impl Dev {
         self.dev(&args)
     }
 
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.dev(&["status", "-o", "json"])).expect("it is JSON")
+    }
+
+    /// The process of the server or of a host's agent.
+    fn pid(&self, name: &str) -> Pid {
+        let status = self.status();
+        let mut processes = status["processes"].as_array().expect("a list").iter();
+        let found = processes.find(|process| process["name"] == name).expect(name);
+        Pid::from_raw(found["pid"].as_i64().and_then(|pid| pid.try_into().ok()).expect("a pid"))
+    }
+
+    fn kill(&self, name: &str) {
+        kill(self.pid(name), Signal::SIGKILL).expect("it is ours");
+    }
+
+    /// Changes what the set-up has on record.
+    fn record(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.state().join("dev/dev.json");
+        let text = std::fs::read(&path).expect("there is a record");
+        let mut record = serde_json::from_slice(&text).expect("it is JSON");
+        change(&mut record);
+        std::fs::write(&path, record.to_string()).expect("written");
+    }
+
+    /// Servers and agents that live with their state in this set-up.
+    fn alive(&self) -> usize {
+        let state = self.state().join("dev/");
+        let state = state.to_str().expect("paths here are text");
+        let entries = std::fs::read_dir("/proc").expect("readable").flatten();
+        let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.filter(|line| String::from_utf8_lossy(line).contains(state)).count()
+    }
+
     /// Names of the hosts that the status shows as online.
     fn online(&self) -> Vec<String> {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.dev(&["status", "-o", "json"])).expect("it is JSON");
+        let status = self.status();
         let processes = status["processes"].as_array().expect("a list").iter();
         let online = processes.filter(|process| process["hostState"] == "ONLINE");
         online.map(|process| process["name"].as_str().expect("a name").to_owned()).collect()
     }
 
     fn server(&self) -> String {
-        let status: serde_json::Value =
-            serde_json::from_str(&self.dev(&["status", "-o", "json"])).expect("it is JSON");
-        status["server"].as_str().expect("an address").to_owned()
+        self.status()["server"].as_str().expect("an address").to_owned()
     }
 }
 
@@ -77,6 +117,7 @@ fn a_dev_fleet_has_as_many_hosts_as_it_offers_and_its_tips_name_it() {
     let said = dev.up("16");
     let state = dev.state().join("dev").display().to_string();
     assert!(said.contains(&format!("banger dev down --state-dir {state}")), "{said}");
+    assert!(!said.contains("Ctrl-C"), "it has returned: {said}");
     assert_eq!(dev.online().len(), 16, "{said}");
 }
 
@@ -115,6 +156,94 @@ fn a_dev_fleet_whose_server_knows_a_host_by_an_earlier_id_has_it_join_anew() {
     dev.dev(&["down", "--keep"]);
     let said = server(&["restore"]);
     assert!(said.contains("knows by an earlier id"), "{said}");
+    let said = dev.up("1");
+    assert!(said.contains("joins anew"), "{said}");
+    assert_eq!(dev.online(), ["b0"]);
+}
+
+#[test]
+fn a_dev_fleet_of_which_something_or_all_was_killed_comes_up_again() {
+    let dev = Dev::new();
+    dev.up("2");
+    let (server, agent) = (dev.pid("server"), dev.pid("b1"));
+    for lost in [&["server"][..], &["b0"], &["server", "b0", "b1"]] {
+        lost.iter().for_each(|name| dev.kill(name));
+        dev.up("2");
+        assert_eq!(dev.online(), ["b0", "b1"], "{lost:?}");
+        assert_eq!(dev.alive(), 3, "{lost:?}");
+        assert_eq!(dev.pid("b1") == agent, lost.len() == 1, "what lives is left alone: {lost:?}");
+    }
+    assert_ne!(dev.pid("server"), server);
+}
+
+/// Waits until something is so.
+fn until(what: &str, is: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_dev_up_that_is_killed_at_any_point_is_followed_by_one_that_comes_up() {
+    for point in ["logs/server.log", "dev.json", "agents/b0/identity/agent.key", "logs/b0.log"] {
+        let dev = Dev::new();
+        let first = ["up", "--simulate", "--listen", "127.0.0.1:0"];
+        let mut up = dev.dev_command(&first).spawn().expect("banger can be started");
+        until(point, || dev.state().join("dev").join(point).exists());
+        up.kill().expect("it is ours");
+        up.wait().expect("it has ended");
+        let said = dev.up("1");
+        assert_eq!(dev.online(), ["b0"], "{point}: {said}");
+        assert_eq!(dev.alive(), 2, "one server and one agent, {point}: {said}");
+    }
+}
+
+#[test]
+fn what_was_started_and_never_written_down_is_ended_before_another_is_started() {
+    let dev = Dev::new();
+    dev.up("1");
+    let before = [dev.pid("server"), dev.pid("b0")];
+    dev.record(|record| {
+        record["server"]["process"] = serde_json::Value::Null;
+        record["agents"][0]["process"] = serde_json::Value::Null;
+    });
+    dev.up("1");
+    assert_eq!((dev.online(), dev.alive()), (vec!["b0".to_owned()], 2));
+    assert!(!before.contains(&dev.pid("server")) && !before.contains(&dev.pid("b0")));
+    dev.record(|record| record["agents"][0]["process"] = serde_json::Value::Null);
+    dev.dev(&["down", "--yes"]);
+    assert_eq!(dev.alive(), 0);
+}
+
+#[test]
+fn what_a_killed_dev_down_was_stopping_is_waited_for_and_started_again() {
+    let dev = Dev::new();
+    dev.up("1");
+    let agent = dev.pid("b0");
+    // So that it is asked to end, and does not.
+    kill(agent, Signal::SIGSTOP).expect("it is ours");
+    let mut down = dev.dev_command(&["down", "--keep"]).spawn().expect("banger can be started");
+    let record = dev.state().join("dev/dev.json");
+    let is_told = || std::fs::read_to_string(&record).is_ok_and(|text| text.contains("stopping"));
+    until("it says that it is stopping", is_told);
+    down.kill().expect("it is ours");
+    down.wait().expect("it has ended");
+    kill(agent, Signal::SIGTERM).expect("it is ours");
+    kill(agent, Signal::SIGCONT).expect("it is ours");
+    dev.up("1");
+    assert_ne!(dev.pid("b0"), agent);
+    assert_eq!((dev.online(), dev.alive()), (vec!["b0".to_owned()], 2));
+}
+
+#[test]
+fn a_join_that_was_cut_off_after_the_server_took_the_host_is_made_again() {
+    let dev = Dev::new();
+    dev.up("1");
+    dev.dev(&["down", "--keep"]);
+    std::fs::remove_file(dev.state().join("dev/agents/b0/identity/host.json")).expect("removed");
+    dev.record(|record| record["agents"][0]["joined"] = false.into());
     let said = dev.up("1");
     assert!(said.contains("joins anew"), "{said}");
     assert_eq!(dev.online(), ["b0"]);

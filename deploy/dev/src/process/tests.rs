@@ -50,6 +50,34 @@ async fn a_pid_that_is_used_again_is_neither_ours_nor_signalled() {
 }
 
 #[test]
+fn only_a_server_or_agent_with_its_state_in_this_set_up_is_of_it() {
+    let layout = Layout { root: PathBuf::from("/state/dev") };
+    let of = |line: &str| {
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        role(&words, &layout)
+    };
+    let run = "/bin/banger-agent run --config c --state-dir /state/dev/agents/b0 --listen x";
+    assert_eq!(of(run).as_deref(), Some("agent b0"));
+    assert_eq!(of(&format!("/bin/sh {run}")).as_deref(), Some("agent b0"));
+    assert_eq!(of(&run.replace(" run ", " join ")).as_deref(), Some("agent b0"));
+    let server = "banger-server --config c --listen x --state-dir /state/dev/server";
+    assert_eq!(of(server).as_deref(), Some("server"));
+    for other in [
+        &run.replace(" run ", " doctor "),
+        &run.replace("/agents/", "/elsewhere/"),
+        &run.replace("/state/dev/", "/state/dev2/"),
+        &run.replace("agents/b0", "agents/x/../b0"),
+        &run.replace("banger-agent", "another"),
+        "banger-server --state-dir /state/dev/server backup /copy",
+        "banger-server --config c --state-dir",
+        "tail banger-agent",
+        "",
+    ] {
+        assert_eq!(of(other), None, "{other}");
+    }
+}
+
+#[test]
 fn a_program_that_is_not_there_is_said_by_name() {
     let failure = find("banger-no-such-program").unwrap_err();
     let said = "cannot find banger-no-such-program: it is neither beside `banger` nor on PATH";
