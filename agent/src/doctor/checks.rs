@@ -334,7 +334,7 @@ impl Machine {
 
     fn joined_check(&self) -> Check {
         let found = if self.joined { "has joined a fleet" } else { "has not joined a fleet yet" };
-        let mend = "banger-agent join --server URL --token TOKEN";
+        let mend = "banger host token on the server, and here the lines that it prints";
         check("joined", self.joined, false, found, mend)
     }
 

@@ -107,7 +107,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
     FAIL  jails            the file system of /var/lib/banger-agent is mounted nodev or noexec
                            mend: remount it with dev,exec, or set jail_dir
     warn  joined           has not joined a fleet yet
-                           mend: banger-agent join --server URL --token TOKEN
+                           mend: banger host token on the server, and here the lines that it prints
 
     This machine cannot run guests; `banger-agent run --simulate` pretends to.
 ");

@@ -246,8 +246,8 @@ async fn start(
             anyhow::bail!("{} is {} ({})", part.unit(), unit.active, unit.sub);
         }
         journal.note(
-            "this host has joined no fleet yet: banger-agent join --server URL --token TOKEN, and \
-             systemctl start banger-agent",
+            "this host has joined no fleet yet: `banger host token` on the server prints the lines \
+             that are to be run here",
         );
     }
     Ok(())

@@ -339,15 +339,26 @@ fn a_wait_for_ready_waits_for_the_guest_and_never_for_one_that_is_to_stop() {
 #[test]
 fn the_token_of_a_host_comes_as_lines_to_paste_without_the_token_in_arguments() {
     let server = fake::start();
+    let mut expected = String::new();
     for (named, more) in [(&[][..], ""), (&["--name", "two"], " --name two")] {
         let ran = run(&server, &[&["host", "token"], named].concat());
         assert_eq!((ran.code, &*ran.out), (0, "bjt_secret\n"));
-        let expected = format!(
+        expected = format!(
             "echo bjt_secret | banger-agent join --server {} --token-file -{more}\n\
              systemctl restart banger-agent\n",
             server.url()
         );
         assert!(ran.err.ends_with(&expected), "{}", ran.err);
+    }
+    // What documents show is what is printed; the dashboard's test has the same words.
+    let shown = expected.replace("bjt_secret", "TOKEN").replace(" two", " NAME");
+    for (document, url, shows) in [
+        (include_str!("../../../../docs/OPERATIONS.md"), "URL", 2),
+        (include_str!("../../../../deploy/README.md"), "https://server.example:7070", 1),
+    ] {
+        let shown = shown.replace(&server.url(), url);
+        let joins = document.matches("banger-agent join --server").count();
+        assert_eq!((document.matches(&shown).count(), joins), (shows, shows), "{shown}");
     }
 }
 

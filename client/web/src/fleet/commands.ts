@@ -8,6 +8,11 @@ export function quote(word: string): string {
 
 export const line = (...words: readonly string[]): string => ["banger", ...words.map(quote)].join(" ");
 
+/** What makes a host join, as `banger host token` prints it. The first line ends where an option can be added. */
+export function joinLines(server: string, token: string, name: string): string {
+  return `echo ${quote(token)} | banger-agent join --server ${quote(server)} --token-file -${name ? ` --name ${quote(name)}` : ""}\nsystemctl restart banger-agent`;
+}
+
 /** What can be wanted of VMs. */
 export type VmVerb = "start" | "stop" | "reboot" | "pause" | "resume" | "rm";
 

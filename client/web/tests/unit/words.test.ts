@@ -4,7 +4,7 @@ import { DesiredState, HostState, VmHistoryEventSchema, VmState } from "@banger/
 import { describe, expect, test } from "vitest";
 
 import { concerns } from "../../src/fleet/attention.ts";
-import { createLine, parseLabels, quote, vmLine, words } from "../../src/fleet/commands.ts";
+import { createLine, joinLines, parseLabels, quote, vmLine, words } from "../../src/fleet/commands.ts";
 import { count, mib, span } from "../../src/fleet/format.ts";
 import { emptyFleet, reduce } from "../../src/fleet/reduce.ts";
 import { sample } from "../../src/fleet/samples.ts";
@@ -31,6 +31,13 @@ describe("lines of the command", () => {
   test("a VM is made as the form says", () => {
     const line = createLine({ name: "web", kernel: "k", initrd: "", root: "r", vcpus: 2, memoryMib: 512, diskMib: 1024, nat: false, restart: "always", host: "b0", labels: { app: "web" } });
     expect(line).toBe("banger vm create web --kernel k --root r --vcpus 2 --memory 512M --disk 1024M --no-nat --restart always --host b0 --label app=web");
+  });
+
+  test("a host joins by the lines that `banger host token` prints", () => {
+    // The same words as in client/command/tests/it/command.rs.
+    const lines = (name: string) => joinLines("http://127.0.0.1:7070", "bjt_secret", name);
+    expect(lines("")).toBe("echo bjt_secret | banger-agent join --server http://127.0.0.1:7070 --token-file -\nsystemctl restart banger-agent");
+    expect(lines("two")).toBe("echo bjt_secret | banger-agent join --server http://127.0.0.1:7070 --token-file - --name two\nsystemctl restart banger-agent");
   });
 
   test("labels and words", () => {
