@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banger_images::{ImportError, Kind, Made, Note, Options, Report, Source, Wanted};
+use banger_images::{ImportError, Kind, Made, Note, Options, Platform, Report, Source, Wanted};
 use banger_proto::ids::{Epoch, Generation, Version};
 use sha2::{Digest as _, Sha256};
 
@@ -166,11 +166,13 @@ impl Importer for CopyImporter {
         std::fs::write(out, &content)
             .map_err(|source| ImportError::Write { path: out.to_owned(), source })?;
         let agent = options.guest.is_some() && kind == Kind::Root;
+        let agent = agent.then_some(Note::GuestAgent("a test"));
+        let foreign = (options.platform != Platform::default()).then_some(options.platform);
         Ok(Made {
             kind,
             sha256: Sha256::digest(&content).into(),
             size_bytes: content.len() as u64,
-            notes: agent.then_some(Note::GuestAgent("a test")).into_iter().collect(),
+            notes: agent.into_iter().chain(foreign.map(Note::OtherMachine)).collect(),
         })
     }
 }

@@ -20,6 +20,11 @@ impl ImageService for Fake {
         let mut state = self.state();
         let from = [request.source, request.registry_reference, request.blob_sha256];
         let origin = from.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let mut notes =
+            vec![format!("root {} MiB, replace {}", request.root_size_mib, request.replace)];
+        if !request.platform.is_empty() {
+            notes.push(format!("for {}", request.platform));
+        }
         let image = Image {
             name: request.name.clone(),
             sha256: "ab".repeat(32),
@@ -27,7 +32,7 @@ impl ImageService for Fake {
             kind: request.kind,
             origin,
             guest_agent: !request.without_guest_agent,
-            notes: vec![format!("root {} MiB, replace {}", request.root_size_mib, request.replace)],
+            notes,
             vm_count: 2,
             boot: request.boot.clone(),
             hosts: vec![

@@ -4709,6 +4709,10 @@ pub struct ImportImageRequest {
     /// is one. Other than what it has needs `replace`, also with the same content.
     #[prost(message, optional, tag = "11")]
     pub boot: ::core::option::Option<ImageBoot>,
+    /// Which variant of a container image that has several: "linux/amd64", "linux/arm/v7". Empty: that
+    /// for machines of the server's kind. A variant that is not there is refused with those that are.
+    #[prost(string, tag = "12")]
+    pub platform: ::prost::alloc::string::String,
 }
 /// How far an import is. Sent when something has changed, at most a few times a second.
 #[derive(Clone, PartialEq, ::prost::Message)]

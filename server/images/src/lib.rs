@@ -37,6 +37,7 @@ mod output;
 mod pace;
 mod pack;
 mod package;
+mod platform;
 mod registry;
 mod root;
 mod source;
@@ -55,6 +56,7 @@ pub use options::{
 };
 pub use pace::{Pace, Patience, TooSlow};
 pub use pack::pack_directory;
+pub use platform::{Platform, PlatformError};
 pub use registry::check_docker_config;
 pub use source::{Reference, ReferenceError, Source};
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Platform;
+
 /// What a VM boots from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -73,6 +75,8 @@ pub enum Note {
     NoInit,
     /// The digest of the manifest of the container image, `sha256:…`.
     Manifest(String),
+    /// The container image is for machines of another kind than this one.
+    OtherMachine(Platform),
     /// Features of an ext4 file that the kernel of a guest may lack.
     FileSystemFeatures(Vec<&'static str>),
     /// Device nodes that were left out.
@@ -102,6 +106,11 @@ impl fmt::Display for Note {
             }
             Self::NoInit => f.write_str("the image has no init and no guest agent was put in"),
             Self::Manifest(digest) => write!(f, "manifest {digest}"),
+            Self::OtherMachine(platform) => write!(
+                f,
+                "it is for {platform}: guests of {} do not run it, and no guest agent was put in",
+                Platform::default()
+            ),
             Self::FileSystemFeatures(names) => write!(
                 f,
                 "the file system has {}: a guest boots from it only with a kernel (and its initial \

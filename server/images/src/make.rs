@@ -278,8 +278,13 @@ fn make_root_of_image(
     out: &Path,
     report: &dyn Fn(Progress),
 ) -> Result<Made, ImportError> {
+    // The guest agent is a program for machines of this kind alone.
+    let foreign = (!options.platform.runs_here()).then(|| options.platform.clone());
+    let without_agent = Options { guest: None, ..options.clone() };
+    let options = if foreign.is_some() { &without_agent } else { options };
     let mut root = Root::of_layers(image.from, image.layers, true, options, report)?;
     root.notes.push(Note::Manifest(image.manifest));
+    root.notes.extend(foreign.map(Note::OtherMachine));
     root.write(Some(image.config), out)
 }
 

@@ -1,12 +1,13 @@
 //! Container images: an OCI layout in a directory or an archive, and what `docker save` writes
 //! (OCI image-spec 1.1: `image-layout.md`, `image-index.md`, `manifest.md`, `config.md`).
 //!
-//! The image for linux/amd64 is taken, of several the one that is named. Every blob is compared
-//! with its digest and its size before anything of it is read as what it says it is.
+//! Of several images the one that is named is taken, and of its variants the one for the wanted
+//! platform: the server's own, unless another is asked for. Every blob is compared with its digest
+//! and its size before anything of it is read as what it says it is.
 
 mod store;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -15,10 +16,11 @@ use sha2::{Digest, Sha256};
 
 use crate::blob::Blob;
 use crate::budget::Budget;
+use crate::platform::Said;
 use crate::source::is_digest;
 use crate::tree::{ROOT, Tree};
 use crate::unpack::unpacked;
-use crate::{ImportError, Options, Progress, Step};
+use crate::{ImportError, Options, Platform, Progress, Step};
 use store::Store;
 
 /// Bytes of an index, a manifest or a configuration.
@@ -52,7 +54,7 @@ pub(crate) struct Descriptor {
     pub(crate) digest: String,
     pub(crate) size: u64,
     #[serde(default)]
-    platform: Option<Platform>,
+    platform: Option<Said>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -75,13 +77,6 @@ impl Descriptor {
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Platform {
-    os: String,
-    architecture: String,
-}
-
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) config: Descriptor,
@@ -97,10 +92,8 @@ struct Document {
 
 #[derive(Debug, Deserialize)]
 struct ConfigFile {
-    #[serde(default)]
-    os: Option<String>,
-    #[serde(default)]
-    architecture: Option<String>,
+    #[serde(flatten)]
+    platform: Said,
     #[serde(default)]
     config: Option<serde_json::Map<String, serde_json::Value>>,
     #[serde(default)]
@@ -188,10 +181,10 @@ impl Reader<'_> {
         let from = self.store.from();
         let index = self.store.file(INDEX_FILE)?.read_whole(MOST_DOCUMENT_BYTES)?;
         let manifests = parse::<Document>(&index, from)?.manifests.unwrap_or_default();
-        let mut chosen = choose_named(&manifests, self.options.choice.as_deref(), from)?;
+        let mut chosen = choose_named(&manifests, self.options, from)?;
         for _ in 0..MOST_DEPTH {
             let bytes = self.blob(&chosen)?.read_whole(MOST_DOCUMENT_BYTES)?;
-            match next(&bytes, from)? {
+            match next(&bytes, &self.options.platform, from)? {
                 Next::Index(inner) => chosen = inner,
                 Next::Manifest(manifest) => return self.image(&manifest, chosen.digest),
             }
@@ -202,7 +195,7 @@ impl Reader<'_> {
     fn image(&self, manifest: &Manifest, digest: String) -> Result<Image, ImportError> {
         check_layers(manifest, self.store.from(), self.options)?;
         let config = self.blob(&manifest.config)?.read_whole(MOST_DOCUMENT_BYTES)?;
-        let config = kept_config(&config, self.store.from())?;
+        let config = kept_config(&config, &self.options.platform, self.store.from())?;
         let layers = manifest.layers.iter().map(|layer| self.blob(layer)).collect::<Result<_, _>>();
         Ok(Image { from: self.store.from().to_owned(), layers: layers?, config, manifest: digest })
     }
@@ -262,7 +255,7 @@ impl Reader<'_> {
             }
             layers.push(layer);
         }
-        let config = kept_config(&bytes, from)?;
+        let config = kept_config(&bytes, &self.options.platform, from)?;
         Ok(Image { from: from.to_owned(), layers, config, manifest: found })
     }
 }
@@ -309,24 +302,25 @@ pub(crate) enum Next {
     Manifest(Manifest),
 }
 
-pub(crate) fn next(document: &[u8], from: &str) -> Result<Next, ImportError> {
+pub(crate) fn next(document: &[u8], wanted: &Platform, from: &str) -> Result<Next, ImportError> {
     match parse::<Document>(document, from)?.manifests {
-        Some(manifests) => choose(&manifests, from).map(Next::Index),
+        Some(manifests) => choose(&manifests, wanted, from).map(Next::Index),
         None => parse(document, from).map(Next::Manifest),
     }
 }
 
-/// The image of a layout: the one that is called so, or else the one for linux/amd64.
+/// The image of a layout: the one that is called so, if a name is given, for the wanted platform.
 fn choose_named(
     manifests: &[Descriptor],
-    choice: Option<&str>,
+    options: &Options,
     from: &str,
 ) -> Result<Descriptor, ImportError> {
-    let Some(choice) = choice else { return choose(manifests, from) };
+    let wanted = &options.platform;
+    let Some(choice) = &options.choice else { return choose(manifests, wanted, from) };
     let named = |one: &&Descriptor| one.names().any(|name| is_named(name, choice));
     let named: Vec<_> = manifests.iter().filter(named).cloned().collect();
     match named.is_empty() {
-        false => choose(&named, from),
+        false => choose(&named, wanted, from),
         true => {
             let has: Vec<_> =
                 manifests.iter().flat_map(Descriptor::names).map(str::to_owned).collect();
@@ -340,35 +334,60 @@ fn is_named(name: &str, choice: &str) -> bool {
     name == choice || name.rsplit_once(':').is_some_and(|(_, tag)| tag == choice)
 }
 
-/// The one image for linux/amd64; one that does not say what it is for, if it is the only one.
-/// Half a platform is filled in as containerd does.
-fn choose(manifests: &[Descriptor], from: &str) -> Result<Descriptor, ImportError> {
-    let fits = |platform: &Platform| {
-        matches!(&*platform.os, "linux" | "") && matches!(&*platform.architecture, "amd64" | "")
-    };
-    let different = |which: &dyn Fn(&&Descriptor) -> bool| {
-        let mut seen = HashSet::new();
-        manifests.iter().filter(which).filter(|one| seen.insert(&one.digest)).collect::<Vec<_>>()
-    };
-    let fitting = different(&|one| one.platform.as_ref().is_some_and(fits));
-    let others = different(&|one| one.platform.is_none());
-    let name = |one: &&Descriptor| one.names().next().unwrap_or_default().to_owned();
-    let names = |all: &[&Descriptor]| all.iter().map(name).collect::<Vec<_>>();
+/// The one image for the wanted platform; one that does not say what it is for, if it is the only
+/// one. Half a platform is filled in as containerd does.
+fn choose(
+    manifests: &[Descriptor],
+    wanted: &Platform,
+    from: &str,
+) -> Result<Descriptor, ImportError> {
+    let mut seen = HashSet::new();
+    let different = manifests.iter().filter(|one| seen.insert(&one.digest));
+    let (mut fitting, mut others) = (Vec::new(), Vec::new());
+    for one in different {
+        match &one.platform {
+            Some(platform) => fitting.extend(platform.fits(wanted).map(|fit| (fit, one))),
+            None => others.push(one),
+        }
+    }
+    fitting.sort_by_key(|(fit, _)| *fit);
+    let best = fitting.first().map(|(fit, _)| *fit);
+    let fitting: Vec<_> = fitting.into_iter().map(|(fit, one)| (Some(fit) == best, one)).collect();
+    fn name(one: &Descriptor) -> String {
+        one.names().next().unwrap_or_default().to_owned()
+    }
     match (&fitting[..], &others[..]) {
-        ([only], _) | ([], [only]) => Ok((*only).clone()),
+        ([(_, only)], _) | ([], [only]) => Ok((*only).clone()),
         // Variants of one image, and what goes with it: the first is for every machine.
-        ([first, rest @ ..], _) if rest.iter().all(|one| !one.is_named()) => Ok((*first).clone()),
-        ([], []) => {
-            let has: Vec<_> = manifests
+        ([(_, first), rest @ ..], _)
+            if rest
                 .iter()
-                .filter_map(|one| one.platform.as_ref())
-                .map(|platform| format!("{}/{}", platform.os, platform.architecture))
-                .collect();
-            Err(unusable(from, &format!("it has no image for linux/amd64, only {has:?}")))
+                .all(|(as_good, one)| !one.is_named() || !as_good && name(one) == name(first)) =>
+        {
+            Ok((*first).clone())
         }
-        (several_fit, []) | ([], several_fit) | (several_fit, _) => {
-            Err(unusable(from, &several(&names(several_fit))))
+        ([], []) => Err(unusable(from, &none_for(wanted, manifests))),
+        ([], several_are) => {
+            let has: Vec<_> = several_are.iter().map(|one| name(one)).collect();
+            Err(unusable(from, &several(&has)))
         }
+        (several_fit, _) => {
+            let has: Vec<_> = several_fit.iter().map(|(_, one)| name(one)).collect();
+            Err(unusable(from, &several(&has)))
+        }
+    }
+}
+
+fn none_for(wanted: &Platform, manifests: &[Descriptor]) -> String {
+    let said = manifests.iter().filter_map(|one| one.platform.as_ref());
+    let has: BTreeSet<String> = said.filter_map(Said::shown).collect();
+    let has: Vec<String> = has.into_iter().take(MOST_NAMES).collect();
+    match has.is_empty() {
+        true => format!("it has no image for {wanted}"),
+        false => format!(
+            "it has no image for {wanted}, only for {}; --platform chooses another",
+            has.join(", ")
+        ),
     }
 }
 
@@ -404,13 +423,18 @@ pub(crate) fn check_layers(
     }
 }
 
-/// What of a configuration the guest is told; an image for another machine is refused.
-pub(crate) fn kept_config(bytes: &[u8], from: &str) -> Result<Vec<u8>, ImportError> {
+/// What of a configuration the guest is told; an image for another machine than the wanted one is
+/// refused.
+pub(crate) fn kept_config(
+    bytes: &[u8],
+    wanted: &Platform,
+    from: &str,
+) -> Result<Vec<u8>, ImportError> {
     let file: ConfigFile = parse(bytes, from)?;
-    let os = file.os.as_deref().filter(|os| !os.is_empty()).unwrap_or("linux");
-    let machine = file.architecture.as_deref().filter(|a| !a.is_empty()).unwrap_or("amd64");
-    if (os, machine) != ("linux", "amd64") {
-        return Err(unusable(from, &format!("it is for {os}/{machine}, not for linux/amd64")));
+    if !file.platform.may_be(wanted) {
+        let is = file.platform.shown().unwrap_or_else(|| "another machine".to_owned());
+        let what = format!("it is for {is}, not for {wanted}; --platform chooses another");
+        return Err(unusable(from, &what));
     }
     let mut config = file.config.unwrap_or_default();
     config.retain(|key, _| KEPT.contains(&key.as_str()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::Patience;
+use crate::{Patience, Platform};
 
 /// How an import is made. The default puts no guest agent in and keeps device nodes.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub devices: Devices,
     /// Which image of an archive or layout that holds several: by its name or by its digest.
     pub choice: Option<String>,
+    /// Which variant of a container image; this machine's by default.
+    pub platform: Platform,
     /// For the registry; without them what [`Registries::docker_config`] says is used, and else it
     /// is asked anonymously.
     pub credentials: Option<Credentials>,

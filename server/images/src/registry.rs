@@ -67,7 +67,7 @@ pub(crate) struct Pulled {
 
 type Report<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
-/// Brings the image for linux/amd64 here.
+/// Brings the image for the wanted platform here.
 pub(crate) async fn pull(
     reference: &Reference,
     options: &Options,
@@ -134,7 +134,7 @@ impl Pull<'_> {
             return Err(self.limited(MOST_DOCUMENT_BYTES, "bytes of configuration"));
         }
         let config = self.blob(&manifest.config).await?.read_whole(MOST_DOCUMENT_BYTES)?;
-        let config = kept_config(&config, &self.from)?;
+        let config = kept_config(&config, &self.options.platform, &self.from)?;
         let mut here: HashMap<&str, Blob> = HashMap::new();
         let mut layers = Vec::new();
         for layer in &manifest.layers {
@@ -174,7 +174,7 @@ impl Pull<'_> {
             if size.is_some_and(|size| size != bytes.len() as u64) {
                 return Err(self.damaged(&path, "it does not have the size that its index says"));
             }
-            match next(&bytes, &self.from)? {
+            match next(&bytes, &self.options.platform, &self.from)? {
                 Next::Manifest(manifest) => return Ok((found, manifest)),
                 Next::Index(Descriptor { digest, size: said, .. }) => {
                     if !is_digest(&digest) {

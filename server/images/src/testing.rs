@@ -195,7 +195,8 @@ impl Bench {
     /// Root file systems of 16 MiB, so that e2fsck has little to read.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let options = Options { root_size: Some(16 << 20), ..Options::default() };
+        let platform = "linux/amd64".parse().expect("it is one");
+        let options = Options { root_size: Some(16 << 20), platform, ..Options::default() };
         Self { dir, options }
     }
 

@@ -8,7 +8,7 @@ mod progress;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use banger_images::{Devices, Report};
+use banger_images::{Devices, Platform, Report};
 use banger_proto::bounds::MAX_CHUNK_BYTES;
 use banger_proto::v1;
 use banger_proto::v1::image_service_server::ImageService;
@@ -142,6 +142,13 @@ impl ImageApi {
         if message.choice.len() > MAX_CHOICE || message.choice.contains(steers) {
             problems.push(SpecProblem::new("choice", "is not the name of an image"));
         }
+        let platform = match &*message.platform {
+            "" => None,
+            text => text
+                .parse::<Platform>()
+                .map_err(|why| problems.push(SpecProblem::new("platform", why.to_string())))
+                .ok(),
+        };
         let boot = message.boot.map(|boot| boot_of(boot, kind, &mut problems));
         let given = [&message.source, &message.blob_sha256, &message.registry_reference];
         let from = match given.map(|text| !text.is_empty()) {
@@ -180,6 +187,7 @@ impl ImageApi {
             root_bytes: (message.root_size_mib > 0).then(|| u64::from(message.root_size_mib) << 20),
             devices,
             choice: Some(message.choice).filter(|choice| !choice.is_empty()),
+            platform,
             replace: message.replace,
             boot,
         })

@@ -21,8 +21,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use banger_images::{
-    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Patience, Registries, Report,
-    Source, Wanted,
+    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Patience, Platform, Registries,
+    Report, Source, Wanted,
 };
 use banger_wire::causes::with_causes;
 use parking_lot::Mutex;
@@ -105,6 +105,8 @@ pub struct Wish {
     pub devices: Devices,
     /// Which image of several.
     pub choice: Option<String>,
+    /// Which of its variants; `None`: that for this server's kind of machine.
+    pub platform: Option<Platform>,
     /// Give the name to new content.
     pub replace: bool,
     /// What it is to be booted with; `None`: as the image of this name, if there is one.
@@ -330,6 +332,7 @@ impl Images {
             root_size: wish.root_bytes,
             devices: wish.devices,
             choice: wish.choice.clone(),
+            platform: wish.platform.clone().unwrap_or_default(),
             room: Some(self.library.room()),
             registries: Registries {
                 local: self.settings.local_registries.clone(),

@@ -83,6 +83,7 @@ fn wish(name: &str, from: ImportSource) -> Wish {
         root_bytes: None,
         devices: Devices::default(),
         choice: None,
+        platform: None,
         replace: false,
         boot: None,
     }

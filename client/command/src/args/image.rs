@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use banger_images::Platform;
 use banger_terminal::args::Yes;
 
 use super::value;
@@ -85,6 +86,10 @@ pub(crate) struct ImportArgs {
     /// Which image of an archive or directory that holds several: its name, tag or digest.
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<String>,
+    /// Which variant of a container image, such as linux/amd64; by default that for machines of the
+    /// server's kind.
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
     /// What a root file system boots with, so that `--image NAME` is all that a VM needs: its
     /// kernel, by name.
     #[arg(long, value_name = "IMAGE", help_heading = "Boot", add = complete::images())]

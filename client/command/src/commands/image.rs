@@ -94,6 +94,7 @@ async fn import(api: &Images, wanted: ImportArgs) -> Result<Image, Failure> {
         replace: wanted.replace,
         device_nodes: device_nodes(wanted.devices).into(),
         choice: wanted.image.unwrap_or_default(),
+        platform: wanted.platform.map(|platform| platform.to_string()).unwrap_or_default(),
         blob_sha256: String::new(),
         boot: wanted.kernel.map(|kernel| ImageBoot {
             kernel,

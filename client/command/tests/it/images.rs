@@ -65,6 +65,22 @@ fn a_registry_or_a_path_of_the_server_needs_no_upload_and_exactly_one_source_is_
 }
 
 #[test]
+fn a_platform_is_asked_for_as_it_is_written_and_what_is_none_is_refused_here() {
+    let server = fake::start();
+    let of = |platform| {
+        let registry = "registry.example/a:1";
+        run(&server, &["image", "import", "a", "--registry", registry, "--platform", platform])
+    };
+    assert_eq!(of("linux/arm64/v8").code, 0);
+    assert_eq!(server.state().images["a"].notes[1], "for linux/arm64");
+    for other in ["arm64", "windows/amd64", ""] {
+        let ran = of(other);
+        assert_eq!(ran.code, 2, "{other}");
+        assert!(ran.err.contains("no platform such as linux/amd64"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_said_and_nothing_is_imported() {
     let server = fake::start();
     let ran = run(&server, &["image", "import", "a", "/nowhere/at/all"]);

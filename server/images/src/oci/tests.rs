@@ -194,7 +194,7 @@ fn the_image_for_this_kind_of_machine_is_chosen() {
 
     maker.index = serde_json::json!({"manifests": [with(mine.clone(), "s390x")]});
     let error = Bench::new().refusal(&maker.archive());
-    assert!(error.to_string().contains("only [\"linux/s390x\"]"), "{error}");
+    assert!(error.to_string().contains("only for linux/s390x; --platform"), "{error}");
     let other = maker.add("", b"another");
     maker.index = serde_json::json!({"manifests": [mine.clone(), other]});
     let error = Bench::new().refusal(&maker.archive());
@@ -209,6 +209,110 @@ fn the_image_for_this_kind_of_machine_is_chosen() {
     let arm = CONFIG.replace("amd64", "arm64");
     let error = Bench::new().refusal(&LayoutMaker::of_config(&layers(), &arm).archive());
     assert!(error.to_string().contains("linux/arm64, not for linux/amd64"), "{error}");
+}
+
+/// One name for an image of these platforms, each with its own word in `etc/motd`.
+pub(crate) fn of_platforms(platforms: &[&str]) -> LayoutMaker {
+    let mut maker = LayoutMaker { blobs: Vec::new(), index: serde_json::Value::Null };
+    let mut manifests = Vec::new();
+    for platform in platforms {
+        let words: Vec<_> = platform.split('/').collect();
+        let layer = gzip(&TarMaker::new().file("etc/motd", platform.as_bytes()).finish());
+        let config = serde_json::json!({"os": words[0], "architecture": words[1]}).to_string();
+        let one = LayoutMaker::of_config(&[layer], &config);
+        maker.blobs.extend(one.blobs);
+        let mut manifest = one.index["manifests"][0].clone();
+        manifest["platform"] = serde_json::json!({"os": words[0], "architecture": words[1]});
+        if let Some(variant) = words.get(2) {
+            manifest["platform"]["variant"] = (*variant).into();
+        }
+        manifests.push(manifest);
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": manifests});
+    let inner = maker.document("application/vnd.oci.image.index.v1+json", &index);
+    maker.index = serde_json::json!({"schemaVersion": 2, "manifests": [inner]});
+    maker
+}
+
+#[test]
+fn of_several_platforms_the_wanted_one_is_taken_and_what_is_missing_is_refused_with_the_rest() {
+    let all =
+        ["unknown/unknown", "linux/arm64/v8", "linux/amd64/v3", "linux/amd64", "windows/amd64"];
+    let layout = of_platforms(&all);
+    for (wanted, found) in [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/arm64", "linux/arm64/v8"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+    ] {
+        let mut bench = Bench::new();
+        bench.options.platform = wanted.parse().expect("a platform");
+        let made = bench.root(&layout.directory(&bench));
+        assert_eq!(cat(&bench.out(), "/etc/motd"), found, "{wanted}");
+        let foreign = made.notes.iter().any(|note| matches!(note, Note::OtherMachine(_)));
+        assert_eq!(foreign, !bench.options.platform.runs_here(), "{:?}", made.notes);
+    }
+    for wanted in ["linux/s390x", "linux/arm64/v9", "linux/amd64/v4"] {
+        let mut bench = Bench::new();
+        bench.options.platform = wanted.parse().expect("a platform");
+        let error = bench.refusal(&layout.archive()).to_string();
+        let says = format!(
+            "it has no image for {wanted}, only for linux/amd64, linux/amd64/v3, linux/arm64, \
+             windows/amd64; --platform chooses another"
+        );
+        assert!(error.ends_with(&says), "{error}");
+    }
+    // By name and platform.
+    let mut named = of_platforms(&["linux/amd64", "linux/arm64"]);
+    let other = of_platforms(&["linux/amd64"]);
+    named.blobs.extend(other.blobs);
+    let called = |name: &str| serde_json::json!({"org.opencontainers.image.ref.name": name});
+    named.index["manifests"][0]["annotations"] = called("app:one");
+    let mut second = other.index["manifests"][0].clone();
+    second["annotations"] = called("app:two");
+    named.index["manifests"].as_array_mut().expect("a list").push(second);
+    let mut bench = Bench::new();
+    bench.options.choice = Some("one".to_owned());
+    bench.options.platform = "linux/arm64".parse().expect("a platform");
+    bench.root(&bench.put("image.tar", &named.archive()));
+    assert_eq!(cat(&bench.out(), "/etc/motd"), "linux/arm64");
+    let mut bench = Bench::new();
+    bench.options.platform = "linux/arm64".parse().expect("a platform");
+    bench.options.choice = Some("two".to_owned());
+    let error = bench.refusal(&named.archive()).to_string();
+    assert!(error.contains("no image for linux/arm64, only for linux/amd64"), "{error}");
+}
+
+#[test]
+fn an_image_for_another_machine_gets_no_guest_agent_and_a_note() {
+    let mut bench = Bench::new();
+    bench.options.guest = Some(bench.put("agent", &crate::testing::small_elf(b"")));
+    bench.options.platform = "linux/s390x".parse().expect("a platform");
+    let layout = of_platforms(&["linux/s390x"]);
+    let made = bench.root(&bench.put("image.tar", &layout.archive()));
+    let notes: Vec<_> = made.notes.iter().map(ToString::to_string).collect();
+    assert!(notes.iter().any(|note| note.starts_with("it is for linux/s390x:")), "{notes:?}");
+    assert!(!exists(&bench.out(), "/usr/lib/banger/banger-guest"));
+}
+
+#[test]
+fn platforms_of_a_hostile_index_are_neither_long_nor_many_in_a_message() {
+    let mut maker = LayoutMaker::of_layers(&layers());
+    let one = maker.index["manifests"][0].clone();
+    let with = |number: usize| {
+        let mut one = one.clone();
+        one["digest"] = format!("sha256:{number:064x}").into();
+        let architecture = match number {
+            0 => "x".repeat(1 << 20),
+            1 => "\u{1b}[31m".to_owned(),
+            other => format!("kind{other:05}"),
+        };
+        one["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+        one
+    };
+    maker.index = serde_json::json!({"manifests": (0..5_000).map(with).collect::<Vec<_>>()});
+    let error = Bench::new().refusal(&maker.archive()).to_string();
+    assert!(error.len() < 2_000 && !error.contains('\u{1b}'), "{} bytes", error.len());
 }
 
 #[test]

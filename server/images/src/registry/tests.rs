@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::oci::tests::LayoutMaker;
+use crate::oci::tests::{LayoutMaker, of_platforms};
 use crate::testing::{Bench, TarMaker, assert_clean, cat, gzip};
 use crate::{Credentials, ErrorClass, Made, Source, Wanted, make};
 
@@ -149,6 +149,25 @@ async fn an_image_is_pulled_by_its_tag_and_by_its_digest() {
         assert_clean(&bench.out());
         assert_eq!(cat(&bench.out(), "/etc/motd"), "pulled");
     }
+}
+
+#[tokio::test]
+async fn of_several_platforms_in_a_registry_the_wanted_one_is_pulled() {
+    let maker = of_platforms(&["linux/arm64", "linux/amd64"]);
+    let (at, _) = serve(|_| Pages::of(&maker)).await;
+    for wanted in ["linux/amd64", "linux/arm64"] {
+        let bench = Bench::new();
+        let mut options = near(&bench);
+        options.platform = wanted.parse().expect("a platform");
+        let made = import_with(&bench, options, &at, ":v1").await;
+        made.unwrap_or_else(|error| panic!("{wanted}: {error}: {error:?}"));
+        assert_eq!(cat(&bench.out(), "/etc/motd"), wanted);
+    }
+    let bench = Bench::new();
+    let mut options = near(&bench);
+    options.platform = "linux/s390x".parse().expect("a platform");
+    let error = import_with(&bench, options, &at, ":v1").await.expect_err("it is not there");
+    assert!(error.to_string().contains("only for linux/amd64, linux/arm64"), "{error}");
 }
 
 #[tokio::test]

@@ -103,6 +103,15 @@ async fn an_import_that_names_no_image_or_not_one_source_is_refused_with_every_f
         }
         assert_eq!(fields(&fixture.import(request).await.expect_err("hostile")), [field]);
     }
+    for platform in ["amd64", "windows/amd64", "linux/am\u{202e}d64", "linux/a/b/c"] {
+        let request = v1::ImportImageRequest {
+            name: "x".to_owned(),
+            registry_reference: "registry.example/x".to_owned(),
+            platform: platform.to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(fields(&fixture.import(request).await.expect_err("none")), ["platform"]);
+    }
     for source in ["/etc/passwd", "../x", "imports/../../etc/passwd", "a\0b"] {
         let request = v1::ImportImageRequest {
             name: "x".to_owned(),
@@ -111,6 +120,22 @@ async fn an_import_that_names_no_image_or_not_one_source_is_refused_with_every_f
         };
         assert_eq!(fields(&fixture.import(request).await.expect_err("outside")), ["source"]);
     }
+}
+
+#[tokio::test]
+async fn an_import_is_of_the_platform_that_is_asked_for_and_else_of_the_servers() {
+    let fixture = fixture().await;
+    let blob = fixture.upload(b"root").await;
+    let of = |name: &str, platform: &str| v1::ImportImageRequest {
+        name: name.to_owned(),
+        blob_sha256: blob.clone(),
+        platform: platform.to_owned(),
+        ..Default::default()
+    };
+    let other = fixture.import(of("x", "linux/s390x")).await.expect("imported");
+    assert!(other.notes.iter().any(|note| note.starts_with("it is for linux/s390x")), "{other:?}");
+    let own = fixture.import(of("y", "")).await.expect("imported");
+    assert!(!own.notes.iter().any(|note| note.starts_with("it is for")), "{own:?}");
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ class ImageHost(_message.Message):
     def __init__(self, host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., bytes_present: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ImportImageRequest(_message.Message):
-    __slots__ = ("name", "source", "blob_sha256", "registry_reference", "kind", "without_guest_agent", "root_size_mib", "replace", "device_nodes", "choice", "boot")
+    __slots__ = ("name", "source", "blob_sha256", "registry_reference", "kind", "without_guest_agent", "root_size_mib", "replace", "device_nodes", "choice", "boot", "platform")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     BLOB_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class ImportImageRequest(_message.Message):
     DEVICE_NODES_FIELD_NUMBER: _ClassVar[int]
     CHOICE_FIELD_NUMBER: _ClassVar[int]
     BOOT_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_FIELD_NUMBER: _ClassVar[int]
     name: str
     source: str
     blob_sha256: str
@@ -119,7 +120,8 @@ class ImportImageRequest(_message.Message):
     device_nodes: DeviceNodes
     choice: str
     boot: ImageBoot
-    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., blob_sha256: _Optional[str] = ..., registry_reference: _Optional[str] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., without_guest_agent: _Optional[bool] = ..., root_size_mib: _Optional[int] = ..., replace: _Optional[bool] = ..., device_nodes: _Optional[_Union[DeviceNodes, str]] = ..., choice: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ...) -> None: ...
+    platform: str
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., blob_sha256: _Optional[str] = ..., registry_reference: _Optional[str] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., without_guest_agent: _Optional[bool] = ..., root_size_mib: _Optional[int] = ..., replace: _Optional[bool] = ..., device_nodes: _Optional[_Union[DeviceNodes, str]] = ..., choice: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ..., platform: _Optional[str] = ...) -> None: ...
 
 class ImportImageProgress(_message.Message):
     __slots__ = ("step", "done_bytes", "total_bytes", "image")
