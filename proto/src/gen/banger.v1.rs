@@ -300,8 +300,7 @@ pub struct VmStatus {
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
     /// When the host last reported something new of this VM. However long ago, what is shown is what is
-    /// so as long as the state is not UNKNOWN: a host that says nothing of a VM confirms it with each
-    /// heartbeat (HostStatus.last_seen).
+    /// so as long as the state is not UNKNOWN: see confirmed_at.
     #[prost(message, optional, tag = "4")]
     pub observed_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The host's id; empty while the VM is PENDING.
@@ -364,6 +363,12 @@ pub struct VmStatus {
     /// without one.
     #[prost(message, optional, tag = "23")]
     pub guest: ::core::option::Option<GuestStatus>,
+    /// When the host last confirmed what is shown: its last word, since a host that says nothing of a VM
+    /// confirms it with each heartbeat. In answers of GetVm, WaitVm and ExplainVm; empty in state UNKNOWN
+    /// and without a host. Lists and streams, which are of a revision, leave it out: there it is
+    /// HostStatus.last_seen.
+    #[prost(message, optional, tag = "24")]
+    pub confirmed_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A VMM process, identified so that a recycled pid is not mistaken for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

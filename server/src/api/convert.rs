@@ -42,6 +42,15 @@ pub fn vm(record: &VmRecord, domain: &str, secrets: Secrets) -> v1::Vm {
     )
 }
 
+/// The same for who asks how it is now, with when its host last said that it is so.
+pub fn vm_now(record: &VmRecord, view: &View, domain: &str, secrets: Secrets) -> v1::Vm {
+    let mut vm = self::vm(record, domain, secrets);
+    if let Some(status) = &mut vm.status {
+        status.confirmed_at = view.confirmed(record).map(timestamp);
+    }
+    vm
+}
+
 /// A VM from its parts, for one that the view does not show, or not any more.
 pub fn vm_of(
     intent: &VmIntent,
@@ -102,6 +111,8 @@ fn vm_status(
         devices: seen.map(|seen| devices(&seen.devices)),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
         guest: seen.and_then(|seen| seen.guest.as_ref()).map(guest),
+        // Of now, not of a revision: see `vm_now`.
+        confirmed_at: None,
     }
 }
 

@@ -153,6 +153,30 @@ async fn a_created_vm_is_pending_with_its_reason_until_there_is_a_host() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_vm_is_told_when_it_was_confirmed_and_a_list_is_of_its_revision() {
+    use crate::fleet::observed::FleetSink as _;
+    use crate::model::observed::Phase;
+    use crate::testing::{facts, health, host_id, host_record, intent, seen, vm_id};
+    let fixture = fixture().await;
+    let view = &fixture.api.view;
+    view.committed(&[Change::put(host_record(1)), Change::put(Arc::new(intent(1)))]);
+    view.host_facts(host_id(1), Arc::new(facts()));
+    let listed = [(vm_id(1), seen(Phase::Running, 1))].into_iter().collect();
+    view.inventory(host_id(1), listed, health(crate::model::host::HostState::Online));
+    let confirmed = |vm: &v1::Vm| {
+        vm.status.as_ref().and_then(|status| status.confirmed_at.map(|at| at.seconds))
+    };
+    let id = vm_id(1).to_string();
+    let vm = fixture.get(&id).await.expect("there");
+    assert_eq!(confirmed(&vm), Some(at(1).as_second()), "{vm:?}");
+    let explain = Request::new(v1::ExplainVmRequest { vm: id });
+    let explained = fixture.vms.explain_vm(explain).await.expect("there").into_inner();
+    assert_eq!(explained.vm.as_ref().and_then(confirmed), Some(at(1).as_second()));
+    let list = fixture.list(v1::ListVmsRequest::default()).await.expect("lists");
+    assert_eq!(list.vms.iter().map(confirmed).collect::<Vec<_>>(), [None]);
+}
+
+#[tokio::test]
 async fn a_repeated_create_answers_the_same_vm_and_another_is_refused() {
     let fixture = fixture().await;
     let request = || v1::CreateVmRequest { id: ID.to_owned(), ..named("web") };

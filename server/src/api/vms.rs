@@ -86,6 +86,11 @@ impl Vms {
         }
     }
 
+    /// A VM for who asks how it is now.
+    pub(super) fn now(&self, record: &VmRecord, secrets: Secrets) -> v1::Vm {
+        convert::vm_now(record, &self.api.view, &self.api.domain, secrets)
+    }
+
     /// A VM that the view does not show any more.
     fn gone(&self, last: &VmIntent, secrets: Secrets) -> v1::Vm {
         let gone = VmStatus::deleted(last, self.api.clock.now());
@@ -227,7 +232,7 @@ impl Vms {
             Waited::Superseded => v1::WaitOutcome::Superseded,
             Waited::Timeout => v1::WaitOutcome::Timeout,
         };
-        let vm = Some(convert::vm(&record, &self.api.domain, secrets));
+        let vm = Some(self.now(&record, secrets));
         Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
     }
 }
@@ -284,7 +289,7 @@ impl VmService for Vms {
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
         let record = self.find(&request.get_ref().vm)?;
         let secrets = self.api.secrets(&request);
-        Ok(Response::new(convert::vm(&record, &self.api.domain, secrets)))
+        Ok(Response::new(self.now(&record, secrets)))
     }
 
     async fn list_vms(

@@ -264,7 +264,7 @@ fn blocked(
 
 fn about_the_sight(vm: &ObservedVm, now: Timestamp) -> Vec<String> {
     let mut sentences = vec![format!(
-        "its host reported {} ago: {:?}, holding version {}, done with {}",
+        "its host last reported a change {} ago: {:?}, holding version {}, done with {}",
         ago(vm.observed_at, now),
         vm.phase,
         vm.accepted,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -174,6 +175,16 @@ impl View {
             VmRef::Id(id) => table.get(*id).cloned(),
             VmRef::Name(name) => table.named(name).cloned(),
         }
+    }
+
+    /// When the host of a VM was last heard, if that confirms the record: it is the newest, and
+    /// something is known.
+    pub fn confirmed(&self, record: &VmRecord) -> Option<Timestamp> {
+        let table = self.table.lock();
+        let newest = table.get(record.id())?;
+        let known = newest.revision == record.revision && record.state() != VmState::Unknown;
+        let health = &table.host(record.intent.host?)?.view.health;
+        health.last_seen.filter(|_| known && health.state.is_online())
     }
 
     /// All VMs at one revision.

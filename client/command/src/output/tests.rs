@@ -47,6 +47,7 @@ fn vm(name: &str, state: VmState) -> Vm {
             vsock_cid: 5,
             restart_count: 1,
             observed_at: at(11_500),
+            confirmed_at: at(11_519),
             state_since: at(60),
             adopted_at: at(120),
             process: Some(VmProcess { pid: 4242, start_ticks: 99, start_time: at(60) }),

@@ -139,7 +139,7 @@ impl Vms {
         let host = host.as_ref().map(|host| &*host.view);
         let now = self.api.clock.now();
         let explanation = reconcile::explain(&record, host, &self.api.knowledge, now);
-        Ok(explained(convert::vm(&record, &self.api.domain, secrets), explanation))
+        Ok(explained(self.now(&record, secrets), explanation))
     }
 }
 

@@ -155,6 +155,25 @@ fn a_host_that_is_lost_makes_its_vms_unknown_and_an_inventory_brings_them_back()
 }
 
 #[test]
+fn a_heartbeat_confirms_the_newest_of_a_vm_and_is_no_change_of_it() {
+    let view = view();
+    view.load([&host_record(1)], [&Arc::new(intent(1))]);
+    let confirmed = || view.confirmed(&view.get(vm_id(1)).expect("it is there"));
+    assert_eq!(confirmed(), None, "nothing is known yet");
+    online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
+    assert_eq!(confirmed(), Some(at(1)));
+    let (before, revision) = (view.get(vm_id(1)).expect("it is there"), view.revision());
+    let heard = HostHealth { last_seen: Some(at(1_000)), ..health(HostState::Online) };
+    view.host_health(host_id(1), heard);
+    assert_eq!((confirmed(), view.revision()), (Some(at(1_000)), revision));
+    put(&view, &wanting(&intent(1), Desired::Stopped));
+    assert_eq!(view.confirmed(&before), None, "it is not the newest any more");
+    assert_eq!(confirmed(), Some(at(1_000)));
+    view.host_health(host_id(1), health(HostState::Suspect));
+    assert_eq!(confirmed(), None);
+}
+
+#[test]
 fn a_vm_no_intent_knows_is_unclaimed_until_one_does() {
     let view = view();
     with_host(&view);

@@ -223,7 +223,7 @@ class Placement(_message.Message):
     def __init__(self, host: _Optional[str] = ..., host_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class VmStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "observed_at", "host_id", "host_name", "simulated", "observed_generation", "guest_address", "mac_address", "vsock_cid", "dns_name", "host_boot_id", "process", "exit", "restart_count", "adopted_at", "agent_epoch", "unknown_since", "state_since", "devices", "next_attempt_at", "guest")
+    __slots__ = ("state", "reason", "message", "observed_at", "host_id", "host_name", "simulated", "observed_generation", "guest_address", "mac_address", "vsock_cid", "dns_name", "host_boot_id", "process", "exit", "restart_count", "adopted_at", "agent_epoch", "unknown_since", "state_since", "devices", "next_attempt_at", "guest", "confirmed_at")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +247,7 @@ class VmStatus(_message.Message):
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _ClassVar[int]
     GUEST_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_AT_FIELD_NUMBER: _ClassVar[int]
     state: VmState
     reason: str
     message: str
@@ -270,7 +271,8 @@ class VmStatus(_message.Message):
     devices: VmDevices
     next_attempt_at: _timestamp_pb2.Timestamp
     guest: _guest_pb2.GuestStatus
-    def __init__(self, state: _Optional[_Union[VmState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., simulated: _Optional[bool] = ..., observed_generation: _Optional[int] = ..., guest_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., vsock_cid: _Optional[int] = ..., dns_name: _Optional[str] = ..., host_boot_id: _Optional[str] = ..., process: _Optional[_Union[VmProcess, _Mapping[str, _Any]]] = ..., exit: _Optional[_Union[VmExit, _Mapping[str, _Any]]] = ..., restart_count: _Optional[int] = ..., adopted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., agent_epoch: _Optional[int] = ..., unknown_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., devices: _Optional[_Union[VmDevices, _Mapping[str, _Any]]] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., guest: _Optional[_Union[_guest_pb2.GuestStatus, _Mapping[str, _Any]]] = ...) -> None: ...
+    confirmed_at: _timestamp_pb2.Timestamp
+    def __init__(self, state: _Optional[_Union[VmState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., simulated: _Optional[bool] = ..., observed_generation: _Optional[int] = ..., guest_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., vsock_cid: _Optional[int] = ..., dns_name: _Optional[str] = ..., host_boot_id: _Optional[str] = ..., process: _Optional[_Union[VmProcess, _Mapping[str, _Any]]] = ..., exit: _Optional[_Union[VmExit, _Mapping[str, _Any]]] = ..., restart_count: _Optional[int] = ..., adopted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., agent_epoch: _Optional[int] = ..., unknown_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., devices: _Optional[_Union[VmDevices, _Mapping[str, _Any]]] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., guest: _Optional[_Union[_guest_pb2.GuestStatus, _Mapping[str, _Any]]] = ..., confirmed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class VmProcess(_message.Message):
     __slots__ = ("pid", "start_ticks", "start_time")
