@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use banger_client::Images;
 use banger_client::v1::{
-    DeleteImageRequest, DeviceNodes, Image, ImageBoot, ImageKind, ImportImageProgress,
-    ImportImageRequest, ImportStep, ListImagesResponse,
+    DeleteImageRequest, DeviceNodes, Image, ImageBoot, ImageKind, ImportImageRequest, ImportStep,
+    ListImagesResponse,
 };
 
 use super::{for_each, near};
@@ -105,41 +105,55 @@ async fn import(api: &Images, wanted: ImportArgs) -> Result<Image, Failure> {
     if let Some(path) = &wanted.source {
         request.blob_sha256 = upload(api, &request.name, path, &progress).await?;
     }
+    made(api, request, &progress).await
+}
+
+/// Has the server make an image, and says how far it is.
+async fn made(
+    api: &Images,
+    request: ImportImageRequest,
+    progress: &Progress,
+) -> Result<Image, Failure> {
     let what = format!("the server makes image {}", request.name);
     progress.say(&what);
     let mut told = Told::new(what);
-    let import = api.import_with_progress(request, |at| progress.say(&told.sentence(at)));
+    let import = api.import_with_progress(request, |at| {
+        let total = (at.total_bytes > 0).then_some(at.total_bytes);
+        progress.say(&told.sentence(doing(at.step()), at.done_bytes, total));
+    });
     Ok(progress.during(import).await??)
 }
 
-/// How far the server is with an image, in words.
+fn doing(step: ImportStep) -> &'static str {
+    match step {
+        ImportStep::Unspecified => "waiting",
+        ImportStep::Pull => "pulling",
+        ImportStep::Check => "checking",
+        ImportStep::Write => "writing",
+        ImportStep::Digest => "reading it again",
+    }
+}
+
+/// How far an image is, in words.
 struct Told {
     what: String,
-    step: ImportStep,
+    doing: &'static str,
     begun: Instant,
     rate: Rate,
 }
 
 impl Told {
     fn new(what: String) -> Self {
-        let (step, begun) = (ImportStep::Unspecified, Instant::now());
-        Self { what, step, begun, rate: Rate::default() }
+        Self { what, doing: "", begun: Instant::now(), rate: Rate::default() }
     }
 
-    fn sentence(&mut self, at: &ImportImageProgress) -> String {
-        if at.step() != self.step {
+    fn sentence(&mut self, doing: &'static str, done: u64, total: Option<u64>) -> String {
+        if doing != self.doing {
             // Each step counts its own bytes.
-            (self.step, self.rate) = (at.step(), Rate::default());
+            (self.doing, self.rate) = (doing, Rate::default());
         }
-        let doing = match self.step {
-            ImportStep::Unspecified => "waiting",
-            ImportStep::Pull => "pulling",
-            ImportStep::Check => "checking",
-            ImportStep::Write => "writing",
-            ImportStep::Digest => "reading it again",
-        };
-        let count = Count::new((at.total_bytes > 0).then_some(at.total_bytes));
-        count.add(at.done_bytes);
+        let count = Count::new(total);
+        count.add(done);
         self.rate.sentence(&format!("{}, {doing}", self.what), self.begun.elapsed(), &count)
     }
 }

@@ -105,3 +105,70 @@ fn images_are_listed_and_removed_by_name() {
     assert_eq!(run(&server, &["image", "rm", "a", "--yes"]).code, 3);
     assert_eq!(run(&server, &["-o", "name", "image", "ls"]).out, "");
 }
+
+/// A Debian package with these files.
+fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut data = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        data.append_data(&mut header, path, *bytes).unwrap();
+    }
+    let data = data.into_inner().unwrap();
+    let mut deb = b"!<arch>\n".to_vec();
+    for (name, bytes) in
+        [("debian-binary", &b"2.0\n"[..]), ("control.tar", b"none"), ("data.tar", &data)]
+    {
+        let size = bytes.len();
+        deb.extend(
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).as_bytes(),
+        );
+        deb.extend(bytes);
+    }
+    deb
+}
+
+/// The smallest static x86-64 program that says it is one.
+fn program() -> Vec<u8> {
+    let mut elf = vec![0; 64 + 56];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    // An executable for x86-64, with one program header, which is of a part to be loaded.
+    let bytes =
+        [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1), (64, 1), (68, 5)];
+    bytes.into_iter().for_each(|(at, byte)| elf[at] = byte);
+    for at in [24, 80, 88] {
+        elf[at..at + 8].copy_from_slice(&0x0100_0000_u64.to_le_bytes());
+    }
+    let length = elf.len() as u64;
+    elf[96..104].copy_from_slice(&length.to_le_bytes());
+    elf[104..112].copy_from_slice(&length.to_le_bytes());
+    elf
+}
+
+#[test]
+fn a_demo_guest_that_is_made_says_how_far_it_is_on_a_terminal_and_nothing_in_a_pipe() {
+    let server = fake::start();
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("packages");
+    std::fs::create_dir(&dir).unwrap();
+    let kernel = package(&[
+        ("boot/vmlinuz-6.1.0", &program()),
+        ("lib/modules/6.1.0/modules.builtin", b"kernel/drivers/virtio/virtio_blk.ko\n"),
+    ]);
+    std::fs::write(dir.join("linux-image-6.1.0_amd64.deb"), kernel).unwrap();
+    let busybox = package(&[("bin/busybox", &program())]);
+    std::fs::write(dir.join("busybox-static_1_amd64.deb"), busybox).unwrap();
+    let dir = dir.to_str().unwrap();
+    let ran = run_in(home.path(), &server.url(), &["image", "build-demo", dir], "");
+    assert_eq!((ran.code, &*ran.err), (0, ""));
+    // script(1) of util-linux gives it a terminal.
+    let typed = format!("{} image build-demo {dir}", env!("CARGO_BIN_EXE_banger"));
+    let mut script = assert_cmd::Command::new("script");
+    script.env("HOME", home.path()).env("BANGER_SERVER", server.url()).env("TERM", "xterm");
+    let output = script.args(["-qec", &typed, "/dev/null"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("making the demo guest, "), "{said:?}");
+    assert!(said.contains("uploading "), "{said:?}");
+}

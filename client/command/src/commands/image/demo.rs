@@ -6,10 +6,11 @@ use std::path::Path;
 
 use banger_client::Images;
 use banger_client::v1::{Image, ImageBoot, ImageKind, ImportImageRequest};
-use banger_images::{DemoFiles, DemoSources, ImportError, Options, build_demo};
+use banger_images::{DemoFiles, DemoSources, ImportError, Options, Step, build_demo};
 use banger_wire::causes::with_causes;
+use tokio::sync::watch;
 
-use super::upload;
+use super::{Told, upload};
 use crate::args::image::DemoArgs;
 use crate::spec::DEMO;
 use banger_terminal::failure::Failure;
@@ -28,7 +29,27 @@ async fn build(wanted: &DemoArgs, to: &Path, progress: &Progress) -> Result<(), 
     let options = Options { guest: wanted.guest_agent.clone(), ..Options::default() };
     let (cancel, files) = (options.cancel.clone(), DemoFiles::within(to));
     progress.say("making the demo guest");
-    let work = tokio::task::spawn_blocking(move || build_demo(&sources, &options, &files, &|_| {}));
+    let (tell, mut heard) = watch::channel(None);
+    let mut work = tokio::task::spawn_blocking(move || {
+        let tell = |at: banger_images::Progress| {
+            tell.send_replace(Some(at));
+        };
+        build_demo(&sources, &options, &files, &tell)
+    });
+    let work = async {
+        let mut told = Told::new("making the demo guest".to_owned());
+        loop {
+            // Cancel-safe: the work goes on where it was, and only the newest report counts.
+            tokio::select! {
+                done = &mut work => return done,
+                Ok(()) = heard.changed() => {
+                    if let Some(at) = *heard.borrow_and_update() {
+                        progress.say(&told.sentence(doing(at.step), at.done_bytes, at.total_bytes));
+                    }
+                }
+            }
+        }
+    };
     let made = progress.during(work).await;
     if made.is_err() {
         cancel.cancel();
@@ -36,6 +57,15 @@ async fn build(wanted: &DemoArgs, to: &Path, progress: &Progress) -> Result<(), 
     match made? {
         Ok(made) => made.map(drop).map_err(refused),
         Err(error) => Err(Failure::other(error.into())),
+    }
+}
+
+fn doing(step: Step) -> &'static str {
+    match step {
+        Step::Pull => "pulling",
+        Step::Check => "reading",
+        Step::Write => "writing",
+        Step::Digest => "reading it again",
     }
 }
 
@@ -69,7 +99,7 @@ pub(super) async fn upload_all(api: &Images, wanted: &DemoArgs) -> Result<Vec<Im
             boot,
             ..ImportImageRequest::default()
         };
-        images.push(progress.during(api.import(request)).await??);
+        images.push(super::made(api, request, &progress).await?);
     }
     Ok(images)
 }
