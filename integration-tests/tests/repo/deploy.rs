@@ -178,3 +178,49 @@ fn firecracker_is_only_downloaded_with_a_checksum_from_elsewhere() {
     let script = fs::read_to_string(tree::top().join("deploy/get-firecracker.sh")).expect("there");
     assert!(!script.contains("sha256.txt"));
 }
+
+/// A home directory with a cargo, as rustup leaves one, that tells when it is run.
+fn home_with_cargo() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().expect("a directory");
+    let bin = home.path().join(".cargo/bin");
+    fs::create_dir_all(&bin).expect("made");
+    fs::write(bin.join("cargo"), "#!/bin/sh\n: >\"$HOME/built\"\n").expect("written");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(bin.join("cargo"), mode).expect("set");
+    home
+}
+
+/// Runs bash in a home without what a login shell would set.
+fn bash(home: &Path, arguments: &[&str], listen: &str) -> (Option<i32>, String) {
+    let mut bash = command(Path::new("/bin/bash"));
+    bash.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).env("LISTEN", listen);
+    let output = bash.current_dir(tree::top()).args(arguments).output().expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn cargo_is_found_where_rustup_puts_it_without_a_login_shell() {
+    let home = home_with_cargo();
+    let (code, said) = bash(home.path(), &["-c", "source .ci/lib.sh && command -v cargo"], "");
+    let has_own = Path::new("/usr/bin/cargo").exists() || Path::new("/bin/cargo").exists();
+    let is_it = said.trim() == home.path().join(".cargo/bin/cargo").to_string_lossy();
+    assert!(code == Some(0) && (is_it || has_own), "{code:?} {said}");
+}
+
+#[test]
+fn make_up_says_that_an_address_is_taken_or_none_before_it_builds() {
+    let home = home_with_cargo();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = taken.local_addr().expect("it has one").to_string();
+    for (listen, code, words) in [
+        (&*taken, 1, "Another program listens on"),
+        ("0.0.0.0:7070", 2, "of this machine's loopback"),
+        ("127.0.0.1", 2, "of this machine's loopback"),
+    ] {
+        let (ended, said) = bash(home.path(), &["deploy/dev/up.sh"], listen);
+        assert!(ended == Some(code) && said.contains(words), "{listen}: {ended:?} {said}");
+        assert!(!home.path().join("built").exists(), "{listen}");
+    }
+}

@@ -429,6 +429,25 @@ fn contexts_are_made_used_and_forgotten() {
 }
 
 #[test]
+fn a_token_of_the_environment_is_not_stored_unless_somebody_names_it() {
+    let home = tempfile::tempdir().unwrap();
+    let set = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+        command.env_clear().env("HOME", home.path()).env("BANGER_TOKEN", "secret-of-the-shell");
+        command.args(["context", "set", "lab", "--server", "http://127.0.0.1:1"]).args(args);
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let stored =
+        || std::fs::read_to_string(home.path().join(".config/banger/config.toml")).unwrap();
+    assert!(set(&[]).contains("The token of BANGER_TOKEN is not stored"));
+    assert!(!stored().contains("secret-of-the-shell"), "{}", stored());
+    assert_eq!(set(&["--token", "named"]), "");
+    assert!(stored().contains("named"), "{}", stored());
+}
+
+#[test]
 fn dev_refuses_what_cannot_be_in_one_line() {
     let home = tempfile::tempdir().unwrap();
     let at = |args: &[&str]| run_in(home.path(), "", args, "");
