@@ -67,7 +67,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn of_vms(global: &Global, command: VmCommand) -> Result<(), Failure> {
     let session = Session::open(global).await?;
-    near::named(&session, vm::run(&session, global, command).await).await
+    // On the heap: it holds whole VMs, several at a time.
+    let done = Box::pin(vm::run(&session, global, command)).await;
+    near::named(&session, done).await
 }
 
 /// Does the same for several names, and goes on where one fails. Hands back what went well, to be

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Everything is under one directory (`layout`), and one file in it says what was started
-//! (`record`). A process is only believed to be ours by its start time and boot id (`process`), so
-//! that a stale record never ends a stranger. Every step looks first and does only what is
-//! missing: both commands can be repeated at any time.
+//! (`record`). A process is only believed to be ours by its start time and boot id, so that a stale
+//! record never ends a stranger; one that was never written down, by its user and by the state
+//! directory that it was given, which is in ours (`process`). Every step looks first and does only
+//! what is missing: both commands can be repeated at any time, whatever became of the last.
 
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
