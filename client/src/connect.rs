@@ -20,7 +20,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Call, ClientError, EndpointError, reach_problem};
-use crate::{Hosts, Images, Vms};
+use crate::{Hosts, Images, Tokens, Vms};
 
 mod address;
 
@@ -307,6 +307,12 @@ impl Client {
     #[must_use]
     pub fn images(&self) -> Images {
         Images::over(self.link.clone())
+    }
+
+    /// The calls about tokens of callers.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        Tokens::over(self.link.clone())
     }
 }
 

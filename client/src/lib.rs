@@ -1,7 +1,8 @@
 //! The client of banger: talks to one server over gRPC.
 //!
 //! Read in this order: [`contexts`] says which server is meant, [`connect`] reaches it, [`vms`],
-//! [`hosts`] and [`images`] are its calls one to one, [`guests`] those that reach into a guest.
+//! [`hosts`], [`images`] and [`tokens`] are its calls one to one, [`guests`] those that reach into a
+//! guest.
 //! [`watch`] and [`wait`] are more than a call:
 //! they survive broken connections, restarts of the server and revisions that are too old.
 //! A change that has a `request_id` is sent again when its connection breaks, and is done once all
@@ -32,6 +33,7 @@ pub mod guests;
 pub mod hosts;
 pub mod images;
 mod repeat;
+pub mod tokens;
 pub mod vms;
 pub mod wait;
 pub mod watch;
@@ -42,6 +44,7 @@ pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal}
 pub use guests::{GuestInput, GuestStream};
 pub use hosts::Hosts;
 pub use images::Images;
+pub use tokens::Tokens;
 pub use vms::{VmList, Vms};
 pub use wait::{WaitFor, Waited};
 pub use watch::{Change, ChangeKind, Update, WatchStream};

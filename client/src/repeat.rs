@@ -8,9 +8,9 @@
 //! A deadline that passed is not tried again: the caller's patience is over.
 
 use banger_proto::v1::{
-    CordonHostRequest, CreateVmRequest, DeleteHostRequest, DeleteImageRequest, DeleteVmRequest,
-    PauseVmRequest, RebootVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
-    UncordonHostRequest, UpdateHostRequest, UpdateVmRequest,
+    CordonHostRequest, CreateTokenRequest, CreateVmRequest, DeleteHostRequest, DeleteImageRequest,
+    DeleteVmRequest, PauseVmRequest, RebootVmRequest, ResumeVmRequest, RevokeTokenRequest,
+    StartVmRequest, StopVmRequest, UncordonHostRequest, UpdateHostRequest, UpdateVmRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -40,7 +40,7 @@ macro_rules! named {
 named! {
     UpdateVmRequest DeleteVmRequest StartVmRequest StopVmRequest RebootVmRequest PauseVmRequest
     ResumeVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest UncordonHostRequest
-    DeleteImageRequest
+    DeleteImageRequest CreateTokenRequest RevokeTokenRequest
 }
 
 impl Named for CreateVmRequest {

@@ -10,6 +10,7 @@ mod credentials;
 mod listeners;
 mod pages;
 mod retention;
+mod tokens;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -34,6 +35,7 @@ use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
+use crate::api::auth::identities::Identities;
 use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
 use crate::clock::{SharedClock, SystemClock};
@@ -175,10 +177,14 @@ impl Server {
         let first = Revision(revisions.start);
         let view = View::new(epoch, first, Arc::clone(&clock), lines, Limits::default());
         view.load(stored.hosts(), stored.vms());
+        let identities = credentials.auth().identities();
+        identities.load(stored.tokens());
         let metrics = Metrics::new();
         let commit_meter = metrics.clone();
-        let store =
-            stored.start(commit_sink(&view), Arc::new(move |stats| commit_meter.commit(stats)));
+        let store = stored.start(
+            commit_sink(&view, &identities),
+            Arc::new(move |stats| commit_meter.commit(stats)),
+        );
         tracing::info!(
             epoch = epoch.0,
             revision = view.revision().0,
@@ -256,6 +262,12 @@ impl Server {
             stop_parts.child_token(),
         );
         let tidy_clock = Arc::clone(&clock);
+        let token_upkeep = tokio::spawn(tokens::run(
+            identities,
+            store.clone(),
+            Arc::clone(&clock),
+            stop_parts.child_token(),
+        ));
         let reconcile_parts = reconcile::Parts {
             view: Arc::clone(&view),
             fleet,
@@ -292,7 +304,7 @@ impl Server {
             cut,
             stop_parts,
             api,
-            parts: vec![sessions, drivers, page, upkeep, tidying],
+            parts: vec![sessions, drivers, page, upkeep, tidying, token_upkeep],
         })
     }
 }
@@ -436,10 +448,14 @@ fn grpc_dialer(
     Ok(Arc::new(GrpcDialer::new(identity, epoch, config.domain.clone())))
 }
 
-/// What was committed goes to the view, and from there to streams and drivers.
-fn commit_sink(view: &Arc<View>) -> CommitSink {
-    let view = Arc::clone(view);
-    Arc::new(move |changes| view.committed(changes))
+/// What was committed goes to those who let callers in, and to the view, from there to streams and
+/// drivers.
+fn commit_sink(view: &Arc<View>, identities: &Identities) -> CommitSink {
+    let (view, identities) = (Arc::clone(view), identities.clone());
+    Arc::new(move |changes| {
+        identities.committed(changes);
+        view.committed(changes);
+    })
 }
 
 /// Bookmarks for idle streams, snapshots of lists let go, and revisions reserved before they are

@@ -14,6 +14,7 @@ pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod spec;
+pub(crate) mod token;
 pub(crate) mod value;
 pub(crate) mod vm;
 
@@ -205,6 +206,9 @@ pub(crate) enum Command {
     /// Kernels and root file systems kept by the server.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Tokens by which callers are known.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// A server and agents on this machine, for trying banger.
     Dev(banger_dev::args::DevArgs),
     /// Banger itself on this machine: install, update, remove.

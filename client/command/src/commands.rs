@@ -7,6 +7,7 @@
 
 use futures_util::StreamExt as _;
 
+use crate::args::token::TokenCommand;
 use crate::args::vm::VmCommand;
 use crate::args::{Cli, Command, Global};
 use crate::complete;
@@ -25,6 +26,7 @@ mod manual;
 mod near;
 mod show;
 mod status;
+mod token;
 mod vm;
 mod watch;
 
@@ -40,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             near::named(&session, host::run(&session, command).await).await
         }
         Command::Image(command) => image::run(&global, command).await,
+        Command::Token(command) => Box::pin(of_tokens(&global, command)).await,
         Command::Dev(command) => banger_dev::run(Printer::new(global.output), command).await,
         Command::System(command) => {
             let printer = Printer::new(global.output);
@@ -70,6 +73,11 @@ async fn of_vms(global: &Global, command: VmCommand) -> Result<(), Failure> {
     // On the heap: it holds whole VMs, several at a time.
     let done = Box::pin(vm::run(&session, global, command)).await;
     near::named(&session, done).await
+}
+
+async fn of_tokens(global: &Global, command: TokenCommand) -> Result<(), Failure> {
+    let session = Session::open(global).await?;
+    near::named(&session, token::run(&session, command).await).await
 }
 
 /// Does the same for several names, and goes on where one fails. Hands back what went well, to be

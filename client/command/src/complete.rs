@@ -44,6 +44,7 @@ enum Kind {
     Vms,
     Hosts,
     Images,
+    Tokens,
 }
 
 pub(crate) fn vms() -> ArgValueCompleter {
@@ -56,6 +57,10 @@ pub(crate) fn hosts() -> ArgValueCompleter {
 
 pub(crate) fn images() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| offered(begun, &names(Kind::Images)))
+}
+
+pub(crate) fn tokens() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| offered(begun, &names(Kind::Tokens)))
 }
 
 pub(crate) fn contexts() -> ArgValueCompleter {
@@ -120,6 +125,9 @@ async fn ask(kind: Kind) -> Option<Vec<String>> {
         }
         Kind::Images => {
             client.images().list_all().await.ok()?.into_iter().map(|image| image.name).collect()
+        }
+        Kind::Tokens => {
+            client.tokens().list_all().await.ok()?.into_iter().map(|token| token.name).collect()
         }
     })
 }

@@ -1,7 +1,8 @@
-//! Which columns there are of VMs, hosts, images and the objects of a host.
+//! Which columns there are of VMs, hosts, images, tokens and the objects of a host.
 
 pub(crate) mod hosts;
 pub(crate) mod objects;
+pub(crate) mod tokens;
 pub(crate) mod vms;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
+use banger_proto::v1::token_service_server::TokenServiceServer;
 use banger_proto::v1::vm_service_server::VmServiceServer;
 use banger_proto::v1::*;
 use banger_wire::resets::ResetsAreErrors;
@@ -24,6 +25,7 @@ mod guests;
 pub use guests::HOSTILE;
 mod hosts;
 mod images;
+mod tokens;
 mod vms;
 
 /// One step of a scripted watch.
@@ -65,6 +67,9 @@ pub struct State {
     pub vms: BTreeMap<String, Vm>,
     pub hosts: BTreeMap<String, Host>,
     pub images: BTreeMap<String, Image>,
+    pub tokens: BTreeMap<String, Token>,
+    /// The answer to the next CreateToken has no secret.
+    pub swallow_next_secret: bool,
     /// Uploads that came to their end: file name and content.
     pub uploads: Vec<(String, Vec<u8>)>,
     pub revision: u64,
@@ -150,7 +155,8 @@ pub fn start_with(tls: Option<ServerTlsConfig>) -> Running {
                 .layer(ResetsAreErrors)
                 .add_service(VmServiceServer::new(serving.clone()))
                 .add_service(HostServiceServer::new(serving.clone()))
-                .add_service(ImageServiceServer::new(serving))
+                .add_service(ImageServiceServer::new(serving.clone()))
+                .add_service(TokenServiceServer::new(serving))
                 .serve_with_incoming(TcpListenerStream::new(listener));
             tokio::select! {
                 served = serve => served.unwrap(),

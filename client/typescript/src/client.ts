@@ -1,13 +1,14 @@
 // A client of one server, over whatever transport it is given.
 //
-// `vms`, `hosts` and `images` are the calls of the API one to one, each kept to the rule of `rule.ts`;
-// the methods are what is more than a call.
+// `vms`, `hosts`, `images` and `tokens` are the calls of the API one to one, each kept to the rule of
+// `rule.ts`; the methods are what is more than a call.
 
 import { createClient, type Client as Calls, type Transport } from "@connectrpc/connect";
 
 import { BangerError } from "./error.js";
 import { type Host, HostService } from "./gen/banger/v1/host_pb.js";
 import { ImageService } from "./gen/banger/v1/image_pb.js";
+import { TokenService } from "./gen/banger/v1/token_pb.js";
 import { type CopyToVmResponse, type Vm, VmService } from "./gen/banger/v1/vm_pb.js";
 import * as guest from "./guest.js";
 import { type RuleOptions, withRule } from "./rule.js";
@@ -30,6 +31,7 @@ export class Client {
     readonly vms: Calls<typeof VmService>;
     readonly hosts: Calls<typeof HostService>;
     readonly images: Calls<typeof ImageService>;
+    readonly tokens: Calls<typeof TokenService>;
     readonly #transport: Transport;
     readonly #options: ClientOptions;
     /** Ends the watches when the client is closed. */
@@ -41,6 +43,7 @@ export class Client {
         this.vms = createClient(VmService, this.#transport);
         this.hosts = createClient(HostService, this.#transport);
         this.images = createClient(ImageService, this.#transport);
+        this.tokens = createClient(TokenService, this.#transport);
     }
 
     /** Closes the connection, and ends what stands on it: calls, watches, tables. */

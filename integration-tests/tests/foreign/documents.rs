@@ -21,7 +21,7 @@ const RUN: [(&str, &str); 4] = [
 
 /// Blocks that need more than a simulated host, by how they begin, and what runs what they say; or
 /// why nothing can.
-const ELSEWHERE: [(&str, &str, &str); 17] = [
+const ELSEWHERE: [(&str, &str, &str); 18] = [
     ("README.md", "$ banger vm exec first", "integration-tests/tests/qemu.rs"),
     ("docs/FIRST-FLEET.md", "make deb", "client/command/Cargo.toml"),
     (
@@ -49,6 +49,7 @@ const ELSEWHERE: [(&str, &str, &str); 17] = [
         "integration-tests/testhost/tests/sweep/mod.rs",
     ),
     ("docs/OPERATIONS.md", "banger host token", "integration-tests/testhost/tests/installed"),
+    ("docs/OPERATIONS.md", "banger token create", "client/command/tests/it/tokens.rs"),
     ("docs/OPERATIONS.md", "banger-server backup", "integration-tests/tests/simulated/backup.rs"),
     ("docs/OPERATIONS.md", "banger host cordon NAME", "server/src/server/tests/malice.rs"),
     ("docs/OPERATIONS.md", "systemctl ", "integration-tests/testhost/tests/testhost_upgrade.rs"),

@@ -7,11 +7,12 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PUBLIC: [&str; 5] = [
+const PUBLIC: [&str; 6] = [
     "banger/v1/vm.proto",
     "banger/v1/guest.proto",
     "banger/v1/host.proto",
     "banger/v1/image.proto",
+    "banger/v1/token.proto",
     "banger/v1/error.proto",
 ];
 

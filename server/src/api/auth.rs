@@ -2,28 +2,33 @@
 //! [`Caller`] that everything behind it goes by; every request has one in its extensions.
 //!
 //! [`METHODS`] says of every method what it does to which kind of thing, [`authorize`] who may do
-//! that. Without configured tokens everybody who reaches the listener is an admin, which is why the
-//! listener is loopback unless an operator has said otherwise. A request's [`Standing`] says whether
-//! its caller has shown an identity, which the layers inside go by.
+//! that, [`identities`] whose a token is. Where no token file is configured everybody who reaches
+//! the listener without a token is an admin, which is why the listener is loopback unless an
+//! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
+//! identity, which the layers inside go by. A call ends when its caller may call no longer:
+//! [`until_gone`].
 
+pub mod identities;
 mod methods;
+mod until_gone;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use banger_wire::service::edge::bodies::Standing;
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
-use sha2::{Digest, Sha256};
 use tonic::Status;
+use tonic::body::Body;
 use tower::{Layer, Service};
 
+use self::identities::{Found, Identities, Identity};
 pub use self::methods::METHODS;
 use self::methods::asked;
-use super::page::same;
+use self::until_gone::until_gone;
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Refused, Resource, authorize};
@@ -32,8 +37,7 @@ use crate::model::caller::{Caller, Grants, Principal, Role};
 /// Who may call.
 #[derive(Debug)]
 struct Callers {
-    /// Digests of the tokens, so that a comparison tells nothing of a token.
-    tokens: ArcSwap<Vec<([u8; 32], Principal)>>,
+    identities: Identities,
     /// Who a caller is that has shown no token.
     anybody: Arc<str>,
     clock: SharedClock,
@@ -44,20 +48,22 @@ struct Callers {
 pub struct AuthLayer(Arc<Callers>);
 
 impl AuthLayer {
-    /// Without tokens, so that everybody is let in: as "local" when the listener is loopback, else
-    /// as "anonymous".
+    /// Without a token file, so that whoever shows no token is let in: as "local" when the listener
+    /// is loopback, else as "anonymous".
     pub fn new(loopback: bool, clock: SharedClock) -> Self {
         let anybody = if loopback { "local" } else { "anonymous" }.into();
-        Self(Arc::new(Callers { tokens: ArcSwap::default(), anybody, clock }))
+        Self(Arc::new(Callers { identities: Identities::default(), anybody, clock }))
     }
 
-    /// From now on these principals are let in by their tokens and, if there are any, nobody else.
+    /// From now on these are the principals of the token file; if there are any, every call needs a
+    /// token.
     pub fn admit(&self, principals_by_token: &BTreeMap<String, Principal>) {
-        let tokens = principals_by_token
-            .iter()
-            .map(|(token, principal)| (digest(token), principal.clone()))
-            .collect();
-        self.0.tokens.store(Arc::new(tokens));
+        self.0.identities.set_file(principals_by_token);
+    }
+
+    /// Those who are let in.
+    pub fn identities(&self) -> Identities {
+        self.0.identities.clone()
     }
 }
 
@@ -76,47 +82,48 @@ pub struct Auth<S> {
     callers: Arc<Callers>,
 }
 
+/// A caller who may call.
+struct Admitted {
+    caller: Caller,
+    standing: Standing,
+    /// By which token; `None`: by none.
+    identity: Option<Arc<Identity>>,
+}
+
 impl Callers {
     /// Who calls, if they may. An open method is a stranger's unless the call carries a token, also
-    /// where no token is configured: nothing else tells its callers apart.
-    fn identify<B>(&self, request: &http::Request<B>) -> Result<(Caller, Standing), Status> {
-        let tokens = self.tokens.load();
-        let (action, resource) = asked(request.uri().path());
-        let stranger = || (Arc::clone(&self.anybody), Grants::Open);
-        let ((actor, grants), lacking) = if tokens.is_empty() {
-            ((Arc::clone(&self.anybody), Grants::Role(Role::Admin)), "")
-        } else {
-            match bearer(request).map(|token| holder(&tokens, token)) {
-                Some(Some(Principal { name, role })) => ((name, Grants::Role(role)), ""),
-                Some(None) => (stranger(), "the bearer token is unknown"),
-                None => (stranger(), "no bearer token was given"),
+    /// where none is asked for: nothing else tells its callers apart.
+    fn admit<B>(&self, request: &http::Request<B>) -> Result<Admitted, Status> {
+        let at = self.clock.now();
+        let found = bearer(request).map(|token| self.identities.find(token, at));
+        let nobody_is_asked = !self.identities.are_asked_for();
+        let (identity, grants, lacking) = match found {
+            Some(Found::Known(identity)) => {
+                let grants = Grants::Role(identity.principal.role);
+                (Some(identity), grants, "")
             }
+            // One of ours that is good no longer is never taken for none.
+            Some(Found::Unknown) => {
+                (None, Grants::Open, "the bearer token is unknown, has expired or was taken back")
+            }
+            Some(Found::Foreign) | None if nobody_is_asked => (None, Grants::Role(Role::Admin), ""),
+            Some(Found::Foreign) => (None, Grants::Open, "the bearer token is unknown"),
+            None => (None, Grants::Open, "no bearer token was given"),
         };
+        let actor = identity.as_ref().map_or(&self.anybody, |identity| &identity.principal.name);
         let trace = trace::current_traceparent(request.headers());
-        let caller = Caller { actor, grants, trace, at: self.clock.now() };
+        let caller = Caller { actor: Arc::clone(actor), grants, trace, at };
+        let (action, resource) = asked(request.uri().path());
         authorize(&caller, action, resource).map_err(|refused| match refused {
             Refused::Stranger => status::token_invalid(lacking),
             Refused::Role { .. } => status::not_permitted(&refused),
         })?;
-        let nobody_is_asked = tokens.is_empty() && resource == Resource::Door;
         let standing = match grants {
-            Grants::Role(_) if !nobody_is_asked => Standing::Known,
+            Grants::Role(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
             Grants::Role(_) | Grants::Open => Standing::Stranger,
         };
-        Ok((caller, standing))
+        Ok(Admitted { caller, standing, identity })
     }
-}
-
-/// Looks at every token whichever matches.
-fn holder(tokens: &[([u8; 32], Principal)], token: &str) -> Option<Principal> {
-    let given = digest(token);
-    let mut holder = None;
-    for (known, principal) in tokens {
-        if same(known, &given) {
-            holder = Some(principal.clone());
-        }
-    }
-    holder
 }
 
 fn bearer<B>(request: &http::Request<B>) -> Option<&str> {
@@ -125,34 +132,30 @@ fn bearer<B>(request: &http::Request<B>) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-impl<S, B, R> Service<http::Request<B>> for Auth<S>
+impl<S, B> Service<http::Request<B>> for Auth<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
-    S::Response: Send + 'static,
-    S::Error: Send + 'static,
-    R: Default + Send + 'static,
 {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        match self.callers.identify(&request) {
-            Ok((caller, standing)) => {
-                request.extensions_mut().insert(caller);
-                request.extensions_mut().insert(standing);
-                Box::pin(self.inner.call(request))
-            }
-            Err(refused) => Box::pin(std::future::ready(Ok(refused.into_http()))),
+        let Admitted { caller, standing, identity } = match self.callers.admit(&request) {
+            Ok(admitted) => admitted,
+            Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
+        };
+        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(standing);
+        let call = self.inner.call(request);
+        match identity {
+            Some(identity) => Box::pin(until_gone(identity.gone.clone(), call)),
+            None => Box::pin(call),
         }
     }
 }

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use super::status;
 use crate::model::access::Secrets;
+use crate::model::caller::Role;
 use crate::model::filter::VmFilter;
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
@@ -186,6 +187,15 @@ pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) ->
             initrd: boot.initrd.clone().unwrap_or_default(),
             boot_args: boot.boot_args.clone(),
         }),
+    }
+}
+
+/// A role.
+pub fn role(role: Role) -> v1::Role {
+    match role {
+        Role::Viewer => v1::Role::Viewer,
+        Role::Operator => v1::Role::Operator,
+        Role::Admin => v1::Role::Admin,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod inventory;
 mod once;
 pub mod page;
 pub mod status;
+pub mod tokens;
 pub mod vms;
 pub mod wait;
 pub mod watch;

@@ -48,6 +48,16 @@ repeatable! {
     "CordonHost" CordonHostRequest.host;
     "UncordonHost" UncordonHostRequest.host;
     "DeleteImage" DeleteImageRequest.name;
+    "RevokeToken" RevokeTokenRequest.token;
+}
+
+impl Repeatable for v1::CreateTokenRequest {
+    const METHOD: &'static str = "CreateToken";
+
+    /// What it makes has no other name than the one that is asked for.
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.request_id)
+    }
 }
 
 /// The key of a request; `None` when it does not name itself.

@@ -404,6 +404,9 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::DoneAndGone { what: RequestTarget::Image(_) } => {
             (Code::NotFound, R::ImageNotFound)
         }
+        Refusal::DoneAndGone { what: RequestTarget::Token(_) } => {
+            (Code::NotFound, R::TokenNotFound)
+        }
         Refusal::VmNameTaken { .. } => (Code::AlreadyExists, R::VmNameTaken),
         Refusal::HostNameTaken { .. } => (Code::AlreadyExists, R::HostNameTaken),
         Refusal::EtagMismatch { .. } => (Code::Aborted, R::EtagMismatch),
@@ -431,6 +434,8 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::ImageInUse { .. } | Refusal::ImageCarried { .. } => {
             (Code::FailedPrecondition, R::ImageInUse)
         }
+        Refusal::TokenNotFound { .. } => (Code::NotFound, R::TokenNotFound),
+        Refusal::TokenNameTaken { .. } => (Code::AlreadyExists, R::TokenNameTaken),
         Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
             (Code::ResourceExhausted, R::LimitReached)
         }

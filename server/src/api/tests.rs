@@ -476,7 +476,9 @@ async fn who_asked_is_kept_in_the_history() {
                     let mut request = Request::new(named("web"));
                     *request.extensions_mut() = parts.extensions;
                     let vm = vms.create_vm(request).await.expect("created");
-                    Ok::<_, std::convert::Infallible>(http::Response::new(Some(vm.into_inner())))
+                    let mut response = http::Response::new(tonic::body::Body::empty());
+                    response.extensions_mut().insert(vm.into_inner());
+                    Ok::<_, std::convert::Infallible>(response)
                 }
             }),
         );
@@ -485,7 +487,8 @@ async fn who_asked_is_kept_in_the_history() {
             .header("authorization", format!("Bearer {}", "t".repeat(16)))
             .body(())
             .expect("a request");
-        tower::ServiceExt::oneshot(service, request).await.expect("answers").into_body()
+        let mut answer = tower::ServiceExt::oneshot(service, request).await.expect("answers");
+        answer.extensions_mut().remove::<v1::Vm>()
     };
     let id = created.expect("created").id.parse().expect("an id");
     let events = fixture.api.store.vm_events(id, 0, 10).await.expect("readable");

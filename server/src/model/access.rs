@@ -32,6 +32,8 @@ pub enum Resource {
     Host,
     /// Images and uploads.
     Image,
+    /// Tokens of callers.
+    Token,
     /// A method of which nobody has said what it is about.
     Unlisted,
 }
@@ -77,7 +79,7 @@ fn needed(action: Action, resource: Resource) -> Option<Role> {
         | (Resource::Guest | Resource::Metadata, Action::Read | Action::Change) => {
             Some(Role::Operator)
         }
-        (Resource::Unlisted, Action::Read | Action::Change) => Some(Role::Admin),
+        (Resource::Token | Resource::Unlisted, Action::Read | Action::Change) => Some(Role::Admin),
     }
 }
 

@@ -11,6 +11,7 @@ use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
 use super::ledger::{CreateVm, JoinHost, JoinToken};
 use super::spec::{ImageDraft, ImageRef, VmSpec, VmSpecDraft};
+use super::token::TokenRecord;
 
 pub(crate) fn draft() -> VmSpecDraft {
     let image = |name: &str| Some(ImageDraft { name: name.to_owned(), sha256: String::new() });
@@ -81,6 +82,20 @@ pub(crate) fn token(id: &str) -> JoinToken {
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         expires_at: at(900),
         used_for: None,
+    }
+}
+
+/// A token of a caller, good for an hour.
+pub(crate) fn record_of(number: u8, name: &str) -> TokenRecord {
+    TokenRecord {
+        id: format!("bgr_{number:016x}"),
+        sha256: [number; 32],
+        name: name.to_owned(),
+        role: Role::Operator,
+        created_by: "alice".to_owned(),
+        created_at: at(0),
+        expires_at: at(3600),
+        last_used_at: None,
     }
 }
 

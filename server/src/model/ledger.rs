@@ -1,6 +1,6 @@
 //! The one place that decides what a request changes.
 //!
-//! The ledger is every intent, host, join token, image and finished request in memory, with the
+//! The ledger is every intent, host, token, image and finished request in memory, with the
 //! indexes that decisions need: names, request ids, bookings, address slots and users of images.
 //! [`Ledger::decide`] is pure: a mutation and the present state in, changes or a refusal out.
 //! [`Ledger::apply`] makes no choice. The store is the only caller of both: its writer decides a
@@ -16,6 +16,7 @@ mod mutation;
 mod power;
 mod refusal;
 mod requests;
+mod tokens;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -31,9 +32,10 @@ use self::change::Rows;
 pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::mutation::{
-    AnyMutation, CreateJoinToken, CreateVm, DeleteHost, DeleteImage, DeleteVm, Forget, HostRef,
-    IfMatch, JoinHost, JoinToken, Mutation, NewSpec, Outcome, Place, PlacePending, Placed, Power,
-    PutImage, Record, RecordSweep, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
+    AnyMutation, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm, Forget,
+    HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome, Place,
+    PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, SetCordon, SetPower,
+    UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
 pub use self::refusal::Refusal;
 use super::caller::Caller;
@@ -42,6 +44,7 @@ use super::host::{HostRecord, Resources};
 use super::intent::{Desired, VmIntent};
 use super::placement::Overcommit;
 use super::subnet::Subnet;
+use super::token::TokenRecord;
 
 /// What the ledger decides by, from the server's configuration.
 #[derive(Debug, Clone)]
@@ -94,7 +97,8 @@ pub struct Ledger {
     done: requests::Done,
     hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
-    tokens: Rows<JoinToken>,
+    join_tokens: Rows<JoinToken>,
+    tokens: Rows<TokenRecord>,
     images: ImageTable,
 }
 
@@ -111,6 +115,7 @@ impl Ledger {
             done: requests::Done::new(),
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
+            join_tokens: Rows::default(),
             tokens: Rows::default(),
             images: ImageTable::default(),
         }
@@ -144,6 +149,7 @@ impl Ledger {
                     self.hosts.remove(&last.id);
                     self.host_names.remove(&last.name);
                 }
+                Change::JoinToken(edit) => self.join_tokens.apply(edit),
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),

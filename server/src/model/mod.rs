@@ -25,6 +25,7 @@ pub mod retention;
 pub mod spec;
 pub mod status;
 pub mod subnet;
+pub mod token;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

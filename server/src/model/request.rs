@@ -37,6 +37,8 @@ pub enum RequestTarget {
     Host(HostId),
     /// An image, by name.
     Image(String),
+    /// A token, by id.
+    Token(String),
 }
 
 impl fmt::Display for RequestTarget {
@@ -45,6 +47,7 @@ impl fmt::Display for RequestTarget {
             Self::Vm(id) => write!(f, "vm {id}"),
             Self::Host(id) => write!(f, "host {id}"),
             Self::Image(name) => write!(f, "image {name}"),
+            Self::Token(id) => write!(f, "token {id}"),
         }
     }
 }
@@ -57,6 +60,7 @@ impl FromStr for RequestTarget {
             ("vm", id) => id.parse().map(Self::Vm).map_err(|_| ()),
             ("host", id) => id.parse().map(Self::Host).map_err(|_| ()),
             ("image", name) => Ok(Self::Image(name.to_owned())),
+            ("token", id) => Ok(Self::Token(id.to_owned())),
             _ => Err(()),
         }
     }

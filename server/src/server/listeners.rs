@@ -19,7 +19,10 @@ use axum::routing::get;
 use banger_proto::bounds;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
-use banger_proto::v1::{host_service_server, image_service_server, vm_service_server};
+use banger_proto::v1::token_service_server::TokenServiceServer;
+use banger_proto::v1::{
+    host_service_server, image_service_server, token_service_server, vm_service_server,
+};
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
 use banger_wire::service::edge::bodies::BodiesLayer;
@@ -50,20 +53,25 @@ use crate::api::auth::AuthLayer;
 use crate::api::hosts::Hosts;
 use crate::api::images::ImageApi;
 use crate::api::status;
+use crate::api::tokens::Tokens;
 use crate::api::vms::Vms;
 use crate::api::watch::VmServiceWithWatch;
 use crate::metrics::{API_DESCRIPTORS, Metrics};
 use crate::watch::View;
 
 /// The services that reflection lists: those served here, not all that there are descriptors of.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     vm_service_server::SERVICE_NAME,
     host_service_server::SERVICE_NAME,
     image_service_server::SERVICE_NAME,
+    token_service_server::SERVICE_NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// How many of them, the first, are banger's.
+const OURS: usize = 4;
 
 /// What the API listener is made of.
 pub(super) struct ApiListener {
@@ -101,7 +109,10 @@ fn reflection<'b>() -> tonic_reflection::server::Builder<'b> {
     SERVICES.into_iter().fold(builder, tonic_reflection::server::Builder::with_service_name)
 }
 
-fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+fn routes(
+    api: &Api,
+    auth: &AuthLayer,
+) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let hosts = HostServiceServer::new(Hosts::new(api.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
@@ -111,10 +122,14 @@ fn routes(api: &Api) -> Result<(Routes, HealthReporter), tonic_reflection::serve
     let images = ImageServiceServer::new(ImageApi::new(api.clone()))
         .max_decoding_message_size(bounds::MAX_UPLOAD_MESSAGE_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
+    let tokens = TokenServiceServer::new(Tokens::new(api.clone(), auth.identities()))
+        .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
     let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());
     let routes = Routes::new(vms)
         .add_service(hosts)
         .add_service(images)
+        .add_service(tokens)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
@@ -177,15 +192,15 @@ pub(super) async fn serve_api(
     parts: ApiListener,
 ) -> Result<JoinHandle<()>, tonic_reflection::server::Error> {
     let ApiListener { listener, tls, bounds, outside, api, auth, metrics, stop, cut } = parts;
-    let (routes, health) = routes(&api)?;
-    for service in &SERVICES[..3] {
+    let (routes, health) = routes(&api, &auth)?;
+    for service in &SERVICES[..OURS] {
         health.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
     }
     let not_serving = {
         let view = Arc::clone(&api.view);
         async move {
             view.draining().await;
-            for service in SERVICES[..3].iter().copied().chain([""]) {
+            for service in SERVICES[..OURS].iter().copied().chain([""]) {
                 health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
             }
         }

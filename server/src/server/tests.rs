@@ -16,6 +16,7 @@ mod images;
 mod malice;
 mod objects;
 mod roles;
+mod tokens;
 
 use self::agent::{FakeAgent, Serving};
 
@@ -385,6 +386,7 @@ async fn reflection_of_both_versions_lists_what_is_served_and_knows_error_detail
         [
             "banger.v1.HostService",
             "banger.v1.ImageService",
+            "banger.v1.TokenService",
             "banger.v1.VmService",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",

@@ -1,5 +1,5 @@
-//! What is stored: intents, hosts, join tokens, names of images, finished requests, history, and
-//! sweeps that were asked for. Nothing of what is.
+//! What is stored: intents, hosts, join tokens, tokens of callers, names of images, finished
+//! requests, history, and sweeps that were asked for. Nothing of what is.
 //!
 //! SQLite in WAL mode with `synchronous=FULL`. [`OpenStore::open`] migrates and reads everything,
 //! [`OpenStore::start`] starts the one writer and hands out the [`Store`]. Mutations go through
@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod hosts;
 mod images;
+mod join_tokens;
 mod meta;
 mod query;
 mod requests;
@@ -71,6 +72,7 @@ use crate::model::ledger::{
 };
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
+use crate::model::token::TokenRecord;
 
 /// How many mutations wait for the writer at most; more wait at their callers.
 const QUEUE: usize = 8192;
@@ -144,6 +146,11 @@ impl OpenStore {
     /// Every host, in the order they joined.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostRecord>> {
         self.ledger.hosts()
+    }
+
+    /// Every token of a caller, by id.
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<TokenRecord>> {
+        self.ledger.tokens()
     }
 
     /// Starts the writer. It calls `sink` with what was committed, in order, before the callers get
@@ -293,6 +300,11 @@ impl Store {
         let ledger = self.ledger.lock();
         let image = ledger.image(name)?;
         Some((Arc::clone(image), ledger.image_users(&image.sha256)))
+    }
+
+    /// Every token of a caller, by id, those that have expired included.
+    pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
+        self.ledger.lock().tokens().cloned().collect()
     }
 
     /// How many VMs have no host.

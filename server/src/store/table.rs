@@ -18,6 +18,7 @@ use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{Change, Edit, JoinToken, Ledger, LedgerConfig, Object};
 use crate::model::request::DoneRequest;
+use crate::model::token::TokenRecord;
 
 /// The table of one kind of object.
 pub(super) trait Table: Object + Sized {
@@ -165,7 +166,8 @@ macro_rules! backwards {
 
 tables! {
     hosts: Host(HostRecord),
-    tokens: Token(JoinToken),
+    join_tokens: JoinToken(JoinToken),
+    tokens: Token(TokenRecord),
     images: Image(ImageRecord),
     vms: Vm(VmIntent),
 }

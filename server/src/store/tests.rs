@@ -22,6 +22,7 @@ mod repeats;
 mod restores;
 mod retention;
 mod sweeps;
+mod tokens;
 
 /// A store on a directory of its own, with everything it has published.
 struct Fixture {

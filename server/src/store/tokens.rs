@@ -1,38 +1,41 @@
-//! The table of join tokens. A secret is never stored, only its sha256.
+//! The table of callers' tokens. A secret is never stored, only its sha256.
 
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 use super::batch::Batch;
 use super::error::StoreError;
 use super::table::Table;
-use crate::model::ledger::{JoinToken, Ledger};
+use crate::model::caller::Role;
+use crate::model::ledger::Ledger;
+use crate::model::token::TokenRecord;
 
-impl Table for JoinToken {
+impl Table for TokenRecord {
     fn put(batch: &mut Batch, rows: &[&Self]) {
         let rows: Vec<_> = rows
             .iter()
             .map(|token| {
-                let (used_by, used_key) = token.used_for.unzip();
                 json!([
                     token.id,
-                    hex::encode(token.secret_sha256),
-                    token.host_name,
+                    hex::encode(token.sha256),
+                    token.name,
+                    token.role.as_str(),
+                    token.created_by,
+                    token.created_at.as_microsecond(),
                     token.expires_at.as_microsecond(),
-                    used_by,
-                    used_key.map(hex::encode),
-                    json!(token.labels).to_string(),
+                    token.last_used_at.map(Timestamp::as_microsecond),
                 ])
             })
             .collect();
         batch.add_rows(
-            "INSERT INTO join_tokens (id, secret_sha256, host_name, expires_at, used_by, used_key,
-                 labels)
-             SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4, unhex(value->>5),
-                 value->>6
+            "INSERT INTO tokens (id, sha256, name, role, created_by, created_at, expires_at,
+                 last_used_at)
+             SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4, value->>5,
+                 value->>6, value->>7
              FROM json_each(?) WHERE true
-             ON CONFLICT (id) DO UPDATE SET used_by = excluded.used_by, used_key = excluded.used_key",
+             ON CONFLICT (id) DO UPDATE SET last_used_at = excluded.last_used_at",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -40,48 +43,45 @@ impl Table for JoinToken {
     fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
         let keys: Vec<_> = gone.iter().map(|(token, _)| &token.id).collect();
         batch.add_rows(
-            "DELETE FROM join_tokens WHERE id IN (SELECT value FROM json_each(?))",
+            "DELETE FROM tokens WHERE id IN (SELECT value FROM json_each(?))",
             json!(keys).to_string(),
         );
     }
 
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
-        let failed = || StoreError::during("read join tokens");
         let rows = sqlx::query(
-            "SELECT id, secret_sha256, host_name, expires_at, used_by, used_key, labels
-             FROM join_tokens",
+            "SELECT id, sha256, name, role, created_by, created_at, expires_at, last_used_at
+             FROM tokens",
         )
         .fetch_all(connection)
         .await
-        .map_err(failed())?;
-        rows.iter()
-            .map(|row| {
-                let id: String = row.try_get("id").map_err(failed())?;
-                let bad =
-                    |column| StoreError::Corrupt { table: "join_tokens", column, row: id.clone() };
-                let secret: Vec<u8> = row.try_get("secret_sha256").map_err(failed())?;
-                let used_by: Option<String> = row.try_get("used_by").map_err(failed())?;
-                let used_key: Option<Vec<u8>> = row.try_get("used_key").map_err(failed())?;
-                let used_for = match (used_by, used_key) {
-                    (Some(host), Some(key)) => Some((
-                        host.parse().map_err(|_| bad("used_by"))?,
-                        key.try_into().map_err(|_| bad("used_key"))?,
-                    )),
-                    (_, _) => None,
-                };
-                Ok(JoinToken {
-                    secret_sha256: secret.try_into().map_err(|_| bad("secret_sha256"))?,
-                    host_name: row.try_get("host_name").map_err(failed())?,
-                    labels: serde_json::from_str(row.try_get("labels").map_err(failed())?)
-                        .map_err(|_| bad("labels"))?,
-                    expires_at: Timestamp::from_microsecond(
-                        row.try_get("expires_at").map_err(failed())?,
-                    )
-                    .map_err(|_| bad("expires_at"))?,
-                    used_for,
-                    id,
-                })
-            })
-            .collect()
+        .map_err(StoreError::during("read tokens"))?;
+        rows.iter().map(read_row).collect()
     }
+}
+
+fn read_row(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
+    let id: String = get(row, "id")?;
+    let bad = |column| StoreError::Corrupt { table: "tokens", column, row: id.clone() };
+    let time = |column, at: i64| Timestamp::from_microsecond(at).map_err(|_| bad(column));
+    let role: Role = get::<String>(row, "role")?.parse().map_err(|()| bad("role"))?;
+    Ok(TokenRecord {
+        sha256: get::<Vec<u8>>(row, "sha256")?.try_into().map_err(|_| bad("sha256"))?,
+        name: get(row, "name")?,
+        role,
+        created_by: get(row, "created_by")?,
+        created_at: time("created_at", get(row, "created_at")?)?,
+        expires_at: time("expires_at", get(row, "expires_at")?)?,
+        last_used_at: get::<Option<i64>>(row, "last_used_at")?
+            .map(|at| time("last_used_at", at))
+            .transpose()?,
+        id,
+    })
+}
+
+fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    row.try_get(column).map_err(StoreError::during("read a column of tokens"))
 }

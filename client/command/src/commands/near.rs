@@ -97,6 +97,10 @@ async fn names(session: &Session, reason: ErrorReason) -> Option<Vec<String>> {
             let images = session.client.images().list_all().await.ok()?;
             Some(images.into_iter().map(|image| image.name).collect())
         }
+        ErrorReason::TokenNotFound => {
+            let tokens = session.client.tokens().list_all().await.ok()?;
+            Some(tokens.into_iter().map(|token| token.name).collect())
+        }
         _ => None,
     }
 }

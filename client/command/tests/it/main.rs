@@ -9,3 +9,4 @@ mod guests;
 mod help;
 mod images;
 mod system;
+mod tokens;

@@ -11,7 +11,7 @@ from typing import Self
 from . import guest
 from ._aio_link import AioLink, AioStream
 from ._gen import v1
-from ._gen.aio_calls import AioHostCalls, AioImageCalls, AioVmCalls
+from ._gen.aio_calls import AioHostCalls, AioImageCalls, AioTokenCalls, AioVmCalls
 from ._method import Call
 from .client import page_token_lost, watch_request
 from .contexts import Endpoint, resolve
@@ -53,6 +53,7 @@ class AioClient:
         self.vms = AioVmCalls(self._link)
         self.hosts = AioHostCalls(self._link)
         self.images = AioImageCalls(self._link)
+        self.tokens = AioTokenCalls(self._link)
 
     async def close(self) -> None:
         """Closes the connection; calls that are under way end with it."""

@@ -39,6 +39,7 @@ macro_rules! described {
 
 described!(
     CreateJoinTokenResponse,
+    CreateTokenResponse,
     CreateVmRequest,
     ExplainVmResponse,
     GetHostInventoryResponse,
@@ -46,6 +47,7 @@ described!(
     Image,
     ListHostsResponse,
     ListImagesResponse,
+    ListTokensResponse,
     ListVmEventsResponse,
     ListVmsResponse,
     SweepHostResponse,

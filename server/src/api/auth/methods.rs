@@ -4,7 +4,7 @@
 //! A method that is missing here fails a test; called all the same, it is an admin's.
 
 use crate::model::access::Action::{self, Change, Read};
-use crate::model::access::Resource::{self, Door, Guest, Host, Image, Unlisted, Vm};
+use crate::model::access::Resource::{self, Door, Guest, Host, Image, Token, Unlisted, Vm};
 
 /// Every method with its action and what that is done to.
 pub const METHODS: &[(&str, Action, Resource)] = &[
@@ -48,6 +48,9 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.ImageService/GetImage", Read, Image),
     ("/banger.v1.ImageService/ListImages", Read, Image),
     ("/banger.v1.ImageService/DeleteImage", Change, Image),
+    ("/banger.v1.TokenService/CreateToken", Change, Token),
+    ("/banger.v1.TokenService/ListTokens", Read, Token),
+    ("/banger.v1.TokenService/RevokeToken", Change, Token),
     ("/grpc.health.v1.Health/Check", Read, Door),
     ("/grpc.health.v1.Health/List", Read, Door),
     ("/grpc.health.v1.Health/Watch", Read, Door),

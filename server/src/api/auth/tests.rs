@@ -103,6 +103,8 @@ fn layer(loopback: bool) -> AuthLayer {
 }
 
 const TOKEN: &str = "0123456789abcdef";
+/// W3C trace context of every request.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const VIEWER: &str = "viewer-viewer-viewer";
 
 fn principal(name: &str, role: Role) -> Principal {
@@ -115,18 +117,29 @@ async fn call(
     path: &str,
     authorization: Option<&str>,
 ) -> Result<String, String> {
+    seen(layer, path, authorization).await.map(|caller| caller.actor.to_string())
+}
+
+/// The caller that the service behind the layer saw, or the gRPC code of the refusal.
+async fn seen(
+    layer: &AuthLayer,
+    path: &str,
+    authorization: Option<&str>,
+) -> Result<Caller, String> {
     let service = layer.layer(service_fn(async |request: Request<()>| {
         let caller = request.extensions().get::<Caller>().expect("identified").clone();
-        Ok::<_, Infallible>(Response::new(caller.actor.to_string()))
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(caller);
+        Ok::<_, Infallible>(response)
     }));
-    let mut request = Request::builder().uri(path);
+    let mut request = Request::builder().uri(path).header(trace::TRACEPARENT, TRACE);
     if let Some(authorization) = authorization {
         request = request.header("authorization", authorization);
     }
     let response = service.oneshot(request.body(()).expect("a request")).await.expect("answers");
     assert_eq!(response.status(), StatusCode::OK, "gRPC refuses in headers");
     match response.headers().get("grpc-status") {
-        None => Ok(response.into_body()),
+        None => Ok(response.extensions().get::<Caller>().expect("let in").clone()),
         Some(code) => Err(code.to_str().expect("a number").to_owned()),
     }
 }
@@ -198,25 +211,14 @@ async fn the_layer_makes_the_caller_with_grants_trace_and_time() {
     let now = jiff::Timestamp::from_second(1_800_000_000).expect("in range");
     let layer = AuthLayer::new(true, Arc::new(crate::clock::ManualClock::at(now)));
     layer.admit(&[(TOKEN.to_owned(), principal("alice", Role::Operator))].into());
-    let seen = async |path: &str, authorization: Option<&str>| {
-        let service = layer.layer(service_fn(async |request: Request<()>| {
-            let caller = request.extensions().get::<Caller>().expect("made").clone();
-            Ok::<_, Infallible>(Response::new(Some(caller)))
-        }));
-        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let mut request = Request::builder().uri(path).header(trace::TRACEPARENT, trace);
-        if let Some(authorization) = authorization {
-            request = request.header("authorization", authorization);
-        }
-        let answer = service.oneshot(request.body(()).expect("a request")).await.expect("answers");
-        let caller = answer.into_body().expect("let in");
-        assert_eq!((caller.at, &*caller.trace), (now, trace));
-        caller
-    };
-    let alice = seen("/banger.v1.VmService/CreateVm", Some("Bearer 0123456789abcdef")).await;
+    let alice = seen(&layer, "/banger.v1.VmService/CreateVm", Some("Bearer 0123456789abcdef"));
+    let alice = alice.await.expect("let in");
     assert_eq!((&*alice.actor, alice.grants), ("alice", Grants::Role(Role::Operator)));
-    let joining = seen("/banger.v1.HostService/JoinHost", None).await;
+    let joining = seen(&layer, "/banger.v1.HostService/JoinHost", None).await.expect("let in");
     assert_eq!((&*joining.actor, joining.grants), ("local", Grants::Open));
+    for caller in [alice, joining] {
+        assert_eq!((caller.at, &*caller.trace), (now, TRACE));
+    }
 }
 
 #[tokio::test]

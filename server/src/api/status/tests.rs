@@ -86,6 +86,17 @@ fn every_refusal_has_its_code_and_reason() {
             Code::Unauthenticated,
             "JOIN_TOKEN_INVALID",
         ),
+        (Refusal::TokenNotFound { token: name() }, Code::NotFound, "TOKEN_NOT_FOUND"),
+        (
+            Refusal::TokenNameTaken { name: name(), by: name() },
+            Code::AlreadyExists,
+            "TOKEN_NAME_TAKEN",
+        ),
+        (
+            Refusal::DoneAndGone { what: RequestTarget::Token(name()) },
+            Code::NotFound,
+            "TOKEN_NOT_FOUND",
+        ),
         (Refusal::LimitReached { what: "VMs", limit: 1 }, Code::ResourceExhausted, "LIMIT_REACHED"),
         (Refusal::NoSubnetLeft { pool: name() }, Code::ResourceExhausted, "LIMIT_REACHED"),
         (

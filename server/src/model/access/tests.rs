@@ -1,13 +1,14 @@
 use super::*;
 use crate::model::fixtures::at;
 
-const RESOURCES: [Resource; 7] = [
+const RESOURCES: [Resource; 8] = [
     Resource::Door,
     Resource::Vm,
     Resource::Metadata,
     Resource::Guest,
     Resource::Host,
     Resource::Image,
+    Resource::Token,
     Resource::Unlisted,
 ];
 

@@ -20,6 +20,7 @@ use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::request::DoneRequest;
+use crate::model::token::TokenRecord;
 
 /// A kind of stored object: one row for each.
 pub trait Object {
@@ -98,7 +99,9 @@ objects! {
     /// A VM. The id of one that is gone is kept as used up.
     Vm(VmIntent): VmId = |vm| vm.id;
     Host(HostRecord): HostId = |host| host.id;
-    Token(JoinToken): String = |token| token.id.clone();
+    JoinToken(JoinToken): String = |token| token.id.clone();
+    /// A token of a caller.
+    Token(TokenRecord): String = |token| token.id.clone();
     /// The name of an image, and the content that it stands for.
     Image(ImageRecord): String = |image| image.name.clone();
 }

@@ -22,14 +22,14 @@ impl Ledger {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         let expired: Vec<&Arc<JoinToken>> =
-            self.tokens.iter().filter(|token| token.expires_at <= caller.at).collect();
-        if self.tokens.len() - expired.len() >= MAX_TOKENS {
+            self.join_tokens.iter().filter(|token| token.expires_at <= caller.at).collect();
+        if self.join_tokens.len() - expired.len() >= MAX_TOKENS {
             return Err(Refusal::LimitReached { what: "join tokens", limit: MAX_TOKENS });
         }
         let mut changes: Vec<Change> =
             expired.into_iter().map(|token| Change::remove(Arc::clone(token), caller.at)).collect();
         changes.push(Change::put(Arc::new(token.clone())));
-        Ok(Decided { changes, outcome: Outcome::TokenKept })
+        Ok(Decided { changes, outcome: Outcome::JoinTokenKept })
     }
 
     pub(super) fn join_host(&self, join: &JoinHost, caller: &Caller) -> Result<Decided, Refusal> {
@@ -76,7 +76,7 @@ impl Ledger {
     fn good_token(&self, join: &JoinHost, caller: &Caller) -> Result<&JoinToken, Refusal> {
         // The secrets compared are digests: how long the comparison takes tells nothing.
         let token = self
-            .tokens
+            .join_tokens
             .get(&join.token_id)
             .filter(|token| token.secret_sha256 == join.secret_sha256)
             .ok_or(Refusal::JoinTokenInvalid("unknown"))?;

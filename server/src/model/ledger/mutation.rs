@@ -12,6 +12,7 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
 pub use super::images::{DeleteImage, PutImage};
+pub use super::tokens::{CreateToken, NoteTokenUses, RevokeToken};
 use super::{Change, Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
@@ -22,6 +23,7 @@ use crate::model::inventory::SweepRecord;
 use crate::model::labels::{LabelChange, Labels};
 use crate::model::spec::{SpecMask, VmSpec, VmSpecDraft};
 use crate::model::subnet::Subnet;
+use crate::model::token::TokenRecord;
 
 /// A VM as requests name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +180,7 @@ mutations! {
         |outcome| recorded(&outcome);
     CreateJoinToken -> ():
         |ledger, create, caller| ledger.create_join_token(&create.0, caller),
-        |outcome| matches!(outcome, Outcome::TokenKept).then_some(());
+        |outcome| matches!(outcome, Outcome::JoinTokenKept).then_some(());
     JoinHost -> Arc<HostRecord>:
         |ledger, join, caller| ledger.join_host(join, caller),
         |outcome| host(outcome);
@@ -197,6 +199,15 @@ mutations! {
     DeleteImage -> Arc<ImageRecord>:
         |ledger, delete, caller| ledger.delete_image(&delete.name, caller),
         |outcome| image(outcome);
+    CreateToken -> Arc<TokenRecord>:
+        |ledger, create, caller| ledger.create_token(&create.0, caller),
+        |outcome| token(outcome);
+    RevokeToken -> Arc<TokenRecord>:
+        |ledger, revoke, caller| ledger.revoke_token(revoke, caller),
+        |outcome| token(outcome);
+    NoteTokenUses -> ():
+        |ledger, note, caller| Ok(ledger.note_token_uses(note)),
+        |outcome| recorded(&outcome);
 }
 
 /// Whoever holds a mutation without knowing which takes whatever it comes to.
@@ -222,6 +233,13 @@ fn host(outcome: Outcome) -> Option<Arc<HostRecord>> {
 fn image(outcome: Outcome) -> Option<Arc<ImageRecord>> {
     match outcome {
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => Some(image),
+        _ => None,
+    }
+}
+
+fn token(outcome: Outcome) -> Option<Arc<TokenRecord>> {
+    match outcome {
+        Outcome::Token(token) | Outcome::TokenGone(token) => Some(token),
         _ => None,
     }
 }
@@ -446,7 +464,12 @@ pub enum Outcome {
     Host(Arc<HostRecord>),
     /// The host is gone; this is its last row.
     HostGone(Arc<HostRecord>),
-    TokenKept,
+    /// The join token is kept.
+    JoinTokenKept,
+    /// The token as it is now.
+    Token(Arc<TokenRecord>),
+    /// The token is forgotten; this is its last row.
+    TokenGone(Arc<TokenRecord>),
     /// The image as it is now.
     Image {
         /// The row.

@@ -165,6 +165,18 @@ pub enum Refusal {
         /// Names of some of the images that carry it.
         by: Vec<String>,
     },
+    /// No token has this id, and none is held by this name.
+    #[error("there is no token {token:?}")]
+    TokenNotFound {
+        /// As it was asked for.
+        token: String,
+    },
+    #[error("the name {name:?} is taken by the token {by}")]
+    TokenNameTaken {
+        name: String,
+        /// The id of the token that has it.
+        by: String,
+    },
     /// The pool of guest subnets is used up.
     #[error("the pool of guest subnets {pool} has none left that the host does not use itself")]
     NoSubnetLeft { pool: String },

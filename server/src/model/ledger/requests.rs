@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{AnyMutation, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef};
 use crate::model::caller::Caller;
 use crate::model::request::{DoneRequest, RequestId, RequestKey, RequestTarget};
+use crate::model::token::is_id;
 
 /// Requests known to be done: those of the present group, and those that the writer has looked up
 /// for it. Not all there ever were: they are in the database.
@@ -50,6 +51,9 @@ impl Ledger {
         }
         let gone = || Refusal::DoneAndGone { what: done.target.clone() };
         let outcome = match &done.target {
+            RequestTarget::Token(id) => {
+                Outcome::Token(self.tokens.get(id).cloned().ok_or_else(gone)?)
+            }
             RequestTarget::Vm(id) => {
                 let intent = self.vm(&VmRef::Id(*id)).cloned().ok_or_else(gone)?;
                 Outcome::Vm { intent, changed: false }
@@ -92,6 +96,14 @@ impl Ledger {
             (RequestTarget::Image(name), _, _, AnyMutation::DeleteImage(delete)) => {
                 delete.name == *name
             }
+            (RequestTarget::Token(_), _, _, AnyMutation::CreateToken(_)) => true,
+            (RequestTarget::Token(id), _, _, AnyMutation::RevokeToken(revoke)) => {
+                if is_id(&revoke.token) {
+                    revoke.token == *id
+                } else {
+                    self.token(&revoke.token).is_none_or(|token| token.id == *id)
+                }
+            }
             _ => false,
         }
     }
@@ -105,6 +117,9 @@ fn target_of(outcome: &Outcome) -> Option<RequestTarget> {
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
             Some(RequestTarget::Image(image.name.clone()))
         }
-        Outcome::Placed { .. } | Outcome::Recorded | Outcome::TokenKept => None,
+        Outcome::Token(token) | Outcome::TokenGone(token) => {
+            Some(RequestTarget::Token(token.id.clone()))
+        }
+        Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
     }
 }

@@ -8,6 +8,7 @@ use crate::model::spec::{ImageDraft, SpecProblem};
 
 mod any;
 mod images;
+mod tokens;
 
 const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20, guests: 1000 };
 
@@ -690,7 +691,7 @@ fn expired_tokens_are_dropped_when_another_is_made() {
     make(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(token("old")))).expect("kept");
     let new = JoinToken { expires_at: at(2000), ..token("new") };
     make_at(&mut ledger, AnyMutation::CreateJoinToken(CreateJoinToken(new)), 900).expect("kept");
-    assert_eq!(ledger.tokens.iter().map(|token| &token.id).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(ledger.join_tokens.iter().map(|token| &token.id).collect::<Vec<_>>(), ["new"]);
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl FakeGuest {
     }
 
     /// Until the server has ended this many calls.
-    async fn until_ended(&self, calls: usize) {
+    pub(super) async fn until_ended(&self, calls: usize) {
         let mut ended = self.ended.subscribe();
         let waited = timeout(PATIENCE, ended.wait_for(|ended| *ended >= calls)).await;
         assert!(waited.is_ok(), "{} of {calls} calls have ended", *self.ended.borrow());

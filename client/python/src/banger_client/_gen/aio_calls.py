@@ -478,3 +478,46 @@ class AioImageCalls:
             requests,
             timeout,
         )
+
+
+class AioTokenCalls:
+    """Tokens by which callers are known, made and taken back by calls of an admin. Those of the server's
+    token file are not here: whoever may write that file makes and takes back those.
+    """
+
+    def __init__(self, link: AioLink) -> None:
+        self._link = link
+
+    async def create_token(
+        self, request: v1.CreateTokenRequest, *, timeout: float | None = None
+    ) -> v1.CreateTokenResponse:
+        """Makes a token. Its secret is in this answer and nowhere else: the server keeps a digest of it.
+        """
+        return await self._link.unary(
+            Method("banger.v1.TokenService", "CreateToken", v1.CreateTokenRequest, v1.CreateTokenResponse),
+            request,
+            timeout,
+        )
+
+    async def list_tokens(
+        self, request: v1.ListTokensRequest, *, timeout: float | None = None
+    ) -> v1.ListTokensResponse:
+        """By id. Those that have expired are not listed.
+        """
+        return await self._link.unary(
+            Method("banger.v1.TokenService", "ListTokens", v1.ListTokensRequest, v1.ListTokensResponse),
+            request,
+            timeout,
+        )
+
+    async def revoke_token(
+        self, request: v1.RevokeTokenRequest, *, timeout: float | None = None
+    ) -> v1.Token:
+        """Takes a token back. No further call is let in by it, and calls that are under way, streams too,
+        end within a second as UNAUTHENTICATED.
+        """
+        return await self._link.unary(
+            Method("banger.v1.TokenService", "RevokeToken", v1.RevokeTokenRequest, v1.Token),
+            request,
+            timeout,
+        )

@@ -63,6 +63,15 @@ from .image_pb2 import (
     UploadBlobRequest as UploadBlobRequest,
     UploadBlobResponse as UploadBlobResponse,
 )
+from .token_pb2 import (
+    CreateTokenRequest as CreateTokenRequest,
+    CreateTokenResponse as CreateTokenResponse,
+    ListTokensRequest as ListTokensRequest,
+    ListTokensResponse as ListTokensResponse,
+    RevokeTokenRequest as RevokeTokenRequest,
+    Role as Role,
+    Token as Token,
+)
 from .vm_pb2 import (
     AttachConsoleRequest as AttachConsoleRequest,
     AttachConsoleResponse as AttachConsoleResponse,

@@ -173,6 +173,7 @@ export type VmSpec = Message<"banger.v1.VmSpec"> & {
    * A document the guest reads from the metadata service (MMDS), at most 32 KiB as JSON and 24
    * levels of objects and lists, laid over what banger tells of the guest itself
    * (docs/OPERATIONS.md). Live; under QEMU it is on a disk and seen from the next start on.
+   * Not shown to viewers: it may hold secrets.
    *
    * @generated from field: google.protobuf.Struct metadata = 8;
    */

@@ -1,0 +1,145 @@
+use super::*;
+use crate::model::caller::Role;
+use crate::model::fixtures::at;
+
+fn record(number: u8, name: &str, expires: i64) -> Arc<TokenRecord> {
+    Arc::new(TokenRecord {
+        id: format!("bgr_{number:016x}"),
+        sha256: digest(&text(number)),
+        name: name.to_owned(),
+        role: Role::Operator,
+        created_by: "alice".to_owned(),
+        created_at: at(0),
+        expires_at: at(expires),
+        last_used_at: None,
+    })
+}
+
+fn text(number: u8) -> String {
+    format!("bgr_{number:016x}_{}", "ab".repeat(32))
+}
+
+fn known(identities: &Identities, number: u8, now: i64) -> Option<Arc<Identity>> {
+    match identities.find(&text(number), at(now)) {
+        Found::Known(identity) => Some(identity),
+        Found::Foreign | Found::Unknown => None,
+    }
+}
+
+fn file(lines: &[(&str, &str, Role)]) -> BTreeMap<String, Principal> {
+    let line = |(token, name, role): &(&str, &str, Role)| {
+        ((*token).to_owned(), Principal { name: (*name).into(), role: *role })
+    };
+    lines.iter().map(line).collect()
+}
+
+#[test]
+fn a_token_is_good_from_its_commit_to_its_revocation_which_ends_what_goes_on() {
+    let identities = Identities::default();
+    let token = record(1, "ci", 100);
+    assert!(known(&identities, 1, 0).is_none());
+    identities.committed(&[Change::put(Arc::clone(&token))]);
+    let identity = known(&identities, 1, 0).expect("let in");
+    assert_eq!((&*identity.principal.name, identity.principal.role), ("ci", Role::Operator));
+    // That it was used is written down: nobody is cut off for it.
+    let used = TokenRecord { last_used_at: Some(at(1)), ..TokenRecord::clone(&token) };
+    identities.committed(&[Change::put(Arc::new(used))]);
+    assert!(!identity.gone.is_cancelled());
+    assert!(known(&identities, 1, 0).is_some());
+    identities.committed(&[Change::remove(token, at(2))]);
+    assert!(identity.gone.is_cancelled());
+    assert!(known(&identities, 1, 0).is_none());
+    assert!(!identities.are_asked_for(), "only a file asks for tokens");
+}
+
+#[test]
+fn a_token_is_good_to_the_microsecond_before_it_expires_and_its_calls_end_then() {
+    let identities = Identities::default();
+    identities.load([&record(1, "short", 10), &record(2, "long", 11)]);
+    let (short, long) = (known(&identities, 1, 9), known(&identities, 2, 9));
+    let (short, long) = (short.expect("good"), long.expect("good"));
+    assert!(known(&identities, 1, 10).is_none(), "before anybody has looked");
+    identities.expire(at(10));
+    assert!(short.gone.is_cancelled() && !long.gone.is_cancelled());
+    assert!(matches!(identities.find(&text(1), at(9)), Found::Unknown), "never good again");
+}
+
+#[test]
+fn a_reload_of_the_file_ends_those_that_it_changes_and_nobody_else() {
+    let identities = Identities::default();
+    identities.load([&record(1, "made", 100)]);
+    let (a, b, c) = ("a-0123456789abcdef", "b-0123456789abcdef", "c-0123456789abcdef");
+    identities.set_file(&file(&[
+        (a, "alice", Role::Admin),
+        (b, "bob", Role::Operator),
+        (c, "carol", Role::Admin),
+    ]));
+    let of = |token: &str| match identities.find(token, at(0)) {
+        Found::Known(identity) => Some(identity),
+        Found::Foreign | Found::Unknown => None,
+    };
+    let before = [a, b, c].map(|token| of(token).expect("let in"));
+    let made = known(&identities, 1, 0).expect("let in");
+    assert!(identities.are_asked_for());
+    identities.set_file(&file(&[(a, "alice", Role::Admin), (b, "bob", Role::Viewer)]));
+    let ended = before.map(|identity| identity.gone.is_cancelled());
+    assert_eq!(ended, [false, true, true]);
+    assert!(!made.gone.is_cancelled());
+    assert_eq!(of(b).expect("let in").principal.role, Role::Viewer);
+    assert!(of(c).is_none());
+}
+
+#[test]
+fn uses_are_told_once_and_only_of_tokens_that_were_made() {
+    let identities = Identities::default();
+    identities.load([&record(1, "ci", 100), &record(2, "idle", 100)]);
+    identities.set_file(&file(&[("a-0123456789abcdef", "alice", Role::Admin)]));
+    assert!(identities.take_uses().is_empty());
+    for now in [3, 5, 4] {
+        assert!(known(&identities, 1, now).is_some());
+    }
+    identities.find("a-0123456789abcdef", at(9));
+    assert_eq!(identities.take_uses(), [("bgr_0000000000000001".to_owned(), at(5))]);
+    assert!(identities.take_uses().is_empty(), "they are told already");
+    assert_eq!(identities.last_use(&record(1, "ci", 100)), Some(at(5)));
+    assert_eq!(identities.last_use(&record(2, "idle", 100)), None);
+}
+
+#[test]
+fn a_text_that_begins_as_ours_and_is_unknown_is_told_from_one_of_somebody_else() {
+    let identities = Identities::default();
+    assert!(matches!(identities.find("bgr_what", at(0)), Found::Unknown));
+    assert!(matches!(identities.find("eyJhbGciOi", at(0)), Found::Foreign));
+}
+
+#[test]
+fn a_hundred_thousand_tokens_cost_a_look_no_more_than_ten() {
+    let of = |count: u32| {
+        let identities = Identities::default();
+        let tokens: Vec<_> = (0..count)
+            .map(|number| {
+                let record = TokenRecord::clone(&record(0, "many", 100));
+                let sha256 = digest(&number.to_string());
+                Arc::new(TokenRecord { id: number.to_string(), sha256, ..record })
+            })
+            .collect();
+        identities.load(&tokens);
+        identities.load([&record(1, "ci", 100)]);
+        identities
+    };
+    let (few, many) = (of(10), of(100_000));
+    let took = |identities: &Identities| {
+        let rounds = (0..20).map(|_| {
+            let begun = std::time::Instant::now();
+            for _ in 0..1000 {
+                assert!(known(identities, 1, 0).is_some());
+            }
+            begun.elapsed()
+        });
+        // The best of some: others use this machine too.
+        rounds.min().expect("some")
+    };
+    let (few, many) = (took(&few), took(&many));
+    // A look at each of them would take thousands of times as long.
+    assert!(many < few * 20, "{few:?} of ten, {many:?} of 100,000");
+}

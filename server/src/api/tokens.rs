@@ -1,0 +1,196 @@
+//! The token service: makes tokens of callers, lists them, and takes them back.
+//!
+//! A token's text is made here and is in one answer; what is stored is its digest. That a token
+//! which was taken back ends the calls under way is for [`super::auth`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_proto::v1;
+use banger_proto::v1::token_service_server::TokenService;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::auth::identities::{Identities, digest};
+use super::page::{Cursor, PageQuery, page_size};
+use super::{Api, all_or_problems, convert, fill_random, once, status};
+use crate::model::caller::Role;
+use crate::model::ledger::{CreateToken, Refusal, RevokeToken};
+use crate::model::request::RequestTarget;
+use crate::model::spec::SpecProblem;
+use crate::model::token::{PREFIX, TokenRecord, check_principal, is_id};
+use crate::pki::later;
+use crate::store::MutateError;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a token is good when nothing was said.
+const DEFAULT_TTL: Duration = DAY.saturating_mul(90);
+
+/// The shortest and the longest life of a token.
+const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=DAY.saturating_mul(3650);
+
+/// Answers calls about tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    api: Api,
+    identities: Identities,
+}
+
+impl Tokens {
+    /// Over the server's parts, and those that know when a token was used.
+    pub fn new(api: Api, identities: Identities) -> Self {
+        Self { api, identities }
+    }
+
+    fn shown(&self, token: &TokenRecord) -> v1::Token {
+        let used = self.identities.last_use(token).max(token.last_used_at);
+        v1::Token {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            role: convert::role(token.role).into(),
+            create_time: Some(convert::timestamp(token.created_at)),
+            expire_time: Some(convert::timestamp(token.expires_at)),
+            last_use_time: used.map(convert::timestamp),
+            created_by: token.created_by.clone(),
+        }
+    }
+
+    fn list(&self, mut message: v1::ListTokensRequest) -> Result<v1::ListTokensResponse, Status> {
+        let token = std::mem::take(&mut message.page_token);
+        let query = PageQuery::of("ListTokens", &message);
+        let size = page_size(message.page_size)?;
+        let now = self.api.clock.now();
+        let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
+        let good = self.api.store.tokens();
+        let mut rest = good
+            .iter()
+            .filter(|token| token.is_good(now))
+            .map(|token| (number_of(&token.id), token))
+            .filter(|(number, _)| *number > after);
+        let page: Vec<_> = rest.by_ref().take(size).collect();
+        let more = rest.next().is_some();
+        let next_page_token = match page.last().filter(|_| more) {
+            Some((last, _)) => {
+                let cursor = Cursor { revision: Default::default(), after: *last, total: 0 };
+                self.api.pages.token(&query, cursor)
+            }
+            None => String::new(),
+        };
+        let tokens = page.into_iter().map(|(_, token)| self.shown(token)).collect();
+        Ok(v1::ListTokensResponse { tokens, next_page_token })
+    }
+}
+
+/// The digits of an id, whose order is that of ids.
+fn number_of(id: &str) -> u128 {
+    let digits = id.strip_prefix(PREFIX).unwrap_or_default();
+    u128::from_str_radix(digits, 16).unwrap_or(0)
+}
+
+/// A new id, and the text that begins with it.
+fn new_text() -> Result<(String, String), Status> {
+    let (mut id, mut secret) = ([0; 8], [0; 32]);
+    fill_random(&mut id)?;
+    fill_random(&mut secret)?;
+    let id = format!("{PREFIX}{}", hex::encode(id));
+    let text = format!("{id}_{}", hex::encode(secret));
+    Ok((id, text))
+}
+
+#[tonic::async_trait]
+impl TokenService for Tokens {
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let message = request.get_ref();
+        let key = once::key(message)?;
+        let mut problems = Vec::new();
+        if let Err(why) = check_principal(&message.name) {
+            problems.push(SpecProblem::new("name", why));
+        }
+        let role = match v1::Role::try_from(message.role) {
+            Ok(v1::Role::Viewer) => Some(Role::Viewer),
+            Ok(v1::Role::Operator) => Some(Role::Operator),
+            Ok(v1::Role::Admin) => Some(Role::Admin),
+            Ok(v1::Role::Unspecified) => {
+                problems.push(SpecProblem::new("role", "is required"));
+                None
+            }
+            Err(_) => {
+                problems.push(SpecProblem::new("role", "is not a value of its type"));
+                None
+            }
+        };
+        let ttl = message.ttl.map_or(Some(DEFAULT_TTL), |ttl| {
+            convert::duration(ttl, *TTL.end()).ok().filter(|ttl| TTL.contains(ttl))
+        });
+        if ttl.is_none() {
+            problems.push(SpecProblem::new("ttl", "must be 1 minute to 3650 days"));
+        }
+        let (role, ttl) = all_or_problems(role.zip(ttl), problems)?;
+        let (id, secret) = new_text()?;
+        let caller = self.api.caller(&request);
+        let create = CreateToken(Arc::new(TokenRecord {
+            id: id.clone(),
+            sha256: digest(&secret),
+            name: message.name.clone(),
+            role,
+            created_by: caller.actor.to_string(),
+            created_at: caller.at,
+            expires_at: later(caller.at, ttl),
+            last_used_at: None,
+        }));
+        let token = self.api.store.submit_once(caller, key, create).await;
+        let token = token.map_err(status::mutation_failed)?;
+        // Of a repetition the token is the one that was made then, whose text nobody has.
+        let made = token.id == id;
+        if made {
+            info!(token = token.id, name = token.name, role = %token.role, by = token.created_by,
+                "a token was made");
+        }
+        Ok(Response::new(v1::CreateTokenResponse {
+            token: Some(self.shown(&token)),
+            secret: if made { secret } else { String::new() },
+        }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        self.list(request.into_inner()).map(Response::new)
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::Token>, Status> {
+        let message = request.get_ref();
+        let key = once::key(message)?;
+        let reference = &message.token;
+        if !is_id(reference)
+            && let Err(why) = check_principal(reference)
+        {
+            return Err(status::invalid_field("token", why));
+        }
+        let revoke = RevokeToken { token: reference.clone() };
+        let caller = self.api.caller(&request);
+        let by = Arc::clone(&caller.actor);
+        match self.api.store.submit_once(caller, key, revoke).await {
+            Ok(token) => {
+                info!(token = token.id, name = token.name, %by, "a token was taken back");
+                Ok(Response::new(self.shown(&token)))
+            }
+            // Gone by an earlier request with this id.
+            Err(MutateError::Refused(Refusal::DoneAndGone { what: RequestTarget::Token(id) })) => {
+                Ok(Response::new(v1::Token { id, ..v1::Token::default() }))
+            }
+            Err(MutateError::Refused(Refusal::TokenNotFound { .. })) if message.allow_missing => {
+                Ok(Response::new(v1::Token::default()))
+            }
+            Err(failure) => Err(status::mutation_failed(failure)),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Decisions about the tokens of callers.
+
+use super::*;
+use crate::model::caller::Role;
+use crate::model::fixtures::record_of;
+use crate::model::request::{RequestId, RequestKey, RequestTarget};
+
+fn create(number: u8, name: &str) -> AnyMutation {
+    CreateToken(Arc::new(record_of(number, name))).into()
+}
+
+fn revoke(token: &str) -> AnyMutation {
+    RevokeToken { token: token.to_owned() }.into()
+}
+
+fn ledger() -> Ledger {
+    Ledger::new(LedgerConfig::default())
+}
+
+#[test]
+fn a_token_is_taken_back_by_its_id_or_by_its_name_and_then_its_name_is_free() {
+    let mut ledger = ledger();
+    for by in ["bgr_0000000000000001", "ci"] {
+        make(&mut ledger, create(1, "ci")).expect("kept");
+        let refused = make(&mut ledger, create(2, "ci"));
+        assert!(matches!(refused, Err(Refusal::TokenNameTaken { .. })), "{refused:?}");
+        let gone = make(&mut ledger, revoke(by)).expect("it is there");
+        assert_eq!(gone, Outcome::TokenGone(Arc::new(record_of(1, "ci"))));
+        assert_eq!(ledger.tokens().count(), 0);
+        let again = make(&mut ledger, revoke(by));
+        assert!(matches!(again, Err(Refusal::TokenNotFound { .. })), "{again:?}");
+    }
+}
+
+#[test]
+fn a_token_that_has_expired_goes_with_the_next_and_keeps_no_name() {
+    let mut ledger = ledger();
+    make(&mut ledger, create(1, "ci")).expect("kept");
+    let expired = record_of(1, "ci").expires_at;
+    let late = expired.as_second() - at(0).as_second();
+    let new = TokenRecord { role: Role::Viewer, expires_at: at(late + 9), ..record_of(2, "ci") };
+    make_at(&mut ledger, CreateToken(Arc::new(new.clone())).into(), late).expect("kept");
+    assert_eq!(ledger.tokens().map(|token| &**token).collect::<Vec<_>>(), [&new]);
+}
+
+#[test]
+fn a_use_is_written_down_where_it_is_newer_and_the_token_is_there() {
+    let mut ledger = ledger();
+    make(&mut ledger, create(1, "ci")).expect("kept");
+    let id = record_of(1, "ci").id;
+    for (used, last) in [(5, 5), (3, 5), (7, 7)] {
+        let uses = vec![(id.clone(), at(used)), ("bgr_00000000000000ff".to_owned(), at(used))];
+        make(&mut ledger, NoteTokenUses { uses }.into()).expect("noted");
+        let tokens: Vec<_> = ledger.tokens().map(|token| token.last_used_at).collect();
+        assert_eq!(tokens, [Some(at(last))]);
+    }
+}
+
+#[test]
+fn a_create_and_a_revocation_that_name_themselves_are_done_once() {
+    let mut ledger = ledger();
+    let key = |number: u128| RequestKey {
+        id: RequestId(uuid::Uuid::from_u128(number)),
+        fingerprint: [0; 32],
+    };
+    let mut once = |mutation: &AnyMutation, number: u128| {
+        let key = key(number);
+        let decided = ledger.decide_once(&caller(), mutation, Some(&key))?;
+        ledger.apply(&decided.changes);
+        Ok(decided.outcome)
+    };
+    let first = Outcome::Token(Arc::new(record_of(1, "ci")));
+    assert_eq!(once(&create(1, "ci"), 1), Ok(first.clone()));
+    // The repetition was made with another id and secret, and is answered with the first.
+    assert_eq!(once(&create(2, "ci"), 1), Ok(first));
+    assert!(once(&revoke("ci"), 2).is_ok());
+    let gone = Refusal::DoneAndGone { what: RequestTarget::Token(record_of(1, "ci").id) };
+    assert_eq!(once(&revoke("ci"), 2), Err(gone.clone()));
+    assert_eq!(once(&create(3, "ci"), 1), Err(gone), "it is not made anew");
+    // The name is another's now: the repetition means the first.
+    assert!(once(&create(4, "ci"), 3).is_ok());
+    let taken = once(&revoke("ci"), 2);
+    assert!(matches!(taken, Err(Refusal::RequestIdTaken { .. })), "{taken:?}");
+}

@@ -1,0 +1,95 @@
+//! Deciding about the tokens of callers: names are unique among those that are good, and whatever
+//! has expired goes with the next that is made.
+//!
+//! Who may make and take back tokens was decided before: this is asked by admins only.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Change, Decided, Ledger, Outcome, Refusal};
+use crate::model::caller::Caller;
+use crate::model::token::TokenRecord;
+
+/// Most tokens that are good at one time.
+const MAX_TOKENS: usize = 100_000;
+
+/// Keep a token.
+#[derive(Debug, Clone)]
+pub struct CreateToken(pub Arc<TokenRecord>);
+
+/// Forget a token, so that it is good for nothing.
+#[derive(Debug, Clone)]
+pub struct RevokeToken {
+    /// Its id, or the name of its holder.
+    pub token: String,
+}
+
+/// Write down when tokens were used last. Those that are gone meanwhile are passed over.
+#[derive(Debug, Clone)]
+pub struct NoteTokenUses {
+    /// By id.
+    pub uses: Vec<(String, Timestamp)>,
+}
+
+impl Ledger {
+    /// Every token, by id, those that have expired included.
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<TokenRecord>> {
+        self.tokens.iter()
+    }
+
+    pub(super) fn token(&self, reference: &str) -> Option<&Arc<TokenRecord>> {
+        let by_id = self.tokens.get(reference);
+        by_id.or_else(|| self.tokens().find(|token| token.name == reference))
+    }
+
+    pub(super) fn create_token(
+        &self,
+        token: &Arc<TokenRecord>,
+        caller: &Caller,
+    ) -> Result<Decided, Refusal> {
+        let (mut changes, mut good) = (Vec::new(), 0);
+        for known in self.tokens() {
+            if !known.is_good(caller.at) {
+                changes.push(Change::remove(Arc::clone(known), caller.at));
+                continue;
+            }
+            good += 1;
+            // Ids are random: two that are the same are as unlikely as two secrets.
+            if known.name == token.name || known.id == token.id {
+                return Err(Refusal::TokenNameTaken {
+                    name: token.name.clone(),
+                    by: known.id.clone(),
+                });
+            }
+        }
+        if good >= MAX_TOKENS {
+            return Err(Refusal::LimitReached { what: "tokens", limit: MAX_TOKENS });
+        }
+        changes.push(Change::put(Arc::clone(token)));
+        Ok(Decided { changes, outcome: Outcome::Token(Arc::clone(token)) })
+    }
+
+    pub(super) fn revoke_token(
+        &self,
+        revoke: &RevokeToken,
+        caller: &Caller,
+    ) -> Result<Decided, Refusal> {
+        let missing = || Refusal::TokenNotFound { token: revoke.token.clone() };
+        let token = self.token(&revoke.token).ok_or_else(missing)?;
+        Ok(Decided {
+            changes: vec![Change::remove(Arc::clone(token), caller.at)],
+            outcome: Outcome::TokenGone(Arc::clone(token)),
+        })
+    }
+
+    pub(super) fn note_token_uses(&self, note: &NoteTokenUses) -> Decided {
+        let changes = note.uses.iter().filter_map(|(id, at)| {
+            let known = self.tokens.get(id)?;
+            let newer = known.last_used_at.is_none_or(|last| last < *at);
+            let used = TokenRecord { last_used_at: Some(*at), ..TokenRecord::clone(known) };
+            newer.then(|| Change::put(Arc::new(used)))
+        });
+        Decided { changes: changes.collect(), outcome: Outcome::Recorded }
+    }
+}

@@ -1,0 +1,82 @@
+//! Tokens that were made by calls, as they are stored: never a secret.
+
+use jiff::Timestamp;
+
+use super::caller::Role;
+use super::names::check_name;
+
+/// How each token begins, so that one that is found somewhere is known as one.
+pub const PREFIX: &str = "bgr_";
+
+/// Names that the history has for the server itself and for callers without a token.
+const OWN_NAMES: [&str; 3] = ["anonymous", "banger-server", "local"];
+
+/// A token: who holds it, and for how long it is good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// How its text begins: [`PREFIX`] and 16 hexadecimal digits.
+    pub id: String,
+    /// Of its whole text.
+    pub sha256: [u8; 32],
+    /// The principal.
+    pub name: String,
+    pub role: Role,
+    /// Who made it.
+    pub created_by: String,
+    pub created_at: Timestamp,
+    /// Not good from then on.
+    pub expires_at: Timestamp,
+    /// When a call was last let in by it, as far as it was written down.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Checks the name of who is to hold a token.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_principal(name: &str) -> Result<(), &'static str> {
+    check_name(name)?;
+    if OWN_NAMES.contains(&name) {
+        return Err("is what the history calls the server, or callers without a token");
+    }
+    Ok(())
+}
+
+/// Whether this is the whole of an id, and no name.
+pub fn is_id(text: &str) -> bool {
+    let digits = text.strip_prefix(PREFIX);
+    digits.is_some_and(|digits| {
+        digits.len() == 16 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+impl TokenRecord {
+    /// Whether it is good at that time.
+    pub fn is_good(&self, at: Timestamp) -> bool {
+        at < self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_servers_own_are_nobodys() {
+        for name in OWN_NAMES {
+            assert!(check_principal(name).is_err(), "{name}");
+        }
+        // What the history calls a host has a space in it.
+        assert!(check_principal("host b0").is_err());
+        assert!(check_principal("alice").is_ok());
+    }
+
+    #[test]
+    fn an_id_is_no_name_and_a_name_is_no_id() {
+        let id = "bgr_0123456789abcdef";
+        assert!(is_id(id) && check_principal(id).is_err());
+        for text in ["alice", "bgr_", "bgr_0123456789ABCDEF", "bgr_0123456789abcdef0"] {
+            assert!(!is_id(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Tokens that are made and taken back by calls, over the wire.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use banger_proto::v1::token_service_client::TokenServiceClient;
+use jiff::SignedDuration;
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::clock::{Clock as _, ManualClock};
+use crate::config::AuthConfig;
+
+const ROOT: &str = "root-0123456789abcdef";
+
+struct Stage {
+    server: RunningServer,
+    clock: Arc<ManualClock>,
+    tokens: TokenServiceClient<Channel>,
+    vms: VmServiceClient<Channel>,
+    directory: tempfile::TempDir,
+}
+
+/// A server that asks for tokens, and has one of an admin in its file.
+async fn stage() -> Stage {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("tokens");
+    std::fs::write(&file, format!("root {ROOT}\n")).expect("there is room");
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&file, private).expect("it is ours");
+    on(directory, Some(file)).await
+}
+
+async fn on(directory: tempfile::TempDir, token_file: Option<PathBuf>) -> Stage {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let config = ServerConfig { auth: AuthConfig { token_file }, ..config(&directory) };
+    let server = Server::start_with(config, clock.clone(), None).await.expect("it starts");
+    let channel = channel(&server).await;
+    let (tokens, vms) = (TokenServiceClient::new(channel.clone()), VmServiceClient::new(channel));
+    Stage { server, clock, tokens, vms, directory }
+}
+
+fn by<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = format!("Bearer {token}").parse().expect("plain characters");
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+fn reason(status: &Status) -> (Code, String) {
+    (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
+}
+
+fn wanted(name: &str, role: v1::Role) -> v1::CreateTokenRequest {
+    v1::CreateTokenRequest { name: name.to_owned(), role: role.into(), ..Default::default() }
+}
+
+impl Stage {
+    async fn make(&mut self, name: &str, role: v1::Role) -> String {
+        let made = self.tokens.create_token(by(ROOT, wanted(name, role))).await.expect("made");
+        made.into_inner().secret
+    }
+
+    async fn lists(&mut self, token: &str) -> Code {
+        let listed = self.vms.list_vms(by(token, v1::ListVmsRequest::default())).await;
+        listed.err().map_or(Code::Ok, |status| status.code())
+    }
+
+    async fn revoke(&mut self, as_whom: &str, token: &str) -> Result<v1::Token, Status> {
+        let revoke = v1::RevokeTokenRequest { token: token.to_owned(), ..Default::default() };
+        self.tokens.revoke_token(by(as_whom, revoke)).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// Reads a stream to its end, which has to come within a second.
+async fn end_of(stream: &mut Streaming<v1::WatchVmsResponse>) -> Status {
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended without an error"),
+                Err(status) => return status,
+            }
+        }
+    };
+    timeout(Duration::from_secs(1), end).await.expect("it ends within a second")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_once_and_is_good_for_its_role_until_it_is_taken_back() {
+    let mut stage = stage().await;
+    let made = stage.tokens.create_token(by(ROOT, wanted("ci", v1::Role::Operator))).await;
+    let v1::CreateTokenResponse { token, secret } = made.expect("made").into_inner();
+    let token = token.expect("given");
+    assert!(secret.starts_with(&token.id) && token.id.starts_with("bgr_"), "{token:?}");
+    assert_eq!(
+        (&*token.name, token.role(), &*token.created_by),
+        ("ci", v1::Role::Operator, "root")
+    );
+    // 256 bits in hexadecimal digits behind the part that is shown.
+    assert_eq!(secret.len() - token.id.len(), 1 + 64);
+
+    stage.vms.create_vm(by(&secret, create("web"))).await.expect("an operator may");
+    let events = v1::ListVmEventsRequest { vm: "web".to_owned(), ..Default::default() };
+    let events = stage.vms.list_vm_events(by(&secret, events)).await.expect("read").into_inner();
+    assert!(events.events.iter().all(|event| event.actor == "ci"), "{events:?}");
+    let list = by(&secret, v1::ListTokensRequest::default());
+    let refused = stage.tokens.list_tokens(list).await.expect_err("only an admin may");
+    assert_eq!(reason(&refused), (Code::PermissionDenied, "NOT_PERMITTED".to_owned()));
+
+    let list = by(ROOT, v1::ListTokensRequest::default());
+    let listed = stage.tokens.list_tokens(list).await.expect("listed").into_inner();
+    assert!(!format!("{listed:?}").contains(&secret[token.id.len()..]), "never shown again");
+    assert!(listed.tokens[0].last_use_time.is_some(), "{listed:?}");
+    // Nowhere on the disk either, in whichever file.
+    stage.server.shutdown().await;
+    let state = stage.directory.path().join("state");
+    for entry in std::fs::read_dir(&state).expect("there").flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let hidden = &secret.as_bytes()[token.id.len() + 1..];
+        let found = bytes.windows(hidden.len()).any(|part| part == hidden);
+        assert!(!found, "{:?}", entry.path());
+    }
+
+    // It outlives the server, with when it was used.
+    let file = stage.directory.path().join("tokens");
+    let mut stage = on(stage.directory, Some(file)).await;
+    assert_eq!(stage.lists(&secret).await, Code::Ok);
+    let gone = stage.revoke(ROOT, "ci").await.expect("it is there");
+    assert_eq!(gone.id, token.id);
+    assert!(gone.last_use_time.is_some());
+    assert_eq!(stage.lists(&secret).await, Code::Unauthenticated);
+    let again = stage.revoke(ROOT, "ci").await.expect_err("gone");
+    assert_eq!(reason(&again), (Code::NotFound, "TOKEN_NOT_FOUND".to_owned()));
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_a_token_back_ends_its_streams_and_waits_within_a_second_and_nobody_elses() {
+    let mut stage = stage().await;
+    let (mine, other) =
+        (stage.make("mine", v1::Role::Viewer).await, stage.make("other", v1::Role::Viewer).await);
+    stage.vms.create_vm(by(ROOT, create("web"))).await.expect("created");
+    let watch = |token: &str| by(token, v1::WatchVmsRequest::default());
+    let mut ends = stage.vms.watch_vms(watch(&mine)).await.expect("a stream").into_inner();
+    let mut stays = stage.vms.watch_vms(watch(&other)).await.expect("a stream").into_inner();
+    for stream in [&mut ends, &mut stays] {
+        until_event(stream, |_| true).await;
+    }
+    // A call that has not been answered, too: nobody hosts the VM, so it never runs.
+    let wait = v1::WaitVmRequest {
+        vm: "web".to_owned(),
+        state: v1::VmState::Running.into(),
+        timeout: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        ..Default::default()
+    };
+    let mut waiting = stage.vms.clone();
+    let wait = by(&mine, wait);
+    let waiting = tokio::spawn(async move { waiting.wait_vm(wait).await });
+    tokio::task::yield_now().await;
+
+    stage.revoke(ROOT, "mine").await.expect("it is there");
+    let end = end_of(&mut ends).await;
+    assert_eq!(reason(&end), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+    let waited = timeout(Duration::from_secs(1), waiting).await.expect("within a second");
+    let refused = waited.expect("it runs").expect_err("it ended");
+    assert_eq!(refused.code(), Code::Unauthenticated);
+
+    stage.vms.create_vm(by(ROOT, create("later"))).await.expect("created");
+    let later = |event: &v1::VmEvent| event.vm.as_ref().is_some_and(|vm| vm.name == "later");
+    until_event(&mut stays, later).await;
+    drop(stays);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_a_token_back_ends_what_runs_in_a_guest_by_it_though_nobody_reads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut stage = on(directory, None).await;
+    let host = join(channel(&stage.server).await, "alpha").await;
+    until_online(&stage.server).await;
+    stage.vms.create_vm(create("one")).await.expect("created");
+    let wait = v1::WaitVmRequest { vm: "one".to_owned(), ..Default::default() };
+    stage.vms.wait_vm(wait).await.expect("it runs");
+    let made = stage.tokens.create_token(wanted("ci", v1::Role::Operator)).await.expect("made");
+    let start = v1::ExecStart { command: vec!["/bin/cat".to_owned()], ..Default::default() };
+    let start = v1::ExecVmRequest {
+        vm: "one".to_owned(),
+        input: Some(v1::ExecInput { input: Some(v1::exec_input::Input::Start(start)) }),
+    };
+    // The client's side stays open, and the answer is not looked at.
+    let inputs = tokio_stream::iter([start]).chain(tokio_stream::pending());
+    let running = stage.vms.exec_vm(by(&made.into_inner().secret, inputs)).await.expect("it runs");
+    let revoke = v1::RevokeTokenRequest { token: "ci".to_owned(), ..Default::default() };
+    stage.tokens.revoke_token(revoke).await.expect("it is there");
+    timeout(Duration::from_secs(1), host.agent.guest.until_ended(1)).await.expect("in a second");
+    drop(running);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_ends_its_streams_and_is_not_listed() {
+    let mut stage = stage().await;
+    let mut short = wanted("short", v1::Role::Viewer);
+    short.ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let made = stage.tokens.create_token(by(ROOT, short)).await.expect("made").into_inner();
+    let watch = by(&made.secret, v1::WatchVmsRequest::default());
+    let mut stream = stage.vms.watch_vms(watch).await.expect("a stream").into_inner();
+    stage.clock.advance(SignedDuration::from_secs(59));
+    assert_eq!(stage.lists(&made.secret).await, Code::Ok);
+    stage.clock.advance(SignedDuration::from_secs(1));
+    assert_eq!(stage.lists(&made.secret).await, Code::Unauthenticated);
+    assert_eq!(end_of(&mut stream).await.code(), Code::Unauthenticated);
+    let list = by(ROOT, v1::ListTokensRequest::default());
+    let listed = stage.tokens.list_tokens(list).await.expect("listed").into_inner();
+    assert_eq!(listed.tokens, []);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_back_the_token_they_call_with_hears_that_it_is_done() {
+    let mut stage = stage().await;
+    for round in 0..5 {
+        let name = format!("self-{round}");
+        let own = stage.make(&name, v1::Role::Admin).await;
+        let gone = stage.revoke(&own, &name).await.expect("the answer comes");
+        assert_eq!(gone.name, name);
+        assert_eq!(stage.lists(&own).await, Code::Unauthenticated);
+    }
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_taken_out_of_the_token_file_ends_its_streams_on_a_reload() {
+    let mut stage = stage().await;
+    let keeps = stage.make("keeps", v1::Role::Viewer).await;
+    let watch = |token: &str| by(token, v1::WatchVmsRequest::default());
+    let mut ends = stage.vms.watch_vms(watch(ROOT)).await.expect("a stream").into_inner();
+    let new = "other-0123456789abcdef";
+    std::fs::write(stage.directory.path().join("tokens"), format!("other {new}\n"))
+        .expect("there is room");
+    stage.server.reload().expect("it is good");
+    assert_eq!(end_of(&mut ends).await.code(), Code::Unauthenticated);
+    for (token, code) in [(ROOT, Code::Unauthenticated), (new, Code::Ok), (&keeps, Code::Ok)] {
+        assert_eq!(stage.lists(token).await, code, "{token}");
+    }
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_token_is_asked_for_one_says_who_calls_and_a_bad_one_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut stage = on(directory, None).await;
+    let made = stage.tokens.create_token(wanted("vic", v1::Role::Viewer)).await;
+    let made = made.expect("whoever reaches loopback is an admin").into_inner();
+    let refused = stage.vms.create_vm(by(&made.secret, create("web"))).await;
+    let refused = refused.expect_err("a viewer changes nothing");
+    assert!(refused.message().contains("vic is viewer"), "{refused:?}");
+    stage.vms.create_vm(create("web")).await.expect("without a token as before");
+    stage.vms.create_vm(by("of-something-else", create("db"))).await.expect("as before");
+    let revoke = v1::RevokeTokenRequest { token: "vic".to_owned(), ..Default::default() };
+    stage.tokens.revoke_token(revoke).await.expect("it is there");
+    // Not taken for no token at all, which would make an admin of whoever was shut out.
+    assert_eq!(stage.lists(&made.secret).await, Code::Unauthenticated);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_is_wrong_with_a_token_is_said_at_once_and_a_repetition_makes_no_second() {
+    let mut stage = stage().await;
+    let bad = v1::CreateTokenRequest {
+        name: "local".to_owned(),
+        role: 99,
+        ttl: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        ..Default::default()
+    };
+    let refused = stage.tokens.create_token(by(ROOT, bad)).await.expect_err("nothing is right");
+    let violations = refused.get_details_bad_request().expect("listed").field_violations;
+    let fields: Vec<_> = violations.iter().map(|violation| &*violation.field).collect();
+    assert_eq!(fields, ["name", "role", "ttl"]);
+
+    let mut named = wanted("ci", v1::Role::Viewer);
+    named.request_id = "0192a000-0000-7000-8000-000000000001".to_owned();
+    let mut make = async |request: &v1::CreateTokenRequest| {
+        let made = stage.tokens.create_token(by(ROOT, request.clone())).await;
+        made.map(tonic::Response::into_inner)
+    };
+    let first = make(&named).await.expect("made");
+    let second = make(&named).await.expect("answered");
+    assert_eq!((second.token, &*second.secret), (first.token, ""));
+    let other = v1::CreateTokenRequest { role: v1::Role::Admin.into(), ..named.clone() };
+    let refused = make(&other).await.expect_err("another request");
+    assert_eq!(reason(&refused), (Code::AlreadyExists, "REQUEST_ID_TAKEN".to_owned()));
+    let refused = make(&wanted("ci", v1::Role::Viewer)).await.expect_err("the name is taken");
+    assert_eq!(reason(&refused), (Code::AlreadyExists, "TOKEN_NAME_TAKEN".to_owned()));
+
+    for name in ["a", "b", "c"] {
+        make(&wanted(name, v1::Role::Viewer)).await.expect("made");
+    }
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let list = v1::ListTokensRequest { page_size: 3, page_token };
+        let page = stage.tokens.list_tokens(by(ROOT, list)).await.expect("a page").into_inner();
+        names.extend(page.tokens.into_iter().map(|token| token.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["a", "b", "c", "ci"]);
+    stage.server.shutdown().await;
+}

@@ -1,0 +1,23 @@
+//! Tokens of callers over a restart.
+
+use super::*;
+use crate::model::fixtures::record_of;
+use crate::model::ledger::{CreateToken, NoteTokenUses, RevokeToken};
+use crate::model::token::TokenRecord;
+
+#[tokio::test]
+async fn tokens_and_their_last_uses_outlive_a_restart_and_those_taken_back_do_not() {
+    let fixture = fixture().await;
+    for (number, name) in [(1, "ci"), (2, "gone"), (3, "idle")] {
+        let create = CreateToken(Arc::new(record_of(number, name)));
+        fixture.store.submit(caller(), create).await.expect("kept");
+    }
+    let revoke = RevokeToken { token: "gone".to_owned() };
+    fixture.store.submit(caller(), revoke).await.expect("it is there");
+    let uses = vec![(record_of(1, "ci").id, at(5))];
+    fixture.store.submit(caller(), NoteTokenUses { uses }).await.expect("noted");
+    let (open, _directory) = fixture.reopened().await;
+    let used = TokenRecord { last_used_at: Some(at(5)), ..record_of(1, "ci") };
+    let tokens: Vec<TokenRecord> = open.tokens().map(|token| TokenRecord::clone(token)).collect();
+    assert_eq!(tokens, [used, record_of(3, "idle")]);
+}
