@@ -6,7 +6,7 @@
 //! the listener without a token is an admin, which is why the listener is loopback unless an
 //! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
 //! identity, which the layers inside go by. A call ends when its caller may call no longer:
-//! [`until_gone`].
+//! [`mod@until_gone`].
 
 pub mod identities;
 mod methods;
