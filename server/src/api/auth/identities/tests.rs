@@ -113,33 +113,17 @@ fn a_text_that_begins_as_ours_and_is_unknown_is_told_from_one_of_somebody_else()
 }
 
 #[test]
-fn a_hundred_thousand_tokens_cost_a_look_no_more_than_ten() {
-    let of = |count: u32| {
-        let identities = Identities::default();
-        let tokens: Vec<_> = (0..count)
-            .map(|number| {
-                let record = TokenRecord::clone(&record(0, "many", 100));
-                let sha256 = digest(&number.to_string());
-                Arc::new(TokenRecord { id: number.to_string(), sha256, ..record })
-            })
-            .collect();
-        identities.load(&tokens);
-        identities.load([&record(1, "ci", 100)]);
-        identities
-    };
-    let (few, many) = (of(10), of(100_000));
-    let took = |identities: &Identities| {
-        let rounds = (0..20).map(|_| {
-            let begun = std::time::Instant::now();
-            for _ in 0..1000 {
-                assert!(known(identities, 1, 0).is_some());
-            }
-            begun.elapsed()
-        });
-        // The best of some: others use this machine too.
-        rounds.min().expect("some")
-    };
-    let (few, many) = (took(&few), took(&many));
-    // A look at each of them would take thousands of times as long.
-    assert!(many < few * 20, "{few:?} of ten, {many:?} of 100,000");
+fn one_is_found_among_a_hundred_thousand_and_no_other_for_it() {
+    let identities = Identities::default();
+    let tokens: Vec<_> = (0..100_000)
+        .map(|number: u32| {
+            let record = TokenRecord::clone(&record(0, "many", 100));
+            let sha256 = digest(&number.to_string());
+            Arc::new(TokenRecord { id: number.to_string(), sha256, ..record })
+        })
+        .collect();
+    identities.load(&tokens);
+    identities.load([&record(1, "ci", 100)]);
+    assert!(known(&identities, 1, 0).is_some());
+    assert!(known(&identities, 2, 0).is_none());
 }
