@@ -160,8 +160,9 @@ impl PinLayout {
         let rules = vec![
             format!("iifname != \"{}\" accept", self.bridge),
             "meta oiftype != ether accept".to_owned(),
-            // One that answers is met anew with each packet.
-            "ct state established,related rt ip nexthop @neighbours \
+            // One that answers is met anew with each packet. Not by what is only related: a guest makes
+            // such errors itself, about what nobody ever answered.
+            "ct state established rt ip nexthop @neighbours \
              update @neighbours { rt ip nexthop } accept"
                 .to_owned(),
             "rt ip nexthop @neighbours accept".to_owned(),
