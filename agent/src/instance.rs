@@ -421,6 +421,8 @@ fn write(path: &Path, text: &[u8]) -> io::Result<File> {
     // What an agent left that died here.
     file.set_len(0)?;
     file.write_all(text)?;
+    // Where `/run` is a disk, a claim that a loss of power emptied would keep every agent from starting.
+    file.sync_all()?;
     fs::rename(&new, path)?;
     Ok(file)
 }

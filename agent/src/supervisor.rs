@@ -332,7 +332,7 @@ impl Supervisor {
             Arc::clone(&entry.guest),
         );
         if leftovers {
-            state.claim_address();
+            state.keep_address();
         }
         if leftovers && table.is_none() {
             state.search_everywhere();

@@ -3,8 +3,8 @@
 //! A VM takes both before its guest is pinned and keeps them until nothing is left that lives by them:
 //! no process, no jail, no pin. So of two assignments with one address, as a server sends whose database
 //! was restored, the second waits for the end of the first, however their effects meet. In memory only:
-//! the start of the agent takes for each VM that has something here what its record says, before any
-//! assignment is heard, and its look lets go of what nothing stands on.
+//! the start of the agent notes for each VM that has something here what its record says, two with one
+//! address included, before any assignment is heard, and its look lets go of what nothing stands on.
 //!
 //! The pins in the kernel say the same of guests whose record is lost, and are asked as well; but they
 //! can be flushed, and a pin without its tap counts for nothing there.

@@ -289,7 +289,7 @@ impl Vm {
         };
         match pin {
             Some(pin) => addresses.keep(pin),
-            None => self.claim_address(),
+            None => self.keep_address(),
         }
     }
 

@@ -100,12 +100,12 @@ impl Vm {
         self.search_all = true;
     }
 
-    /// Takes the address of its record before the first look, unless somebody has it: of a VM of which
-    /// something is here, a process may live.
-    pub fn claim_address(&self) {
+    /// Notes that it has the address of its record, whoever else has it too: before the first look a
+    /// process of any VM of which something is here may live, and two records can name one address.
+    pub fn keep_address(&self) {
         let net = self.record.get().and_then(|record| self.network_of(&record));
         if let Some(net) = net {
-            let _ = self.shared.addresses.take(&net.pin);
+            self.shared.addresses.keep(&net.pin);
         }
     }
 

@@ -37,6 +37,19 @@ fn who_has_an_address_or_a_user_keeps_it_until_nothing_of_it_is_left() {
     holders.take(&pin(1, 2, 200_002)).unwrap();
 }
 
+#[test]
+fn of_two_that_are_noted_with_one_address_neither_is_forgotten_while_something_of_it_is_left() {
+    for (lives, stopped) in [(1, 2), (2, 1)] {
+        let holders = AddressHolders::default();
+        // As the start of the agent finds them, in any order.
+        holders.keep(&pin(1, 2, 200_002));
+        holders.keep(&pin(2, 2, 200_002));
+        holders.release(&pin(stopped, 0, 0).key);
+        holders.take(&pin(stopped, 2, 200_002)).unwrap_err();
+        holders.take(&pin(lives, 2, 200_002)).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn no_two_guests_have_one_address_or_user_in_whatever_order_they_come_and_go(
