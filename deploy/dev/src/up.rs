@@ -74,15 +74,32 @@ async fn start(
     programs: &Programs,
     progress: &Progress,
 ) -> Result<Vec<String>, Failure> {
-    let mut started = fleet::start_missing(layout, record, programs, progress).await?;
+    let mut started = start_missing(layout, record, programs, progress).await?;
     if record.agents.len() < usize::from(args.hosts) {
         add_hosts(layout, args, record)?;
-        started.extend(fleet::start_missing(layout, record, programs, progress).await?);
+        started.extend(start_missing(layout, record, programs, progress).await?);
     }
     if record.simulated {
         demo::ensure(record, progress).await?;
     }
     Ok(started)
+}
+
+/// The same, once more where what lived at first has died meanwhile: somebody killed it a moment ago.
+async fn start_missing(
+    layout: &Layout,
+    record: &mut Record,
+    programs: &Programs,
+    progress: &Progress,
+) -> Result<Vec<String>, Failure> {
+    let lived: Vec<String> =
+        record.services().filter(|s| s.lives()).map(|s| s.name.clone()).collect();
+    let first = fleet::start_missing(layout, record, programs, progress).await;
+    let died = record.services().any(|s| lived.contains(&s.name) && !s.lives());
+    if first.is_ok() || !died {
+        return first;
+    }
+    fleet::start_missing(layout, record, programs, progress).await
 }
 
 /// The API's address when none is given.

@@ -176,6 +176,22 @@ fn a_dev_fleet_of_which_something_or_all_was_killed_comes_up_again() {
     assert_ne!(dev.pid("server"), server);
 }
 
+#[test]
+fn what_dies_while_dev_up_waits_for_it_is_started_again() {
+    let dev = Dev::new();
+    dev.up("1");
+    let server = dev.pid("server");
+    // It lives, and says nothing.
+    kill(server, Signal::SIGSTOP).expect("it is ours");
+    let up = dev.dev_command(&["up", "--simulate", "--detach"]).spawn();
+    let mut up = up.expect("banger can be started");
+    std::thread::sleep(Duration::from_millis(500));
+    kill(server, Signal::SIGKILL).expect("it is ours");
+    assert!(up.wait().expect("it has ended").success());
+    assert_ne!(dev.pid("server"), server);
+    assert_eq!((dev.online(), dev.alive()), (vec!["b0".to_owned()], 2));
+}
+
 /// Waits until something is so.
 fn until(what: &str, is: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
