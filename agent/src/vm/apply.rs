@@ -8,7 +8,8 @@
 //! loop device that was given to another file meanwhile, and is then taken away again (`disks`);
 //! the VMM ended while it was configured (`process`). And an effect that finds itself done says
 //! so: a VMM that runs is not started twice, what is not there is not removed, and a directory
-//! with a newer assignment in it stays.
+//! with a newer assignment in it stays. What a removal is of is what the hint
+//! names, or what the spec does where there is no hint (`release_base`): one object either way.
 //!
 //! Driven by the VM's task, under the effect's deadline, with [`Hands`] in place of the VM: what
 //! the task is to remember of an effect comes back in [`Done`]. What can go wrong is whatever the
