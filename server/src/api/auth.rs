@@ -6,7 +6,8 @@
 //! the listener without a token is an admin, which is why the listener is loopback unless an
 //! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
 //! identity, which the layers inside go by. A call ends when its caller may call no longer:
-//! [`mod@until_gone`].
+//! [`mod@until_gone`]. What this layer finds is of when the headers came, and the message may come
+//! much later: [`LetIn`] is for asking again before anything is done.
 
 pub mod identities;
 mod methods;
@@ -21,6 +22,7 @@ use std::task::{Context, Poll};
 use banger_wire::service::edge::bodies::Standing;
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -28,7 +30,7 @@ use tower::{Layer, Service};
 use self::identities::{Found, Identities, Identity};
 pub use self::methods::METHODS;
 use self::methods::asked;
-use self::until_gone::until_gone;
+use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Refused, Resource, authorize};
@@ -90,6 +92,28 @@ struct Admitted {
     identity: Option<Arc<Identity>>,
 }
 
+/// The identity that a call was let in by; none where it was let in without.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LetIn(Option<Arc<Identity>>);
+
+impl LetIn {
+    /// Of a call that came through the layer.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// Whether it would be let in now.
+    ///
+    /// # Errors
+    /// Its token has expired since, was taken back, or left the file.
+    pub(super) fn check(&self, now: Timestamp) -> Result<(), Status> {
+        match &self.0 {
+            Some(identity) if !identity.is_good(now) => Err(refusal()),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 impl Callers {
     /// Who calls, if they may. An open method is a stranger's unless the call carries a token, also
     /// where none is asked for: nothing else tells its callers apart.
@@ -112,7 +136,8 @@ impl Callers {
         };
         let actor = identity.as_ref().map_or(&self.anybody, |identity| &identity.principal.name);
         let trace = trace::current_traceparent(request.headers());
-        let caller = Caller { actor: Arc::clone(actor), grants, trace, at };
+        let token = identity.as_ref().and_then(|identity| identity.token());
+        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token };
         let (action, resource) = asked(request.uri().path());
         authorize(&caller, action, resource).map_err(|refused| match refused {
             Refused::Stranger => status::token_invalid(lacking),
@@ -152,9 +177,11 @@ where
         };
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(standing);
+        request.extensions_mut().insert(LetIn(identity.clone()));
+        let grace = grace_of(request.uri().path());
         let call = self.inner.call(request);
         match identity {
-            Some(identity) => Box::pin(until_gone(identity.gone.clone(), call)),
+            Some(identity) => Box::pin(until_gone(identity.gone.clone(), grace, call)),
             None => Box::pin(call),
         }
     }

@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use self::streams::{Guard, Inputs, Permit};
+use super::auth::LetIn;
 use super::vms::Vms;
 use super::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, GuestLink};
@@ -45,13 +46,25 @@ struct Reached {
 /// What is known of a call before its first message.
 struct Call {
     caller: Caller,
+    let_in: LetIn,
     deadline: Option<tokio::time::Instant>,
 }
 
 impl Vms {
-    fn call<T>(&self, request: &Request<T>) -> Call {
+    fn call<T>(&self, request: &Request<T>) -> Result<Call, Status> {
         let deadline = streams::deadline(request.metadata());
-        Call { caller: self.api.caller(request), deadline }
+        Ok(Call { caller: self.api.caller(request)?, let_in: LetIn::of(request), deadline })
+    }
+
+    /// The first message of a client, in time, and the rest. Whoever may call no longer when it
+    /// comes is refused.
+    async fn first_of<M, S>(&self, call: &Call, messages: S) -> Result<(M, S), Status>
+    where
+        S: Stream<Item = Result<M, Status>> + Unpin,
+    {
+        let first = first_of(messages).await?;
+        call.let_in.check(self.api.clock.now())?;
+        Ok(first)
     }
 
     /// Finds the VM's host, and room for one more stream.
@@ -115,7 +128,7 @@ impl Vms {
         &self,
         request: Request<v1::ReadConsoleRequest>,
     ) -> Result<ResponseStream<v1::ReadConsoleResponse>, Status> {
-        let call = self.call(&request);
+        let call = self.call(&request)?;
         let v1::ReadConsoleRequest { vm, follow, tail_bytes } = request.into_inner();
         let reached = self.reach(&vm, &call)?;
         let output = reached.link.read_console(reached.record.id(), tail_bytes, follow).await;
@@ -130,8 +143,8 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::AttachConsoleRequest, Status>> + Send + Unpin + 'static,
     {
-        let call = self.call(&request);
-        let (first, rest) = first_of(request.into_inner()).await?;
+        let call = self.call(&request)?;
+        let (first, rest) = self.first_of(&call, request.into_inner()).await?;
         let v1::AttachConsoleRequest { vm, tail_bytes, data } = first;
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
@@ -151,8 +164,8 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::ExecVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let call = self.call(&request);
-        let (first, rest) = first_of(request.into_inner()).await?;
+        let call = self.call(&request)?;
+        let (first, rest) = self.first_of(&call, request.into_inner()).await?;
         let start = convert::exec_start(first.input)?;
         let shown = start.shown();
         let reached = self.reach_running(&first.vm, &call)?;
@@ -175,7 +188,7 @@ impl Vms {
                 };
                 let told = Record { events: vec![refused] };
                 // Whoever asked hears of it in any case.
-                if let Err(lost) = self.api.store.submit(call.caller.clone(), told).await {
+                if let Err(lost) = self.api.store.submit(call.caller.for_the_record(), told).await {
                     tracing::warn!(vm.id = %reached.record.id(), error = %lost,
                         "the history does not say that a program did not run");
                 }
@@ -194,8 +207,8 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::CopyToVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let call = self.call(&request);
-        let (first, rest) = first_of(request.into_inner()).await?;
+        let call = self.call(&request)?;
+        let (first, rest) = self.first_of(&call, request.into_inner()).await?;
         let v1::CopyToVmRequest { vm, directory, data, own_name } = first;
         check_path(&directory).map_err(|why| status::invalid_field("directory", why))?;
         check_own_name(&own_name).map_err(|why| status::invalid_field("own_name", why))?;
@@ -214,7 +227,7 @@ impl Vms {
         &self,
         request: Request<v1::CopyFromVmRequest>,
     ) -> Result<ResponseStream<v1::CopyFromVmResponse>, Status> {
-        let call = self.call(&request);
+        let call = self.call(&request)?;
         let v1::CopyFromVmRequest { vm, path } = request.into_inner();
         check_path(&path).map_err(|why| status::invalid_field("path", why))?;
         let reached = self.reach_running(&vm, &call)?;
@@ -230,8 +243,8 @@ impl Vms {
     where
         S: Stream<Item = Result<v1::ForwardVmRequest, Status>> + Send + Unpin + 'static,
     {
-        let call = self.call(&request);
-        let (first, rest) = first_of(request.into_inner()).await?;
+        let call = self.call(&request)?;
+        let (first, rest) = self.first_of(&call, request.into_inner()).await?;
         let v1::ForwardVmRequest { vm, port, data } = first;
         let port = u16::try_from(port).ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| status::invalid_field("port", "must be 1 to 65535"))?;

@@ -71,7 +71,7 @@ impl Hosts {
     where
         M: Mutation<Answer = Arc<HostRecord>>,
     {
-        let record = self.api.store.submit_once(self.api.caller(request), key, mutation).await;
+        let record = self.api.store.submit_once(self.api.caller(request)?, key, mutation).await;
         let record = record.map_err(status::mutation_failed)?;
         let host = HostRef::Id(record.id);
         let shown =
@@ -222,7 +222,7 @@ impl HostService for Hosts {
             expires_at,
             used_for: None,
         });
-        let kept = self.api.store.submit(self.api.caller(&request), keep).await;
+        let kept = self.api.store.submit(self.api.caller(&request)?, keep).await;
         kept.map_err(status::mutation_failed)?;
         Ok(Response::new(v1::CreateJoinTokenResponse {
             token: token.reveal(),
@@ -236,7 +236,7 @@ impl HostService for Hosts {
     ) -> Result<Response<v1::JoinHostResponse>, Status> {
         let peer = request.extensions().get::<Connection>().map(Connection::peer);
         let (join, certificate_request) = self.join(std::mem::take(request.get_mut()), peer)?;
-        let host = self.api.store.submit(self.api.caller(&request), join).await;
+        let host = self.api.store.submit(self.api.caller(&request)?, join).await;
         let host = host.map_err(status::mutation_failed)?;
         // After the commit: a certificate is out only for a host that is stored.
         let now = self.api.clock.now();
@@ -309,7 +309,7 @@ impl HostService for Hosts {
         let shown = self.api.view.resolve_host(&host);
         let delete = DeleteHost { host, etag: if_match(&message.etag) };
         let key = once::key(message)?;
-        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
+        match self.api.store.submit_once(self.api.caller(&request)?, key, delete).await {
             // Gone by an earlier request with this id.
             Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => {
                 Ok(Response::new(v1::Host::default()))

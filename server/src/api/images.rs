@@ -269,7 +269,7 @@ impl ImageService for ImageApi {
         &self,
         request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let wish = Self::wish(request.into_inner())?;
         self.import(wish, caller, Arc::new(|_| {})).await.map(Response::new)
     }
@@ -280,7 +280,7 @@ impl ImageService for ImageApi {
         &self,
         request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<Self::ImportImageWithProgressStream>, Status> {
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let wish = Self::wish(request.into_inner())?;
         let service = self.clone();
         let import = |report| async move { service.import(wish, caller, report).await };
@@ -308,7 +308,7 @@ impl ImageService for ImageApi {
         let key = once::key(request.get_ref())?;
         let v1::DeleteImageRequest { name, allow_missing, .. } = request.get_ref().clone();
         let delete = DeleteImage { name: name.clone() };
-        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
+        match self.api.store.submit_once(self.api.caller(&request)?, key, delete).await {
             Ok(image) => {
                 info!(image = image.name, sha256 = image.sha256, "image deleted");
                 self.api.delivery.tidy_soon();
@@ -328,7 +328,7 @@ impl ImageService for ImageApi {
         &self,
         request: Request<Streaming<v1::UploadBlobRequest>>,
     ) -> Result<Response<v1::UploadBlobResponse>, Status> {
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let mut stream = request.into_inner();
         let upload = self.api.images.begin_upload(&caller.actor).await;
         let mut upload = upload.map_err(status::keep_failed)?;

@@ -83,7 +83,7 @@ pub(super) async fn sweep_host(
 ) -> Result<Response<v1::SweepHostResponse>, Status> {
     let dry_run = request.get_ref().dry_run;
     let here = host(api, &request.get_ref().host)?.view.record.id;
-    let ask = SweepAsk { id: new_uuid(api.clock.now())?, dry_run, caller: api.caller(&request) };
+    let ask = SweepAsk { id: new_uuid(api.clock.now())?, dry_run, caller: api.caller(&request)? };
     let effect = if dry_run { Effect::Nothing } else { Effect::Removals };
     let swept = api.objects.sweep(here, ask).await.map_err(|error| failed(error, effect))?;
     let shown = |row| Some(object(&owned(row, here, &swept.claims)));

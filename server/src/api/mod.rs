@@ -30,6 +30,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
+use self::auth::LetIn;
 use self::guests::streams::Streams;
 use self::page::Pages;
 use crate::clock::SharedClock;
@@ -79,14 +80,20 @@ pub struct Api {
 
 impl Api {
     /// Who asks, as the layer has found.
-    fn caller<T>(&self, request: &Request<T>) -> Caller {
-        request.extensions().get::<Caller>().cloned().unwrap_or_else(|| Caller {
+    ///
+    /// # Errors
+    /// They may call no longer: the message came after their token had gone.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let now = self.clock.now();
+        LetIn::of(request).check(now)?;
+        Ok(request.extensions().get::<Caller>().cloned().unwrap_or_else(|| Caller {
             // Nothing reaches a service but through the layer, save a test.
             actor: "unknown".into(),
             grants: Grants::Open,
             trace: trace::current_traceparent(request.metadata().as_ref()),
-            at: self.clock.now(),
-        })
+            at: now,
+            token: None,
+        }))
     }
 
     /// Whether they see what VMs keep secret.

@@ -131,7 +131,7 @@ impl TokenService for Tokens {
         }
         let (role, ttl) = all_or_problems(role.zip(ttl), problems)?;
         let (id, secret) = new_text()?;
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let create = CreateToken(Arc::new(TokenRecord {
             id: id.clone(),
             sha256: digest(&secret),
@@ -176,7 +176,7 @@ impl TokenService for Tokens {
             return Err(status::invalid_field("token", why));
         }
         let revoke = RevokeToken { token: reference.clone() };
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let by = Arc::clone(&caller.actor);
         match self.api.store.submit_once(caller, key, revoke).await {
             Ok(token) => {

@@ -54,7 +54,7 @@ impl Vms {
     where
         M: Mutation<Answer = VmAnswer>,
     {
-        let caller = self.api.caller(request);
+        let caller = self.api.caller(request)?;
         let secrets = Secrets::for_caller(&caller);
         let answer = self.api.store.submit_once(caller, key, mutation).await;
         self.answered(answer, secrets).map(Response::new)
@@ -275,7 +275,7 @@ impl VmService for Vms {
         if !validate_only {
             return self.submit(&request, None, create).await;
         }
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         let secrets = Secrets::for_caller(&caller);
         let answer = self.api.store.check(&caller, create).await;
         let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
@@ -296,7 +296,7 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ListVmsRequest>,
     ) -> Result<Response<v1::ListVmsResponse>, Status> {
-        let caller = self.api.caller(&request);
+        let caller = self.api.caller(&request)?;
         self.list(&caller, request.into_inner()).map(Response::new)
     }
 
@@ -337,7 +337,7 @@ impl VmService for Vms {
         let vm = all_or_problems(vm, problems)?;
         let delete = DeleteVm { vm, etag: if_match(&message.etag) };
         let secrets = self.api.secrets(&request);
-        match self.api.store.submit_once(self.api.caller(&request), key, delete).await {
+        match self.api.store.submit_once(self.api.caller(&request)?, key, delete).await {
             Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Vm::default()))
             }

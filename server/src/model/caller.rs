@@ -78,6 +78,9 @@ pub struct Caller {
     pub trace: String,
     /// When it was asked.
     pub at: Timestamp,
+    /// The id of the token that they call with, where it was made by a call: they change nothing
+    /// once it is gone.
+    pub token: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -88,6 +91,7 @@ impl Caller {
             grants: Grants::Role(Role::Admin),
             trace: String::new(),
             at,
+            token: None,
         }
     }
 
@@ -95,6 +99,13 @@ impl Caller {
     #[must_use]
     pub fn at(&self, at: Timestamp) -> Self {
         Self { at, ..self.clone() }
+    }
+
+    /// The same caller for writing down what was done for them: it was done, also when their token
+    /// has gone since.
+    #[must_use]
+    pub fn for_the_record(&self) -> Self {
+        Self { token: None, ..self.clone() }
     }
 }
 

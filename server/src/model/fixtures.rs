@@ -60,6 +60,7 @@ pub(crate) fn caller() -> Caller {
         grants: Grants::Role(Role::Admin),
         trace: String::new(),
         at: at(0),
+        token: None,
     }
 }
 

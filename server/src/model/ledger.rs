@@ -131,6 +131,7 @@ impl Ledger {
     /// # Errors
     /// Why it is refused.
     pub fn decide(&self, caller: &Caller, mutation: &AnyMutation) -> Result<Decided, Refusal> {
+        self.check_caller(caller)?;
         mutation.decide(self, caller)
     }
 

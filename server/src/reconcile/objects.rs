@@ -215,7 +215,9 @@ impl HostObjects {
             }
             Err(error) => record.message = error.to_string(),
         }
-        // What was removed was removed: the caller is told of it whether or not this is written.
+        // What was removed was removed: the caller is told of it whether or not this is written,
+        // and it is written whether or not their token is there still.
+        let caller = caller.for_the_record();
         if !dry_run && let Err(error) = self.write(&record, &caller).await {
             tracing::warn!(host.id = %host, actor, error = %error,
                 "what came of a sweep was not written down");

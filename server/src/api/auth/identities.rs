@@ -36,7 +36,7 @@ pub(super) struct Identity {
 
 #[derive(Debug)]
 struct Made {
-    id: String,
+    id: Arc<str>,
     expires_at: Timestamp,
     /// In microseconds; 0: not since the server started.
     used_at: AtomicI64,
@@ -142,7 +142,7 @@ impl Identities {
             let used = made.used_at.load(Ordering::Relaxed);
             let new = made.noted_at.swap(used, Ordering::Relaxed) != used;
             let at = Timestamp::from_microsecond(used).ok()?;
-            new.then(|| (made.id.clone(), at))
+            new.then(|| (made.id.to_string(), at))
         })
         .collect()
     }
@@ -161,7 +161,7 @@ impl KnownCallers {
         // What changes of a token is when it was used, which is known here first.
         self.by_digest.entry(token.sha256).or_insert_with(|| {
             let made = Made {
-                id: token.id.clone(),
+                id: token.id.as_str().into(),
                 expires_at: token.expires_at,
                 used_at: AtomicI64::new(0),
                 noted_at: AtomicI64::new(0),
@@ -181,6 +181,16 @@ impl KnownCallers {
 impl Identity {
     fn of(principal: Principal, made: Option<Made>) -> Self {
         Self { principal, gone: CancellationToken::new(), made }
+    }
+
+    /// The id of its token, if that was made by a call.
+    pub(super) fn token(&self) -> Option<Arc<str>> {
+        self.made.as_ref().map(|made| Arc::clone(&made.id))
+    }
+
+    /// Whether they may call still.
+    pub(super) fn is_good(&self, now: Timestamp) -> bool {
+        !self.gone.is_cancelled() && self.made.as_ref().is_none_or(|made| now < made.expires_at)
     }
 
     /// Notes a use, unless it has expired.

@@ -75,7 +75,7 @@ fn only_a_join_health_and_reflection_need_no_token() {
 }
 
 fn caller(grants: Grants) -> Caller {
-    Caller { actor: "eve".into(), grants, trace: String::new(), at: crate::model::fixtures::at(0) }
+    Caller { actor: "eve".into(), grants, ..crate::model::fixtures::caller() }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Ends a call that is under way when its caller may call no longer.
 //!
-//! A call that ends by itself within [`GRACE`] does: whoever takes back the token that they call
-//! with hears that it is done. Then the call is dropped, and its answer, which may have begun as a
-//! stream, ends as refused.
+//! It is dropped at once, whether its message has come or not, and its answer, which may have begun
+//! as a stream, ends as refused. Only a revocation goes on for [`GRACE`]: whoever takes back the
+//! token that they call with hears that it is done.
 //!
 //! What an answer holds is let go whether anybody reads it or not: a caller that reads nothing
 //! would otherwise keep what they have begun in a guest, and could go on sending to it.
@@ -23,28 +23,38 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::api::status;
+use crate::model::ledger::Refusal;
 
-/// How long a call may go on. With what it takes to hear of it, less than a second.
+/// How long a revocation may go on. With what it takes to hear of it, less than a second.
 const GRACE: Duration = Duration::from_millis(300);
 
-fn refusal() -> Status {
-    status::token_invalid("the bearer token has expired or was taken back")
+/// How long a call of this method may go on.
+pub(super) fn grace_of(path: &str) -> Duration {
+    if path == "/banger.v1.TokenService/RevokeToken" { GRACE } else { Duration::ZERO }
 }
 
-/// Makes a call until its caller is gone, and its answer after it.
+pub(super) fn refusal() -> Status {
+    status::refused(&Refusal::CallerGone)
+}
+
+/// Makes a call until its caller is gone and the grace is over, and its answer after it.
 pub(super) async fn until_gone<E>(
     gone: CancellationToken,
+    grace: Duration,
     call: impl Future<Output = Result<Response<Body>, E>> + Send,
 ) -> Result<Response<Body>, E> {
     let mut over = async move {
         gone.cancelled_owned().await;
-        tokio::time::sleep(GRACE).await;
+        if !grace.is_zero() {
+            tokio::time::sleep(grace).await;
+        }
     }
     .boxed();
     let answer = tokio::select! {
+        // Whoever is gone gets no further, not by one step.
         biased;
-        answer = call => answer?,
         () = &mut over => return Ok(refusal().into_http()),
+        answer = call => answer?,
     };
     if answer.body().is_end_stream() {
         return Ok(answer);

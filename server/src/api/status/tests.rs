@@ -87,6 +87,7 @@ fn every_refusal_has_its_code_and_reason() {
             "JOIN_TOKEN_INVALID",
         ),
         (Refusal::TokenNotFound { token: name() }, Code::NotFound, "TOKEN_NOT_FOUND"),
+        (Refusal::CallerGone, Code::Unauthenticated, "TOKEN_INVALID"),
         (
             Refusal::TokenNameTaken { name: name(), by: name() },
             Code::AlreadyExists,

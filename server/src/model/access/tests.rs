@@ -13,7 +13,7 @@ const RESOURCES: [Resource; 8] = [
 ];
 
 fn caller(grants: Grants) -> Caller {
-    Caller { actor: "eve".into(), grants, trace: String::new(), at: at(0) }
+    Caller { actor: "eve".into(), grants, trace: String::new(), at: at(0), token: None }
 }
 
 #[test]

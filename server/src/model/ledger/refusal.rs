@@ -177,6 +177,9 @@ pub enum Refusal {
         /// The id of the token that has it.
         by: String,
     },
+    /// The token that the caller calls with is there no longer.
+    #[error("the bearer token has expired or was taken back")]
+    CallerGone,
     /// The pool of guest subnets is used up.
     #[error("the pool of guest subnets {pool} has none left that the host does not use itself")]
     NoSubnetLeft { pool: String },

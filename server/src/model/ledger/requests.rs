@@ -24,6 +24,7 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let Some(key) = request else { return self.decide(caller, mutation) };
         if let Some(done) = self.done.get(&key.id) {
+            self.check_caller(caller)?;
             return self.again(key, mutation, done);
         }
         let mut decided = self.decide(caller, mutation)?;

@@ -1,7 +1,9 @@
 //! Deciding about the tokens of callers: names are unique among those that are good, and whatever
 //! has expired goes with the next that is made.
 //!
-//! Who may make and take back tokens was decided before: this is asked by admins only.
+//! Who may make and take back tokens was decided before: this is asked by admins only. Whether the
+//! token that somebody calls with is there still is asked here, with every decision: nothing that
+//! is decided after a revocation is decided for whom it was taken from.
 
 use std::sync::Arc;
 
@@ -36,6 +38,14 @@ impl Ledger {
     /// Every token, by id, those that have expired included.
     pub fn tokens(&self) -> impl Iterator<Item = &Arc<TokenRecord>> {
         self.tokens.iter()
+    }
+
+    /// Refuses whoever calls with a token that was made by a call and is gone.
+    pub(super) fn check_caller(&self, caller: &Caller) -> Result<(), Refusal> {
+        match &caller.token {
+            Some(id) if self.tokens.get(&**id).is_none() => Err(Refusal::CallerGone),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn token(&self, reference: &str) -> Option<&Arc<TokenRecord>> {

@@ -3,9 +3,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use banger_proto::v1::token_service_client::TokenServiceClient;
+use http::uri::PathAndQuery;
 use jiff::SignedDuration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
+use tonic::client::Grpc;
 use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
 
 use super::*;
@@ -17,6 +22,7 @@ const ROOT: &str = "root-0123456789abcdef";
 struct Stage {
     server: RunningServer,
     clock: Arc<ManualClock>,
+    channel: Channel,
     tokens: TokenServiceClient<Channel>,
     vms: VmServiceClient<Channel>,
     directory: tempfile::TempDir,
@@ -37,8 +43,9 @@ async fn on(directory: tempfile::TempDir, token_file: Option<PathBuf>) -> Stage 
     let config = ServerConfig { auth: AuthConfig { token_file }, ..config(&directory) };
     let server = Server::start_with(config, clock.clone(), None).await.expect("it starts");
     let channel = channel(&server).await;
-    let (tokens, vms) = (TokenServiceClient::new(channel.clone()), VmServiceClient::new(channel));
-    Stage { server, clock, tokens, vms, directory }
+    let tokens = TokenServiceClient::new(channel.clone());
+    let vms = VmServiceClient::new(channel.clone());
+    Stage { server, clock, channel, tokens, vms, directory }
 }
 
 fn by<T>(token: &str, message: T) -> Request<T> {
@@ -70,6 +77,59 @@ impl Stage {
     async fn revoke(&mut self, as_whom: &str, token: &str) -> Result<v1::Token, Status> {
         let revoke = v1::RevokeTokenRequest { token: token.to_owned(), ..Default::default() };
         self.tokens.revoke_token(by(as_whom, revoke)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn listed(&mut self) -> Vec<v1::Token> {
+        let list = by(ROOT, v1::ListTokensRequest::default());
+        self.tokens.list_tokens(list).await.expect("listed").into_inner().tokens
+    }
+
+    /// Begins a call and keeps its message back; done when the server has let it in.
+    async fn hold<M, A>(&mut self, token: &str, path: &'static str, message: M) -> Held<A>
+    where
+        M: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        self.clock.advance(SignedDuration::from_secs(1));
+        let now = self.clock.now().as_second();
+        let (send, sent) = oneshot::channel::<()>();
+        let message = futures_util::stream::once(async move {
+            let _ = sent.await;
+            message
+        });
+        let (request, mut grpc) = (by(token, message), Grpc::new(self.channel.clone()));
+        let call = tokio::spawn(async move {
+            grpc.ready().await.expect("a connection");
+            let path = PathAndQuery::from_static(path);
+            let answer = grpc.client_streaming(request, path, ProstCodec::<M, A>::default()).await;
+            answer.map(tonic::Response::into_inner)
+        });
+        let let_in = async {
+            while !self.listed().await.iter().any(|known| {
+                let used = known.last_use_time.is_some_and(|used| used.seconds == now);
+                token.starts_with(&known.id) && used
+            }) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, let_in).await.expect("the headers come");
+        Held { send, call }
+    }
+}
+
+/// A call whose headers are at the server, and whose message is not.
+struct Held<A> {
+    send: oneshot::Sender<()>,
+    call: JoinHandle<Result<A, Status>>,
+}
+
+impl<A: std::fmt::Debug> Held<A> {
+    /// Sends the message after all, and says with which reason it was refused.
+    async fn refused(self) -> (Code, String) {
+        // The call may be over already, and nobody may take the message.
+        let _ = self.send.send(());
+        let answer = timeout(PATIENCE, self.call).await.expect("it ends").expect("it runs");
+        reason(&answer.expect_err("it is refused"))
     }
 }
 
@@ -228,6 +288,77 @@ async fn whoever_takes_back_the_token_they_call_with_hears_that_it_is_done() {
         assert_eq!(gone.name, name);
         assert_eq!(stage.lists(&own).await, Code::Unauthenticated);
     }
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_message_is_held_back_until_its_token_is_taken_back_does_nothing() {
+    let mut stage = stage().await;
+    stage.vms.create_vm(by(ROOT, create("web"))).await.expect("created");
+    let mine = stage.make("mine", v1::Role::Admin).await;
+    stage.make("other", v1::Role::Viewer).await;
+    let revoke = v1::RevokeTokenRequest { token: "other".to_owned(), ..Default::default() };
+    let delete = v1::DeleteVmRequest { vm: "web".to_owned(), ..Default::default() };
+    let door = wanted("door", v1::Role::Admin);
+    let revoke: Held<v1::Token> =
+        stage.hold(&mine, "/banger.v1.TokenService/RevokeToken", revoke).await;
+    let create: Held<v1::CreateTokenResponse> =
+        stage.hold(&mine, "/banger.v1.TokenService/CreateToken", door).await;
+    let delete: Held<v1::Vm> = stage.hold(&mine, "/banger.v1.VmService/DeleteVm", delete).await;
+    stage.revoke(ROOT, "mine").await.expect("it is there");
+    let invalid = (Code::Unauthenticated, "TOKEN_INVALID".to_owned());
+    // A revocation may go on for a moment, and comes to nothing all the same.
+    assert_eq!(revoke.refused().await, invalid);
+    assert_eq!(create.refused().await, invalid);
+    assert_eq!(delete.refused().await, invalid);
+    let names: Vec<_> = stage.listed().await.into_iter().map(|token| token.name).collect();
+    assert_eq!(names, ["other"]);
+    let get = v1::GetVmRequest { vm: "web".to_owned() };
+    let vm = stage.vms.get_vm(by(ROOT, get)).await.expect("it is there").into_inner();
+    assert_eq!(vm.desired_state(), v1::DesiredState::Running);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_message_comes_when_its_token_has_expired_does_nothing() {
+    let mut stage = stage().await;
+    let mut short = wanted("short", v1::Role::Admin);
+    short.ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let made = stage.tokens.create_token(by(ROOT, short)).await.expect("made").into_inner();
+    stage.make("other", v1::Role::Viewer).await;
+    let revoke = v1::RevokeTokenRequest { token: "other".to_owned(), ..Default::default() };
+    let held: Held<v1::Token> =
+        stage.hold(&made.secret, "/banger.v1.TokenService/RevokeToken", revoke).await;
+    stage.clock.advance(SignedDuration::from_secs(60));
+    assert_eq!(held.refused().await, (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+    assert_eq!(stage.listed().await.len(), 1, "the other is there");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_named_when_the_token_has_expired_is_not_asked_to_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut stage = on(directory, None).await;
+    let _host = join(channel(&stage.server).await, "alpha").await;
+    until_online(&stage.server).await;
+    stage.vms.create_vm(create("one")).await.expect("created");
+    let wait = v1::WaitVmRequest { vm: "one".to_owned(), ..Default::default() };
+    stage.vms.wait_vm(wait).await.expect("it runs");
+    let mut short = wanted("short", v1::Role::Operator);
+    short.ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let made = stage.tokens.create_token(short).await.expect("made").into_inner();
+    let start = v1::ExecStart { command: vec!["/bin/cat".to_owned()], ..Default::default() };
+    let start = v1::ExecVmRequest {
+        vm: "one".to_owned(),
+        input: Some(v1::ExecInput { input: Some(v1::exec_input::Input::Start(start)) }),
+    };
+    let held: Held<v1::ExecVmResponse> =
+        stage.hold(&made.secret, "/banger.v1.VmService/ExecVm", start).await;
+    stage.clock.advance(SignedDuration::from_secs(60));
+    assert_eq!(held.refused().await, (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+    let events = v1::ListVmEventsRequest { vm: "one".to_owned(), ..Default::default() };
+    let events = stage.vms.list_vm_events(events).await.expect("read").into_inner().events;
+    assert!(events.iter().all(|event| event.r#type != "EXEC"), "{events:?}");
     stage.server.shutdown().await;
 }
 

@@ -26,7 +26,7 @@ impl Drop for Silent {
 async fn answered(gone: &CancellationToken) -> (Body, tokio::sync::oneshot::Receiver<()>) {
     let (tell, told) = tokio::sync::oneshot::channel();
     let call = async { Ok::<_, Infallible>(Response::new(Body::new(Silent(Some(tell))))) };
-    let answer = until_gone(gone.clone(), call).await.expect("it answers");
+    let answer = until_gone(gone.clone(), Duration::ZERO, call).await.expect("it answers");
     (answer.into_body(), told)
 }
 
@@ -65,16 +65,32 @@ async fn whoever_reads_a_silent_answer_is_told_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_done_in_time_is_answered_and_another_is_dropped() {
+async fn a_revocation_that_is_done_in_time_is_answered_and_another_is_dropped() {
     let gone = CancellationToken::new();
     gone.cancel();
+    let grace = grace_of("/banger.v1.TokenService/RevokeToken");
     for (takes, done) in [(100, true), (900, false)] {
         let call = async {
             tokio::time::sleep(Duration::from_millis(takes)).await;
             Ok::<_, Infallible>(Response::new(Body::empty()))
         };
-        let answer = until_gone(gone.clone(), call).await.expect("it answers");
+        let answer = until_gone(gone.clone(), grace, call).await.expect("it answers");
         assert_eq!(!answer.headers().contains_key("grpc-status"), done, "{takes} ms");
+    }
+}
+
+#[tokio::test]
+async fn only_a_revocation_goes_one_step_further() {
+    for (method, _, _) in crate::api::auth::METHODS {
+        let (gone, mut went_on) = (CancellationToken::new(), false);
+        gone.cancel();
+        let call = async {
+            went_on = true;
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        };
+        let answer = until_gone(gone, grace_of(method), call).await.expect("it answers");
+        assert_eq!(answer.headers().contains_key("grpc-status"), !went_on, "{method}");
+        assert_eq!(went_on, method.ends_with("/RevokeToken"), "{method}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decisions about the tokens of callers.
 
 use super::*;
-use crate::model::caller::Role;
+use crate::model::caller::{Caller, Role};
 use crate::model::fixtures::record_of;
 use crate::model::request::{RequestId, RequestKey, RequestTarget};
 
@@ -54,6 +54,43 @@ fn a_use_is_written_down_where_it_is_newer_and_the_token_is_there() {
         let tokens: Vec<_> = ledger.tokens().map(|token| token.last_used_at).collect();
         assert_eq!(tokens, [Some(at(last))]);
     }
+}
+
+#[test]
+fn whoever_calls_with_a_token_that_is_gone_changes_nothing_and_may_take_back_their_own() {
+    let mut ledger = ledger();
+    let id = |number| record_of(number, "").id;
+    let by = |number| Caller { token: Some(id(number).into()), ..caller() };
+    let key = RequestKey { id: RequestId(uuid::Uuid::from_u128(1)), fingerprint: [0; 32] };
+    for (number, name) in [(1, "taken"), (2, "own")] {
+        make(&mut ledger, create(number, name)).expect("kept");
+    }
+    // As the writer does with what waits: one after the other, in one transaction.
+    let mut once = |caller: &Caller,
+                    mutation: AnyMutation,
+                    key: Option<&RequestKey>|
+     -> Result<Outcome, Refusal> {
+        let decided = ledger.decide_once(caller, &mutation, key)?;
+        ledger.apply(&decided.changes);
+        Ok(decided.outcome)
+    };
+    assert!(once(&by(1), create(3, "before"), Some(&key)).is_ok());
+    assert!(once(&caller(), revoke("taken"), None).is_ok());
+    for (mutation, key) in [
+        (create(4, "after"), None),
+        // Nor are they told again of what they made.
+        (create(3, "before"), Some(&key)),
+        (revoke("own"), None),
+        (AnyMutation::from(CreateJoinToken(token("t"))), None),
+        (AnyMutation::from(Record { events: Vec::new() }), None),
+    ] {
+        assert_eq!(once(&by(1), mutation, key), Err(Refusal::CallerGone));
+    }
+    // What was done for them is written down all the same.
+    let record = Record { events: Vec::new() };
+    assert_eq!(once(&by(1).for_the_record(), record.into(), None), Ok(Outcome::Recorded));
+    assert!(once(&by(2), revoke("own"), None).is_ok());
+    assert_eq!(once(&by(2), create(5, "late"), None), Err(Refusal::CallerGone));
 }
 
 #[test]
