@@ -181,7 +181,9 @@ impl Vms {
             Err(failure) => {
                 let failed = self.failed(&reached.record, &failure);
                 let reason = failed.get_details_error_info().map(|info| info.reason);
-                let message = format!("running {shown:?} failed: {}", failed.message());
+                // The sentence may have more of the command in it, and what the guest says: it is
+                // for whoever asked, and the history for viewers too.
+                let message = format!("running {shown:?} failed");
                 let refused = HistoryEvent {
                     reason: reason.unwrap_or_default(),
                     ..executed(&reached.record, &call.caller, message)
