@@ -339,6 +339,7 @@ fn join_hosts(state_dir: &Path, dir: &Path, hosts: usize) -> Vec<HostSeat> {
                 secret_sha256: join.secret_sha256,
                 labels: Labels::new(),
                 host_name: None,
+                created_by_token: None,
                 expires_at,
                 used_for: None,
             };

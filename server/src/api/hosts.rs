@@ -214,15 +214,17 @@ impl HostService for Hosts {
         fill_random(&mut secret)?;
         let token = JoinTokenText::new(id, secret, self.api.ca.fingerprint());
         let expires_at = later(self.api.clock.now(), ttl);
+        let caller = self.api.caller(&request)?;
         let keep = CreateJoinToken(JoinToken {
             id: token.id.clone(),
             secret_sha256: token.secret_sha256(),
             host_name,
             labels: message.labels.clone(),
+            created_by_token: caller.token.as_deref().map(str::to_owned),
             expires_at,
             used_for: None,
         });
-        let kept = self.api.store.submit(self.api.caller(&request)?, keep).await;
+        let kept = self.api.store.submit(caller, keep).await;
         kept.map_err(status::mutation_failed)?;
         Ok(Response::new(v1::CreateJoinTokenResponse {
             token: token.reveal(),

@@ -23,14 +23,15 @@ impl Table for JoinToken {
                     used_by,
                     used_key.map(hex::encode),
                     json!(token.labels).to_string(),
+                    token.created_by_token,
                 ])
             })
             .collect();
         batch.add_rows(
             "INSERT INTO join_tokens (id, secret_sha256, host_name, expires_at, used_by, used_key,
-                 labels)
+                 labels, created_by_token)
              SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4, unhex(value->>5),
-                 value->>6
+                 value->>6, value->>7
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET used_by = excluded.used_by, used_key = excluded.used_key",
             serde_json::Value::from(rows).to_string(),
@@ -48,7 +49,8 @@ impl Table for JoinToken {
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
         let failed = || StoreError::during("read join tokens");
         let rows = sqlx::query(
-            "SELECT id, secret_sha256, host_name, expires_at, used_by, used_key, labels
+            "SELECT id, secret_sha256, host_name, expires_at, used_by, used_key, labels,
+                 created_by_token
              FROM join_tokens",
         )
         .fetch_all(connection)
@@ -74,6 +76,7 @@ impl Table for JoinToken {
                     host_name: row.try_get("host_name").map_err(failed())?,
                     labels: serde_json::from_str(row.try_get("labels").map_err(failed())?)
                         .map_err(|_| bad("labels"))?,
+                    created_by_token: row.try_get("created_by_token").map_err(failed())?,
                     expires_at: Timestamp::from_microsecond(
                         row.try_get("expires_at").map_err(failed())?,
                     )

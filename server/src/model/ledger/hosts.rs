@@ -83,6 +83,12 @@ impl Ledger {
         if token.expires_at <= caller.at {
             return Err(Refusal::JoinTokenInvalid("expired"));
         }
+        let maker = token.created_by_token.as_deref().filter(|_| token.used_for.is_none());
+        let good = |id: &str| self.tokens.get(id).is_some_and(|maker| maker.is_good(caller.at));
+        if maker.is_some_and(|id| !good(id)) {
+            let why = "made with a token that has expired or was taken back since";
+            return Err(Refusal::JoinTokenInvalid(why));
+        }
         if let Some(made_for) = token.host_name.as_ref().filter(|name| **name != join.name) {
             let (made_for, name) = (made_for.clone(), join.name.clone());
             return Err(Refusal::JoinTokenForAnother { made_for, name });

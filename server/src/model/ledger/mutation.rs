@@ -409,6 +409,9 @@ pub struct JoinToken {
     pub host_name: Option<String>,
     /// Labels that the host gets.
     pub labels: Labels,
+    /// The id of the token that it was made with, where that was made by a call. It is good no
+    /// longer than that one, until a host has used it.
+    pub created_by_token: Option<String>,
     /// Not good from then on.
     pub expires_at: Timestamp,
     /// The host it was used for, and the sha256 of the key that host presented.

@@ -1,10 +1,12 @@
 //! Deciding about the tokens of callers: names are unique among those that are good, and whatever
-//! has expired goes with the next that is made.
+//! has expired goes with the next that is made. With a token go the join tokens that were made with
+//! it and that no host has used.
 //!
 //! Who may make and take back tokens was decided before: this is asked by admins only. Whether the
 //! token that somebody calls with is there still is asked here, with every decision: nothing that
 //! is decided after a revocation is decided for whom it was taken from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -59,8 +61,10 @@ impl Ledger {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         let (mut changes, mut good) = (Vec::new(), 0);
+        let mut expired = BTreeSet::new();
         for known in self.tokens() {
             if !known.is_good(caller.at) {
+                expired.insert(known.id.as_str());
                 changes.push(Change::remove(Arc::clone(known), caller.at));
                 continue;
             }
@@ -76,6 +80,7 @@ impl Ledger {
         if good >= MAX_TOKENS {
             return Err(Refusal::LimitReached { what: "tokens", limit: MAX_TOKENS });
         }
+        changes.extend(self.unused_join_tokens_of(&expired, caller.at));
         changes.push(Change::put(Arc::clone(token)));
         Ok(Decided { changes, outcome: Outcome::Token(Arc::clone(token)) })
     }
@@ -87,10 +92,18 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let missing = || Refusal::TokenNotFound { token: revoke.token.clone() };
         let token = self.token(&revoke.token).ok_or_else(missing)?;
-        Ok(Decided {
-            changes: vec![Change::remove(Arc::clone(token), caller.at)],
-            outcome: Outcome::TokenGone(Arc::clone(token)),
-        })
+        let mut changes = vec![Change::remove(Arc::clone(token), caller.at)];
+        changes.extend(self.unused_join_tokens_of(&[token.id.as_str()].into(), caller.at));
+        Ok(Decided { changes, outcome: Outcome::TokenGone(Arc::clone(token)) })
+    }
+
+    /// The end of all join tokens that were made with one of these tokens and that no host has used.
+    fn unused_join_tokens_of(&self, makers: &BTreeSet<&str>, at: Timestamp) -> Vec<Change> {
+        let unused = self.join_tokens.iter().filter(|token| token.used_for.is_none());
+        unused
+            .filter(|token| token.created_by_token.as_deref().is_some_and(|id| makers.contains(id)))
+            .map(|token| Change::remove(Arc::clone(token), at))
+            .collect()
     }
 
     pub(super) fn note_token_uses(&self, note: &NoteTokenUses) -> Decided {

@@ -363,6 +363,33 @@ async fn a_program_that_is_named_when_the_token_has_expired_is_not_asked_to_run(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_goes_with_the_token_it_was_made_with() {
+    let mut stage = stage().await;
+    let mut hosts = HostServiceClient::new(stage.channel.clone());
+    let own = stage.make("ci", v1::Role::Operator).await;
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+    let request = params.serialize_request(&key).expect("a request").pem().expect("as text");
+    let mut joins = Vec::new();
+    for (name, maker) in [("alpha", &*own), ("beta", ROOT)] {
+        let asked = by(maker, v1::CreateJoinTokenRequest::default());
+        let made = hosts.create_join_token(asked).await.expect("an operator may").into_inner();
+        joins.push(v1::JoinHostRequest {
+            token: made.token,
+            name: name.to_owned(),
+            certificate_request_pem: request.clone(),
+            agent_address: "192.0.2.7:7072".to_owned(),
+            ..v1::JoinHostRequest::default()
+        });
+    }
+    stage.revoke(ROOT, "ci").await.expect("it is there");
+    let refused = hosts.join_host(joins.remove(0)).await.expect_err("whoever made it is gone");
+    assert_eq!(reason(&refused), (Code::Unauthenticated, "JOIN_TOKEN_INVALID".to_owned()));
+    hosts.join_host(joins.remove(0)).await.expect("root is there");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_line_taken_out_of_the_token_file_ends_its_streams_on_a_reload() {
     let mut stage = stage().await;
     let keeps = stage.make("keeps", v1::Role::Viewer).await;

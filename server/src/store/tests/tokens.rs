@@ -21,3 +21,22 @@ async fn tokens_and_their_last_uses_outlive_a_restart_and_those_taken_back_do_no
     let tokens: Vec<TokenRecord> = open.tokens().map(|token| TokenRecord::clone(token)).collect();
     assert_eq!(tokens, [used, record_of(3, "idle")]);
 }
+
+#[tokio::test]
+async fn a_join_token_is_known_over_a_restart_by_the_token_it_was_made_with() {
+    let fixture = fixture().await;
+    let maker = record_of(1, "ci");
+    let made = JoinToken { created_by_token: Some(maker.id.clone()), ..token("t") };
+    fixture.store.submit(caller(), CreateToken(Arc::new(maker))).await.expect("kept");
+    for kept in [made, token("nobodys")] {
+        fixture.store.submit(caller(), CreateJoinToken(kept)).await.expect("kept");
+    }
+    let (open, directory) = fixture.reopened().await;
+    let fixture = started(open, directory);
+    let revoke = RevokeToken { token: "ci".to_owned() };
+    fixture.store.submit(caller(), revoke).await.expect("it is there");
+    let (open, directory) = fixture.reopened().await;
+    let fixture = started(open, directory);
+    fixture.store.submit(caller(), join(1, "t", "one")).await.expect_err("it went");
+    fixture.store.submit(caller(), join(2, "nobodys", "two")).await.expect("joined");
+}

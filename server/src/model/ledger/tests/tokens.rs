@@ -43,6 +43,49 @@ fn a_token_that_has_expired_goes_with_the_next_and_keeps_no_name() {
     assert_eq!(ledger.tokens().map(|token| &**token).collect::<Vec<_>>(), [&new]);
 }
 
+/// A join token that was made with this token.
+fn join_token(id: &str, maker: u8) -> JoinToken {
+    JoinToken { created_by_token: Some(record_of(maker, "").id), ..token(id) }
+}
+
+#[test]
+fn a_join_token_goes_with_the_token_it_was_made_with_unless_a_host_has_used_it() {
+    let mut ledger = ledger();
+    for (number, name) in [(1, "ci"), (2, "other")] {
+        make(&mut ledger, create(number, name)).expect("kept");
+    }
+    let mut nobodys = token("nobodys");
+    nobodys.expires_at = at(9000);
+    for kept in [join_token("used", 1), join_token("unused", 1), join_token("others", 2), nobodys] {
+        make(&mut ledger, CreateJoinToken(kept).into()).expect("kept");
+    }
+    make(&mut ledger, join(1, "used", "one").into()).expect("joined");
+    make(&mut ledger, revoke("ci")).expect("it is there");
+    let refused = make(&mut ledger, join(2, "unused", "two").into());
+    assert_eq!(refused, Err(Refusal::JoinTokenInvalid("unknown")));
+    // The host that has joined, and lost the answer, gets it again.
+    make(&mut ledger, join(1, "used", "one").into()).expect("joined already");
+    make(&mut ledger, join(3, "others", "three").into()).expect("joined");
+    make(&mut ledger, join(4, "nobodys", "four").into()).expect("joined");
+}
+
+#[test]
+fn a_join_token_is_good_no_longer_than_the_token_it_was_made_with() {
+    let mut ledger = ledger();
+    make(&mut ledger, create(1, "ci")).expect("kept");
+    let late = record_of(1, "ci").expires_at.as_second() - at(0).as_second();
+    let long = JoinToken { expires_at: at(late + 900), ..join_token("t", 1) };
+    make(&mut ledger, CreateJoinToken(long).into()).expect("kept");
+    let refused = make_at(&mut ledger, join(1, "t", "one").into(), late);
+    let why = "made with a token that has expired or was taken back since";
+    assert_eq!(refused, Err(Refusal::JoinTokenInvalid(why)));
+    // Both go with the next that is made.
+    let new = TokenRecord { expires_at: at(late + 900), ..record_of(2, "new") };
+    make_at(&mut ledger, CreateToken(Arc::new(new)).into(), late).expect("kept");
+    let refused = make_at(&mut ledger, join(1, "t", "one").into(), late);
+    assert_eq!(refused, Err(Refusal::JoinTokenInvalid("unknown")));
+}
+
 #[test]
 fn a_use_is_written_down_where_it_is_newer_and_the_token_is_there() {
     let mut ledger = ledger();
