@@ -36,7 +36,17 @@ pub(super) async fn run(session: &Session, command: TokenCommand) -> Result<(), 
                 }
                 Ok(gone)
             };
-            let (gone, outcome) = for_each(&tokens, call).await;
+            let (answers, outcome) = for_each(&tokens, call).await;
+            // What is not there has no id.
+            let (gone, missing): (Vec<Token>, Vec<Token>) =
+                answers.into_iter().partition(|token| !token.id.is_empty());
+            for token in missing {
+                session.printer.note(&format!(
+                    "There is no token {}. A line of the server's token file is not taken back by \
+                     this.",
+                    clean(&token.name)
+                ));
+            }
             let message = ListTokensResponse { tokens: gone, ..Default::default() };
             session.printer.whole(
                 &message,

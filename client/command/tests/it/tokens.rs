@@ -66,7 +66,19 @@ fn tokens_are_listed_without_secrets_and_taken_back_by_name_or_id() {
     let ran = run(&server, &["token", "revoke", "ci", "bgr_0000000000000002", "--yes"]);
     assert_eq!((ran.code, &*ran.out), (0, "ci is taken back\nwall is taken back\n"));
     assert_eq!(run(&server, &["token", "revoke", "ci", "--yes"]).code, 3);
-    assert_eq!(run(&server, &["token", "revoke", "ci", "--yes", "--allow-missing"]).code, 0);
+}
+
+#[test]
+fn a_token_that_is_not_there_is_not_called_taken_back() {
+    let server = fake::start();
+    assert_eq!(run(&server, &["token", "create", "ci", "--role", "viewer"]).code, 0);
+    let ran = run(&server, &["token", "revoke", "root", "ci", "--yes", "--allow-missing"]);
+    assert_eq!((ran.code, &*ran.out), (0, "ci is taken back\n"));
+    assert!(ran.err.contains("There is no token root."), "{}", ran.err);
+    assert!(ran.err.contains("token file"), "{}", ran.err);
+    let ran =
+        run(&server, &["token", "revoke", "root", "--yes", "--allow-missing", "--output", "name"]);
+    assert_eq!((ran.code, &*ran.out), (0, ""));
 }
 
 #[test]
