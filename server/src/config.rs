@@ -26,6 +26,7 @@ use crate::model::names::check_name;
 use crate::model::placement::Overcommit;
 use crate::model::retention::Retention;
 use crate::model::subnet::Subnet;
+use crate::model::token::PREFIX as TOKEN_PREFIX;
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/server.toml";
@@ -417,8 +418,8 @@ fn check_domain(domain: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// When it can't be read, or others than its owner may read it, or lines are not
-/// `<principal> <token> [<role>]` with a token of 16 characters or more: then all of those are
-/// listed, by number, never by content.
+/// `<principal> <token> [<role>]` with a token of 16 characters or more that does not begin as those
+/// do that are made by calls: then all of those are listed, by number, never by content.
 pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, ConfigError> {
     let bytes = secrets::read(path).map_err(|error| match error {
         SecretError::Read { path, source } => ConfigError::Read { path, source },
@@ -442,6 +443,12 @@ pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, Confi
             problems.push(format!("{place} is not of the form <principal> <token> [<role>]"));
         } else if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
             problems.push(format!("{place} has a token of less than 16 printable characters"));
+        } else if token.starts_with(TOKEN_PREFIX) {
+            // The line would take the place of the token that was made, with its expiry.
+            problems.push(format!(
+                "{place} has a token that begins with {TOKEN_PREFIX}, as those do that are made by \
+                 a call: such a token needs no line, and a line needs another token"
+            ));
         } else if let Ok(role) = role {
             let principal = Principal { name: principal.into(), role };
             if tokens.insert(token.to_owned(), principal).is_some() {

@@ -166,6 +166,11 @@ fn a_token_file_names_a_principal_for_each_token() {
     let Err(ConfigError::Invalid(problems)) = bad else { panic!("{bad:?}") };
     assert_eq!(problems.len(), 4, "{problems:#?}");
     assert!(problems.iter().all(|problem| !problem.contains("0123456789abcdef")));
+    let made = format!("bgr_0123456789abcdef_{}", "0".repeat(64));
+    let refused = read(&format!("alice {made} viewer\n"));
+    let Err(ConfigError::Invalid(problems)) = refused else { panic!("{refused:?}") };
+    assert!(problems[0].contains("line 1") && problems[0].contains("made by a call"));
+    assert!(!problems[0].contains(&made), "{problems:?}");
     assert!(read("").is_err(), "a file without tokens would let everybody in");
     fs::write(&path, "alice 0123456789abcdef\n").expect("written");
     for mode in [0o640, 0o604, 0o644, 0o620] {
