@@ -175,6 +175,12 @@ pub fn not_permitted(refused: &Refused) -> Status {
     Status::with_error_details(Code::PermissionDenied, clipped(refused.to_string()), details)
 }
 
+/// A line of the token file has the name that a token was to have.
+pub fn token_name_in_file(name: &str) -> Status {
+    let message = format!("the name {name:?} is taken by a line of the server's token file");
+    error(Code::AlreadyExists, ErrorReason::TokenNameTaken, message)
+}
+
 /// A join token that can't be used.
 pub fn join_token_invalid(why: &str) -> Status {
     error(Code::Unauthenticated, ErrorReason::JoinTokenInvalid, format!("the join token is {why}"))

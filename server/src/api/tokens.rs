@@ -130,6 +130,10 @@ impl TokenService for Tokens {
             problems.push(SpecProblem::new("ttl", "must be 1 minute to 3650 days"));
         }
         let (role, ttl) = all_or_problems(role.zip(ttl), problems)?;
+        // The history says who by this name.
+        if self.identities.are_in_file(&message.name) {
+            return Err(status::token_name_in_file(&message.name));
+        }
         let (id, secret) = new_text()?;
         let caller = self.api.caller(&request)?;
         let create = CreateToken(Arc::new(TokenRecord {

@@ -123,6 +123,16 @@ impl Identities {
         self.0.read().file
     }
 
+    /// Whether a line of the file has this name.
+    pub(in crate::api) fn are_in_file(&self, name: &str) -> bool {
+        let table = self.0.read();
+        table.file
+            && table
+                .by_digest
+                .values()
+                .any(|known| known.made.is_none() && *known.principal.name == *name)
+    }
+
     /// Whose token this is.
     pub(super) fn find(&self, token: &str, now: Timestamp) -> Found {
         let known = self.0.read().by_digest.get(&digest(token)).cloned();
