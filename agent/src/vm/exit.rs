@@ -119,7 +119,8 @@ fn sentence(
     }
 }
 
-/// The last lines of a console, in one.
+/// The last lines of a console, in one. The server cuts what it shows viewers where they begin, by
+/// these words.
 fn console_end(console: &str) -> String {
     let mut lines: Vec<String> =
         console.lines().rev().map(shown).filter(|line| !line.is_empty()).take(LINES_TOLD).collect();

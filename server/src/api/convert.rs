@@ -67,7 +67,7 @@ pub fn vm_of(
         name: intent.name.clone(),
         spec: Some(spec(&intent.spec, secrets)),
         desired_state: desired(intent.desired).into(),
-        status: Some(vm_status(intent, observation, status, host, domain)),
+        status: Some(vm_status(intent, observation, status, host, domain, secrets)),
         generation: intent.generation.0,
         etag: intent.etag(),
         revision: revision.0,
@@ -82,6 +82,7 @@ fn vm_status(
     status: &VmStatus,
     host: Option<&HostView>,
     domain: &str,
+    secrets: Secrets,
 ) -> v1::VmStatus {
     let seen: Option<&ObservedVm> = match observation {
         Observation::Present(seen) => Some(seen),
@@ -91,7 +92,7 @@ fn vm_status(
     v1::VmStatus {
         state: state(status.state).into(),
         reason: status.reason.to_string(),
-        message: status.message.clone(),
+        message: sentence(&status.message, secrets),
         observed_at: seen.map(|seen| timestamp(seen.observed_at)),
         host_id: intent.host.as_ref().map(HostId::to_string).unwrap_or_default(),
         host_name: host.map(|host| host.record.name.clone()).unwrap_or_default(),
@@ -103,7 +104,7 @@ fn vm_status(
         dns_name: format!("{}.{domain}", intent.name),
         host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
         process: seen.and_then(|seen| seen.process).map(process),
-        exit: seen.and_then(|seen| seen.exit.as_ref()).map(exit),
+        exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, secrets)),
         restart_count: seen.map_or(0, |seen| seen.restart_count),
         adopted_at: seen.and_then(|seen| seen.adopted_at).map(timestamp),
         agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
@@ -236,13 +237,25 @@ fn process(seen: ProcessSeen) -> v1::VmProcess {
     v1::VmProcess { pid, start_ticks, start_time: start_time.map(timestamp) }
 }
 
-fn exit(seen: &ExitSeen) -> v1::VmExit {
+/// What an agent puts before the last lines of a guest's console.
+const CONSOLE_ENDS: &str = "; its console ends: ";
+
+/// A sentence that may come from a host, as somebody may see it: up to where a console begins that
+/// is not for them.
+pub fn sentence(text: &str, secrets: Secrets) -> String {
+    match (secrets, text.split_once(CONSOLE_ENDS)) {
+        (Secrets::Hidden, Some((before, _))) => before.to_owned(),
+        (Secrets::Shown | Secrets::Hidden, _) => text.to_owned(),
+    }
+}
+
+fn exit(seen: &ExitSeen, secrets: Secrets) -> v1::VmExit {
     let ExitSeen { cause, crashed, code, signal, message, time } = seen;
     v1::VmExit {
         crashed: *crashed,
         code: *code,
         signal: *signal,
-        message: message.clone(),
+        message: sentence(message, secrets),
         time: time.map(timestamp),
         reason: cause.as_str().to_owned(),
     }
@@ -274,14 +287,14 @@ fn devices(seen: &DevicesSeen) -> v1::VmDevices {
     }
 }
 
-/// A line of history.
-pub fn history_event(event: StoredEvent) -> v1::VmHistoryEvent {
+/// A line of history, as somebody may see it.
+pub fn history_event(event: StoredEvent, secrets: Secrets) -> v1::VmHistoryEvent {
     v1::VmHistoryEvent {
         time: Some(timestamp(event.at)),
         generation: event.generation.0,
         r#type: event.kind,
         reason: event.reason,
-        message: event.message,
+        message: sentence(&event.message, secrets),
         actor: event.actor,
         times: event.times,
         last_time: Some(timestamp(event.last_at)),

@@ -177,6 +177,83 @@ async fn who_asks_for_a_vm_is_told_when_it_was_confirmed_and_a_list_is_of_its_re
 }
 
 #[tokio::test]
+async fn a_viewer_reads_that_a_guest_ended_and_not_how_its_console_ends() {
+    use crate::fleet::observed::FleetSink as _;
+    use crate::model::history::{EventKind, HistoryEvent};
+    use crate::model::ledger::Record;
+    use crate::model::observed::{ExitCause, ExitSeen, Fault, Phase};
+    use crate::testing::{facts, health, host_id, host_record, intent, seen, vm_id};
+    let fixture = fixture().await;
+    let view = &fixture.api.view;
+    view.committed(&[Change::put(host_record(1)), Change::put(Arc::new(intent(1)))]);
+    view.host_facts(host_id(1), Arc::new(facts()));
+    let message = "the guest ended; its console ends: password: | hunter2".to_owned();
+    let mut ended = seen(Phase::Crashed, 1);
+    ended.exit = Some(ExitSeen {
+        cause: ExitCause::Unexplained,
+        crashed: true,
+        code: None,
+        signal: None,
+        message: message.clone(),
+        time: None,
+    });
+    // So it is of a VMM that did not come up.
+    ended.fault = Some(Fault {
+        reason: "VMM_EXITED".to_owned(),
+        step: "start the VMM".to_owned(),
+        message: message.clone(),
+        left_behind: Vec::new(),
+        retrying: false,
+    });
+    let listed = [(vm_id(1), ended)].into_iter().collect();
+    view.inventory(host_id(1), listed, health(crate::model::host::HostState::Online));
+    let event = HistoryEvent {
+        vm: vm_id(1),
+        generation: banger_proto::ids::Generation(1),
+        kind: EventKind::Exec,
+        reason: "UNEXPLAINED_END".to_owned(),
+        message,
+        actor: "host b1".to_owned(),
+        at: at(1),
+    };
+    let caller = crate::model::fixtures::caller();
+    let kept = fixture.api.store.submit(caller, Record { events: vec![event] }).await;
+    kept.expect("kept");
+    let vm = || vm_id(1).to_string();
+    for (role, sees) in [(Role::Viewer, false), (Role::Operator, true), (Role::Admin, true)] {
+        fn by<T>(role: Role, message: T) -> Request<T> {
+            let grants = Grants::Role(role);
+            let mut request = Request::new(message);
+            let caller = Caller { grants, ..crate::model::fixtures::caller() };
+            request.extensions_mut().insert(caller);
+            request
+        }
+        let get = by(role, v1::GetVmRequest { vm: vm() });
+        let got = fixture.vms.get_vm(get).await.expect("there").into_inner();
+        let list = by(role, v1::ListVmsRequest::default());
+        let listed = fixture.vms.list_vms(list).await.expect("listed").into_inner();
+        let explain = by(role, v1::ExplainVmRequest { vm: vm() });
+        let explained = fixture.vms.explain_vm(explain).await.expect("there").into_inner();
+        let events = by(role, v1::ListVmEventsRequest { vm: vm(), ..Default::default() });
+        let events = fixture.vms.list_vm_events(events).await.expect("a history").into_inner();
+        let status = got.status.clone().expect("it has one");
+        let exit = status.exit.clone().expect("it ended");
+        assert_eq!(exit.message.contains("hunter2"), sees, "{role}: {exit:?}");
+        assert!(exit.message.starts_with("the guest ended"), "{exit:?}");
+        assert_eq!(status.message.contains("hunter2"), sees, "{role}: {status:?}");
+        for answer in [
+            format!("{listed:?}"),
+            format!("{:?}", explained.explanation),
+            format!("{explained:?}"),
+            format!("{events:?}"),
+        ] {
+            assert_eq!(answer.contains("hunter2"), sees, "{role}: {answer}");
+            assert!(answer.contains("the guest ended"), "{role}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_repeated_create_answers_the_same_vm_and_another_is_refused() {
     let fixture = fixture().await;
     let request = || v1::CreateVmRequest { id: ID.to_owned(), ..named("web") };

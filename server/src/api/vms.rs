@@ -405,7 +405,8 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ListVmEventsRequest>,
     ) -> Result<Response<v1::ListVmEventsResponse>, Status> {
-        self.events(request.into_inner()).await.map(Response::new)
+        let secrets = self.api.secrets(&request);
+        self.events(request.into_inner(), secrets).await.map(Response::new)
     }
 
     async fn explain_vm(

@@ -83,7 +83,7 @@ fn needed(action: Action, resource: Resource) -> Option<Role> {
     }
 }
 
-/// Whether somebody who looks at a VM sees its metadata too.
+/// Whether somebody who looks at a VM sees its metadata too, and what its guest said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
     Shown,

@@ -66,6 +66,7 @@ impl Vms {
     pub(super) async fn events(
         &self,
         mut message: v1::ListVmEventsRequest,
+        secrets: Secrets,
     ) -> Result<v1::ListVmEventsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
         let query = PageQuery::of("ListVmEvents", &message);
@@ -86,7 +87,7 @@ impl Vms {
         let (mut bytes, mut last, mut more) = (0, 0, false);
         for event in stored {
             let number = event.number;
-            let event = convert::history_event(event);
+            let event = convert::history_event(event, secrets);
             bytes += event.encoded_len() + 8;
             if events.len() == size || (bytes > MAX_PAGE_BYTES && !events.is_empty()) {
                 more = true;
@@ -139,7 +140,9 @@ impl Vms {
         let host = host.as_ref().map(|host| &*host.view);
         let now = self.api.clock.now();
         let explanation = reconcile::explain(&record, host, &self.api.knowledge, now);
-        Ok(explained(self.now(&record, secrets), explanation))
+        let sentences = explanation.sentences.iter();
+        let sentences = sentences.map(|text| convert::sentence(text, secrets)).collect();
+        Ok(explained(self.now(&record, secrets), Explanation { sentences, ..explanation }))
     }
 }
 
