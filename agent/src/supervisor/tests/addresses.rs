@@ -101,7 +101,8 @@ async fn a_create_beside_a_delete_waits_for_its_end_whichever_effect_of_it_is_la
             || world.kernel.objects_with(mine.jail.as_str()).iter().any(|o| o.starts_with("jail"));
         assert!(!is_left || !live(&world).contains(&2), "{when}: {:#?}", world.kernel.trace());
         world.kernel.release();
-        (delete.await.unwrap(), create.await.unwrap());
+        delete.await.unwrap();
+        create.await.unwrap();
         world.gone(1).await;
         world.settles_well(2, Phase::Running).await;
         one_at_most(&world, &when).await;
