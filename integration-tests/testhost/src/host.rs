@@ -33,7 +33,7 @@ pub mod tool;
 pub use programs::Vmm;
 
 /// How long a command in the host may take unless said otherwise.
-pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(240);
 
 /// Where the file system of the second disk is mounted in the host.
 pub const DATA: &str = "/data";
