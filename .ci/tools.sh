@@ -20,15 +20,20 @@ CARGO_DEB=3.8.0
 
 # COMMAND:PACKAGE, for Debian.
 BUILD=(cc:gcc)
-# openssl makes the certificates of the operators' page, as it says.
-CHECK=(python3:python3 git:git systemd-analyze:systemd openssl:openssl)
+# openssl makes the certificates of the operators' page, as it says; from cpio on: the tests of the
+# images ask them what banger wrote (server/images/src/testing.rs).
+CHECK=(
+  python3:python3 git:git systemd-analyze:systemd openssl:openssl
+  cpio:cpio tar:tar gzip:gzip lz4:lz4 xz:xz-utils zstd:zstd
+  mke2fs:e2fsprogs e2fsck:e2fsprogs debugfs:e2fsprogs
+)
 GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping)
 # The static program that the peer's container runs. etcd and runc are unpacked: see peers.
 BENCH=(busybox:busybox-static dpkg:dpkg)
 TEST=(
-  qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap busybox:busybox-static cpio:cpio
-  mke2fs:e2fsprogs losetup:mount dmsetup:dmsetup ip:iproute2 iptables:iptables nft:nftables
-  lz4:lz4 modprobe:kmod
+  qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap busybox:busybox-static
+  losetup:mount dmsetup:dmsetup ip:iproute2 iptables:iptables nft:nftables
+  modprobe:kmod
   # The browser that the tests of the dashboard drive.
   chromium:chromium
 )

@@ -16,5 +16,6 @@ mod repo {
     mod names;
     mod owners;
     mod source;
+    mod tools;
     mod tree;
 }
