@@ -205,10 +205,9 @@ impl TestHost {
         let (what, proof) = match self.machine.is_down() {
             Some(what) => (what, emulator::reset(&self.machine.whole_console())),
             None if silent => {
-                let look = || self.machine.processors().unwrap_or_else(|why| why.to_string());
-                let before = look();
+                let before = self.machine.processors();
                 std::thread::sleep(Duration::from_secs(2));
-                let after = look();
+                let after = self.machine.processors();
                 let proof = emulator::silent(&self.machine.whole_console(), [&before, &after]);
                 (format!("answers no more ({error}); its processors:\n{after}"), proof)
             }

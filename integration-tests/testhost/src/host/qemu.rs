@@ -160,7 +160,7 @@ impl Qemu {
     }
 
     /// What QEMU says of the processors of a host that does not answer.
-    pub fn processors(&self) -> io::Result<String> {
+    pub fn processors(&self) -> emulator::Look {
         emulator::registers(&self.monitor)
     }
 
