@@ -108,24 +108,33 @@ impl World {
         self.follow_reports();
     }
 
-    /// Sends an assignment as a server does: again after a crash of the agent or a refusal, until
-    /// it is held.
+    /// Sends an assignment as a server does: again after a crash of the agent, and a while after a
+    /// refusal, until it is held.
     pub(crate) async fn assign(&mut self, assignment: Assignment) -> Assigned {
+        let limit = tokio::time::Instant::now() + Duration::from_secs(3600);
         loop {
             let sent = self.agent.clone();
-            let outcome = self.surviving(sent.accept(assignment.clone())).await;
-            if let Some(Ok(outcome)) = outcome {
-                match outcome {
-                    Assigned::Accepted(_) => {
-                        self.acknowledged.insert(assignment.vm, assignment);
-                    }
-                    Assigned::Absent => {
-                        self.acknowledged.remove(&assignment.vm);
-                    }
-                    Assigned::Stale(_) => {}
+            let outcome = match self.surviving(sent.accept(assignment.clone())).await {
+                None => continue,
+                Some(Err(refused)) => {
+                    let trace = || self.kernel.trace();
+                    let now = tokio::time::Instant::now();
+                    assert!(now < limit, "refused for an hour: {refused:?}; trace: {:#?}", trace());
+                    self.passes(Duration::from_secs(1)).await;
+                    continue;
                 }
-                return outcome;
+                Some(Ok(outcome)) => outcome,
+            };
+            match outcome {
+                Assigned::Accepted(_) => {
+                    self.acknowledged.insert(assignment.vm, assignment);
+                }
+                Assigned::Absent => {
+                    self.acknowledged.remove(&assignment.vm);
+                }
+                Assigned::Stale(_) => {}
             }
+            return outcome;
         }
     }
 

@@ -98,8 +98,11 @@ pub(super) async fn carry_out(world: &mut World, assignment: Assignment) {
         }
         // A server asks until it is told that nothing is left.
         None => {
+            let mut asked = 0;
             while world.assign(assignment.clone()).await != Assigned::Absent {
                 world.gone(1).await;
+                asked += 1;
+                assert!(asked < 100, "asked again and again: {:#?}", world.kernel.trace());
             }
         }
     }

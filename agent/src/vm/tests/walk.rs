@@ -2,6 +2,9 @@
 //! half-made objects, and then one last assignment. It comes true in a bounded number of effects,
 //! the agent is silent after it, and nothing that is not the VM's was touched on the way.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::case::carry_out;
@@ -20,6 +23,13 @@ use crate::vm::fixtures::vm_id;
 
 /// Effects from any machine to rest: everything taken apart, twice, and built.
 const EFFECTS: u64 = 120;
+
+/// How long one walk may take on a machine that is busy; it takes a twentieth of a second on one that
+/// is not.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Rounds of the sweep until it finds nothing more.
+const ROUNDS: usize = 20;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -149,7 +159,7 @@ impl Walk {
                 self.world.kernel.set_faults(FaultPlan::none().with(At::nth(after), fault));
             }
             Step::Time { seconds } => {
-                self.world.passes(std::time::Duration::from_secs(seconds)).await;
+                self.world.passes(Duration::from_secs(seconds)).await;
             }
             Step::Ends(status) => {
                 self.world.kernel.crash(&jail, status);
@@ -173,12 +183,15 @@ impl Walk {
     async fn swept(&mut self) {
         let grace = SweepSettings::default().grace;
         self.world.round().await;
-        loop {
+        let mut removed = Vec::new();
+        for _ in 0..ROUNDS {
             self.world.passes(grace).await;
-            if self.world.round().await.is_empty() {
+            removed = self.world.round().await;
+            if removed.is_empty() {
                 return;
             }
         }
+        panic!("the sweep finds the same again and again: {removed:?}");
     }
 
     /// The last assignment, and all that has to hold then.
@@ -188,7 +201,7 @@ impl Walk {
         kernel.release();
         kernel.hang_vmm(&names(1).jail, false);
         // A crash may have struck at the last step.
-        self.world.passes(std::time::Duration::from_secs(120)).await;
+        self.world.passes(Duration::from_secs(120)).await;
         kernel.set_faults(FaultPlan::none());
         // An agent whose record was lost takes what it finds for what is wanted. So it is told the
         // present numbers, and then a boot of its own: then no end of an earlier process holds it
@@ -208,7 +221,7 @@ impl Walk {
         // The sweep looks at the rules, too: those that were flushed are missed by the next look.
         self.swept().await;
         self.world.agent.wake_all();
-        self.world.passes(std::time::Duration::from_secs(60)).await;
+        self.world.passes(Duration::from_secs(60)).await;
         // Who inherited a pid lives on; then it and the zombies are taken away.
         for heir in self.heirs {
             if !kernel.end_process(heir) {
@@ -366,17 +379,36 @@ async fn walk(steps: Vec<Step>, last: Power) -> Vec<Broken> {
     walk.end(last, &before).await
 }
 
+/// Does what has to end, in an agent's time that costs nothing, within moments: a walk without an end
+/// says which it is and takes the test down, where a limit from outside would name none.
+fn ends<T>(how: String, work: impl FnOnce() -> T) -> T {
+    let (done, waits) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if waits.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("a walk does not end: {how}");
+            std::process::abort();
+        }
+    });
+    let result = work();
+    drop(done);
+    watch.join().expect("it only waits");
+    result
+}
+
 proptest! {
     #[test]
     fn from_any_machine_any_assignment_comes_true_and_then_nothing_moves(
         steps in prop::collection::vec(any_step(), 0..12), last in any_power(),
     ) {
-        let broken = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime")
-            .block_on(walk(steps, last));
+        let how = format!("steps = {steps:?}, last = {last:?}");
+        let broken = ends(how, || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .expect("a runtime")
+                .block_on(walk(steps, last))
+        });
         let broken: Vec<String> = broken.iter().map(Broken::to_string).collect();
         prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
