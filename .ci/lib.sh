@@ -35,6 +35,9 @@ find_cargo
 # Output goes through tee, so the tools cannot see the terminal themselves.
 if [ -t 1 ]; then export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-always}; fi
 
+# A property that fails looks for its shortest case, and says nothing if it is killed meanwhile.
+export PROPTEST_MAX_SHRINK_TIME=${PROPTEST_MAX_SHRINK_TIME:-20000}
+
 # A build that is thrown away has no use for incremental files.
 if [ -n "${CI:-}" ]; then export CARGO_INCREMENTAL=0; fi
 
