@@ -71,6 +71,10 @@ pub trait Pins: Send + Sync {
     /// guest that is pinned and has its tap: nothing was done.
     async fn ensure(&self, pin: &Pin) -> HostResult<Change>;
 
+    /// Has packets of guests go on to every gateway of the host's default routes, however many neighbours
+    /// guests have it look for. To be called when routes may have changed; without pins nothing is done.
+    async fn ensure_gateways(&self) -> HostResult<Change>;
+
     /// Removes a guest's pin; with the last one our tables go.
     async fn remove(&self, key: &GuestKey) -> HostResult<Change>;
 }

@@ -6,8 +6,8 @@
 //! long as it is not what was made: who undoes the same thing again as soon as it is mended gives
 //! two looks in a row that are equal and both bad. The VM's own task looks again and its plan says
 //! what to mend, so nothing is decided here, and only what is no VM's is mended: that the host
-//! forwards for guests alone. What can go wrong: a part cannot be read; then it
-//! counts as what it was. A look does not end; then it is given up. Looks have a least distance, so
+//! forwards for guests alone, and that its gateways are always let through. What can go wrong: a part
+//! cannot be read; then it counts as what it was. A look does not end; then it is given up. Looks have a least distance, so
 //! that a flood of changes, ours among them, costs a bounded part of the time, and a greatest one,
 //! however slow the machine is.
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use banger_proto::ids::VmId;
 
 use super::{Entry, Supervisor};
-use crate::host::{BridgeFacts, GuestNet, LinkName, Pin, Subnet, TapFacts, clash};
+use crate::host::{BridgeFacts, Change, GuestNet, LinkName, Pin, Subnet, TapFacts, clash};
 use crate::report::phase::Reason;
 use crate::vm::plan::network::{NetWanted, uid};
 
@@ -121,6 +121,7 @@ impl Supervisor {
             let began = clock.monotonic();
             let look = async {
                 self.close_forwarding().await;
+                self.keep_gateways().await;
                 self.picture(&before).await
             };
             match tokio::time::timeout(LOOK_LIMIT, look).await {
@@ -150,6 +151,16 @@ impl Supervisor {
                 error = error.chain(),
                 "it can't be told that nothing else is forwarded"
             );
+        }
+    }
+
+    async fn keep_gateways(&self) {
+        match self.0.shared.host.pins.ensure_gateways().await {
+            Ok(Change::AlreadySo) => {}
+            Ok(Change::Made) => tracing::info!("guests are let through to the host's new gateways"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the gateways of the host can't be kept open")
+            }
         }
     }
 

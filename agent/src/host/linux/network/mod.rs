@@ -6,7 +6,7 @@ mod batches;
 pub(crate) mod firewall;
 mod links;
 pub(crate) mod namespace;
-pub(super) mod pins;
+pub(crate) mod pins;
 pub(super) mod resolvers;
 pub(crate) mod taps;
 #[cfg(test)]

@@ -5,6 +5,9 @@
 //! were last seen, everything is read, and both tables are replaced in one transaction. Callers that
 //! come while one change is being applied are taken together in the next.
 //!
+//! One set is no guest's: the gateways of the host's default routes, which the bound on neighbours always
+//! lets through. It is filled when the tables are replaced, and kept by whoever hears of routes.
+//!
 //! What can go wrong: `nft` is missing, somebody flushed our tables (the next change, or the next
 //! pass of a VM after a look, puts back all that this life of the agent asked for), or the agent was
 //! restarted (the guests are read back from the tables).
@@ -20,6 +23,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::batches::{Batches, Table, copy_of};
+use super::uplinks::observe_gateways;
 use crate::host::exec::{Exec, Tool, ToolCall, refusal, run_ok};
 use crate::host::{Change, GuestKey, HostError, HostErrorKind, HostResult, Pin, Pins};
 
@@ -29,7 +33,7 @@ mod rules;
 
 use entries::Entries;
 pub use rules::PinLayout;
-use rules::{Pinned, PinsSeen};
+use rules::{BadList, GATEWAYS, Pinned, PinsSeen};
 
 const OBJECT: &str = "the pins of guests";
 
@@ -46,6 +50,8 @@ struct Tables {
     seen: Mutex<Option<Arc<Pinned>>>,
     // All guests of the last look of which anything was there.
     listed: Mutex<BTreeSet<GuestKey>>,
+    // The host's gateways, as they were last read.
+    gateways: Mutex<BTreeSet<Ipv4Addr>>,
 }
 
 #[derive(Clone)]
@@ -62,6 +68,7 @@ impl NftPins {
                 layout,
                 seen: Mutex::default(),
                 listed: Mutex::default(),
+                gateways: Mutex::default(),
             }),
         }
     }
@@ -112,6 +119,10 @@ fn passed_on(base: &Pinned, wanted: &Pinned) -> BTreeSet<Ipv4Addr> {
     let stay: BTreeSet<Ipv4Addr> = wanted.values().map(|pin| pin.address).collect();
     let gone = &changed(base, wanted) - &stay;
     &gone | &changed(wanted, base)
+}
+
+fn unreadable(error: BadList) -> HostError {
+    HostError::new(HostErrorKind::Other, "read", OBJECT).because(error)
 }
 
 fn netlink(error: std::io::Error) -> HostError {
@@ -235,8 +246,38 @@ impl Tables {
                 ),
             }
         }
-        self.run(&self.layout.render(wanted)).await?;
+        let gateways = match self.layout.neighbours {
+            0 => BTreeSet::new(),
+            _ => self.gateways().await.unwrap_or_else(|error| {
+                tracing::warn!(error = error.chain(), "the gateways are taken for what they were");
+                self.gateways.lock().clone()
+            }),
+        };
+        self.run(&self.layout.render(wanted, &gateways)).await?;
         Ok(true)
+    }
+
+    async fn gateways(&self) -> HostResult<BTreeSet<Ipv4Addr>> {
+        let seen = observe_gateways(&*self.exec).await?;
+        self.gateways.lock().clone_from(&seen);
+        Ok(seen)
+    }
+
+    /// Called while changes are held.
+    async fn ensure_gateways(&self) -> HostResult<Change> {
+        if self.layout.neighbours == 0 {
+            return Ok(Change::AlreadySo);
+        }
+        let what = ["set", "inet", self.layout.table.as_str(), GATEWAYS];
+        // Without pins, and in tables of another version, which are replaced with everything else.
+        let Some(text) = self.list(&["-j"], &what).await? else { return Ok(Change::AlreadySo) };
+        let there = self.layout.read_gateways(&text).map_err(unreadable)?;
+        let wanted = self.gateways().await?;
+        if there == wanted {
+            return Ok(Change::AlreadySo);
+        }
+        self.run(&self.layout.render_gateways(&wanted)).await?;
+        Ok(Change::Made)
     }
 
     async fn run(&self, text: &str) -> HostResult<()> {
@@ -256,8 +297,12 @@ impl Tables {
     /// One of our tables; `None` when it is not there. `terse`: without the elements of sets.
     async fn listed(&self, family: &str, terse: bool) -> HostResult<Option<String>> {
         let options: &[&str] = if terse { &["-j", "-t"] } else { &["-j"] };
-        let what = ["list", "table", family, &self.layout.table];
-        let args = options.iter().copied().chain(what);
+        self.list(options, &["table", family, &self.layout.table]).await
+    }
+
+    /// What `nft list` says of something of ours; `None` when it is not there.
+    async fn list(&self, options: &[&str], what: &[&str]) -> HostResult<Option<String>> {
+        let args = options.iter().copied().chain(["list"]).chain(what.iter().copied());
         let call = ToolCall::new(Tool::Nft, args);
         let output = self.exec.run(&call).await?;
         if output.succeeded() {
@@ -270,9 +315,7 @@ impl Tables {
     }
 
     fn parse(&self, bridge: Option<&str>, inet: Option<&str>) -> HostResult<PinsSeen> {
-        self.layout
-            .read(bridge, inet)
-            .map_err(|error| HostError::new(HostErrorKind::Other, "read", OBJECT).because(error))
+        self.layout.read(bridge, inet).map_err(unreadable)
     }
 
     /// Reads everything, and notes which guests are whole. Gives all pins that can be read, whole or
@@ -325,6 +368,14 @@ impl Pins for NftPins {
 
     async fn ensure(&self, pin: &Pin) -> HostResult<Change> {
         self.pins.submit(Ask::Set(pin.clone())).await
+    }
+
+    async fn ensure_gateways(&self) -> HostResult<Change> {
+        let _held = self.pins.hold().await;
+        match self.pins.table().ensure_gateways().await {
+            Err(error) if none_without_nft(&error) => Ok(Change::AlreadySo),
+            ensured => ensured,
+        }
     }
 
     async fn remove(&self, key: &GuestKey) -> HostResult<Change> {

@@ -12,9 +12,10 @@ use crate::clock::Clock;
 use crate::host::exec::{Exec, RealExec, Tool, ToolCall, run_ok, search_dirs};
 use crate::host::linux::network::firewall::Iptables;
 use crate::host::linux::network::namespace::LinuxNetwork;
+use crate::host::linux::network::pins::NftPins;
 use crate::host::linux::network::taps::{LinuxTaps, open_tap};
 use crate::host::linux::network::test_net::{ethernet, in_namespace, udp};
-use crate::host::linux::{Chains, FirewallLayout};
+use crate::host::linux::{Chains, FirewallLayout, PinLayout};
 use crate::host::{BridgeSpec, Change, Host, HostResult, TapName, TapSpec, Taps};
 use crate::naming::Naming;
 use crate::supervisor::adoption::Parts;
@@ -89,8 +90,12 @@ struct Real {
 }
 
 impl Real {
-    /// An uplink, and an agent with one VM that runs.
+    /// An uplink, and an agent with one VM that runs. Its pins are the fake machine's.
     async fn start() -> Self {
+        Self::start_with(|host| host).await
+    }
+
+    async fn start_with(change: impl FnOnce(Host) -> Host) -> Self {
         ip("link set lo up").await;
         for uplink in ["up0", "up1"] {
             ip(&format!("link add {uplink} type bridge")).await;
@@ -103,12 +108,12 @@ impl Real {
         let fake = kernel.host();
         let layout = FirewallLayout { chains: Chains::of_tag("bg"), bridge: bridge() };
         let runtime = tempfile::tempdir().unwrap();
-        let host = Host {
+        let host = change(Host {
             taps: Arc::new(Both { fake: fake.taps.clone(), open: Mutex::default() }),
             firewall: Arc::new(Iptables::new(exec(), layout, runtime.path())),
             network: Arc::new(LinuxNetwork::default()),
             ..fake
-        };
+        });
         let parts = Parts::new(host.clone(), Naming::default(), Clock::system());
         let agent = Supervisor::start(parts).await.unwrap();
         agent.accept(assignment_of(1, 1, 1, Power::Running)).await.unwrap();
@@ -336,5 +341,32 @@ fn priv_a_host_that_forwards_for_guests_alone_is_no_router_after_a_flush_either(
         let next = Iptables::new(exec(), layout(), real.runtime.path());
         let closed = crate::host::Firewall::ensure_closed(&next).await.unwrap();
         assert!(closed == crate::host::Change::Made && !router.forwards());
+    });
+}
+
+#[test]
+fn priv_a_new_gateway_of_the_host_is_let_through_at_once() {
+    in_namespace(|| async {
+        let layout = PinLayout { neighbours: 32, ..PinLayout::of_tag("bg", bridge()) };
+        let pins = Arc::new(NftPins::new(exec(), layout));
+        let real = Real::start_with(|host| Host { pins, ..host }).await;
+        let let_through = async |gateway: &str| {
+            wait_for(&format!("{gateway} is let through"), || async {
+                let what = ["list", "set", "inet", "banger-bg", "gateways"];
+                let call = ToolCall::new(Tool::Nft, what);
+                let listed = run_ok(&*exec(), "list", "a set", &call).await;
+                let listed = listed.map_err(|error| error.chain())?;
+                if listed.contains(&format!("{{ {gateway} }}")) { Ok(()) } else { Err(listed) }
+            })
+            .await;
+        };
+        let_through("192.0.2.1").await;
+        ip("route replace default via 198.51.100.1 dev up1 onlink").await;
+        let_through("198.51.100.1").await;
+        let all = "flush set inet banger-bg gateways";
+        run_ok(&*exec(), "run", "nft", &ToolCall::new(Tool::Nft, all.split(' '))).await.unwrap();
+        let_through("198.51.100.1").await;
+        real.well("all of it").await;
+        real.agent.shutdown(Duration::from_secs(5)).await;
     });
 }

@@ -15,6 +15,7 @@ use crate::host::{GuestKey, MacAddress, Pin, TapName};
 mod chains;
 
 use chains::Chain;
+pub(super) use chains::GATEWAYS;
 pub use chains::PinLayout;
 
 impl PinLayout {
@@ -35,9 +36,9 @@ impl PinLayout {
         format!("{}{digest}:{n}", self.mark)
     }
 
-    /// The input of `nft -f` that puts both tables in place with exactly these guests, whatever is
-    /// there, in one transaction: at no moment is a guest unpinned.
-    pub(super) fn render(&self, pins: &Pinned) -> String {
+    /// The input of `nft -f` that puts both tables in place with exactly these guests and gateways,
+    /// whatever is there, in one transaction: at no moment is a guest unpinned.
+    pub(super) fn render(&self, pins: &Pinned, gateways: &BTreeSet<Ipv4Addr>) -> String {
         let (table, digest) = (&self.table, self.digest());
         let mut text = self.render_removal();
         for family in ["bridge", "inet"] {
@@ -61,7 +62,21 @@ impl PinLayout {
         for pin in pins.values() {
             text.extend(self.elements("add", pin).map(|(_, line)| line));
         }
+        text.push_str(&self.add_gateways(gateways));
         text
+    }
+
+    /// The input that puts these gateways in place of those that are there, in one transaction.
+    pub(super) fn render_gateways(&self, gateways: &BTreeSet<Ipv4Addr>) -> String {
+        format!("flush set inet {} {GATEWAYS}\n", self.table) + &self.add_gateways(gateways)
+    }
+
+    fn add_gateways(&self, gateways: &BTreeSet<Ipv4Addr>) -> String {
+        if self.neighbours == 0 || gateways.is_empty() {
+            return String::new();
+        }
+        let all: Vec<String> = gateways.iter().map(ToString::to_string).collect();
+        format!("add element inet {} {GATEWAYS} {{ {} }}\n", self.table, all.join(", "))
     }
 
     /// The input that removes both tables, there or not.
@@ -167,6 +182,13 @@ impl PinLayout {
             }
         }
         Ok(seen)
+    }
+
+    /// The gateways in what `nft -j list set` says of ours.
+    pub(super) fn read_gateways(&self, text: &str) -> Result<BTreeSet<Ipv4Addr>, BadList> {
+        let mut listed = Listed::default();
+        listed.take(text)?;
+        Ok(listed.texts(GATEWAYS).filter_map(|text| text.parse().ok()).collect())
     }
 
     /// Whether every chain and rule is there, in order, and nothing else.

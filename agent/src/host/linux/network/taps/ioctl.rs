@@ -11,6 +11,8 @@ const TUNSETIFF: u32 = 0x4004_54CA;
 const TUNSETPERSIST: u32 = 0x4004_54CB;
 const TUNSETOWNER: u32 = 0x4004_54CC;
 const TUNSETGROUP: u32 = 0x4004_54CE;
+#[cfg(test)]
+const TUNSETLINK: u32 = 0x4004_54CD;
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
@@ -75,4 +77,10 @@ pub(in crate::host::linux) fn make_persistent(name: &str, owner: u32) -> rustix:
     set_number(&tun, TUNSETOWNER, owner)?;
     set_number(&tun, TUNSETGROUP, owner)?;
     set_number(&tun, TUNSETPERSIST, 1)
+}
+
+/// Has a tap that is down pass for an interface of another kind of `linux/if_arp.h`.
+#[cfg(test)]
+pub(in crate::host::linux) fn set_kind(tun: &OwnedFd, kind: u32) -> rustix::io::Result<()> {
+    set_number(tun, TUNSETLINK, kind)
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::host::exec::recording::RecordingExec;
 
 fn uplink(text: &str) -> Option<String> {
-    parse_default_routes(text).first().map(ToString::to_string)
+    parse_ways_out(text).first().map(|way| way.device.to_string())
 }
 
 #[test]
@@ -69,22 +69,22 @@ fn fuzz_ip_route_gives_a_device_that_it_names_or_none() {
     });
 }
 
-fn names(devices: &[LinkName]) -> Vec<&str> {
-    devices.iter().map(LinkName::as_str).collect()
+fn names(ways: &[WayOut]) -> Vec<&str> {
+    ways.iter().map(|way| way.device.as_str()).collect()
 }
 
 #[test]
 fn every_device_of_the_best_default_route_is_an_uplink() {
     let text = "default proto static metric 10 \n\tnexthop via 1.1.1.1 dev eth0 weight 1 \n\tnexthop via 2.2.2.2 dev eth1 weight 1 \ndefault via 3.3.3.3 dev wlan0 metric 600\n";
-    assert_eq!(names(&parse_default_routes(text)), ["eth0", "eth1"]);
+    assert_eq!(names(&parse_ways_out(text)), ["eth0", "eth1"]);
     let text = "default via 1.1.1.1 dev eth0 metric 100 linkdown \ndefault via 2.2.2.2 dev wlan0 metric 600\n";
-    assert_eq!(names(&parse_default_routes(text)), ["wlan0"]);
-    assert_eq!(parse_default_routes("unreachable default dev lo metric 4294967295\n"), []);
+    assert_eq!(names(&parse_ways_out(text)), ["wlan0"]);
+    assert_eq!(parse_ways_out("unreachable default dev lo metric 4294967295\n"), []);
 }
 
 #[test]
 fn the_kernels_choice_is_read_with_its_table() {
-    let chosen = |text| parse_route_get(text).map(|c| (c.device.to_string(), c.table));
+    let chosen = |text| parse_route_get(text).map(|c| (c.way.device.to_string(), c.table));
     let text = "1.1.1.1 via 192.0.2.1 dev enp5s0 src 192.0.2.2 uid 0 \n    cache \n";
     assert_eq!(chosen(text), Some(("enp5s0".to_owned(), None)));
     let text = "1.1.1.1 dev wg0 table 51820 src 192.0.2.2 uid 0 \n    cache \n";
@@ -93,6 +93,52 @@ fn the_kernels_choice_is_read_with_its_table() {
     assert_eq!(chosen(""), None);
     let odd = chosen("1.1.1.1 dev wg0 table ../x src 1.2.3.4\n");
     assert_eq!(odd, Some(("wg0".to_owned(), None)), "no odd word becomes an argument");
+}
+
+#[test]
+fn the_gateway_of_each_path_is_read_and_what_has_no_ipv4_address_of_one_is_none() {
+    let text = "default via 192.0.2.3 dev up0 table 100 onlink \ndefault table 101 \n\tnexthop via 192.0.2.4 dev up0 weight 1 \n\tnexthop via inet6 fe80::1 dev up1 weight 1 \ndefault nhid 10 via 192.0.2.9 dev up0 metric 20 linkdown \ndefault dev ppp0 scope link metric 30 \nunreachable default metric 4000 \n";
+    let read: Vec<_> = parse_paths(text)
+        .into_iter()
+        .map(|path| (path.way.device.to_string(), path.way.gateway.map(|g| g.to_string())))
+        .collect();
+    let via = |device: &str, gateway: &str| (device.to_owned(), Some(gateway.to_owned()));
+    let without = |device: &str| (device.to_owned(), None);
+    assert_eq!(
+        read,
+        [
+            via("up0", "192.0.2.3"),
+            via("up0", "192.0.2.4"),
+            without("up1"),
+            via("up0", "192.0.2.9"),
+            without("ppp0")
+        ]
+    );
+    let chosen = parse_route_get("1.1.1.1 via 192.0.2.8 dev up0 src 192.0.2.2 uid 0 \n").unwrap();
+    assert_eq!(chosen.way.gateway, Some(Ipv4Addr::new(192, 0, 2, 8)));
+}
+
+#[test]
+fn priv_every_gateway_of_the_host_is_found_also_one_that_is_not_taken_now() {
+    crate::host::linux::network::test_net::in_namespace(|| async {
+        let exec = real_exec();
+        assert_eq!(observe_gateways(&exec).await.unwrap(), BTreeSet::new());
+        ip("link add up0 type bridge").await;
+        ip("link set up0 up").await;
+        ip("address add 192.0.2.2/24 dev up0").await;
+        for route in [
+            "default via 192.0.2.1 dev up0 onlink",
+            "default via 192.0.2.3 dev up0 onlink metric 600",
+            "default via 192.0.2.4 dev up0 onlink table 100",
+            "default table 101 nexthop via 192.0.2.5 dev up0 onlink nexthop via 192.0.2.6 dev up0 onlink",
+            "0.0.0.0/1 via 192.0.2.7 dev up0 onlink",
+            "198.18.0.0/15 via 192.0.2.8 dev up0 onlink",
+        ] {
+            ip(&format!("route add {route}")).await;
+        }
+        let wanted = [1, 3, 4, 5, 6, 7].map(|n| Ipv4Addr::new(192, 0, 2, n));
+        assert_eq!(observe_gateways(&exec).await.unwrap(), BTreeSet::from(wanted));
+    });
 }
 
 async fn real_uplinks() -> Vec<String> {

@@ -32,9 +32,10 @@
 //! A guest that scans the network of the uplink has its host ask by ARP for each address, and each takes
 //! a place in the kernel's one table of neighbours; when that is full the host loses its own. So what is
 //! forwarded for guests goes to as many next hops within [`MET_SECS`] as `neighbours` says, and an eighth
-//! of these for one guest (`met`). A next hop that answers, such as the gateway, keeps its place for as
-//! long as guests talk by it; one that was only looked for loses it. Where there is no Ethernet there are
-//! no neighbours (a VPN, PPP), and nothing is bounded.
+//! of these for one guest (`met`). A next hop that answers keeps its place for as long as guests talk by
+//! it; one that was only looked for loses it. The gateways of the host's default routes need no place:
+//! whatever guests have looked for, nobody is cut off from the world. Where there is no Ethernet there
+//! are no neighbours (a VPN, PPP), and nothing is bounded.
 //!
 //! Both tables hold whatever becomes of the iptables rules.
 
@@ -89,6 +90,9 @@ const KEYED: [(&str, &str, &str); 4] = [
     ("inet", "ports", "type ifname;"),
     ("inet", "users", "type uid;"),
 ];
+
+/// The set of the host's gateways, which changes with its routes.
+pub(in super::super) const GATEWAYS: &str = "gateways";
 
 /// Elements of a set that the kernel fills with guests' addresses: more than any subnet of guests has.
 const MANY: u32 = 1 << 20;
@@ -145,6 +149,8 @@ impl PinLayout {
         let mut sets: Vec<Set> = KEYED.into_iter().map(keyed).collect();
         sets.push(dynamic("connections", MANY, ";"));
         if self.neighbours > 0 {
+            let gateways = "type ipv4_addr;".to_owned();
+            sets.push(Set { family: "inet", name: GATEWAYS, spec: gateways });
             let forgotten = format!(",timeout; timeout {MET_SECS}s;");
             sets.push(dynamic("neighbours", self.neighbours, &forgotten));
             sets.push(dynamic("newcomers", MANY, ",timeout; timeout 60s;"));
@@ -160,6 +166,8 @@ impl PinLayout {
         let rules = vec![
             format!("iifname != \"{}\" accept", self.bridge),
             "meta oiftype != ether accept".to_owned(),
+            // The host's own, and as many as its routes name.
+            format!("rt ip nexthop @{GATEWAYS} accept"),
             // One that answers is met anew with each packet. Not by what is only related: a guest makes
             // such errors itself, about what nobody ever answered.
             "ct state established rt ip nexthop @neighbours \

@@ -33,7 +33,8 @@ fn pinned(pins: &[Pin]) -> Pinned {
 fn both_tables_are_replaced_in_one_transaction() {
     let layout = layout();
     let digest = layout.digest();
-    let text = layout.render(&pinned(&[pin(2)])).replace(&digest, "DIGEST");
+    let gateways = BTreeSet::from([1, 3].map(|n| Ipv4Addr::new(192, 0, 2, n)));
+    let text = layout.render(&pinned(&[pin(2)]), &gateways).replace(&digest, "DIGEST");
     insta::assert_snapshot!(text);
 }
 
@@ -54,6 +55,18 @@ fn a_change_of_one_guest_names_no_other() {
     add element inet banger-bg ports { "bg-000000000002" }
     add element inet banger-bg users { 200009 }
     "#);
+}
+
+#[test]
+fn gateways_are_changed_as_a_whole_and_are_none_where_nothing_is_bounded() {
+    let two = BTreeSet::from([1, 3].map(|n| Ipv4Addr::new(192, 0, 2, n)));
+    insta::assert_snapshot!(layout().render_gateways(&two), @r"
+    flush set inet banger-bg gateways
+    add element inet banger-bg gateways { 192.0.2.1, 192.0.2.3 }
+    ");
+    insta::assert_snapshot!(layout().render_gateways(&BTreeSet::new()), @"flush set inet banger-bg gateways");
+    let unbounded = PinLayout { neighbours: 0, ..layout() };
+    assert!(!unbounded.render(&pinned(&[pin(2)]), &two).contains("gateways"));
 }
 
 #[test]
@@ -107,7 +120,7 @@ proptest::proptest! {
 fn what_comes_past_the_bridge_is_dropped_before_fragments_are_put_together() {
     // NF_IP_PRI_CONNTRACK_DEFRAG of linux/netfilter_ipv4.h.
     const DEFRAGMENTATION: i32 = -400;
-    let text = layout().render(&Pinned::new());
+    let text = layout().render(&Pinned::new(), &BTreeSet::new());
     let (_, chain) = text.split_once("chain past_the_bridge {").expect("there is one");
     let (_, priority) = chain.split_once("priority ").expect("it has one");
     let priority: i32 = priority.split(';').next().unwrap().parse().unwrap();

@@ -2,11 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "a process of a VMM's user is what is tested")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use super::frames::{GATEWAY, GATEWAY_MAC, Guest, ethernet, udp};
 use super::*;
+use crate::host::linux::network::taps::ioctl;
 
 const PORT: u16 = 4711;
 
@@ -83,18 +85,34 @@ async fn met() -> Vec<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
+async fn ip(line: &str) {
+    tool(Tool::Ip, &line.split(' ').collect::<Vec<_>>()).await;
+}
+
+/// The other end of the uplink's cable. The uplink goes with it.
+struct Uplink(#[expect(dead_code, reason = "it is kept open")] OwnedFd);
+
+impl Uplink {
+    /// Of a kind of `linux/if_arp.h`.
+    fn of_kind(kind: u32) -> Self {
+        let tap = ioctl::open("up0").expect("root may make a tap");
+        ioctl::set_kind(&tap, kind).expect("it is not up yet");
+        Self(tap)
+    }
+
+    fn new() -> Self {
+        Self::of_kind(ETHERNET)
+    }
+}
+
+const ETHERNET: u32 = 1;
+
 /// A host whose uplink is in a large network, and pins that bound what guests have it look for there.
 async fn host_in_a_large_network(neighbours: u32) -> NftPins {
     host_with(&[pin(2), pin(3)]).await;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-    for line in [
-        "link add up0 type veth peer name up1",
-        "addr add 198.18.0.1/15 dev up0",
-        "link set up0 up",
-        "link set up1 up",
-    ] {
-        tool(Tool::Ip, &line.split(' ').collect::<Vec<_>>()).await;
-    }
+    ip("addr add 198.18.0.1/15 dev up0").await;
+    ip("link set up0 up").await;
     NftPins::new(exec(), PinLayout { connections: 0, neighbours, ..layout() })
 }
 
@@ -110,6 +128,7 @@ fn scan(guest: &Guest, addresses: impl IntoIterator<Item = Ipv4Addr>) {
 fn priv_a_guest_that_scans_takes_few_of_the_hosts_neighbours_and_its_neighbour_has_its_own() {
     const ALL: u32 = 160;
     in_namespace(|| async {
+        let _uplink = Uplink::new();
         let pins = host_in_a_large_network(ALL).await;
         let (scanner, neighbour) = (Guest::on(pin(2)).await, Guest::on(pin(3)).await);
         let network = |net: u8| (1..=250).map(move |n| Ipv4Addr::new(198, 18, net, n));
@@ -129,22 +148,30 @@ fn priv_a_guest_that_scans_takes_few_of_the_hosts_neighbours_and_its_neighbour_h
     });
 }
 
+/// As many guests would have filled the neighbours, for longer than a test takes.
+async fn fill(all: u32) {
+    let others: Vec<String> = (1..=all).map(|n| format!("198.19.0.{n} timeout 1h")).collect();
+    nft(&format!("add element inet banger-bg neighbours {{ {} }}", others.join(", "))).await;
+}
+
+async fn nft(line: &str) {
+    let call = ToolCall::new(Tool::Nft, ["-f", "-"]).stdin(line);
+    run_ok(&*exec(), "run", "nft", &call).await.unwrap();
+}
+
 #[test]
 fn priv_guests_together_have_the_host_look_for_so_many_neighbours_and_no_more() {
     const ALL: u32 = 32;
     in_namespace(|| async {
+        let _uplink = Uplink::new();
         let pins = host_in_a_large_network(ALL).await;
         pins.ensure(&pin(2)).await.unwrap();
         let guest = Guest::on(pin(2)).await;
-        // As many guests would have filled it, for longer than this takes.
-        let others: Vec<String> = (1..=ALL).map(|n| format!("198.19.0.{n} timeout 1h")).collect();
-        let fill = format!("{{ {} }}", others.join(", "));
-        tool(Tool::Nft, &["add", "element", "inet", "banger-bg", "neighbours", &fill]).await;
+        fill(ALL).await;
         let [new, known] = [Ipv4Addr::new(198, 18, 4, 1), Ipv4Addr::new(198, 19, 0, 7)];
         scan(&guest, [new, known]);
         assert_eq!(met().await, ["198.19.0.7"], "what is known goes on");
-        let one = ["delete", "element", "inet", "banger-bg", "neighbours", "{ 198.19.0.1 }"];
-        tool(Tool::Nft, &one).await;
+        nft("delete element inet banger-bg neighbours { 198.19.0.1 }").await;
         // Once there is room. A guest may look for few at a time, and waits for its next turn.
         let looked_for = async {
             while !met().await.contains(&new.to_string()) {
@@ -160,4 +187,52 @@ fn priv_guests_together_have_the_host_look_for_so_many_neighbours_and_no_more() 
 
 async fn whole_of(pins: &NftPins) -> Vec<Pin> {
     pins.list().await.unwrap().into_values().flatten().collect()
+}
+
+#[test]
+fn priv_the_hosts_gateways_are_reached_however_many_neighbours_guests_have_looked_for() {
+    const ALL: u32 = 32;
+    in_namespace(|| async {
+        let _uplink = Uplink::new();
+        let pins = host_in_a_large_network(ALL).await;
+        let outside = Ipv4Addr::new(203, 0, 113, 9);
+        ip("route add default via 198.18.0.254 dev up0").await;
+        pins.ensure(&pin(2)).await.unwrap();
+        let guest = Guest::on(pin(2)).await;
+        fill(ALL).await;
+        // Its own share is used up, too.
+        scan(&guest, (1..=250).map(|n| Ipv4Addr::new(198, 18, 1, n)));
+        assert_eq!(met().await, Vec::<String>::new());
+        scan(&guest, [outside]);
+        assert_eq!(met().await, ["198.18.0.254"]);
+        assert_eq!(pins.ensure_gateways().await.unwrap(), Change::AlreadySo);
+
+        // Another takes its place, and one that has to wait for its turn has a metric.
+        ip("route replace default via 198.18.0.253 dev up0").await;
+        ip("route add default via 198.18.0.252 dev up0 metric 600").await;
+        ip("neigh flush dev up0").await;
+        scan(&guest, [outside]);
+        assert_eq!(met().await, Vec::<String>::new(), "nobody has heard of it yet");
+        assert_eq!(pins.ensure_gateways().await.unwrap(), Change::Made);
+        assert_eq!(pins.ensure_gateways().await.unwrap(), Change::AlreadySo);
+        scan(&guest, [outside]);
+        assert_eq!(met().await, ["198.18.0.253"]);
+        ip("route delete default via 198.18.0.253 dev up0").await;
+        scan(&guest, [outside]);
+        assert!(met().await.contains(&"198.18.0.252".to_owned()));
+        // What is a gateway no more is a neighbour like others.
+        ip("neigh flush dev up0").await;
+        assert_eq!(pins.ensure_gateways().await.unwrap(), Change::Made);
+        scan(&guest, [Ipv4Addr::new(198, 18, 0, 253)]);
+        assert_eq!(met().await, Vec::<String>::new());
+        // It is no drift of a guest's, and comes back with the tables.
+        assert_eq!(whole_of(&pins).await, [pin(2)]);
+        nft("flush ruleset").await;
+        assert_eq!(pins.ensure_gateways().await.unwrap(), Change::AlreadySo, "there is no set");
+        pins.list().await.unwrap();
+        pins.ensure(&pin(2)).await.unwrap();
+        fill(ALL).await;
+        scan(&guest, [outside]);
+        assert_eq!(met().await, ["198.18.0.252"]);
+    });
 }
