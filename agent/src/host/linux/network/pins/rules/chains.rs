@@ -34,8 +34,8 @@
 //! forwarded for guests goes to as many next hops within [`MET_SECS`] as `neighbours` says, and an eighth
 //! of these for one guest (`met`). A next hop that answers keeps its place for as long as guests talk by
 //! it; one that was only looked for loses it. The gateways of the host's default routes need no place:
-//! whatever guests have looked for, nobody is cut off from the world. Where there is no Ethernet there
-//! are no neighbours (a VPN, PPP), and nothing is bounded.
+//! whatever guests have looked for, nobody is cut off from the world. Interfaces that are neither Ethernet
+//! nor IP over InfiniBand have no neighbours (a VPN, PPP), and nothing is bounded there.
 //!
 //! Both tables hold whatever becomes of the iptables rules.
 
@@ -93,6 +93,10 @@ const KEYED: [(&str, &str, &str); 4] = [
 
 /// The set of the host's gateways, which changes with its routes.
 pub(in super::super) const GATEWAYS: &str = "gateways";
+
+/// The kinds of interfaces on which a next hop is looked for by ARP (`linux/if_arp.h`): Ethernet, and IP
+/// over InfiniBand.
+pub(crate) const WITH_NEIGHBOURS: [u32; 2] = [1, 32];
 
 /// Elements of a set that the kernel fills with guests' addresses: more than any subnet of guests has.
 const MANY: u32 = 1 << 20;
@@ -165,7 +169,10 @@ impl PinLayout {
         let (burst, a_minute) = (self.neighbours / 16, self.neighbours / 16 * 60 / MET_SECS);
         let rules = vec![
             format!("iifname != \"{}\" accept", self.bridge),
-            "meta oiftype != ether accept".to_owned(),
+            format!(
+                "meta oiftype != {{ {} }} accept",
+                WITH_NEIGHBOURS.map(|n| n.to_string()).join(", ")
+            ),
             // The host's own, and as many as its routes name.
             format!("rt ip nexthop @{GATEWAYS} accept"),
             // One that answers is met anew with each packet. Not by what is only related: a guest makes

@@ -106,6 +106,7 @@ impl Uplink {
 }
 
 const ETHERNET: u32 = 1;
+const INFINIBAND: u32 = 32;
 
 /// A host whose uplink is in a large network, and pins that bound what guests have it look for there.
 async fn host_in_a_large_network(neighbours: u32) -> NftPins {
@@ -157,6 +158,27 @@ async fn fill(all: u32) {
 async fn nft(line: &str) {
     let call = ToolCall::new(Tool::Nft, ["-f", "-"]).stdin(line);
     run_ok(&*exec(), "run", "nft", &call).await.unwrap();
+}
+
+#[test]
+fn priv_neighbours_are_bounded_on_every_kind_of_interface_that_has_any() {
+    const ALL: u32 = 32;
+    for kind in [ETHERNET, INFINIBAND] {
+        in_namespace(move || async move {
+            let _uplink = Uplink::of_kind(kind);
+            let pins = host_in_a_large_network(ALL).await;
+            pins.ensure(&pin(2)).await.unwrap();
+            let guest = Guest::on(pin(2)).await;
+            let network = || (1..=250).map(|n| Ipv4Addr::new(198, 18, 1, n));
+            scan(&guest, network());
+            let seen = met().await.len();
+            assert!((1..ALL as usize).contains(&seen), "kind {kind}: {seen}");
+            fill(ALL - seen as u32).await;
+            ip("neigh flush dev up0").await;
+            scan(&guest, network());
+            assert!(met().await.len() <= seen, "kind {kind}: {:?}", met().await);
+        });
+    }
 }
 
 #[test]
