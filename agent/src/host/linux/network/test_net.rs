@@ -37,15 +37,28 @@ pub(crate) fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> Ve
     let datagram =
         [&from.1.to_be_bytes()[..], &to.1.to_be_bytes(), &length.to_be_bytes(), &[0, 0], text]
             .concat();
+    ipv4(17, from.0, to.0, &datagram)
+}
+
+/// An IPv4 packet with an ICMP error in it: nobody has the port that this packet was for. Of an even
+/// length.
+pub(crate) fn port_unreachable(from: Ipv4Addr, to: Ipv4Addr, about: &[u8]) -> Vec<u8> {
+    let mut error = [&[3, 3, 0, 0, 0, 0, 0, 0][..], about].concat();
+    let sum = checksum(&error);
+    error[2..4].copy_from_slice(&sum);
+    ipv4(1, from, to, &error)
+}
+
+fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, body: &[u8]) -> Vec<u8> {
     let mut header = [
         &[0x45, 0][..],
-        &(20 + length).to_be_bytes(),
-        &[0, 0, 0, 0, 64, 17, 0, 0],
-        &from.0.octets(),
-        &to.0.octets(),
+        &(20 + body.len() as u16).to_be_bytes(),
+        &[0, 0, 0, 0, 64, protocol, 0, 0],
+        &from.octets(),
+        &to.octets(),
     ]
     .concat();
     let sum = checksum(&header);
     header[10..12].copy_from_slice(&sum);
-    [header, datagram].concat()
+    [&header, body].concat()
 }

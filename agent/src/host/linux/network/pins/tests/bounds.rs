@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use super::frames::{GATEWAY, GATEWAY_MAC, Guest, ethernet, udp};
 use super::*;
 use crate::host::linux::network::taps::ioctl;
+use crate::host::linux::network::test_net::port_unreachable;
 
 const PORT: u16 = 4711;
 
@@ -90,7 +91,9 @@ async fn ip(line: &str) {
 }
 
 /// The other end of the uplink's cable. The uplink goes with it.
-struct Uplink(#[expect(dead_code, reason = "it is kept open")] OwnedFd);
+struct Uplink(OwnedFd);
+
+const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
 
 impl Uplink {
     /// Of a kind of `linux/if_arp.h`.
@@ -102,6 +105,12 @@ impl Uplink {
 
     fn new() -> Self {
         Self::of_kind(ETHERNET)
+    }
+
+    /// A packet to the host.
+    fn send(&self, packet: &[u8]) {
+        let frame = ethernet(UPLINK_MAC, [2, 0, 0, 0, 0, 0x0b], 0x0800, packet);
+        rustix::io::write(&self.0, &[&[0; 10][..], &frame].concat()).expect("the tap takes it");
     }
 }
 
@@ -120,9 +129,13 @@ async fn host_in_a_large_network(neighbours: u32) -> NftPins {
 /// A packet of a guest's to each of these addresses.
 fn scan(guest: &Guest, addresses: impl IntoIterator<Item = Ipv4Addr>) {
     for to in addresses {
-        let packet = udp((guest.pin.address, 9), (to, PORT), b"who is there");
-        guest.send(&ethernet(GATEWAY_MAC, guest.pin.mac.0, 0x0800, &packet));
+        route(guest, &udp((guest.pin.address, 9), (to, PORT), b"who is there"));
     }
+}
+
+/// A guest has the host send a packet on.
+fn route(guest: &Guest, packet: &[u8]) {
+    guest.send(&ethernet(GATEWAY_MAC, guest.pin.mac.0, 0x0800, packet));
 }
 
 #[test]
@@ -256,5 +269,66 @@ fn priv_the_hosts_gateways_are_reached_however_many_neighbours_guests_have_looke
         fill(ALL).await;
         scan(&guest, [outside]);
         assert_eq!(met().await, ["198.18.0.252"]);
+    });
+}
+
+/// For how many seconds a neighbour keeps its place from now on.
+async fn keeps_its_place(neighbour: Ipv4Addr) -> u64 {
+    let text = tool(Tool::Nft, &["-j", "list", "set", "inet", "banger-bg", "neighbours"]).await;
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let sets = list["nftables"].as_array().unwrap().iter();
+    let mut elements = sets.filter_map(|object| object["set"]["elem"].as_array()).flatten();
+    let expires = elements.find_map(|element| {
+        let element = &element["elem"];
+        (element["val"] == neighbour.to_string()).then(|| element["expires"].as_u64())?
+    });
+    expires.unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn priv_a_guest_keeps_no_neighbours_place_by_errors_of_its_own_and_by_answers_it_does() {
+    in_namespace(|| async {
+        let uplink = Uplink::new();
+        let pins = host_in_a_large_network(32).await;
+        ip("link set up0 address 02:00:00:00:00:0a").await;
+        pins.ensure(&pin(2)).await.unwrap();
+        let guest = Guest::on(pin(2)).await;
+        let (me, neighbour) = (guest.pin.address, Ipv4Addr::new(198, 18, 4, 1));
+        scan(&guest, [neighbour]);
+        assert_eq!(met().await, [neighbour.to_string()]);
+        // A place that nothing but being met anew makes shorter.
+        let place = async |verb: &str, rest: &str| {
+            let element = format!("{{ {neighbour}{rest} }}");
+            nft(&format!("{verb} element inet banger-bg neighbours {element}")).await;
+        };
+        place("delete", "").await;
+        place("add", " timeout 1h").await;
+        let count = "table inet seen { chain seen { type filter hook forward priority 300; \
+                     ct state related counter; }; }";
+        nft(count).await;
+        let related = async || {
+            let listed = tool(Tool::Nft, &["list", "table", "inet", "seen"]).await;
+            let (_, counted) = listed.split_once("packets ").expect("it counts");
+            counted.split(' ').next().unwrap().parse::<u64>().unwrap()
+        };
+        // An error about an answer that nobody ever gave.
+        let answer = udp((neighbour, PORT), (me, 9), b"I am here.");
+        let error = port_unreachable(me, neighbour, &answer);
+        for _ in 0..100 {
+            route(&guest, &error);
+        }
+        assert_eq!(related().await, 100, "the kernel takes them for the connection's");
+        let kept = keeps_its_place(neighbour).await;
+        assert!(kept > 60, "{kept} s");
+        // Whoever is still looked for keeps nothing by being asked again either.
+        scan(&guest, [neighbour]);
+        assert!(keeps_its_place(neighbour).await > 60);
+        // Once it has answered.
+        guest.received();
+        uplink.send(&answer);
+        assert!(guest.received().iter().any(|frame| frame.ends_with(b"I am here.")));
+        scan(&guest, [neighbour]);
+        let kept = keeps_its_place(neighbour).await;
+        assert!(kept <= 10, "it is met anew: {kept} s");
     });
 }
