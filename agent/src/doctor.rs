@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::config::AgentConfig;
 
 mod checks;
+mod gateways;
 mod production;
 
 /// One finding.
@@ -140,6 +141,12 @@ pub async fn diagnose(config: &AgentConfig) -> Diagnosis {
     let mut checks = machine.checks();
     checks.extend(production::checks(&production::seen::MachineSeen::read(Path::new("/"), config)));
     Diagnosis::of(checks)
+}
+
+/// A finding that is no recommendation; what mends it is said only when it is not well.
+fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {
+    let mend = if ok { String::new() } else { mend.to_owned() };
+    Check { name, ok, required, production: false, message: message.to_owned(), mend }
 }
 
 /// The directory that would hold `path`: itself or the nearest that is there.

@@ -1,15 +1,17 @@
 //! The checks: first look at the machine, then judge what was seen. Judging is pure.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_wire::causes::with_causes;
 
-use super::{Check, existing};
+use super::gateways::{WaySeen, gateway_check};
+use super::{Check, check, existing};
 use crate::config::AgentConfig;
 use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
-use crate::host::linux::network::uplinks::observe_uplinks;
+use crate::host::linux::network::uplinks::observe_ways_out;
 use crate::host::linux::vmm::choice::{Choice, tools};
 use crate::host::linux::vmm::kvm;
 use crate::host::linux::{Chains, name_servers, vmm_from_version};
@@ -41,6 +43,8 @@ pub(super) struct Machine {
     /// Why both families of tables that guests are pinned with cannot be made, if so.
     pub(super) nft: Result<(), String>,
     pub(super) uplinks: Vec<LinkName>,
+    pub(super) ways: Vec<WaySeen>,
+    pub(super) max_neighbours: u32,
     /// Name servers that guests would be told.
     pub(super) name_servers: usize,
     pub(super) disk_free_mib: Option<u64>,
@@ -90,6 +94,8 @@ impl Machine {
         let kvm = kvm
             .map_err(|error| with_causes(&error))
             .and_then(|r| r.map_err(|error| with_causes(&error)));
+        // As the firewall finds them: a routing rule may send everything to another table.
+        let ways = observe_ways_out(&exec).await.unwrap_or_default();
         let state = existing(&config.state_dir);
         let disk = rustix::fs::statvfs(state).ok();
         Self {
@@ -115,8 +121,14 @@ impl Machine {
             forward_policy: forward_policy(&filter),
             rules_ahead: rules_ahead(&filter, &config.linux().chains),
             nft,
-            // As the firewall finds them: a routing rule may send everything to another table.
-            uplinks: observe_uplinks(&exec).await.unwrap_or_default(),
+            uplinks: ways
+                .iter()
+                .map(|way| way.device.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            ways: ways.into_iter().map(|way| WaySeen::of(way, Path::new("/"))).collect(),
+            max_neighbours: config.guests.max_neighbours,
             disk_free_mib: disk
                 .as_ref()
                 .map(|d| d.f_bavail.saturating_mul(d.f_frsize) / 1024 / 1024),
@@ -144,6 +156,7 @@ impl Machine {
         checks.push(self.cgroup_check());
         checks.extend([self.forwarding_check(), self.router_check(), self.rules_ahead_check()]);
         checks.push(self.uplink_check());
+        checks.extend(gateway_check(&self.ways, self.max_neighbours));
         checks.push(self.names_check());
         checks.extend([self.disk_check(), self.devices_check(), self.joined_check()]);
         checks
@@ -378,9 +391,4 @@ pub(super) fn rules_ahead(filter: &str, chains: &Chains) -> Vec<String> {
 pub(super) fn forward_policy(filter: &str) -> Option<String> {
     let rest = filter.lines().find_map(|line| line.strip_prefix(":FORWARD "))?;
     rest.split_whitespace().next().map(str::to_owned)
-}
-
-fn check(name: &'static str, ok: bool, required: bool, message: &str, mend: &str) -> Check {
-    let mend = if ok { String::new() } else { mend.to_owned() };
-    Check { name, ok, required, production: false, message: message.to_owned(), mend }
 }

@@ -1,9 +1,11 @@
 //! What the doctor says of machines.
 
 use super::checks::Machine;
+use super::gateways::WaySeen;
 use super::*;
 use crate::host::exec::{Exec as _, MissingTool, RealExec, Tool, ToolCall, search_dirs};
 use crate::host::linux::network::test_net::in_namespace;
+use crate::host::linux::network::uplinks::WayOut;
 use crate::host::{LinkName, RootDiskKind, VmmKind};
 
 fn good() -> Machine {
@@ -22,12 +24,19 @@ fn good() -> Machine {
         rules_ahead: Vec::new(),
         nft: Ok(()),
         uplinks: vec![LinkName::new("eth0").unwrap()],
+        ways: Vec::new(),
+        max_neighbours: 512,
         name_servers: 2,
         disk_free_mib: Some(100_000),
         devices_allowed: Some(true),
         state_dir: "/var/lib/banger-agent".to_owned(),
         joined: true,
     }
+}
+
+fn without_gateway() -> WaySeen {
+    let device = LinkName::new("eth1").unwrap();
+    WaySeen { way: WayOut { device, gateway: None }, bounded: true }
 }
 
 fn diagnosis(machine: &Machine) -> Diagnosis {
@@ -56,6 +65,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
         cgroup2: false,
         forwarding: None,
         uplinks: Vec::new(),
+        ways: vec![without_gateway()],
         name_servers: 0,
         disk_free_mib: Some(10),
         devices_allowed: Some(false),
@@ -100,6 +110,8 @@ fn everything_that_is_not_well_says_what_mends_it() {
                            mend: see `iptables -S FORWARD` and `iptables -S INPUT`; to have those of guests first: iptables -D CHAIN -j BANGER-…, and the agent puts it first
     warn  uplink           no default route: guests with address translation cannot start
                            mend: ip route add default via GATEWAY
+    warn  gateway          the default route by eth1 names no gateway by an IPv4 address: every address of the world counts as a neighbour, and guests get to 512 new ones within ten seconds, one guest to 64 that do not answer
+                           mend: ip route replace default via GATEWAY dev eth1; or raise guests.max_neighbours in /etc/banger/agent.toml
     warn  names            guests are told no name server, so names mean nothing to them
                            mend: set guests.dns to servers that guests can reach: /etc/resolv.conf names none
     warn  disk             10 MiB are free for /var/lib/banger-agent

@@ -33,6 +33,7 @@ mod rules;
 
 use entries::Entries;
 pub use rules::PinLayout;
+pub(crate) use rules::WITH_NEIGHBOURS;
 use rules::{BadList, GATEWAYS, Pinned, PinsSeen};
 
 const OBJECT: &str = "the pins of guests";

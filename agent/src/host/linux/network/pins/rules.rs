@@ -17,6 +17,7 @@ mod chains;
 use chains::Chain;
 pub(super) use chains::GATEWAYS;
 pub use chains::PinLayout;
+pub(crate) use chains::WITH_NEIGHBOURS;
 
 impl PinLayout {
     /// Tells these chains from those of another version or configuration.
