@@ -6,7 +6,8 @@
 //! ends, because guests run on without their agent: it counts for as long as a process runs as one
 //! of its user ids. The directory lies in memory, and is empty after a boot as the machine is. A claim
 //! is there whole or not at all; one that can't be understood is somebody's, whose share nobody knows,
-//! and so keeps every agent from starting until a person has looked.
+//! and so keeps every agent from starting until a person has looked. So does a machine on which it can't
+//! be read as whom processes run.
 //!
 //! Ids that an operator did not choose are chosen here, where nobody else has any: no other agent,
 //! no account, and nobody's subordinate ids ([`ids`]), by which an unprivileged user can be any of
@@ -15,11 +16,10 @@
 //! Driven by `main` before anything of the machine is touched. What can go wrong: another agent has
 //! the tag, a directory or some of the ids; then this one does not start, and says what to set.
 
-use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,23 +27,18 @@ use serde::{Deserialize, Serialize};
 use crate::host::Subnet;
 
 mod choice;
+mod files;
 pub mod ids;
+mod now;
 
 use choice::choose;
 pub use choice::first_free;
+use files::{SUFFIX, open_claim, take_turn};
 use ids::Owned;
+pub use now::MachineNow;
 
 /// Where claims are.
 pub const DIRECTORY: &str = "/run/banger-agents";
-
-/// What a claim's name ends with.
-const SUFFIX: &str = ".json";
-
-/// A claim that is being written, beside it.
-const NEW: &str = ".new";
-
-/// A claim is a few hundred bytes; what is longer is none.
-const MAX_BYTES: u64 = 16 * 1024;
 
 /// The first user id that is tried where an operator chose none.
 pub const FIRST_UID: u32 = 200_000;
@@ -254,6 +249,12 @@ pub enum ClaimError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nobody knows whose guests run.
+    #[error(
+        "as whom processes of this machine run, or its interfaces, cannot be read: no user ids are given \
+         to guests before they can"
+    )]
+    Unread(#[source] io::Error),
     /// Files cannot be read or written.
     #[error("could not {verb} {}", path.display())]
     Io {
@@ -322,39 +323,17 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClaimErr
     move |source| ClaimError::Io { verb, path, source }
 }
 
-/// Opens without following a symlink, and without waiting for whoever writes to a FIFO.
-const FLAGS: i32 = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
-
-/// Opens a file, which is made if it is missing.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(FLAGS)
-        .open(path)
+/// The claims that can't be understood, each with what is wrong with it: they keep every agent of the
+/// machine from starting.
+///
+/// # Errors
+/// Claims, or what is on the machine, can't be read; that does the same.
+pub fn unclear(directory: &Path) -> io::Result<Vec<String>> {
+    files::unclear(directory, &MachineNow::read()?)
 }
 
-/// Opens a claim; `None`: there is none.
-fn open_claim(path: &Path) -> io::Result<Option<File>> {
-    match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Waits for a turn with the claims, which lasts for as long as the file is open.
-fn take_turn(directory: &Path) -> io::Result<File> {
-    let turn = open(&directory.join("lock"))?;
-    turn.lock()?;
-    Ok(turn)
-}
-
-/// Takes the agent's share of the machine. `uids` are those that processes run as now, `owned` those
-/// that are other people's.
+/// Takes the agent's share of the machine. `now` reads what is on it, `owned` are the ids that are other
+/// people's.
 ///
 /// # Errors
 /// Another agent or a user of the machine has a part of it; nothing was changed.
@@ -362,7 +341,7 @@ pub fn claim(
     directory: &Path,
     wish: &Wish<'_>,
     owned: &[Owned],
-    uids: impl FnOnce() -> Vec<u32>,
+    now: impl FnOnce() -> io::Result<MachineNow>,
 ) -> Result<Held, ClaimError> {
     let ours = Claim::of(wish);
     DirBuilder::new()
@@ -372,7 +351,7 @@ pub fn claim(
         .map_err(failed("make", directory))?;
     // One at a time: two that start together must see each other.
     let _turn = take_turn(directory).map_err(failed("take a turn in", directory))?;
-    let running = uids();
+    let now = now().map_err(ClaimError::Unread)?;
     let path = directory.join(format!("{}{SUFFIX}", ours.tag));
     // Of an earlier life, or of the agent that has the tag. Locked until ours lies in its place.
     let before = open_claim(&path).map_err(failed("open", &path))?;
@@ -387,15 +366,15 @@ pub fn claim(
         if !other.to_string_lossy().ends_with(SUFFIX) {
             continue;
         }
-        let looked = match look(&other) {
-            Ok(Some((claim, is_held))) => (claim, if other == path { held } else { is_held }),
+        let known = (other == path).then_some(held);
+        let (claim, held) = match files::look(&other, known, &now) {
+            Ok(Some(looked)) => looked,
             Ok(None) => continue,
             // Whatever it says, the tag is that of an agent that runs.
             Err(_) if held && other == path => continue,
             Err(why) => return Err(ClaimError::Unclear { path: other, why }),
         };
-        let (claim, held) = looked;
-        let runs = |range: &Range<u64>| running.iter().any(|uid| range.contains(&u64::from(*uid)));
+        let runs = |range: &Range<u64>| now.uids.iter().any(|uid| range.contains(&u64::from(*uid)));
         let in_use = claim.ranges().filter(runs).collect();
         found.push(Found { claim, held, in_use });
     }
@@ -409,57 +388,8 @@ pub fn claim(
     let mut text = serde_json::to_vec_pretty(&ours)
         .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
     text.push(b'\n');
-    let file = write(&path, &text).map_err(failed("write", &path))?;
+    let file = files::write(&path, &text).map_err(failed("write", &path))?;
     Ok(Held { directory: directory.to_owned(), path, first_uid: ours.first_uid, _file: file })
-}
-
-/// Puts a claim in its place, whole and locked.
-fn write(path: &Path, text: &[u8]) -> io::Result<File> {
-    let new = path.with_extension(NEW.trim_start_matches('.'));
-    let mut file = open(&new)?;
-    file.lock()?;
-    // What an agent left that died here.
-    file.set_len(0)?;
-    file.write_all(text)?;
-    // Where `/run` is a disk, a claim that a loss of power emptied would keep every agent from starting.
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    Ok(file)
-}
-
-/// A claim and whether an agent holds it; `None` if it is gone by now, or why it can't be understood.
-fn look(path: &Path) -> Result<Option<(Claim, bool)>, String> {
-    let unread = |error: io::Error| error.to_string();
-    let Some(file) = open_claim(path).map_err(unread)? else { return Ok(None) };
-    let facts = file.metadata().map_err(unread)?;
-    match facts.len() {
-        _ if !facts.is_file() => return Err("it is no regular file".to_owned()),
-        0 => return Err("it is empty".to_owned()),
-        length if length > MAX_BYTES => return Err("it is longer than any claim".to_owned()),
-        _ => {}
-    }
-    let mut text = Vec::new();
-    (&file).take(MAX_BYTES).read_to_end(&mut text).map_err(unread)?;
-    let claim: Claim = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if path.file_name() != Some(OsStr::new(&format!("{}{SUFFIX}", claim.tag))) {
-        return Err(format!("it is in the name of instance {:?}", claim.tag));
-    }
-    // What cannot be told counts as held.
-    Ok(Some((claim, file.try_lock_shared().is_err())))
-}
-
-/// The user ids that processes of this machine run as: real, effective, saved and that for files. The
-/// owner of a process's directory in `/proc` is the effective one alone.
-#[must_use]
-pub fn running_uids() -> Vec<u32> {
-    let Ok(processes) = procfs::process::all_processes() else { return Vec::new() };
-    let mut uids: Vec<u32> = processes
-        .filter_map(|process| process.ok()?.status().ok())
-        .flat_map(|status| [status.ruid, status.euid, status.suid, status.fuid])
-        .collect();
-    uids.sort_unstable();
-    uids.dedup();
-    uids
 }
 
 #[cfg(test)]

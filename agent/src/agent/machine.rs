@@ -151,7 +151,7 @@ fn share(config: &AgentConfig) -> Result<(Held, Subnet), MachineError> {
     };
     let owned = instance::ids::read(Path::new("/"));
     let directory = Path::new(instance::DIRECTORY);
-    Ok((instance::claim(directory, &wish, &owned, instance::running_uids)?, subnet))
+    Ok((instance::claim(directory, &wish, &owned, instance::MachineNow::read)?, subnet))
 }
 
 /// Removes what the agent made of the machine's network. What is there of a VM is never touched.

@@ -1,5 +1,7 @@
 //! Who may have which share of a machine.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// What an agent asks for, and asks with.
@@ -20,19 +22,34 @@ fn agent(tag: &'static str, dir: &'static str, first_uid: u32) -> Agent {
     Agent { first_uid: Some(first_uid), ..chooses(tag, dir) }
 }
 
-fn claim(
-    directory: &Path,
-    agent: &Agent,
-    uids: impl FnOnce() -> Vec<u32>,
-) -> Result<Held, ClaimError> {
-    let wish = Wish {
+fn wish(agent: &Agent) -> Wish<'_> {
+    Wish {
         tag: agent.tag,
         state_dir: Path::new(agent.dir),
         directories: &agent.directories,
         first_uid: agent.first_uid,
         subnet: Subnet::containing("10.64.0.1".parse().unwrap(), 20).unwrap(),
-    };
-    super::claim(directory, &wish, &agent.owned, uids)
+    }
+}
+
+fn claim(
+    directory: &Path,
+    agent: &Agent,
+    uids: impl FnOnce() -> Vec<u32>,
+) -> Result<Held, ClaimError> {
+    beside(directory, agent, &[], uids)
+}
+
+/// Claims while these interfaces are there.
+fn beside(
+    directory: &Path,
+    agent: &Agent,
+    interfaces: &[&str],
+    uids: impl FnOnce() -> Vec<u32>,
+) -> Result<Held, ClaimError> {
+    let interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+    let now = || Ok(MachineNow { uids: uids().into_iter().collect(), interfaces });
+    super::claim(directory, &wish(agent), &agent.owned, now)
 }
 
 fn subordinate(ids: Range<u64>) -> Owned {
@@ -98,7 +115,6 @@ fn damages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         text(&changed)
     };
     vec![
-        ("empty", Vec::new(), "it is empty"),
         ("cut", text(&whole)[..40].to_vec(), "EOF"),
         ("no JSON", b"\0\xff\xfe".to_vec(), "expected value"),
         ("no object", b"[]".to_vec(), "invalid"),
@@ -125,6 +141,89 @@ fn a_claim_that_cannot_be_understood_is_said_and_never_taken_for_free() {
             claim(temp.path(), &agent(tag, "/a", 200_000), nobody).unwrap();
         }
     }
+}
+
+#[test]
+fn an_empty_claim_that_nobody_holds_is_nobodys_unless_something_of_its_instance_is_there() {
+    for tag in ["b0", "b9"] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("b9.json");
+        std::fs::write(&path, "").unwrap();
+        let agent = agent(tag, "/a", 200_000);
+        for interface in ["b9br0", "b9-000000000002"] {
+            let error = beside(temp.path(), &agent, &["lo", interface], nobody).unwrap_err();
+            assert!(matches!(error, ClaimError::Unclear { .. }), "{tag}: {error}");
+            assert!(error.to_string().contains(interface), "{tag}: {error}");
+        }
+        // One that writes it holds it, and has the turn in the versions that wrote in place.
+        let held = open_claim(&path).unwrap().unwrap();
+        held.lock().unwrap();
+        let error = claim(temp.path(), &agent, nobody).unwrap_err();
+        let taken = matches!(error, ClaimError::TagTaken { .. });
+        assert!(if tag == "b9" { taken } else { error.to_string().contains("holds") }, "{error}");
+        drop(held);
+        let others = ["lo", "b0br0", "b8-000000000002", "b9"];
+        let held = beside(temp.path(), &agent, &others, nobody).unwrap();
+        assert_eq!(held.first_uid(), 200_000);
+        drop(held);
+        // In no instance's name it is nothing that any version has left.
+        std::fs::write(temp.path().join("backup.json"), "").unwrap();
+        let error = claim(temp.path(), &agent, nobody).unwrap_err();
+        assert!(error.to_string().contains("backup.json"), "{error}");
+    }
+}
+
+#[test]
+fn while_it_cannot_be_read_as_whom_processes_run_nobody_gets_an_id() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap());
+    let claimed = std::fs::read(temp.path().join("b0.json")).unwrap();
+    for tag in ["b0", "b1"] {
+        let agent = agent(tag, "/b", 200_000);
+        let blind = || Err(io::Error::other("no /proc"));
+        let error = super::claim(temp.path(), &wish(&agent), &[], blind).unwrap_err();
+        assert!(matches!(error, ClaimError::Unread(_)), "{tag}: {error}");
+    }
+    assert_eq!(std::fs::read(temp.path().join("b0.json")).unwrap(), claimed);
+    assert!(!temp.path().join("b1.json").exists());
+}
+
+#[test]
+fn a_process_that_cannot_be_read_is_an_error_and_one_that_has_ended_is_none() {
+    let proc = tempfile::tempdir().unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let process = |pid: &str| {
+        std::fs::create_dir(proc.path().join(pid)).unwrap();
+        proc.path().join(pid).join("status")
+    };
+    std::fs::write(process("42"), &status).unwrap();
+    // Its directory is still there, and nothing is in it.
+    process("43");
+    let own = BTreeSet::from([nix::unistd::getuid().as_raw(), nix::unistd::geteuid().as_raw()]);
+    assert_eq!(now::running_uids(proc.path()).unwrap(), own);
+    std::fs::write(process("44"), "Name:\tcut").unwrap();
+    now::running_uids(proc.path()).unwrap_err();
+    now::running_uids(&proc.path().join("nowhere")).unwrap_err();
+}
+
+#[test]
+fn claims_that_cannot_be_understood_are_listed_without_touching_any() {
+    let temp = tempfile::tempdir().unwrap();
+    let now = MachineNow { interfaces: vec!["b7br0".to_owned()], ..MachineNow::default() };
+    let unclear = |directory: &Path| files::unclear(directory, &now).unwrap();
+    assert_eq!(unclear(&temp.path().join("nowhere")), Vec::<String>::new());
+    let held = claim(temp.path(), &agent("b0", "/a", 200_000), nobody).unwrap();
+    assert_eq!(unclear(temp.path()), Vec::<String>::new());
+    for (name, text) in [("b7.json", ""), ("b8.json", ""), ("b9.json", "{"), ("b9.new", "{")] {
+        std::fs::write(temp.path().join(name), text).unwrap();
+    }
+    let said = unclear(temp.path());
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains("b7.json") && said[0].contains("b7br0"), "{said:?}");
+    assert!(said[1].contains("b9.json"), "{said:?}");
+    // Who holds one goes on holding it.
+    claim(temp.path(), &agent("b0", "/b", 300_000), nobody).unwrap_err();
+    drop(held);
 }
 
 #[test]
@@ -285,7 +384,7 @@ fn a_share_is_given_back_in_turn_with_those_who_claim() {
     // Whoever has the turn finds what it has opened still there: a second claim cannot come to hold a
     // file that has no name any more.
     let path = temp.path().join("bg.json");
-    let opened = open(&path).unwrap();
+    let opened = files::open(&path).unwrap();
     assert!(matches!(opened.try_lock(), Err(TryLockError::WouldBlock)));
     assert!(path.exists() && !giving.is_finished());
     drop(turn);
@@ -348,7 +447,7 @@ fn priv_a_process_that_may_not_be_dumped_still_runs_as_its_user() {
         .unwrap();
     let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "ready"));
-    let running = running_uids();
+    let running = MachineNow::read().unwrap().uids;
     drop(child.stdin.take());
     child.wait().unwrap();
     assert!(running.contains(&UID));

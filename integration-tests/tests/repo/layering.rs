@@ -59,7 +59,7 @@ const AGENT: Arrows = &[
     ("metrics", &["host", "report", "vm"]),
     ("handles", &["assignment", "clock", "host", "naming"]),
     ("jail", &["clock", "handles", "host", "naming"]),
-    ("instance", &["host"]),
+    ("instance", &["host", "naming"]),
     ("inventory", &["clock", "host", "jail", "naming"]),
     ("guests", &["clock", "handles", "host"]),
     ("vm", &["assignment", "clock", "guests", "handles", "host", "jail", "naming", "report"]),
