@@ -16,6 +16,7 @@ use crate::host::linux::vmm::choice::{Choice, tools};
 use crate::host::linux::vmm::kvm;
 use crate::host::linux::{Chains, name_servers, vmm_from_version};
 use crate::host::{LinkName, RootDiskKind, VmmKind};
+use crate::instance;
 
 /// Below this many MiB free there is a warning.
 const LITTLE_DISK_MIB: u64 = 4096;
@@ -45,6 +46,8 @@ pub(super) struct Machine {
     pub(super) uplinks: Vec<LinkName>,
     pub(super) ways: Vec<WaySeen>,
     pub(super) max_neighbours: u32,
+    /// Claims of agents on this machine that can't be understood, or why they can't be read.
+    pub(super) claims: Result<Vec<String>, String>,
     /// Name servers that guests would be told.
     pub(super) name_servers: usize,
     pub(super) disk_free_mib: Option<u64>,
@@ -121,6 +124,8 @@ impl Machine {
             forward_policy: forward_policy(&filter),
             rules_ahead: rules_ahead(&filter, &config.linux().chains),
             nft,
+            claims: instance::unclear(Path::new(instance::DIRECTORY))
+                .map_err(|error| with_causes(&error)),
             uplinks: ways
                 .iter()
                 .map(|way| way.device.clone())
@@ -154,6 +159,7 @@ impl Machine {
         checks.push(self.iptables_check());
         checks.push(self.pins_check());
         checks.push(self.cgroup_check());
+        checks.push(self.claims_check());
         checks.extend([self.forwarding_check(), self.router_check(), self.rules_ahead_check()]);
         checks.push(self.uplink_check());
         checks.extend(gateway_check(&self.ways, self.max_neighbours));
@@ -244,6 +250,24 @@ impl Machine {
         };
         let mend = "boot with systemd.unified_cgroup_hierarchy=1";
         check("cgroup2", self.cgroup2, !self.without_cgroups, found, mend)
+    }
+
+    /// Without them nobody knows which user ids and directories are another agent's.
+    fn claims_check(&self) -> Check {
+        let found = match &self.claims {
+            Ok(unclear) if unclear.is_empty() => {
+                let found = "what agents of this machine have of it can be told";
+                return check("claims", true, true, found, "");
+            }
+            Ok(unclear) => {
+                format!("no agent starts, for a claim cannot be understood: {}", unclear.join("; "))
+            }
+            Err(why) => format!("no agent starts that cannot read claims and processes: {why}"),
+        };
+        let mend = "look for the agent and the guests of that instance (its name is the file's: \
+                    ip -br link | grep '^bg'), and only if there are none remove the file; an agent run \
+                    by its unit then starts by itself";
+        check("claims", false, true, &found, mend)
     }
 
     fn forwarding_check(&self) -> Check {

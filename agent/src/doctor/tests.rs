@@ -26,6 +26,7 @@ fn good() -> Machine {
         uplinks: vec![LinkName::new("eth0").unwrap()],
         ways: Vec::new(),
         max_neighbours: 512,
+        claims: Ok(Vec::new()),
         name_servers: 2,
         disk_free_mib: Some(100_000),
         devices_allowed: Some(true),
@@ -66,6 +67,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
         forwarding: None,
         uplinks: Vec::new(),
         ways: vec![without_gateway()],
+        claims: Ok(vec!["/run/banger-agents/b9.json: EOF while parsing".to_owned()]),
         name_servers: 0,
         disk_free_mib: Some(10),
         devices_allowed: Some(false),
@@ -102,6 +104,8 @@ fn everything_that_is_not_well_says_what_mends_it() {
                            mend: apt-get install nftables; modprobe nf_tables
     FAIL  cgroup2          no control groups of version 2: the agent does not start
                            mend: boot with systemd.unified_cgroup_hierarchy=1
+    FAIL  claims           no agent starts, for a claim cannot be understood: /run/banger-agents/b9.json: EOF while parsing
+                           mend: look for the agent and the guests of that instance (its name is the file's: ip -br link | grep '^bg'), and only if there are none remove the file; an agent run by its unit then starts by itself
     warn  forwarding       it cannot be told whether IPv4 forwarding is on
                            mend: sysctl -w net.ipv4.ip_forward=1
     warn  router           this machine is a router between all its interfaces, not for guests alone
@@ -148,6 +152,20 @@ fn without_control_groups_of_version_2_there_is_no_production() {
     assert!(insists.usable);
     let check = insists.checks.iter().find(|check| check.name == "cgroup2").unwrap();
     assert!(!check.ok && check.message.contains("may outlive its VM"), "{check:?}");
+}
+
+#[test]
+fn an_agent_that_would_be_refused_for_a_claim_is_said_to_be() {
+    for claims in [
+        Ok(vec!["/run/banger-agents/b9.json: it is no regular file".to_owned()]),
+        Err("no".to_owned()),
+    ] {
+        let diagnosis = diagnosis(&Machine { claims, ..good() });
+        assert!(!diagnosis.usable);
+        let check = diagnosis.checks.iter().find(|check| check.name == "claims").unwrap();
+        assert!(check.message.contains("no agent starts"), "{check:?}");
+        assert!(check.mend.contains("starts by itself"), "{check:?}");
+    }
 }
 
 #[test]

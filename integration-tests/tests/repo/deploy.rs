@@ -90,6 +90,20 @@ fn stopping_the_agents_unit_leaves_guests_running() {
     assert!(unit.contains(jails), "jails lie in the state directory, not in the runtime directory");
 }
 
+#[test]
+fn an_agent_that_was_refused_is_started_again_for_ever() {
+    let unit = tree::read("deploy/systemd/banger-agent.service");
+    let (head, service) = unit.split_once("\n[Service]\n").expect("it has a service");
+    // systemd gives up after five starts in ten seconds unless this is 0, and reads it in [Unit] alone.
+    assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"));
+    let value = |key: &str| service.lines().find_map(|line| line.strip_prefix(key));
+    assert_eq!(value("Restart="), Some("always"));
+    // Not so often that its refusals fill the journal, and before its host is suspected.
+    let pause: u64 = value("RestartSec=").expect("it pauses").parse().expect("seconds");
+    let suspected = 3 * AgentConfig::default().limits.heartbeat_secs;
+    assert!((2..suspected).contains(&pause), "{pause} s, and {suspected} until it is suspected");
+}
+
 /// The units in a directory of their own, with programs that exist.
 fn units_with_programs() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
