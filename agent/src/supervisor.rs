@@ -44,6 +44,7 @@ pub mod api;
 pub mod fill;
 pub mod life;
 pub mod look;
+mod lost;
 pub mod network;
 pub mod sweep;
 

@@ -123,6 +123,7 @@ impl Supervisor {
             .await;
         drop(looked);
         supervisor.find_strays(&table).await;
+        supervisor.note_lost(&table).await;
         supervisor.spawn_fill_watch();
         supervisor.spawn_network_watch();
         // Nobody sends: it ends when the last task has dropped its end.

@@ -122,6 +122,7 @@ impl Supervisor {
             let look = async {
                 self.close_forwarding().await;
                 self.keep_gateways().await;
+                self.note_lost_again().await;
                 self.picture(&before).await
             };
             match tokio::time::timeout(LOOK_LIMIT, look).await {

@@ -165,3 +165,43 @@ async fn a_vm_that_only_stopped_keeps_nobody_from_its_address() {
         one_at_most(&world, "stopped before").await;
     }
 }
+
+/// Nothing says any more who VM 1 is, and its guest runs on.
+#[tokio::test(start_paused = true)]
+async fn a_lost_guest_keeps_its_user_from_others_also_while_nobody_can_tell_which_it_is() {
+    for blind in [None, Some("jails.list"), Some("jails.members"), Some("processes.observe")] {
+        let mut world = World::running().await;
+        world.agent.shutdown(Duration::from_secs(1)).await;
+        for name in [file::RECORD, file::HANDLES] {
+            assert!(world.kernel.set_file(&names(1).dir, &part(name), None));
+        }
+        world.kernel.flush_rules();
+        world.kernel.new_agent();
+        if let Some(verb) = blind {
+            let faults = FaultPlan::none().fail_reads(verb, HostErrorKind::Other);
+            world.kernel.set_faults(faults);
+        }
+        world.agent = start_with(&world.kernel, |_| {}).await;
+        let lost = world.kernel.process_of(&names(1).jail).unwrap();
+        world.agent.accept(heir(1, Power::Running)).await.unwrap();
+        for when in ["while it is lost", "once its user can be told"] {
+            world.passes(Duration::from_secs(60)).await;
+            // Without a look at its own processes it waits for that first.
+            if when != "while it is lost" || matches!(blind, None | Some("jails.list")) {
+                waits(&world, 2, &format!("{blind:?}: {when}")).await;
+            }
+            assert!(world.kernel.process_of(&names(2).jail).is_none(), "{blind:?}: {when}");
+            assert_eq!(pinned(&world).await, [], "{blind:?}: {when}");
+            world.kernel.set_faults(FaultPlan::none());
+        }
+        // Others have theirs for themselves.
+        world.assign(assignment_of(3, 1, 1, Power::Running)).await;
+        world.settles_well(3, Phase::Running).await;
+        assert_eq!(world.kernel.process_of(&names(1).jail).unwrap().pid, lost.pid);
+        world.assign(assignment_of(1, 1, 2, Power::Absent)).await;
+        world.gone(1).await;
+        world.settles_well(2, Phase::Running).await;
+        let process = world.kernel.process_of(&names(2).jail).unwrap();
+        assert_eq!(process.user, lost.user, "{blind:?}");
+    }
+}

@@ -50,6 +50,31 @@ fn of_two_that_are_noted_with_one_address_neither_is_forgotten_while_something_o
     }
 }
 
+#[test]
+fn a_user_that_a_lost_guest_runs_as_is_nobody_elses_and_what_is_not_told_is_nobodys() {
+    let holders = AddressHolders::default();
+    holders.take(&pin(2, 3, 200_003)).unwrap();
+    let lost = BTreeMap::from([(pin(1, 0, 0).key, BTreeSet::from([200_002]))]);
+    holders.note_lost(Ok(lost));
+    let refused = holders.take(&pin(3, 2, 200_002)).unwrap_err();
+    assert!(refused.chain().contains("vm-1"), "{}", refused.chain());
+    holders.take(&pin(3, 4, 200_004)).unwrap();
+    holders.note_lost(Err("no /proc".to_owned()));
+    assert!(holders.has_lost());
+    for new in [pin(4, 5, 200_005), pin(3, 6, 200_006), pin(3, 2, 200_002)] {
+        let refused = holders.take(&new).unwrap_err();
+        assert_eq!(refused.kind, HostErrorKind::AddressTaken, "{}", refused.chain());
+    }
+    // Who has one goes on with it.
+    holders.take(&pin(2, 3, 200_003)).unwrap();
+    // It is its own guest's, should that come back.
+    holders.note_lost(Ok(BTreeMap::from([(pin(1, 0, 0).key, BTreeSet::from([200_002]))])));
+    holders.take(&pin(1, 2, 200_002)).unwrap();
+    holders.note_lost(Ok(BTreeMap::new()));
+    assert!(!holders.has_lost());
+    holders.take(&pin(4, 5, 200_005)).unwrap();
+}
+
 proptest! {
     #[test]
     fn no_two_guests_have_one_address_or_user_in_whatever_order_they_come_and_go(
@@ -69,7 +94,7 @@ proptest! {
                 holders.release(&pin.key);
                 held.remove(&pin.key);
             }
-            let now = holders.0.lock().clone();
+            let now = holders.0.lock().held.clone();
             prop_assert_eq!(&now, &held);
             for one in now.values() {
                 prop_assert!(!now.values().any(|other| other.rivals(one)));
