@@ -5,12 +5,15 @@
 //! whose guests run, and nobody gets an id.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use procfs::ProcError;
-
 use crate::naming::{InstanceTag, Naming};
+
+/// More than stands above the line `Uid:`; what comes below it, such as groups, has no bound.
+const ENOUGH: u64 = 4096;
 
 /// What is on the machine now.
 #[derive(Debug, Clone, Default)]
@@ -46,12 +49,38 @@ impl MachineNow {
 /// other that can't be read may be somebody's guest, and is an error.
 pub(super) fn running_uids(proc: &Path) -> io::Result<BTreeSet<u32>> {
     let mut uids = BTreeSet::new();
-    for process in procfs::process::all_processes_with_root(proc).map_err(io::Error::other)? {
-        match process.and_then(|process| process.status()) {
-            Ok(status) => uids.extend([status.ruid, status.euid, status.suid, status.fuid]),
-            Err(ProcError::NotFound(_)) => {}
-            Err(error) => return Err(io::Error::other(error)),
+    for entry in fs::read_dir(proc)? {
+        let name = entry?.file_name();
+        if !name.as_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        match status(&proc.join(&name).join("status")) {
+            Ok(status) => uids.extend(uids_in(&status).ok_or_else(|| {
+                let pid = name.to_string_lossy();
+                io::Error::new(io::ErrorKind::InvalidData, format!("process {pid} has no user"))
+            })?),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(uids)
+}
+
+fn status(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(ENOUGH).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH))
+}
+
+/// The line `Uid:` of proc_pid_status(5). The name above it is the process's own to choose, any bytes but
+/// a line's end; so nothing but this line is taken for text.
+fn uids_in(status: &[u8]) -> Option<[u32; 4]> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    let words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let uids: Option<Vec<u32>> = words.map(|word| word.parse().ok()).collect();
+    uids?.try_into().ok()
 }

@@ -189,7 +189,7 @@ fn while_it_cannot_be_read_as_whom_processes_run_nobody_gets_an_id() {
 }
 
 #[test]
-fn a_process_that_cannot_be_read_is_an_error_and_one_that_has_ended_is_none() {
+fn a_process_runs_as_its_user_whatever_it_calls_itself_and_one_that_cannot_be_read_is_an_error() {
     let proc = tempfile::tempdir().unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let process = |pid: &str| {
@@ -201,6 +201,10 @@ fn a_process_that_cannot_be_read_is_an_error_and_one_that_has_ended_is_none() {
     process("43");
     let own = BTreeSet::from([nix::unistd::getuid().as_raw(), nix::unistd::geteuid().as_raw()]);
     assert_eq!(now::running_uids(proc.path()).unwrap(), own);
+    // What it calls itself is its own choice, and need be no text.
+    let hostile = b"Name:\t\xff\xfe Uid:\t0\nUmask:\t0022\nUid:\t200007\t200007\t200007\t200007\n";
+    std::fs::write(process("45"), hostile).unwrap();
+    assert!(now::running_uids(proc.path()).unwrap().contains(&200_007));
     std::fs::write(process("44"), "Name:\tcut").unwrap();
     now::running_uids(proc.path()).unwrap_err();
     now::running_uids(&proc.path().join("nowhere")).unwrap_err();
