@@ -21,7 +21,7 @@ test-host: ## Run the tests inside a disposable host in QEMU
 	@.ci/check.sh test-host
 
 soak: ## Kill parts of a fleet at random under load: make soak SECONDS=600 SEED=1
-	@cargo build -q --workspace --bins
+	@cargo build --workspace --bins
 	@cargo run -q -p banger-integration-tests --bin banger-soak -- --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(SOAK_ARGS)
 
 bench: ## Measure the lines of docs/BENCHMARKS.md (minutes; no pass or fail)

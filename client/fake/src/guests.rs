@@ -105,6 +105,7 @@ impl Fake {
     ) -> Result<CopyToVmResponse, Status> {
         let (mut directory, mut own_name, mut bytes) = (String::new(), String::new(), Vec::new());
         while let Some(part) = parts.message().await? {
+            self.pace("CopyToVm").await;
             directory.push_str(&part.directory);
             own_name.push_str(&part.own_name);
             bytes.extend(part.data);
@@ -120,9 +121,13 @@ impl Fake {
     }
 
     pub(super) fn give_files(&self) -> Stream<CopyFromVmResponse> {
-        let bytes = self.state().files.1.clone();
-        let parts: Vec<_> = bytes.chunks(1000).map(<[u8]>::to_vec).collect();
-        Box::pin(tokio_stream::iter(parts.into_iter().map(|data| Ok(CopyFromVmResponse { data }))))
+        let (fake, bytes) = (self.clone(), self.state().files.1.clone());
+        Box::pin(async_stream::try_stream! {
+            for part in bytes.chunks(1000) {
+                fake.pace("CopyFromVm").await;
+                yield CopyFromVmResponse { data: part.to_vec() };
+            }
+        })
     }
 }
 

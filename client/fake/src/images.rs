@@ -60,14 +60,20 @@ impl ImageService for Fake {
         request: Request<ImportImageRequest>,
     ) -> Result<Response<Self::ImportImageWithProgressStream>, Status> {
         let image = self.import_image(request).await?.into_inner();
-        let pulled = ImportImageProgress {
-            step: ImportStep::Pull.into(),
-            done_bytes: 1 << 20,
-            total_bytes: 1 << 20,
-            image: None,
-        };
-        let last = ImportImageProgress { image: Some(image), ..ImportImageProgress::default() };
-        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(pulled), Ok(last)]))))
+        let (fake, of) = (self.clone(), 16 << 20);
+        Ok(Response::new(Box::pin(async_stream::try_stream! {
+            let step = ImportStep::Pull.into();
+            let mut pulled =
+                ImportImageProgress { step, total_bytes: of, ..ImportImageProgress::default() };
+            // A slow one is half done at most.
+            while fake.pace("ImportImageWithProgress").await {
+                pulled.done_bytes = (pulled.done_bytes + (1 << 16)).min(of / 2);
+                yield pulled.clone();
+            }
+            pulled.done_bytes = of;
+            yield pulled;
+            yield ImportImageProgress { image: Some(image), ..ImportImageProgress::default() };
+        })))
     }
 
     async fn get_image(
@@ -102,6 +108,7 @@ impl ImageService for Fake {
         let mut stream = self.enter("UploadBlob", request)?;
         let (mut name, mut content) = (None, Vec::new());
         while let Some(message) = stream.message().await? {
+            self.pace("UploadBlob").await;
             name.get_or_insert(message.file_name);
             content.extend(message.data);
         }

@@ -5,10 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a fake whose footing is missing has failed")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
@@ -62,6 +63,9 @@ pub(crate) fn put_label(field: &str, path: &str, labels: &mut Labels, new: &Labe
     };
 }
 
+/// What a slow call takes over each message.
+const PACE: Duration = Duration::from_millis(40);
+
 #[derive(Default)]
 pub struct State {
     pub vms: BTreeMap<String, Vm>,
@@ -100,6 +104,10 @@ pub struct State {
     pub files: (String, Vec<u8>),
     /// The name that its source had by itself.
     pub own_name: String,
+    /// Calls that take their time over each message, for as long as they are named here.
+    pub slow: BTreeSet<&'static str>,
+    /// How often one of them has.
+    pub waited: u64,
 }
 
 #[derive(Clone, Default)]
@@ -119,6 +127,20 @@ impl Running {
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.fake.0.lock().unwrap()
+    }
+
+    /// Waits until calls that are [`State::slow`] have taken their time over so many messages more.
+    ///
+    /// # Panics
+    /// When they do not within a minute.
+    pub fn until_waited_for(&self, more: u64) {
+        let (before, end) = (self.state().waited, Instant::now() + Duration::from_secs(60));
+        while self.state().waited < before + more {
+            let state = self.state();
+            assert!(Instant::now() < end, "{} of {more}: {:?}", state.waited - before, state.calls);
+            drop(state);
+            std::thread::sleep(PACE);
+        }
     }
 }
 
@@ -221,6 +243,20 @@ impl Fake {
             }
             None => Ok(request.into_inner()),
         }
+    }
+
+    /// Takes the time that a slow call takes over a message.
+    async fn pace(&self, call: &str) -> bool {
+        let slow = {
+            let mut state = self.state();
+            let slow = state.slow.contains(call);
+            state.waited += u64::from(slow);
+            slow
+        };
+        if slow {
+            tokio::time::sleep(PACE).await;
+        }
+        slow
     }
 
     fn find(&self, vm: &str) -> Result<Vm, Status> {

@@ -238,3 +238,41 @@ fn make_up_says_that_an_address_is_taken_or_none_before_it_builds() {
         assert!(!home.path().join("built").exists(), "{listen}");
     }
 }
+
+/// A cargo that says how it was called and whether on a terminal, and builds until it is let go.
+const SLOW_CARGO: &str = r#"#!/bin/sh
+[ -t 2 ] && where=terminal || where=pipe
+echo "   Compiling for $* on a $where" >&2
+while [ -d "$HOME" ] && [ ! -e "$HOME/go" ]; do sleep 0.05; done
+exit 7
+"#;
+
+#[test]
+fn make_up_shows_how_cargo_gets_on_while_it_builds() {
+    use std::io::{BufRead as _, BufReader};
+    let home = home_with_cargo();
+    let cargo = home.path().join(".cargo/bin");
+    fs::write(cargo.join("cargo"), SLOW_CARGO).expect("written");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let listen = free.local_addr().expect("it has one").to_string();
+    drop(free);
+    // script(1) of util-linux gives it a terminal, on which cargo draws its bar.
+    let mut script = command(Path::new("script"));
+    script.env_clear().env("PATH", format!("{}:/usr/bin:/bin", cargo.display()));
+    script.env("HOME", home.path()).env("LISTEN", listen).current_dir(tree::top());
+    script.args(["-qec", "/bin/bash deploy/dev/up.sh", "/dev/null"]);
+    let mut up = script.stdout(std::process::Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(up.stdout.take().expect("piped")).lines();
+    let mut said = String::new();
+    // While it builds, not after.
+    while !said.contains("Compiling for build ") {
+        let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).expect("text");
+        said.push_str(&line);
+    }
+    fs::write(home.path().join("go"), "").expect("written");
+    assert!(said.contains("The first time this takes some minutes."), "{said}");
+    assert!(said.contains("on a terminal") && !said.contains("quiet"), "{said}");
+    assert!(!said.contains(" -q "), "{said}");
+    let rest: Vec<_> = lines.map_while(Result::ok).collect();
+    assert_eq!(up.wait().expect("it ends").code(), Some(7), "{said} {rest:?}");
+}

@@ -7,6 +7,7 @@ use banger_client::v1::VmState;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{Ran, run, run_in, with_vms};
+use crate::screen::{Screen, on_a_terminal};
 use banger_fake_server::{self as fake, Running};
 
 fn piped(server: &Running, args: &[&str], stdin: &str) -> Ran {
@@ -15,7 +16,7 @@ fn piped(server: &Running, args: &[&str], stdin: &str) -> Ran {
 }
 
 /// Starts `banger` with pipes, to be talked to.
-fn start(server: &Running, args: &[&str]) -> Child {
+pub(crate) fn start(server: &Running, args: &[&str]) -> Child {
     #[expect(clippy::disallowed_methods, reason = "assert_cmd has no process to talk to")]
     let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
     command.args(args).env_clear().env("HOME", "/nonexistent").env("BANGER_SERVER", server.url());
@@ -213,35 +214,6 @@ fn a_vm_for_one_program_is_deleted_when_the_wait_is_interrupted() {
     assert!(server.state().vms.is_empty(), "--rm was said");
 }
 
-/// Runs `banger` on a terminal of its own, for its output and its errors. What it wrote there.
-fn on_a_terminal(server: &Running, args: &[&str], columns: u16) -> Vec<u8> {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&ours).unwrap();
-    unlockpt(&ours).unwrap();
-    let path = ptsname(&ours, Vec::new()).unwrap();
-    let size = rustix::termios::Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    rustix::termios::tcsetwinsize(&ours, size).unwrap();
-    let open = || std::fs::OpenOptions::new().read(true).write(true).open(path.to_str().unwrap());
-    let (theirs, again) = (open().unwrap(), open().unwrap());
-    #[expect(clippy::disallowed_methods, reason = "assert_cmd knows only pipes")]
-    let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
-    command.args(args).env_clear().env("HOME", "/nonexistent").env("BANGER_SERVER", server.url());
-    let mut child = command.stdin(Stdio::null()).stdout(theirs).stderr(again).spawn().unwrap();
-    drop(command);
-    let mut screen = std::fs::File::from(ours);
-    let (mut shown, mut piece) = (Vec::new(), [0; 4096]);
-    // A terminal that nobody has open any more answers with an error.
-    while let Ok(length) = screen.read(&mut piece) {
-        if length == 0 {
-            break;
-        }
-        shown.extend_from_slice(&piece[..length]);
-    }
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    shown
-}
-
 #[test]
 fn a_guest_does_not_make_the_terminal_answer_or_act() {
     use banger_fake_server::HOSTILE;
@@ -298,6 +270,39 @@ fn a_copy_of_nothing_is_said_and_a_limit_is_kept_where_nobody_can_be_asked() {
     assert_eq!(run(&server, &["vm", "cp", "web:/tmp/big", &at("alias")]).code, 0);
     assert!(temp.path().join("alias").is_symlink());
     assert_eq!(std::fs::metadata(at("real")).unwrap().len(), 3 << 20);
+}
+
+#[test]
+fn a_copy_says_how_far_how_fast_and_how_long_on_a_terminal_and_nothing_of_it_in_a_pipe() {
+    let server = with_vms(&["web"]);
+    let temp = tempfile::tempdir().unwrap();
+    let at = |name: &str| temp.path().join(name).display().to_string();
+    std::fs::write(temp.path().join("big"), vec![b'x'; 16 << 20]).unwrap();
+    let (big, back) = (at("big"), at("back"));
+    let (to, from) = (["vm", "cp", &big, "web:/tmp/"], ["vm", "cp", "web:/tmp/big", &back]);
+    // What a guest sends has no length before its end.
+    let how_long = [&["copying: ", " of 16M, ", "/s, ", "s left"][..], &["copying: ", "K, ", "/s"]];
+    for ((args, call), words) in [(to, "CopyToVm"), (from, "CopyFromVm")].into_iter().zip(how_long)
+    {
+        server.state().slow.insert(call);
+        let mut screen = Screen::start(&server, &args, 80);
+        screen.until_line(words);
+        server.state().slow.clear();
+        let (code, shown) = screen.end();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(code, Some(0), "{shown:?}");
+        assert!(shown.contains("Copied 1 entry, "), "{shown:?}");
+        // As long as that, and whoever reads a pipe is told of the end alone.
+        server.state().slow.insert(call);
+        let mut child = start(&server, &args);
+        drop(child.stdin.take());
+        server.until_waited_for(40);
+        server.state().slow.clear();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]), "{said}");
+        assert!(said.starts_with("Copied 1 entry, ") && said.lines().count() == 1, "{said:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Claims about `banger image`.
 
 use crate::command::{run, run_in};
+use crate::guests::start;
+use crate::screen::Screen;
 use banger_fake_server as fake;
 
 #[test]
@@ -24,6 +26,35 @@ fn a_file_is_uploaded_and_imported_by_its_digest() {
     assert!(!image.guest_agent);
     assert_eq!(image.notes, ["root 2048 MiB, replace true"]);
     insta::assert_snapshot!("image_import", ran.out);
+}
+
+#[test]
+fn an_import_says_how_far_how_fast_and_how_long_on_a_terminal_and_nothing_in_a_pipe() {
+    let server = fake::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.ext4");
+    std::fs::write(&path, vec![b'x'; 16 << 20]).unwrap();
+    let args = ["image", "import", "disk", path.to_str().unwrap()];
+    let slow = ["UploadBlob", "ImportImageWithProgress"];
+    server.state().slow.extend(slow);
+    let mut screen = Screen::start(&server, &args, 100);
+    screen.until_line(&["uploading disk.ext4: ", " of 16M, ", "/s, ", "s left"]);
+    server.state().slow.remove("UploadBlob");
+    screen.until_line(&["the server makes image disk, pulling: ", " of 16M, ", "/s, ", "s left"]);
+    server.state().slow.clear();
+    let (code, shown) = screen.end();
+    assert_eq!(code, Some(0), "{:?}", String::from_utf8_lossy(&shown));
+    // As long as that in a pipe, and nothing is said of it.
+    server.state().slow.extend(slow);
+    let mut child = start(&server, &args);
+    drop(child.stdin.take());
+    server.until_waited_for(40);
+    server.state().slow.remove("UploadBlob");
+    server.until_waited_for(40);
+    server.state().slow.clear();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
 }
 
 #[test]

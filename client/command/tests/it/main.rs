@@ -8,5 +8,6 @@ mod dev;
 mod guests;
 mod help;
 mod images;
+mod screen;
 mod system;
 mod tokens;
