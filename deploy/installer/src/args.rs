@@ -7,12 +7,12 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use banger_terminal::args::{Yes, duration};
 
-/// Banger on this machine: its programs, units, user and configuration. As root.
+/// Banger on this machine: its programs, units, user and configuration. What changes it, as root.
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
     /// Lays everything down and starts it; you can repeat it safely.
     Install(InstallArgs),
-    /// Shows what is installed and what runs.
+    /// Shows what is installed and what runs, to anybody; root sees all of it.
     Status(RootDir),
     /// Replaces programs and units with newer ones, and goes back if a VM or a service does not
     /// stay well.

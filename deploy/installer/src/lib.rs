@@ -7,7 +7,7 @@
 //!   uninstall: VMs? ─ stop, disable ─ remove what the record names and nobody changed
 //! ```
 //!
-//! Root only. The files it lays down are part of this program (`payload`), the programs lie beside
+//! Only root changes anything; anybody may ask how things stand. The files it lays down are part of this program (`payload`), the programs lie beside
 //! it or in `--from`. What to do with each file is decided by a pure function (`plan`) from what is
 //! there, what is to be there, and what was laid down before (`record`); `disk` does it without a
 //! choice of its own. Everything outside of files is behind one trait (`machine`), so that an

@@ -1,5 +1,6 @@
 //! This machine: the one place of `banger system` that starts processes and reads `/proc`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -72,6 +73,14 @@ impl<S: Fn() -> Result<Endpoint, Failure>> Machine for RealMachine<S> {
 
     fn guests(&self, state_dir: &Path) -> anyhow::Result<Vec<Guest>> {
         let vms = state_dir.join("vms");
+        // To whom it is closed, no process would be one of its VMs.
+        match std::fs::read_dir(&vms) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot look into {}", vms.display()));
+            }
+        }
         let all = procfs::process::all_processes().context("/proc cannot be read")?;
         // A process that ends while it is looked at is gone.
         let mut guests: Vec<_> = all

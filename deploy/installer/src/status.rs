@@ -1,4 +1,7 @@
-//! `banger system status`: what is installed, what runs, and whether they are the same.
+//! `banger system status`: what is installed, what runs, and whether they are the same. Anybody may
+//! ask; what only root can see is left open, and named.
+
+use std::io;
 
 use serde::Serialize;
 
@@ -27,7 +30,7 @@ struct Service {
     enabled: String,
     /// 0 is none.
     pid: u32,
-    /// Whether the process runs the program that lies there.
+    /// Whether the process runs the program that lies there; null when that cannot be seen.
     runs_installed: Option<bool>,
     /// Whether the unit's file is this release's: "same", "other", or "none".
     unit_file: &'static str,
@@ -41,11 +44,19 @@ struct Service {
 struct Status {
     /// This command's own version.
     command: &'static str,
-    /// What the record says was laid down; empty when there is none.
-    release: String,
+    /// What the record says was laid down; empty when there is none, null when it cannot be read.
+    release: Option<String>,
     services: Vec<Service>,
-    /// VMM processes of this machine's agent.
-    vms: usize,
+    /// VMM processes of this machine's agent; null when they cannot be told from others.
+    vms: Option<usize>,
+}
+
+impl Status {
+    /// Whether root would be told more.
+    fn is_partial(&self) -> bool {
+        let unseen = |service: &Service| service.pid != 0 && service.runs_installed.is_none();
+        self.release.is_none() || self.vms.is_none() || self.services.iter().any(unseen)
+    }
 }
 
 pub(super) async fn status(
@@ -53,18 +64,22 @@ pub(super) async fn status(
     disk: &Disk,
     printer: Printer,
 ) -> Result<(), Failure> {
-    let record = Record::load(disk)?;
+    let record = seen(Record::load(disk))?;
     let mut found = Vec::new();
     for part in Part::ALL {
         if disk.look(&laydown::program_path(part.program()))? != Present::Absent {
             found.push(service(machine, disk, part).await?);
         }
     }
-    let settings = Settings::of(disk, Part::Agent)?;
-    let vms = if disk.is_live() { machine.guests(&settings.state_dir)?.len() } else { 0 };
+    let guests = || {
+        let settings = Settings::of(disk, Part::Agent)?;
+        Ok(machine.guests(&settings.state_dir)?.len())
+    };
+    let vms = if disk.is_live() { seen(guests())? } else { Some(0) };
+    let release = |record: Option<Record>| record.map(|record| record.release).unwrap_or_default();
     let status = Status {
         command: env!("CARGO_PKG_VERSION"),
-        release: record.map(|record| record.release).unwrap_or_default(),
+        release: record.map(release),
         services: found,
         vms,
     };
@@ -76,6 +91,19 @@ pub(super) async fn status(
             let value = serde_json::to_value(&status).map_err(anyhow::Error::from)?;
             journal::print(printer, &value)
         }
+    }
+}
+
+/// What is not there for us to see is unknown, and no error.
+fn seen<T>(looked: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    let forbidden = |error: &anyhow::Error| {
+        let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        causes.any(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    };
+    match looked {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if forbidden(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -134,7 +162,8 @@ fn text(status: &Status) -> String {
         let runs = match (service.pid, service.runs_installed) {
             (0, _) => ("-".to_owned(), Tone::Plain),
             (pid, Some(true)) => (format!("pid {pid}, the installed program"), Tone::Good),
-            (pid, _) => (format!("pid {pid}, ANOTHER program: restart it"), Tone::Bad),
+            (pid, Some(false)) => (format!("pid {pid}, ANOTHER program: restart it"), Tone::Bad),
+            (pid, None) => (format!("pid {pid}"), Tone::Plain),
         };
         let unit_file = match (service.unit_file, service.needs_reload) {
             (_, true) => ("changed: systemctl daemon-reload".to_owned(), Tone::Bad),
@@ -154,11 +183,17 @@ fn text(status: &Status) -> String {
     let headers = ["SERVICE", "INSTALLED", "UNIT", "RUNS", "UNIT FILE"];
     let table = columns(&headers, status.services.iter().map(row));
     let vms = match status.vms {
-        0 => "No VM runs.".to_owned(),
-        1 => "1 VM runs.".to_owned(),
-        count => format!("{count} VMs run."),
+        None => "How many VMs run is not known.".to_owned(),
+        Some(0) => "No VM runs.".to_owned(),
+        Some(1) => "1 VM runs.".to_owned(),
+        Some(count) => format!("{count} VMs run."),
     };
-    format!("{table}\n{vms}\n")
+    let more = if status.is_partial() {
+        format!("Some of this only root can see: `sudo {COMMAND} system status` shows all of it.\n")
+    } else {
+        String::new()
+    };
+    format!("{table}\n{vms}\n{more}")
 }
 
 #[cfg(test)]

@@ -322,3 +322,35 @@ fn a_release_without_a_guest_agent_is_taken_and_leaves_one_that_is_there() {
     let said = other.install(&[]);
     assert!(said.contains("has no banger-guest, the guest agent"), "{said}");
 }
+
+#[test]
+fn how_things_stand_is_told_to_anybody_with_what_only_root_can_see() {
+    use std::os::unix::process::CommandExt as _;
+    let machine = Machine::new();
+    machine.install(&[]);
+    let is_root = rustix::process::geteuid().is_root();
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(machine.dir.path(), 0o755);
+    // Root's alone, as it is laid down. Whoever made it is kept out of it by another mode.
+    let record = machine.root().join("var/lib/banger-system");
+    set(&record, if is_root { 0o700 } else { 0 });
+    let root = machine.root().display().to_string();
+    for (args, words) in [(&["--root", &root][..], "only root can see"), (&[], "")] {
+        #[expect(clippy::disallowed_methods, reason = "assert_cmd becomes nobody else")]
+        let mut command = std::process::Command::new(machine.dir.path().join("one/banger"));
+        command.env_clear().args(["system", "status"]).args(args);
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {said}");
+        assert!(said.contains(words) && !said.contains("changes the machine"), "{args:?}: {said}");
+    }
+    set(&record, 0o700);
+    let (code, said) = machine.run(&["status"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("banger-server") && !said.contains("only root"), "{said}");
+}

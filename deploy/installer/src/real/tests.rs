@@ -41,3 +41,29 @@ fn both_vmms_tell_their_vm_and_a_foreign_one_tells_none() {
     assert_eq!(jail_of("qemu-system-x86", &foreign), None);
     assert_eq!(jail_of("bash", &firecracker), None);
 }
+
+#[test]
+fn who_may_not_look_into_the_agents_directory_is_not_told_that_no_vm_runs() {
+    use rustix::process::{Gid, Uid, geteuid};
+    use std::os::unix::fs::PermissionsExt as _;
+    let machine = RealMachine::new(|| Err(Failure::Usage("nobody asks the server".to_owned())));
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().to_owned();
+    assert_eq!(machine.guests(&state.join("agent")).unwrap(), [], "there is no agent");
+    std::fs::create_dir_all(state.join("agent/vms")).unwrap();
+    assert_eq!(machine.guests(&state.join("agent")).unwrap(), []);
+    let closed = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(state.join("agent"), closed).unwrap();
+    let look = move || {
+        // Root may look everywhere: this thread of it becomes somebody else.
+        if geteuid().is_root() {
+            let (nobody, group) = (Uid::from_raw(65_534), Gid::from_raw(65_534));
+            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        }
+        machine.guests(&state.join("agent")).unwrap_err()
+    };
+    let error = std::thread::spawn(look).join().unwrap();
+    let cause = error.root_cause().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(cause.kind(), io::ErrorKind::PermissionDenied, "{error:#}");
+}
