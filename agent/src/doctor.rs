@@ -99,9 +99,10 @@ impl Diagnosis {
         text.push_str(&format!("\n{verdict}\n"));
         let open = production.iter().filter(|check| !check.ok).count();
         if self.usable && open > 0 {
+            let (all, are) = (production.len(), if open == 1 { "is" } else { "are" });
             text.push_str(&format!(
-                "{open} of {} recommendations are not followed: not for guests of several people.\n",
-                production.len()
+                "{open} of {all} recommendations {are} not followed: not for guests of several \
+                 people.\n"
             ));
         }
         text

@@ -1,4 +1,4 @@
-//! What others say, made fit to keep, show and send on.
+//! What others say, made fit to keep, show and send on; and how many there are of something.
 //!
 //! A host's agent is believed about its own host, a guest agent about its own guest; neither is
 //! believed to be short or clean. Whatever text of theirs comes in passes here once, at the edge
@@ -67,6 +67,18 @@ pub fn name(text: String) -> String {
 /// An id, a reason or another word; see [`clean`].
 pub fn word(text: String) -> String {
     clean(text, MAX_WORD)
+}
+
+/// How many of what, in English: `1 VM`, `2 VMs`, `3 entries`, `0 addresses`.
+pub fn counted(count: u64, word: &str) -> String {
+    if count == 1 {
+        return format!("1 {word}");
+    }
+    match word.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => format!("{count} {stem}ies"),
+        Some(_) | None if word.ends_with('s') => format!("{count} {word}es"),
+        Some(_) | None => format!("{count} {word}s"),
+    }
 }
 
 #[cfg(test)]

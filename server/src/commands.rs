@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use banger_proto::words::counted;
 use jiff::Timestamp;
 
 use crate::config::ServerConfig;
@@ -70,7 +71,8 @@ fn told(config: &ServerConfig, from: &Path, restored: &Restored, dry_run: bool) 
         None => String::new(),
     };
     let is = if dry_run { "would be" } else { "is" };
-    line(format!("{} {is} {} with {} VMs{made}", database.display(), from.display(), restored.vms));
+    let vms = counted(restored.vms as u64, "VM");
+    line(format!("{} {is} {} with {vms}{made}", database.display(), from.display()));
     match &restored.kept {
         Some(kept) if dry_run => line(format!("the old one would be kept in {}", kept.display())),
         Some(kept) => line(format!("the old one is in {}", kept.display())),
@@ -116,12 +118,12 @@ fn told(config: &ServerConfig, from: &Path, restored: &Restored, dry_run: bool) 
     let missing: Vec<&String> =
         restored.contents.iter().filter(|digest| !contents.join(digest).is_file()).collect();
     if !missing.is_empty() {
-        line(format!(
-            "WARNING: {} contents of images are not in {}: put them back, or import the images \
-             again",
-            missing.len(),
-            contents.display()
-        ));
+        let (is, again) = match missing.len() {
+            1 => ("content of an image is", "it back, or import the image"),
+            _ => ("contents of images are", "them back, or import the images"),
+        };
+        let (missing, contents) = (missing.len(), contents.display());
+        line(format!("WARNING: {missing} {is} not in {contents}: put {again} again"));
     }
     text
 }

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use banger_proto::words::counted;
+
 use crate::config::AgentConfig;
 use crate::host::fakes::{self, FakeKernel, HostOptions};
 use crate::host::{Host, HostError, Subnet, linux};
@@ -61,9 +63,12 @@ pub enum MachineError {
     NotSaved(#[source] io::Error),
     /// Objects of VMs are here.
     #[error(
-        "{} objects of VMs are here: {dirs} directories, {taps} taps, {root_disks} root disks, \
-         {with_rules} with rules; delete the VMs first, or sweep what is nobody's",
-        dirs + taps + root_disks + with_rules
+        "there are objects of VMs here: {}, {}, {}, {}; delete the VMs first, or sweep what is \
+         nobody's",
+        counted(*dirs as u64, "directory"),
+        counted(*taps as u64, "tap"),
+        counted(*root_disks as u64, "root disk"),
+        counted(*with_rules as u64, "guest") + " with rules"
     )]
     InUse {
         /// Directories of VMs.

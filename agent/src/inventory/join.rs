@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use banger_proto::ids::VmId;
+use banger_proto::words::counted;
 
 use super::{Found, Hold, Object, Records, Standing, Target};
 use crate::host::{
@@ -230,9 +231,8 @@ impl<'a> Join<'a> {
         let vm = naming::vm_of_rules(key)?;
         let name = self.frame.naming.rule_mark(key);
         let count = self.found.rules.get(key).copied().unwrap_or(0);
-        let s = if count == 1 { "" } else { "s" };
         let pin = if self.found.pins.contains(key) { ", pinned" } else { "" };
-        let detail = format!("{count} rule{s}{pin}");
+        let detail = format!("{}{pin}", counted(count as u64, "rule"));
         Some(Object { detail, ..self.object(name, Target::Rule(key.clone()), vm) })
     }
 

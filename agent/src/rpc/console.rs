@@ -11,6 +11,7 @@ use std::sync::Arc;
 use banger_proto::agent_v1 as wire;
 use banger_proto::bounds::MAX_STREAM_DATA_BYTES;
 use banger_proto::ids::VmId;
+use banger_proto::words::counted;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -145,7 +146,8 @@ fn words(heard: Heard) -> Vec<u8> {
     match heard {
         Heard::Bytes(bytes) => bytes.to_vec(),
         Heard::Lost(bytes) => {
-            format!("\r\n[banger: {bytes} bytes of the console came too fast and are lost]\r\n")
+            let bytes = counted(bytes, "byte");
+            format!("\r\n[banger: {bytes} of the console came too fast, and nobody has them]\r\n")
                 .into_bytes()
         }
     }

@@ -1,6 +1,7 @@
 //! Words for values: states, ages, sizes, places. Pure; "now" is an argument.
 
 use banger_client::v1::{HostState, Vm, VmState, VmStatus};
+pub use banger_proto::words::counted;
 use banger_proto::words::steers;
 use jiff::Timestamp;
 
@@ -43,15 +44,6 @@ pub fn clean_json(json: String) -> String {
 /// Whether a text has none of them but line feeds.
 pub fn is_clean(text: &str) -> bool {
     !text.chars().any(|c| c != '\n' && steers(c))
-}
-
-/// `1 entry`, `3 entries`.
-pub fn counted(count: u64, word: &str) -> String {
-    match (count, word.strip_suffix('y')) {
-        (1, _) => format!("1 {word}"),
-        (_, Some(stem)) => format!("{count} {stem}ies"),
-        (_, None) => format!("{count} {word}s"),
-    }
 }
 
 /// `RUNNING`.

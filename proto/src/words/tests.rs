@@ -28,3 +28,20 @@ fn whatever_comes_is_no_longer_than_allowed_and_cut_between_characters() {
     }
     assert!(clean("\x1b".repeat(64), 64).len() <= 64, "a control character becomes three bytes");
 }
+
+#[test]
+fn one_of_something_is_one_and_everything_else_is_many() {
+    for (count, word, said) in [
+        (0, "VM", "0 VMs"),
+        (1, "VM", "1 VM"),
+        (2, "VM", "2 VMs"),
+        (1, "entry", "1 entry"),
+        (2, "entry", "2 entries"),
+        (2, "key", "2 keys"),
+        (1, "process", "1 process"),
+        (2, "address", "2 addresses"),
+        (2, "root disk", "2 root disks"),
+    ] {
+        assert_eq!(counted(count, word), said);
+    }
+}

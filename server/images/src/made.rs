@@ -94,6 +94,13 @@ pub enum Note {
     ModulesMissing(Vec<String>),
 }
 
+fn left_out(f: &mut fmt::Formatter<'_>, count: u64, what: &str) -> fmt::Result {
+    match count {
+        1 => write!(f, "1 {what} was left out"),
+        many => write!(f, "{many} {what}s were left out"),
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,24 +125,46 @@ impl fmt::Display for Note {
                 names.join(", "),
                 names.join(",^")
             ),
-            Self::DevicesLeftOut(count) => write!(f, "{count} device nodes were left out"),
-            Self::AttributesLeftOut(count) => {
-                write!(f, "{count} extended attributes were left out")
+            Self::DevicesLeftOut(count) => left_out(f, *count, "device node"),
+            Self::AttributesLeftOut(count) => left_out(f, *count, "extended attribute"),
+            Self::SocketsLeftOut(count) => left_out(f, *count, "socket"),
+            Self::MountsLeftOut(first, count) => {
+                let first: Vec<_> =
+                    first.iter().map(|place| place.escape_debug().to_string()).collect();
+                let (places, were) =
+                    if *count == 1 { ("place", "was") } else { ("places", "were") };
+                let first = first.join(", ");
+                write!(f, "{count} {places} where something is mounted {were} left empty: {first}")
             }
-            Self::SocketsLeftOut(count) => write!(f, "{count} sockets were left out"),
-            Self::MountsLeftOut(first, count) => write!(
-                f,
-                "{count} places where something is mounted were left empty: {}",
-                first
-                    .iter()
-                    .map(|place| place.escape_debug().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
             Self::KernelRelease(release) => write!(f, "kernel release {release}"),
             Self::ModulesMissing(names) => {
                 write!(f, "modules not in the package: {}", names.join(", "))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_is_counted_in_words_for_one_and_for_many() {
+        for (note, said) in [
+            (Note::DevicesLeftOut(1), "1 device node was left out"),
+            (Note::DevicesLeftOut(2), "2 device nodes were left out"),
+            (Note::AttributesLeftOut(1), "1 extended attribute was left out"),
+            (Note::SocketsLeftOut(3), "3 sockets were left out"),
+            (
+                Note::MountsLeftOut(vec!["proc".to_owned()], 1),
+                "1 place where something is mounted was left empty: proc",
+            ),
+            (
+                Note::MountsLeftOut(vec!["proc".to_owned(), "sys".to_owned()], 2),
+                "2 places where something is mounted were left empty: proc, sys",
+            ),
+        ] {
+            assert_eq!(note.to_string(), said);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use banger_images::{ErrorClass, ImportError};
 use banger_proto::ids::VmId;
 use banger_proto::v1::ErrorReason;
+use banger_proto::words::counted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -83,7 +84,8 @@ pub fn invalid_fields(problems: Vec<SpecProblem>) -> Status {
         listed += 1;
     }
     if listed < all {
-        details.add_bad_request_violation("", format!("and {} more problems", all - listed));
+        let more = counted((all - listed) as u64, "more problem");
+        details.add_bad_request_violation("", format!("and {more}"));
     }
     if all > 3 {
         summary.push_str(&format!("; and {} more", all - 3));

@@ -1,6 +1,8 @@
 //! The kernel: its version, what it filters, how much it prints, and how much of everything it
 //! allows.
 
+use banger_proto::words::counted;
+
 use super::{finding, number};
 use crate::doctor::Check;
 use crate::doctor::production::seen::MachineSeen;
@@ -92,7 +94,10 @@ pub(super) fn open_files(seen: &MachineSeen) -> Check {
     let found = match seen.limits.as_deref().and_then(most_open_files) {
         Some(most) if most >= OPEN_FILES => Ok(format!("a process may open {most} files")),
         Some(most) => Err((
-            format!("a process may open only {most} files, enough for {} VMs", most / 16),
+            format!(
+                "a process may open only {most} files, enough for {}",
+                counted(most / 16, "VM")
+            ),
             "run the agent by its unit, or raise LimitNOFILE= there".to_owned(),
         )),
         None => Err((

@@ -9,6 +9,7 @@ use super::memory::swap_devices;
 use super::processor::{has_favordynmods, is_open};
 use super::*;
 use crate::config::AgentConfig;
+use crate::doctor::Diagnosis;
 
 const LIMITS: &str = "\
 Limit                     Soft Limit           Hard Limit           Units     
@@ -235,6 +236,19 @@ fn the_words_of_the_kernel_are_read_as_it_means_them() {
 fn a_recommendation_that_is_not_followed_keeps_no_guest_from_running() {
     let root = machine(&[HARDENED, CARELESS]);
     assert!(checks(&seen(root.path())).iter().all(|check| !check.required));
+}
+
+#[test]
+fn the_recommendations_that_are_left_are_counted_in_words_for_one_and_for_many() {
+    let verdict = |layers: &[&[(&str, &str)]]| {
+        let root = machine(layers);
+        let diagnosis = Diagnosis::of(checks(&seen(root.path())));
+        diagnosis.text().lines().last().expect("it has a verdict").to_owned()
+    };
+    let one = verdict(&[HARDENED, &[("sys/kernel/mm/ksm/run", "1\n")]]);
+    assert!(one.starts_with("1 of ") && one.contains("recommendations is not followed"), "{one}");
+    let many = verdict(&[HARDENED, CARELESS]);
+    assert!(many.contains("recommendations are not followed"), "{many}");
 }
 
 #[test]

@@ -99,7 +99,10 @@ pub(crate) fn swept_summary(swept: &SweepHostResponse, dry_run: bool) -> String 
         swept.failed.len()
     );
     if swept.not_listed > 0 {
-        text += &format!(" {} more stay and are not listed.", swept.not_listed);
+        text += &match swept.not_listed {
+            1 => " 1 more stays and is not listed.".to_owned(),
+            many => format!(" {many} more stay and are not listed."),
+        };
     }
     if let Some(policy) = &swept.policy {
         text += &format!("\n{}", going_by(policy));
@@ -110,12 +113,9 @@ pub(crate) fn swept_summary(swept: &SweepHostResponse, dry_run: bool) -> String 
 fn going_by(policy: &SweepPolicy) -> String {
     let grace = policy.grace.as_ref().map_or(0, |grace| grace.seconds);
     let alone = if policy.automatic { "" } else { "; the agent removes none on its own" };
-    format!(
-        "An orphan may go after {}; {} of {} removals in an hour are left{alone}.",
-        span(grace),
-        policy.budget_left,
-        policy.budget_per_hour
-    )
+    let (left, all) = (policy.budget_left, counted(policy.budget_per_hour.into(), "removal"));
+    let are = if left == 1 { "is" } else { "are" };
+    format!("An orphan may go after {}; {left} of {all} in an hour {are} left{alone}.", span(grace))
 }
 
 fn record(record: &SweepRecord, now: Timestamp) -> String {

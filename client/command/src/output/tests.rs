@@ -251,6 +251,17 @@ fn a_sweep_says_of_each_object_what_became_of_it_and_why() {
 }
 
 #[test]
+fn one_of_something_is_told_as_one() {
+    let one = SweepPolicy { budget_per_hour: 1, budget_left: 1, ..policy().unwrap() };
+    let swept = SweepHostResponse { not_listed: 1, policy: Some(one), ..Default::default() };
+    let said = objects::swept_summary(&swept, false);
+    assert!(said.contains("1 more stays and is not listed."), "{said}");
+    assert!(said.contains("1 of 1 removal in an hour is left"), "{said}");
+    let none = GetHostInventoryResponse::default();
+    assert!(objects::summary(&none, now()).starts_with("0 objects, 0 orphans."));
+}
+
+#[test]
 fn json_and_yaml_are_as_reviewed() {
     let vm = vm("web", VmState::Running);
     insta::assert_snapshot!("vm_json", proto::json(&vm, true).unwrap());

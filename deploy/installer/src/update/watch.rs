@@ -170,7 +170,7 @@ impl Watch {
         if let (Some(before), Some(now)) = (self.epoch, epoch)
             && now <= before
         {
-            return Err(format!("the agent still counts {now} starts"));
+            return Err(format!("the agent still counts {}", counted(now, "start")));
         }
         let running = view.guests.len() as u64;
         match services::vms_with_process(&page) {

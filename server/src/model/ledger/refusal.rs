@@ -1,6 +1,7 @@
 //! Why a mutation is refused, a sentence each. Nothing was changed then.
 
 use banger_proto::ids::{HostId, VmId};
+use banger_proto::words::counted;
 
 use super::{HostRef, VmRef};
 use crate::model::intent::Desired;
@@ -90,7 +91,7 @@ pub enum Refusal {
         desired: Desired,
     },
     /// The host still holds VMs.
-    #[error("host {host} still holds {vms} VM{}", if *vms == 1 { "" } else { "s" })]
+    #[error("host {host} still holds {}", counted(*vms as u64, "VM"))]
     HostNotEmpty {
         host: String,
         /// How many.

@@ -558,7 +558,9 @@ fn a_host_with_vms_can_not_be_deleted() {
     let delete_host =
         AnyMutation::DeleteHost(DeleteHost { host: HostRef::Name("one".to_owned()), etag: None });
     let refused = make(&mut ledger, delete_host.clone());
-    assert_eq!(refused, Err(Refusal::HostNotEmpty { host: "one".to_owned(), vms: 1 }));
+    let refusal = refused.expect_err("it holds one");
+    assert_eq!(refusal, Refusal::HostNotEmpty { host: "one".to_owned(), vms: 1 });
+    assert_eq!(refusal.to_string(), "host one still holds 1 VM");
     make(&mut ledger, delete("web")).expect("deleting");
     let refused = make(&mut ledger, delete_host.clone());
     assert!(matches!(refused, Err(Refusal::HostNotEmpty { .. })), "not yet confirmed gone");
