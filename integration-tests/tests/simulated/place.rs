@@ -81,6 +81,40 @@ async fn place_hosts_are_not_over_booked_and_room_that_comes_free_is_used() {
 }
 
 #[tokio::test]
+async fn place_a_vm_books_the_disk_that_its_host_takes_for_it() {
+    const MIB: u64 = 1 << 20;
+    let fleet = Fleet::of(1).await;
+    let booked = async || {
+        let request = v1::GetHostRequest { host: "host-0".to_owned() };
+        let host = fleet.hosts().get_host(request).await.expect("there").into_inner();
+        host.status.expect("given").booked.unwrap_or_default().disk_mib
+    };
+    let taken = async |vm: &v1::Vm| {
+        let request =
+            v1::GetHostInventoryRequest { host: "host-0".to_owned(), ..Default::default() };
+        let inventory = fleet.hosts().get_host_inventory(request).await.expect("answered");
+        let objects = inventory.into_inner().objects;
+        let is_its = |o: &&v1::HostObject| o.vm_id == vm.id && o.kind == "directory";
+        objects.iter().find(is_its).expect("it has one").size_bytes
+    };
+    // What is not said is 1,024 MiB, whatever the length of the image.
+    let mut default = create("default");
+    default.spec.as_mut().expect("given").root_disk_mib = 0;
+    let mut with_work = create("with-work");
+    with_work.spec.as_mut().expect("given").work_disk = Some(v1::WorkDisk { size_mib: 100 });
+    for (request, wanted) in [(default, 1024), (with_work, 64 + 100)] {
+        let before = booked().await;
+        let vm = fleet.create(request).await;
+        assert_eq!(booked().await - before, wanted, "{}", vm.name);
+        fleet.until_state(&vm.name, v1::VmState::Running).await;
+        // And a part in two hundred of the image, with records of some pages.
+        let there = taken(&vm).await;
+        let most = (wanted + 4) * MIB;
+        assert!((wanted * MIB..most).contains(&there), "{}: {there} of {most}", vm.name);
+    }
+}
+
+#[tokio::test]
 async fn place_no_two_vms_share_an_address() {
     let fleet = Fleet::of(2).await;
     let mut addresses = std::collections::BTreeSet::new();
