@@ -12,6 +12,8 @@ mod foreign {
     mod buf_curl;
     mod dev;
     mod documents;
+    mod first_fleet;
+    mod named;
     mod python;
     mod tools;
 }

@@ -16,6 +16,7 @@ mod simulated {
     mod page;
     mod place;
     mod reasons;
+    mod rejoin;
     mod stranger;
     mod sweep;
     mod watch;

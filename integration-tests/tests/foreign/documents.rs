@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use banger_integration_tests::fleet::Fleet;
 use banger_integration_tests::programs::{command, programs_dir};
@@ -12,16 +13,17 @@ use banger_integration_tests::programs::{command, programs_dir};
 use super::tools::{demo, tool};
 
 /// Blocks that are run here, by how they begin.
-const RUN: [(&str, &str); 4] = [
+const RUN: [(&str, &str); 5] = [
     ("README.md", "banger host ls "),
     ("README.md", "S=http://127.0.0.1:7070/"),
     ("docs/API.md", "buf curl "),
     ("docs/FIRST-FLEET.md", "banger host ls -o name"),
+    ("docs/OPERATIONS.md", "banger token create"),
 ];
 
 /// Blocks that need more than a simulated host, by how they begin, and what runs what they say; or
 /// why nothing can.
-const ELSEWHERE: [(&str, &str, &str); 18] = [
+const ELSEWHERE: [(&str, &str, &str); 17] = [
     ("README.md", "$ banger vm exec first", "integration-tests/tests/qemu.rs"),
     ("docs/FIRST-FLEET.md", "make deb", "client/command/Cargo.toml"),
     (
@@ -29,14 +31,17 @@ const ELSEWHERE: [(&str, &str, &str); 18] = [
         "apt-get update && apt-get install -y ./banger_*.deb openssl",
         "integration-tests/testhost/tests/installed",
     ),
-    // What it makes of the configuration is looked at below; TLS is tried by the server's own tests.
-    ("docs/FIRST-FLEET.md", "install -d -o banger", "integration-tests/tests/foreign/documents.rs"),
+    (
+        "docs/FIRST-FLEET.md",
+        "install -d -o banger",
+        "integration-tests/tests/foreign/first_fleet.rs",
+    ),
     (
         "docs/FIRST-FLEET.md",
         "apt-get update && apt-get install -y ./banger_*.deb curl",
         "integration-tests/testhost/tests/installed",
     ),
-    ("docs/FIRST-FLEET.md", "banger host token", "integration-tests/testhost/tests/installed"),
+    ("docs/FIRST-FLEET.md", "banger host token", "integration-tests/tests/foreign/first_fleet.rs"),
     ("docs/FIRST-FLEET.md", "mkdir demo", "integration-tests/tests/qemu/demo.rs"),
     ("docs/DASHBOARD.md", "make dashboard", ".ci/web.sh"),
     ("docs/DEVELOPING.md", "make up", "deploy/dev/up.sh"),
@@ -48,19 +53,22 @@ const ELSEWHERE: [(&str, &str, &str); 18] = [
         "banger host sweep HOST",
         "integration-tests/testhost/tests/sweep/mod.rs",
     ),
-    ("docs/OPERATIONS.md", "banger host token", "integration-tests/testhost/tests/installed"),
-    ("docs/OPERATIONS.md", "banger token create", "client/command/tests/it/tokens.rs"),
+    ("docs/OPERATIONS.md", "banger host token", "integration-tests/tests/simulated/rejoin.rs"),
     ("docs/OPERATIONS.md", "banger-server backup", "integration-tests/tests/simulated/backup.rs"),
-    ("docs/OPERATIONS.md", "banger host cordon NAME", "server/src/server/tests/malice.rs"),
+    (
+        "docs/OPERATIONS.md",
+        "banger host cordon NAME",
+        "integration-tests/tests/simulated/rejoin.rs",
+    ),
     ("docs/OPERATIONS.md", "systemctl ", "integration-tests/testhost/tests/testhost_upgrade.rs"),
 ];
 
-fn top() -> PathBuf {
+pub(super) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("is below the top").to_owned()
 }
 
 /// The text between the fences of a document that has a command of ours, or of a client of ours.
-fn blocks(document: &str) -> Vec<String> {
+pub(super) fn blocks(document: &str) -> Vec<String> {
     let text = fs::read_to_string(top().join(document)).expect("the document is there");
     let commands = ["banger ", "banger-", "buf curl ", "grpcurl ", "systemctl ", "make ", "cargo "];
     text.split("\n```")
@@ -75,7 +83,7 @@ fn blocks(document: &str) -> Vec<String> {
         .collect()
 }
 
-fn documents() -> Vec<String> {
+pub(super) fn documents() -> Vec<String> {
     let mut all = vec!["README.md".to_owned()];
     for entry in fs::read_dir(top().join("docs")).expect("there are documents") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
@@ -126,6 +134,23 @@ fn script(block: &str, api: &str) -> String {
     out
 }
 
+/// A command that asks a person before it does anything.
+const ASKS: &str = "token revoke ";
+
+/// The shell that is typed to, and what is answered where it is asked: then it has a terminal, by
+/// script(1) of util-linux.
+fn shell(typed: &Path, asks: bool) -> (Vec<String>, Stdio) {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let typed = typed.to_str().expect("paths here are text");
+    if !asks {
+        return (words(&["bash", typed]), Stdio::null());
+    }
+    let answers = Path::new(typed).with_extension("answers");
+    fs::write(&answers, "y\n").expect("a file");
+    let answers = fs::File::open(answers).expect("it was written");
+    (words(&["script", "-qec", &format!("bash {typed}"), "/dev/null"]), answers.into())
+}
+
 #[tokio::test]
 async fn documents_what_readme_and_api_say_to_type_works() {
     for (document, begins) in RUN {
@@ -142,8 +167,12 @@ async fn documents_what_readme_and_api_say_to_type_works() {
             .map(|dir| dir.display().to_string())
             .join(":");
         let home = tempfile::tempdir().expect("a directory");
-        let output = command(Path::new("bash"))
-            .args(["-c", &script])
+        let typed = home.path().join("typed.sh");
+        fs::write(&typed, &script).expect("a file");
+        let (program, answers) = shell(&typed, block.contains(ASKS));
+        let output = command(Path::new(&program[0]))
+            .args(&program[1..])
+            .stdin(answers)
             .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("HOME", home.path())
             .env("BANGER_SERVER", format!("http://{}", fleet.api()))

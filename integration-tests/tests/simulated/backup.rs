@@ -12,10 +12,10 @@ use banger_integration_tests::wait::until;
 use banger_proto::v1;
 
 /// The commands of a section, in order.
-fn commands_of(page: &str, section: &str) -> Vec<String> {
+pub(super) fn commands_of(page: &str, section: &str) -> Vec<String> {
     let start = page.find(&format!("\n## {section}\n")).expect("the section is there") + 1;
     let text = &page[start..];
-    let text = &text[..text[1..].find("\n## ").map_or(text.len(), |end| end + 1)];
+    let text = &text[..text[1..].find("\n##").map_or(text.len(), |end| end + 1)];
     let mut fenced = false;
     let mut commands = Vec::new();
     for line in text.lines() {
