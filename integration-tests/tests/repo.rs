@@ -12,6 +12,7 @@ mod repo {
     mod faults;
     mod files;
     mod index;
+    mod judge;
     mod layering;
     mod names;
     mod owners;

@@ -126,6 +126,21 @@ fn every_reason_event_and_decision_is_explained_and_no_other() {
 }
 
 #[test]
+fn what_troubleshooting_names_is_a_state_a_reason_or_an_error() {
+    let mut known = listed("docs/STATES.md");
+    known.extend(listed("docs/ERRORS.md"));
+    known.extend(values("proto/banger/v1/vm.proto", "RESTART_POLICY_"));
+    let page = tree::read("docs/TROUBLESHOOTING.md");
+    let code = page.split('`').skip(1).step_by(2);
+    let is_word =
+        |word: &&str| word.len() > 4 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let named: BTreeSet<String> = code.filter(is_word).map(str::to_owned).collect();
+    assert!(named.len() > 15, "only {named:?}");
+    let invented = sorted(named.difference(&known));
+    assert!(invented.is_empty(), "in docs/TROUBLESHOOTING.md, explained nowhere: {invented:?}");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut dead = Vec::new();
     for file in tree::files(&[""], |path| path.ends_with(".md")) {

@@ -4,6 +4,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
 use banger_integration_tests::fleet::Fleet;
+use banger_integration_tests::programs::{command, ours};
 use banger_integration_tests::specs::{create, image, spec};
 use banger_proto::v1;
 use tonic::{Code, Status};
@@ -177,4 +178,22 @@ async fn admit_what_is_not_there_yet_says_so() {
         assert_eq!(error.code(), Code::Unimplemented, "{error:?}");
         assert_eq!(reason(&error), "NOT_IMPLEMENTED");
     }
+}
+
+#[tokio::test]
+async fn admit_labels_that_many_commands_set_at_once_are_all_there() {
+    let fleet = Fleet::of(1).await;
+    fleet.create(create("web")).await;
+    let update = |number: usize| {
+        let mut banger = command(&ours("banger"));
+        banger.args(["vm", "update", "web", "--label", &format!("k{number}=v")]);
+        banger.env("HOME", fleet.dir()).env("BANGER_SERVER", format!("http://{}", fleet.api()));
+        banger.stdout(std::process::Stdio::null()).spawn().expect("banger can be started")
+    };
+    let updates: Vec<_> = (0..12).map(update).collect();
+    for mut update in updates {
+        assert!(update.wait().expect("it ends").success());
+    }
+    let spec = fleet.get("web").await.expect("there").spec.expect("it has one");
+    assert_eq!(spec.labels.len(), 12, "{:?}", spec.labels);
 }

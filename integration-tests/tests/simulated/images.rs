@@ -1,6 +1,9 @@
 //! An image's whole way: uploaded, imported, brought to a host, used, and gone.
 
-use banger_integration_tests::fleet::{Fleet, HostOptions, status};
+use std::path::Path;
+
+use banger_integration_tests::fleet::{Fleet, HostOptions, free_addresses, status};
+use banger_integration_tests::programs::{Running, ours};
 use banger_integration_tests::specs::{create, image};
 use banger_integration_tests::wait::until;
 use banger_proto::v1;
@@ -135,4 +138,67 @@ async fn converge_an_image_is_imported_brought_used_and_gone_without_a_trace() {
     .await;
     let kept = fleet.dir().join("server/images/sha256");
     assert_eq!(std::fs::read_dir(kept).expect("readable").count(), 0);
+}
+
+/// The first line of the next request to a proxy that refuses it.
+async fn asked(proxy: &tokio::net::TcpListener) -> String {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let (stream, _) = proxy.accept().await.expect("it is asked");
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.expect("a request");
+    let no = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n";
+    stream.get_mut().write_all(no).await.expect("it is read");
+    line.trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn converge_a_registry_is_asked_by_way_of_the_proxy_of_the_environment_but_for_its_exceptions()
+ {
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let [api, metrics] = free_addresses();
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(at("server.toml"), "").expect("written");
+    // env(1) becomes the server.
+    let arguments = [
+        format!("HTTPS_PROXY=http://{}", proxy.local_addr().expect("it has one")),
+        "NO_PROXY=direct.invalid".to_owned(),
+        ours("banger-server").display().to_string(),
+        format!("--config={}", at("server.toml")),
+        format!("--state-dir={}", at("server")),
+        format!("--listen={api}"),
+        format!("--metrics-listen={metrics}"),
+    ];
+    let log = dir.path().join("server.log");
+    let _server = Running::start(Path::new("/usr/bin/env"), &arguments, log);
+    until("the server listens", || async { tokio::net::TcpStream::connect(api).await }).await;
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{api}"));
+    let channel = channel.expect("an address makes a URL").connect_lazy();
+    let import = async |reference: &str| {
+        let request = v1::ImportImageRequest {
+            name: "app".to_owned(),
+            registry_reference: reference.to_owned(),
+            ..Default::default()
+        };
+        ImageServiceClient::new(channel.clone()).import_image(request).await.expect_err("refused")
+    };
+    let asking = import("registry.invalid/app:1");
+    tokio::pin!(asking);
+    // As often as the server tries.
+    let mut lines = Vec::new();
+    let error = loop {
+        tokio::select! {
+            line = asked(&proxy) => lines.push(line),
+            error = &mut asking => break error,
+        }
+    };
+    let all = lines.iter().all(|line| line == "CONNECT registry.invalid:443 HTTP/1.1");
+    assert!(all && !lines.is_empty(), "{lines:?}: {error:?}");
+    // Whoever is excepted is asked without it, and here not found.
+    let error = tokio::select! {
+        line = asked(&proxy) => panic!("the proxy was asked: {line}"),
+        error = import("direct.invalid/app:1") => error,
+    };
+    assert_eq!(error.code(), tonic::Code::Unavailable, "{error:?}");
 }

@@ -324,6 +324,26 @@ fn a_program_waits_for_the_agent_of_an_image_that_has_one() {
 }
 
 #[test]
+fn a_state_has_its_colour_on_a_terminal() {
+    let server = with_vms(&["web"]);
+    for (state, word, colour) in [
+        (VmState::Running, "RUNNING", "2"),
+        (VmState::Starting, "STARTING", "3"),
+        (VmState::Failed, "FAILED", "1"),
+    ] {
+        server.state().vms.get_mut("web").unwrap().status.get_or_insert_default().set_state(state);
+        for args in [&["vm", "ls"][..], &["vm", "get", "web"]] {
+            let shown = String::from_utf8(on_a_terminal(&server, args, 120)).unwrap();
+            let (before, _) = shown.split_once(word).unwrap_or_else(|| panic!("{shown:?}"));
+            // Of the palette of 16 or of 256 (ECMA-48, "SGR"; xterm's "CSI Pm m").
+            let (_, last) = before.rsplit_once('\x1b').unwrap_or_else(|| panic!("{shown:?}"));
+            let is = [format!("[3{colour}m"), format!("[38;5;{colour}m")];
+            assert!(is.iter().any(|is| last.starts_with(is)), "{word}: {last:?} in {shown:?}");
+        }
+    }
+}
+
+#[test]
 fn a_table_fits_the_terminal_and_loses_nothing() {
     let server = with_vms(&["a-rather-long-name-of-a-vm", "web"]);
     server.state().vms.values_mut().for_each(|vm| {

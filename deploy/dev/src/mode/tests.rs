@@ -41,6 +41,12 @@ fn a_machine_that_cannot_is_simulated_with_the_reason_or_refused_when_real_was_w
     assert_eq!(mode.why, "/dev/kvm cannot be opened (and 1 more)");
     let refused = format!("{:?}", decide(&agent, false, true).unwrap_err());
     assert!(refused.contains("/dev/kvm cannot be opened"), "{refused}");
+    // "No guests will run, because …".
+    let (_dir, agent) = self::agent(
+        r#"{"usable": false, "checks": [
+            {"name": "root", "ok": false, "required": true, "message": "does not run as root"}]}"#,
+    );
+    assert_eq!(decide(&agent, false, false).unwrap().why, "you are not root");
 }
 
 #[test]
