@@ -2,7 +2,7 @@
 import type { Host, Vm } from "@banger/client/v1";
 import { HostState, VmState } from "@banger/client/v1";
 
-import { millis } from "./format.ts";
+import { millis, plural } from "./format.ts";
 import { hostLook, hostStateOf, stateOf, vmLook } from "./states.ts";
 
 /** One thing to look at. */
@@ -46,7 +46,7 @@ export function concerns(vms: Iterable<Vm>, hosts: Iterable<Host>, now: number):
         key: `host:${host.id}`,
         tone: state === HostState.OFFLINE ? "bad" : "unknown",
         title: `Host ${host.name} is ${hostLook(state).word}`,
-        detail: message || (vmCount > 0 ? `Its ${vmCount} VMs are UNKNOWN, not gone.` : ""),
+        detail: message || (vmCount > 0 ? `Its ${plural(vmCount, "VM is", "VMs are")} UNKNOWN, not gone.` : ""),
         href,
         count: 1,
       });

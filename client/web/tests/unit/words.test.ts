@@ -52,6 +52,11 @@ test("times, sizes and counts are short", () => {
   expect(count(1234567)).toBe("1\u202f234\u202f567");
 });
 
+test("one VM is told as one", () => {
+  const detail = (vmCount: number) => concerns([], [host("b0", { status: { state: HostState.OFFLINE, vmCount } })], 0)[0]?.detail;
+  expect([0, 1, 2].map(detail)).toEqual(["", "Its 1 VM is UNKNOWN, not gone.", "Its 2 VMs are UNKNOWN, not gone."]);
+});
+
 describe("what a guest prints", () => {
   test("escapes go, and a line that is written over is", () => {
     expect(plain("\u001b[1;31mred\u001b[0m\u001b]0;title\u0007 10%\r200%\r\nab\bc\u0000")).toBe("200%10%\nac");
