@@ -1,4 +1,5 @@
 use banger_proto::v1;
+use tonic_types::StatusExt as _;
 
 use super::*;
 
@@ -66,6 +67,17 @@ fn snapshots_live_for_a_minute_after_their_last_use() {
     pages.snapshot(&me, Revision(1), later(118)).expect("used again");
     let expired = pages.snapshot(&me, Revision(1), later(179)).expect_err("too late");
     assert_eq!(expired.code(), tonic::Code::Aborted, "to be tried again: {expired:?}");
+    let reason = expired.get_details_error_info().expect("it has one").reason;
+    assert_eq!(reason, "PAGE_TOKEN_EXPIRED");
+    // With the bounds that callers are told.
+    let page = include_str!("../../../../docs/ERRORS.md");
+    let told = page.lines().find(|line| line.contains(&reason)).expect("it is explained");
+    for bound in [
+        format!("{MAX_SNAPSHOTS_OF_ONE} other lists"),
+        format!("all callers together {MAX_SNAPSHOTS})"),
+    ] {
+        assert!(told.contains(&bound), "{bound}: {told}");
+    }
     pages.expire(later(179));
     assert!(pages.snapshots.lock().is_empty());
 }
