@@ -31,6 +31,7 @@ impl TokenService for Fake {
             expire_time: after_eight(request.ttl.map_or(90 * 24 * 3600, |ttl| ttl.seconds)),
             last_use_time: None,
             created_by: "local".to_owned(),
+            ..Token::default()
         };
         state.tokens.insert(request.name.clone(), token.clone());
         // As of a repetition, whose first answer was lost.
@@ -52,11 +53,24 @@ impl TokenService for Fake {
         &self,
         request: Request<RevokeTokenRequest>,
     ) -> Result<Response<Token>, Status> {
-        let RevokeTokenRequest { token, allow_missing, .. } = self.enter("RevokeToken", request)?;
+        let RevokeTokenRequest { token, allow_missing, keep_made, .. } =
+            self.enter("RevokeToken", request)?;
         let mut state = self.state();
         let found = state.tokens.values().find(|known| known.name == token || known.id == token);
         match found.map(|known| known.name.clone()) {
-            Some(name) => Ok(Response::new(state.tokens.remove(&name).unwrap())),
+            Some(name) => {
+                let mut gone = state.tokens.remove(&name).unwrap();
+                let of = |token: &&Token| token.created_by_token == gone.id;
+                let named =
+                    |token: &Token| MadeToken { id: token.id.clone(), name: token.name.clone() };
+                let made: Vec<_> = state.tokens.values().filter(of).map(named).collect();
+                if !keep_made {
+                    state.tokens.retain(|_, token| token.created_by_token != gone.id);
+                }
+                gone.made_count = made.len().try_into().unwrap();
+                gone.made = made;
+                Ok(Response::new(gone))
+            }
             None if allow_missing => Ok(Response::new(Token::default())),
             None => {
                 let text = format!("there is no token {token:?}");

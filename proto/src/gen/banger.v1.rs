@@ -5599,7 +5599,7 @@ pub mod image_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Token {
     /// How its secret begins, so that one that is found somewhere is known: "bgr_" and 16 hexadecimal
     /// digits.
@@ -5622,6 +5622,30 @@ pub struct Token {
     /// Who made it.
     #[prost(string, tag = "7")]
     pub created_by: ::prost::alloc::string::String,
+    /// The id of the token that it was made with: a name may be another's by now. Empty: it was made
+    /// with none that is made by calls, or by an older server.
+    #[prost(string, tag = "8")]
+    pub created_by_token: ::prost::alloc::string::String,
+    /// In the answer to RevokeToken only: tokens that were made with it, and with those, by name, at
+    /// most 1000. They were taken back too, or with `keep_made` they stay.
+    #[prost(message, repeated, tag = "9")]
+    pub made: ::prost::alloc::vec::Vec<MadeToken>,
+    /// In the answer to RevokeToken only: how many these are in all.
+    #[prost(uint32, tag = "10")]
+    pub made_count: u32,
+    /// In the answer to RevokeToken only: how many join tokens that no host has used went along.
+    #[prost(uint32, tag = "11")]
+    pub join_token_count: u32,
+}
+/// A token that was made with another.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MadeToken {
+    /// As in Token.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// As in Token.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenRequest {
@@ -5639,7 +5663,7 @@ pub struct CreateTokenRequest {
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateTokenResponse {
     #[prost(message, optional, tag = "1")]
     pub token: ::core::option::Option<Token>,
@@ -5675,6 +5699,10 @@ pub struct RevokeTokenRequest {
     /// UUID of this request: the same again changes nothing and is answered as things stand.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+    /// Leave the tokens that were made with it as they are: for somebody who leaves in peace. Join
+    /// tokens that no host has used go all the same.
+    #[prost(bool, tag = "4")]
+    pub keep_made: bool,
 }
 /// What a principal may do. Each may all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -5856,7 +5884,8 @@ pub mod token_service_client {
                 .insert(GrpcMethod::new("banger.v1.TokenService", "ListTokens"));
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a token back. No further call is let in by it, and calls that are under way, streams too,
+        /// Takes a token back, and with it the tokens that were made with it, those that were made with
+        /// those, and so on. No further call is let in by them, and calls that are under way, streams too,
         /// end within a second as UNAUTHENTICATED.
         pub async fn revoke_token(
             &mut self,
@@ -5910,7 +5939,8 @@ pub mod token_service_server {
             tonic::Response<super::ListTokensResponse>,
             tonic::Status,
         >;
-        /// Takes a token back. No further call is let in by it, and calls that are under way, streams too,
+        /// Takes a token back, and with it the tokens that were made with it, those that were made with
+        /// those, and so on. No further call is let in by them, and calls that are under way, streams too,
         /// end within a second as UNAUTHENTICATED.
         async fn revoke_token(
             &self,

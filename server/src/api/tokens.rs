@@ -1,7 +1,8 @@
 //! The token service: makes tokens of callers, lists them, and takes them back.
 //!
 //! A token's text is made here and is in one answer; what is stored is its digest. That a token
-//! which was taken back ends the calls under way is for [`super::auth`].
+//! which was taken back ends the calls under way is for [`super::auth`]. Of the tokens that went
+//! along with one, an answer names so many as fit into it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,15 @@ use super::auth::identities::{Identities, digest};
 use super::page::{Cursor, PageQuery, page_size};
 use super::{Api, all_or_problems, convert, fill_random, once, status};
 use crate::model::caller::Role;
-use crate::model::ledger::{CreateToken, Refusal, RevokeToken};
+use crate::model::ledger::{CreateToken, Refusal, RevokeToken, Revoked};
 use crate::model::request::RequestTarget;
 use crate::model::spec::SpecProblem;
 use crate::model::token::{PREFIX, TokenRecord, check_principal, is_id};
 use crate::pki::later;
 use crate::store::MutateError;
+
+/// How many tokens that were made with one an answer names.
+const NAMED: usize = 1000;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -53,6 +57,18 @@ impl Tokens {
             expire_time: Some(convert::timestamp(token.expires_at)),
             last_use_time: used.map(convert::timestamp),
             created_by: token.created_by.clone(),
+            created_by_token: token.created_by_token.clone().unwrap_or_default(),
+            ..v1::Token::default()
+        }
+    }
+
+    fn shown_gone(&self, gone: &Revoked) -> v1::Token {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        v1::Token {
+            made: gone.made.iter().take(NAMED).map(|made| named(made)).collect(),
+            made_count: number(gone.made.len()),
+            join_token_count: number(gone.join_tokens),
+            ..self.shown(&gone.token)
         }
     }
 
@@ -80,6 +96,10 @@ impl Tokens {
         let tokens = page.into_iter().map(|(_, token)| self.shown(token)).collect();
         Ok(v1::ListTokensResponse { tokens, next_page_token })
     }
+}
+
+fn named(made: &TokenRecord) -> v1::MadeToken {
+    v1::MadeToken { id: made.id.clone(), name: made.name.clone() }
 }
 
 /// The digits of an id, whose order is that of ids.
@@ -142,6 +162,8 @@ impl TokenService for Tokens {
             name: message.name.clone(),
             role,
             created_by: caller.actor.to_string(),
+            created_by_token: caller.token.as_deref().map(str::to_owned),
+            goes_with: caller.token.as_deref().map(str::to_owned),
             created_at: caller.at,
             expires_at: later(caller.at, ttl),
             last_used_at: None,
@@ -179,13 +201,20 @@ impl TokenService for Tokens {
         {
             return Err(status::invalid_field("token", why));
         }
-        let revoke = RevokeToken { token: reference.clone() };
+        let keep_made = message.keep_made;
+        let revoke = RevokeToken { token: reference.clone(), keep_made };
         let caller = self.api.caller(&request)?;
         let by = Arc::clone(&caller.actor);
         match self.api.store.submit_once(caller, key, revoke).await {
-            Ok(token) => {
+            Ok(gone) => {
+                let token = &gone.token;
                 info!(token = token.id, name = token.name, %by, "a token was taken back");
-                Ok(Response::new(self.shown(&token)))
+                for made in &gone.made {
+                    let what = if keep_made { "stays" } else { "was taken back too" };
+                    info!(token = made.id, name = made.name, with = token.id, %by,
+                        "a token that was made with one that was taken back {what}");
+                }
+                Ok(Response::new(self.shown_gone(&gone)))
             }
             // Gone by an earlier request with this id.
             Err(MutateError::Refused(Refusal::DoneAndGone { what: RequestTarget::Token(id) })) => {

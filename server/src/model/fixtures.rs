@@ -95,6 +95,8 @@ pub(crate) fn record_of(number: u8, name: &str) -> TokenRecord {
         name: name.to_owned(),
         role: Role::Operator,
         created_by: "alice".to_owned(),
+        created_by_token: None,
+        goes_with: None,
         created_at: at(0),
         expires_at: at(3600),
         last_used_at: None,

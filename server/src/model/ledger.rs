@@ -34,8 +34,8 @@ use self::images::ImageTable;
 pub use self::mutation::{
     AnyMutation, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm, Forget,
     HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome, Place,
-    PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, SetCordon, SetPower,
-    UpdateHost, UpdateVm, VmAnswer, VmRef,
+    PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked, SetCordon,
+    SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
 pub use self::refusal::Refusal;
 use super::caller::Caller;

@@ -23,6 +23,12 @@ pub struct TokenRecord {
     pub role: Role,
     /// Who made it.
     pub created_by: String,
+    /// The id of the token that it was made with, where that was made by a call. Names are given
+    /// anew when they are free, ids are not.
+    pub created_by_token: Option<String>,
+    /// The id of the token that it is taken back with: the one that it was made with, or, once that
+    /// one is gone without it, the one that that one went with.
+    pub goes_with: Option<String>,
     pub created_at: Timestamp,
     /// Not good from then on.
     pub expires_at: Timestamp,

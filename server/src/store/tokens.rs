@@ -26,16 +26,19 @@ impl Table for TokenRecord {
                     token.created_at.as_microsecond(),
                     token.expires_at.as_microsecond(),
                     token.last_used_at.map(Timestamp::as_microsecond),
+                    token.created_by_token,
+                    token.goes_with,
                 ])
             })
             .collect();
         batch.add_rows(
             "INSERT INTO tokens (id, sha256, name, role, created_by, created_at, expires_at,
-                 last_used_at)
+                 last_used_at, created_by_token, goes_with)
              SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4, value->>5,
-                 value->>6, value->>7
+                 value->>6, value->>7, value->>8, value->>9
              FROM json_each(?) WHERE true
-             ON CONFLICT (id) DO UPDATE SET last_used_at = excluded.last_used_at",
+             ON CONFLICT (id) DO UPDATE SET last_used_at = excluded.last_used_at,
+                 goes_with = excluded.goes_with",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -50,7 +53,8 @@ impl Table for TokenRecord {
 
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, sha256, name, role, created_by, created_at, expires_at, last_used_at
+            "SELECT id, sha256, name, role, created_by, created_at, expires_at, last_used_at,
+                 created_by_token, goes_with
              FROM tokens",
         )
         .fetch_all(connection)
@@ -70,6 +74,8 @@ fn read_row(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
         name: get(row, "name")?,
         role,
         created_by: get(row, "created_by")?,
+        created_by_token: get(row, "created_by_token")?,
+        goes_with: get(row, "goes_with")?,
         created_at: time("created_at", get(row, "created_at")?)?,
         expires_at: time("expires_at", get(row, "expires_at")?)?,
         last_used_at: get::<Option<i64>>(row, "last_used_at")?

@@ -33,7 +33,7 @@ pub(crate) enum TokenCommand {
     /// Lists tokens: whose, which role, until when, and when each was used last.
     #[command(visible_alias = "list")]
     Ls,
-    /// Takes tokens back. Calls that are under way by them end within a second.
+    /// Takes tokens back, and those that were made with them. Their calls end within a second.
     #[command(visible_alias = "rm")]
     Revoke {
         /// Their names or ids.
@@ -42,6 +42,9 @@ pub(crate) enum TokenCommand {
         /// Do not fail if it does not exist.
         #[arg(long)]
         allow_missing: bool,
+        /// Leave the tokens that were made with them; they are taken back too otherwise.
+        #[arg(long)]
+        keep_made: bool,
         #[command(flatten)]
         yes: Yes,
     },

@@ -25,18 +25,20 @@ pub(super) async fn run(session: &Session, command: TokenCommand) -> Result<(), 
             }
             print(session, all)
         }
-        TokenCommand::Revoke { tokens, allow_missing, yes } => {
-            confirm(&format!("take back the tokens {}", tokens.join(", ")), yes)?;
+        TokenCommand::Revoke { tokens: asked, allow_missing, keep_made, yes } => {
+            let along = if keep_made { "" } else { ", and those that were made with them" };
+            confirm(&format!("take back the tokens {}{along}", asked.join(", ")), yes)?;
             let call = |token: String| async move {
                 let named = token.clone();
-                let request = RevokeTokenRequest { token, allow_missing, ..Default::default() };
+                let request =
+                    RevokeTokenRequest { token, allow_missing, keep_made, ..Default::default() };
                 let mut gone = api.revoke(request).await?;
                 if gone.name.is_empty() {
                     gone.name = named;
                 }
                 Ok(gone)
             };
-            let (answers, outcome) = for_each(&tokens, call).await;
+            let (answers, outcome) = for_each(&asked, call).await;
             // What is not there has no id.
             let (gone, missing): (Vec<Token>, Vec<Token>) =
                 answers.into_iter().partition(|token| !token.id.is_empty());
@@ -51,9 +53,7 @@ pub(super) async fn run(session: &Session, command: TokenCommand) -> Result<(), 
             session.printer.whole(
                 &message,
                 |m| names(&m.tokens),
-                |m| {
-                    m.tokens.iter().map(|t| format!("{} is taken back\n", clean(&t.name))).collect()
-                },
+                |m| m.tokens.iter().map(|token| tokens::gone(token, keep_made)).collect(),
             )?;
             outcome
         }

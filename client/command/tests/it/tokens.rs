@@ -69,6 +69,27 @@ fn tokens_are_listed_without_secrets_and_taken_back_by_name_or_id() {
 }
 
 #[test]
+fn what_goes_or_stays_with_a_token_is_named_and_the_list_shows_by_which_it_was_made() {
+    let server = fake::start();
+    for (name, maker) in [("root", 0), ("bot", 1), ("mallory", 0), ("backup", 3)] {
+        assert_eq!(run(&server, &["token", "create", name, "--role", "admin"]).code, 0);
+        if maker > 0 {
+            let made = &mut server.state().tokens;
+            made.get_mut(name).unwrap().created_by_token = format!("bgr_{maker:016x}");
+        }
+    }
+    let ran = run(&server, &["token", "ls"]);
+    assert!(ran.out.contains("local (bgr_00000000)"), "{}", ran.out);
+    let ran = run(&server, &["token", "revoke", "mallory", "--yes"]);
+    let told = "mallory is taken back\n  bgr_0000000000000004  backup  went with it\n";
+    assert_eq!((ran.code, &*ran.out), (0, told));
+    let ran = run(&server, &["token", "revoke", "root", "--keep-made", "--yes"]);
+    let told = "root is taken back\n  bgr_0000000000000002  bot  was made with it and stays\n";
+    assert_eq!((ran.code, &*ran.out), (0, told));
+    assert_eq!(run(&server, &["token", "ls", "-o", "name"]).out, "bot\n");
+}
+
+#[test]
 fn a_token_that_is_not_there_is_not_called_taken_back() {
     let server = fake::start();
     assert_eq!(run(&server, &["token", "create", "ci", "--role", "viewer"]).code, 0);

@@ -12,7 +12,7 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
 pub use super::images::{DeleteImage, PutImage};
-pub use super::tokens::{CreateToken, NoteTokenUses, RevokeToken};
+pub use super::tokens::{CreateToken, NoteTokenUses, RevokeToken, Revoked};
 use super::{Change, Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
@@ -202,9 +202,9 @@ mutations! {
     CreateToken -> Arc<TokenRecord>:
         |ledger, create, caller| ledger.create_token(&create.0, caller),
         |outcome| token(outcome);
-    RevokeToken -> Arc<TokenRecord>:
+    RevokeToken -> Revoked:
         |ledger, revoke, caller| ledger.revoke_token(revoke, caller),
-        |outcome| token(outcome);
+        |outcome| revoked(outcome);
     NoteTokenUses -> ():
         |ledger, note, caller| Ok(ledger.note_token_uses(note)),
         |outcome| recorded(&outcome);
@@ -239,7 +239,16 @@ fn image(outcome: Outcome) -> Option<Arc<ImageRecord>> {
 
 fn token(outcome: Outcome) -> Option<Arc<TokenRecord>> {
     match outcome {
-        Outcome::Token(token) | Outcome::TokenGone(token) => Some(token),
+        Outcome::Token(token) => Some(token),
+        _ => None,
+    }
+}
+
+fn revoked(outcome: Outcome) -> Option<Revoked> {
+    match outcome {
+        Outcome::TokenGone(revoked) => Some(revoked),
+        // Of a repetition.
+        Outcome::Token(token) => Some(Revoked { token, made: Vec::new(), join_tokens: 0 }),
         _ => None,
     }
 }
@@ -471,8 +480,8 @@ pub enum Outcome {
     JoinTokenKept,
     /// The token as it is now.
     Token(Arc<TokenRecord>),
-    /// The token is forgotten; this is its last row.
-    TokenGone(Arc<TokenRecord>),
+    /// The token is forgotten.
+    TokenGone(Revoked),
     /// The image as it is now.
     Image {
         /// The row.

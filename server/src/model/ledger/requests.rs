@@ -118,9 +118,8 @@ fn target_of(outcome: &Outcome) -> Option<RequestTarget> {
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
             Some(RequestTarget::Image(image.name.clone()))
         }
-        Outcome::Token(token) | Outcome::TokenGone(token) => {
-            Some(RequestTarget::Token(token.id.clone()))
-        }
+        Outcome::Token(token) => Some(RequestTarget::Token(token.id.clone())),
+        Outcome::TokenGone(gone) => Some(RequestTarget::Token(gone.token.id.clone())),
         Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
     }
 }

@@ -1,12 +1,16 @@
 //! Deciding about the tokens of callers: names are unique among those that are good, and whatever
 //! has expired goes with the next that is made. With a token go the join tokens that were made with
-//! it and that no host has used.
+//! it and that no host has used. With one that is taken back go the tokens that were made with it,
+//! and with those, unless whoever takes it back keeps them: whoever is shut out has no other door.
+//!
+//! A token that goes without those that it made (it has expired, or they are kept) leaves them to
+//! the token that it would have gone with. So no chain is cut by what ends in its middle.
 //!
 //! Who may make and take back tokens was decided before: this is asked by admins only. Whether the
 //! token that somebody calls with is there still is asked here, with every decision: nothing that
 //! is decided after a revocation is decided for whom it was taken from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -27,6 +31,19 @@ pub struct CreateToken(pub Arc<TokenRecord>);
 pub struct RevokeToken {
     /// Its id, or the name of its holder.
     pub token: String,
+    /// Whether the tokens that were made with it stay.
+    pub keep_made: bool,
+}
+
+/// A token that is forgotten, and what became of what was made with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revoked {
+    /// Its last row.
+    pub token: Arc<TokenRecord>,
+    /// The tokens that were made with it, and with those, by name. They are gone too, or stay.
+    pub made: Vec<Arc<TokenRecord>>,
+    /// How many join tokens that no host has used went along.
+    pub join_tokens: usize,
 }
 
 /// Write down when tokens were used last. Those that are gone meanwhile are passed over.
@@ -81,6 +98,7 @@ impl Ledger {
             return Err(Refusal::LimitReached { what: "tokens", limit: MAX_TOKENS });
         }
         changes.extend(self.unused_join_tokens_of(&expired, caller.at));
+        changes.extend(self.left_by(&expired));
         changes.push(Change::put(Arc::clone(token)));
         Ok(Decided { changes, outcome: Outcome::Token(Arc::clone(token)) })
     }
@@ -92,9 +110,60 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let missing = || Refusal::TokenNotFound { token: revoke.token.clone() };
         let token = self.token(&revoke.token).ok_or_else(missing)?;
+        let made = self.made_with(&token.id);
+        let mut gone: BTreeSet<&str> = [token.id.as_str()].into();
         let mut changes = vec![Change::remove(Arc::clone(token), caller.at)];
-        changes.extend(self.unused_join_tokens_of(&[token.id.as_str()].into(), caller.at));
-        Ok(Decided { changes, outcome: Outcome::TokenGone(Arc::clone(token)) })
+        if !revoke.keep_made {
+            gone.extend(made.iter().map(|made| made.id.as_str()));
+            changes.extend(made.iter().map(|made| Change::remove(Arc::clone(made), caller.at)));
+        }
+        let join_tokens = self.unused_join_tokens_of(&gone, caller.at);
+        let count = join_tokens.len();
+        changes.extend(join_tokens);
+        changes.extend(self.left_by(&gone));
+        // Those that have expired are good for nothing, so that nobody has to hear of them.
+        let made = made.into_iter().filter(|made| made.is_good(caller.at));
+        let made = made.map(Arc::clone).collect();
+        let revoked = Revoked { token: Arc::clone(token), made, join_tokens: count };
+        Ok(Decided { changes, outcome: Outcome::TokenGone(revoked) })
+    }
+
+    /// All tokens that go with this one: by name, those that have expired included.
+    fn made_with(&self, id: &str) -> Vec<&Arc<TokenRecord>> {
+        let mut by_maker: BTreeMap<&str, Vec<&Arc<TokenRecord>>> = BTreeMap::new();
+        for token in self.tokens() {
+            if let Some(maker) = &token.goes_with {
+                by_maker.entry(maker).or_default().push(token);
+            }
+        }
+        let (mut found, mut makers) = (Vec::new(), vec![id]);
+        while let Some(maker) = makers.pop() {
+            // Each has one maker: whoever is taken out is not found again.
+            for token in by_maker.remove(maker).unwrap_or_default() {
+                makers.push(&token.id);
+                found.push(token);
+            }
+        }
+        found.sort_by_key(|token| (&token.name, &token.id));
+        found
+    }
+
+    /// Tokens that stay when these go, as they are from then on.
+    fn left_by(&self, gone: &BTreeSet<&str>) -> Vec<Change> {
+        let heir = |maker: &str| {
+            let mut next = Some(maker);
+            while let Some(id) = next.filter(|id| gone.contains(id)) {
+                next = self.tokens.get(id).and_then(|token| token.goes_with.as_deref());
+            }
+            next.map(str::to_owned)
+        };
+        let stay = self.tokens().filter(|token| !gone.contains(token.id.as_str()));
+        stay.filter_map(|token| {
+            let maker = token.goes_with.as_deref().filter(|maker| gone.contains(maker))?;
+            let left = TokenRecord { goes_with: heir(maker), ..TokenRecord::clone(token) };
+            Some(Change::put(Arc::new(left)))
+        })
+        .collect()
     }
 
     /// The end of all join tokens that were made with one of these tokens and that no host has used.

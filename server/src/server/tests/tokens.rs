@@ -363,6 +363,39 @@ async fn a_program_that_is_named_when_the_token_has_expired_is_not_asked_to_run(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_a_token_has_made_go_with_it_and_their_streams_end() {
+    let mut stage = stage().await;
+    let own = stage.make("mallory", v1::Role::Admin).await;
+    let made = stage.tokens.create_token(by(&own, wanted("backup", v1::Role::Admin))).await;
+    let backup = made.expect("an admin may").into_inner();
+    let token = backup.token.expect("given");
+    assert!(own.starts_with(&token.created_by_token), "{token:?}");
+    assert_eq!((&*token.created_by, token.created_by_token.len()), ("mallory", 20));
+    let watch = by(&backup.secret, v1::WatchVmsRequest::default());
+    let mut stream = stage.vms.watch_vms(watch).await.expect("a stream").into_inner();
+
+    let gone = stage.revoke(ROOT, "mallory").await.expect("it is there");
+    assert_eq!((&*gone.made[0].id, gone.made_count), (&*token.id, 1));
+    let end = end_of(&mut stream).await;
+    assert_eq!(reason(&end), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+    assert_eq!(stage.lists(&backup.secret).await, Code::Unauthenticated);
+    assert_eq!(stage.listed().await, []);
+
+    // Whoever leaves in peace leaves what they made.
+    let own = stage.make("alice", v1::Role::Admin).await;
+    let made = stage.tokens.create_token(by(&own, wanted("ci", v1::Role::Operator))).await;
+    let ci = made.expect("an admin may").into_inner().secret;
+    let keep_made = true;
+    let revoke =
+        v1::RevokeTokenRequest { token: "alice".to_owned(), keep_made, ..Default::default() };
+    let gone = stage.tokens.revoke_token(by(ROOT, revoke)).await.expect("there").into_inner();
+    assert_eq!(gone.made[0].name, "ci");
+    assert_eq!(stage.lists(&ci).await, Code::Ok);
+    assert_eq!(stage.lists(&own).await, Code::Unauthenticated);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_join_token_goes_with_the_token_it_was_made_with() {
     let mut stage = stage().await;
     let mut hosts = HostServiceClient::new(stage.channel.clone());

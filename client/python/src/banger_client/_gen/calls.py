@@ -513,7 +513,8 @@ class TokenCalls:
     def revoke_token(
         self, request: v1.RevokeTokenRequest, *, timeout: float | None = None
     ) -> v1.Token:
-        """Takes a token back. No further call is let in by it, and calls that are under way, streams too,
+        """Takes a token back, and with it the tokens that were made with it, those that were made with
+        those, and so on. No further call is let in by them, and calls that are under way, streams too,
         end within a second as UNAUTHENTICATED.
         """
         return self._link.unary(

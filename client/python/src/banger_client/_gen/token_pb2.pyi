@@ -23,7 +23,7 @@ ROLE_OPERATOR: Role
 ROLE_ADMIN: Role
 
 class Token(_message.Message):
-    __slots__ = ("id", "name", "role", "create_time", "expire_time", "last_use_time", "created_by")
+    __slots__ = ("id", "name", "role", "create_time", "expire_time", "last_use_time", "created_by", "created_by_token", "made", "made_count", "join_token_count")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,10 @@ class Token(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
     CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MADE_FIELD_NUMBER: _ClassVar[int]
+    MADE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     role: Role
@@ -38,7 +42,19 @@ class Token(_message.Message):
     expire_time: _timestamp_pb2.Timestamp
     last_use_time: _timestamp_pb2.Timestamp
     created_by: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., created_by: _Optional[str] = ...) -> None: ...
+    created_by_token: str
+    made: _containers.RepeatedCompositeFieldContainer[MadeToken]
+    made_count: int
+    join_token_count: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., created_by: _Optional[str] = ..., created_by_token: _Optional[str] = ..., made: _Optional[_Iterable[_Union[MadeToken, _Mapping[str, _Any]]]] = ..., made_count: _Optional[int] = ..., join_token_count: _Optional[int] = ...) -> None: ...
+
+class MadeToken(_message.Message):
+    __slots__ = ("id", "name")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class CreateTokenRequest(_message.Message):
     __slots__ = ("name", "role", "ttl", "request_id")
@@ -77,11 +93,13 @@ class ListTokensResponse(_message.Message):
     def __init__(self, tokens: _Optional[_Iterable[_Union[Token, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class RevokeTokenRequest(_message.Message):
-    __slots__ = ("token", "allow_missing", "request_id")
+    __slots__ = ("token", "allow_missing", "request_id", "keep_made")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KEEP_MADE_FIELD_NUMBER: _ClassVar[int]
     token: str
     allow_missing: bool
     request_id: str
-    def __init__(self, token: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    keep_made: bool
+    def __init__(self, token: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ..., keep_made: _Optional[bool] = ...) -> None: ...

@@ -68,6 +68,7 @@ from .token_pb2 import (
     CreateTokenResponse as CreateTokenResponse,
     ListTokensRequest as ListTokensRequest,
     ListTokensResponse as ListTokensResponse,
+    MadeToken as MadeToken,
     RevokeTokenRequest as RevokeTokenRequest,
     Role as Role,
     Token as Token,

@@ -9,6 +9,8 @@ fn record(number: u8, name: &str, expires: i64) -> Arc<TokenRecord> {
         name: name.to_owned(),
         role: Role::Operator,
         created_by: "alice".to_owned(),
+        created_by_token: None,
+        goes_with: None,
         created_at: at(0),
         expires_at: at(expires),
         last_used_at: None,

@@ -10,7 +10,12 @@ fn create(number: u8, name: &str) -> AnyMutation {
 }
 
 fn revoke(token: &str) -> AnyMutation {
-    RevokeToken { token: token.to_owned() }.into()
+    RevokeToken { token: token.to_owned(), keep_made: false }.into()
+}
+
+/// As the answer to a revocation that took nothing along.
+fn revoked(token: TokenRecord) -> Revoked {
+    Revoked { token: Arc::new(token), made: Vec::new(), join_tokens: 0 }
 }
 
 fn ledger() -> Ledger {
@@ -25,7 +30,7 @@ fn a_token_is_taken_back_by_its_id_or_by_its_name_and_then_its_name_is_free() {
         let refused = make(&mut ledger, create(2, "ci"));
         assert!(matches!(refused, Err(Refusal::TokenNameTaken { .. })), "{refused:?}");
         let gone = make(&mut ledger, revoke(by)).expect("it is there");
-        assert_eq!(gone, Outcome::TokenGone(Arc::new(record_of(1, "ci"))));
+        assert_eq!(gone, Outcome::TokenGone(revoked(record_of(1, "ci"))));
         assert_eq!(ledger.tokens().count(), 0);
         let again = make(&mut ledger, revoke(by));
         assert!(matches!(again, Err(Refusal::TokenNotFound { .. })), "{again:?}");
@@ -84,6 +89,80 @@ fn a_join_token_is_good_no_longer_than_the_token_it_was_made_with() {
     make_at(&mut ledger, CreateToken(Arc::new(new)).into(), late).expect("kept");
     let refused = make_at(&mut ledger, join(1, "t", "one").into(), late);
     assert_eq!(refused, Err(Refusal::JoinTokenInvalid("unknown")));
+}
+
+/// A token that was made with another.
+fn made_with(maker: u8, number: u8, name: &str) -> TokenRecord {
+    let maker = Some(record_of(maker, "").id);
+    TokenRecord { created_by_token: maker.clone(), goes_with: maker, ..record_of(number, name) }
+}
+
+/// A ledger in which "ci" has made "bot", which has made "deep"; "other" has made "neighbour".
+fn family() -> Ledger {
+    let mut ledger = ledger();
+    for token in [
+        record_of(1, "ci"),
+        made_with(1, 2, "bot"),
+        made_with(2, 3, "deep"),
+        record_of(4, "other"),
+        made_with(4, 5, "neighbour"),
+    ] {
+        make(&mut ledger, CreateToken(Arc::new(token)).into()).expect("kept");
+    }
+    ledger
+}
+
+fn names(ledger: &Ledger) -> Vec<&str> {
+    ledger.tokens().map(|token| &*token.name).collect()
+}
+
+fn gone(outcome: Result<Outcome, Refusal>) -> (Vec<String>, usize) {
+    let Ok(Outcome::TokenGone(gone)) = outcome else { panic!("{outcome:?}") };
+    (gone.made.iter().map(|made| made.name.clone()).collect(), gone.join_tokens)
+}
+
+#[test]
+fn tokens_go_with_the_one_that_they_were_made_with_and_those_that_they_made_too() {
+    let mut ledger = family();
+    for (id, maker) in [("first", 1), ("third", 3), ("others", 5)] {
+        make(&mut ledger, CreateJoinToken(join_token(id, maker)).into()).expect("kept");
+    }
+    let along = gone(make(&mut ledger, revoke("ci")));
+    assert_eq!(along, (vec!["bot".to_owned(), "deep".to_owned()], 2));
+    assert_eq!(names(&ledger), ["other", "neighbour"]);
+    make(&mut ledger, join(1, "others", "one").into()).expect("joined");
+}
+
+#[test]
+fn tokens_that_are_kept_go_with_the_next_before_the_one_that_left_them() {
+    let mut ledger = family();
+    let keep = RevokeToken { token: "bot".to_owned(), keep_made: true };
+    assert_eq!(gone(make(&mut ledger, keep.into())).0, ["deep"]);
+    assert_eq!(names(&ledger), ["ci", "deep", "other", "neighbour"]);
+    let deep = ledger.token("deep").expect("kept");
+    assert_eq!(deep.created_by_token, Some(record_of(2, "").id), "who made it is as it was");
+    // Whoever had "bot" made by theirs gained nothing by leaving it.
+    assert_eq!(gone(make(&mut ledger, revoke("ci"))).0, ["deep"]);
+    assert_eq!(names(&ledger), ["other", "neighbour"]);
+}
+
+#[test]
+fn no_chain_of_makers_is_cut_by_tokens_that_expire_in_its_middle() {
+    let mut ledger = ledger();
+    let good_until = |second, token| TokenRecord { expires_at: at(second), ..token };
+    for token in [
+        good_until(9000, record_of(1, "ci")),
+        good_until(60, made_with(1, 2, "short")),
+        good_until(60, made_with(2, 3, "shorter")),
+        good_until(9000, made_with(3, 4, "long")),
+    ] {
+        make(&mut ledger, CreateToken(Arc::new(token)).into()).expect("kept");
+    }
+    let next = good_until(9000, record_of(5, "next"));
+    make_at(&mut ledger, CreateToken(Arc::new(next)).into(), 61).expect("kept");
+    assert_eq!(names(&ledger), ["ci", "long", "next"]);
+    assert_eq!(gone(make(&mut ledger, revoke("ci"))).0, ["long"]);
+    assert_eq!(names(&ledger), ["next"]);
 }
 
 #[test]

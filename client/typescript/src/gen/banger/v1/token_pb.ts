@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/token.proto.
  */
 export const file_banger_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChViYW5nZXIvdjEvdG9rZW4ucHJvdG8SCWJhbmdlci52MSLpAQoFVG9rZW4SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIdCgRyb2xlGAMgASgOMg8uYmFuZ2VyLnYxLlJvbGUSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpjcmVhdGVkX2J5GAcgASgJIn0KEkNyZWF0ZVRva2VuUmVxdWVzdBIMCgRuYW1lGAEgASgJEh0KBHJvbGUYAiABKA4yDy5iYW5nZXIudjEuUm9sZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSJGChNDcmVhdGVUb2tlblJlc3BvbnNlEh8KBXRva2VuGAEgASgLMhAuYmFuZ2VyLnYxLlRva2VuEg4KBnNlY3JldBgCIAEoCSI6ChFMaXN0VG9rZW5zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJPChJMaXN0VG9rZW5zUmVzcG9uc2USIAoGdG9rZW5zGAEgAygLMhAuYmFuZ2VyLnYxLlRva2VuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJOChJSZXZva2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSFQoNYWxsb3dfbWlzc2luZxgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJKlAKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfVklFV0VSEAESEQoNUk9MRV9PUEVSQVRPUhACEg4KClJPTEVfQURNSU4QAzLnAQoMVG9rZW5TZXJ2aWNlEkwKC0NyZWF0ZVRva2VuEh0uYmFuZ2VyLnYxLkNyZWF0ZVRva2VuUmVxdWVzdBoeLmJhbmdlci52MS5DcmVhdGVUb2tlblJlc3BvbnNlEkkKCkxpc3RUb2tlbnMSHC5iYW5nZXIudjEuTGlzdFRva2Vuc1JlcXVlc3QaHS5iYW5nZXIudjEuTGlzdFRva2Vuc1Jlc3BvbnNlEj4KC1Jldm9rZVRva2VuEh0uYmFuZ2VyLnYxLlJldm9rZVRva2VuUmVxdWVzdBoQLmJhbmdlci52MS5Ub2tlbmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChViYW5nZXIvdjEvdG9rZW4ucHJvdG8SCWJhbmdlci52MSLVAgoFVG9rZW4SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIdCgRyb2xlGAMgASgOMg8uYmFuZ2VyLnYxLlJvbGUSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpjcmVhdGVkX2J5GAcgASgJEhgKEGNyZWF0ZWRfYnlfdG9rZW4YCCABKAkSIgoEbWFkZRgJIAMoCzIULmJhbmdlci52MS5NYWRlVG9rZW4SEgoKbWFkZV9jb3VudBgKIAEoDRIYChBqb2luX3Rva2VuX2NvdW50GAsgASgNIiUKCU1hZGVUb2tlbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJIn0KEkNyZWF0ZVRva2VuUmVxdWVzdBIMCgRuYW1lGAEgASgJEh0KBHJvbGUYAiABKA4yDy5iYW5nZXIudjEuUm9sZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSJGChNDcmVhdGVUb2tlblJlc3BvbnNlEh8KBXRva2VuGAEgASgLMhAuYmFuZ2VyLnYxLlRva2VuEg4KBnNlY3JldBgCIAEoCSI6ChFMaXN0VG9rZW5zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJPChJMaXN0VG9rZW5zUmVzcG9uc2USIAoGdG9rZW5zGAEgAygLMhAuYmFuZ2VyLnYxLlRva2VuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJhChJSZXZva2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSFQoNYWxsb3dfbWlzc2luZxgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJEhEKCWtlZXBfbWFkZRgEIAEoCCpQCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEhEKDVJPTEVfT1BFUkFUT1IQAhIOCgpST0xFX0FETUlOEAMy5wEKDFRva2VuU2VydmljZRJMCgtDcmVhdGVUb2tlbhIdLmJhbmdlci52MS5DcmVhdGVUb2tlblJlcXVlc3QaHi5iYW5nZXIudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJJCgpMaXN0VG9rZW5zEhwuYmFuZ2VyLnYxLkxpc3RUb2tlbnNSZXF1ZXN0Gh0uYmFuZ2VyLnYxLkxpc3RUb2tlbnNSZXNwb25zZRI+CgtSZXZva2VUb2tlbhIdLmJhbmdlci52MS5SZXZva2VUb2tlblJlcXVlc3QaEC5iYW5nZXIudjEuVG9rZW5iBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Token
@@ -64,6 +64,36 @@ export type Token = Message<"banger.v1.Token"> & {
    * @generated from field: string created_by = 7;
    */
   createdBy: string;
+
+  /**
+   * The id of the token that it was made with: a name may be another's by now. Empty: it was made
+   * with none that is made by calls, or by an older server.
+   *
+   * @generated from field: string created_by_token = 8;
+   */
+  createdByToken: string;
+
+  /**
+   * In the answer to RevokeToken only: tokens that were made with it, and with those, by name, at
+   * most 1000. They were taken back too, or with `keep_made` they stay.
+   *
+   * @generated from field: repeated banger.v1.MadeToken made = 9;
+   */
+  made: MadeToken[];
+
+  /**
+   * In the answer to RevokeToken only: how many these are in all.
+   *
+   * @generated from field: uint32 made_count = 10;
+   */
+  madeCount: number;
+
+  /**
+   * In the answer to RevokeToken only: how many join tokens that no host has used went along.
+   *
+   * @generated from field: uint32 join_token_count = 11;
+   */
+  joinTokenCount: number;
 };
 
 /**
@@ -72,6 +102,34 @@ export type Token = Message<"banger.v1.Token"> & {
  */
 export const TokenSchema: GenMessage<Token> = /*@__PURE__*/
   messageDesc(file_banger_v1_token, 0);
+
+/**
+ * A token that was made with another.
+ *
+ * @generated from message banger.v1.MadeToken
+ */
+export type MadeToken = Message<"banger.v1.MadeToken"> & {
+  /**
+   * As in Token.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * As in Token.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message banger.v1.MadeToken.
+ * Use `create(MadeTokenSchema)` to create a new message.
+ */
+export const MadeTokenSchema: GenMessage<MadeToken> = /*@__PURE__*/
+  messageDesc(file_banger_v1_token, 1);
 
 /**
  * @generated from message banger.v1.CreateTokenRequest
@@ -111,7 +169,7 @@ export type CreateTokenRequest = Message<"banger.v1.CreateTokenRequest"> & {
  * Use `create(CreateTokenRequestSchema)` to create a new message.
  */
 export const CreateTokenRequestSchema: GenMessage<CreateTokenRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_token, 1);
+  messageDesc(file_banger_v1_token, 2);
 
 /**
  * @generated from message banger.v1.CreateTokenResponse
@@ -136,7 +194,7 @@ export type CreateTokenResponse = Message<"banger.v1.CreateTokenResponse"> & {
  * Use `create(CreateTokenResponseSchema)` to create a new message.
  */
 export const CreateTokenResponseSchema: GenMessage<CreateTokenResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_token, 2);
+  messageDesc(file_banger_v1_token, 3);
 
 /**
  * @generated from message banger.v1.ListTokensRequest
@@ -160,7 +218,7 @@ export type ListTokensRequest = Message<"banger.v1.ListTokensRequest"> & {
  * Use `create(ListTokensRequestSchema)` to create a new message.
  */
 export const ListTokensRequestSchema: GenMessage<ListTokensRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_token, 3);
+  messageDesc(file_banger_v1_token, 4);
 
 /**
  * @generated from message banger.v1.ListTokensResponse
@@ -184,7 +242,7 @@ export type ListTokensResponse = Message<"banger.v1.ListTokensResponse"> & {
  * Use `create(ListTokensResponseSchema)` to create a new message.
  */
 export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_token, 4);
+  messageDesc(file_banger_v1_token, 5);
 
 /**
  * @generated from message banger.v1.RevokeTokenRequest
@@ -210,6 +268,14 @@ export type RevokeTokenRequest = Message<"banger.v1.RevokeTokenRequest"> & {
    * @generated from field: string request_id = 3;
    */
   requestId: string;
+
+  /**
+   * Leave the tokens that were made with it as they are: for somebody who leaves in peace. Join
+   * tokens that no host has used go all the same.
+   *
+   * @generated from field: bool keep_made = 4;
+   */
+  keepMade: boolean;
 };
 
 /**
@@ -217,7 +283,7 @@ export type RevokeTokenRequest = Message<"banger.v1.RevokeTokenRequest"> & {
  * Use `create(RevokeTokenRequestSchema)` to create a new message.
  */
 export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_token, 5);
+  messageDesc(file_banger_v1_token, 6);
 
 /**
  * What a principal may do. Each may all that those before it may.
@@ -288,7 +354,8 @@ export const TokenService: GenService<{
     output: typeof ListTokensResponseSchema;
   },
   /**
-   * Takes a token back. No further call is let in by it, and calls that are under way, streams too,
+   * Takes a token back, and with it the tokens that were made with it, those that were made with
+   * those, and so on. No further call is let in by them, and calls that are under way, streams too,
    * end within a second as UNAUTHENTICATED.
    *
    * @generated from rpc banger.v1.TokenService.RevokeToken
