@@ -9,9 +9,12 @@ use jiff::Timestamp;
 
 use crate::config::ServerConfig;
 use crate::pki::CertificateAuthority;
-use crate::store::{self, BackupError, BackupNote, NamedVm, RestoreError, Restored, UnknownHost};
+use crate::store::{
+    self, BackupError, BackupNote, HostShutOut, NamedToken, NamedVm, RestoreError, RestoreTerms,
+    Restored, UnknownHost,
+};
 
-/// How many VMs are named; of more, their number is told.
+/// How many VMs or tokens are named; of more, their number is told.
 const NAMED: usize = 20;
 
 /// Copies the database of a server, which may run meanwhile, to a file that is not there yet.
@@ -40,8 +43,8 @@ pub async fn backup(
     ))
 }
 
-/// Puts a backup in the place of the database of a server that is stopped. With `dry_run` it only
-/// says what would be.
+/// Puts a backup in the place of the database of a server that is stopped, or only says what would
+/// be.
 ///
 /// # Errors
 /// The database is as it was then.
@@ -49,17 +52,18 @@ pub async fn restore(
     config: &ServerConfig,
     from: &Path,
     now: Timestamp,
-    dry_run: bool,
+    terms: RestoreTerms,
 ) -> Result<String, RestoreError> {
-    let restored = store::restore(&config.database(), from, now, dry_run).await?;
-    Ok(told(config, from, &restored, dry_run))
+    let restored = store::restore(&config.database(), from, now, terms).await?;
+    Ok(told(config, from, &restored, terms))
 }
 
 fn ca(config: &ServerConfig) -> Option<String> {
     CertificateAuthority::fingerprint_in(&config.ca_dir()).map(hex::encode)
 }
 
-fn told(config: &ServerConfig, from: &Path, restored: &Restored, dry_run: bool) -> String {
+fn told(config: &ServerConfig, from: &Path, restored: &Restored, terms: RestoreTerms) -> String {
+    let RestoreTerms { dry_run, keep_shut_out } = terms;
     let mut text = String::new();
     // Writing to a String can't fail.
     let mut line = |sentence: String| {
@@ -101,6 +105,7 @@ fn told(config: &ServerConfig, from: &Path, restored: &Restored, dry_run: bool) 
         "VMs that were deleted since the backup; they will be made again, with empty disks",
     );
     hosts(&mut line, &restored.unknown_hosts);
+    shut_out(&mut line, restored, keep_shut_out);
     let ca_directory = config.ca_dir();
     match (ca(config), restored.note.as_ref().map(|note| note.ca_sha256.as_str())) {
         (None, _) => line(format!(
@@ -149,6 +154,56 @@ fn hosts(line: &mut impl FnMut(String), hosts: &[UnknownHost]) {
     }
 }
 
+/// Who was shut out since, and what becomes of them.
+fn shut_out(line: &mut impl FnMut(String), restored: &Restored, keep: bool) {
+    if !restored.compared {
+        line(format!(
+            "WARNING: who was shut out since the backup is not known, and is let in again: it has \
+             {} hosts and {} good tokens; look at `banger host ls` and `banger token ls`",
+            restored.hosts, restored.tokens
+        ));
+        return;
+    }
+    let comes_back = |shut: &'static str| if keep { "come back as they were in it" } else { shut };
+    for (how, what, then) in [
+        (HostShutOut::Deleted, "were deleted", "; `banger host rm NAME` again those of nobody"),
+        (HostShutOut::Rekeyed, "have another key", "; their agents have to join again"),
+        (HostShutOut::Cordoned, "were cordoned", ""),
+    ] {
+        let hosts = || restored.shut_out.hosts.iter().filter(|host| host.how == how);
+        if hosts().next().is_some() {
+            let comes = comes_back("come back cordoned");
+            line(format!("hosts that {what} since the backup, which {comes}{then}:"));
+        }
+        for host in hosts() {
+            line(format!("  {}  {}", host.id, host.name));
+        }
+    }
+    let comes = comes_back("are left out");
+    let taken = format!("tokens that were taken back since the backup, which {comes}");
+    tokens(line, &restored.shut_out.tokens, &taken);
+    let unused: Vec<_> = (restored.shut_out.join_tokens.iter())
+        .map(|id| NamedToken { id: id.clone(), name: String::new() })
+        .collect();
+    let used = format!("join tokens that were used or taken back since the backup, which {comes}");
+    tokens(line, &unused, &used);
+    let made = "tokens that the backup does not know, which are good no longer";
+    tokens(line, &restored.shut_out.unknown_tokens, made);
+}
+
+fn tokens(line: &mut impl FnMut(String), tokens: &[NamedToken], what: &str) {
+    if tokens.is_empty() {
+        return;
+    }
+    line(format!("{what}:"));
+    for token in tokens.iter().take(NAMED) {
+        line(format!("  {}  {}", token.id, token.name).trim_end().to_owned());
+    }
+    if tokens.len() > NAMED {
+        line(format!("  and {} more", tokens.len() - NAMED));
+    }
+}
+
 fn list(line: &mut impl FnMut(String), vms: &[NamedVm], what: &str) {
     if vms.is_empty() {
         return;
@@ -160,5 +215,67 @@ fn list(line: &mut impl FnMut(String), vms: &[NamedVm], what: &str) {
     }
     if vms.len() > NAMED {
         line(format!("  and {} more", vms.len() - NAMED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::host_id;
+    use crate::store::{ShutOut, ShutOutHost};
+
+    fn told_of(compared: bool, keep: bool) -> String {
+        let host =
+            |number, how| ShutOutHost { name: format!("b{number}"), id: host_id(number), how };
+        let token = |name: &str| NamedToken { id: format!("bgr_{name}"), name: name.to_owned() };
+        let shut = ShutOut {
+            hosts: vec![host(1, HostShutOut::Deleted), host(2, HostShutOut::Rekeyed)],
+            tokens: vec![token("mallory")],
+            join_tokens: (0..30).map(|number| format!("j{number}")).collect(),
+            unknown_tokens: vec![token("later")],
+        };
+        let restored = Restored {
+            note: None,
+            epoch: banger_proto::ids::Epoch(1),
+            kept: None,
+            compared,
+            unclaimed: Vec::new(),
+            made_again: Vec::new(),
+            unknown_hosts: Vec::new(),
+            shut_out: if compared { shut } else { ShutOut::default() },
+            vms: 0,
+            hosts: 7,
+            tokens: 5,
+            contents: Default::default(),
+        };
+        let mut lines = Vec::new();
+        shut_out(&mut |line| lines.push(line), &restored, keep);
+        lines.join("\n")
+    }
+
+    #[test]
+    fn whoever_was_shut_out_is_named_with_what_becomes_of_them() {
+        let told = told_of(true, false);
+        for said in [
+            "hosts that were deleted since the backup, which come back cordoned; `banger host rm",
+            "hosts that have another key since the backup, which come back cordoned; their agents",
+            "  b2",
+            "tokens that were taken back since the backup, which are left out:\n  bgr_mallory  mallory",
+            "  j19\n  and 10 more",
+            "which are good no longer:\n  bgr_later  later",
+        ] {
+            assert!(told.contains(said), "{said}: {told}");
+        }
+        assert!(!told.contains("were cordoned"), "{told}");
+        let told = told_of(true, true);
+        assert!(told.contains("which come back as they were in it:\n  bgr_mallory"), "{told}");
+        assert!(!told.contains("left out") && !told.contains("cordoned"), "{told}");
+    }
+
+    #[test]
+    fn where_nobody_knows_who_was_shut_out_it_is_said_how_many_come_back() {
+        let told = told_of(false, false);
+        assert!(told.contains("7 hosts and 5 good tokens"), "{told}");
+        assert!(told.contains("banger host ls") && told.contains("banger token ls"), "{told}");
     }
 }

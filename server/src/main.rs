@@ -52,6 +52,11 @@ enum Verb {
         /// Check the file, say what a restore would do, and change nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Let in again whom somebody has shut out since the backup: hosts that were deleted, given
+        /// another key or cordoned come back as they were, tokens and join tokens that were taken
+        /// back or used are good again. Without it such hosts come back cordoned, such tokens not.
+        #[arg(long)]
+        keep_shut_out: bool,
     },
     /// Raise the epoch of the store, once, after you have put a copy of the database in place by
     /// hand; `restore` does both. The server must not be running.
@@ -98,8 +103,9 @@ fn run(args: Args) -> anyhow::Result<()> {
             print!("{}", made.context("no backup was made")?);
             Ok(())
         }
-        Some(Verb::Restore { file, dry_run }) => {
-            let restoring = commands::restore(&config, &file, SystemClock.now(), dry_run);
+        Some(Verb::Restore { file, dry_run, keep_shut_out }) => {
+            let terms = store::RestoreTerms { dry_run, keep_shut_out };
+            let restoring = commands::restore(&config, &file, SystemClock.now(), terms);
             let told = runtime.block_on(restoring);
             print!("{}", told.context("nothing was restored")?);
             Ok(())

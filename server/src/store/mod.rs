@@ -55,7 +55,10 @@ pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
 use self::query::Question;
 pub use self::query::{KeptContents, Query};
-pub use self::restore::{NamedVm, RestoreError, Restored, UnknownHost, restore};
+pub use self::restore::{
+    HostShutOut, NamedToken, NamedVm, RestoreError, RestoreTerms, Restored, ShutOut, ShutOutHost,
+    UnknownHost, restore,
+};
 pub use self::retention::Tidied;
 pub use self::sweeps::MAX_SWEEPS_PER_HOST;
 use self::table::load;

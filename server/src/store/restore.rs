@@ -11,6 +11,11 @@
 //! The epoch becomes higher than any that an agent can have heard: above the backup's, above the
 //! old database's, and not below the time in seconds, so that the same backup restored again, here
 //! or on a machine that knows nothing of the first time, begins yet another one.
+//!
+//! The past let in whom somebody has shut out since. Where the old database can be read, who that is
+//! is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`].
+
+mod shut_out;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,8 +27,11 @@ use banger_proto::ids::{Epoch, HostId, VmId};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+pub use self::shut_out::{HostShutOut, NamedToken, ShutOut, ShutOutHost};
 use super::backup::{self, BackupNote};
+use super::batch::Batch;
 use super::error::StoreError;
+use super::table::NetEffect;
 use super::{OpenError, close_whole, connect, load, lock, meta, migrate};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::ledger::{HostRef, Ledger, LedgerConfig};
@@ -86,6 +94,15 @@ pub struct UnknownHost {
     pub earlier: Option<HostId>,
 }
 
+/// How a backup is restored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RestoreTerms {
+    /// Change nothing, and answer what would be.
+    pub dry_run: bool,
+    /// Let in again whom somebody has shut out since.
+    pub keep_shut_out: bool,
+}
+
 /// What a restore has done, or would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
@@ -95,7 +112,7 @@ pub struct Restored {
     pub epoch: Epoch,
     /// Where the old state is; `None` when there was none.
     pub kept: Option<PathBuf>,
-    /// Whether the old database could be read; otherwise the following three say nothing.
+    /// Whether the old database could be read; otherwise the following four say nothing.
     pub compared: bool,
     /// VMs of the old state that the backup does not know: what their hosts hold of them is
     /// nobody's from now on.
@@ -104,8 +121,14 @@ pub struct Restored {
     pub made_again: Vec<NamedVm>,
     /// Hosts that the backup does not know: they have to join again.
     pub unknown_hosts: Vec<UnknownHost>,
+    /// Who was shut out since, whether they stay so or not.
+    pub shut_out: ShutOut,
     /// How many VMs the backup has.
     pub vms: usize,
+    /// How many hosts it has.
+    pub hosts: usize,
+    /// How many of its tokens are good.
+    pub tokens: usize,
     /// Digests of the contents that it needs.
     pub contents: BTreeSet<String>,
 }
@@ -128,8 +151,7 @@ struct Old {
     ledger: Ledger,
 }
 
-/// Puts the backup at `from` in the place of the database at `database`. With `dry_run` nothing is
-/// changed, and what would be is answered.
+/// Puts the backup at `from` in the place of the database at `database`.
 ///
 /// # Errors
 /// The database is as it was then.
@@ -137,8 +159,9 @@ pub async fn restore(
     database: &Path,
     from: &Path,
     now: Timestamp,
-    dry_run: bool,
+    terms: RestoreTerms,
 ) -> Result<Restored, RestoreError> {
+    let RestoreTerms { dry_run, keep_shut_out } = terms;
     let existed = database.symlink_metadata().is_ok();
     let directory = database.parent().unwrap_or(Path::new("."));
     let owner = directory.metadata().map_err(RestoreError::file("read", directory))?;
@@ -148,7 +171,7 @@ pub async fn restore(
     if log == Log::Busy {
         return Err(RestoreError::Busy { path: database.to_owned() });
     }
-    let checked = check(&copy.path, from, old.as_ref(), now).await;
+    let checked = check(&copy.path, from, old.as_ref(), now, keep_shut_out).await;
     // An empty file is what the lock has made.
     let nothing_yet = !existed || database.metadata().is_ok_and(|file| file.len() == 0);
     if !existed && (dry_run || checked.is_err()) {
@@ -239,12 +262,14 @@ fn begins_as_a_database(path: &Path) -> bool {
     read.is_ok() && magic == *MAGIC
 }
 
-/// Checks the copy, brings its schema up to date, and gives it the new epoch.
+/// Checks the copy, brings its schema up to date, shuts out of it who is to be, and gives it the new
+/// epoch.
 async fn check(
     copy: &Path,
     from: &Path,
     old: Option<&Old>,
     now: Timestamp,
+    keep_shut_out: bool,
 ) -> Result<Restored, RestoreError> {
     let damaged = |why: String| RestoreError::Damaged { path: from.to_owned(), why };
     let mut new = connect(copy).await.map_err(|error| damaged(error.to_string()))?;
@@ -268,13 +293,23 @@ async fn check(
     let note = backup::take_note(&mut new).await.map_err(OpenError::Read)?;
     migrate(from, &mut new).await?;
     let ledger = load(&mut new, LedgerConfig::default()).await.map_err(OpenError::Read)?;
+    let none = Ledger::new(LedgerConfig::default());
+    let before = old.map_or(&none, |old| &old.ledger);
+    let shut_out =
+        if old.is_some() { ShutOut::since(&ledger, before, now) } else { ShutOut::default() };
+    let changes = shut_out.changes(&ledger, before, now);
+    if !keep_shut_out && !changes.is_empty() {
+        let mut batch = Batch::new();
+        NetEffect::of(&changes).write_objects(&mut batch);
+        batch.commit(&mut new).await.map_err(OpenError::Read)?;
+    }
+    let left_out = if keep_shut_out { 0 } else { shut_out.tokens.len() };
+    let tokens = ledger.tokens().filter(|token| token.is_good(now)).count() - left_out;
     let (known_epoch, known_revisions) = old.map_or((0, 0), |old| (old.epoch, old.revisions));
     let epoch = meta::raise_epoch(&mut new, known_epoch, known_revisions, now)
         .await
         .map_err(OpenError::Read)?;
     close_whole(new).await.map_err(OpenError::Read)?;
-    let none = Ledger::new(LedgerConfig::default());
-    let before = old.map_or(&none, |old| &old.ledger);
     Ok(Restored {
         note,
         epoch,
@@ -287,6 +322,9 @@ async fn check(
             Vec::new()
         },
         unknown_hosts: unknown_hosts(&ledger, before),
+        shut_out,
+        hosts: ledger.hosts().count(),
+        tokens,
         vms: ledger.vms().count(),
         contents: ledger.kept_contents(),
     })

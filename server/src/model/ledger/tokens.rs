@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Change, Decided, Ledger, Outcome, Refusal};
+use super::{Change, Decided, JoinToken, Ledger, Outcome, Refusal};
 use crate::model::caller::Caller;
 use crate::model::token::TokenRecord;
 
@@ -65,6 +65,11 @@ impl Ledger {
             Some(id) if self.tokens.get(&**id).is_none() => Err(Refusal::CallerGone),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Every join token, by id, those that were used or have expired included.
+    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
+        self.join_tokens.iter()
     }
 
     pub(super) fn token(&self, reference: &str) -> Option<&Arc<TokenRecord>> {

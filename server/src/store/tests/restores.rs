@@ -1,8 +1,12 @@
 //! Backups, made while the store is written to, and their way back.
 
 use super::*;
+use crate::model::fixtures::record_of;
+use crate::model::ledger::{CreateToken, JoinHost, RevokeToken, SetCordon};
 
 const NOTE_CA: &str = "ca";
+
+const LOOK: RestoreTerms = RestoreTerms { dry_run: true, keep_shut_out: false };
 
 fn note() -> BackupNote {
     BackupNote { made_at: at(5), version: "1".to_owned(), ca_sha256: NOTE_CA.to_owned() }
@@ -102,7 +106,7 @@ async fn a_restore_brings_back_exactly_the_backup_whatever_log_lies_there() {
     fs::write(&path, whole).expect("written");
     fs::write(&log, later).expect("written");
 
-    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
     assert_eq!(restored.note, Some(note()));
     assert_eq!(names_of(&restored.unclaimed), ["made-since"]);
     assert_eq!(restored.unclaimed[0].host, "one");
@@ -131,9 +135,111 @@ async fn a_host_that_joined_again_under_its_name_is_named_with_both_ids() {
     fixture.add_host(2, "one").await;
     fixture.store.close().await;
     let path = database(&fixture.directory);
-    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
     let again = UnknownHost { name: "one".to_owned(), id: host_id(2), earlier: Some(host_id(1)) };
     assert_eq!(restored.unknown_hosts, [again]);
+}
+
+async fn keep_join_token(fixture: &Fixture, token: JoinToken) {
+    fixture.store.submit(caller(), CreateJoinToken(token)).await.expect("kept");
+}
+
+async fn keep_token(fixture: &Fixture, number: u8, name: &str) -> String {
+    let record = record_of(number, name);
+    let id = record.id.clone();
+    fixture.store.submit(caller(), CreateToken(Arc::new(record))).await.expect("kept");
+    id
+}
+
+fn cordon(number: u128, cordoned: bool) -> AnyMutation {
+    let host = HostRef::Id(host_id(number));
+    AnyMutation::SetCordon(SetCordon { host, etag: Default::default(), cordoned })
+}
+
+/// A backup of four hosts and their like, of which the first two were deleted and cordoned since,
+/// the third has another key, and tokens and join tokens were taken back, used and made.
+async fn shut_out_since() -> (Fixture, std::path::PathBuf) {
+    let fixture = fixture().await;
+    for (number, name) in [(1, "deleted"), (2, "cordoned"), (3, "rekeyed"), (4, "stays")] {
+        fixture.add_host(number, name).await;
+    }
+    fixture.make(cordon(4, true)).await.expect("cordoned");
+    for id in ["used", "good"] {
+        keep_join_token(&fixture, token(id)).await;
+    }
+    let again = JoinToken { host_name: Some("rekeyed".to_owned()), ..token("again") };
+    keep_join_token(&fixture, again).await;
+    for (number, name) in [(1, "taken-back"), (2, "good")] {
+        keep_token(&fixture, number, name).await;
+    }
+    let copy = fixture.backup("copy").await;
+    let host = HostRef::Id(host_id(1));
+    let delete = DeleteHost { host, etag: Default::default() };
+    fixture.make(AnyMutation::DeleteHost(delete)).await.expect("deleted");
+    fixture.make(cordon(2, true)).await.expect("cordoned");
+    fixture.make(cordon(4, false)).await.expect("uncordoned");
+    let again =
+        JoinHost { key_sha256: [8; 32], known_id: Some(host_id(3)), ..join(3, "again", "rekeyed") };
+    fixture.store.submit(caller(), again).await.expect("joined again");
+    fixture.store.submit(caller(), join(5, "used", "new")).await.expect("joined");
+    let revoke = RevokeToken { token: "taken-back".to_owned(), keep_made: false };
+    fixture.store.submit(caller(), revoke).await.expect("it is there");
+    keep_token(&fixture, 3, "made-since").await;
+    fixture.store.close().await;
+    (fixture, copy)
+}
+
+fn shut_out() -> ShutOut {
+    let host =
+        |number, name: &str, how| ShutOutHost { id: host_id(number), name: name.to_owned(), how };
+    let token =
+        |number, name: &str| NamedToken { id: record_of(number, "").id, name: name.to_owned() };
+    ShutOut {
+        hosts: vec![
+            host(1, "deleted", HostShutOut::Deleted),
+            host(2, "cordoned", HostShutOut::Cordoned),
+            host(3, "rekeyed", HostShutOut::Rekeyed),
+        ],
+        tokens: vec![token(1, "taken-back")],
+        join_tokens: vec!["again".to_owned(), "used".to_owned()],
+        unknown_tokens: vec![token(3, "made-since")],
+    }
+}
+
+/// Names of the hosts that are cordoned, of the tokens, and of the join tokens that are unused.
+fn let_in(open: &OpenStore) -> (Vec<String>, Vec<String>, usize) {
+    let cordoned = open.hosts().filter(|host| host.cordoned).map(|host| host.name.clone());
+    let tokens = open.tokens().map(|token| token.name.clone());
+    let unused = open.ledger.join_tokens().filter(|token| token.used_for.is_none());
+    (cordoned.collect(), tokens.collect(), unused.count())
+}
+
+#[tokio::test]
+async fn whoever_was_shut_out_since_the_backup_is_named_and_stays_shut_out() {
+    let (fixture, copy) = shut_out_since().await;
+    let path = database(&fixture.directory);
+    let looked = restore(&path, &copy, at(10), LOOK).await.expect("can be restored");
+    assert_eq!(looked.shut_out, shut_out());
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+    assert_eq!(restored.shut_out, shut_out());
+    assert_eq!((restored.hosts, restored.tokens), (4, 1));
+    let open = open_in(&fixture.directory).await;
+    let (cordoned, tokens, join_tokens) = let_in(&open);
+    assert_eq!(cordoned, ["deleted", "cordoned", "rekeyed", "stays"]);
+    assert_eq!((tokens, join_tokens), (vec!["good".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn whoever_was_shut_out_since_is_let_in_again_where_that_is_asked_for() {
+    let (fixture, copy) = shut_out_since().await;
+    let path = database(&fixture.directory);
+    let keep = RestoreTerms { keep_shut_out: true, ..RestoreTerms::default() };
+    let restored = restore(&path, &copy, at(10), keep).await.expect("restored");
+    assert_eq!(restored.shut_out, shut_out(), "they are named all the same");
+    assert_eq!((restored.hosts, restored.tokens), (4, 2));
+    let (cordoned, tokens, join_tokens) = let_in(&open_in(&fixture.directory).await);
+    assert_eq!(cordoned, ["stays"]);
+    assert_eq!((tokens, join_tokens), (vec!["taken-back".to_owned(), "good".to_owned()], 3));
 }
 
 #[tokio::test]
@@ -146,12 +252,19 @@ async fn the_same_backup_restored_twice_begins_two_epochs_also_where_nothing_of_
     let mut epochs = Vec::new();
     let mut revisions = Vec::new();
     for second in [10, 10, 11] {
-        epochs.push(restore(&path, &copy, at(second), false).await.expect("restored").epoch);
+        epochs.push(
+            restore(&path, &copy, at(second), RestoreTerms::default())
+                .await
+                .expect("restored")
+                .epoch,
+        );
         revisions.push(open_in(&fixture.directory).await.revisions().start);
     }
     assert!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
     let elsewhere = TempDir::new().expect("a directory");
-    let other = restore(&database(&elsewhere), &copy, at(60), false).await.expect("restored");
+    let other = restore(&database(&elsewhere), &copy, at(60), RestoreTerms::default())
+        .await
+        .expect("restored");
     assert_eq!(other.kept, None);
     epochs.push(other.epoch);
     assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
@@ -163,7 +276,7 @@ async fn a_restore_that_is_refused_or_only_looked_at_changes_nothing() {
     fixture.add_vm(1, "web").await;
     let path = database(&fixture.directory);
     let copy = fixture.backup("copy").await;
-    let running = restore(&path, &copy, at(10), false).await;
+    let running = restore(&path, &copy, at(10), RestoreTerms::default()).await;
     assert!(matches!(running, Err(RestoreError::Open(OpenError::InUse { .. }))), "{running:?}");
     fixture.store.close().await;
     let listed = || {
@@ -189,7 +302,7 @@ async fn a_restore_that_is_refused_or_only_looked_at_changes_nothing() {
     close_whole(connection).await.expect("closed");
     let before = listed();
     for (name, damaged) in [(cut, true), (text, false), (other, false), ("banger.db", false)] {
-        let refused = restore(&path, &place(name), at(10), false).await;
+        let refused = restore(&path, &place(name), at(10), RestoreTerms::default()).await;
         match refused {
             Err(RestoreError::Damaged { .. }) => assert!(damaged, "{name}"),
             Err(RestoreError::NotABackup { .. }) => assert!(!damaged, "{name}"),
@@ -197,26 +310,29 @@ async fn a_restore_that_is_refused_or_only_looked_at_changes_nothing() {
         }
         assert!(before == listed(), "{name} has changed something");
     }
-    let looked = restore(&path, &copy, at(10), true).await.expect("can be restored");
+    let looked = restore(&path, &copy, at(10), LOOK).await.expect("can be restored");
     assert!(looked.kept.is_some());
     assert!(before == listed(), "a look has changed something");
     // Where nothing is, a look leaves nothing, but for the lock.
     let empty = TempDir::new().expect("a directory");
-    restore(&database(&empty), &copy, at(10), true).await.expect("can be restored");
+    restore(&database(&empty), &copy, at(10), LOOK).await.expect("can be restored");
     assert!(!database(&empty).exists());
 }
 
 #[tokio::test]
 async fn a_database_that_cannot_be_read_is_kept_aside_with_its_log() {
     let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
     fixture.add_vm(1, "web").await;
     let path = database(&fixture.directory);
     let copy = fixture.backup("copy").await;
     fixture.store.close().await;
     fs::write(&path, vec![0xa5; 8192]).expect("written");
     fs::write(beside(&fixture.directory, "-wal"), vec![0x5a; 4096]).expect("written");
-    let restored = restore(&path, &copy, at(10), false).await.expect("restored");
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
     assert!(!restored.compared);
+    assert_eq!(restored.shut_out, ShutOut::default(), "nobody knows");
+    assert_eq!((restored.hosts, restored.tokens), (1, 0));
     let kept = restored.kept.expect("there was one");
     assert_eq!(fs::read(kept.join("banger.db")).expect("kept"), vec![0xa5; 8192]);
     assert_eq!(fs::read(kept.join("banger.db-wal")).expect("kept"), vec![0x5a; 4096]);
@@ -232,7 +348,7 @@ async fn a_restored_database_is_its_owners_whatever_the_mode_of_the_backup() {
         let copy = fixture.backup("copy").await;
         fixture.store.close().await;
         fs::set_permissions(&copy, fs::Permissions::from_mode(mode)).expect("set");
-        restore(&path, &copy, at(10), false).await.expect("restored");
+        restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
         let now = path.metadata().expect("there").permissions().mode() & 0o777;
         assert_eq!(now, 0o600, "of a backup that was {mode:o}");
         drop(open_in(&fixture.directory).await);

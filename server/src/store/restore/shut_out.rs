@@ -1,0 +1,126 @@
+//! Who was shut out since a backup was made, and how they stay so when it is restored.
+//!
+//! The past that a restore makes the truth let in whom somebody has shut out since: hosts that were
+//! deleted, given another key or cordoned, tokens that were taken back, join tokens that were used.
+//! Two ledgers are compared, that of the backup and that of the state it replaces, and what is to be
+//! changed in the backup follows from them: such hosts come back cordoned, such tokens not at all.
+//! Nothing here is known where the old state can't be read.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use banger_proto::ids::HostId;
+use jiff::Timestamp;
+
+use crate::model::host::HostRecord;
+use crate::model::ledger::{Change, HostRef, Ledger};
+use crate::model::token::TokenRecord;
+
+/// How a host was shut out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostShutOut {
+    /// It was deleted.
+    Deleted,
+    /// It has joined again with another key: whoever has the one of before is not it.
+    Rekeyed,
+    /// It was cordoned.
+    Cordoned,
+}
+
+/// A host of the backup that was shut out since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutOutHost {
+    pub name: String,
+    pub id: HostId,
+    pub how: HostShutOut,
+}
+
+/// A token of one of the two that the other does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedToken {
+    pub id: String,
+    pub name: String,
+}
+
+/// What differs between a backup and the state it replaces in who is let in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShutOut {
+    /// In the order they joined.
+    pub hosts: Vec<ShutOutHost>,
+    /// Tokens of the backup that are good and were taken back since.
+    pub tokens: Vec<NamedToken>,
+    /// Ids of join tokens of the backup that are good and were used or taken back since.
+    pub join_tokens: Vec<String>,
+    /// The other way: good tokens that the backup does not know.
+    pub unknown_tokens: Vec<NamedToken>,
+}
+
+impl ShutOut {
+    /// Compares the backup with the state before it, as of now.
+    pub(super) fn since(backup: &Ledger, before: &Ledger, now: Timestamp) -> Self {
+        let hosts = backup.hosts().filter_map(|host| {
+            let how = how(host, before.host(&HostRef::Id(host.id)).map(|now| &**now))?;
+            Some(ShutOutHost { name: host.name.clone(), id: host.id, how })
+        });
+        let unused = before.join_tokens().filter(|token| token.used_for.is_none());
+        let unused: HashSet<&str> = unused.map(|token| token.id.as_str()).collect();
+        let join_tokens = backup.join_tokens().filter(|token| {
+            let good = token.used_for.is_none() && now < token.expires_at;
+            good && !unused.contains(token.id.as_str())
+        });
+        Self {
+            hosts: hosts.collect(),
+            tokens: missing(backup, before, now),
+            join_tokens: join_tokens.map(|token| token.id.clone()).collect(),
+            unknown_tokens: missing(before, backup, now),
+        }
+    }
+
+    /// What is to be changed in the backup, so that whoever was shut out since stays so.
+    pub(super) fn changes(&self, backup: &Ledger, before: &Ledger, now: Timestamp) -> Vec<Change> {
+        let cordoned = self.hosts.iter().filter_map(|host| {
+            let record = backup.host(&HostRef::Id(host.id)).filter(|record| !record.cordoned)?;
+            Some(Change::put(Arc::new(HostRecord {
+                cordoned: true,
+                generation: record.generation + 1,
+                updated_at: now,
+                ..HostRecord::clone(record)
+            })))
+        });
+        let gone: HashSet<&str> = self.tokens.iter().map(|token| token.id.as_str()).collect();
+        let known: HashMap<&str, _> =
+            before.tokens().map(|token| (token.id.as_str(), token)).collect();
+        let tokens = backup.tokens().filter_map(|token| {
+            if gone.contains(token.id.as_str()) {
+                return Some(Change::remove(Arc::clone(token), now));
+            }
+            // With which token one goes may have changed when that one went.
+            let known = known.get(token.id.as_str())?;
+            let moved = known.goes_with != token.goes_with;
+            moved.then(|| Change::put(Arc::clone(*known)))
+        });
+        let join_tokens = backup.join_tokens().filter(|token| self.join_tokens.contains(&token.id));
+        let join_tokens = join_tokens.map(|token| Change::remove(Arc::clone(token), now));
+        cordoned.chain(tokens).chain(join_tokens).collect()
+    }
+}
+
+fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
+    let Some(now) = now else { return Some(HostShutOut::Deleted) };
+    if now.key_sha256 != then.key_sha256 {
+        Some(HostShutOut::Rekeyed)
+    } else if now.cordoned && !then.cordoned {
+        Some(HostShutOut::Cordoned)
+    } else {
+        None
+    }
+}
+
+/// Tokens of `here` that are good and not in `there`, by id.
+fn missing(here: &Ledger, there: &Ledger, now: Timestamp) -> Vec<NamedToken> {
+    let known: HashSet<&str> = there.tokens().map(|token| token.id.as_str()).collect();
+    let gone = |token: &&Arc<TokenRecord>| token.is_good(now) && !known.contains(token.id.as_str());
+    let named =
+        |token: &Arc<TokenRecord>| NamedToken { id: token.id.clone(), name: token.name.clone() };
+    here.tokens().filter(gone).map(named).collect()
+}
