@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use banger_proto::words::steers;
-
 use super::spec::SpecProblem;
 
 /// The longest command with its arguments, in bytes.
@@ -144,11 +142,15 @@ impl ExecStart {
     }
 
     /// What the history shows of it: the program's name, without arguments or environment, which
-    /// may hold secrets.
+    /// may hold secrets, also where somebody has put a whole command line into one word. So it ends
+    /// where a name of a program rarely goes on.
     pub fn shown(&self) -> String {
-        let program = self.command.first().map(String::as_str).unwrap_or_default();
-        let name = program.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(program);
-        name.chars().filter(|c| !steers(*c)).take(SHOWN).collect()
+        let command = self.command.first().map(String::as_str).unwrap_or_default();
+        let program = command.split_whitespace().next().unwrap_or_default();
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let of_a_name = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
+        let shown: String = name.chars().take_while(of_a_name).take(SHOWN).collect();
+        if shown.is_empty() { "a program".to_owned() } else { shown }
     }
 }
 

@@ -31,6 +31,20 @@ fn the_history_shows_the_name_of_a_program_and_nothing_else() {
     let mut secret = start(&["/usr/bin/mysql", "--password=hunter2"]);
     secret.environment.insert("TOKEN".to_owned(), "hunter3".to_owned());
     assert_eq!(secret.shown(), "mysql");
-    assert_eq!(start(&["\x1b[31mred"]).shown(), "[31mred");
+    // Also where a whole command line is one word.
+    for (command, shown) in [
+        ("/usr/bin/mysql -uroot -phunter2", "mysql"),
+        ("curl https://u:p@h/x?token=SECRET", "curl"),
+        ("https://u:p@h/x?token=SECRET", "x"),
+        ("FOO=secret cmd", "FOO"),
+        ("\tpython3.12\u{a0}-c 'secret'", "python3.12"),
+        ("g++", "g++"),
+        ("/", "a program"),
+        (" ", "a program"),
+        ("$(cat /etc/shadow)", "a program"),
+        ("\x1b[31mred", "a program"),
+    ] {
+        assert_eq!(start(&[command]).shown(), shown, "{command:?}");
+    }
     assert_eq!(start(&[&"x".repeat(1000)]).shown().len(), SHOWN);
 }
