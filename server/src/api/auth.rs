@@ -137,7 +137,8 @@ impl Callers {
         let actor = identity.as_ref().map_or(&self.anybody, |identity| &identity.principal.name);
         let trace = trace::current_traceparent(request.headers());
         let token = identity.as_ref().and_then(|identity| identity.token());
-        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token };
+        let ended = identity.as_ref().map(|identity| identity.ended.clone()).unwrap_or_default();
+        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended };
         let (action, resource) = asked(request.uri().path());
         authorize(&caller, action, resource).map_err(|refused| match refused {
             Refused::Stranger => status::token_invalid(lacking),

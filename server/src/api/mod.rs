@@ -37,7 +37,7 @@ use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
 use crate::model::access::Secrets;
-use crate::model::caller::{Caller, Grants};
+use crate::model::caller::{Caller, Ended, Grants};
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::names;
 use crate::model::spec::SpecProblem;
@@ -93,6 +93,7 @@ impl Api {
             trace: trace::current_traceparent(request.metadata().as_ref()),
             at: now,
             token: None,
+            ended: Ended::default(),
         }))
     }
 

@@ -235,6 +235,7 @@ impl Images {
 
         // Making it may have taken minutes.
         let caller = caller.at(self.clock.now());
+        let clock = Arc::clone(&self.clock);
         let put = PutImage {
             image: Arc::new(ImageRecord {
                 name: wish.name,
@@ -258,7 +259,8 @@ impl Images {
             let _settled = settled;
             let kept = tokio::task::spawn_blocking(move || library.keep_content(place, &sha256));
             kept.await.map_err(|_| ImportFailure::Closed)?.map_err(ImportFailure::Keep)?;
-            store.submit(caller, put).await.map_err(ImportFailure::Store)
+            // Nor is it quick to keep it: whoever may no longer name it by then does not.
+            store.submit(caller.at(clock.now()), put).await.map_err(ImportFailure::Store)
         });
         named.await.map_err(|_| ImportFailure::Closed)?
     }

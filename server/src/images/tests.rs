@@ -3,10 +3,10 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::clock::ManualClock;
-use crate::model::fixtures::{at, caller, create, spec_with, vm_id};
+use crate::clock::{Clock, ManualClock};
+use crate::model::fixtures::{at, caller, create, record_of, spec_with, vm_id};
 use crate::model::ledger::{
-    AnyMutation, CreateVm, DeleteImage, DeleteVm, LedgerConfig, Refusal, VmRef,
+    AnyMutation, CreateToken, CreateVm, DeleteImage, DeleteVm, LedgerConfig, Refusal, VmRef,
 };
 use crate::model::spec::ImageDraft;
 use crate::store::OpenStore;
@@ -19,11 +19,44 @@ struct Fixture {
     directory: TempDir,
 }
 
+/// Jumps an hour ahead once it was looked at so often.
+#[derive(Debug, Default)]
+struct JumpingClock {
+    looks: std::sync::atomic::AtomicUsize,
+    jumps_after: std::sync::atomic::AtomicUsize,
+}
+
+impl JumpingClock {
+    fn set(&self, jumps_after: usize) {
+        self.looks.store(0, std::sync::atomic::Ordering::SeqCst);
+        self.jumps_after.store(jumps_after, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn looks(&self) -> usize {
+        self.looks.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+impl Clock for JumpingClock {
+    fn now(&self) -> jiff::Timestamp {
+        let looks = self.looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        at(if looks < self.jumps_after.load(std::sync::atomic::Ordering::SeqCst) {
+            1
+        } else {
+            3601
+        })
+    }
+}
+
 async fn fixture() -> Fixture {
+    let clock = Arc::new(ManualClock::at(at(0)));
+    fixture_at(Arc::clone(&clock) as SharedClock, clock).await
+}
+
+async fn fixture_at(shared: SharedClock, clock: Arc<ManualClock>) -> Fixture {
     let directory = TempDir::new().expect("a directory");
     let open = OpenStore::open(&directory.path().join("banger.db"), LedgerConfig::default()).await;
     let store = open.expect("opens").start(Arc::new(|_| {}), Arc::new(|_| {}));
-    let clock = Arc::new(ManualClock::at(at(0)));
     let library = Library::open(directory.path().join("images"), 1 << 20, 0).expect("made");
     fs::create_dir(directory.path().join("imports")).expect("made");
     let settings = ImageSettings {
@@ -31,13 +64,8 @@ async fn fixture() -> Fixture {
         guest_agent: directory.path().join("banger-guest"),
         ..ImageSettings::default()
     };
-    let images = Images::new(
-        store.clone(),
-        Arc::new(library),
-        Arc::new(CopyImporter),
-        Arc::clone(&clock) as SharedClock,
-        settings,
-    );
+    let images =
+        Images::new(store.clone(), Arc::new(library), Arc::new(CopyImporter), shared, settings);
     Fixture { images, store, clock, directory }
 }
 
@@ -102,6 +130,38 @@ async fn an_upload_becomes_an_image_with_its_digest_origin_and_owner() {
     assert_eq!(fixture.incoming(), 0);
     let again = fixture.import(wish("alpine", ImportSource::Blob(blob))).await.expect("the same");
     assert_eq!(again, image);
+}
+
+#[tokio::test]
+async fn an_import_whose_token_expires_at_whatever_moment_before_its_end_names_nothing() {
+    let clock = Arc::new(JumpingClock::default());
+    let still = Arc::new(ManualClock::at(at(0)));
+    let fixture = fixture_at(Arc::clone(&clock) as SharedClock, still).await;
+    let token = Arc::new(record_of(1, "ci"));
+    let by = Caller { token: Some(token.id.as_str().into()), ..caller() };
+    fixture.store.submit(caller(), CreateToken(token)).await.expect("kept");
+    clock.set(usize::MAX);
+    let blob = fixture.upload(b"root").await;
+    let import = async |jumps_after| {
+        clock.set(jumps_after);
+        let wish = wish("alpine", ImportSource::Blob(blob.clone()));
+        fixture.images.import(wish, &by, Arc::new(|_| {})).await
+    };
+    let mut jumps_after = 0;
+    loop {
+        let named = import(jumps_after).await;
+        if clock.looks() <= jumps_after {
+            named.expect("the token was good to the end");
+            break;
+        }
+        assert!(
+            matches!(named, Err(ImportFailure::Store(MutateError::Refused(Refusal::CallerGone)))),
+            "expired at the look {jumps_after}: {named:?}"
+        );
+        assert!(fixture.store.images().is_empty(), "expired at the look {jumps_after}");
+        jumps_after += 1;
+    }
+    assert!(jumps_after >= 2, "before and after it is kept");
 }
 
 #[tokio::test]

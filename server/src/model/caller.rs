@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
@@ -79,9 +80,37 @@ pub struct Caller {
     /// When it was asked.
     pub at: Timestamp,
     /// The id of the token that they call with, where it was made by a call: they change nothing
-    /// once it is gone.
+    /// once it is gone or has expired.
     pub token: Option<Arc<str>>,
+    /// Whether what they call with was taken back since, a line of the token file too: they change
+    /// nothing then.
+    pub ended: Ended,
 }
+
+/// The sign that an identity is good no longer, which all that was begun with it shares. Set once
+/// and for ever; nobody waits for it.
+#[derive(Debug, Clone, Default)]
+pub struct Ended(Arc<AtomicBool>);
+
+impl Ended {
+    /// From now on nothing is decided for whoever holds this.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The same sign, not one that says the same.
+impl PartialEq for Ended {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Ended {}
 
 impl Caller {
     /// The server itself.
@@ -92,10 +121,12 @@ impl Caller {
             trace: String::new(),
             at,
             token: None,
+            ended: Ended::default(),
         }
     }
 
-    /// The same caller at a later time, for what is decided long after the call began.
+    /// The same caller at a later time, for what is decided long after the call began: their token
+    /// has to be good then.
     #[must_use]
     pub fn at(&self, at: Timestamp) -> Self {
         Self { at, ..self.clone() }
@@ -105,7 +136,7 @@ impl Caller {
     /// has gone since.
     #[must_use]
     pub fn for_the_record(&self) -> Self {
-        Self { token: None, ..self.clone() }
+        Self { token: None, ended: Ended::default(), ..self.clone() }
     }
 }
 

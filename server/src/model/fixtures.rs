@@ -6,7 +6,7 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::caller::{Caller, Grants, Role};
+use super::caller::{Caller, Ended, Grants, Role};
 use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
 use super::ledger::{CreateVm, JoinHost, JoinToken};
@@ -61,6 +61,7 @@ pub(crate) fn caller() -> Caller {
         trace: String::new(),
         at: at(0),
         token: None,
+        ended: Ended::default(),
     }
 }
 

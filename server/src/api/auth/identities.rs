@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::caller::Principal;
+use crate::model::caller::{Ended, Principal};
 use crate::model::ledger::{Change, Edit};
 use crate::model::token::{PREFIX, TokenRecord};
 
@@ -30,6 +30,8 @@ pub(super) struct Identity {
     pub(super) principal: Principal,
     /// Cancelled when they may call no longer.
     pub(super) gone: CancellationToken,
+    /// The same for those who decide about what they have begun, and do not wait.
+    pub(super) ended: Ended,
     /// Of a token that was made by a call; `None`: it is of the file.
     made: Option<Made>,
 }
@@ -75,7 +77,7 @@ impl Identities {
             if stays {
                 new.remove(sha256);
             } else {
-                known.gone.cancel();
+                known.end();
             }
             stays
         });
@@ -183,14 +185,20 @@ impl KnownCallers {
 
     fn remove(&mut self, sha256: &Sha) {
         if let Some(known) = self.by_digest.remove(sha256) {
-            known.gone.cancel();
+            known.end();
         }
     }
 }
 
 impl Identity {
     fn of(principal: Principal, made: Option<Made>) -> Self {
-        Self { principal, gone: CancellationToken::new(), made }
+        Self { principal, gone: CancellationToken::new(), ended: Ended::default(), made }
+    }
+
+    /// They may call no longer: first nothing more is decided for them, then their calls end.
+    fn end(&self) {
+        self.ended.set();
+        self.gone.cancel();
     }
 
     /// The id of its token, if that was made by a call.

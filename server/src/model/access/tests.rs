@@ -1,5 +1,4 @@
 use super::*;
-use crate::model::fixtures::at;
 
 const RESOURCES: [Resource; 8] = [
     Resource::Door,
@@ -13,7 +12,7 @@ const RESOURCES: [Resource; 8] = [
 ];
 
 fn caller(grants: Grants) -> Caller {
-    Caller { actor: "eve".into(), grants, trace: String::new(), at: at(0), token: None }
+    Caller { actor: "eve".into(), grants, ..crate::model::fixtures::caller() }
 }
 
 #[test]

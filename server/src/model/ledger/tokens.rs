@@ -7,8 +7,9 @@
 //! the token that it would have gone with. So no chain is cut by what ends in its middle.
 //!
 //! Who may make and take back tokens was decided before: this is asked by admins only. Whether the
-//! token that somebody calls with is there still is asked here, with every decision: nothing that
-//! is decided after a revocation is decided for whom it was taken from.
+//! token that somebody calls with is there still, and good, is asked here, with every decision:
+//! nothing that is decided after a revocation is decided for whom it was taken from, nor after an
+//! expiry or the reload of a token file for whose token or line that was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,12 +60,16 @@ impl Ledger {
         self.tokens.iter()
     }
 
-    /// Refuses whoever calls with a token that was made by a call and is gone.
+    /// Refuses whoever calls with a token that is gone or has expired, or with a line of the token
+    /// file that is gone. That a line is gone is the one thing that a decision goes by and that is
+    /// not in here: the file is not, either.
     pub(super) fn check_caller(&self, caller: &Caller) -> Result<(), Refusal> {
-        match &caller.token {
-            Some(id) if self.tokens.get(&**id).is_none() => Err(Refusal::CallerGone),
-            Some(_) | None => Ok(()),
+        let good =
+            |id: &Arc<str>| self.tokens.get(&**id).is_some_and(|token| token.is_good(caller.at));
+        if caller.ended.is_set() || !caller.token.as_ref().is_none_or(good) {
+            return Err(Refusal::CallerGone);
         }
+        Ok(())
     }
 
     /// Every join token, by id, those that were used or have expired included.

@@ -46,11 +46,19 @@ struct Held {
     objects: Vec<wire::HostObject>,
     sweeps: Vec<wire::SweepRequest>,
     objects_fail: Option<tonic::Code>,
+    look: Option<Arc<Look>>,
     images: BTreeMap<String, Vec<u8>>,
     fates: VecDeque<PutFate>,
     puts: usize,
     in_use: bool,
     script: Option<Script>,
+}
+
+/// A look at the host's objects that is held: that it was asked for, and that it may go on.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub(super) asked: tokio::sync::Notify,
+    pub(super) go_on: tokio::sync::Notify,
 }
 
 /// Files that somebody has put into the host's image directory, and their sizes.
@@ -181,6 +189,13 @@ impl FakeAgent {
     /// Has these on its host.
     pub(super) fn set_objects(&self, objects: Vec<wire::HostObject>) {
         self.held.lock().expect("no panic").objects = objects;
+    }
+
+    /// Holds the next look at its objects.
+    pub(super) fn hold_look(&self) -> Arc<Look> {
+        let look = Arc::new(Look::default());
+        self.held.lock().expect("no panic").look = Some(Arc::clone(&look));
+        look
     }
 
     /// Answers sweeps with this code.
@@ -333,6 +348,11 @@ impl AgentService for FakeAgent {
         &self,
         _request: Request<wire::ListObjectsRequest>,
     ) -> Result<Response<Self::ListObjectsStream>, Status> {
+        let look = self.held.lock().expect("no panic").look.take();
+        if let Some(look) = look {
+            look.asked.notify_one();
+            look.go_on.notified().await;
+        }
         let objects = self.held.lock().expect("no panic").objects.clone();
         let mut parts: Vec<_> = objects
             .chunks(500)

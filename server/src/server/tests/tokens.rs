@@ -440,6 +440,44 @@ async fn a_line_taken_out_of_the_token_file_ends_its_streams_on_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_is_held_until_its_line_leaves_the_token_file_removes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let stage = on(directory, None).await;
+    let host = join(channel(&stage.server).await, "alpha").await;
+    stage.server.shutdown().await;
+    let file = stage.directory.path().join("tokens");
+    let ops = "ops-0123456789abcdef";
+    let write = |text: String| std::fs::write(&file, text).expect("there is room");
+    write(format!("root {ROOT}\nops {ops} operator\n"));
+    let private = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&file, private).expect("it is ours");
+    let stage = on(stage.directory, Some(file.clone())).await;
+    until_online(&stage.server).await;
+    let mut hosts = HostServiceClient::new(stage.channel.clone());
+    let sweep = || v1::SweepHostRequest { host: "alpha".to_owned(), dry_run: false };
+
+    let look = host.agent.hold_look();
+    let (mut asking, request) = (hosts.clone(), by(ops, sweep()));
+    let asked = tokio::spawn(async move { asking.sweep_host(request).await });
+    timeout(PATIENCE, look.asked.notified()).await.expect("the host is looked at");
+    write(format!("root {ROOT}\n"));
+    stage.server.reload().expect("it is good");
+    let refused = asked.await.expect("it runs").expect_err("the line is gone");
+    assert_eq!(reason(&refused), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
+    look.go_on.notify_one();
+
+    // What goes on without its caller has one step to go, and this one all of them.
+    hosts.sweep_host(by(ROOT, sweep())).await.expect("root is there");
+    let actors: Vec<String> = host.agent.sweeps().into_iter().map(|sweep| sweep.actor).collect();
+    assert_eq!(actors, ["root"]);
+    let inventory = v1::GetHostInventoryRequest { host: "alpha".to_owned(), ..Default::default() };
+    let seen = hosts.get_host_inventory(by(ROOT, inventory)).await.expect("seen").into_inner();
+    let actors: Vec<String> = seen.recent_sweeps.into_iter().map(|sweep| sweep.actor).collect();
+    assert_eq!(actors, ["root"]);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_no_token_is_asked_for_one_says_who_calls_and_a_bad_one_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut stage = on(directory, None).await;

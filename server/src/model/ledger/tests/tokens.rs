@@ -216,6 +216,33 @@ fn whoever_calls_with_a_token_that_is_gone_changes_nothing_and_may_take_back_the
 }
 
 #[test]
+fn whoever_calls_with_a_token_that_is_there_and_has_expired_or_with_a_line_that_is_gone_changes_nothing()
+ {
+    let mut ledger = ledger();
+    make(&mut ledger, create(1, "ci")).expect("kept");
+    let own = record_of(1, "ci");
+    let by = Caller { token: Some(own.id.as_str().into()), ..caller() };
+    let wish = AnyMutation::from(CreateJoinToken(token("t")));
+    assert!(
+        ledger.decide(&by.at(own.expires_at - jiff::SignedDuration::from_micros(1)), &wish).is_ok()
+    );
+    let late = by.at(own.expires_at);
+    assert_eq!(ledger.decide(&late, &wish), Err(Refusal::CallerGone));
+    assert!(ledger.token("ci").is_some(), "it is there");
+    // What was done for them is written down all the same.
+    let record = AnyMutation::from(Record { events: Vec::new() });
+    assert_eq!(ledger.decide(&late, &record), Err(Refusal::CallerGone));
+    assert!(ledger.decide(&late.for_the_record(), &record).is_ok());
+
+    let line = caller();
+    let held = line.at(at(9));
+    assert!(ledger.decide(&held, &wish).is_ok());
+    line.ended.set();
+    assert_eq!(ledger.decide(&held, &wish), Err(Refusal::CallerGone));
+    assert!(ledger.decide(&held.for_the_record(), &record).is_ok());
+}
+
+#[test]
 fn a_create_and_a_revocation_that_name_themselves_are_done_once() {
     let mut ledger = ledger();
     let key = |number: u128| RequestKey {
