@@ -79,14 +79,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// Who asks, as the layer has found.
+    /// Who asks, as the layer has found, at the time of now: their message may have come long after
+    /// their headers, and what is decided goes by when it is.
     ///
     /// # Errors
     /// They may call no longer: the message came after their token had gone.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let now = self.clock.now();
         LetIn::of(request).check(now)?;
-        Ok(request.extensions().get::<Caller>().cloned().unwrap_or_else(|| Caller {
+        let found = request.extensions().get::<Caller>().map(|caller| caller.at(now));
+        Ok(found.unwrap_or_else(|| Caller {
             // Nothing reaches a service but through the layer, save a test.
             actor: "unknown".into(),
             grants: Grants::Open,

@@ -478,6 +478,31 @@ async fn a_sweep_that_is_held_until_its_line_leaves_the_token_file_removes_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_message_comes_when_its_join_token_has_expired_does_not_join() {
+    let mut stage = stage().await;
+    let own = stage.make("ci", v1::Role::Operator).await;
+    let mut hosts = HostServiceClient::new(stage.channel.clone());
+    let ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let wish = by(ROOT, v1::CreateJoinTokenRequest { ttl, ..Default::default() });
+    let made = hosts.create_join_token(wish).await.expect("made").into_inner();
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+    let request = params.serialize_request(&key).expect("a request").pem().expect("as text");
+    let join = v1::JoinHostRequest {
+        token: made.token,
+        name: "alpha".to_owned(),
+        certificate_request_pem: request,
+        agent_address: "192.0.2.7:7072".to_owned(),
+        ..v1::JoinHostRequest::default()
+    };
+    let held: Held<v1::JoinHostResponse> =
+        stage.hold(&own, "/banger.v1.HostService/JoinHost", join).await;
+    stage.clock.advance(SignedDuration::from_secs(60));
+    assert_eq!(held.refused().await, (Code::Unauthenticated, "JOIN_TOKEN_INVALID".to_owned()));
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_no_token_is_asked_for_one_says_who_calls_and_a_bad_one_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut stage = on(directory, None).await;
