@@ -131,8 +131,7 @@ async fn a_guest_that_panics_is_told_with_its_last_words_and_started_again_with_
             let report = world.sees(1, Phase::Crashed).await;
             let exit = report.exit.as_ref().unwrap();
             assert_eq!((exit.crashed, exit.cause), (true, ExitCause::GuestPanic));
-            let said =
-                "Kernel panic - not syncing: VFS: Unable to mount root fs; its console ends: ";
+            let said = "its console ends: Kernel panic - not syncing: VFS: Unable to mount root fs";
             assert!(exit.message.contains(said), "{}", exit.message);
             assert!(exit.message.ends_with("Rebooting in 1 seconds.."), "{}", exit.message);
         }

@@ -98,16 +98,12 @@ fn sentence(
         ExitCause::GuestPanic => {
             let console = this_run(words.console);
             let why = console.rfind(PANICKED).map_or("", |at| &console[at..]);
-            let why = why.lines().next().unwrap_or_default();
-            let ends = console_end(console);
-            match shown(why) {
-                why if why.is_empty() => format!("the guest's kernel panicked{ends}"),
-                why => format!("the guest's kernel panicked: {why}{ends}"),
-            }
+            let why = shown(why.lines().next().unwrap_or_default());
+            format!("the guest's kernel panicked{}", console_end(console, &why))
         }
         ExitCause::Unexplained => format!(
             "the guest ended, and nobody asked for a shutdown or heard of one{}",
-            console_end(this_run(words.console))
+            console_end(this_run(words.console), "")
         ),
         ExitCause::VmmEnded | ExitCause::Unknown => {
             let last = words.log.lines().rev().find(|line| !line.trim().is_empty());
@@ -119,13 +115,17 @@ fn sentence(
     }
 }
 
-/// The last lines of a console, in one. The server cuts what it shows viewers where they begin, by
-/// these words.
-fn console_end(console: &str) -> String {
+/// The last lines of a console, in one, after the words on it that tell most, if there are any. The
+/// server cuts what it shows viewers where the console begins, by these words: all that a guest has
+/// printed is behind them.
+fn console_end(console: &str, why: &str) -> String {
     let mut lines: Vec<String> =
         console.lines().rev().map(shown).filter(|line| !line.is_empty()).take(LINES_TOLD).collect();
-    if lines.is_empty() {
+    if lines.is_empty() && why.is_empty() {
         return "; its console says nothing".to_owned();
+    }
+    if !why.is_empty() {
+        lines.push(format!("{why} …"));
     }
     lines.reverse();
     format!("; its console ends: {}", lines.join(" | "))

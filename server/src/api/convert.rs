@@ -237,14 +237,17 @@ fn process(seen: ProcessSeen) -> v1::VmProcess {
     v1::VmProcess { pid, start_ticks, start_time: start_time.map(timestamp) }
 }
 
-/// What an agent puts before the last lines of a guest's console.
-const CONSOLE_ENDS: &str = "; its console ends: ";
+/// What an agent puts before what a guest's console says. Earlier ones, of which the history has
+/// sentences, put the words of a panic before the last lines.
+const CONSOLE: [&str; 2] = ["; its console ends: ", PANIC_WORDS];
+const PANIC_WORDS: &str = ": Kernel panic - not syncing";
 
 /// A sentence that may come from a host, as somebody may see it: up to where a console begins that
 /// is not for them.
 pub fn sentence(text: &str, secrets: Secrets) -> String {
-    match (secrets, text.split_once(CONSOLE_ENDS)) {
-        (Secrets::Hidden, Some((before, _))) => before.to_owned(),
+    let console = CONSOLE.iter().filter_map(|words| text.find(words)).min();
+    match (secrets, console) {
+        (Secrets::Hidden, Some(begins)) => text[..begins].to_owned(),
         (Secrets::Shown | Secrets::Hidden, _) => text.to_owned(),
     }
 }
