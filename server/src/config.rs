@@ -26,7 +26,7 @@ use crate::model::names::check_name;
 use crate::model::placement::Overcommit;
 use crate::model::retention::Retention;
 use crate::model::subnet::Subnet;
-use crate::model::token::PREFIX as TOKEN_PREFIX;
+use crate::model::token::{PREFIX as TOKEN_PREFIX, check_principal};
 
 /// Where the file is when nothing else is said.
 pub const DEFAULT_PATH: &str = "/etc/banger/server.toml";
@@ -419,7 +419,9 @@ fn check_domain(domain: &str) -> Result<(), String> {
 /// # Errors
 /// When it can't be read, or others than its owner may read it, or lines are not
 /// `<principal> <token> [<role>]` with a token of 16 characters or more that does not begin as those
-/// do that are made by calls: then all of those are listed, by number, never by content.
+/// do that are made by calls, and a principal that the history has for nobody else: then all of
+/// those are listed, by number, never by content. Such a principal is no warning: the history would
+/// be wrong from then on, and the mend is another word in that line.
 pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, ConfigError> {
     let bytes = secrets::read(path).map_err(|error| match error {
         SecretError::Read { path, source } => ConfigError::Read { path, source },
@@ -441,6 +443,11 @@ pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, Confi
         let role = words.next().map_or(Ok(Role::Admin), str::parse);
         if check_name(principal).is_err() || words.next().is_some() {
             problems.push(format!("{place} is not of the form <principal> <token> [<role>]"));
+        } else if let Err(why) = check_principal(principal) {
+            problems.push(format!(
+                "{place} has the principal {principal}, which {why}: give it another name, its \
+                 token may stay"
+            ));
         } else if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
             problems.push(format!("{place} has a token of less than 16 printable characters"));
         } else if token.starts_with(TOKEN_PREFIX) {

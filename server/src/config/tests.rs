@@ -171,6 +171,13 @@ fn a_token_file_names_a_principal_for_each_token() {
     let Err(ConfigError::Invalid(problems)) = refused else { panic!("{refused:?}") };
     assert!(problems[0].contains("line 1") && problems[0].contains("made by a call"));
     assert!(!problems[0].contains(&made), "{problems:?}");
+    for own in ["banger-server", "local", "anonymous"] {
+        let refused = read(&format!("alice 0123456789abcdef\n{own} 1123456789abcdef viewer\n"));
+        let Err(ConfigError::Invalid(problems)) = refused else { panic!("{refused:?}") };
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        assert!(problems[0].contains("line 2") && problems[0].contains(own), "{problems:?}");
+        assert!(problems[0].contains("another name"), "{problems:?}");
+    }
     assert!(read("").is_err(), "a file without tokens would let everybody in");
     fs::write(&path, "alice 0123456789abcdef\n").expect("written");
     for mode in [0o640, 0o604, 0o644, 0o620] {
