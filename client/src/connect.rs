@@ -20,7 +20,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Call, ClientError, EndpointError, reach_problem};
-use crate::{Hosts, Images, Tokens, Vms};
+use crate::{Audit, Hosts, Images, Tokens, Vms};
 
 mod address;
 
@@ -313,6 +313,12 @@ impl Client {
     #[must_use]
     pub fn tokens(&self) -> Tokens {
         Tokens::over(self.link.clone())
+    }
+
+    /// The call about who did what.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        Audit::over(self.link.clone())
     }
 }
 

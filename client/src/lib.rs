@@ -1,8 +1,8 @@
 //! The client of banger: talks to one server over gRPC.
 //!
 //! Read in this order: [`contexts`] says which server is meant, [`connect`] reaches it, [`vms`],
-//! [`hosts`], [`images`] and [`tokens`] are its calls one to one, [`guests`] those that reach into a
-//! guest.
+//! [`hosts`], [`images`], [`tokens`] and [`audit`] are its calls one to one, [`guests`] those that
+//! reach into a guest.
 //! [`watch`] and [`wait`] are more than a call:
 //! they survive broken connections, restarts of the server and revisions that are too old.
 //! A change that has a `request_id` is sent again when its connection breaks, and is done once all
@@ -25,6 +25,7 @@
 // Others build on it: elsewhere a comment that repeats a name is worse than none.
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod backoff;
 pub mod connect;
 pub mod contexts;
@@ -38,6 +39,7 @@ pub mod vms;
 pub mod wait;
 pub mod watch;
 
+pub use audit::Audit;
 pub use banger_proto::v1;
 pub use connect::{Client, Endpoint};
 pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal};

@@ -139,6 +139,8 @@ pub struct RetentionConfig {
     pub requests_hours: u64,
     /// Sweeps of hosts that were asked for; at most 100 of each host in any case.
     pub sweeps_hours: u64,
+    /// Records of who did what; of refused calls at most the newest 100 000 in any case.
+    pub audit_hours: u64,
 }
 
 impl Default for ServerConfig {
@@ -193,6 +195,7 @@ impl Default for RetentionConfig {
             deleted_ids_hours: 7 * 24,
             requests_hours: 24,
             sweeps_hours: 90 * 24,
+            audit_hours: 90 * 24,
         }
     }
 }
@@ -380,6 +383,7 @@ impl RetentionConfig {
             deleted_ids: hours(self.deleted_ids_hours),
             requests: hours(self.requests_hours),
             sweeps: hours(self.sweeps_hours),
+            audit: hours(self.audit_hours),
         }
     }
 
@@ -390,6 +394,7 @@ impl RetentionConfig {
             ("deleted_ids_hours", self.deleted_ids_hours),
             ("requests_hours", self.requests_hours),
             ("sweeps_hours", self.sweeps_hours),
+            ("audit_hours", self.audit_hours),
         ] {
             if !(1..=87_600).contains(&hours) {
                 problems.push(format!("retention.{key} is {hours}; must be 1 to 87600"));

@@ -9,6 +9,7 @@
 mod credentials;
 mod listeners;
 mod pages;
+mod refusals;
 mod retention;
 mod tokens;
 
@@ -38,6 +39,7 @@ use crate::api::Api;
 use crate::api::auth::identities::Identities;
 use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
+use crate::api::uses::Endings;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{ConfigError, ServerConfig};
 use crate::fleet::grpc::{ClientIdentity, GrpcDialer};
@@ -134,6 +136,7 @@ pub struct RunningServer {
     cut: CancellationToken,
     stop_parts: CancellationToken,
     api: JoinHandle<()>,
+    endings: Endings,
     parts: Vec<JoinHandle<()>>,
 }
 
@@ -227,6 +230,7 @@ impl Server {
         let knowledge = Knowledge::new(fleet.clone(), Arc::clone(&delivery), epoch);
         let objects =
             HostObjects::new(Arc::clone(&view), fleet.clone(), store.clone(), Arc::clone(&clock));
+        let endings = Endings::default();
         let api = Api {
             store: store.clone(),
             view: Arc::clone(&view),
@@ -240,6 +244,7 @@ impl Server {
             knowledge: knowledge.clone(),
             fleet: fleet.clone(),
             streams: Streams::default(),
+            endings: endings.clone(),
         };
         let api = serve_api(ApiListener {
             listener: api_listener,
@@ -264,6 +269,12 @@ impl Server {
         let tidy_clock = Arc::clone(&clock);
         let token_upkeep = tokio::spawn(tokens::run(
             identities,
+            store.clone(),
+            Arc::clone(&clock),
+            stop_parts.child_token(),
+        ));
+        let refused = tokio::spawn(refusals::run(
+            credentials.auth().refusals(),
             store.clone(),
             Arc::clone(&clock),
             stop_parts.child_token(),
@@ -304,7 +315,8 @@ impl Server {
             cut,
             stop_parts,
             api,
-            parts: vec![sessions, drivers, page, upkeep, tidying, token_upkeep],
+            endings,
+            parts: vec![sessions, drivers, page, upkeep, tidying, token_upkeep, refused],
         })
     }
 }
@@ -367,6 +379,7 @@ impl RunningServer {
             }
         }
         self.cut.cancel();
+        self.endings.written().await;
         self.stop_parts.cancel();
         for mut part in self.parts {
             if timeout(PARTS_GRACE, &mut part).await.is_err() {

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::complete;
 
+pub(crate) mod audit;
 pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
@@ -209,6 +210,8 @@ pub(crate) enum Command {
     /// Tokens by which callers are known.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Who did what: changes, opened guests, refused calls. For admins.
+    Audit(audit::AuditArgs),
     /// A server and agents on this machine, for trying banger.
     Dev(banger_dev::args::DevArgs),
     /// Banger itself on this machine: install, update, remove.

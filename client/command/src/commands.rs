@@ -16,6 +16,7 @@ use banger_terminal::args::Format;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
 
+mod audit;
 mod change;
 mod context;
 mod create;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Image(command) => image::run(&global, command).await,
         Command::Token(command) => Box::pin(of_tokens(&global, command)).await,
+        Command::Audit(args) => audit::run(&Session::open(&global).await?, args).await,
         Command::Dev(command) => banger_dev::run(Printer::new(global.output), command).await,
         Command::System(command) => {
             let printer = Printer::new(global.output);

@@ -1,5 +1,6 @@
-//! Which columns there are of VMs, hosts, images, tokens and the objects of a host.
+//! Which columns there are of VMs, hosts, images, tokens, the audit and the objects of a host.
 
+pub(crate) mod audit;
 pub(crate) mod hosts;
 pub(crate) mod objects;
 pub(crate) mod tokens;

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use banger_proto::v1::audit_service_server::AuditServiceServer;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
 use banger_proto::v1::token_service_server::TokenServiceServer;
@@ -22,6 +23,7 @@ use tonic::transport::ServerTlsConfig;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+mod audit;
 mod guests;
 pub use guests::HOSTILE;
 mod hosts;
@@ -72,6 +74,8 @@ pub struct State {
     pub hosts: BTreeMap<String, Host>,
     pub images: BTreeMap<String, Image>,
     pub tokens: BTreeMap<String, Token>,
+    /// Oldest first.
+    pub audit: Vec<AuditRecord>,
     /// The answer to the next CreateToken has no secret.
     pub swallow_next_secret: bool,
     /// Uploads that came to their end: file name and content.
@@ -178,7 +182,8 @@ pub fn start_with(tls: Option<ServerTlsConfig>) -> Running {
                 .add_service(VmServiceServer::new(serving.clone()))
                 .add_service(HostServiceServer::new(serving.clone()))
                 .add_service(ImageServiceServer::new(serving.clone()))
-                .add_service(TokenServiceServer::new(serving))
+                .add_service(TokenServiceServer::new(serving.clone()))
+                .add_service(AuditServiceServer::new(serving))
                 .serve_with_incoming(TcpListenerStream::new(listener));
             tokio::select! {
                 served = serve => served.unwrap(),

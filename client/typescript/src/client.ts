@@ -1,11 +1,12 @@
 // A client of one server, over whatever transport it is given.
 //
-// `vms`, `hosts`, `images` and `tokens` are the calls of the API one to one, each kept to the rule of
-// `rule.ts`; the methods are what is more than a call.
+// `vms`, `hosts`, `images`, `tokens` and `audit` are the calls of the API one to one, each kept to
+// the rule of `rule.ts`; the methods are what is more than a call.
 
 import { createClient, type Client as Calls, type Transport } from "@connectrpc/connect";
 
 import { BangerError } from "./error.js";
+import { AuditService } from "./gen/banger/v1/audit_pb.js";
 import { type Host, HostService } from "./gen/banger/v1/host_pb.js";
 import { ImageService } from "./gen/banger/v1/image_pb.js";
 import { TokenService } from "./gen/banger/v1/token_pb.js";
@@ -32,6 +33,7 @@ export class Client {
     readonly hosts: Calls<typeof HostService>;
     readonly images: Calls<typeof ImageService>;
     readonly tokens: Calls<typeof TokenService>;
+    readonly audit: Calls<typeof AuditService>;
     readonly #transport: Transport;
     readonly #options: ClientOptions;
     /** Ends the watches when the client is closed. */
@@ -44,6 +46,7 @@ export class Client {
         this.hosts = createClient(HostService, this.#transport);
         this.images = createClient(ImageService, this.#transport);
         this.tokens = createClient(TokenService, this.#transport);
+        this.audit = createClient(AuditService, this.#transport);
     }
 
     /** Closes the connection, and ends what stands on it: calls, watches, tables. */

@@ -7,10 +7,12 @@
 //! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
 //! identity, which the layers inside go by. A call ends when its caller may call no longer:
 //! [`mod@until_gone`]. What this layer finds is of when the headers came, and the message may come
-//! much later: [`LetIn`] is for asking again before anything is done.
+//! much later: [`LetIn`] is for asking again before anything is done. Whom it refuses is told to the
+//! audit: [`refusals`].
 
 pub mod identities;
 mod methods;
+pub mod refusals;
 mod until_gone;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
+use banger_wire::service::edge::connection::Connection;
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -29,11 +32,14 @@ use tower::{Layer, Service};
 
 use self::identities::{Found, Identities, Identity};
 pub use self::methods::METHODS;
-use self::methods::asked;
+pub(in crate::api) use self::methods::method_named;
+use self::methods::{asked, method_at};
+use self::refusals::Refusals;
 use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Refused, Resource, authorize};
+use crate::model::audit::CallOf;
 use crate::model::caller::{Caller, Grants, Principal, Role};
 
 /// Who may call.
@@ -43,6 +49,7 @@ struct Callers {
     /// Who a caller is that has shown no token.
     anybody: Arc<str>,
     clock: SharedClock,
+    refusals: Refusals,
 }
 
 /// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
@@ -54,13 +61,19 @@ impl AuthLayer {
     /// is loopback, else as "anonymous".
     pub fn new(loopback: bool, clock: SharedClock) -> Self {
         let anybody = if loopback { "local" } else { "anonymous" }.into();
-        Self(Arc::new(Callers { identities: Identities::default(), anybody, clock }))
+        let (identities, refusals) = (Identities::default(), Refusals::default());
+        Self(Arc::new(Callers { identities, anybody, clock, refusals }))
     }
 
     /// From now on these are the principals of the token file; if there are any, every call needs a
     /// token.
     pub fn admit(&self, principals_by_token: &BTreeMap<String, Principal>) {
         self.0.identities.set_file(principals_by_token);
+    }
+
+    /// Calls that were refused, for the audit.
+    pub fn refusals(&self) -> Refusals {
+        self.0.refusals.clone()
     }
 
     /// Those who are let in.
@@ -138,11 +151,18 @@ impl Callers {
         let trace = trace::current_traceparent(request.headers());
         let token = identity.as_ref().and_then(|identity| identity.token());
         let ended = identity.as_ref().map(|identity| identity.ended.clone()).unwrap_or_default();
-        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended };
-        let (action, resource) = asked(request.uri().path());
-        authorize(&caller, action, resource).map_err(|refused| match refused {
-            Refused::Stranger => status::token_invalid(lacking),
-            Refused::Role { .. } => status::not_permitted(&refused),
+        let peer = request.extensions().get::<Connection>().map(Connection::peer);
+        let path = request.uri().path();
+        let call = method_at(path).map(|method| Arc::new(CallOf { method, peer }));
+        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended, call };
+        let (action, resource) = asked(path);
+        authorize(&caller, action, resource).map_err(|refused| {
+            let status = match refused {
+                Refused::Stranger => status::token_invalid(lacking),
+                Refused::Role { .. } => status::not_permitted(&refused),
+            };
+            self.refusals.note(&caller, identity.is_some(), at, &status);
+            status
         })?;
         let standing = match grants {
             Grants::Role(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
@@ -176,15 +196,24 @@ where
             Ok(admitted) => admitted,
             Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
         };
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(standing);
         request.extensions_mut().insert(LetIn(identity.clone()));
         let grace = grace_of(request.uri().path());
         let call = self.inner.call(request);
-        match identity {
-            Some(identity) => Box::pin(until_gone(identity.gone.clone(), grace, call)),
-            None => Box::pin(call),
-        }
+        let callers = Arc::clone(&self.callers);
+        Box::pin(async move {
+            let known = identity.is_some();
+            let answer = match identity {
+                Some(identity) => until_gone(identity.gone.clone(), grace, call).await?,
+                None => call.await?,
+            };
+            // What a service refuses for who asks, such as a join, is in the headers.
+            if let Some(status) = Status::from_header_map(answer.headers()) {
+                callers.refusals.note(&caller, known, callers.clock.now(), &status);
+            }
+            Ok(answer)
+        })
     }
 }
 

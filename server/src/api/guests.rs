@@ -7,7 +7,9 @@
 //! What can go wrong besides: the VM has no host, the host can't be reached, too many streams are
 //! open.
 //!
-//! [`streams`] counts them and ends them, [`convert`] is messages to the model and back.
+//! That a guest is opened is in the audit before it is, and its end after it ([`super::uses`]): what
+//! can't be told is not done. [`streams`] counts them and ends them, [`convert`] is messages to the
+//! model and back.
 
 mod convert;
 pub mod streams;
@@ -22,9 +24,11 @@ use tonic_types::StatusExt as _;
 
 use self::streams::{Guard, Inputs, Permit};
 use super::auth::LetIn;
+use super::uses::Use;
 use super::vms::Vms;
 use super::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, GuestLink};
+use crate::model::audit::{AuditObject, ObjectKind};
 use crate::model::caller::Caller;
 use crate::model::guest::{CopyTo, ExecIn, check_own_name, check_path};
 use crate::model::history::{EventKind, HistoryEvent};
@@ -109,10 +113,37 @@ impl Vms {
         status::guest_failed(&guest, failure)
     }
 
+    /// Writes down that the guest is opened, with what its history says of it.
+    async fn open(
+        &self,
+        reached: &Reached,
+        call: &Call,
+        events: Vec<HistoryEvent>,
+    ) -> Result<Use, Status> {
+        let (id, name) = (reached.record.id(), &reached.record.intent.name);
+        let object = AuditObject::new(ObjectKind::Vm, id, name);
+        Use::begin(&self.api, &call.caller, &call.let_in, object, events).await
+    }
+
+    /// Opens the guest. Where that fails, it has ended.
+    async fn opened<T>(
+        &self,
+        reached: &Reached,
+        using: &mut Use,
+        opening: impl Future<Output = Result<T, GuestError>>,
+    ) -> Result<T, Status> {
+        opening.await.map_err(|failure| {
+            let status = self.failed(&reached.record, &failure);
+            using.end::<()>(Err(&status));
+            status
+        })
+    }
+
     /// Joins what an agent sends with everything else that ends the stream.
     fn joined<T: Send + 'static, M: Send + 'static>(
         &self,
         reached: Reached,
+        using: Use,
         call: &Call,
         output: crate::fleet::guests::Output<T>,
         faults: Option<streams::Faults>,
@@ -121,7 +152,7 @@ impl Vms {
         let Reached { record, permit, .. } = reached;
         let guard = Guard::new(&self.api.view, record.id(), call.deadline, faults, permit);
         let this = self.clone();
-        guard.around(output, message, move |failure| this.failed(&record, failure))
+        guard.around(output, message, using, move |failure| this.failed(&record, failure))
     }
 
     pub(super) async fn console_read(
@@ -131,9 +162,11 @@ impl Vms {
         let call = self.call(&request)?;
         let v1::ReadConsoleRequest { vm, follow, tail_bytes } = request.into_inner();
         let reached = self.reach(&vm, &call)?;
-        let output = reached.link.read_console(reached.record.id(), tail_bytes, follow).await;
-        let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &call, output, None, |data| v1::ReadConsoleResponse { data }))
+        let mut using = self.open(&reached, &call, Vec::new()).await?;
+        let reading = reached.link.read_console(reached.record.id(), tail_bytes, follow);
+        let output = self.opened(&reached, &mut using, reading).await?;
+        Ok(self
+            .joined(reached, using, &call, output, None, |data| v1::ReadConsoleResponse { data }))
     }
 
     pub(super) async fn console_attach<S>(
@@ -150,11 +183,11 @@ impl Vms {
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
         let reached = self.reach(&vm, &call)?;
         let vm = reached.record.id();
-        let output = reached.link.attach_console(vm, tail_bytes, input).await;
-        let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &call, output, Some(faults), |data| v1::AttachConsoleResponse {
-            data,
-        }))
+        let mut using = self.open(&reached, &call, Vec::new()).await?;
+        let attaching = reached.link.attach_console(vm, tail_bytes, input);
+        let output = self.opened(&reached, &mut using, attaching).await?;
+        let shown = |data| v1::AttachConsoleResponse { data };
+        Ok(self.joined(reached, using, &call, output, Some(faults), shown))
     }
 
     pub(super) async fn exec<S>(
@@ -169,10 +202,8 @@ impl Vms {
         let start = convert::exec_start(first.input)?;
         let shown = start.shown();
         let reached = self.reach_running(&first.vm, &call)?;
-        // First in the history, then in the guest: what can't be told is not done.
         let asked = executed(&reached.record, &call.caller, format!("asked to run {shown:?}"));
-        let recorded = self.api.store.submit(call.caller.clone(), Record { events: vec![asked] });
-        recorded.await.map_err(status::mutation_failed)?;
+        let mut using = self.open(&reached, &call, vec![asked]).await?;
         let (input, faults) = Inputs::of(Some(ExecIn::Start(start)), rest, |message| {
             convert::exec_in(message.input).map(Some)
         });
@@ -180,6 +211,7 @@ impl Vms {
             Ok(output) => output,
             Err(failure) => {
                 let failed = self.failed(&reached.record, &failure);
+                using.end::<()>(Err(&failed));
                 let reason = failed.get_details_error_info().map(|info| info.reason);
                 // The sentence may have more of the command in it, and what the guest says: it is
                 // for whoever asked, and the history for viewers too.
@@ -197,9 +229,8 @@ impl Vms {
                 return Err(failed);
             }
         };
-        Ok(self.joined(reached, &call, output, Some(faults), |output| v1::ExecVmResponse {
-            output: Some(convert::exec_out(output)),
-        }))
+        let shown = |output| v1::ExecVmResponse { output: Some(convert::exec_out(output)) };
+        Ok(self.joined(reached, using, &call, output, Some(faults), shown))
     }
 
     pub(super) async fn copy_in<S>(
@@ -217,11 +248,15 @@ impl Vms {
         let to = CopyTo { directory, own_name };
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
-        let Reached { record, link, permit } = self.reach_running(&vm, &call)?;
+        let reached = self.reach_running(&vm, &call)?;
+        let mut using = self.open(&reached, &call, Vec::new()).await?;
+        let Reached { record, link, permit } = reached;
         let copying = link.copy_in(record.id(), to, input);
         let guard = Guard::new(&self.api.view, record.id(), call.deadline, Some(faults), permit);
-        let copied = guard.until(copying).await?;
-        let copied = copied.map_err(|failure| self.failed(&record, &failure))?;
+        let copied = guard.until(copying).await;
+        let copied = copied.and_then(|copied| copied.map_err(|why| self.failed(&record, &why)));
+        using.end(copied.as_ref());
+        let copied = copied?;
         Ok(v1::CopyToVmResponse { entries: copied.entries, bytes: copied.bytes })
     }
 
@@ -233,9 +268,10 @@ impl Vms {
         let v1::CopyFromVmRequest { vm, path } = request.into_inner();
         check_path(&path).map_err(|why| status::invalid_field("path", why))?;
         let reached = self.reach_running(&vm, &call)?;
-        let output = reached.link.copy_out(reached.record.id(), path).await;
-        let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &call, output, None, |data| v1::CopyFromVmResponse { data }))
+        let mut using = self.open(&reached, &call, Vec::new()).await?;
+        let copying = reached.link.copy_out(reached.record.id(), path);
+        let output = self.opened(&reached, &mut using, copying).await?;
+        Ok(self.joined(reached, using, &call, output, None, |data| v1::CopyFromVmResponse { data }))
     }
 
     pub(super) async fn forward<S>(
@@ -253,9 +289,11 @@ impl Vms {
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
         let reached = self.reach_running(&vm, &call)?;
-        let output = reached.link.forward(reached.record.id(), port, input).await;
-        let output = output.map_err(|failure| self.failed(&reached.record, &failure))?;
-        Ok(self.joined(reached, &call, output, Some(faults), |data| v1::ForwardVmResponse { data }))
+        let mut using = self.open(&reached, &call, Vec::new()).await?;
+        let forwarding = reached.link.forward(reached.record.id(), port, input);
+        let output = self.opened(&reached, &mut using, forwarding).await?;
+        let shown = |data| v1::ForwardVmResponse { data };
+        Ok(self.joined(reached, using, &call, output, Some(faults), shown))
     }
 }
 

@@ -18,9 +18,12 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 
+use super::auth::LetIn;
 use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
+use super::uses::Use;
 use super::{Api, ResponseStream, convert, once, status};
 use crate::images::{ImportSource, Wish};
+use crate::model::audit::{AuditObject, ObjectKind};
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of, is_reserved};
 use crate::model::ledger::{DeleteImage, Refusal};
@@ -329,7 +332,24 @@ impl ImageService for ImageApi {
         request: Request<Streaming<v1::UploadBlobRequest>>,
     ) -> Result<Response<v1::UploadBlobResponse>, Status> {
         let caller = self.api.caller(&request)?;
-        let mut stream = request.into_inner();
+        let let_in = LetIn::of(&request);
+        let stream = request.into_inner();
+        let mut using = Use::begin(&self.api, &caller, &let_in, uploaded(""), Vec::new()).await?;
+        let kept = self.upload(&caller, stream).await;
+        if let Ok(kept) = &kept {
+            using.about(uploaded(&kept.sha256));
+        }
+        using.end(kept.as_ref());
+        kept.map(Response::new)
+    }
+}
+
+impl ImageApi {
+    async fn upload(
+        &self,
+        caller: &Caller,
+        mut stream: Streaming<v1::UploadBlobRequest>,
+    ) -> Result<v1::UploadBlobResponse, Status> {
         let upload = self.api.images.begin_upload(&caller.actor).await;
         let mut upload = upload.map_err(status::keep_failed)?;
         let mut file_name = None;
@@ -356,8 +376,13 @@ impl ImageService for ImageApi {
         }
         let (sha256, size_bytes) =
             upload.finish(file_name.unwrap_or_default()).await.map_err(status::keep_failed)?;
-        Ok(Response::new(v1::UploadBlobResponse { sha256, size_bytes }))
+        Ok(v1::UploadBlobResponse { sha256, size_bytes })
     }
+}
+
+/// An upload, in the audit.
+fn uploaded(sha256: &str) -> AuditObject {
+    AuditObject::new(ObjectKind::Upload, sha256, "")
 }
 
 /// A file's name as it may be shown: shortened, without characters that steer whatever shows it.

@@ -6,17 +6,22 @@
 //! ([`status::outcome_unknown`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::v1;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use super::auth::LetIn;
 use super::page::{MAX_PAGE, MAX_PAGE_BYTES, PageQuery, page_size};
+use super::uses::Use;
 use super::{Api, all_or_problems, convert, new_uuid, parse_host, status};
 use crate::fleet::link::LinkError;
+use crate::model::audit::{AuditObject, ObjectKind};
+use crate::model::host::HostRecord;
 use crate::model::inventory::{KeptReason, SweepPolicy, SweepRecord, Whose};
-use crate::reconcile::objects::{ObjectsError, Owned, SweepAsk, owned};
+use crate::reconcile::objects::{HostSweep, ObjectsError, Owned, SweepAsk, owned};
 use crate::watch::HostSnapshot;
 
 /// What a call that failed may have changed.
@@ -82,10 +87,14 @@ pub(super) async fn sweep_host(
     request: Request<v1::SweepHostRequest>,
 ) -> Result<Response<v1::SweepHostResponse>, Status> {
     let dry_run = request.get_ref().dry_run;
-    let here = host(api, &request.get_ref().host)?.view.record.id;
+    let host = Arc::clone(&host(api, &request.get_ref().host)?.view.record);
+    let here = host.id;
     let ask = SweepAsk { id: new_uuid(api.clock.now())?, dry_run, caller: api.caller(&request)? };
-    let effect = if dry_run { Effect::Nothing } else { Effect::Removals };
-    let swept = api.objects.sweep(here, ask).await.map_err(|error| failed(error, effect))?;
+    let swept = if dry_run {
+        api.objects.sweep(here, ask).await.map_err(|error| failed(error, Effect::Nothing))?
+    } else {
+        sweep(api.clone(), host, LetIn::of(&request), ask).await?
+    };
     let shown = |row| Some(object(&owned(row, here, &swept.claims)));
     let outcome = swept.outcome;
     Ok(Response::new(v1::SweepHostResponse {
@@ -107,6 +116,25 @@ pub(super) async fn sweep_host(
         not_listed: outcome.not_listed,
         policy: Some(policy(outcome.policy)),
     }))
+}
+
+/// Sweeps for real: in the audit from before it begins until it has ended, whether its caller waits
+/// or not.
+async fn sweep(
+    api: Api,
+    host: Arc<HostRecord>,
+    let_in: LetIn,
+    ask: SweepAsk,
+) -> Result<HostSweep, Status> {
+    let object = AuditObject::new(ObjectKind::Host, host.id, &host.name);
+    let mut using = Use::begin(&api, &ask.caller, &let_in, object, Vec::new()).await?;
+    let swept = tokio::spawn(async move {
+        let swept = api.objects.sweep(host.id, ask).await;
+        let swept = swept.map_err(|error| failed(error, Effect::Removals));
+        using.end(swept.as_ref());
+        swept
+    });
+    swept.await.unwrap_or_else(|_| Err(status::internal("the sweep ended by a defect")))
 }
 
 /// What is shown when only the unowned are asked for.

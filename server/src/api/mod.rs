@@ -6,6 +6,7 @@
 //! only builder of `tonic::Status`, [`auth`] the one layer through which every call passes.
 //! Messages and the model meet in [`convert`] and in the file of their service.
 
+pub mod audit;
 pub mod auth;
 pub mod convert;
 pub mod guests;
@@ -16,6 +17,7 @@ mod once;
 pub mod page;
 pub mod status;
 pub mod tokens;
+pub mod uses;
 pub mod vms;
 pub mod wait;
 pub mod watch;
@@ -33,6 +35,7 @@ use uuid::Uuid;
 use self::auth::LetIn;
 use self::guests::streams::Streams;
 use self::page::Pages;
+use self::uses::Endings;
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
@@ -76,6 +79,8 @@ pub struct Api {
     pub fleet: Fleet,
     /// The streams that are open.
     pub streams: Streams,
+    /// What has ended and is not yet in the audit.
+    pub endings: Endings,
 }
 
 impl Api {
@@ -96,6 +101,7 @@ impl Api {
             at: now,
             token: None,
             ended: Ended::default(),
+            call: None,
         }))
     }
 

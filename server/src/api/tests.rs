@@ -83,6 +83,7 @@ async fn fixture() -> Fixture {
         pages: Arc::new(Pages::new([7; 32])),
         fleet: crate::fleet::Fleet::default(),
         streams: guests::streams::Streams::default(),
+        endings: uses::Endings::default(),
     };
     Fixture {
         vms: Vms::new(api.clone()),

@@ -34,6 +34,8 @@ pub enum Resource {
     Image,
     /// Tokens of callers.
     Token,
+    /// Who did what.
+    Audit,
     /// A method of which nobody has said what it is about.
     Unlisted,
 }
@@ -79,7 +81,9 @@ fn needed(action: Action, resource: Resource) -> Option<Role> {
         | (Resource::Guest | Resource::Metadata, Action::Read | Action::Change) => {
             Some(Role::Operator)
         }
-        (Resource::Token | Resource::Unlisted, Action::Read | Action::Change) => Some(Role::Admin),
+        (Resource::Token | Resource::Audit | Resource::Unlisted, Action::Read | Action::Change) => {
+            Some(Role::Admin)
+        }
     }
 }
 

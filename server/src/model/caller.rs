@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+use super::audit::CallOf;
+
 /// What somebody is to the fleet. Each may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -85,6 +87,8 @@ pub struct Caller {
     /// Whether what they call with was taken back since, a line of the token file too: they change
     /// nothing then.
     pub ended: Ended,
+    /// The call that they make, for the audit; `None`: none of the API's.
+    pub call: Option<Arc<CallOf>>,
 }
 
 /// The sign that an identity is good no longer, which all that was begun with it shares. Set once
@@ -122,6 +126,7 @@ impl Caller {
             at,
             token: None,
             ended: Ended::default(),
+            call: None,
         }
     }
 

@@ -62,6 +62,7 @@ pub(crate) fn caller() -> Caller {
         at: at(0),
         token: None,
         ended: Ended::default(),
+        call: None,
     }
 }
 

@@ -8,6 +8,7 @@
 //! one transaction. When that fails the ledger is thrown away and loaded from the database, so it
 //! can never be ahead of it for long.
 
+mod audited;
 mod bookings;
 mod change;
 mod hosts;
@@ -32,9 +33,9 @@ use self::change::Rows;
 pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::mutation::{
-    AnyMutation, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm, Forget,
-    HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome, Place,
-    PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked, SetCordon,
+    AnyMutation, Audit, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm,
+    Forget, HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome,
+    Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked, SetCordon,
     SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
 pub use self::refusal::Refusal;
@@ -154,7 +155,7 @@ impl Ledger {
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
-                Change::Event(_) | Change::Sweep(_) => {}
+                Change::Event(_) | Change::Sweep(_) | Change::Audit(_) => {}
             }
         }
     }

@@ -13,4 +13,6 @@ pub struct Retention {
     pub requests: Duration,
     /// Sweeps that were asked for.
     pub sweeps: Duration,
+    /// Records of who did what.
+    pub audit: Duration,
 }

@@ -9,6 +9,7 @@ use tonic::{Code, Streaming};
 use super::*;
 
 mod agent;
+mod audit;
 mod clock;
 mod credentials;
 mod guests;
@@ -384,6 +385,7 @@ async fn reflection_of_both_versions_lists_what_is_served_and_knows_error_detail
     assert_eq!(
         served,
         [
+            "banger.v1.AuditService",
             "banger.v1.HostService",
             "banger.v1.ImageService",
             "banger.v1.TokenService",

@@ -1,5 +1,5 @@
 //! What is stored: intents, hosts, join tokens, tokens of callers, names of images, finished
-//! requests, history, and sweeps that were asked for. Nothing of what is.
+//! requests, history, sweeps that were asked for, and who did what. Nothing of what is.
 //!
 //! SQLite in WAL mode with `synchronous=FULL`. [`OpenStore::open`] migrates and reads everything,
 //! [`OpenStore::start`] starts the one writer and hands out the [`Store`]. Mutations go through
@@ -13,6 +13,7 @@
 //!
 //! This folder is the only one with SQL.
 
+mod audit;
 mod backup;
 mod batch;
 mod error;
@@ -50,6 +51,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::audit::{AuditLook, AuditPage, StoredAudit};
 pub use self::backup::{BackupError, BackupNote, backup};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
@@ -339,6 +341,14 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SweepRecord>, StoreError> {
         sweeps::read(&self.readers, host, limit).await
+    }
+
+    /// Records of who did what, newest first, as far as one look goes.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn audit(&self, look: &AuditLook) -> Result<AuditPage, StoreError> {
+        audit::read(&self.readers, look).await
     }
 
     /// Whether a VM with this id existed and is gone.

@@ -1,8 +1,8 @@
 //! What is let go of the past, and when: in small steps beside the load.
 //!
 //! A VM that is deleted leaves its history and its id. The history goes first; the id stays refused
-//! for as long as somebody may still repeat its create. Requests that were done, and sweeps that
-//! were asked for, go by their age. One step is one short transaction of the writer, between two
+//! for as long as somebody may still repeat its create. Requests that were done, sweeps that were
+//! asked for, and records of who did what go by their age. One step is one short transaction of the writer, between two
 //! groups of mutations, so that what it costs a caller has a bound however much there is to do.
 //!
 //! The file does not become smaller: SQLite uses the room again.
@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+use super::audit;
 use super::error::StoreError;
 use super::meta::{self, to_sql};
 use crate::model::retention::Retention;
@@ -61,6 +62,8 @@ pub(super) async fn step(
                  SELECT id FROM host_sweeps WHERE at <= ? ORDER BY at LIMIT ?)",
             before(now, keep.sweeps),
         ),
+        (audit::REMOVE_OLD, before(now, keep.audit)),
+        (audit::REMOVE_REFUSED, audit::MAX_REFUSED),
     ];
     for (statement, until) in statements {
         let removed = sqlx::query(statement).bind(until).bind(ROWS).execute(&mut *connection).await;

@@ -11,6 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::batch::Batch;
 use super::error::StoreError;
+use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
@@ -105,6 +106,7 @@ macro_rules! tables {
             pub(super) events: Vec<&'a HistoryEvent>,
             pub(super) sweeps: Vec<&'a SweepRecord>,
             pub(super) requests: Vec<&'a DoneRequest>,
+            pub(super) audit: Vec<&'a AuditRecord>,
         }
 
         impl<'a> NetEffect<'a> {
@@ -120,6 +122,7 @@ macro_rules! tables {
                             effect.sweeps.push(sweep);
                         }
                         Change::Request(done) => effect.requests.push(done),
+                        Change::Audit(record) => effect.audit.push(record),
                     }
                 }
                 effect
@@ -127,7 +130,8 @@ macro_rules! tables {
 
             /// How many rows are written or removed.
             pub(super) fn rows(&self) -> usize {
-                let written = self.events.len() + self.sweeps.len() + self.requests.len();
+                let notes = self.events.len() + self.audit.len();
+                let written = notes + self.sweeps.len() + self.requests.len();
                 written $(+ self.$edits.len())*
             }
 

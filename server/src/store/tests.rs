@@ -13,6 +13,7 @@ use crate::model::ledger::{
 };
 use crate::model::spec::ImageDraft;
 
+mod audit;
 mod crashes;
 mod failures;
 mod history;

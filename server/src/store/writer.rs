@@ -31,7 +31,7 @@ use super::error::{MutateError, StoreError};
 use super::query::Question;
 use super::retention::{self, Tidied};
 use super::table::{NetEffect, load};
-use super::{REVISION_BLOCK, close_whole, connect, events, meta, requests, sweeps, vms};
+use super::{REVISION_BLOCK, audit, close_whole, connect, events, meta, requests, sweeps, vms};
 use crate::model::caller::Caller;
 use crate::model::ledger::{AnyMutation, Change, Ledger, Outcome};
 use crate::model::request::{RequestId, RequestKey};
@@ -441,6 +441,7 @@ fn batch_of(effect: &NetEffect<'_>, to_trim: &[VmId], first_event: u64, numbers:
     effect.write_objects(&mut batch);
     sweeps::put(&mut batch, &effect.sweeps);
     requests::put(&mut batch, &effect.requests);
+    audit::append(&mut batch, &effect.audit);
     events::append(&mut batch, &effect.events, first_event);
     events::trim(&mut batch, to_trim);
     meta::set_numbers(&mut batch, numbers.commit, numbers.event);

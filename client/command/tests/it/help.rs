@@ -38,6 +38,7 @@ fn the_help_texts_are_as_reviewed() {
         &["image", "import"],
         &["image", "build-demo"],
         &["token"],
+        &["audit"],
         &["token", "create"],
         &["token", "revoke"],
         &["context"],

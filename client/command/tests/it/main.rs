@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose footing is missing has failed")]
 
+mod audit;
 mod command;
 mod dev;
 mod guests;

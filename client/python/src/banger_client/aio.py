@@ -11,7 +11,13 @@ from typing import Self
 from . import guest
 from ._aio_link import AioLink, AioStream
 from ._gen import v1
-from ._gen.aio_calls import AioHostCalls, AioImageCalls, AioTokenCalls, AioVmCalls
+from ._gen.aio_calls import (
+    AioAuditCalls,
+    AioHostCalls,
+    AioImageCalls,
+    AioTokenCalls,
+    AioVmCalls,
+)
 from ._method import Call
 from .client import page_token_lost, watch_request
 from .contexts import Endpoint, resolve
@@ -54,6 +60,7 @@ class AioClient:
         self.hosts = AioHostCalls(self._link)
         self.images = AioImageCalls(self._link)
         self.tokens = AioTokenCalls(self._link)
+        self.audit = AioAuditCalls(self._link)
 
     async def close(self) -> None:
         """Closes the connection; calls that are under way end with it."""

@@ -13,7 +13,7 @@ from typing import Self
 
 from . import guest
 from ._gen import v1
-from ._gen.calls import HostCalls, ImageCalls, TokenCalls, VmCalls
+from ._gen.calls import AuditCalls, HostCalls, ImageCalls, TokenCalls, VmCalls
 from ._link import Link, Stream
 from ._method import Call
 from .contexts import Endpoint, resolve
@@ -58,6 +58,7 @@ class Client:
         self.hosts = HostCalls(self._link)
         self.images = ImageCalls(self._link)
         self.tokens = TokenCalls(self._link)
+        self.audit = AuditCalls(self._link)
 
     def close(self) -> None:
         """Closes the connection, and ends what stands on it: calls, watches, tables."""

@@ -38,6 +38,7 @@ macro_rules! described {
 }
 
 described!(
+    AuditRecord,
     CreateJoinTokenResponse,
     CreateTokenResponse,
     CreateVmRequest,

@@ -244,8 +244,9 @@ impl http_body::Body for CountedBody {
     }
 }
 
-/// As the gRPC specification spells it.
-const fn name(code: Code) -> &'static str {
+/// A code as the gRPC specification spells it.
+#[must_use]
+pub const fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -4,7 +4,7 @@
 //! A method that is missing here fails a test; called all the same, it is an admin's.
 
 use crate::model::access::Action::{self, Change, Read};
-use crate::model::access::Resource::{self, Door, Guest, Host, Image, Token, Unlisted, Vm};
+use crate::model::access::Resource::{self, Audit, Door, Guest, Host, Image, Token, Unlisted, Vm};
 
 /// Every method with its action and what that is done to.
 pub const METHODS: &[(&str, Action, Resource)] = &[
@@ -51,6 +51,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.TokenService/CreateToken", Change, Token),
     ("/banger.v1.TokenService/ListTokens", Read, Token),
     ("/banger.v1.TokenService/RevokeToken", Change, Token),
+    ("/banger.v1.AuditService/ListAudit", Read, Audit),
     ("/grpc.health.v1.Health/Check", Read, Door),
     ("/grpc.health.v1.Health/List", Read, Door),
     ("/grpc.health.v1.Health/Watch", Read, Door),
@@ -60,8 +61,24 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
 
 /// What the method at this path does, and to what.
 pub(super) fn asked(path: &str) -> (Action, Resource) {
-    METHODS
-        .iter()
-        .find(|(method, _, _)| *method == path)
-        .map_or((Change, Unlisted), |(_, action, resource)| (*action, *resource))
+    row(path).map_or((Change, Unlisted), |(_, action, resource)| (*action, *resource))
+}
+
+/// The full name of the method at this path, where it is one.
+pub(super) fn method_at(path: &str) -> Option<&'static str> {
+    row(path).map(|(path, _, _)| full_name(path))
+}
+
+/// The full name of the method that has this as its last part, such as `DeleteVm`.
+pub(in crate::api) fn method_named(name: &str) -> Option<&'static str> {
+    let mut names = METHODS.iter().map(|(path, _, _)| full_name(path));
+    names.find(|full| full.rsplit('/').next() == Some(name))
+}
+
+fn full_name(path: &'static str) -> &'static str {
+    path.trim_start_matches('/')
+}
+
+fn row(path: &str) -> Option<&'static (&'static str, Action, Resource)> {
+    METHODS.iter().find(|(method, _, _)| *method == path)
 }

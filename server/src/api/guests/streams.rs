@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use crate::api::uses::Use;
 use crate::api::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, Input, Output};
 use crate::model::status::VmState;
@@ -216,29 +217,37 @@ impl Guard {
         }
     }
 
-    /// Hands out what comes until it, or the guard, ends the stream.
+    /// Hands out what comes until it, or the guard, ends the stream, and tells how it ended.
     pub(super) fn around<T: Send + 'static, M: Send + 'static>(
         self,
         output: Output<T>,
         message: fn(T) -> M,
+        using: Use,
         failed: impl Fn(&GuestError) -> Status + Send + 'static,
     ) -> ResponseStream<M> {
-        let state = Some((self, output, failed));
+        let state = Some((self, output, using, failed));
         Box::pin(stream::unfold(state, move |state| async move {
-            let (mut guard, mut output, failed) = state?;
+            let (mut guard, mut output, mut using, failed) = state?;
             // Cancel-safe: a message is taken only where it is handed out. What is there goes
             // first.
             let next = tokio::select! {
                 biased;
-                item = output.next() => match item? {
-                    Ok(item) => Ok(message(item)),
-                    Err(failure) => Err(failed(&failure)),
+                item = output.next() => match item {
+                    Some(Ok(item)) => Ok(message(item)),
+                    Some(Err(failure)) => Err(failed(&failure)),
+                    None => {
+                        using.end(Ok(()));
+                        return None;
+                    }
                 },
                 status = guard.ended() => Err(status),
             };
             Some(match next {
-                Ok(message) => (Ok(message), Some((guard, output, failed))),
-                Err(status) => (Err(status), None),
+                Ok(message) => (Ok(message), Some((guard, output, using, failed))),
+                Err(status) => {
+                    using.end::<()>(Err(&status));
+                    (Err(status), None)
+                }
             })
         }))
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-const RESOURCES: [Resource; 8] = [
+const RESOURCES: [Resource; 9] = [
     Resource::Door,
     Resource::Vm,
     Resource::Metadata,
@@ -8,6 +8,7 @@ const RESOURCES: [Resource; 8] = [
     Resource::Host,
     Resource::Image,
     Resource::Token,
+    Resource::Audit,
     Resource::Unlisted,
 ];
 

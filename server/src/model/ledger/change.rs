@@ -14,6 +14,7 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
 use super::JoinToken;
+use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
@@ -74,6 +75,8 @@ macro_rules! objects {
             Sweep(SweepRecord),
             /// A request that names itself was done.
             Request(DoneRequest),
+            /// Somebody did something.
+            Audit(Arc<AuditRecord>),
         }
 
         $(

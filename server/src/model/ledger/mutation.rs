@@ -11,6 +11,7 @@ use std::time::Duration;
 use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
+pub use super::audited::Audit;
 pub use super::images::{DeleteImage, PutImage};
 pub use super::tokens::{CreateToken, NoteTokenUses, RevokeToken, Revoked};
 use super::{Change, Decided, Ledger, Refusal};
@@ -205,6 +206,9 @@ mutations! {
     RevokeToken -> Revoked:
         |ledger, revoke, caller| ledger.revoke_token(revoke, caller),
         |outcome| revoked(outcome);
+    Audit -> ():
+        |ledger, audit, caller| Ok(audit.decide()),
+        |outcome| recorded(&outcome);
     NoteTokenUses -> ():
         |ledger, note, caller| Ok(ledger.note_token_uses(note)),
         |outcome| recorded(&outcome);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::audited::audited;
 use super::{AnyMutation, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef};
 use crate::model::caller::Caller;
 use crate::model::request::{DoneRequest, RequestId, RequestKey, RequestTarget};
@@ -12,7 +13,8 @@ use crate::model::token::is_id;
 pub(super) type Done = HashMap<RequestId, DoneRequest>;
 
 impl Ledger {
-    /// What a mutation comes to that may have been asked for before, when its request has a key.
+    /// What a mutation comes to that may have been asked for before, when its request has a key,
+    /// with the record of who asked for it.
     ///
     /// # Errors
     /// Why it is refused. What was refused is not remembered: nothing was done.
@@ -22,13 +24,16 @@ impl Ledger {
         mutation: &AnyMutation,
         request: Option<&RequestKey>,
     ) -> Result<Decided, Refusal> {
-        let Some(key) = request else { return self.decide(caller, mutation) };
-        if let Some(done) = self.done.get(&key.id) {
+        let done = request.and_then(|key| Some((key, self.done.get(&key.id)?)));
+        if let Some((key, done)) = done {
             self.check_caller(caller)?;
             return self.again(key, mutation, done);
         }
         let mut decided = self.decide(caller, mutation)?;
-        if let Some(target) = target_of(&decided.outcome) {
+        decided.changes.extend(audited(caller, mutation, request, &decided));
+        if let Some(key) = request
+            && let Some(target) = target_of(&decided.outcome)
+        {
             let done = DoneRequest { key: *key, target, at: caller.at };
             decided.changes.push(Change::Request(done));
         }

@@ -283,6 +283,24 @@ async fn a_program_gets_its_input_and_the_history_its_name_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_not_opened_where_that_can_not_be_written_down() {
+    let mut stage = stage().await;
+    stage.server.store().close().await;
+    let refused = stage.vms.exec_vm(tokio_stream::once(start(&["/bin/ls"]))).await;
+    assert_eq!(refused.expect_err("no record").code(), Code::Unavailable);
+    let refused = stage.vms.read_console(follow()).await.expect_err("no record");
+    assert_eq!(refused.code(), Code::Unavailable);
+    let part = v1::CopyToVmRequest { vm: "one".to_owned(), ..Default::default() };
+    let part = v1::CopyToVmRequest { directory: "/srv".to_owned(), ..part };
+    let refused = stage.vms.copy_to_vm(tokio_stream::once(part)).await.expect_err("no record");
+    assert_eq!(refused.code(), Code::Unavailable);
+    let guest = &stage.host.agent.guest;
+    assert!(guest.started.lock().expect("no panic").is_empty(), "nothing has run");
+    assert_eq!(*guest.ended.borrow(), 0, "nothing was begun");
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_was_refused_is_told_as_refused() {
     let mut stage = stage().await;
     stage.host.agent.guest.away.send_replace(true);

@@ -87,6 +87,53 @@ async fn a_server_killed_at_any_commit_or_within_it_has_all_that_was_answered_an
 }
 
 #[tokio::test]
+async fn a_server_killed_anywhere_has_a_record_of_each_change_and_of_nothing_else() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let begins = files(&fixture.directory).1.len();
+    let stop = |number, seconds| {
+        let grace = Duration::from_secs(seconds);
+        let power = Power::Reboot { grace, reset_root_disk: false };
+        AnyMutation::SetPower(SetPower { vm: VmRef::Id(vm_id(number)), etag: None, power })
+    };
+    // Groups of several, too: each is one transaction.
+    for round in 0..4_u128 {
+        let numbers = round * 3 + 1..=round * 3 + 3;
+        let made = numbers.clone().map(|n| {
+            let create = AnyMutation::CreateVm(create(n, &format!("vm-{n}")));
+            fixture.store.submit(audit::calling("a/CreateVm"), create)
+        });
+        futures_util::future::try_join_all(made).await.expect("created");
+        let stopped = numbers
+            .map(|n| fixture.store.submit(audit::calling("a/RebootVm"), stop(n, 1 + n as u64)));
+        futures_util::future::try_join_all(stopped).await.expect("done");
+    }
+    let (database_bytes, log_bytes) = files(&fixture.directory);
+    let cuts = cuts(&log_bytes, begins);
+    let mut most = 0;
+    for cut in &cuts {
+        let (open, _directory) = opened_after(&database_bytes, &log_bytes, *cut).await;
+        let look = audit::everything();
+        let records = super::super::audit::read(&open.opened.readers, &look).await;
+        let records = records.expect("readable").records;
+        for vm in open.vms() {
+            let id = vm.id.to_string();
+            let of_it = records.iter().filter(|stored| {
+                stored.record.object.as_ref().is_some_and(|object| object.id == id)
+            });
+            // Each change is a generation.
+            let count = u64::try_from(of_it.count()).expect("fits");
+            assert_eq!(count, vm.generation.0, "cut at {cut}: {}", vm.name);
+        }
+        let changes: u64 = open.vms().map(|vm| vm.generation.0).sum();
+        assert_eq!(u64::try_from(records.len()).expect("fits"), changes, "cut at {cut}");
+        most = most.max(records.len());
+    }
+    assert_eq!(most, 24, "all of it at the end");
+    println!("sweep the server is killed between a change and its record: {} cases", cuts.len());
+}
+
+#[tokio::test]
 async fn a_database_whose_making_was_cut_anywhere_is_made_whole_at_the_next_start() {
     let directory = TempDir::new().expect("a directory");
     let open = open_in(&directory).await;

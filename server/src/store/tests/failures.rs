@@ -149,3 +149,33 @@ async fn a_commit_that_reported_a_failure_and_is_there_is_published_once() {
     assert!(!writer.ready().await.expect("readable"), "published once");
     assert!(ledger.lock().vm(&VmRef::Id(vm_id(1))).is_some());
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_the_change_and_leaves_no_record_of_it() {
+    let fixture = full(20).await;
+    let calling = || audit::calling("a/CreateVm");
+    let number = fresh();
+    let AnyMutation::CreateVm(create) = large(number) else { panic!("a create") };
+    fixture.store.submit(calling(), create.clone()).await.expect_err("full");
+    let records = fixture.store.audit(&audit::everything()).await.expect("readable").records;
+    assert_eq!(records, [], "nothing has happened");
+    fixture.store.submit(calling(), create).await.expect("there is room again");
+    let records = fixture.store.audit(&audit::everything()).await.expect("readable").records;
+    assert_eq!(records.len(), 1);
+}
+
+#[tokio::test]
+async fn where_no_record_can_be_written_nothing_is_changed() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let mut other = connect(&database(&fixture.directory)).await.expect("opens");
+    // A disk that has room for the change and none for its record.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT raise(ABORT, 'full'); END";
+    sqlx::query(full).execute(&mut other).await.expect("made");
+    let web = create(1, "web");
+    fixture.store.submit(audit::calling("a/CreateVm"), web.clone()).await.expect_err("no record");
+    assert_eq!(fixture.store.vm(&VmRef::Id(vm_id(1))), None);
+    assert!(fixture.published.lock().iter().all(|change| !matches!(change, Change::Vm(_))));
+    sqlx::query("DROP TRIGGER full").execute(&mut other).await.expect("gone");
+    fixture.store.submit(audit::calling("a/CreateVm"), web).await.expect("both are written");
+}

@@ -15,6 +15,7 @@ const KEEP: Retention = Retention {
     deleted_ids: HOUR.saturating_mul(3),
     requests: HOUR.saturating_mul(2),
     sweeps: HOUR.saturating_mul(4),
+    audit: HOUR.saturating_mul(5),
 };
 
 impl Fixture {

@@ -522,3 +522,24 @@ class TokenCalls:
             request,
             timeout,
         )
+
+
+class AuditCalls:
+    """Who did what, written with what was done: apart from the history of VMs, kept for a time that is
+    configured, and never changed by a call. All of it is an admin's to read.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def list_audit(
+        self, request: v1.ListAuditRequest, *, timeout: float | None = None
+    ) -> v1.ListAuditResponse:
+        """Newest first. A page is made of a bounded number of records that are looked at, so it may have
+        fewer than asked for, or none, and a next page all the same.
+        """
+        return self._link.unary(
+            Method("banger.v1.AuditService", "ListAudit", v1.ListAuditRequest, v1.ListAuditResponse),
+            request,
+            timeout,
+        )

@@ -1,0 +1,48 @@
+//! Who did what, as people read it.
+
+use banger_client::v1::{AuditRecord, AuditStep};
+
+use banger_terminal::output::table::{Row, columns, plain};
+use banger_terminal::text::{or_number, time};
+
+/// What became of it: `OK`, `begun`, a code and its reason, or how many are not listed.
+fn outcome(record: &AuditRecord) -> String {
+    let ended = match (&*record.code, &*record.reason) {
+        (code, "") => code.to_owned(),
+        (code, reason) => format!("{code} {reason}"),
+    };
+    let word = or_number::<AuditStep>(record.step, |step| match step {
+        AuditStep::Unspecified | AuditStep::Done | AuditStep::Refused => "",
+        AuditStep::Began => "begun",
+        AuditStep::Ended => "ended",
+        AuditStep::LeftOut => "left out",
+    });
+    match record.step() {
+        AuditStep::LeftOut => format!("{} refused calls are left out", record.left_out),
+        _ if ended.is_empty() => word,
+        _ if word.is_empty() => ended,
+        _ => format!("{word} {ended}"),
+    }
+}
+
+pub(crate) fn table(records: &[AuditRecord]) -> String {
+    let row = |record: &AuditRecord| -> Row {
+        let at = time(record.time).map(|at| at.round(jiff::Unit::Second).unwrap_or(at));
+        let object = record.object.as_ref().map(|object| {
+            let called = if object.name.is_empty() { &object.id } else { &object.name };
+            format!("{} {called}", object.kind)
+        });
+        let method = record.method.rsplit('/').next().unwrap_or_default();
+        vec![
+            plain(record.id.to_string()),
+            plain(at.map(|at| at.to_string()).unwrap_or_default()),
+            plain(&record.principal),
+            plain(method),
+            plain(object.unwrap_or_default().trim_end()),
+            plain(outcome(record)),
+            plain(&record.peer),
+        ]
+    };
+    let headers = ["ID", "TIME", "WHO", "METHOD", "OBJECT", "OUTCOME", "FROM"];
+    columns(&headers, records.iter().map(row))
+}
