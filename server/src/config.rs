@@ -59,7 +59,7 @@ pub struct ServerConfig {
     pub guest_prefix: u8,
     /// TLS of the API; without it the API is plain text.
     pub tls: Option<TlsConfig>,
-    /// Who may call the API; without a token file everybody who reaches it.
+    /// Who may call the API.
     pub auth: AuthConfig,
     /// How hosts are filled.
     pub placement: PlacementConfig,
@@ -92,6 +92,9 @@ pub struct AuthConfig {
     /// A file with one `<principal> <token> [<role>]` a line; `#` begins a comment. Without a role
     /// the principal is an admin.
     pub token_file: Option<PathBuf>,
+    /// Every call needs a token on loopback, too. Beyond it that is so in any case, but for
+    /// `insecure_anonymous`. Without a `token_file` the server makes the first, for an admin.
+    pub ask_for_tokens: bool,
 }
 
 /// How hosts are filled.
@@ -247,13 +250,11 @@ impl ServerConfig {
                 self.listen,
             ));
         }
-        if self.lets_strangers_in() && !self.insecure_anonymous {
-            problems.push(format!(
-                "listen = {} can be reached from outside this machine and whoever reaches it may do \
-                 everything; add token_file = \"/etc/banger/tokens\" to [auth], or \
-                 insecure_anonymous = true if that is what you want",
-                self.listen,
-            ));
+        if self.auth.ask_for_tokens && self.insecure_anonymous {
+            problems.push(
+                "ask_for_tokens of [auth] and insecure_anonymous are both true, and say the opposite"
+                    .to_owned(),
+            );
         }
         if self.listen == self.metrics_listen && self.listen.port() != 0 {
             problems.push(format!("listen and metrics_listen are both {}", self.listen));
@@ -317,7 +318,13 @@ impl ServerConfig {
 
     /// Whether people of other machines may call without saying who they are.
     pub fn lets_strangers_in(&self) -> bool {
-        !self.listen.ip().is_loopback() && self.auth.token_file.is_none()
+        !self.listen.ip().is_loopback() && !self.asks_for_tokens()
+    }
+
+    /// Whether every call needs a token: beyond loopback always, unless an operator insists.
+    pub fn asks_for_tokens(&self) -> bool {
+        let beyond = !self.listen.ip().is_loopback() && !self.insecure_anonymous;
+        beyond || self.auth.ask_for_tokens || self.auth.token_file.is_some()
     }
 
     /// What may be so and is yet said at every start and by `check-config`.

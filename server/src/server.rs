@@ -7,6 +7,7 @@
 //! what it has accepted.
 
 mod credentials;
+mod first_admin;
 mod listeners;
 mod pages;
 mod refusals;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
+pub use self::first_admin::FirstAdminError;
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
@@ -101,6 +103,9 @@ pub enum StartError {
     /// Certificate, key or tokens of the API can't be used.
     #[error("the API's credentials can't be used")]
     Credentials(#[source] CredentialsError),
+    /// The first admin's token can't be made.
+    #[error("the first admin's token can't be made")]
+    FirstAdmin(#[source] FirstAdminError),
     /// The file with passwords of registries can't be used.
     #[error("images.docker_config can't be used: {}", path.display())]
     DockerConfig {
@@ -196,6 +201,13 @@ impl Server {
             "the store is loaded"
         );
 
+        if config.asks_for_tokens() && config.auth.token_file.is_none() {
+            let made = first_admin::ensure(&store, &config.state_dir, clock.now()).await;
+            if let Some(file) = made.map_err(StartError::FirstAdmin)? {
+                tracing::warn!(file = %file.display(),
+                    "no admin had a token that is good: this file has one");
+            }
+        }
         let ca = Arc::new(ca);
         let dialer = match dialer {
             Some(make) => make(epoch),

@@ -71,6 +71,11 @@ impl AuthLayer {
         self.0.identities.set_file(principals_by_token);
     }
 
+    /// From now on every call needs a token, whether the file has any or not.
+    pub fn ask_always(&self) {
+        self.0.identities.ask_always();
+    }
+
     /// Calls that were refused, for the audit.
     pub fn refusals(&self) -> Refusals {
         self.0.refusals.clone()

@@ -29,7 +29,7 @@ const NAMED: usize = 1000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a token is good when nothing was said.
-const DEFAULT_TTL: Duration = DAY.saturating_mul(90);
+pub(crate) const DEFAULT_TTL: Duration = DAY.saturating_mul(90);
 
 /// The shortest and the longest life of a token.
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=DAY.saturating_mul(3650);
@@ -109,7 +109,10 @@ fn number_of(id: &str) -> u128 {
 }
 
 /// A new id, and the text that begins with it.
-fn new_text() -> Result<(String, String), Status> {
+///
+/// # Errors
+/// When the system gives no randomness.
+pub(crate) fn new_text() -> Result<(String, String), Status> {
     let (mut id, mut secret) = ([0; 8], [0; 32]);
     fill_random(&mut id)?;
     fill_random(&mut secret)?;

@@ -53,7 +53,7 @@ fn all_problems_are_listed_at_once() {
          memory_overcommit = nan\n[limits]\nmax_vms = 0\nmax_hosts = 0\n[agents]\n\
          offline_after_secs = 0\n",
     );
-    assert_eq!(found.len(), 11, "{found:#?}");
+    assert_eq!(found.len(), 10, "{found:#?}");
 }
 
 #[test]
@@ -73,16 +73,31 @@ fn beyond_loopback_nobody_is_let_in_without_saying_who_they_are() {
     let tls = "[tls]\ncert = \"/etc/banger/tls.crt\"\nkey = \"/etc/banger/tls.key\"\n";
     for listen in ["0.0.0.0:7070", "[::]:7070", "192.0.2.1:7070", "[2001:db8::1]:7070"] {
         let listen = format!("listen = \"{listen}\"\n");
-        let found = problems(&format!("{listen}{tls}"));
-        assert_eq!(found.len(), 1, "{found:?}");
-        for line in ["token_file = \"/etc/banger/tokens\" to [auth]", "insecure_anonymous = true"] {
-            assert!(found[0].contains(line), "the line to add is named: {found:?}");
-        }
+        assert_eq!(problems(&format!("{listen}{tls}")), [""; 0]);
         let tokens = "[auth]\ntoken_file = \"/etc/banger/tokens\"\n";
         assert_eq!(problems(&format!("{listen}{tls}{tokens}")), [""; 0]);
         assert_eq!(problems(&format!("{listen}insecure_anonymous = true\n{tls}")), [""; 0]);
     }
     assert!(!ServerConfig::default().lets_strangers_in(), "loopback is this machine alone");
+    let both = problems("insecure_anonymous = true\n[auth]\nask_for_tokens = true\n");
+    assert!(both[0].contains("say the opposite"), "{both:?}");
+}
+
+#[test]
+fn beyond_loopback_every_call_needs_a_token_unless_an_operator_insists() {
+    let beyond = |anonymous, token_file: Option<&str>| ServerConfig {
+        listen: "[::]:7070".parse().expect("an address"),
+        insecure_anonymous: anonymous,
+        auth: AuthConfig { token_file: token_file.map(PathBuf::from), ..AuthConfig::default() },
+        ..ServerConfig::default()
+    };
+    let asks = |config: ServerConfig| (config.asks_for_tokens(), config.lets_strangers_in());
+    assert_eq!(asks(beyond(false, None)), (true, false), "though it has none: it makes one");
+    assert_eq!(asks(beyond(true, None)), (false, true));
+    assert_eq!(asks(beyond(true, Some("/tokens"))), (true, false));
+    assert_eq!(asks(ServerConfig::default()), (false, false));
+    let auth = AuthConfig { ask_for_tokens: true, ..AuthConfig::default() };
+    assert_eq!(asks(ServerConfig { auth, ..ServerConfig::default() }), (true, false));
 }
 
 #[test]
@@ -94,6 +109,7 @@ fn what_strangers_can_reach_is_warned_of() {
         };
         if anonymous {
             config.listen = "[::]:7070".parse().expect("an address");
+            config.insecure_anonymous = true;
         }
         config.warnings()
     };

@@ -63,6 +63,9 @@ impl Credentials {
         let visitors = Arc::new(ArcSwap::from_pointee(visitors));
         let token_file = config.auth.token_file.clone();
         let auth = AuthLayer::new(config.listen.ip().is_loopback(), clock);
+        if config.asks_for_tokens() {
+            auth.ask_always();
+        }
         if let Some(file) = &token_file {
             auth.admit(&tokens(file)?);
         }

@@ -12,6 +12,7 @@ mod agent;
 mod audit;
 mod clock;
 mod credentials;
+mod first_admin;
 mod guests;
 mod images;
 mod malice;

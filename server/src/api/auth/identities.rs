@@ -60,6 +60,8 @@ struct KnownCallers {
     by_digest: HashMap<Sha, Arc<Identity>>,
     /// Whether the file has any: then every call needs a token.
     file: bool,
+    /// Whether every call needs one whatever the file has.
+    always: bool,
 }
 
 /// Everybody who may call. Cheap to clone.
@@ -85,6 +87,11 @@ impl Identities {
             table.by_digest.insert(sha256, Arc::new(Identity::of(principal.clone(), None)));
         }
         table.file = !principals_by_token.is_empty();
+    }
+
+    /// From now on every call needs a token, whether there is a file with some or not.
+    pub(super) fn ask_always(&self) {
+        self.0.write().always = true;
     }
 
     /// These tokens are stored.
@@ -122,7 +129,8 @@ impl Identities {
 
     /// Whether every call needs a token.
     pub(super) fn are_asked_for(&self) -> bool {
-        self.0.read().file
+        let table = self.0.read();
+        table.file || table.always
     }
 
     /// Whether a line of the file has this name.

@@ -59,7 +59,7 @@ async fn stage(first: &Pair) -> Stage {
     replace(&token_file, &format!("alice {TOKEN}\n"));
     let config = ServerConfig {
         tls: Some(files.clone()),
-        auth: AuthConfig { token_file: Some(token_file.clone()) },
+        auth: AuthConfig { token_file: Some(token_file.clone()), ..AuthConfig::default() },
         ..config(&directory)
     };
     let server = Server::start(config).await.expect("it starts");

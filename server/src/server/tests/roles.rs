@@ -25,8 +25,10 @@ async fn stage() -> Stage {
     std::fs::write(&tokens, lines).expect("there is room");
     let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&tokens, private).expect("it is ours");
-    let config =
-        ServerConfig { auth: AuthConfig { token_file: Some(tokens) }, ..config(&directory) };
+    let config = ServerConfig {
+        auth: AuthConfig { token_file: Some(tokens), ..AuthConfig::default() },
+        ..config(&directory)
+    };
     let server = Server::start(config).await.expect("it starts");
     let vms = VmServiceClient::new(channel(&server).await);
     Stage { server, vms, _directory: directory }

@@ -40,7 +40,10 @@ async fn stage() -> Stage {
 
 async fn on(directory: tempfile::TempDir, token_file: Option<PathBuf>) -> Stage {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));
-    let config = ServerConfig { auth: AuthConfig { token_file }, ..config(&directory) };
+    let config = ServerConfig {
+        auth: AuthConfig { token_file, ..AuthConfig::default() },
+        ..config(&directory)
+    };
     let server = Server::start_with(config, clock.clone(), None).await.expect("it starts");
     let channel = channel(&server).await;
     let tokens = TokenServiceClient::new(channel.clone());
