@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
-use banger_wire::service::edge::connection::Connection;
+use banger_wire::service::edge::connection::{Connection, Proof};
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -203,6 +203,9 @@ where
         };
         request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(standing);
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(Proof::Until(identity.gone.clone()));
+        }
         request.extensions_mut().insert(LetIn(identity.clone()));
         let grace = grace_of(request.uri().path());
         let call = self.inner.call(request);

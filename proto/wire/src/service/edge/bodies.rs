@@ -2,7 +2,8 @@
 //!
 //! Who asks decides. A caller without an identity ([`Standing::Stranger`]) has small messages, few
 //! calls at a time and little time; one with an identity has what the API needs. Authentication
-//! puts the standing into the request's extensions; a request without one is a stranger's.
+//! puts the standing into the request's extensions, and for how long it holds ([`Proof`]); a request
+//! without one is a stranger's.
 //!
 //! An answer holds memory for as long as its caller does not read it, one that is a stream the most.
 //! Calls of strangers have few places, of all connections together, and those with streams fewer;
@@ -23,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::connection::{Connection, OpenCall};
+use super::connection::{Connection, OpenCall, Proof};
 use super::held::Pool;
 use super::measured::{Measure, Measured};
 use super::places::{Place, Places, Room};
@@ -241,7 +242,9 @@ where
         let refused = move |refusal: Refusal| refusal.status(refuse).into_http();
         let pool = match standing {
             Standing::Known => {
-                connection.iter().for_each(Connection::prove);
+                let proof = request.extensions().get::<Proof>().cloned();
+                let proof = proof.unwrap_or(Proof::Lasting);
+                connection.iter().for_each(|connection| connection.prove(proof.clone()));
                 &shared.known
             }
             Standing::Stranger => &shared.strangers,

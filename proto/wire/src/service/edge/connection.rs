@@ -4,7 +4,8 @@
 //! Layers tell it what they learn: that a call began and ended, that it showed an identity, that
 //! it was refused. From that follows how long it may stay: one without an identity is over when
 //! it has had no call for a while, or was refused too often; one with an identity stays until
-//! either side ends it.
+//! either side ends it. When that identity is good no longer it is as one without, until another
+//! is shown on it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,15 +30,40 @@ pub const MAX_OPEN_PAGES: usize = 16;
 /// peer that does not read makes us keep.
 const MAX_REFUSALS: u32 = 64;
 
+/// For how long an identity counts that was shown.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// As long as the connection.
+    Lasting,
+    /// Until this fires.
+    Until(CancellationToken),
+}
+
+impl Proof {
+    fn holds(&self) -> bool {
+        match self {
+            Self::Lasting => true,
+            Self::Until(gone) => !gone.is_cancelled(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
-    proven: bool,
+    /// The first of those that hold.
+    proof: Option<Proof>,
     calls: usize,
     open_calls: usize,
     open_pages: usize,
     refusals: u32,
     /// Since when there has been no call.
     idle_since: Instant,
+}
+
+impl State {
+    fn proven(&self) -> bool {
+        self.proof.as_ref().is_some_and(Proof::holds)
+    }
 }
 
 #[derive(Debug)]
@@ -72,7 +98,7 @@ impl Connection {
     #[must_use]
     pub fn new(peer: SocketAddr, secure: bool, place: Place, idle: Duration) -> Self {
         let state = State {
-            proven: false,
+            proof: None,
             calls: 0,
             open_calls: 0,
             open_pages: 0,
@@ -109,7 +135,7 @@ impl Connection {
     /// Too many of them are under way, unless others have shown one on this connection.
     pub fn begin_open(&self) -> Result<OpenCall, Refusal> {
         let mut state = self.0.state.lock();
-        if state.open_calls >= MAX_OPEN_CALLS && !state.proven {
+        if state.open_calls >= MAX_OPEN_CALLS && !state.proven() {
             return Err(Refusal::OpenCalls { limit: MAX_OPEN_CALLS });
         }
         state.open_calls += 1;
@@ -122,23 +148,34 @@ impl Connection {
     /// As with [`Connection::begin_open`].
     pub fn begin_page(&self) -> Result<OpenPage, Refusal> {
         let mut state = self.0.state.lock();
-        if state.open_pages >= MAX_OPEN_PAGES && !state.proven {
+        if state.open_pages >= MAX_OPEN_PAGES && !state.proven() {
             return Err(Refusal::OpenCalls { limit: MAX_OPEN_PAGES });
         }
         state.open_pages += 1;
         Ok(OpenPage(self.clone()))
     }
 
-    /// Whether an identity was seen.
+    /// Whether an identity was seen that is good still.
     #[must_use]
     pub fn proven(&self) -> bool {
-        self.0.state.lock().proven
+        self.0.state.lock().proven()
     }
 
     /// An identity was seen.
-    pub fn prove(&self) {
-        if !std::mem::replace(&mut self.0.state.lock().proven, true) {
+    pub fn prove(&self, proof: Proof) {
+        let mut state = self.0.state.lock();
+        if !state.proven() {
+            state.proof = Some(proof);
             self.0.place.prove();
+        }
+    }
+
+    /// Nobody of those who were seen may call any longer, unless another was seen meanwhile.
+    fn fall_back(&self) {
+        let mut state = self.0.state.lock();
+        if !state.proven() && state.proof.take().is_some() {
+            state.idle_since = Instant::now();
+            self.0.place.unprove();
         }
     }
 
@@ -146,7 +183,7 @@ impl Connection {
     pub fn refused(&self) {
         let mut state = self.0.state.lock();
         state.refusals = state.refusals.saturating_add(1);
-        if state.refusals >= MAX_REFUSALS && !state.proven {
+        if state.refusals >= MAX_REFUSALS && !state.proven() {
             self.0.over.cancel();
         }
     }
@@ -169,26 +206,33 @@ impl Connection {
     /// Ends when it has had no call for too long without an identity. Cancel-safe: nothing is kept.
     pub(super) async fn overstays(&self) {
         loop {
-            let Some(until) = self.may_stay_until() else {
-                // Nothing takes an identity away again.
-                return std::future::pending().await;
-            };
-            if until <= Instant::now() {
-                return;
+            match self.stay() {
+                Stay::As(Proof::Lasting) => return std::future::pending().await,
+                Stay::As(Proof::Until(gone)) => {
+                    gone.cancelled().await;
+                    self.fall_back();
+                }
+                Stay::Until(until) if until <= Instant::now() => return,
+                Stay::Until(until) => tokio::time::sleep_until(until).await,
             }
-            tokio::time::sleep_until(until).await;
         }
     }
 
-    /// `None`: for as long as it likes.
-    fn may_stay_until(&self) -> Option<Instant> {
+    fn stay(&self) -> Stay {
         let state = self.0.state.lock();
-        if state.proven {
-            return None;
+        if let Some(proof) = &state.proof {
+            return Stay::As(proof.clone());
         }
         let since = if state.calls > 0 { Instant::now() } else { state.idle_since };
-        Some(since + self.0.idle)
+        Stay::Until(since + self.0.idle)
     }
+}
+
+/// How long a connection may stay.
+enum Stay {
+    /// For as long as its identity is good.
+    As(Proof),
+    Until(Instant),
 }
 
 impl Drop for Call {
@@ -210,3 +254,6 @@ impl Drop for OpenPage {
         self.0.0.state.lock().open_pages -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

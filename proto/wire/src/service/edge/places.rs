@@ -133,12 +133,21 @@ impl Places {
 }
 
 impl Place {
-    /// The connection has shown an identity: it gives way to nobody from now on.
+    /// The connection has shown an identity: it gives way to nobody as long as that is good.
     pub fn prove(&self) {
         let mut inner = self.inner.lock();
         let Some(taken) = inner.taken.get_mut(&self.number) else { return };
         if !std::mem::replace(&mut taken.proven, true) {
             inner.unproven -= 1;
+        }
+    }
+
+    /// The identity is good no longer: it may have to give way again.
+    pub fn unprove(&self) {
+        let mut inner = self.inner.lock();
+        let Some(taken) = inner.taken.get_mut(&self.number) else { return };
+        if std::mem::replace(&mut taken.proven, false) {
+            inner.unproven += 1;
         }
     }
 

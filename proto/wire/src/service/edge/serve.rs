@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
-use super::connection::Connection;
+use super::connection::{Connection, Proof};
 use super::places::{Places, Room};
 use crate::limits;
 use crate::tls::{Accept, Admit, handshake};
@@ -192,7 +192,7 @@ async fn meet<I, S>(
     match shaken {
         Ok(Ok(stream)) => {
             if admit == Admit::OnlyTheServer {
-                connection.prove();
+                connection.prove(Proof::Lasting);
             }
             speak(stream, connection, http, service, stop).await;
         }

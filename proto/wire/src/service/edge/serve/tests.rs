@@ -61,7 +61,7 @@ fn stage(tls: Option<Tls>) -> (Stage, mpsc::UnboundedReceiver<oneshot::Sender<()
     let service = service_fn(move |request: Request<Body>| {
         let connection = request.extensions().get::<Connection>().expect("every request has it");
         match request.uri().path() {
-            "/known" => connection.prove(),
+            "/known" => connection.prove(Proof::Lasting),
             "/refused" => connection.refused(),
             _ => {}
         }
