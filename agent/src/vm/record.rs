@@ -4,8 +4,9 @@
 //! task, which notes progress and at last removes the directory. All of them write under one lock,
 //! so that a delete and a late assignment cannot pass each other; what comes later still is held
 //! against the [stale guard](super::stale). What can go wrong: the disk is full (the assignment is
-//! refused, nothing changes), or the file cannot be read at the start of the agent (then the VM is
-//! kept, reported, and left alone until the server speaks).
+//! refused, nothing changes), the directory is gone (it is made again, because what is held is what the
+//! server was told), or the file cannot be read at the start of the agent (then the VM is kept,
+//! reported, and left alone until the server speaks).
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stale::StaleGuard;
 use crate::assignment::{Assignment, Merge, Power, Progress, Record, merge};
-use crate::host::{Change, Files, HostError, HostResult};
+use crate::host::{Change, Files, HostError, HostErrorKind, HostResult};
 use crate::naming::{self, VmNames};
 
 /// The format written. A reader takes this one and older.
@@ -278,8 +279,17 @@ impl RecordCell {
     }
 
     async fn write(&self, files: &dyn Files, record: Record) -> HostResult<()> {
+        let (dir, file) = (&self.names.dir, naming::part(naming::file::RECORD));
         let content = encode(&record);
-        files.replace(&self.names.dir, &naming::part(naming::file::RECORD), &content).await?;
+        match files.replace(dir, &file, &content).await {
+            // What is held outlives its directory: somebody removed it, or an agent that is gone did,
+            // whose last call the kernel finished late.
+            Err(error) if error.kind == HostErrorKind::NotFound => {
+                files.ensure_dir(dir).await?;
+                files.replace(dir, &file, &content).await?;
+            }
+            replaced => drop(replaced?),
+        }
         *self.now.lock() = Some(Arc::new(record));
         Ok(())
     }

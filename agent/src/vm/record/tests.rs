@@ -40,6 +40,21 @@ async fn an_assignment_that_cannot_be_written_is_not_accepted() {
 }
 
 #[tokio::test]
+async fn what_is_held_outlives_its_directory() {
+    let host = FakeKernel::new().host();
+    let (cell, dir) = (cell(), Naming::default().vm(vm_id(1)).dir);
+    cell.merge(&*host.files, assignment(1, 1), "b").await.unwrap();
+    host.files.remove_dir(&dir).await.unwrap();
+    let accepted = cell.merge(&*host.files, assignment(1, 2), "b").await.unwrap();
+    assert_eq!(accepted, Accepted::Held(version(1, 2)));
+    host.files.remove_dir(&dir).await.unwrap();
+    cell.note(&*host.files, |_, progress| progress.told_in_boot = "c".to_owned()).await.unwrap();
+    let read = load(&*host.files, vm_id(1), &Naming::default().vm(vm_id(1))).await.unwrap();
+    assert_eq!(read, *cell.get().unwrap());
+    assert_eq!(read.progress.told_in_boot, "c");
+}
+
+#[tokio::test]
 async fn the_same_version_again_writes_nothing() {
     let kernel = FakeKernel::new();
     let host = kernel.host();

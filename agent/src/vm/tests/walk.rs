@@ -366,7 +366,8 @@ fn machine() -> VmmConfig {
     }
 }
 
-async fn walk(steps: Vec<Step>, last: Power) -> Vec<Broken> {
+/// What did not hold, and every effect.
+async fn walk(steps: Vec<Step>, last: Power) -> (Vec<Broken>, Vec<String>) {
     let world = company::world().await;
     // Whoever flushes the rules flushes the strangers' too.
     world.kernel.host().firewall.remove(&company::rules()).await.expect("they are there");
@@ -376,7 +377,9 @@ async fn walk(steps: Vec<Step>, last: Power) -> Vec<Broken> {
     for step in steps {
         walk.step(step).await;
     }
-    walk.end(last, &before).await
+    let kernel = walk.world.kernel.clone();
+    let broken = walk.end(last, &before).await;
+    (broken, kernel.trace())
 }
 
 /// Does what has to end, in an agent's time that costs nothing, within moments: a walk without an end
@@ -395,21 +398,58 @@ fn ends<T>(how: String, work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// In an agent's time.
+fn walked(steps: Vec<Step>, last: Power) -> Vec<String> {
+    let how = format!("steps = {steps:?}, last = {last:?}");
+    let broken = ends(how, || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
+            .block_on(walk(steps, last))
+    });
+    let (broken, trace) = broken;
+    let mut said: Vec<String> = broken.iter().map(Broken::to_string).collect();
+    if !said.is_empty() {
+        said.push(format!("trace: {trace:#?}"));
+    }
+    said
+}
+
+#[test]
+fn a_directory_that_the_kernel_removes_once_its_agent_is_dead_is_made_again() {
+    let want = |power| Step::Want { power, boot: false, root_disk: false };
+    let steps = vec![
+        want(Power::Running),
+        want(Power::Stopped),
+        Step::InjectedFault { after: 16, fault: InjectedFault::Hang },
+        want(Power::Absent),
+        Step::Time { seconds: 1 },
+        Step::Died(Vec::new()),
+        want(Power::Running),
+    ];
+    assert_eq!(walked(steps, Power::Running), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_collects_for_a_vm_that_is_gone_whose_agent_died_without_its_record() {
+    let want = |power| Step::Want { power, boot: false, root_disk: false };
+    let steps = vec![
+        want(Power::Running),
+        Step::InjectedFault { after: 13, fault: InjectedFault::Hang },
+        want(Power::Running),
+        Step::Died(vec![Damage::Record(None)]),
+    ];
+    assert_eq!(walked(steps, Power::Stopped), Vec::<String>::new());
+}
+
 proptest! {
     #[test]
     fn from_any_machine_any_assignment_comes_true_and_then_nothing_moves(
         steps in prop::collection::vec(any_step(), 0..12), last in any_power(),
     ) {
-        let how = format!("steps = {steps:?}, last = {last:?}");
-        let broken = ends(how, || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .expect("a runtime")
-                .block_on(walk(steps, last))
-        });
-        let broken: Vec<String> = broken.iter().map(Broken::to_string).collect();
+        let broken = walked(steps, last);
         prop_assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
 }

@@ -124,7 +124,7 @@ fn outcome<T: Answer>(result: &HostResult<T>) -> String {
 pub(crate) struct Seam {
     pub(crate) kernel: FakeKernel,
     pub(crate) shown: HostOptions,
-    life: u64,
+    pub(crate) life: u64,
 }
 
 impl Seam {
