@@ -62,3 +62,24 @@ fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, body: &[u8]) -> Vec<u8> {
     header[10..12].copy_from_slice(&sum);
     [&header, body].concat()
 }
+
+/// A part of an IPv4 packet without options: what it carries from one byte to another, which are
+/// multiples of eight, or its end. Packets are told apart by `id`.
+pub(crate) fn fragment(packet: &[u8], id: u16, part: std::ops::Range<usize>) -> Vec<u8> {
+    let (header, body) = packet.split_at(20);
+    let more = if part.end < body.len() { 0x2000 } else { 0 };
+    let carried = &body[part.start..part.end.min(body.len())];
+    let mut header = header.to_vec();
+    header[2..4].copy_from_slice(&(20 + carried.len() as u16).to_be_bytes());
+    header[4..6].copy_from_slice(&id.to_be_bytes());
+    header[6..8].copy_from_slice(&(more | (part.start / 8) as u16).to_be_bytes());
+    header[10..12].fill(0);
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum);
+    [&header, carried].concat()
+}
+
+/// An IPv4 packet of TCP that is of no connection and begins none: without a flag.
+pub(crate) fn stray_tcp(from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    ipv4(6, from, to, &[0; 20])
+}

@@ -99,12 +99,14 @@ impl PinLayout {
     ) -> String {
         // An address, and with it a user, may be another guest's already.
         let users: BTreeSet<u32> = kept.values().map(|pin| pin.uid).collect();
+        let addresses: BTreeSet<Ipv4Addr> = kept.values().map(|pin| pin.address).collect();
         let taps: BTreeSet<&TapName> = kept.values().map(|pin| &pin.tap).collect();
         let mut text = String::new();
         for pin in gone {
             for (set, line) in self.elements("delete", pin) {
                 let needed = match set {
                     "users" => users.contains(&pin.uid),
+                    "selves" => addresses.contains(&pin.address),
                     "taps" | "ports" => taps.contains(&pin.tap),
                     _ => false,
                 };
@@ -136,7 +138,7 @@ impl PinLayout {
     }
 
     /// A command for each element of a guest, with the name of its set.
-    fn elements(&self, verb: &str, pin: &Pin) -> [(&'static str, String); 4] {
+    fn elements(&self, verb: &str, pin: &Pin) -> [(&'static str, String); 5] {
         let (table, mark) = (&self.table, &self.mark);
         let Pin { key, tap, mac, address, uid } = pin;
         let comment = match verb {
@@ -149,6 +151,7 @@ impl PinLayout {
             ("pins", format!("{verb} element bridge {table} pins {{ {pinned} }}\n")),
             ("ports", format!("{verb} element inet {table} ports {{ \"{tap}\" }}\n")),
             ("users", format!("{verb} element inet {table} users {{ {uid} }}\n")),
+            ("selves", format!("{verb} element inet {table} selves {{ {address} . {address} }}\n")),
         ]
     }
 
@@ -165,6 +168,8 @@ impl PinLayout {
         let taps: BTreeSet<String> = listed.texts("taps").collect();
         let ports: BTreeSet<String> = listed.texts("ports").collect();
         let users: BTreeSet<u64> = listed.values("users").filter_map(Value::as_u64).collect();
+        let pair = |value: &Value| value.get("concat")?.as_array()?.first()?.as_str()?.parse().ok();
+        let selves: BTreeSet<Ipv4Addr> = listed.values("selves").filter_map(pair).collect();
         let mut seen = PinsSeen { whole: self.is_whole(&listed), ..PinsSeen::default() };
         for element in listed.sets.get("pins").into_iter().flatten() {
             let Some((key, pin)) = self.pin(element) else { continue };
@@ -175,6 +180,7 @@ impl PinLayout {
                     && taps.contains(tap)
                     && ports.contains(tap)
                     && users.contains(&pin.uid.into())
+                    && selves.contains(&pin.address)
             });
             // A second element of the same guest is one too many.
             let entry = seen.pins.entry(key).or_insert_with(|| whole.clone());

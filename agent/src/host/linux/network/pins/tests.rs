@@ -10,6 +10,8 @@ use crate::host::linux::network::test_net::in_namespace;
 use crate::host::{BridgeSpec, LinkName, TapName, TapSpec, Taps as _};
 
 mod bounds;
+mod errors;
+mod fragments;
 mod frames;
 mod heirs;
 mod hostile;

@@ -6,7 +6,7 @@
 //! ```text
 //! (each hook)  from and to a tap of ours that is not pinned: nothing
 //! prerouting   from a pinned tap: only the guest's own MAC and IPv4, its own ARP; nothing to closed
-//!              addresses, no DHCP answers, no other protocol (IPv6, VLAN tags and the rest)
+//!              addresses, few fragments, no DHCP answers, no other protocol (IPv6, VLAN tags, the rest)
 //! forward      between ports: nothing, from or to a pinned tap
 //! postrouting  to a pinned tap: only what is for its guest, and questions of the host
 //! input        from what is no pinned tap: no ARP for an address of the guests' subnet
@@ -14,7 +14,8 @@
 //! ```
 //!
 //! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from guest
-//! to guest, a guest has so many connections and no more, guests together have the host look for so many
+//! to guest, or on from a guest without a connection, a guest speaks of errors of its own connections
+//! alone (`errors`), it has so many of them and no more, guests together have the host look for so many
 //! neighbours and no more, and the users that VMMs run as send nothing by the host's network. Packets of
 //! guests come by the bridge; but a frame to the address of LLDP (01:80:c2:00:00:0e) passes no hook of
 //! the bridge, whatever is in it, and comes by the tap.
@@ -84,10 +85,12 @@ pub(super) struct Set {
 }
 
 /// Those that change with guests.
-const KEYED: [(&str, &str, &str); 4] = [
+const KEYED: [(&str, &str, &str); 5] = [
     ("bridge", "taps", "type ifname;"),
     ("bridge", "pins", "type ifname . ether_addr . ipv4_addr;"),
     ("inet", "ports", "type ifname;"),
+    // Each address beside itself: one field of a packet cannot be compared with another.
+    ("inet", "selves", "type ipv4_addr . ipv4_addr;"),
     ("inet", "users", "type uid;"),
 ];
 
@@ -104,6 +107,17 @@ const MANY: u32 = 1 << 20;
 /// How long a next hop that did not answer keeps its place, in seconds. Longer than the kernel asks for
 /// a neighbour (three times, a second each) and keeps an entry whatever comes (five seconds).
 const MET_SECS: u32 = 10;
+
+/// How many fragments of packets one guest may send in a second, and at once.
+const FRAGMENTS_OF_ONE: (u32, u32) = (8, 64);
+
+/// The same of all guests together. The kernel puts fragments together in one buffer for the whole host
+/// (`net.ipv4.ipfrag_high_thresh`, 4 MiB), where one of an Ethernet frame's length takes 2.3 KiB for up to
+/// 30 seconds: guests that never complete a packet fill two thirds of it.
+const FRAGMENTS_OF_ALL: (u32, u32) = (30, 300);
+
+/// The longest fragment, in bytes: a VMM may hand over a packet that is longer than any frame.
+const LONGEST_FRAGMENT: u32 = 1500;
 
 /// Before every other chain: what is spoofed is seen by nobody.
 const FIRST: i32 = -300;
@@ -151,6 +165,11 @@ impl PinLayout {
             Set { family: "inet", name, spec }
         };
         let mut sets: Vec<Set> = KEYED.into_iter().map(keyed).collect();
+        sets.push(Set {
+            family: "bridge",
+            name: "fragments",
+            spec: format!("type ifname; size {MANY}; flags dynamic,timeout; timeout 60s;"),
+        });
         sets.push(dynamic("connections", MANY, ";"));
         if self.neighbours > 0 {
             let gateways = "type ipv4_addr;".to_owned();
@@ -192,6 +211,38 @@ impl PinLayout {
         Chain { family: "inet", name: "met", hook: "forward", priority: LAST, rules }
     }
 
+    /// Fragments that guests send, before the host puts any together.
+    fn fragments() -> [String; 3] {
+        let fragment = "ether type ip ip frag-off & 0x3fff != 0";
+        let ((second, burst), (all_second, all_burst)) = (FRAGMENTS_OF_ONE, FRAGMENTS_OF_ALL);
+        [
+            format!("{fragment} meta length > {LONGEST_FRAGMENT} drop"),
+            format!(
+                "{fragment} update @fragments {{ iifname limit rate over {second}/second \
+                 burst {burst} packets }} drop"
+            ),
+            format!(
+                "{fragment} limit rate over {all_second}/second burst {all_burst} packets drop"
+            ),
+        ]
+    }
+
+    /// What a guest says of packets that did not arrive, which names a packet of somebody within it: the
+    /// kernel looks up whose connection that was, and so do we. A guest is no router.
+    fn errors(&self) -> Chain {
+        let rules = vec![
+            format!("iifname != \"{}\" accept", self.bridge),
+            "meta l4proto != icmp accept".to_owned(),
+            "icmp type { source-quench, redirect } drop".to_owned(),
+            "icmp type != { destination-unreachable, time-exceeded, parameter-problem } accept"
+                .to_owned(),
+            "ct state related ip saddr . ct original ip saddr @selves accept".to_owned(),
+            "ct state related ip saddr . ct reply ip saddr @selves accept".to_owned(),
+            "drop".to_owned(),
+        ];
+        Chain { family: "inet", name: "errors", hook: "prerouting", priority: TRACKED, rules }
+    }
+
     /// All chains. They never change with the guests.
     pub(super) fn chains(&self) -> Vec<Chain> {
         let bridge = &self.bridge;
@@ -206,6 +257,7 @@ impl PinLayout {
         if !closed.is_empty() {
             from_guest.push(format!("ether type ip ip daddr {{ {} }} drop", closed.join(", ")));
         }
+        from_guest.extend(Self::fragments());
         from_guest.extend([
             "ether type ip udp sport 67 drop".to_owned(),
             format!(
@@ -263,8 +315,13 @@ impl PinLayout {
                 "routed",
                 "forward",
                 FIRST,
-                vec![format!("iifname \"{bridge}\" oifname \"{bridge}\" drop")],
+                vec![
+                    format!("iifname \"{bridge}\" oifname \"{bridge}\" drop"),
+                    // Of no connection, and so nobody would translate its address.
+                    format!("iifname \"{bridge}\" ct state invalid drop"),
+                ],
             ),
+            self.errors(),
         ];
         if let Some(subnet) = self.subnet {
             // `meta protocol`: within a priority tag (VLAN 0), which the host reads as if there were none,

@@ -46,6 +46,7 @@ fn a_change_of_one_guest_names_no_other() {
     insta::assert_snapshot!(layout().render_change(&[&pin(2)], &[&moved], &passed_on, &kept), @r#"
     delete element bridge banger-bg pins { "bg-000000000002" . 02:fc:0a:40:00:02 . 10.64.0.2 }
     delete element inet banger-bg users { 200002 }
+    delete element inet banger-bg selves { 10.64.0.2 . 10.64.0.2 }
     add element inet banger-bg connections { 10.64.0.2 ct count over 4096 }
     delete element inet banger-bg connections { 10.64.0.2 }
     add element inet banger-bg connections { 10.64.0.9 ct count over 4096 }
@@ -54,6 +55,7 @@ fn a_change_of_one_guest_names_no_other() {
     add element bridge banger-bg pins { "bg-000000000002" . 02:fc:0a:40:00:02 . 10.64.0.9 comment "banger:bg:vm-2:200009" }
     add element inet banger-bg ports { "bg-000000000002" }
     add element inet banger-bg users { 200009 }
+    add element inet banger-bg selves { 10.64.0.9 . 10.64.0.9 }
     "#);
 }
 

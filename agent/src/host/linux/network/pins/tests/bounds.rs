@@ -86,12 +86,12 @@ async fn met() -> Vec<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-async fn ip(line: &str) {
+pub(super) async fn ip(line: &str) {
     tool(Tool::Ip, &line.split(' ').collect::<Vec<_>>()).await;
 }
 
 /// The other end of the uplink's cable. The uplink goes with it.
-struct Uplink(OwnedFd);
+pub(super) struct Uplink(OwnedFd);
 
 const UPLINK_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
 
@@ -103,7 +103,7 @@ impl Uplink {
         Self(tap)
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of_kind(ETHERNET)
     }
 
@@ -118,7 +118,7 @@ const ETHERNET: u32 = 1;
 const INFINIBAND: u32 = 32;
 
 /// A host whose uplink is in a large network, and pins that bound what guests have it look for there.
-async fn host_in_a_large_network(neighbours: u32) -> NftPins {
+pub(super) async fn host_in_a_large_network(neighbours: u32) -> NftPins {
     host_with(&[pin(2), pin(3)]).await;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
     ip("addr add 198.18.0.1/15 dev up0").await;
@@ -127,14 +127,14 @@ async fn host_in_a_large_network(neighbours: u32) -> NftPins {
 }
 
 /// A packet of a guest's to each of these addresses.
-fn scan(guest: &Guest, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+pub(super) fn scan(guest: &Guest, addresses: impl IntoIterator<Item = Ipv4Addr>) {
     for to in addresses {
         route(guest, &udp((guest.pin.address, 9), (to, PORT), b"who is there"));
     }
 }
 
 /// A guest has the host send a packet on.
-fn route(guest: &Guest, packet: &[u8]) {
+pub(super) fn route(guest: &Guest, packet: &[u8]) {
     guest.send(&ethernet(GATEWAY_MAC, guest.pin.mac.0, 0x0800, packet));
 }
 
@@ -168,7 +168,7 @@ async fn fill(all: u32) {
     nft(&format!("add element inet banger-bg neighbours {{ {} }}", others.join(", "))).await;
 }
 
-async fn nft(line: &str) {
+pub(super) async fn nft(line: &str) {
     let call = ToolCall::new(Tool::Nft, ["-f", "-"]).stdin(line);
     run_ok(&*exec(), "run", "nft", &call).await.unwrap();
 }
