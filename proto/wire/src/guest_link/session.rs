@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::pace::{FRAMES, JUNK, Meter, Pace};
-use super::stuffing::{FLAG, Unstuffer, stuff};
+use super::stuffing::{End, FLAG, Unstuffer, stuff};
 use super::{LONGEST_LINE, Nonce};
 
 /// How much is read at once, and how much of a session may wait on its way through this end.
@@ -24,6 +24,8 @@ const PIECE: usize = 64 * 1024;
 pub enum Ended {
     /// The other end began another one.
     Anew,
+    /// The other end said what no session has in it.
+    Broken,
     /// Whoever uses it on this side closed it.
     Here,
     /// The stream has no more, for now or for good.
@@ -192,12 +194,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
                 let taken = unstuffer.take(&piece[*at..], &mut data);
                 *at += taken.used;
                 // Before anything is awaited: the flag is not to be lost with this future.
-                *at_flag = taken.flag;
+                *at_flag = taken.ended == End::Flag;
                 if write_half.write_all(&data).await.is_err() {
                     return Ok(Ended::Here);
                 }
-                if taken.flag {
-                    return Ok(Ended::Anew);
+                match taken.ended {
+                    End::Piece => {}
+                    End::Flag => return Ok(Ended::Anew),
+                    End::Broken => return Ok(Ended::Broken),
                 }
                 let pause = bound
                     .as_mut()

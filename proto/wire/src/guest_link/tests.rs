@@ -6,15 +6,16 @@ use tokio::sync::mpsc;
 
 use super::Nonce;
 use super::session::{Ended, Link, serve};
-use super::stuffing::{FLAG, Unstuffer, stuff};
+use super::stuffing::{End, FLAG, Unstuffer, stuff};
 
 fn unstuff(pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     let (mut unstuffer, mut out) = (Unstuffer::default(), Vec::new());
     for piece in pieces {
         let taken = unstuffer.take(piece, &mut out);
-        if taken.flag {
+        if taken.ended == End::Flag {
             return (out, true);
         }
+        assert_eq!(taken.ended, End::Piece);
         assert_eq!(taken.used, piece.len());
     }
     (out, false)
@@ -54,6 +55,21 @@ fn a_line_is_read_only_as_it_is_written() {
     for wrong in [&line[1..], &line[..line.len() - 1], &line.replace('a', "g"), &format!("{line}0")]
     {
         assert_eq!(Nonce::of_line(wrong.as_bytes()), None, "{wrong}");
+    }
+}
+
+#[test]
+fn nothing_is_taken_of_escapes_that_stand_for_nothing() {
+    for byte in 0..=u8::MAX {
+        let (mut unstuffer, mut out) = (Unstuffer::default(), Vec::new());
+        let taken = unstuffer.take(&[b'a', 0x7d, byte, b'b'], &mut out);
+        let (used, ended, data): (_, _, &[u8]) = match byte {
+            FLAG => (3, End::Flag, b"a"),
+            0x5d => (4, End::Piece, b"a}b"),
+            0x5e => (4, End::Piece, b"a~b"),
+            _ => (3, End::Broken, b"a"),
+        };
+        assert_eq!((taken.used, taken.ended, &*out), (used, ended, data), "{byte:#x}");
     }
 }
 
@@ -247,6 +263,9 @@ async fn a_guest_that_floods_its_channel_is_read_slowly_and_one_that_copies_is_n
     assert!(junk < 4 << 20 && took >= MOST_OF_A_SECOND, "{junk} bytes of junk in {took:?}");
     let (unknown, took) = taken_of(frame(0xfa), true).await;
     assert!(took >= MOST_OF_A_SECOND, "{unknown} bytes in frames of no type in {took:?}");
+    // Nothing but escapes, of which no data comes that could have a price.
+    let (escapes, _) = taken_of(vec![0x7d; 1 << 16], true).await;
+    assert!(escapes < 4 << 20, "{escapes} escapes");
     let (copied, took) = taken_of(frame(0), true).await;
     assert!(copied > 24 << 20 && took < MOST_OF_A_SECOND, "{copied} bytes in {took:?}");
 }
