@@ -33,6 +33,14 @@ pub enum Refusal {
         /// As given.
         given: String,
     },
+    /// A page of others loads it, and names no origin.
+    #[error(
+        "a page of another site ({given:?}) may not load what is here; open it in a window of its own"
+    )]
+    Site {
+        /// How the browser says the page is related to us.
+        given: String,
+    },
     /// Neither a call nor a page.
     #[error("{given} is not used here; calls are POST, pages are GET")]
     Method {
@@ -102,7 +110,7 @@ impl Refusal {
     #[must_use]
     pub const fn reason(&self) -> (Code, ErrorReason) {
         match self {
-            Self::Host { .. } | Self::NoHost | Self::Origin { .. } => {
+            Self::Host { .. } | Self::NoHost | Self::Origin { .. } | Self::Site { .. } => {
                 (Code::PermissionDenied, ErrorReason::OriginNotAllowed)
             }
             Self::Method { .. } | Self::ContentType { .. } | Self::Compressed => {
@@ -126,7 +134,7 @@ impl Refusal {
         match self {
             Self::Host { .. } => http::StatusCode::MISDIRECTED_REQUEST,
             Self::NoHost => http::StatusCode::BAD_REQUEST,
-            Self::Origin { .. } => http::StatusCode::FORBIDDEN,
+            Self::Origin { .. } | Self::Site { .. } => http::StatusCode::FORBIDDEN,
             Self::Method { .. } => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType { .. } | Self::Compressed => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } | Self::TooMuch { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,

@@ -4,7 +4,13 @@
 //! or network in two ways: from a page of its own, which the browser names in `Origin`; or by a
 //! name of its own that was made to point at the service after the page was loaded (DNS rebinding),
 //! which the browser names in `Host`. So both have to be ours. An address is always ours: nobody
-//! can make it point elsewhere. `localhost` is, since browsers resolve it themselves. Pure.
+//! can make it point elsewhere. `localhost` is, since browsers resolve it themselves.
+//!
+//! For what a page loads without a preflight (pictures, scripts, frames) a browser names no origin
+//! and says in `Sec-Fetch-Site` only how the page is related to us. `same-site` is a stranger
+//! there, as it is by its `Origin`: any port of this machine, any name beside ours. A link that
+//! somebody follows is let in: the page it is on can't read what opens, nor frame it, and opening
+//! changes nothing. Pure.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +18,9 @@ use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Uri};
 
 use super::refusal::{Refusal, shown};
+
+/// How the page that a request is from is related to us (W3C, Fetch Metadata Request Headers).
+const SITE: &str = "sec-fetch-site";
 
 /// Who may reach a service from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +68,13 @@ impl Visitors {
                 return Err(Refusal::Origin { given: shown(origin.as_bytes()) });
             }
         }
-        Ok(())
+        let strange = |site: &&HeaderValue| !matches!(site.as_bytes(), b"same-origin" | b"none");
+        match headers.get_all(SITE).iter().find(strange) {
+            Some(site) if !headers.contains_key(ORIGIN) && !is_a_followed_link(headers) => {
+                Err(Refusal::Site { given: shown(site.as_bytes()) })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn is_ours(&self, authority: &[u8]) -> bool {
@@ -76,6 +91,15 @@ impl Visitors {
             || host.ends_with(".localhost")
             || self.names.iter().any(|name| fits(name, &host))
     }
+}
+
+/// Whether a whole window goes there. A form that is sent has an origin.
+fn is_a_followed_link(headers: &HeaderMap) -> bool {
+    let only = |name, value: &str| {
+        let mut given = headers.get_all(name).iter();
+        given.next().is_some_and(|given| given == value) && given.next().is_none()
+    };
+    only("sec-fetch-mode", "navigate") && only("sec-fetch-dest", "document")
 }
 
 /// The host of an authority, without its port. One with a user is none.

@@ -109,6 +109,44 @@ fn a_page_may_call_from_its_own_service_or_an_origin_that_is_allowed() {
 }
 
 #[test]
+fn what_a_page_of_others_loads_without_an_origin_is_refused() {
+    let come = |origin, fetch: &[(&'static str, &'static str)]| {
+        let mut headers = headers("127.0.0.1:7070", origin);
+        for (name, value) in fetch {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        [visitors(), Visitors::with_certificates()]
+            .map(|visitors| visitors.admit(&Uri::from_static("/metrics"), &headers, false))
+    };
+    let followed = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
+    let ours = [("sec-fetch-site", "same-origin")];
+    let typed = [("sec-fetch-site", "none")];
+    for fetch in [&[][..], &ours, &typed, &followed] {
+        assert_eq!(come(None, fetch), [Ok(()), Ok(())], "{fetch:?}");
+    }
+    for site in ["cross-site", "same-site", "Cross-Site", "", "something"] {
+        let picture = [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+        let frame = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+        let torn = [("sec-fetch-mode", "navigate"), ("sec-fetch-mode", "cors"), followed[2]];
+        for rest in [&[][..], &picture, &frame, &torn, &ours] {
+            let fetch = [rest, &[("sec-fetch-site", site)]].concat();
+            for come in come(None, &fetch) {
+                assert!(matches!(come, Err(Refusal::Site { .. })), "{fetch:?}: {come:?}");
+            }
+        }
+        // Its origin is named, and decides.
+        let fetch = [("sec-fetch-site", site)];
+        assert_eq!(come(Some("https://board.example.org"), &fetch)[0], Ok(()), "{site}");
+        let refused = &come(Some("https://evil.example"), &fetch)[0];
+        assert!(matches!(refused, Err(Refusal::Origin { .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn with_certificates_any_name_will_do_and_no_page_may_call() {
     let visitors = Visitors::with_certificates();
     assert_eq!(visitors.admit(&Uri::from_static("/"), &HeaderMap::new(), true), Ok(()));
