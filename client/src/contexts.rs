@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use banger_wire::secrets::{self, SecretError};
+use banger_wire::secrets::{self, Owners, SecretError};
 use serde::{Deserialize, Serialize};
 
 use crate::Endpoint;
@@ -170,7 +170,7 @@ impl Contexts {
             | SecretError::OpenToOthers { .. }
             | SecretError::OfAnother { .. } => ContextError::Config(error),
         };
-        let (bytes, shown) = match secrets::read(path) {
+        let (bytes, shown) = match secrets::read_of(path, Owners::AnyForRoot) {
             Ok(bytes) => (bytes, None),
             Err(SecretError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Ok(Self::default());
@@ -258,7 +258,7 @@ impl Contexts {
             (context.and_then(|c| c.token.as_ref()), from(|c| c.token_file.as_ref()))
         };
         if let Some(path) = token_file {
-            let bytes = secrets::read(path).map_err(ContextError::Token)?;
+            let bytes = secrets::read_of(path, Owners::AnyForRoot).map_err(ContextError::Token)?;
             let token = String::from_utf8_lossy(&bytes);
             endpoint = endpoint.token(without_mark(&token))?;
         } else if let Some(token) = token {

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use banger_wire::service::secrets::{self, SecretError};
+use banger_wire::service::secrets::{self, Owners, SecretError};
 use banger_wire::service::settings;
 pub use banger_wire::service::settings::ConfigError;
 use banger_wire::telemetry::TelemetryConfig;
@@ -426,16 +426,19 @@ fn check_domain(domain: &str) -> Result<(), String> {
     })
 }
 
-/// Reads a token file: principal by token.
+/// Reads a token file of one of these: principal by token.
 ///
 /// # Errors
-/// When it can't be read, or others than its owner may read it, or lines are not
+/// When it can't be read, or others than its owner may read it, or it is another's, or lines are not
 /// `<principal> <token> [<role>]` with a token of 16 characters or more that does not begin as those
 /// do that are made by calls, and a principal that the history has for nobody else: then all of
 /// those are listed, by number, never by content. Such a principal is no warning: the history would
 /// be wrong from then on, and the mend is another word in that line.
-pub fn read_token_file(path: &Path) -> Result<BTreeMap<String, Principal>, ConfigError> {
-    let bytes = secrets::read(path).map_err(|error| match error {
+pub fn read_token_file(
+    path: &Path,
+    owners: Owners,
+) -> Result<BTreeMap<String, Principal>, ConfigError> {
+    let bytes = secrets::read_of(path, owners).map_err(|error| match error {
         SecretError::Read { path, source } => ConfigError::Read { path, source },
         other @ (SecretError::OpenToOthers { .. }
         | SecretError::OfAnother { .. }

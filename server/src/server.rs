@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
 use banger_wire::service::edge::places::Room;
 use banger_wire::service::edge::serve::Bounds;
+use banger_wire::service::secrets::Owners;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -163,7 +164,7 @@ impl Server {
         clock: SharedClock,
         dialer: Option<MakeDialer>,
     ) -> Result<RunningServer, StartError> {
-        let (cors_origins, credentials) = checked(&config, &clock)?;
+        let (cors_origins, credentials) = checked(&config, &clock, Owners::Ours)?;
         for warning in config.warnings() {
             tracing::warn!("{warning}");
         }
@@ -333,25 +334,27 @@ impl Server {
     }
 }
 
-/// Says what is wrong with a configuration and the files it names, and starts nothing.
+/// Says what is wrong with a configuration and the files it names, and starts nothing. Root may check
+/// what a server is to read that runs as another user.
 ///
 /// # Errors
 /// As a start with it would.
 pub fn check(config: &ServerConfig) -> Result<(), StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
-    checked(config, &clock).map(drop)
+    checked(config, &clock, Owners::AnyForRoot).map(drop)
 }
 
 fn checked(
     config: &ServerConfig,
     clock: &SharedClock,
+    owners: Owners,
 ) -> Result<(Vec<HeaderValue>, Credentials), StartError> {
     config.check().map_err(StartError::Config)?;
     let origins = origins(config);
-    let credentials = Credentials::read(config, origins.clone(), Arc::clone(clock))
+    let credentials = Credentials::read(config, origins.clone(), Arc::clone(clock), owners)
         .map_err(StartError::Credentials)?;
     if let Some(path) = &config.images.docker_config {
-        banger_images::check_docker_config(path)
+        banger_images::check_docker_config(path, owners)
             .map_err(|source| StartError::DockerConfig { path: path.clone(), source })?;
     }
     Ok((origins, credentials))

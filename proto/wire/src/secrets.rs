@@ -2,8 +2,8 @@
 //!
 //! One rule for all secrets: a file that others than its owner may read is refused, whatever is in
 //! it, and so is one whose owner is neither root nor the user of this process: its owner may read
-//! and change it. Root itself may use everybody's: it checks configurations of services that run as
-//! others. What is no regular file is refused too: a FIFO or a device may give nothing for ever, and
+//! and change it, and a service of root's would do as that user says. Where root only looks, or acts
+//! for whoever called it, [`Owners::AnyForRoot`] is said. What is no regular file is refused too: a FIFO or a device may give nothing for ever, and
 //! would hang whoever reads it. Kind and mode are asked of the file that is open, so that what was
 //! looked at is what is read.
 
@@ -64,25 +64,43 @@ pub enum SecretError {
     },
 }
 
-/// Reads a secret.
+/// Whose secrets are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Root's, and those of the user that this process runs as: for a service, which goes by them.
+    Ours,
+    /// Where this process is root's, everybody's, too: for a check of what a service is to read that
+    /// runs as another user, and for a command that a user has root run.
+    AnyForRoot,
+}
+
+/// Reads a secret that a service goes by.
+///
+/// # Errors
+/// As [`read_of`], of [`Owners::Ours`].
+pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
+    read_of(path, Owners::Ours)
+}
+
+/// Reads a secret of one of these.
 ///
 /// # Errors
 /// The file can't be read, is no regular one, is larger than any secret, others than its owner may
 /// read it, or it belongs to another user.
-pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
+pub fn read_of(path: &Path, owners: Owners) -> Result<Vec<u8>, SecretError> {
     let (file, Facts { mode, owner }) = open(path)?;
     if mode & 0o077 != 0 {
         return Err(SecretError::OpenToOthers { path: path.to_owned(), mode });
     }
-    if !may_own(owner, rustix::process::geteuid().as_raw()) {
+    if !may_own(owner, rustix::process::geteuid().as_raw(), owners) {
         return Err(SecretError::OfAnother { path: path.to_owned(), owner });
     }
     whole(file, path)
 }
 
 /// Whether a secret of this user may be used by that one.
-const fn may_own(owner: u32, own: u32) -> bool {
-    owner == 0 || owner == own || own == 0
+const fn may_own(owner: u32, own: u32, owners: Owners) -> bool {
+    owner == 0 || owner == own || (own == 0 && matches!(owners, Owners::AnyForRoot))
 }
 
 /// Reads what everybody may read, such as a certificate.
@@ -166,12 +184,21 @@ mod tests {
 
     #[test]
     fn a_secret_of_another_user_is_refused_and_roots_is_not() {
-        assert!(may_own(0, 1000) && may_own(1000, 1000));
-        assert!(!may_own(1001, 1000));
-        // `check-config` is root's, the service is not.
-        assert!(may_own(1000, 0));
+        for owners in [Owners::Ours, Owners::AnyForRoot] {
+            assert!(may_own(0, 1000, owners) && may_own(1000, 1000, owners));
+            assert!(!may_own(1001, 1000, owners) && may_own(0, 0, owners));
+        }
+        // `check-config` is root's, the service need not be.
+        assert!(may_own(1000, 0, Owners::AnyForRoot));
+        assert!(!may_own(1000, 0, Owners::Ours), "its owner would command a service of root's");
         let file = tempfile::NamedTempFile::new().expect("a file, 0600");
         read(file.path()).expect("it is ours");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(file.path(), Some(65_534), None).expect("given away");
+            let refused = read(file.path()).expect_err("it is another's");
+            assert!(matches!(refused, SecretError::OfAnother { owner: 65_534, .. }), "{refused:?}");
+            read_of(file.path(), Owners::AnyForRoot).expect("root only looks");
+        }
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn a_token_file_names_a_principal_for_each_token() {
     let read = |text: &str| {
         fs::write(&path, text).expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
-        read_token_file(&path)
+        read_token_file(&path, Owners::Ours)
     };
     let tokens =
         read("# people\nalice 0123456789abcdef\n\n  bob   fedcba9876543210  \n").expect("fine");
@@ -198,7 +198,8 @@ fn a_token_file_names_a_principal_for_each_token() {
     fs::write(&path, "alice 0123456789abcdef\n").expect("written");
     for mode in [0o640, 0o604, 0o644, 0o620] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
-        let error = read_token_file(&path).expect_err("others may read it").to_string();
+        let error =
+            read_token_file(&path, Owners::Ours).expect_err("others may read it").to_string();
         assert!(error.contains("chmod 600"), "{mode:o}: {error}");
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use banger_wire::service::edge::visitors::Visitors;
-use banger_wire::service::secrets::{self, SecretError};
+use banger_wire::service::secrets::{self, Owners, SecretError};
 use banger_wire::tls::{TlsConfigError, names_in, public_side};
 use http::HeaderValue;
 
@@ -51,11 +51,12 @@ impl Credentials {
         config: &ServerConfig,
         origins: Vec<HeaderValue>,
         clock: SharedClock,
+        owners: Owners,
     ) -> Result<Self, CredentialsError> {
         let (mut tls, mut certified) = (None, Vec::new());
         if let Some(files) = &config.tls {
             let public;
-            (public, certified) = public_tls(files)?;
+            (public, certified) = public_tls(files, owners)?;
             tls = Some((files.clone(), Arc::new(ArcSwap::from_pointee(public))));
         }
         let names = config.names.clone();
@@ -67,7 +68,7 @@ impl Credentials {
             auth.ask_always();
         }
         if let Some(file) = &token_file {
-            auth.admit(&tokens(file)?);
+            auth.admit(&tokens(file, owners)?);
         }
         Ok(Self { tls, visitors, names, origins, token_file, auth })
     }
@@ -89,9 +90,10 @@ impl Credentials {
 
     /// Reads all files again.
     pub(super) fn reload(&self) -> Result<(), CredentialsError> {
-        let tokens = self.token_file.as_deref().map(tokens).transpose()?;
+        let owners = Owners::Ours;
+        let tokens = self.token_file.as_deref().map(|file| tokens(file, owners)).transpose()?;
         if let Some((files, in_use)) = &self.tls {
-            let (public, certified) = public_tls(files)?;
+            let (public, certified) = public_tls(files, owners)?;
             in_use.store(Arc::new(public));
             let names = self.names.iter().cloned().chain(certified);
             self.visitors.store(Arc::new(Visitors::new(names, self.origins.clone())));
@@ -103,14 +105,17 @@ impl Credentials {
     }
 }
 
-fn tokens(file: &Path) -> Result<BTreeMap<String, Principal>, CredentialsError> {
-    read_token_file(file).map_err(CredentialsError::Tokens)
+fn tokens(file: &Path, owners: Owners) -> Result<BTreeMap<String, Principal>, CredentialsError> {
+    read_token_file(file, owners).map_err(CredentialsError::Tokens)
 }
 
 /// With the names in the certificate.
-fn public_tls(files: &TlsConfig) -> Result<(rustls::ServerConfig, Vec<String>), CredentialsError> {
+fn public_tls(
+    files: &TlsConfig,
+    owners: Owners,
+) -> Result<(rustls::ServerConfig, Vec<String>), CredentialsError> {
     let chain = secrets::read_public(&files.cert).map_err(CredentialsError::TlsFile)?;
-    let key = secrets::read(&files.key).map_err(CredentialsError::TlsFile)?;
+    let key = secrets::read_of(&files.key, owners).map_err(CredentialsError::TlsFile)?;
     let public = public_side(&chain, &key).map_err(CredentialsError::Tls)?;
     Ok((public, names_in(&chain)))
 }

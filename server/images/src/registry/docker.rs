@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use banger_wire::secrets;
+use banger_wire::secrets::{self, Owners};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -58,7 +58,7 @@ pub(super) async fn credentials(
     registry: &str,
 ) -> Result<Option<Credentials>, Cause> {
     let path = config.to_owned();
-    let config = tokio::task::spawn_blocking(move || read(&path)).await??;
+    let config = tokio::task::spawn_blocking(move || read(&path, Owners::Ours)).await??;
     let names = names_of(registry);
     let helper = names.iter().find_map(|name| config.cred_helpers.get(*name));
     let store = Some(&config.creds_store).filter(|store| !store.is_empty());
@@ -68,16 +68,16 @@ pub(super) async fn credentials(
     from_file(&config, &names)
 }
 
-fn read(path: &Path) -> Result<Config, Cause> {
-    Ok(serde_json::from_slice(&secrets::read(path)?)?)
+fn read(path: &Path, owners: Owners) -> Result<Config, Cause> {
+    Ok(serde_json::from_slice(&secrets::read_of(path, owners)?)?)
 }
 
 /// Whether passwords can be taken from this file of Docker's. Asks no program that it names.
 ///
 /// # Errors
-/// It can't be read, is no `config.json`, or is not kept as a secret is: see [`secrets::read`].
-pub fn check_docker_config(path: &Path) -> Result<(), Cause> {
-    read(path).map(drop)
+/// It can't be read, is no `config.json`, or is not kept as a secret is: see [`secrets::read_of`].
+pub fn check_docker_config(path: &Path, owners: Owners) -> Result<(), Cause> {
+    read(path, owners).map(drop)
 }
 
 /// What a registry may be called there.
@@ -193,7 +193,8 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).expect("a FIFO");
         for (path, why) in [(open, "chmod 600"), (fifo, "a FIFO")] {
             let asked = credentials(&path, "docker.io").await.expect_err("it is refused");
-            let checked = check_docker_config(&path).expect_err("it is refused");
+            let checked =
+                check_docker_config(&path, Owners::AnyForRoot).expect_err("it is refused");
             assert!(asked.to_string().contains(why), "{asked}");
             assert!(checked.to_string().contains(why), "{checked}");
         }

@@ -189,3 +189,29 @@ async fn files_that_are_no_good_change_nothing_and_a_token_that_is_taken_out_is_
     assert_eq!(refused.code(), Code::Unauthenticated);
     stage.server.shutdown().await;
 }
+
+/// Only root can give a file away; whoever else runs this has nothing to try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_root_goes_by_no_tokens_of_another_user_and_a_check_by_root_reads_them() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let directory = tempfile::tempdir().expect("a directory");
+    if std::fs::metadata(directory.path()).expect("it is there").uid() != 0 {
+        return;
+    }
+    let token_file = directory.path().join("tokens");
+    replace(&token_file, &format!("alice {TOKEN}\n"));
+    chown(&token_file, Some(65_534), None).expect("given away");
+    let auth = AuthConfig { token_file: Some(token_file.clone()), ..AuthConfig::default() };
+    let config = ServerConfig { auth, ..config(&directory) };
+    check(&config).expect("root looks at what the server of another user would read");
+    let refused = Server::start(config.clone()).await.expect_err("it goes by a user's words");
+    let StartError::Credentials(CredentialsError::Tokens(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.to_string().contains("belongs to user 65534"), "{why}");
+    chown(&token_file, Some(0), None).expect("taken back");
+    let server = Server::start(config).await.expect("it is root's");
+    chown(&token_file, Some(65_534), None).expect("given away");
+    server.reload().expect_err("a reload is no different");
+    server.shutdown().await;
+}
