@@ -137,7 +137,7 @@ impl Callers {
     /// where none is asked for: nothing else tells its callers apart.
     fn admit<B>(&self, request: &http::Request<B>) -> Result<Admitted, Status> {
         let at = self.clock.now();
-        let found = bearer(request).map(|token| self.identities.find(token, at));
+        let found = bearer(request)?.map(|token| self.identities.find(token, at));
         let nobody_is_asked = !self.identities.are_asked_for();
         let (identity, grants, lacking) = match found {
             Some(Found::Known(identity)) => {
@@ -177,10 +177,17 @@ impl Callers {
     }
 }
 
-fn bearer<B>(request: &http::Request<B>) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token that a call shows. One that shows two is nobody's: whatever stands before the server
+/// may have judged it by the other.
+fn bearer<B>(request: &http::Request<B>) -> Result<Option<&str>, Status> {
+    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next(), values.next()) else {
+        return Err(status::malformed("it has more than one authorization header"));
+    };
+    let parts = value.and_then(|value| value.to_str().ok()?.split_once(' '));
+    Ok(parts
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim()))
 }
 
 impl<S, B> Service<http::Request<B>> for Auth<S>

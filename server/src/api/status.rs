@@ -161,6 +161,15 @@ pub fn page_token_expired() -> Status {
     )
 }
 
+/// The request is no call as a gRPC library makes them.
+pub fn malformed(why: &str) -> Status {
+    error(
+        Code::InvalidArgument,
+        ErrorReason::RequestMalformed,
+        format!("the request is malformed: {why}"),
+    )
+}
+
 /// No bearer token, or a wrong one.
 pub fn token_invalid(why: &str) -> Status {
     error(Code::Unauthenticated, ErrorReason::TokenInvalid, why)

@@ -133,7 +133,8 @@ async fn seen(
         Ok::<_, Infallible>(response)
     }));
     let mut request = Request::builder().uri(path).header(trace::TRACEPARENT, TRACE);
-    if let Some(authorization) = authorization {
+    // As many headers as lines.
+    for authorization in authorization.into_iter().flat_map(str::lines) {
         request = request.header("authorization", authorization);
     }
     let response = service.oneshot(request.body(()).expect("a request")).await.expect("answers");
@@ -186,6 +187,22 @@ async fn without_a_token_or_with_a_wrong_one_every_guarded_method_is_refused() {
         for authorization in wrong {
             let refused = call(&layer, path, authorization).await;
             assert_eq!(refused, Err("16".to_owned()), "{path} {authorization:?}: UNAUTHENTICATED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_with_two_tokens_is_malformed_whichever_of_them_is_good() {
+    let good = format!("Bearer {TOKEN}");
+    let of_other = format!("Bearer {VIEWER}");
+    for layer in [with_tokens(), layer(true)] {
+        for (path, _, _) in METHODS {
+            for other in [&good, &of_other, "Bearer wrong", "Basic x", "-"] {
+                for two in [format!("{good}\n{other}"), format!("{other}\n{good}")] {
+                    let refused = call(&layer, path, Some(&two)).await;
+                    assert_eq!(refused, Err("3".to_owned()), "{path} {two:?}: INVALID_ARGUMENT");
+                }
+            }
         }
     }
 }

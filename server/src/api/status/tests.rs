@@ -147,7 +147,6 @@ const ELSEWHERE: &[&str] = &[
     "UNSPECIFIED",
     // Of the edge, which names them; `of_the_edge` builds them.
     "ORIGIN_NOT_ALLOWED",
-    "REQUEST_MALFORMED",
     "SERVICE_NOT_FOUND",
     "BROKEN_OFF",
     // Answers of agents.
