@@ -459,7 +459,7 @@ pub(super) async fn count_vms(record: &Record) -> Option<usize> {
     let endpoint = Endpoint::new(&record.url()).ok()?.deadline(Duration::from_secs(3));
     let client = Client::connect(&endpoint).await.ok()?;
     let known = client.vms().list_all(VmFilter::default()).await.ok()?.vms.len();
-    Some(known + unclaimed::list(record, &client).await.ok()?.len())
+    Some(known + unclaimed::count(record, &client).await.ok()?)
 }
 
 /// Deletes all VMs and waits until they are gone. Answers how many there were.

@@ -5,6 +5,8 @@
 //! then on it is a VM like any other. What can go wrong: no image is left that it could be created
 //! with, or the host refuses it; then it stays, and so does everything that could remove it.
 
+use std::collections::BTreeSet;
+
 use banger_client::Client;
 use banger_client::v1::{
     CreateVmRequest, DesiredState, Host, HostImageKind, ImageKind, ImageRef, Placement, VmSpec,
@@ -13,28 +15,55 @@ use banger_terminal::failure::Failure;
 
 use super::record::Record;
 
-/// The host and the id of each, on hosts of this set-up.
-pub(super) async fn list(
-    record: &Record,
-    client: &Client,
-) -> Result<Vec<(String, String)>, Failure> {
+/// How many there are on hosts of this set-up.
+pub(super) async fn count(record: &Record, client: &Client) -> Result<usize, Failure> {
     let hosts = client.hosts().list_all("").await?;
-    Ok(of(record, &hosts))
+    Ok(count_of(record, &hosts))
 }
 
+fn count_of(record: &Record, hosts: &[Host]) -> usize {
+    let statuses = ours(record, hosts).filter_map(|host| host.status.as_ref());
+    let counts = statuses.map(|status| {
+        let count = usize::try_from(status.unclaimed_vm_count).unwrap_or(usize::MAX);
+        count.max(status.unclaimed_vm_ids.len())
+    });
+    counts.sum()
+}
+
+fn ours<'h>(record: &Record, hosts: &'h [Host]) -> impl Iterator<Item = &'h Host> {
+    hosts.iter().filter(|host| record.agents.iter().any(|agent| agent.name == host.name))
+}
+
+/// The host and the id of each that the server names.
 fn of(record: &Record, hosts: &[Host]) -> Vec<(String, String)> {
-    let ours = |host: &&Host| record.agents.iter().any(|agent| agent.name == host.name);
-    let listed = hosts.iter().filter(ours).flat_map(|host| {
+    let listed = ours(record, hosts).flat_map(|host| {
         let ids = host.status.iter().flat_map(|status| &status.unclaimed_vm_ids);
         ids.map(|id| (host.name.clone(), id.clone()))
     });
     listed.collect()
 }
 
-/// Makes all of them the server's, wanted stopped.
+/// Makes all of them the server's, wanted stopped. It names some hundreds at a time, and the next once
+/// those are its own.
 pub(super) async fn claim(record: &Record, client: &Client) -> Result<(), Failure> {
-    let hosts = client.hosts().list_all("").await?;
-    for (host, id) in of(record, &hosts) {
+    let mut claimed = BTreeSet::new();
+    loop {
+        let hosts = client.hosts().list_all("").await?;
+        let named = of(record, &hosts).into_iter();
+        let new: Vec<_> = named.filter(|named| claimed.insert(named.clone())).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        claim_these(client, &hosts, new).await?;
+    }
+}
+
+async fn claim_these(
+    client: &Client,
+    hosts: &[Host],
+    unclaimed: Vec<(String, String)>,
+) -> Result<(), Failure> {
+    for (host, id) in unclaimed {
         let left = |why: String| {
             Failure::Conflict(format!(
                 "host {host} holds VM {id}, which the server does not know, and it could not be \
@@ -42,7 +71,7 @@ pub(super) async fn claim(record: &Record, client: &Client) -> Result<(), Failur
                  then try again; nothing was stopped"
             ))
         };
-        let spec = spec(client, &hosts, &host).await?;
+        let spec = spec(client, hosts, &host).await?;
         let spec = spec.ok_or_else(|| left("no image is left that a VM boots".to_owned()))?;
         let request = CreateVmRequest {
             id: id.clone(),

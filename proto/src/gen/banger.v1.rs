@@ -2939,11 +2939,16 @@ pub struct HostStatus {
     #[prost(string, tag = "15")]
     pub kernel_release: ::prost::alloc::string::String,
     /// VMs the agent holds that the server does not know. Nothing is done to them.
+    /// The first 256 by their ids; `unclaimed_vm_count` says how many there are.
     #[prost(string, repeated, tag = "16")]
     pub unclaimed_vm_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// How new guests get their root disk: "snapshot" by device-mapper, or "copy".
     #[prost(string, tag = "17")]
     pub root_disks: ::prost::alloc::string::String,
+    /// How many VMs the agent holds that the server does not know. 0 beside ids: a
+    /// server that does not count them yet, which lists all.
+    #[prost(uint32, tag = "18")]
+    pub unclaimed_vm_count: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostResources {

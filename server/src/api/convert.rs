@@ -304,6 +304,10 @@ pub fn history_event(event: StoredEvent, secrets: Secrets) -> v1::VmHistoryEvent
     }
 }
 
+/// How many unclaimed VMs of a host are named: it says itself how many it has, and every reader and
+/// watcher gets them.
+const MAX_UNCLAIMED: usize = 256;
+
 /// A host with all that is known of it now.
 pub fn host(snapshot: &HostSnapshot) -> v1::Host {
     let HostView { record, health, facts } = &*snapshot.view;
@@ -334,7 +338,13 @@ pub fn host(snapshot: &HostSnapshot) -> v1::Host {
             vmm: facts.map(|facts| facts.vmm.clone()).unwrap_or_default(),
             kernel_release: facts.map(|facts| facts.kernel_release.clone()).unwrap_or_default(),
             root_disks: facts.map(|facts| facts.root_disks.clone()).unwrap_or_default(),
-            unclaimed_vm_ids: snapshot.unclaimed.iter().map(ToString::to_string).collect(),
+            unclaimed_vm_ids: snapshot
+                .unclaimed
+                .iter()
+                .take(MAX_UNCLAIMED)
+                .map(ToString::to_string)
+                .collect(),
+            unclaimed_vm_count: u32::try_from(snapshot.unclaimed.len()).unwrap_or(u32::MAX),
         }),
         etag: record.etag(),
     }

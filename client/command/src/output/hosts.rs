@@ -1,8 +1,8 @@
 //! Hosts and their images, as people read them.
 
 use banger_client::v1::{
-    Host, HostImage, HostImageKind, HostResources, HostState, Image, ImageBoot, ImageHost,
-    ImageKind,
+    Host, HostImage, HostImageKind, HostResources, HostState, HostStatus, Image, ImageBoot,
+    ImageHost, ImageKind,
 };
 use jiff::Timestamp;
 
@@ -61,7 +61,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
     let status = host.status.clone().unwrap_or_default();
     let text = |text: &str| (!text.is_empty()).then(|| plain(text));
     let when = |time| moment(time, now).map(plain);
-    let unclaimed = &status.unclaimed_vm_ids;
+    let unclaimed = unclaimed(&status);
     let mut out = pairs([
         ("Name", Some((name(host), Tone::Plain))),
         ("Id", Some(plain(&host.id))),
@@ -83,7 +83,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("Memory", Some(plain(used(host, |r| mebibytes(r.memory_mib))))),
         ("Disk", Some(plain(used(host, |r| mebibytes(r.disk_mib))))),
         ("Labels", (!host.labels.is_empty()).then(|| plain(labels(&host.labels)))),
-        ("Unclaimed VMs", (!unclaimed.is_empty()).then(|| plain(unclaimed.join(", ")))),
+        ("Unclaimed VMs", text(&unclaimed)),
         ("Created", when(host.create_time)),
         ("Certificate until", when(host.certificate_expire_time)),
         ("Etag", text(&host.etag)),
@@ -93,6 +93,17 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         out += &images(&status.images);
     }
     out
+}
+
+/// How many VMs its host holds unclaimed, and the ids of those that the server names.
+fn unclaimed(status: &HostStatus) -> String {
+    let ids = &status.unclaimed_vm_ids;
+    // A server that does not count them names all.
+    let count = ids.len().max(usize::try_from(status.unclaimed_vm_count).unwrap_or(usize::MAX));
+    match count - ids.len() {
+        0 => ids.join(", "),
+        more => format!("{count}: {}, and {more} more", ids.join(", ")),
+    }
 }
 
 fn images(images: &[HostImage]) -> String {

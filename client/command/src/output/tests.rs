@@ -120,6 +120,24 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
+fn unclaimed_vms_are_counted_where_not_all_are_named() {
+    let shown = |ids: &[&str], unclaimed_vm_count| {
+        let mut host = host("b0", true);
+        let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+        let status = host.status.take().unwrap();
+        host.status = Some(HostStatus { unclaimed_vm_ids: ids, unclaimed_vm_count, ..status });
+        let detail = plain(&hosts::detail(&host, now()));
+        let line = detail.lines().find_map(|line| line.strip_prefix("Unclaimed VMs:"));
+        line.map(|line| line.trim().to_owned())
+    };
+    assert_eq!(shown(&[], 0), None);
+    assert_eq!(shown(&["a", "b"], 2).unwrap(), "a, b");
+    assert_eq!(shown(&["a", "b"], 16_000).unwrap(), "16000: a, b, and 15998 more");
+    // A server that does not count them names all.
+    assert_eq!(shown(&["a", "b"], 0).unwrap(), "a, b");
+}
+
+#[test]
 fn the_tables_are_as_reviewed() {
     let list = [vm("web", VmState::Running), vm("db", VmState::Crashed), pending()];
     insta::assert_snapshot!("vm_list", plain(&vms::table(&list, now())));

@@ -35,11 +35,18 @@ export function isTrouble(vm: Vm): boolean {
 
 const CERTIFICATE_WARNING_MS = 30 * 86_400_000;
 
+/** How many VMs a host holds that the server does not know. An older server names all and counts none. */
+export function unclaimedOf(host: Host): number {
+  const { unclaimedVmCount = 0, unclaimedVmIds = [] } = host.status ?? {};
+  return Math.max(unclaimedVmCount, unclaimedVmIds.length);
+}
+
 export function concerns(vms: Iterable<Vm>, hosts: Iterable<Host>, now: number): Concern[] {
   const found: Concern[] = [];
   for (const host of hosts) {
     const state = hostStateOf(host);
-    const { message = "", unclaimedVmIds = [], vmCount = 0 } = host.status ?? {};
+    const { message = "", vmCount = 0 } = host.status ?? {};
+    const unclaimed = unclaimedOf(host);
     const href = `/hosts/${host.name}`;
     if (state !== HostState.ONLINE) {
       found.push({
@@ -51,14 +58,14 @@ export function concerns(vms: Iterable<Vm>, hosts: Iterable<Host>, now: number):
         count: 1,
       });
     }
-    if (unclaimedVmIds.length > 0) {
+    if (unclaimed > 0) {
       found.push({
         key: `unclaimed:${host.id}`,
         tone: "wait",
         title: `Host ${host.name} holds VMs that the server does not know`,
         detail: "Nothing is done to them.",
         href,
-        count: unclaimedVmIds.length,
+        count: unclaimed,
       });
     }
     const expires = millis(host.certificateExpireTime);

@@ -80,6 +80,12 @@ describe("what needs a person", () => {
   });
 });
 
+test("unclaimed VMs are counted, also where not all are named", () => {
+  const counted = (unclaimedVmIds: string[], unclaimedVmCount = 0) =>
+    concerns([], [host("b0", { status: { state: HostState.ONLINE, unclaimedVmIds, unclaimedVmCount } })], 0).map(({ count: n }) => n);
+  expect([counted([]), counted(["a", "b"]), counted(["a", "b"], 2), counted(["a"], 16_000)]).toEqual([[], [2], [2], [16_000]]);
+});
+
 describe("what happened", () => {
   const event = (at: number, type: string, actor = "host b0") => create(VmHistoryEventSchema, { time: time(at), type, actor });
 

@@ -6,6 +6,7 @@ use prost_types::{ListValue, Struct, Value};
 use super::*;
 use crate::model::fixtures::{at, spec, spec_with};
 use crate::model::spec::{ImageDraft, SpecRefusal};
+use crate::testing::{health, host_record, vm_id};
 
 fn value(kind: Kind) -> Value {
     Value { kind: Some(kind) }
@@ -136,6 +137,27 @@ fn a_host_that_joins_from_elsewhere_is_not_the_servers_own_machine() {
     let from = peer("192.0.2.7:40000");
     assert_eq!(check_joining_address("192.0.2.8:7072", from), Ok(()));
     assert!(check_joining_address("169.254.169.254:80", from).is_err());
+}
+
+#[test]
+fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many() {
+    let of = |unclaimed: u32| {
+        let unclaimed = (0..unclaimed).map(|number| vm_id(number.into())).collect();
+        let record = host_record(1);
+        let health = health(crate::model::host::HostState::Online);
+        let view = HostView { record, health, facts: None }.into();
+        let booked = Resources { vcpus: 0, memory_mib: 0, disk_mib: 0, guests: 0 };
+        host(&HostSnapshot { view, vm_count: 0, booked, unclaimed, version: 1 })
+    };
+    let status = |host: &v1::Host| host.status.clone().expect("it has one");
+    let few = status(&of(3));
+    assert_eq!((few.unclaimed_vm_ids.len(), few.unclaimed_vm_count), (3, 3));
+    assert_eq!(few.unclaimed_vm_ids[0], vm_id(0).to_string());
+    let many = of(16_000);
+    assert!(prost::Message::encoded_len(&many) < 16 << 10, "{many:?}");
+    let many = status(&many);
+    assert_eq!((many.unclaimed_vm_ids.len(), many.unclaimed_vm_count), (MAX_UNCLAIMED, 16_000));
+    assert_eq!(many.unclaimed_vm_ids[..3], few.unclaimed_vm_ids[..]);
 }
 
 #[test]

@@ -104,7 +104,7 @@ class Host(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class HostStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks")
+    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class HostStatus(_message.Message):
     KERNEL_RELEASE_FIELD_NUMBER: _ClassVar[int]
     UNCLAIMED_VM_IDS_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISKS_FIELD_NUMBER: _ClassVar[int]
+    UNCLAIMED_VM_COUNT_FIELD_NUMBER: _ClassVar[int]
     state: HostState
     reason: str
     message: str
@@ -139,7 +140,8 @@ class HostStatus(_message.Message):
     kernel_release: str
     unclaimed_vm_ids: _containers.RepeatedScalarFieldContainer[str]
     root_disks: str
-    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ...) -> None: ...
+    unclaimed_vm_count: int
+    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ...) -> None: ...
 
 class HostResources(_message.Message):
     __slots__ = ("vcpus", "memory_mib", "disk_mib", "guests")
