@@ -115,8 +115,9 @@ impl Filter {
             }
         }
         if other {
-            // Character sets, keypad, insert mode, margins, origin.
-            out += "\x0f\x1b(B\x1b[!p";
+            // Character sets, keypad, insert mode, margins, origin; and new line, which a soft reset
+            // leaves as it is.
+            out += "\x0f\x1b(B\x1b[!p\x1b[20l";
         }
         if style {
             out += "\x1b[0m";

@@ -4,7 +4,11 @@
 //! ECMA-48. Left out on purpose, because the terminal answers: DA (`c`), DSR (`n`), DECREQTPARM
 //! (`x`), DECRQM (`$p`), DECRQCRA (`*y`), XTVERSION (`>q`), the keyboard protocol (`?u`), mouse and
 //! focus reports (modes 1000 to 1016); because it acts: windows and titles (`t`), printing (`i`),
-//! locking the keyboard (mode 2), lights (`q`), and the switch out of UTF-8 (`ESC %`).
+//! locking the keyboard (mode 2), lights (`q`), and the switch out of UTF-8 (`ESC %`); because it
+//! takes what others have written: a full reset (`ESC c`), which clears the lines that were scrolled
+//! away and the tab stops with the screen, and the pattern of E (`ESC # 8`); and because it changes
+//! what the keys of the next program mean: new line (mode 20), by which Enter sends two characters.
+//! Programs ask for none of these but `reset`, which also sends what is let through.
 
 use super::Left;
 
@@ -22,9 +26,8 @@ pub(super) fn is_usual(mode: u16) -> bool {
 /// A sequence of ESC and one or a few characters.
 pub(super) fn escape(sequence: &str, left: &mut Left) -> bool {
     match sequence.as_bytes() {
-        // Saves and restores the cursor, moves it, sets a tab stop, resets all, one character of
-        // another set.
-        [_, b'7' | b'8' | b'D' | b'E' | b'H' | b'M' | b'N' | b'O' | b'c'] => true,
+        // Saves and restores the cursor, moves it, sets a tab stop, one character of another set.
+        [_, b'7' | b'8' | b'D' | b'E' | b'H' | b'M' | b'N' | b'O'] => true,
         // Which sequences the keypad's keys are.
         [_, b'=' | b'>'] => {
             left.other = true;
@@ -35,8 +38,8 @@ pub(super) fn escape(sequence: &str, left: &mut Left) -> bool {
             left.other = true;
             true
         }
-        // Lines of double height and width, and the pattern to adjust a screen by.
-        [_, b'#', b'3'..=b'6' | b'8'] => true,
+        // Lines of double height and width.
+        [_, b'#', b'3'..=b'6'] => true,
         _ => false,
     }
 }
@@ -79,11 +82,13 @@ pub(super) fn control(sequence: &str, left: &mut Left) -> Option<String> {
             left.other = true;
             whole()
         }
-        // Insert, and new line: the other ANSI modes lock the keyboard or echo.
-        (None, "", 'h' | 'l') if values.iter().all(|mode| matches!(mode, 4 | 20)) => {
+        // Insert: the other ANSI modes lock the keyboard, echo, or change what Enter sends. To put new
+        // line back is harmless, and consoles of old begin with it.
+        (None, "", 'h') if numbers == "4" => {
             left.other = true;
             whole()
         }
+        (None, "", 'l') if values.iter().all(|mode| matches!(mode, 4 | 20)) => whole(),
         (Some('?'), "", 'h' | 'l') if !numbers.contains(':') => {
             let kept: Vec<u16> = values.into_iter().filter(|mode| MODES.contains(mode)).collect();
             left.modes.extend(kept.iter().map(|mode| (*mode, last == 'h')));

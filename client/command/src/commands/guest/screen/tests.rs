@@ -57,6 +57,10 @@ const HOSTILE: &[(&str, &[u8])] = &[
     ("focus reports", b"\x1b[?1004h"),
     ("keyboard locked", b"\x1b[2h"),
     ("out of UTF-8", b"\x1b%@"),
+    ("everything cleared and reset", b"\x1bc"),
+    ("a screen of E", b"\x1b#8"),
+    ("Enter as two characters", b"\x1b[20h"),
+    ("Enter as two characters, beside another", b"\x1b[4;20h"),
     ("answers in eight bits", b"\x1b G"),
     ("ENQ", b"\x05"),
     ("NUL, XON, XOFF, DEL", b"\x00\x11\x13\x7f"),
@@ -108,7 +112,7 @@ fn what_people_look_at_comes_through_unchanged() {
         "\x1b[?1049h\x1b[?25l\x1b[1;24r\x1b7\x1b8\x1b[s\x1b[u\x1bM\x1bD\x1b[?1049l\x1b[?25h",
         "\x1b[?1h\x1b=\x1b[?2004h$ \x1b[?2004l\x1b>\x1b[?1l\x1b[?7h\x1b[?12h",
         "\x1b(0lqqk\x1b(B\x0ex\x0f",
-        "\x1b[4h\x1b[4l\x1b[2 q\x1b[!p\x1bc\x1b#8\x1b[3b\x1b[2S\x1b[2T\x1b[0g\x1bH\x1b[I\x1b[Z",
+        "\x1b[4h\x1b[4l\x1b[2 q\x1b[!p\x1b[20l\x1b#6\x1b[3b\x1b[2S\x1b[2T\x1b[0g\x1bH\x1b[I\x1b[Z",
     ] {
         assert_eq!(passed_however_cut(shown.as_bytes()), shown);
     }
@@ -137,7 +141,7 @@ fn a_terminal_that_a_guest_has_left_changed_is_put_back() {
     filter.pass(b"\x1b[?1049h\x1b[?25l\x1b[?7h\x1b[31m\x1b(0");
     assert_eq!(
         String::from_utf8(filter.end()).unwrap(),
-        "\x1b[?25h\x1b[?1049l\x0f\x1b(B\x1b[!p\x1b[0m"
+        "\x1b[?25h\x1b[?1049l\x0f\x1b(B\x1b[!p\x1b[20l\x1b[0m"
     );
     assert!(filter.end().is_empty());
     // What is half there at the end is not finished by what is printed next.
