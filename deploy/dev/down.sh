@@ -17,6 +17,13 @@ if [ ! -x "$TARGET/debug/banger" ]; then
   cargo build --bins -p banger-server -p banger-agent -p banger-command
 fi
 "$TARGET/debug/banger" dev down --yes --state-dir "$state"
+# What `make up` put there before it, and the directories, if nothing else is in them.
+if grep -qsxF '# Written by make up.' "$state/config/server.toml"; then
+  rm "$state/config/server.toml"
+fi
+for dir in "$state/config" "$state"; do
+  if [ -d "$dir" ]; then rmdir --ignore-fail-on-non-empty "$dir"; fi
+done
 
 # Bridge and chains are gone with their agents. What all agents share is left: the guests' control
 # group, which goes only when it is empty, as it is where no other agent and no systemd uses it.

@@ -32,7 +32,8 @@ if is_root; then
   agent=$(.ci/guest.sh)
   if [ ! -e "$state/config/server.toml" ]; then
     (umask 077 && mkdir -p "$state/config")
-    printf '[images]\nguest_agent = "%s"\n' "$agent" >"$state/config/server.toml"
+    # By its first line `make down` knows it: `banger dev` leaves what it did not make.
+    printf '# Written by make up.\n[images]\nguest_agent = "%s"\n' "$agent" >"$state/config/server.toml"
   fi
 fi
 

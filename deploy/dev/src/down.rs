@@ -12,7 +12,9 @@ use banger_terminal::text::counted;
 
 pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure> {
     let layout = Layout::of(&args.state_dir)?;
-    if !layout.root.exists() {
+    // Nothing is made where no set-up is, the lock's file neither; a start of an earlier release
+    // that was killed has left one.
+    if !layout.is_one() && !layout.root.join("lock").exists() {
         printer.note("Nothing to take down.");
         return Ok(());
     }
@@ -62,10 +64,26 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
         }
     }
     drop(progress);
-    layout.remove()?;
+    restore_configs(&layout, &record)?;
+    let all = layout.remove()?;
     drop(lock);
-    printer.note(&format!("Everything is down, and {} is removed.", layout.root.display()));
+    let root = layout.root.display();
+    printer.note(&if all {
+        format!("Everything is down, and {root} is removed.")
+    } else {
+        format!("Everything is down. What else is in {root} stays: `banger dev` did not make it.")
+    });
     Ok(())
+}
+
+/// Takes this set-up's share of the machine out of configurations that were there before it.
+fn restore_configs(layout: &Layout, record: &Record) -> Result<(), Failure> {
+    let Some(share) = &record.share else { return Ok(()) };
+    layout.restore_config("server", |present| share.without_server_config(present))?;
+    (0..16).try_for_each(|index| {
+        let name = format!("b{index}");
+        layout.restore_config(&name, |present| share.without_agent_config(index, present))
+    })
 }
 
 /// Has each agent remove its network. Answers what is left, and why.

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! <dir>/dev.json            what was started
+//! <dir>/made.json           what of this was not there before
 //! <dir>/lock                held by the one command that starts or stops
 //! <dir>/logs/server.log     one log for each process
 //! <dir>/server/             state of the server
 //! <dir>/agents/<name>/      state of each agent
 //! ```
 //!
-//! Only these are ever removed: a state directory named by mistake keeps its other files.
+//! Only these are ever removed, and of these only what `banger dev` made (`made`): a state directory
+//! named by mistake keeps what was in it.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,8 +23,23 @@ use tokio::time::Instant;
 use crate::args::StateDir;
 use banger_terminal::failure::Failure;
 
+mod made;
+
+use made::Made;
+
 /// How long another `banger dev` may take with what it does: longer than any deletion of VMs.
 const LOCK_PATIENCE: Duration = Duration::from_secs(180);
+
+/// A start that holds the lock, and what it has made so far.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) lock: File,
+    root_is_new: bool,
+    /// Before it.
+    earlier: Option<Made>,
+    /// By it.
+    new: Made,
+}
 
 /// The directory of one set-up.
 #[derive(Debug, Clone)]
@@ -53,6 +70,24 @@ impl Layout {
 
     pub(super) fn record(&self) -> PathBuf {
         self.root.join("dev.json")
+    }
+
+    fn made(&self) -> PathBuf {
+        self.root.join("made.json")
+    }
+
+    /// Whether anything of a set-up is here.
+    pub(super) fn is_one(&self) -> bool {
+        self.record().exists() || self.made().exists()
+    }
+
+    /// What is ours here.
+    fn ours(&self) -> Result<Made, Failure> {
+        Ok(match Made::load(self)? {
+            Some(made) => made,
+            None if self.record().exists() => Made::whole(),
+            None => Made::default(),
+        })
     }
 
     pub(super) fn server_state(&self) -> PathBuf {
@@ -106,18 +141,38 @@ impl Layout {
         write().map_err(|error| Failure::io(&format!("write {}", path.display()), error))
     }
 
+    /// Puts configurations that were there before back to what they were: by this, where they were
+    /// not changed since.
+    pub(super) fn restore_config(
+        &self,
+        name: &str,
+        edit: impl FnOnce(&str) -> String,
+    ) -> Result<(), Failure> {
+        let place = format!("config/{name}.toml");
+        if self.ours()?.holds(&place) || !self.root.join(place).exists() {
+            return Ok(());
+        }
+        self.edit_config(name, edit)
+    }
+
     /// Forgets an agent: its state, configuration and log.
     pub(super) fn remove_agent(&self, name: &str) -> Result<(), Failure> {
+        let ours = self.ours()?;
         let state = self.agent_state(name);
-        match fs::remove_dir_all(&state) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failure::io(&format!("remove {}", state.display()), error));
-            }
-            Ok(()) | Err(_) => {}
+        if !ours.holds(&format!("agents/{name}")) {
+            // A host that was removed has no use for its key; the rest was there before.
+            self.forget_identity(name)?;
+        } else if let Err(error) = fs::remove_dir_all(&state)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(Failure::io(&format!("remove {}", state.display()), error));
         }
-        // What is left of these is of no account.
-        let _ = fs::remove_file(self.root.join("config").join(format!("{name}.toml")));
-        let _ = fs::remove_file(self.log(name));
+        for place in [format!("config/{name}.toml"), format!("logs/{name}.log")] {
+            if ours.holds(&place) {
+                // What is left of these is of no account.
+                let _ = fs::remove_file(self.root.join(place));
+            }
+        }
         Ok(())
     }
 
@@ -132,15 +187,35 @@ impl Layout {
         }
     }
 
-    /// Makes the directory, readable by its owner only: it will hold keys.
-    pub(super) fn create(&self) -> Result<(), Failure> {
+    /// Takes the lock, and makes the directories, readable by their owner only: they will hold keys.
+    pub(super) fn begin(&self) -> Result<Begun, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        make(&self.root)
-            .and_then(|()| make(&self.root.join("logs")))
-            .and_then(|()| make(&self.root.join("config")))
-            .with_context(|| format!("cannot make {}", self.root.display()))?;
-        Ok(())
+        let make = |path: &Path| {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.with_context(|| format!("cannot make {}", path.display()))
+        };
+        let root_is_new = self.root.symlink_metadata().is_err();
+        make(&self.root)?;
+        let lock_is_new = self.root.join("lock").symlink_metadata().is_err();
+        let lock = self.lock()?;
+        let absent = Made::absent(self);
+        let absent = if lock_is_new { absent.with_lock() } else { absent };
+        let earlier = Made::load(self)?;
+        let new = absent.without(&earlier.clone().unwrap_or_default());
+        let begun = Begun { lock, root_is_new, earlier, new };
+        let prepare = || {
+            if begun.earlier.is_some() || !self.record().exists() {
+                begun.earlier.clone().unwrap_or_default().and(&begun.new).save(self)?;
+            }
+            ["logs", "config"].iter().try_for_each(|name| make(&self.root.join(name)))?;
+            Ok(())
+        };
+        if let Err(failure) = prepare() {
+            // Best effort: the error counts.
+            let _ = self.unmake(&begun);
+            return Err(failure);
+        }
+        Ok(begun)
     }
 
     /// Takes the lock, as long as the file is held. Gone with the process that took it.
@@ -173,28 +248,60 @@ impl Layout {
         Ok(None)
     }
 
-    /// Removes what `banger dev` made, and the directory if nothing else is in it.
-    pub(super) fn remove(&self) -> Result<(), Failure> {
-        let missing_is_fine = |done: io::Result<()>| match done {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
+    /// Takes back a start that was refused before it started anything: what it made goes, and
+    /// nothing else. A set-up that was there before goes on with all that it has.
+    pub(super) fn unmake(&self, begun: &Begun) -> Result<(), Failure> {
+        if self.record().exists() {
+            return Ok(());
+        }
+        self.remove_places(&begun.new)?;
+        match &begun.earlier {
+            Some(earlier) => earlier.save(self)?,
+            None => self.remove_place("made.json")?,
+        }
+        if begun.root_is_new { self.remove_root().map(drop) } else { Ok(()) }
+    }
+
+    /// Removes what `banger dev` made, and the directory if nothing else is in it. False when
+    /// something is.
+    pub(super) fn remove(&self) -> Result<bool, Failure> {
+        self.remove_places(&self.ours()?)?;
+        // These last: with them gone, nothing would know of what is left, and a record without the
+        // list would mean that all of it is ours.
+        self.remove_place("dev.json")?;
+        self.remove_place("made.json")?;
+        self.remove_root()
+    }
+
+    fn remove_places(&self, made: &Made) -> Result<(), Failure> {
+        made.places().try_for_each(|place| self.remove_place(place))
+    }
+
+    /// Removes a file or a directory with what is in it; that none is there is fine.
+    fn remove_place(&self, place: &str) -> Result<(), Failure> {
+        let path = self.root.join(place);
+        let remove = || match path.symlink_metadata()?.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
         };
-        for dir in ["logs", "config", "server", "agents"] {
-            let path = self.root.join(dir);
-            missing_is_fine(fs::remove_dir_all(&path))
-                .with_context(|| format!("cannot remove {}", path.display()))?;
+        match remove() {
+            Ok(()) => Ok(()),
+            Err(error) => match error.kind() {
+                // Somebody's file where the directory would be.
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(()),
+                _ => Err(Failure::io(&format!("remove {}", path.display()), error)),
+            },
         }
-        // The record last: with it gone, nothing would know of what is left.
-        for file in ["lock", "dev.json"] {
-            let path = self.root.join(file);
-            missing_is_fine(fs::remove_file(&path))
-                .with_context(|| format!("cannot remove {}", path.display()))?;
-        }
+    }
+
+    fn remove_root(&self) -> Result<bool, Failure> {
         match fs::remove_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            done => {
-                missing_is_fine(done).map_err(|error| Failure::io("remove the directory", error))
-            }
+            Ok(()) => Ok(true),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => Ok(true),
+                io::ErrorKind::DirectoryNotEmpty => Ok(false),
+                _ => Err(Failure::io("remove the directory", error)),
+            },
         }
     }
 

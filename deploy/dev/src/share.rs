@@ -67,7 +67,22 @@ impl Share {
             return present.to_owned();
         }
         // Before the first table, in which it would be something else.
-        format!("guest_pool = \"{}\"\nguest_prefix = {HOST_PREFIX}\n{present}", self.pool)
+        format!("{}{present}", self.server_lines())
+    }
+
+    /// What [`Self::server_config`] was given, of what it made; what was changed since stays.
+    pub(super) fn without_server_config(&self, present: &str) -> String {
+        present.strip_prefix(&*self.server_lines()).unwrap_or(present).to_owned()
+    }
+
+    fn server_lines(&self) -> String {
+        format!("guest_pool = \"{}\"\nguest_prefix = {HOST_PREFIX}\n", self.pool)
+    }
+
+    /// What [`Self::agent_config`] was given; an empty table may stay.
+    pub(super) fn without_agent_config(&self, index: usize, present: &str) -> String {
+        let line = format!("[guests]\nuid_base = {}\n", self.first_uid(index));
+        present.replacen(&line, "[guests]\n", 1)
     }
 
     /// The configuration file of agent number `index` with its user ids in it; as above.

@@ -20,16 +20,13 @@ use banger_terminal::progress::Progress;
 
 pub(super) async fn up(printer: Printer, args: UpArgs) -> Result<(), Failure> {
     let layout = Layout::of(&args.state_dir)?;
-    layout.create()?;
-    let lock = layout.lock()?;
     let programs = Programs::find()?;
+    let begun = layout.begin()?;
     let progress = Progress::start();
     let wanted = wanted(&layout, &args, &programs, &progress).await;
     let Wanted { mut record, new, turn } = wanted.inspect_err(|_| {
-        if !layout.record().exists() {
-            // Nothing was there before and nothing came of it. Best effort: the error counts.
-            let _ = layout.remove();
-        }
+        // Nothing came of it. Best effort: the error counts.
+        let _ = layout.unmake(&begun);
     })?;
     let before = record.clone();
     let started = {
@@ -49,7 +46,7 @@ pub(super) async fn up(printer: Printer, args: UpArgs) -> Result<(), Failure> {
         }
     };
     drop(progress);
-    drop((lock, turn));
+    drop((begun.lock, turn));
     if started.is_empty() {
         printer.note("Already running.");
     }
@@ -76,7 +73,8 @@ async fn start(
 ) -> Result<Vec<String>, Failure> {
     let mut started = start_missing(layout, record, programs, progress).await?;
     if record.agents.len() < usize::from(args.hosts) {
-        add_hosts(layout, args, record)?;
+        let added = add_hosts(args, record)?;
+        configure_hosts(layout, record, &added)?;
         started.extend(start_missing(layout, record, programs, progress).await?);
     }
     if record.simulated {
@@ -143,33 +141,46 @@ async fn wanted(
             } else {
                 let (share, held) = share::find()?;
                 turn = Some(held);
-                layout.edit_config("server", |present| share.server_config(present))?;
                 share
             };
             (Record::new(mode.simulated, mode.why, share, server), true)
         }
     };
-    add_hosts(layout, args, &mut record)?;
+    let added = add_hosts(args, &mut record)?;
+    // Last, once nothing can refuse it any more: what somebody put there stays as it is until then.
+    if let (true, Some(share)) = (new, &record.share) {
+        layout.edit_config("server", |present| share.server_config(present))?;
+    }
+    configure_hosts(layout, &record, &added)?;
     Ok(Wanted { record, new, turn })
 }
 
 /// Adds hosts until there are as many as are wanted. One that was removed leaves its number to the
-/// next.
-fn add_hosts(layout: &Layout, args: &UpArgs, record: &mut Record) -> Result<(), Failure> {
+/// next. Answers the numbers of those that were added.
+fn add_hosts(args: &UpArgs, record: &mut Record) -> Result<Vec<usize>, Failure> {
     let any = args.listen.is_some_and(|listen| listen.port() == 0);
     let free: Vec<usize> = (0..16)
         .filter(|index| !record.agents.iter().any(|agent| agent.name == format!("b{index}")))
         .collect();
     let more = usize::from(args.hosts).saturating_sub(record.agents.len());
-    for index in free.into_iter().take(more) {
+    let added: Vec<usize> = free.into_iter().take(more).collect();
+    for &index in &added {
         let mut agent = ports::agent(&record.server, index, any)?;
         if let Some(share) = &record.share {
             agent.tag = share.tag(index);
-            layout.edit_config(&agent.name, |present| share.agent_config(index, present))?;
         }
         record.agents.push(agent);
     }
-    Ok(())
+    Ok(added)
+}
+
+/// Writes what hosts that were added have of the machine into their configuration.
+fn configure_hosts(layout: &Layout, record: &Record, added: &[usize]) -> Result<(), Failure> {
+    let Some(share) = &record.share else { return Ok(()) };
+    added.iter().try_for_each(|&index| {
+        let name = format!("b{index}");
+        layout.edit_config(&name, |present| share.agent_config(index, present))
+    })
 }
 
 /// Whether what is asked for can be had from what is there.

@@ -208,12 +208,22 @@ impl Stage {
         }
     }
 
-    /// Removes everything.
+    /// Stops and removes everything. What was there before the start stays: the host's configuration,
+    /// and its directory where images were put into it; nothing of a VM is in that.
     pub(crate) fn down(&self) {
         if let Err(words) = self.dev(&["down", "--yes"]) {
             panic!("banger dev down: {words}{}", self.agent_log());
         }
-        assert!(!self.state().exists(), "the state is still there");
+        for place in ["dev.json", "made.json", "server", "logs"] {
+            assert!(!self.state().join(place).exists(), "{place} is still there");
+        }
+        for place in ["vms", "jails/qemu", "jails/firecracker"] {
+            let left = std::fs::read_dir(self.agent().join(place)).into_iter().flatten();
+            let left: Vec<_> = left.map(|entry| entry.expect("it can be read").path()).collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        assert!(self.state().join("config/b0.toml").exists(), "it was there before");
+        std::fs::remove_dir_all(self.state()).expect("nothing is mounted there");
     }
 
     pub(crate) fn agent_log(&self) -> String {

@@ -129,3 +129,33 @@ fn what_is_left_on_the_machine_keeps_the_state_that_it_can_be_removed_by() {
     assert!(!said.contains("Everything is down"), "{said}");
     assert!(bin.state().join("dev.json").exists());
 }
+
+#[test]
+fn a_start_that_is_refused_leaves_what_was_in_the_directory() {
+    let somebodys = ["config/server.toml", "logs/old", "images/x", "server/ca/ca.key"];
+    let doctor = r#"echo '{"usable": false, "checks": []}'"#;
+    let refusals: [(&[&str], &str); 3] = [
+        (&["up", "--real", "--detach"], "this machine cannot run real guests"),
+        (&["up", "--simulate", "--listen", "192.0.2.1:99"], "not a loopback address"),
+        (&["down", "--yes"], "Nothing to take down."),
+    ];
+    for (args, why) in refusals {
+        let bin = Bin::with(&[("banger-server", "exit 3"), ("banger-agent", doctor)]);
+        let (_, said) = bin.run(args);
+        assert!(said.contains(why), "{said}");
+        assert!(!bin.state().exists(), "{args:?} made it: {said}");
+        for file in somebodys {
+            let path = bin.state().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        let (_, said) = bin.run(args);
+        assert!(said.contains(why), "{said}");
+        for file in somebodys {
+            assert_eq!(fs::read_to_string(bin.state().join(file)).unwrap(), file, "{args:?}");
+        }
+        let count = |dir: PathBuf| fs::read_dir(dir).unwrap().count();
+        assert_eq!(count(bin.state()), 4, "{args:?}");
+        assert_eq!(count(bin.state().join("config")), 1, "{args:?}");
+    }
+}

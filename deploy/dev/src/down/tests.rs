@@ -34,7 +34,7 @@ fn an_agent_is_asked_to_leave_its_own_network_and_what_stays_is_said() {
     let temp = tempfile::tempdir().unwrap();
     let state_dir = Some(temp.path().join("dev"));
     let layout = Layout::of(&StateDir { state_dir }).unwrap();
-    layout.create().unwrap();
+    layout.begin().unwrap();
     assert_eq!(networks_left(&layout, &agent(temp.path(), 0), &record()), Vec::<String>::new());
     let asked = std::fs::read_to_string(temp.path().join("asked")).unwrap();
     let run = layout.root.join("agents/b1/run");

@@ -107,3 +107,16 @@ fn a_share_goes_into_configurations_beside_what_somebody_has_set() {
     assert_eq!(share.agent_config(0, set), set);
     assert_eq!(Share::of_a_simulation().agent_config(0, ""), "");
 }
+
+#[test]
+fn a_share_is_taken_out_of_a_configuration_as_it_was_put_in() {
+    let share = Share { letter: 'c', pool: "10.65.0.0/16".to_owned(), first_uid: 265_536 };
+    let server = "# mine\n[images]\nguest_agent = \"/x\"\n";
+    assert_eq!(share.without_server_config(&share.server_config(server)), server);
+    let agent = "[guests]\nmax_neighbours = 9\n";
+    assert_eq!(share.without_agent_config(2, &share.agent_config(2, agent)), agent);
+    for theirs in ["guest_pool = \"10.0.0.0/16\"\n", "[guests]\nuid_base = 7\n"] {
+        assert_eq!(share.without_server_config(theirs), theirs);
+        assert_eq!(share.without_agent_config(0, theirs), theirs);
+    }
+}
