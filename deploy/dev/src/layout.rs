@@ -120,8 +120,9 @@ impl Layout {
     /// The configuration of one process, made empty if it is not there: what this machine has in
     /// /etc is for its own server and agent, not for these.
     pub(super) fn config(&self, name: &str) -> Result<PathBuf, Failure> {
+        use std::os::unix::fs::OpenOptionsExt as _;
         let path = self.root.join("config").join(format!("{name}.toml"));
-        let made = File::options().append(true).create(true).open(&path);
+        let made = File::options().append(true).create(true).mode(0o600).open(&path);
         made.with_context(|| format!("cannot make {}", path.display()))?;
         Ok(path)
     }
@@ -221,8 +222,7 @@ impl Layout {
     /// Takes the lock, as long as the file is held. Gone with the process that took it.
     pub(super) fn lock(&self) -> Result<File, Failure> {
         let path = self.root.join("lock");
-        let file =
-            File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let file = lock_file(&path).with_context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => Err(Failure::Other(anyhow::anyhow!(
@@ -317,6 +317,20 @@ impl Layout {
             .map(|line| format!("  | {}\n", banger_terminal::text::clean(line)))
             .collect()
     }
+}
+
+/// Opens a lock's file, made where it is not there, for its owner only: whoever may open it can hold
+/// the lock (flock(2)) and keep everybody out. One of an earlier release could be read by all.
+pub(super) fn lock_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits();
+    let file = options.custom_flags(nofollow.cast_signed()).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 #[cfg(test)]

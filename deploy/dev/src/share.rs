@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::layout::lock_file;
 use banger_terminal::failure::Failure;
 
 /// Where agents keep their claims.
@@ -131,7 +132,7 @@ pub(super) fn find() -> Result<(Share, File), Failure> {
     let open = || -> std::io::Result<File> {
         use std::os::unix::fs::DirBuilderExt as _;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let turn = File::create(directory.join("dev.lock"))?;
+        let turn = lock_file(&directory.join("dev.lock"))?;
         turn.lock()?;
         Ok(turn)
     };

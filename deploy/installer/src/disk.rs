@@ -290,8 +290,8 @@ impl Disk {
         let made = self.missing_above([&*lock])?;
         let dir = path.parent().context("the lock has no directory")?;
         make_directories(dir)?;
-        let file = File::create(&path)
-            .with_context(|| format!("cannot open the lock {}", path.display()))?;
+        let file =
+            lock_file(&path).with_context(|| format!("cannot open the lock {}", path.display()))?;
         let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::flock(&file, how).context("another `banger system` is at work")?;
         Ok(Turn { file, made })
@@ -306,6 +306,19 @@ impl Disk {
         self.remove(&Self::lock())?;
         self.remove_all_empty(&turn.made)
     }
+}
+
+/// Opens the lock's file, for root only: whoever may open it can hold the lock (flock(2)) and keep
+/// every command out. One of an earlier release could be read by all.
+fn lock_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 /// Directories that are made are for everybody to look into, whatever the umask.

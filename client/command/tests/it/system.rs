@@ -143,7 +143,7 @@ fn an_installation_is_these_files_and_no_other() {
     0755 usr/local/bin/banger-agent
     0755 usr/local/bin/banger-server
     0600 var/lib/banger-system/installed.json
-    0644 var/lib/banger-system/lock
+    0600 var/lib/banger-system/lock
     ");
     let shipped = include_str!("../../../../deploy/systemd/banger-agent.service");
     assert_eq!(machine.text("etc/systemd/system/banger-agent.service"), shipped);

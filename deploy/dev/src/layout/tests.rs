@@ -132,3 +132,22 @@ fn a_list_that_leads_elsewhere_removes_nothing() {
         assert!(dir.path().join("logs").exists());
     }
 }
+
+#[test]
+fn nobody_else_can_open_the_lock_also_one_that_all_could_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(dir.path());
+    let path = dir.path().join("lock");
+    for earlier in [None, Some(0o644), Some(0o666)] {
+        if let Some(mode) = earlier {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        drop(layout.lock().unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
+    assert!(layout.lock().is_err());
+    assert!(!dir.path().join("elsewhere").exists());
+}

@@ -73,3 +73,16 @@ fn what_is_saved_is_for_root_alone() {
     assert_eq!(mode("var/lib/banger-system"), 0o700);
     assert_eq!(mode("var/lib"), 0o755);
 }
+
+#[test]
+fn nobody_else_can_open_the_lock_also_one_that_all_could_read() {
+    let (dir, disk) = disk();
+    let path = dir.path().join("var/lib/banger-system/lock");
+    for earlier in [None, Some(0o644), Some(0o666)] {
+        if let Some(mode) = earlier {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        drop(disk.turn().unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}
