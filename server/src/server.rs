@@ -13,6 +13,7 @@ mod pages;
 mod refusals;
 mod retention;
 mod tokens;
+mod upkeep;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -31,7 +32,7 @@ use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::credentials::Credentials;
@@ -56,7 +57,7 @@ use crate::metrics::Metrics;
 use crate::pki::{CaError, CertificateAuthority};
 use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{self, CapacityFeed, ImageDelivery, Knowledge};
-use crate::store::{CommitSink, OpenError, OpenStore, REVISION_BLOCK, Store};
+use crate::store::{CommitSink, OpenError, OpenStore, Store};
 use crate::watch::{Limits, View};
 
 /// How long calls under way may take once the server is told to stop.
@@ -64,9 +65,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// How long the parts behind the API may take to end after that.
 const PARTS_GRACE: Duration = Duration::from_secs(10);
-
-/// How often idle streams say where they are.
-const BOOKMARK_EVERY: u32 = 10;
 
 /// The server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +302,7 @@ impl Server {
             knowledge,
         };
         let drivers = reconcile::start(reconcile_parts, feed, history, stop_parts.child_token());
-        let upkeep = tokio::spawn(upkeep(
+        let upkeep = tokio::spawn(upkeep::run(
             Arc::clone(&view),
             store.clone(),
             pages,
@@ -484,39 +482,6 @@ fn commit_sink(view: &Arc<View>, identities: &Identities) -> CommitSink {
         identities.committed(changes);
         view.committed(changes);
     })
-}
-
-/// Bookmarks for idle streams, snapshots of lists let go, and revisions reserved before they are
-/// needed.
-async fn upkeep(
-    view: Arc<View>,
-    store: Store,
-    pages: Arc<Pages>,
-    mut ceiling: Revision,
-    stop: CancellationToken,
-) {
-    let mut every = interval(Duration::from_secs(1));
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seconds = 0_u32;
-    loop {
-        // Cancel-safe: a tick that is not taken is no loss.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        seconds = seconds.wrapping_add(1);
-        if seconds.is_multiple_of(BOOKMARK_EVERY) {
-            view.tick();
-            pages.expire(std::time::Instant::now());
-        }
-        if ceiling.0.saturating_sub(view.revision().0) < REVISION_BLOCK * 3 / 4 {
-            match store.reserve_revisions().await {
-                Ok(block) => ceiling = Revision(block.end),
-                Err(error) => tracing::error!(error = %error, revision = view.revision().0,
-                    ceiling = ceiling.0, "no further revisions can be reserved"),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

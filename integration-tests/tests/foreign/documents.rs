@@ -13,17 +13,18 @@ use banger_integration_tests::programs::{command, programs_dir};
 use super::tools::{demo, tool};
 
 /// Blocks that are run here, by how they begin.
-const RUN: [(&str, &str); 5] = [
+const RUN: [(&str, &str); 6] = [
     ("README.md", "banger host ls "),
     ("README.md", "S=http://127.0.0.1:7070/"),
     ("docs/API.md", "buf curl "),
     ("docs/FIRST-FLEET.md", "banger host ls -o name"),
     ("docs/OPERATIONS.md", "banger token create"),
+    ("docs/OPERATIONS.md", "banger audit --since"),
 ];
 
 /// Blocks that need more than a simulated host, by how they begin, and what runs what they say; or
 /// why nothing can.
-const ELSEWHERE: [(&str, &str, &str); 17] = [
+const ELSEWHERE: [(&str, &str, &str); 18] = [
     ("README.md", "$ banger vm exec first", "integration-tests/tests/qemu.rs"),
     ("docs/FIRST-FLEET.md", "make deb", "client/command/Cargo.toml"),
     (
@@ -59,6 +60,11 @@ const ELSEWHERE: [(&str, &str, &str); 17] = [
         "docs/OPERATIONS.md",
         "banger host cordon NAME",
         "integration-tests/tests/simulated/rejoin.rs",
+    ),
+    (
+        "docs/OPERATIONS.md",
+        "journalctl -u banger-server | grep first-admin",
+        "server/src/server/tests/first_admin.rs",
     ),
     ("docs/OPERATIONS.md", "systemctl ", "integration-tests/testhost/tests/testhost_upgrade.rs"),
 ];

@@ -39,8 +39,7 @@ use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Refused, Resource, authorize};
-use crate::model::audit::CallOf;
-use crate::model::caller::{Caller, Grants, Principal, Role};
+use crate::model::caller::{CallOf, Caller, Grants, Principal, Role};
 
 /// Who may call.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use super::uses::Use;
 use super::vms::Vms;
 use super::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, GuestLink};
-use crate::model::audit::{AuditObject, ObjectKind};
+use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::caller::Caller;
 use crate::model::guest::{CopyTo, ExecIn, check_own_name, check_path};
 use crate::model::history::{EventKind, HistoryEvent};
@@ -121,7 +121,7 @@ impl Vms {
         events: Vec<HistoryEvent>,
     ) -> Result<Use, Status> {
         let (id, name) = (reached.record.id(), &reached.record.intent.name);
-        let object = AuditObject::new(ObjectKind::Vm, id, name);
+        let object = AuditObject::new(AuditedKind::Vm, id, name);
         Use::begin(&self.api, &call.caller, &call.let_in, object, events).await
     }
 

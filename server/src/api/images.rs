@@ -23,7 +23,7 @@ use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::uses::Use;
 use super::{Api, ResponseStream, convert, once, status};
 use crate::images::{ImportSource, Wish};
-use crate::model::audit::{AuditObject, ObjectKind};
+use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of, is_reserved};
 use crate::model::ledger::{DeleteImage, Refusal};
@@ -382,7 +382,7 @@ impl ImageApi {
 
 /// An upload, in the audit.
 fn uploaded(sha256: &str) -> AuditObject {
-    AuditObject::new(ObjectKind::Upload, sha256, "")
+    AuditObject::new(AuditedKind::Upload, sha256, "")
 }
 
 /// A file's name as it may be shown: shortened, without characters that steer whatever shows it.

@@ -18,7 +18,7 @@ use super::page::{MAX_PAGE, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::uses::Use;
 use super::{Api, all_or_problems, convert, new_uuid, parse_host, status};
 use crate::fleet::link::LinkError;
-use crate::model::audit::{AuditObject, ObjectKind};
+use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::host::HostRecord;
 use crate::model::inventory::{KeptReason, SweepPolicy, SweepRecord, Whose};
 use crate::reconcile::objects::{HostSweep, ObjectsError, Owned, SweepAsk, owned};
@@ -126,7 +126,7 @@ async fn sweep(
     let_in: LetIn,
     ask: SweepAsk,
 ) -> Result<HostSweep, Status> {
-    let object = AuditObject::new(ObjectKind::Host, host.id, &host.name);
+    let object = AuditObject::new(AuditedKind::Host, host.id, &host.name);
     let mut using = Use::begin(&api, &ask.caller, &let_in, object, Vec::new()).await?;
     let swept = tokio::spawn(async move {
         let swept = api.objects.sweep(host.id, ask).await;

@@ -118,7 +118,10 @@ impl Drop for Use {
         let now = self.clock.now();
         let given_up = || match self.let_in.check(now) {
             Err(refused) => outcome(&refused),
-            Ok(()) => outcome(&Status::new(Code::Cancelled, "")),
+            Ok(()) => AuditOutcome {
+                code: calls::name(Code::Cancelled).to_owned(),
+                reason: String::new(),
+            },
         };
         let outcome = self.outcome.take().unwrap_or_else(given_up);
         let ended = AuditRecord { at: now, step: AuditStep::Ended, outcome, ..record };

@@ -5,22 +5,12 @@
 //! ([`super::ledger`]); what opens a guest and what was refused is recorded by the edge.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::caller::Caller;
-
-/// The call of the API that somebody makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallOf {
-    /// Full, such as `banger.v1.VmService/DeleteVm`.
-    pub method: &'static str,
-    /// Where its connection comes from.
-    pub peer: Option<SocketAddr>,
-}
 
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +62,7 @@ impl AuditStep {
 
 /// A kind of thing that is acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ObjectKind {
+pub enum AuditedKind {
     Vm,
     Host,
     Image,
@@ -81,7 +71,7 @@ pub enum ObjectKind {
     JoinToken,
 }
 
-impl ObjectKind {
+impl AuditedKind {
     const ALL: [Self; 6] =
         [Self::Vm, Self::Host, Self::Image, Self::Upload, Self::Token, Self::JoinToken];
 
@@ -98,13 +88,13 @@ impl ObjectKind {
     }
 }
 
-impl fmt::Display for ObjectKind {
+impl fmt::Display for AuditedKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for ObjectKind {
+impl FromStr for AuditedKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -115,14 +105,14 @@ impl FromStr for ObjectKind {
 /// What was acted on, as it was called then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditObject {
-    pub kind: ObjectKind,
+    pub kind: AuditedKind,
     /// Of an image or an upload the sha256 of its content.
     pub id: String,
     pub name: String,
 }
 
 impl AuditObject {
-    pub fn new(kind: ObjectKind, id: impl fmt::Display, name: &str) -> Self {
+    pub fn new(kind: AuditedKind, id: impl fmt::Display, name: &str) -> Self {
         Self { kind, id: id.to_string(), name: name.to_owned() }
     }
 }
@@ -228,7 +218,7 @@ mod tests {
         ] {
             assert_eq!(AuditStep::read(step.as_str(), step.left_out()), Some(step));
         }
-        for kind in ObjectKind::ALL {
+        for kind in AuditedKind::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
     }

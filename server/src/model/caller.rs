@@ -5,13 +5,12 @@
 //! does by itself has a caller too: itself.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-
-use super::audit::CallOf;
 
 /// What somebody is to the fleet. Each may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +88,15 @@ pub struct Caller {
     pub ended: Ended,
     /// The call that they make, for the audit; `None`: none of the API's.
     pub call: Option<Arc<CallOf>>,
+}
+
+/// The call of the API that somebody makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallOf {
+    /// Full, such as `banger.v1.VmService/DeleteVm`.
+    pub method: &'static str,
+    /// Where its connection comes from.
+    pub peer: Option<SocketAddr>,
 }
 
 /// The sign that an identity is good no longer, which all that was begun with it shares. Set once

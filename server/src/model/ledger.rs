@@ -35,8 +35,8 @@ use self::images::ImageTable;
 pub use self::mutation::{
     AnyMutation, Audit, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm,
     Forget, HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome,
-    Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked, SetCordon,
-    SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
+    Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked,
+    SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
 pub use self::refusal::Refusal;
 use super::caller::Caller;

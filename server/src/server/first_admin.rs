@@ -14,8 +14,7 @@ use jiff::Timestamp;
 
 use crate::api::auth::identities::digest;
 use crate::api::tokens::{DEFAULT_TTL, new_text};
-use crate::model::audit::CallOf;
-use crate::model::caller::{Caller, Role};
+use crate::model::caller::{CallOf, Caller, Role};
 use crate::model::ledger::{CreateToken, Refusal};
 use crate::model::token::TokenRecord;
 use crate::pki::later;

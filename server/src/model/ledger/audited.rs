@@ -4,7 +4,7 @@
 //! A new mutation does not compile until it is said here what its record is about.
 
 use super::{AnyMutation, Change, Decided, Outcome, Revoked};
-use crate::model::audit::{AuditObject, AuditOutcome, AuditRecord, AuditStep, ObjectKind};
+use crate::model::audit::{AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind};
 use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
 use crate::model::request::RequestKey;
@@ -73,7 +73,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         AnyMutation::CreateJoinToken(create) => {
             let token = &create.0;
             let host = token.host_name.as_deref().unwrap_or_default();
-            Some(AuditObject::new(ObjectKind::JoinToken, &token.id, host))
+            Some(AuditObject::new(AuditedKind::JoinToken, &token.id, host))
         }
         AnyMutation::PlacePending(_)
         | AnyMutation::Record(_)
@@ -86,16 +86,16 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
 fn of_outcome(outcome: &Outcome) -> Option<AuditObject> {
     match outcome {
         Outcome::Vm { intent, .. } | Outcome::VmGone(intent) => {
-            Some(AuditObject::new(ObjectKind::Vm, intent.id, &intent.name))
+            Some(AuditObject::new(AuditedKind::Vm, intent.id, &intent.name))
         }
         Outcome::Host(host) | Outcome::HostGone(host) => {
-            Some(AuditObject::new(ObjectKind::Host, host.id, &host.name))
+            Some(AuditObject::new(AuditedKind::Host, host.id, &host.name))
         }
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
-            Some(AuditObject::new(ObjectKind::Image, &image.sha256, &image.name))
+            Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.name))
         }
         Outcome::Token(token) | Outcome::TokenGone(Revoked { token, .. }) => {
-            Some(AuditObject::new(ObjectKind::Token, &token.id, &token.name))
+            Some(AuditObject::new(AuditedKind::Token, &token.id, &token.name))
         }
         Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
     }

@@ -1,7 +1,8 @@
 //! Who did what is stored with what was done: both or neither, and no more is kept than is stated.
 
 use super::*;
-use crate::model::audit::{AuditOutcome, AuditRecord, AuditStep, CallOf};
+use crate::model::audit::{AuditOutcome, AuditRecord, AuditStep};
+use crate::model::caller::CallOf;
 use crate::model::ledger::Audit;
 use crate::model::retention::Retention;
 

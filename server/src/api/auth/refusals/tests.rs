@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::model::audit::CallOf;
+use crate::model::caller::CallOf;
 use crate::model::fixtures::at;
 
 fn caller(actor: &str, peer: &str) -> Caller {
