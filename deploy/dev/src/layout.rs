@@ -13,11 +13,12 @@
 //! named by mistake keeps what was in it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::args::StateDir;
@@ -74,6 +75,18 @@ impl Layout {
 
     fn made(&self) -> PathBuf {
         self.root.join("made.json")
+    }
+
+    /// Puts a file of this directory in its place, whole or not at all.
+    pub(super) fn replace(&self, path: &Path, content: &impl Serialize) -> Result<(), Failure> {
+        let write = || -> anyhow::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
+            serde_json::to_writer_pretty(&mut file, content)?;
+            file.write_all(b"\n")?;
+            file.persist(path)?;
+            Ok(())
+        };
+        Ok(write().with_context(|| format!("cannot write {}", path.display()))?)
     }
 
     /// Whether anything of a set-up is here.

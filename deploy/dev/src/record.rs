@@ -2,7 +2,6 @@
 //!
 //! It is a hint: what it says of a process is checked against the kernel before it is believed.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
@@ -115,15 +114,7 @@ impl Record {
 
     /// Replaces the record.
     pub(super) fn save(&self, layout: &Layout) -> Result<(), Failure> {
-        let path = layout.record();
-        let write = || -> anyhow::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&layout.root)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        Ok(write().with_context(|| format!("cannot write {}", path.display()))?)
+        layout.replace(&layout.record(), self)
     }
 }
 

@@ -5,7 +5,7 @@
 //! A set-up of an earlier release has a record and no such list; its directories are its own whole.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Component, Path};
 
 use anyhow::Context as _;
@@ -94,15 +94,7 @@ impl Made {
 
     /// Replaces the list.
     pub(super) fn save(&self, layout: &Layout) -> Result<(), Failure> {
-        let path = layout.made();
-        let write = || -> anyhow::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&layout.root)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        Ok(write().with_context(|| format!("cannot write {}", path.display()))?)
+        layout.replace(&layout.made(), self)
     }
 }
 

@@ -158,22 +158,32 @@ impl Ledger {
         found
     }
 
-    /// Tokens that stay when these go, as they are from then on.
+    /// Tokens that stay when these go, as they are from then on. Each of those that go is passed once,
+    /// however long their chain is and however many stay behind it.
     fn left_by(&self, gone: &BTreeSet<&str>) -> Vec<Change> {
-        let heir = |maker: &str| {
-            let mut next = Some(maker);
+        let mut heirs: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for token in self.tokens().filter(|token| !gone.contains(token.id.as_str())) {
+            let mut next = token.goes_with.as_deref();
+            let mut passed = Vec::new();
             while let Some(id) = next.filter(|id| gone.contains(id)) {
+                if let Some(known) = heirs.get(id) {
+                    next = *known;
+                    break;
+                }
+                passed.push(id);
                 next = self.tokens.get(id).and_then(|token| token.goes_with.as_deref());
             }
-            next.map(str::to_owned)
-        };
-        let stay = self.tokens().filter(|token| !gone.contains(token.id.as_str()));
-        stay.filter_map(|token| {
-            let maker = token.goes_with.as_deref().filter(|maker| gone.contains(maker))?;
-            let left = TokenRecord { goes_with: heir(maker), ..TokenRecord::clone(token) };
-            Some(Change::put(Arc::new(left)))
-        })
-        .collect()
+            heirs.extend(passed.into_iter().map(|id| (id, next)));
+            if next != token.goes_with.as_deref() {
+                let goes_with = next.map(str::to_owned);
+                changes.push(Change::put(Arc::new(TokenRecord {
+                    goes_with,
+                    ..TokenRecord::clone(token)
+                })));
+            }
+        }
+        changes
     }
 
     /// The end of all join tokens that were made with one of these tokens and that no host has used.
