@@ -1,9 +1,14 @@
 //! Which ports the processes get: the API's, then the ones after it in pairs.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use super::record::Service;
 use banger_terminal::failure::Failure;
+
+/// The free ports that this command has given to its processes.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// The addresses of the server: the API and its metrics.
 pub(super) fn server(listen: SocketAddr) -> Result<Service, Failure> {
@@ -28,9 +33,15 @@ pub(super) fn agent(server: &Service, index: usize, any: bool) -> Result<Service
 fn pick(base: SocketAddr, offset: u16) -> Result<SocketAddr, Failure> {
     let mut address = base;
     if base.port() == 0 {
-        // Free now; that nobody takes it before our process does is likely, not certain.
-        let free = TcpListener::bind(base).and_then(|listener| listener.local_addr());
-        return free.map_err(|error| Failure::io("find a free port", error));
+        // Free now; that nobody takes it before our process does is likely, not certain. The system gives
+        // one again that we have let go of, and no two of our processes may have the same.
+        loop {
+            let free = TcpListener::bind(base).and_then(|listener| listener.local_addr());
+            let free = free.map_err(|error| Failure::io("find a free port", error))?;
+            if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(free.port()) {
+                return Ok(free);
+            }
+        }
     }
     let port = base
         .port()

@@ -40,3 +40,10 @@ fn ports_past_the_last_are_refused() {
     assert!(server(at(65535)).is_err());
     assert!(agent(&Service::new("server".into(), at(65533), at(65534)), 0, false).is_err());
 }
+
+#[test]
+fn a_port_that_was_free_is_given_once() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let given: BTreeSet<u16> = (0..2000).map(|_| pick(any, 0).unwrap().port()).collect();
+    assert_eq!(given.len(), 2000);
+}
