@@ -3,6 +3,7 @@
 use super::fleet::{self, Programs};
 use super::layout::Layout;
 use super::record::Record;
+use super::vms;
 use crate::args::DownArgs;
 use banger_terminal::ask::confirm;
 use banger_terminal::failure::Failure;
@@ -30,7 +31,7 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
         return Ok(());
     };
     if args.keep {
-        let vms = fleet::count_vms(&record).await;
+        let vms = vms::count(&record).await;
         fleet::end_strays(&layout, Some(&record), &progress).await?;
         fleet::stop(&layout, &mut record, &progress).await?;
         drop(progress);
@@ -40,7 +41,7 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
         }
         return Ok(());
     }
-    let vms = match fleet::count_vms(&record).await {
+    let vms = match vms::count(&record).await {
         Some(0) => String::new(),
         Some(n) => format!("delete {} and their disks, ", counted(n as u64, "VM")),
         None => "delete all VMs and their disks, ".to_owned(),
@@ -120,7 +121,7 @@ async fn delete_vms(
         }
         fleet::start_missing(layout, record, &Programs::find()?, progress).await?;
     }
-    fleet::delete_vms(record, progress).await
+    vms::delete(record, progress).await
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use banger_client::hosts::HostUpdate;
-use banger_client::v1::{
-    CreateJoinTokenRequest, DeleteHostRequest, DeleteVmRequest, Host, HostState, VmFilter,
-};
-use banger_client::{Client, Endpoint, WaitFor};
+use banger_client::v1::{CreateJoinTokenRequest, DeleteHostRequest, Host, HostState};
+use banger_client::{Client, Endpoint};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
@@ -16,17 +14,13 @@ use super::layout::Layout;
 use super::ports;
 use super::process::{self, Identity, Stopped};
 use super::record::{Record, Service};
-use super::unclaimed;
 use banger_terminal::failure::Failure;
 use banger_terminal::progress::Progress;
-use banger_terminal::text::counted;
 
 /// How long server and agents may take to be there.
 const START: Duration = Duration::from_secs(60);
 /// How long each may take to end by itself.
 const STOP: Duration = Duration::from_secs(20);
-/// How long the VMs may take to be gone.
-const GONE: Duration = Duration::from_secs(120);
 
 /// The programs.
 #[derive(Debug)]
@@ -452,42 +446,4 @@ pub(super) async fn end_strays(
         }
     }
     Ok(())
-}
-
-/// How many VMs there are, unclaimed ones too, if the server can say.
-pub(super) async fn count_vms(record: &Record) -> Option<usize> {
-    let endpoint = Endpoint::new(&record.url()).ok()?.deadline(Duration::from_secs(3));
-    let client = Client::connect(&endpoint).await.ok()?;
-    let known = client.vms().list_all(VmFilter::default()).await.ok()?.vms.len();
-    Some(known + unclaimed::count(record, &client).await.ok()?)
-}
-
-/// Deletes all VMs and waits until they are gone. Answers how many there were.
-pub(super) async fn delete_vms(record: &Record, progress: &Progress) -> Result<usize, Failure> {
-    let client = Client::connect(&Endpoint::new(&record.url())?).await?;
-    if !record.simulated {
-        unclaimed::claim(record, &client).await?;
-    }
-    let all = client.vms().list_all(VmFilter::default()).await?.vms;
-    progress.say(&format!("deleting {}", counted(all.len() as u64, "VM")));
-    for vm in &all {
-        let request =
-            DeleteVmRequest { vm: vm.id.clone(), allow_missing: true, ..Default::default() };
-        client.vms().delete(request).await?;
-    }
-    let until = Instant::now() + GONE;
-    for vm in &all {
-        let left = until.saturating_duration_since(Instant::now());
-        let wanted = WaitFor::gone(&vm.id, left).every(progress.step());
-        let waited = client.vms().wait(wanted, |vm| progress.heard(vm)).await?;
-        if waited.outcome != banger_client::v1::WaitOutcome::Reached {
-            let stands =
-                waited.vm.as_ref().map(banger_terminal::text::standing).unwrap_or_default();
-            return Err(Failure::NotReached(format!(
-                "{} is not gone yet: {stands}; nothing was stopped. Try again, or give --force",
-                vm.name
-            )));
-        }
-    }
-    Ok(all.len())
 }

@@ -27,6 +27,7 @@ mod share;
 mod status;
 mod unclaimed;
 mod up;
+mod vms;
 
 use args::{DevArgs, DevCommand};
 

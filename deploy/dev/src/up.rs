@@ -13,6 +13,7 @@ use super::ports;
 use super::record::Record;
 use super::share::{self, Share};
 use super::status;
+use super::vms;
 use crate::args::UpArgs;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
@@ -83,7 +84,8 @@ async fn start(
     Ok(started)
 }
 
-/// The same, once more where what lived at first has died meanwhile: somebody killed it a moment ago.
+/// The same, once more where what lived at first has died meanwhile: somebody killed it a moment
+/// ago.
 async fn start_missing(
     layout: &Layout,
     record: &mut Record,
@@ -308,7 +310,7 @@ async fn hold(
         eprint!("{}", layout.log_tail("server", 15));
         printer.note("The server ended on its own; stopping the agents.");
     }
-    let vms = fleet::count_vms(&record).await;
+    let vms = vms::count(&record).await;
     let progress = Progress::start();
     fleet::stop(layout, &mut record, &progress).await?;
     drop(progress);
