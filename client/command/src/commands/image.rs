@@ -180,7 +180,7 @@ async fn upload(
     let (name, count) = (pack.name.clone(), pack.count.clone());
     let notes = Arc::clone(&pack.notes);
     let (parts, mut failed) = pack.into_parts();
-    let mut upload = std::pin::pin!(api.upload(&name, count.of, parts));
+    let mut upload = std::pin::pin!(api.upload(&name, count.of(), parts));
     let work = async {
         let mut can_fail = true;
         loop {

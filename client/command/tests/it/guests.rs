@@ -280,13 +280,14 @@ fn a_copy_says_how_far_how_fast_and_how_long_on_a_terminal_and_nothing_of_it_in_
     std::fs::write(temp.path().join("big"), vec![b'x'; 16 << 20]).unwrap();
     let (big, back) = (at("big"), at("back"));
     let (to, from) = (["vm", "cp", &big, "web:/tmp/"], ["vm", "cp", "web:/tmp/big", &back]);
-    // What a guest sends has no length before its end.
-    let how_long = [&["copying: ", " of 16M, ", "/s, ", "s left"][..], &["copying: ", "K, ", "/s"]];
+    // Of what a guest sends the first header says how much it is.
+    let how_long =
+        [["copying: ", " of 16M, ", "/s, ", "s left"], ["copying: ", " of 16M, ", "/s, ", " left"]];
     for ((args, call), words) in [(to, "CopyToVm"), (from, "CopyFromVm")].into_iter().zip(how_long)
     {
         server.state().slow.insert(call);
         let mut screen = Screen::start(&server, &args, 80);
-        screen.until_line(words);
+        screen.until_line(&words);
         server.state().slow.clear();
         let (code, shown) = screen.end();
         let shown = String::from_utf8(shown).unwrap();

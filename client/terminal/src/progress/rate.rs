@@ -1,8 +1,8 @@
 //! How fast bytes go, and what is left. Pure: the time is an argument.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::text::{bytes, span};
@@ -13,13 +13,24 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Bytes that went so far, and in all where that is known. Cheap to clone; all clones count alike.
 #[derive(Debug, Clone, Default)]
 pub struct Count {
-    pub done: Arc<AtomicU64>,
-    pub of: Option<u64>,
+    done: Arc<AtomicU64>,
+    of: Arc<OnceLock<u64>>,
 }
 
 impl Count {
     pub fn new(of: Option<u64>) -> Self {
-        Self { done: Arc::default(), of }
+        let count = Self::default();
+        of.into_iter().for_each(|of| count.expect(of));
+        count
+    }
+
+    /// How many it will be in all was heard meanwhile. The first word holds.
+    pub fn expect(&self, bytes: u64) {
+        let _ = self.of.set(bytes);
+    }
+
+    pub fn of(&self) -> Option<u64> {
+        self.of.get().copied()
     }
 
     pub fn add(&self, bytes: u64) {
@@ -44,7 +55,7 @@ impl Rate {
             self.0.pop_front();
         }
         let mut line = format!("{what}: {}", bytes(done));
-        if let Some(of) = count.of {
+        if let Some(of) = count.of() {
             line += &format!(" of {}", bytes(of));
         }
         let Some((then, before)) = self.0.front() else { return line };
@@ -55,7 +66,7 @@ impl Rate {
         }
         let rate = done.saturating_sub(*before).saturating_mul(1000) / millis;
         line += &format!(", {}/s", bytes(rate));
-        match count.of.map(|of| of.saturating_sub(done)) {
+        match count.of().map(|of| of.saturating_sub(done)) {
             Some(left) if left > 0 && rate > 0 => {
                 line += &format!(", {} left", span(i64::try_from(left / rate).unwrap_or(i64::MAX)));
             }

@@ -265,7 +265,7 @@ async fn from_guest(
         bytes: max_bytes,
         entries: ENTRIES,
         ask: Box::new(ask),
-        count: count.done.clone(),
+        count: count.clone(),
         umask: umask()?,
     };
     let unpacking = tokio::task::spawn_blocking(move || {

@@ -17,9 +17,8 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use banger_terminal::progress::Count;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tar::EntryType;
 
@@ -58,8 +57,8 @@ pub(super) struct Limits {
     pub(super) entries: u64,
     /// Whether to go on without limits.
     pub(super) ask: Box<dyn FnMut() -> bool + Send>,
-    /// Told how many bytes were written.
-    pub(super) count: Arc<AtomicU64>,
+    /// Told how many bytes were written, and of how many where the first entry says it.
+    pub(super) count: Count,
     /// What this process takes from every mode.
     pub(super) umask: u32,
 }
@@ -173,6 +172,10 @@ pub(super) fn unpack(
                     Mode::RUSR | Mode::WUSR,
                 )?;
                 let mut file = std::fs::File::from(file);
+                // A file that comes first comes alone: only a directory has more than one entry.
+                if done.entries == 0 {
+                    spent.limits.count.expect(entry.size());
+                }
                 done.bytes += write_file(&mut entry, &mut file, &mut spent)?;
                 rustix::fs::fchmod(&file, mode)?;
             }
@@ -246,7 +249,7 @@ fn write_file(
             file.write_all(piece)?;
         }
         bytes += length as u64;
-        spent.limits.count.fetch_add(length as u64, Ordering::Relaxed);
+        spent.limits.count.add(length as u64);
     }
     if hole {
         let end = file.stream_position()?;

@@ -1,6 +1,8 @@
 //! Archives as a guest may send them, good and hostile, into a temporary directory.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
@@ -8,7 +10,7 @@ struct Archive(tar::Builder<Vec<u8>>);
 
 /// Limits that nobody lifts.
 fn limits(bytes: u64, entries: u64) -> Limits {
-    Limits { bytes, entries, ask: Box::new(|| false), count: Arc::default(), umask: 0 }
+    Limits { bytes, entries, ask: Box::new(|| false), count: Count::default(), umask: 0 }
 }
 
 fn no_limits() -> Limits {
@@ -196,7 +198,7 @@ fn past_a_limit_nothing_is_written_unless_somebody_says_so() {
     let name = OsStr::new("copy");
     let error = unpack(&mut &bytes[..], "data", temp.path(), name, &mut few).unwrap_err();
     assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
-    assert!(few.count.load(Ordering::Relaxed) <= 1024 * 1024);
+    assert!(few.count.read() <= 1024 * 1024);
     let asked = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&asked);
     few.ask = Box::new(move || counted.fetch_add(1, Ordering::Relaxed) == 0);
@@ -339,4 +341,17 @@ fn modes_give_way_to_the_umask_and_to_what_is_there() {
     let bytes = Archive::new().add(EntryType::Directory, "data", 0o777, "").0.into_inner().unwrap();
     unpack(&mut &bytes[..], "data", temp.path(), OsStr::new("copy"), &mut no_limits()).unwrap();
     assert_eq!(mode(&temp.path().join("copy")), 0o711);
+}
+
+#[test]
+fn how_much_comes_is_known_of_a_file_and_not_of_a_directory() {
+    let of = |archive: Archive| {
+        let limits = no_limits();
+        let count = limits.count.clone();
+        archive.unpack_within(limits).1.unwrap();
+        (count.read(), count.of())
+    };
+    assert_eq!(of(Archive::new().file("data", "12345")), (5, Some(5)));
+    let directory = Archive::new().add(EntryType::Directory, "data", 0o755, "");
+    assert_eq!(of(directory.file("data/a", "123").file("data/b", "45")), (5, None));
 }
