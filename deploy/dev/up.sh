@@ -22,14 +22,36 @@ if (exec 3<>"/dev/tcp/${listen%:*}/${listen##*:}") 2>/dev/null && ! grep -qsF "\
 fi
 
 .ci/tools.sh build
-echo "Building banger. The first time this takes some minutes."
-cargo build --bins -p banger-server -p banger-agent -p banger-command
+
+# What runs beside this script ends with it; each is a process group of its own, which Ctrl-C at the
+# terminal would miss.
+beside=()
+guests=$(mktemp -d)
+end_beside() {
+  local group
+  for group in "${beside[@]}"; do kill -- "-$group" 2>/dev/null || true; done
+  rm -rf "$guests"
+}
+trap end_beside EXIT
 
 # As root any machine can run a guest: under Firecracker where KVM works and it is installed, else
 # under QEMU by software emulation. The guest agent goes into its image, and into those imported later.
+# It is built beside the programs: the last part of either build has work for one processor only.
 if is_root; then
   .ci/tools.sh guests
-  agent=$(.ci/guest.sh)
+  setsid .ci/guest.sh >"$guests/agent" 2>"$guests/log" &
+  beside+=("$!")
+fi
+
+echo "Building banger. The first time this takes some minutes."
+cargo build --bins -p banger-server -p banger-agent -p banger-command
+
+if is_root; then
+  # What it says is shown now, and from here on as it comes.
+  tail -n +1 -f -s 0.2 --pid="${beside[0]}" "$guests/log" >&2
+  wait "${beside[0]}" || exit 1
+  agent=$(<"$guests/agent")
+  beside=()
   if [ ! -e "$state/config/server.toml" ]; then
     (umask 077 && mkdir -p "$state/config")
     # By its first line `make down` knows it: `banger dev` leaves what it did not make.
@@ -64,9 +86,8 @@ if "$bin/banger" vm get "$VM" -o name >/dev/null 2>&1; then
   "$bin/banger" vm start "$VM" --wait >/dev/null
 else
   echo "Creating VM $VM; its states as they arrive (banger vm watch):"
-  exec {states}< <(exec "$bin/banger" vm watch)
-  watch=$!
-  trap 'kill "$watch" 2>/dev/null || true' EXIT
+  exec {states}< <(exec setsid "$bin/banger" vm watch)
+  beside+=("$!")
   "$bin/banger" vm create "$VM" --image demo --memory 128M >/dev/null
   last="" deadline=$((SECONDS + 120))
   until [[ $last == *"$VM"*RUNNING* ]]; do
