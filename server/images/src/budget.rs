@@ -184,20 +184,23 @@ impl<'a> Budget<'a> {
     }
 }
 
-/// Counts what is read from the source as it lies there.
-pub(crate) struct Counted<R> {
+/// Counts what is read from the source as it lies there, and asks whether anybody still wants it:
+/// much of it may stand for nothing, which never comes out of the unpacking.
+pub(crate) struct Counted<'a, R> {
     inner: R,
     packed: Rc<Cell<u64>>,
+    budget: &'a Budget<'a>,
 }
 
-impl<R: Read> Counted<R> {
-    pub(crate) fn new(inner: R, packed: Rc<Cell<u64>>) -> Self {
-        Self { inner, packed }
+impl<'a, R: Read> Counted<'a, R> {
+    pub(crate) fn new(inner: R, packed: Rc<Cell<u64>>, budget: &'a Budget<'a>) -> Self {
+        Self { inner, packed, budget }
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.budget.check_cancel().map_err(io::Error::other)?;
         let read = self.inner.read(buf)?;
         self.packed.set(self.packed.get() + read as u64);
         Ok(read)
@@ -218,11 +221,11 @@ impl<'a, R: Read> Metered<'a, R> {
     }
 }
 
-impl<'a, R: Read> Metered<'a, Counted<R>> {
+impl<'a, R: Read> Metered<'a, Counted<'a, R>> {
     /// For what is not packed.
     pub(crate) fn plain(inner: R, budget: &'a Budget<'a>) -> Self {
         let packed = Rc::new(Cell::new(0));
-        Self::new(Counted::new(inner, packed.clone()), budget, packed)
+        Self::new(Counted::new(inner, packed.clone(), budget), budget, packed)
     }
 }
 

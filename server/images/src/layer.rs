@@ -68,6 +68,9 @@ const MOST_ROUNDS: usize = 8;
 /// Memory of an entry beside its names and attributes, in bytes: an inode and its place.
 const ENTRY_BYTES: u64 = 256;
 
+/// What an extended attribute takes in memory beside its texts, about.
+const XATTR_BYTES: usize = 128;
+
 /// Puts all entries of `archive` on top of `tree`.
 pub(crate) fn put_layer<R: Read>(
     archive: &mut Tarball<R>,
@@ -88,7 +91,8 @@ pub(crate) fn put_layer<R: Read>(
         let made = layer.tree.len() as u64 - before;
         let steps = layer.tree.steps() - steps_before;
         budget.spend_steps(steps).map_err(|stop| archive.stopped(stop))?;
-        let xattrs = entry.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        let of_xattr = |(name, value): &(Vec<u8>, Vec<u8>)| XATTR_BYTES + name.len() + value.len();
+        let xattrs = entry.xattrs.iter().map(of_xattr);
         let texts = entry.path.len() + entry.link.len() + xattrs.sum::<usize>();
         let memory = (made + 1).saturating_mul(ENTRY_BYTES).saturating_add(texts as u64);
         budget.spend_memory(memory).map_err(|stop| archive.stopped(stop))?;

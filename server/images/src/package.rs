@@ -8,7 +8,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::blob::Blob;
-use crate::budget::{Budget, read_error};
+use crate::budget::{Budget, Stop, read_error};
 use crate::deb::{each_file, files_of};
 use crate::kernel::{depends, module_name};
 use crate::output::directory_of;
@@ -50,6 +50,12 @@ const MOST_PASSES: usize = 6;
 const MOST_MODULE_BYTES: u64 = 16 << 20;
 const MOST_LIST_BYTES: u64 = 4 << 20;
 
+/// Bytes of all modules that are kept: an initial RAM disk has a few MiB of them.
+const MOST_KEPT_BYTES: u64 = 256 << 20;
+
+/// Modules that are looked for, in all.
+const MOST_MODULES: usize = 1024;
+
 /// What was found in a kernel's package.
 pub(crate) struct KernelPackage {
     from: String,
@@ -59,7 +65,7 @@ pub(crate) struct KernelPackage {
     pub(crate) release: String,
     _scratch: NamedTempFile,
     builtin: BTreeSet<String>,
-    modules: BTreeMap<String, Vec<u8>>,
+    modules: Kept,
 }
 
 /// Modules in the order in which they are to be loaded.
@@ -86,7 +92,7 @@ impl KernelPackage {
         let files = files_of(package)?;
         let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None);
         let wanted: BTreeSet<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let (mut release, mut builtin, mut modules) = (None, BTreeSet::new(), BTreeMap::new());
+        let (mut release, mut builtin, mut modules) = (None, None, Kept::default());
         each_file(&files, &budget, &mut |path, entry, archive| {
             if let Some(named) = kernel_release(path) {
                 if release.replace(named).is_some() {
@@ -103,7 +109,11 @@ impl KernelPackage {
                 }
             } else if path.last() == Some(&&b"modules.builtin"[..]) {
                 let list = archive.read_whole(MOST_LIST_BYTES)?;
-                builtin.extend(list.split(|byte| *byte == b'\n').filter_map(name_of_module));
+                let names = list.split(|byte| *byte == b'\n').filter_map(name_of_module);
+                if builtin.replace(names.collect()).is_some() {
+                    let what = "the package has several lists of what is built in".to_owned();
+                    return Err(ImportError::NotUsable { from: package.from.clone(), what });
+                }
                 Ok(())
             } else {
                 take_module(path, &entry.path, archive, &wanted, &mut modules, &budget)
@@ -119,6 +129,7 @@ impl KernelPackage {
         let from = format!("{}: vmlinuz-{release}", package.from);
         let kernel = Blob::of_file(file, from, options.limits.source_bytes)?;
         let from = package.from.clone();
+        let builtin = builtin.unwrap_or_default();
         Ok(Self { from, files, kernel, release, _scratch: scratch, builtin, modules })
     }
 
@@ -133,12 +144,17 @@ impl KernelPackage {
         for _ in 0..MOST_PASSES {
             let lacking: BTreeSet<_> = self
                 .modules
+                .by_name
                 .values()
                 .flat_map(|module| depends(module).unwrap_or_default())
                 .filter(|name| !searched.contains(name) && !self.builtin.contains(name))
                 .collect();
             if lacking.is_empty() {
                 return Ok(self.in_order(wanted));
+            }
+            if searched.len() + lacking.len() > MOST_MODULES {
+                let (limit, unit) = (MOST_MODULES as u64, "modules that need each other");
+                return Err(ImportError::Limit { from: self.from, limit, unit });
             }
             let budget = Budget::new(options.limits, &options.cancel, report, Step::Check, None);
             let Self { files, modules, .. } = &mut self;
@@ -159,7 +175,7 @@ impl KernelPackage {
         let mut seen = BTreeSet::new();
         while let Some((name, ready)) = stack.pop() {
             if ready {
-                if let Some(module) = self.modules.remove(&name) {
+                if let Some(module) = self.modules.by_name.remove(&name) {
                     modules.in_order.push((name, module));
                 }
                 continue;
@@ -167,7 +183,7 @@ impl KernelPackage {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            let Some(module) = self.modules.get(&name) else {
+            let Some(module) = self.modules.by_name.get(&name) else {
                 if !self.builtin.contains(&name) {
                     modules.missing.push(name);
                 }
@@ -182,6 +198,24 @@ impl KernelPackage {
 
     pub(crate) fn note(&self) -> Note {
         Note::KernelRelease(self.release.clone())
+    }
+}
+
+/// Modules by name, within [`MOST_KEPT_BYTES`].
+#[derive(Default)]
+struct Kept {
+    by_name: BTreeMap<String, Vec<u8>>,
+    bytes: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, name: String, module: Vec<u8>) -> Result<(), Stop> {
+        self.bytes += module.len() as u64;
+        if self.bytes > MOST_KEPT_BYTES {
+            return Err(Stop::Limit { limit: MOST_KEPT_BYTES, unit: "bytes of modules" });
+        }
+        self.by_name.insert(name, module);
+        Ok(())
     }
 }
 
@@ -205,7 +239,7 @@ fn take_module(
     full: &[u8],
     archive: &mut Tarball<Unpacked<'_>>,
     wanted: &BTreeSet<String>,
-    modules: &mut BTreeMap<String, Vec<u8>>,
+    modules: &mut Kept,
     budget: &Budget<'_>,
 ) -> Result<(), ImportError> {
     let Some(name) = path.last().and_then(|name| name_of_module(name)) else { return Ok(()) };
@@ -226,8 +260,7 @@ fn take_module(
         let what = "it is no module of a kernel".to_owned();
         return Err(ImportError::Damaged { from, what });
     }
-    modules.insert(name, module);
-    Ok(())
+    modules.keep(name, module).map_err(|stop| stop.at(&from))
 }
 
 #[cfg(test)]

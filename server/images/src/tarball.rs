@@ -20,7 +20,7 @@ use crate::{ImportError, Refusal};
 
 const BLOCK_BYTES: usize = 512;
 
-/// A long name, or all pax headers of an entry.
+/// Long names and pax headers, all of those before one entry: nothing else counts them meanwhile.
 const MOST_EXTENSION_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl<R: Read> Tarball<R> {
 
     /// The next entry; what was left of the one before is skipped. `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, ImportError> {
-        let mut extensions = Extensions::default();
+        let (mut extensions, mut room) = (Extensions::default(), MOST_EXTENSION_BYTES);
         loop {
             let header = if self.skip_rest()? { self.read_header()? } else { None };
             let Some(header) = header else {
@@ -131,18 +131,20 @@ impl<R: Read> Tarball<R> {
             (self.left, self.padding) = (size, padding);
             match kind {
                 EntryType::GNULongName => {
-                    (extensions.path, extensions.some) = (Some(self.read_long_name()?), true);
+                    (extensions.path, extensions.some) =
+                        (Some(self.read_long_name(&mut room)?), true);
                 }
                 EntryType::GNULongLink => {
-                    (extensions.link, extensions.some) = (Some(self.read_long_name()?), true);
+                    (extensions.link, extensions.some) =
+                        (Some(self.read_long_name(&mut room)?), true);
                 }
                 EntryType::XHeader => {
-                    let records = self.read_extension()?;
+                    let records = self.read_extension(&mut room)?;
                     extensions.read(&records).map_err(|why| self.not_taken(&why))?;
                 }
                 // Comments on the archive as a whole.
                 EntryType::XGlobalHeader => {
-                    let records = self.read_extension()?;
+                    let records = self.read_extension(&mut room)?;
                     Extensions::check_global(&records).map_err(|why| self.not_taken(&why))?;
                 }
                 // The label of GNU's --label: no entry, and all of it is its name.
@@ -254,18 +256,22 @@ impl<R: Read> Tarball<R> {
         Ok(Some(header))
     }
 
-    fn read_long_name(&mut self) -> Result<Vec<u8>, ImportError> {
-        let mut name = self.read_extension()?;
+    fn read_long_name(&mut self, room: &mut u64) -> Result<Vec<u8>, ImportError> {
+        let mut name = self.read_extension(room)?;
         if name.last() == Some(&0) {
             name.pop();
         }
         Ok(name)
     }
 
-    fn read_extension(&mut self) -> Result<Vec<u8>, ImportError> {
-        if self.left > MOST_EXTENSION_BYTES {
-            return Err(self.limited(MOST_EXTENSION_BYTES, "bytes in a long name or pax header"));
-        }
+    /// Takes from the `room` that the extensions of one entry have. An empty one takes a block,
+    /// too, or they would have no end.
+    fn read_extension(&mut self, room: &mut u64) -> Result<Vec<u8>, ImportError> {
+        let Some(rest) = room.checked_sub(self.left.max(BLOCK_BYTES as u64)) else {
+            let unit = "bytes in the long names and pax headers of one entry";
+            return Err(self.limited(MOST_EXTENSION_BYTES, unit));
+        };
+        *room = rest;
         let mut all = vec![0; self.left as usize];
         self.left = 0;
         self.fill(&mut all)?;

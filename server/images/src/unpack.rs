@@ -78,7 +78,7 @@ pub(crate) fn unpacked<'a>(
     let packed = Rc::new(Cell::new(0));
     let whole = Cursor::new(head).chain(stream);
     let unpacking = packing
-        .unpack(Counted::new(whole, packed.clone()))
+        .unpack(Counted::new(whole, packed.clone(), budget))
         .map_err(|error| read_error(from, error))?;
     Ok(Metered::new(unpacking, budget, packed))
 }

@@ -87,7 +87,11 @@ pub(crate) fn check_static<'data>(
     Err(ImportError::NotUsable { from: from.to_owned(), what })
 }
 
-/// The modules that a module needs, as its `.modinfo` says (depmod(8)); `None` if it is none.
+/// The most modules that one needs: those of Linux that need most need about thirty.
+const MOST_NEEDED: usize = 256;
+
+/// The modules that a module needs, as its `.modinfo` says (depmod(8)); `None` if it is none, or
+/// needs more than any.
 pub(crate) fn depends(module: &[u8]) -> Option<Vec<String>> {
     let header: &FileHeader64<Endianness> = FileHeader64::parse(module).ok()?;
     let endian = header.endian().ok()?;
@@ -96,7 +100,9 @@ pub(crate) fn depends(module: &[u8]) -> Option<Vec<String>> {
     let words = modinfo.data(endian, module).ok()?;
     let named = words.split(|byte| *byte == 0).find_map(|word| word.strip_prefix(b"depends="));
     let text = String::from_utf8_lossy(named.unwrap_or_default());
-    Some(text.split(',').filter(|name| !name.is_empty()).map(module_name).collect())
+    let named = text.split(',').filter(|name| !name.is_empty());
+    let names: Vec<_> = named.take(MOST_NEEDED + 1).map(module_name).collect();
+    (names.len() <= MOST_NEEDED).then_some(names)
 }
 
 /// Names of modules are written with `-` or `_`, and mean the same.

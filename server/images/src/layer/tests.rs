@@ -347,7 +347,7 @@ fn bombs_are_refused() {
     header.set_size(8 << 30);
     header.set_cksum();
     let error = Bench::new().refusal(header.as_bytes());
-    assert!(error.to_string().contains("bytes in a long name"), "{error}");
+    assert!(error.to_string().contains("bytes in the long names"), "{error}");
 }
 
 #[test]
@@ -436,4 +436,16 @@ proptest! {
             crate::testing::assert_clean(&bench.out());
         }
     }
+}
+
+#[test]
+fn small_attributes_count_by_what_they_take_in_memory() {
+    let mut bench = Bench::new();
+    bench.options.limits.tree_bytes = 64 << 10;
+    let keys: Vec<_> = (0..60).map(|at| format!("SCHILY.xattr.user.{at}")).collect();
+    let records: Vec<(&str, &[u8])> = keys.iter().map(|key| (&**key, &b""[..])).collect();
+    let archive =
+        (0..10).fold(TarMaker::new(), |tar, at| tar.pax(&records).file(&format!("{at}"), b""));
+    let error = bench.refusal(&archive.finish());
+    assert!(error.to_string().contains("bytes of names"), "{error}");
 }

@@ -117,7 +117,8 @@ fn list(
     while let Some(entry) = entries.next()? {
         budget.spend_entry().map_err(|stop| entries.stopped(stop))?;
         let path = parts(&entry.path).map_err(|why| entries.refused(&entry.path, why))?;
-        let texts = (entry.path.len() + entry.link.len()) as u64;
+        // Kept up to four times: whole, within the archive, and as where it and a link to it are.
+        let texts = 4 * (entry.path.len() + entry.link.len()) as u64;
         budget.spend_memory(texts + 512).map_err(|stop| entries.stopped(stop))?;
         let path = String::from_utf8_lossy(&path.join(&b'/')).into_owned();
         let Some(name) = path.strip_prefix(within).map(str::to_owned) else { continue };

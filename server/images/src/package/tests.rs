@@ -158,3 +158,47 @@ fn modules_that_are_none_are_damaged() {
     let error = package.err().expect("it is no module");
     assert!(error.to_string().contains("no module of a kernel"), "{error}");
 }
+
+#[test]
+fn modules_that_a_package_has_without_end_are_too_many() {
+    let bench = Bench::new();
+    let out = bench.dir.path().join("out");
+    let wanted = ["first"];
+    let modules_of = |files: TarMaker| {
+        let path = bench.put("many.deb", &package(files, &["gzip", "-c"], ".gz"));
+        let blob = Blob::open(&path, u64::MAX).expect("it is there");
+        let opened = KernelPackage::open(&blob, &wanted, &out, &bench.options, &|_| ())?;
+        opened.modules(&wanted, &bench.options, &|_| ()).map(|modules| modules.in_order.len())
+    };
+    let file = |tar: TarMaker, name: &str, needs: &[String]| {
+        tar.file(&format!("{MODULES}{name}.ko"), &module(&needs.join(",")))
+    };
+    let names =
+        |of: &str, count: usize| (0..count).map(|at| format!("{of}{at}")).collect::<Vec<_>>();
+    let kernel = || TarMaker::new().file("./boot/vmlinuz-6.1.0", &small_elf(b"the kernel"));
+
+    let fit = file(file(kernel(), "first", &names("a", 256)), "a0", &[]);
+    assert_eq!(modules_of(fit).expect("nobody needs more"), 2);
+    // One that names more than any of Linux needs.
+    let error = modules_of(file(kernel(), "first", &names("a", 257))).expect_err("too many");
+    assert!(matches!(error, ImportError::Damaged { .. }), "{error:?}");
+    // A few that name more in all than there are.
+    let first = file(kernel(), "first", &names("a", 4));
+    let wide = names("a", 4).iter().fold(first, |tar, name| file(tar, name, &names(name, 256)));
+    let error = modules_of(wide).expect_err("too many");
+    assert!(matches!(error, ImportError::Limit { limit: 1024, .. }), "{error:?}");
+    // And what is kept of them is bounded in bytes.
+    let mut kept = Kept { by_name: BTreeMap::new(), bytes: MOST_KEPT_BYTES - 1 };
+    kept.keep("fits".to_owned(), vec![0]).expect("it fits");
+    let stop = kept.keep("more".to_owned(), vec![0]).expect_err("one byte too many");
+    assert!(matches!(stop, Stop::Limit { limit: MOST_KEPT_BYTES, .. }), "{stop:?}");
+}
+
+#[test]
+fn a_package_has_one_list_of_what_is_built_in() {
+    let bench = Bench::new();
+    let files = kernel_files().file("./usr/lib/modules/other/modules.builtin", b"kernel/a.ko\n");
+    let path = bench.put("linux.deb", &package(files, &["gzip", "-c"], ".gz"));
+    let error = bench.import(&path, Wanted::Kernel).expect_err("there are two");
+    assert!(error.to_string().contains("several lists"), "{error}");
+}

@@ -1,13 +1,17 @@
 use super::*;
 use crate::testing::{TarMaker, pack_with};
 
-fn entries(bytes: &[u8]) -> Vec<TarEntry> {
+fn read(bytes: &[u8]) -> Result<Vec<TarEntry>, ImportError> {
     let mut archive = Tarball::new(bytes, "archive");
     let mut all = Vec::new();
-    while let Some(entry) = archive.next().unwrap_or_else(|error| panic!("{error}")) {
+    while let Some(entry) = archive.next()? {
         all.push(entry);
     }
-    all
+    Ok(all)
+}
+
+fn entries(bytes: &[u8]) -> Vec<TarEntry> {
+    read(bytes).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
@@ -156,4 +160,19 @@ fn attributes_of_bsdtar_are_read_once() {
     let all = entries(&bytes);
     assert!(all[0].xattrs.iter().all(|pair| *pair == (b"user.a b".to_vec(), b"value".to_vec())));
     assert_eq!(all[1].xattrs, [(b"security.capability".to_vec(), vec![1, 0, 0, 2])]);
+}
+
+#[test]
+fn all_extensions_before_one_entry_are_bounded_together() {
+    let half = vec![b'x'; 400 << 10];
+    let long = |tar: TarMaker| tar.pax(&[("comment", &half)]);
+    let apart = (0..3).fold(TarMaker::new(), |tar, at| long(tar).file(&format!("{at}"), b""));
+    assert_eq!(read(&apart.finish()).expect("each has room").len(), 3);
+    let behind = (0..3).fold(TarMaker::new(), |tar, _| long(tar)).file("a", b"");
+    let error = read(&behind.finish()).expect_err("more than all of one entry may have");
+    assert!(matches!(error, ImportError::Limit { limit: MOST_EXTENSION_BYTES, .. }), "{error:?}");
+    // Nor without an end where each is empty.
+    let empty = (0..2100).fold(TarMaker::new(), |tar, _| tar.pax(&[])).file("a", b"");
+    let error = read(&empty.finish()).expect_err("more than all of one entry may have");
+    assert!(matches!(error, ImportError::Limit { .. }), "{error:?}");
 }

@@ -88,3 +88,45 @@ fn a_cancelled_import_stops_reading() {
     let error = io::copy(&mut stream, &mut io::sink()).expect_err("it stops");
     assert!(matches!(read_error("stream", error), ImportError::Cancelled));
 }
+
+/// Cancels when it was read so often, and counts what is read from then on.
+struct Cancelling<'a> {
+    inner: &'a [u8],
+    before: u32,
+    after: u32,
+    cancel: &'a Cancel,
+}
+
+impl Read for Cancelling<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.before.checked_sub(1) {
+            Some(left) => self.before = left,
+            None => self.after += 1,
+        }
+        if self.before == 0 {
+            self.cancel.cancel();
+        }
+        self.inner.read(buf)
+    }
+}
+
+#[test]
+fn an_import_is_cancelled_where_nothing_comes_out_of_what_is_read() {
+    let skipped = [&[0x50, 0x2a, 0x4d, 0x18][..], &[0; 4]].concat();
+    for (name, empty) in [
+        ("gzip", gzip(b"")),
+        ("xz", pack_with(&["xz", "-c"], b"")),
+        ("bzip2", pack_with(&["bzip2", "-c"], b"")),
+        ("zstd", skipped),
+    ] {
+        let (cancel, report) = (Cancel::default(), no_report);
+        let members = empty.repeat((2 << 20) / empty.len());
+        let mut packed = Cancelling { inner: &members, before: 4, after: 0, cancel: &cancel };
+        let budget = Budget::new(Limits::default(), &cancel, &report, Step::Check, None);
+        let mut stream = unpacked(&mut packed, "stream", &budget).expect("it opens");
+        let error = io::copy(&mut stream, &mut io::sink()).expect_err(name);
+        assert!(matches!(read_error("stream", error), ImportError::Cancelled), "{name}");
+        drop(stream);
+        assert_eq!(packed.after, 0, "{name} is read on");
+    }
+}
