@@ -7,7 +7,6 @@
 pub mod incoming;
 pub mod metadata;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use banger_proto::ids::{HostId, Revision};
@@ -420,74 +419,6 @@ pub fn duration(given: prost_types::Duration, max: Duration) -> Result<Duration,
         .map(|(seconds, nanos)| Duration::new(seconds, nanos))
         .filter(|given| *given <= max)
         .ok_or_else(|| format!("must be 0 to {} s", max.as_secs()))
-}
-
-/// Whether a text is `address:port` and something that can be dialled from elsewhere.
-///
-/// # Errors
-/// The rule that the text breaks.
-pub fn check_agent_address(text: &str) -> Result<(), &'static str> {
-    const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
-    // Metadata services of clouds are there, and an agent that the server could tell is not.
-    const LINK_LOCAL: &str = "must not be a link-local address, which is another on every link";
-    if text.len() > 255 {
-        return Err(RULE);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        let ip = address.ip().to_canonical();
-        return match ip {
-            _ if address.port() == 0 => Err(RULE),
-            _ if ip.is_unspecified() => {
-                Err("must not be an unspecified address: the server has to dial it")
-            }
-            _ if ip.is_multicast() => Err("must not be a multicast address: no host has one"),
-            IpAddr::V4(v4) if v4.is_broadcast() || v4.octets()[0] == 0 => {
-                Err("must be the address of a host")
-            }
-            IpAddr::V4(v4) if v4.is_link_local() => Err(LINK_LOCAL),
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(LINK_LOCAL),
-            IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),
-        };
-    }
-    let (name, port) = text.rsplit_once(':').ok_or(RULE)?;
-    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(RULE);
-    }
-    if !port.parse::<u16>().is_ok_and(|port| port != 0) {
-        return Err("must have a port of 1 to 65535");
-    }
-    // What looks like an IPv4 address and is none is no name either.
-    let all_digits = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let is_address = name.parse::<Ipv4Addr>().is_ok();
-    if is_address || (!all_digits && name.split('.').all(is_label)) { Ok(()) } else { Err(RULE) }
-}
-
-/// Whether a host that joins from `peer` may say that it is reached at this address: the server's
-/// own loopback is a host's only if the host is the server's machine.
-///
-/// # Errors
-/// The rule that the text breaks.
-pub fn check_joining_address(text: &str, peer: Option<SocketAddr>) -> Result<(), &'static str> {
-    check_agent_address(text)?;
-    let from_elsewhere = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
-    let leads_here = match text.parse::<SocketAddr>() {
-        Ok(address) => address.ip().to_canonical().is_loopback(),
-        Err(_) => {
-            let name = text.rsplit_once(':').map_or(text, |(name, _)| name).to_ascii_lowercase();
-            name == "localhost" || name.ends_with(".localhost")
-        }
-    };
-    if from_elsewhere && leads_here {
-        return Err("must not be a loopback address: to the server that is the server itself");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     Api, ResponseStream, all_or_problems, fill_random, if_match, inventory, new_uuid, once,
     parse_host, status, watch,
 };
+use crate::model::agent_address;
 use crate::model::host::HostRecord;
 use crate::model::labels::{self, LabelChange, Labels, Selector};
 use crate::model::ledger::{
@@ -95,7 +96,7 @@ impl Hosts {
                 problems.push(SpecProblem::new("certificate_request_pem", why.to_string()));
             })
             .ok();
-        if let Err(why) = convert::check_joining_address(&message.agent_address, peer) {
+        if let Err(why) = agent_address::check_joining(&message.agent_address, peer) {
             problems.push(SpecProblem::new("agent_address", why));
         }
         let used_networks = used_networks(&message.used_networks, &mut problems);
@@ -289,7 +290,7 @@ impl HostService for Hosts {
             Some(paths) => update::masked(&paths, message.labels, &mut problems),
         };
         let agent_address = names_address.then_some(message.agent_address);
-        if let Some(Err(why)) = agent_address.as_deref().map(convert::check_agent_address) {
+        if let Some(Err(why)) = agent_address.as_deref().map(agent_address::check) {
             problems.push(SpecProblem::new("agent_address", why));
         }
         let mutation = UpdateHost {

@@ -6,6 +6,7 @@
 //! refused here, with the reason as a value.
 
 pub mod access;
+pub mod agent_address;
 pub mod audit;
 pub mod caller;
 mod etag;

@@ -122,24 +122,6 @@ fn durations_are_neither_negative_nor_too_long() {
 }
 
 #[test]
-fn a_host_that_joins_from_elsewhere_is_not_the_servers_own_machine() {
-    let peer = |text: &str| Some(text.parse().expect("an address"));
-    for local in
-        ["127.0.0.1:7072", "127.9.9.9:22", "[::1]:7072", "[::ffff:127.0.0.1]:1", "LocalHost:7072"]
-    {
-        for from in [peer("192.0.2.7:40000"), peer("[2001:db8::7]:40000")] {
-            assert!(check_joining_address(local, from).is_err(), "{local} {from:?}");
-        }
-        for from in [None, peer("127.0.0.1:40000"), peer("[::1]:1"), peer("[::ffff:127.0.0.1]:1")] {
-            assert_eq!(check_joining_address(local, from), Ok(()), "{local} {from:?}");
-        }
-    }
-    let from = peer("192.0.2.7:40000");
-    assert_eq!(check_joining_address("192.0.2.8:7072", from), Ok(()));
-    assert!(check_joining_address("169.254.169.254:80", from).is_err());
-}
-
-#[test]
 fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many() {
     let of = |unclaimed: u32| {
         let unclaimed = (0..unclaimed).map(|number| vm_id(number.into())).collect();
@@ -158,46 +140,6 @@ fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many
     let many = status(&many);
     assert_eq!((many.unclaimed_vm_ids.len(), many.unclaimed_vm_count), (MAX_UNCLAIMED, 16_000));
     assert_eq!(many.unclaimed_vm_ids[..3], few.unclaimed_vm_ids[..]);
-}
-
-#[test]
-fn an_agent_address_can_be_dialled() {
-    for good in
-        ["192.0.2.7:7072", "[2001:db8::7]:7072", "host:1", "host-1.example:65535", "127.0.0.1:7072"]
-    {
-        assert_eq!(check_agent_address(good), Ok(()), "{good}");
-    }
-    for bad in [
-        "",
-        "host",
-        "host:",
-        ":7072",
-        "host:0",
-        "host:65536",
-        "host:+1",
-        "0.0.0.0:7072",
-        "[::]:7072",
-        "0.1.2.3:7072",
-        "169.254.169.254:80",
-        "[::ffff:169.254.169.254]:80",
-        "[fe80::1]:7072",
-        "224.0.0.1:7072",
-        "255.255.255.255:7072",
-        "[ff02::1]:7072",
-        "256.1.1.1:1",
-        "1.2.3:1",
-        "a b:1",
-        "host/x:1",
-        "user@host:1",
-        "-a:1",
-        "a..b:1",
-        "http://host:1",
-        "host:1\n",
-        "2001:db8::7:7072",
-        &format!("{}:1", "a".repeat(300)),
-    ] {
-        assert!(check_agent_address(bad).is_err(), "{bad:?}");
-    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! a [`Cut`], which ends it when the host is gone or has another key.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,7 +29,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::ServiceExt as _;
 
 use super::{ClientIdentity, Connector, Wire};
+use crate::model::agent_address;
 use crate::model::host::KeyDigest;
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 8;
 
 /// Whom to reach.
 #[derive(Debug, Clone)]
@@ -82,7 +87,7 @@ pub(super) async fn connect(
     let connecting = async {
         match connector {
             None => {
-                let stream = TcpStream::connect(peer.address.as_str()).await?;
+                let stream = TcpStream::connect(&found(&peer.address).await?[..]).await?;
                 stream.set_nodelay(true)?;
                 Ok::<Box<dyn Wire>, io::Error>(Box::new(stream))
             }
@@ -101,6 +106,21 @@ pub(super) async fn connect(
         return Err(refused("the agent shows another key than its host joined with last"));
     }
     Ok(TokioIo::new(Cut { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }))
+}
+
+/// What an agent's address stands for, without what no host may have said.
+async fn found(address: &str) -> io::Result<Vec<SocketAddr>> {
+    let (mut good, mut bad) = (Vec::new(), None);
+    for found in tokio::net::lookup_host(address).await?.take(MOST_ADDRESSES) {
+        match agent_address::check_found(address, found.ip()) {
+            Ok(()) => good.push(found),
+            Err(why) => bad = Some(format!("{address} leads to {}: it {why}", found.ip())),
+        }
+    }
+    match bad {
+        Some(why) if good.is_empty() => Err(refused(why)),
+        _ => Ok(good),
+    }
 }
 
 /// A connection that can be ended from outside.
@@ -160,3 +180,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cut<S> {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests;
