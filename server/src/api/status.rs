@@ -283,6 +283,7 @@ pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
         }
         // Its words go on with its own reason, which may be newer than this server.
         GuestError::Said { code, reason, message } => {
+            let code = own_of(*code);
             let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
             // Agents know VMs by their ids, people by their names.
             let mut message = match message.strip_prefix(&format!("VM {id}: ")) {
@@ -292,8 +293,17 @@ pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
             if simulated {
                 message += &format!(" (host {host} is simulated: no guest runs there)");
             }
-            Status::with_error_details(*code, clipped(message), details)
+            Status::with_error_details(code, clipped(message), details)
         }
+    }
+}
+
+/// The code of an agent's refusal as the server's own: who may call is the server's to say, so that
+/// no host and no guest makes it look as if the caller had been refused.
+fn own_of(code: Code) -> Code {
+    match code {
+        Code::Unauthenticated | Code::PermissionDenied => Code::FailedPrecondition,
+        code => code,
     }
 }
 

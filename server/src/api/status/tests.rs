@@ -189,3 +189,18 @@ fn whatever_a_caller_has_put_into_an_error_it_fits_a_header() {
         assert!(size < 16 * 1024, "a client takes 16 KiB, and this has {size}");
     }
 }
+
+#[test]
+fn what_an_agent_or_a_guest_refuses_is_no_refusal_of_the_caller() {
+    let of = GuestOf { vm: "web", id: crate::testing::vm_id(1), host: "b0", simulated: false };
+    for (said, code) in [
+        (Code::PermissionDenied, Code::FailedPrecondition),
+        (Code::Unauthenticated, Code::FailedPrecondition),
+        (Code::NotFound, Code::NotFound),
+        (Code::ResourceExhausted, Code::ResourceExhausted),
+    ] {
+        let (reason, message) = ("GUEST_REFUSED".to_owned(), "no".to_owned());
+        let status = guest_failed(&of, &GuestError::Said { code: said, reason, message });
+        assert_eq!((status.code(), status.message()), (code, "no"));
+    }
+}
