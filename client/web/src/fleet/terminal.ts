@@ -28,3 +28,20 @@ export function keep(text: string, most: number): string {
   const line = cut.indexOf("\n");
   return line >= 0 ? cut.slice(line + 1) : cut;
 }
+
+/** What came and was not shown yet. A page that nobody looks at is drawn for nobody, for as long as that is. */
+export class Unshown {
+  #text = "";
+
+  constructor(readonly most: number) {}
+
+  add(text: string): void {
+    this.#text = keep(this.#text + text, this.most);
+  }
+
+  take(): string {
+    const text = this.#text;
+    this.#text = "";
+    return text;
+  }
+}

@@ -8,7 +8,7 @@ import { createLine, joinLines, parseLabels, quote, vmLine, words } from "../../
 import { count, mib, span } from "../../src/fleet/format.ts";
 import { emptyFleet, reduce } from "../../src/fleet/reduce.ts";
 import { sample } from "../../src/fleet/samples.ts";
-import { keep, plain } from "../../src/fleet/terminal.ts";
+import { keep, plain, Unshown } from "../../src/fleet/terminal.ts";
 import { rounds } from "../../src/fleet/timeline.ts";
 import { host, vm } from "./make.ts";
 
@@ -64,6 +64,13 @@ describe("what a guest prints", () => {
 
   test("what is kept is bounded and begins with a line", () => {
     expect(keep("one\ntwo\nthree\n", 10)).toBe("three\n");
+  });
+
+  test("what a hidden page has not drawn is bounded as well, and drawn once", () => {
+    const unshown = new Unshown(10);
+    for (let n = 0; n < 1000; n++) unshown.add(`${n}\n`);
+    expect(unshown.take()).toBe("998\n999\n");
+    expect(unshown.take()).toBe("");
   });
 });
 

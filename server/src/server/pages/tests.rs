@@ -70,6 +70,7 @@ async fn a_page_runs_no_script_but_ours_and_is_in_no_frame() {
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
         assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
+        assert_eq!(headers["cross-origin-opener-policy"], "same-origin");
     }
 }
 
