@@ -19,6 +19,7 @@ use banger_agent::host::{UsedNetwork, linux};
 use banger_agent::join::JoinRequest;
 use banger_agent::{Agent, AgentConfig, doctor, join};
 use banger_wire::service::life::{self, Termination};
+use banger_wire::service::secrets::{self, Owners};
 use banger_wire::telemetry;
 use clap::{Parser, Subcommand};
 
@@ -153,7 +154,8 @@ struct Join {
     /// Where the server reaches the agent [default: this host's address towards the server].
     #[arg(long, value_name = "ADDRESS:PORT")]
     agent_address: Option<String>,
-    /// A label that the host would like; may be given several times. The token decides what it gets.
+    /// A label that the host would like; may be given several times. The token decides what it
+    /// gets.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
     /// CA certificates for the server's API [default: those that this machine trusts].
@@ -309,8 +311,12 @@ fn join_request(
             std::io::stdin().read_line(&mut line).context("the token cannot be read")?;
             line
         }
-        (Some(path), _) => std::fs::read_to_string(&path)
-            .with_context(|| format!("the token in {} cannot be read", path.display()))?,
+        (Some(path), _) => {
+            let token = secrets::read_of(&path, Owners::AnyForRoot)
+                .with_context(|| format!("the token in {} is not taken", path.display()))?;
+            String::from_utf8(token)
+                .with_context(|| format!("the token in {} is no text", path.display()))?
+        }
         (None, Some(token)) => token,
         (None, None) => anyhow::bail!(
             "there is no token: make one with `banger host token` where the server is, and give it \

@@ -195,9 +195,15 @@ impl KeyPem {
     pub fn load_or_make(dir: &Path) -> Result<Self, IdentityError> {
         let path = dir.join(KEY);
         let bad = |source| IdentityError::Key { path: path.clone(), source };
-        match std::fs::read_to_string(&path) {
-            Ok(pem) => Ok(Self { key: KeyPair::from_pem(&pem).map_err(bad)?, pem }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        match secrets::read(&path) {
+            Ok(pem) => {
+                // What is no text is no key either.
+                let pem = String::from_utf8_lossy(&pem).into_owned();
+                Ok(Self { key: KeyPair::from_pem(&pem).map_err(bad)?, pem })
+            }
+            Err(SecretError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
                 std::fs::DirBuilder::new()
                     .recursive(true)
                     .mode(0o700)
@@ -208,7 +214,7 @@ impl KeyPem {
                 replace(&path, pem.as_bytes())?;
                 Ok(Self { pem, key })
             }
-            Err(source) => Err(IdentityError::Read { path, source }),
+            Err(error) => Err(IdentityError::Secret(error)),
         }
     }
 

@@ -159,3 +159,13 @@ fn a_bad_field_is_told_once() {
     let status = tonic::Status::with_error_details(tonic::Code::InvalidArgument, said, details);
     assert_eq!(words(&status), format!("{said}; agent_address must be address:port"));
 }
+
+#[test]
+fn a_key_that_others_may_read_is_no_key_to_join_with() {
+    let dir = tempfile::tempdir().unwrap();
+    KeyPem::load_or_make(dir.path()).unwrap();
+    let path = dir.path().join("agent.key");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let Err(error) = KeyPem::load_or_make(dir.path()) else { panic!("it was taken") };
+    assert!(matches!(error, IdentityError::Secret(_)), "{error:?}");
+}
