@@ -70,10 +70,10 @@ pub struct JailBounds {
 }
 
 impl JailBounds {
-    /// Of a VMM with a guest of so many processors and so much memory. A bound that is never met
-    /// by one that was not taken over: what a VMM needs beside its guest is by
-    /// [`VmmKind::overhead_mib`] and [`VmmKind::tasks_beside_vcpus`], and page tables are at most one
-    /// part in 256 of the guest's memory on each side.
+    /// Of a VMM with a guest of so many processors and so much memory. A bound that is never met by
+    /// one that was not taken over: what a VMM needs beside its guest is by
+    /// [`VmmKind::overhead_mib`] and [`VmmKind::tasks_beside_vcpus`], and page tables are at most
+    /// one part in 256 of the guest's memory on each side.
     #[must_use]
     pub const fn of(vmm: VmmKind, vcpus: u32, memory_mib: u32) -> Self {
         let guest = memory_mib as u64;
@@ -145,8 +145,8 @@ pub enum SocketEntry {
 /// symlinks `<runtime dir>/<id>.sock` and `.vsock` into it.
 ///
 /// Inside every jail: the API socket ([`in_jail::api_socket`], made by the VMM), `v.sock` (vsock,
-/// made by Firecracker), `console.fifo`, `console-in.fifo`, `log.fifo` and `metrics.fifo`, and the pidfile
-/// ([`in_jail::pidfile`], made by the jailer).
+/// made by Firecracker), `console.fifo`, `console-in.fifo`, `log.fifo` and `metrics.fifo`, and the
+/// pidfile ([`in_jail::pidfile`], made by the jailer).
 #[async_trait]
 pub trait Jails: Send + Sync {
     /// The jails of which anything is left: a directory, a control group, or a symlink in the
@@ -166,10 +166,6 @@ pub trait Jails: Send + Sync {
     /// An object of the right name and kind that is there already is replaced if it is not the
     /// one asked for.
     async fn ensure(&self, spec: &JailSpec) -> HostResult<Change>;
-
-    /// Removes what the jailer and the VMM left that would block the next start: the pidfile, the
-    /// sockets, the device nodes that the jailer makes.
-    async fn clear(&self, id: &JailId) -> HostResult<Change>;
 
     /// The processes in the jail's control group, at most [`MOST_MEMBERS`] of them; none without
     /// groups. A process can neither leave its group nor enter another's: only root moves it.
@@ -192,8 +188,8 @@ pub trait Jails: Send + Sync {
     /// What lies at the API socket's place in the runtime directory.
     async fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry>;
 
-    /// The content of a VMM's pidfile as its jailer wrote it, `None` when there is none. At most 64 bytes
-    /// are read.
+    /// The content of a VMM's pidfile as its jailer wrote it, `None` when there is none. At most 64
+    /// bytes are read.
     async fn read_pidfile(&self, id: &JailId, vmm: VmmKind) -> HostResult<Option<Vec<u8>>>;
 
     /// The root directory of a jail for one VMM, for showing and for comparing with a symlink's

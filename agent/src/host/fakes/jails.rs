@@ -96,13 +96,13 @@ impl State {
         Ok(Change::from_bool(changed))
     }
 
-    fn clear_jail(&mut self, id: &JailId) -> Change {
-        let Some(jail) = self.jails.get_mut(id) else { return Change::AlreadySo };
-        let mut changed = jail.pidfile.take().is_some() | jail.socket.take().is_some();
+    /// Takes away what a jailer and a VMM left.
+    pub(super) fn clean_jail(&mut self, id: &JailId) {
+        let Some(jail) = self.jails.get_mut(id) else { return };
+        (jail.pidfile, jail.socket) = (None, None);
         for path in leftovers(jail.vmm).into_iter().chain([in_jail::VSOCK]) {
-            changed |= jail.entries.remove(&root_entry(path)).is_some();
+            jail.entries.remove(&root_entry(path));
         }
-        Change::from_bool(changed)
     }
 
     fn members_of(&self, id: &JailId) -> Vec<Pid> {
@@ -209,13 +209,6 @@ impl Jails for Seam {
     async fn ensure(&self, spec: &JailSpec) -> HostResult<Change> {
         self.effect("jails.ensure", spec.id.to_string(), Repeat::MustBeSo, |state| {
             state.build_jail(spec)
-        })
-        .await
-    }
-
-    async fn clear(&self, id: &JailId) -> HostResult<Change> {
-        self.effect("jails.clear", id.to_string(), Repeat::MustBeSo, |state| {
-            Ok(state.clear_jail(id))
         })
         .await
     }

@@ -150,8 +150,8 @@ async fn launch(host: &Host, n: u32) -> HostResult<(Disks, Launched)> {
     host.taps.ensure(&tap_spec(n)).await?;
     host.pins.ensure(&pin(n)).await?;
     host.firewall.ensure(&guest(n)).await?;
+    host.jails.remove(&jail(n)).await?;
     host.jails.ensure(&jail_spec(n, disks.root)).await?;
-    host.jails.clear(&jail(n)).await?;
     host.outputs.ensure(&jail(n), &dir(n)).await?;
     let launched = host.launcher.launch(&launch_spec(n)).await?;
     host.vmm.wait_ready(&jail(n), Duration::from_secs(1)).await?;

@@ -5,7 +5,7 @@
 //! The jailer itself makes `/dev/kvm`, `/dev/net/tun`, `/dev/urandom`, `/run` and the copy of the
 //! VMM, gives the root directory to the jail's user and writes the pidfile. It refuses device nodes
 //! and a pidfile that are there already, and writes its copy over an older one without shortening
-//! it; so all of that is removed before each start ([`Jails::clear`]).
+//! it; so the whole jail is removed before each start ([`Jails::remove`]).
 //!
 //! What can go wrong: the image directory is another file system than the jails' (files are
 //! copied), the kernel's control groups are not version 2 (then guests stay in the agent's group).
@@ -31,23 +31,6 @@ mod fill;
 mod survey;
 
 pub(crate) use cgroups::Cgroups;
-
-/// What the jailers and the VMMs leave in a jail's root. The directories of QEMU's jail are places
-/// to mount on, empty but in the eyes of its process.
-const LEFT_BEHIND: [&str; 12] = [
-    "dev",
-    "run",
-    "old_root",
-    "sys",
-    "v.sock",
-    "firecracker",
-    "firecracker.pid",
-    "qemu.pid",
-    "usr",
-    "lib",
-    "lib64",
-    "etc",
-];
 
 /// The FIFOs between a VMM and us. QEMU's console is a socket, and it has no metrics.
 const fn fifos(vmm: VmmKind) -> &'static [&'static str] {
@@ -219,18 +202,6 @@ impl JailTree {
         Ok(Change::from_bool(changed))
     }
 
-    fn clear(&self, id: &JailId) -> HostResult<Change> {
-        let failed = |error: Errno| HostError::io("clear jail", id, error);
-        let Some(root) = self.open_root(id).map_err(failed)? else {
-            return Ok(Change::AlreadySo);
-        };
-        let mut changed = false;
-        for name in LEFT_BEHIND {
-            changed |= removal::remove_tree(root.as_fd(), name).map_err(failed)?;
-        }
-        Ok(Change::from_bool(changed))
-    }
-
     fn observe(&self, id: &JailId) -> HostResult<Option<JailFacts>> {
         let failed = |error: Errno| HostError::io("look at jail", id, error);
         let cgroup = self.cgroups.as_ref().is_some_and(|cgroups| cgroups.exists(id));
@@ -253,8 +224,8 @@ impl JailTree {
         }))
     }
 
-    /// Removes what there is of a jail's files, or a part of it: see [`Jails::remove`]. Whether there
-    /// was any.
+    /// Removes what there is of a jail's files, or a part of it: see [`Jails::remove`]. Whether
+    /// there was any.
     fn remove_files(&self, id: &JailId) -> HostResult<bool> {
         let failed = |error: Errno| HostError::io("remove jail", id, error);
         let mut changed = false;
@@ -380,11 +351,6 @@ impl Jails for LinuxJails {
     async fn ensure(&self, spec: &JailSpec) -> HostResult<Change> {
         let spec = spec.clone();
         self.with(move |tree| tree.ensure(&spec)).await
-    }
-
-    async fn clear(&self, id: &JailId) -> HostResult<Change> {
-        let id = id.clone();
-        self.with(move |tree| tree.clear(&id)).await
     }
 
     async fn members(&self, id: &JailId) -> HostResult<Vec<Pid>> {

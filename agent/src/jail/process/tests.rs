@@ -146,10 +146,6 @@ impl crate::host::Jails for Machine {
         panic!("looking for a process changes no jail")
     }
 
-    async fn clear(&self, _: &JailId) -> HostResult<Change> {
-        panic!("looking for a process changes no jail")
-    }
-
     async fn members(&self, _: &JailId) -> HostResult<Vec<Pid>> {
         Ok(self.group.iter().map(|n| pid(*n)).collect())
     }

@@ -216,7 +216,7 @@ async fn the_jailer_refuses_what_an_earlier_run_left() {
     assert_eq!(kind(host.launcher.launch(&launch_spec(1)).await), HostErrorKind::Refused);
     kernel.set_pidfile(&jail(1), None);
     assert_eq!(kind(host.launcher.launch(&launch_spec(1)).await), HostErrorKind::Refused);
-    assert_eq!(host.jails.clear(&jail(1)).await.unwrap(), Change::Made);
+    kernel.clean_jail(&jail(1));
     host.launcher.launch(&launch_spec(1)).await.unwrap();
     assert_eq!(kernel.violations(), Vec::<String>::new());
 }
@@ -226,7 +226,7 @@ async fn two_live_vmms_in_one_jail_are_a_violation() {
     let kernel = FakeKernel::new();
     let host = kernel.host();
     launch(&host, 1).await.unwrap();
-    host.jails.clear(&jail(1)).await.unwrap();
+    kernel.clean_jail(&jail(1));
     host.launcher.launch(&launch_spec(1)).await.unwrap();
     assert_eq!(kernel.violations(), ["two live processes in jail vm-1"]);
 }
@@ -239,7 +239,6 @@ async fn two_live_vmms_as_one_user_are_a_violation() {
     let uid = launch_spec(1).uid;
     let disks = make_disks(&host, 2).await.unwrap();
     host.jails.ensure(&JailSpec { uid, ..jail_spec(2, disks.root) }).await.unwrap();
-    host.jails.clear(&jail(2)).await.unwrap();
     host.launcher.launch(&LaunchSpec { uid, ..launch_spec(2) }).await.unwrap();
     let violations = kernel.violations();
     assert!(violations.len() == 1 && violations[0].contains("user 200001"), "{violations:?}");
