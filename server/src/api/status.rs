@@ -463,6 +463,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::TokenNotFound { .. } => (Code::NotFound, R::TokenNotFound),
         Refusal::TokenNameTaken { .. } => (Code::AlreadyExists, R::TokenNameTaken),
+        Refusal::KeepsOwn { .. } => (Code::PermissionDenied, R::NotPermitted),
         Refusal::CallerGone => (Code::Unauthenticated, R::TokenInvalid),
         Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
             (Code::ResourceExhausted, R::LimitReached)

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+/// Who the history calls the server itself. No principal has this name.
+pub const SERVER: &str = "banger-server";
+
 /// What somebody is to the fleet. Each may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -128,7 +131,7 @@ impl Caller {
     /// The server itself.
     pub fn server(at: Timestamp) -> Self {
         Self {
-            actor: "banger-server".into(),
+            actor: SERVER.into(),
             grants: Grants::Role(Role::Admin),
             trace: String::new(),
             at,

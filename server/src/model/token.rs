@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::caller::Role;
+use super::caller::{Role, SERVER};
 use super::names::check_name;
 
 /// How each token begins, so that one that is found somewhere is known as one.
 pub const PREFIX: &str = "bgr_";
 
 /// Names that the history has for the server itself and for callers without a token.
-const OWN_NAMES: [&str; 3] = ["anonymous", "banger-server", "local"];
+const OWN_NAMES: [&str; 3] = ["anonymous", SERVER, "local"];
 
 /// A token: who holds it, and for how long it is good.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,11 @@ pub fn is_id(text: &str) -> bool {
 }
 
 impl TokenRecord {
+    /// Whether the server made it by itself: the first admin's.
+    pub fn is_the_servers(&self) -> bool {
+        self.created_by == SERVER && self.created_by_token.is_none()
+    }
+
     /// Whether it is good at that time.
     pub fn is_good(&self, at: Timestamp) -> bool {
         at < self.expires_at

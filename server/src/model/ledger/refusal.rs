@@ -178,6 +178,15 @@ pub enum Refusal {
         /// The id of the token that has it.
         by: String,
     },
+    /// Whoever calls would keep what their own token, or one that it goes with, has made.
+    #[error(
+        "you call with token {token}, or with one that goes with it, and so you can't keep what it \
+         has made: leave out keep_made, or have an admin do it whose token does not go with it"
+    )]
+    KeepsOwn {
+        /// Its name.
+        token: String,
+    },
     /// The token that the caller calls with is there no longer.
     #[error("the bearer token has expired or was taken back")]
     CallerGone,

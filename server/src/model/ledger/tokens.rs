@@ -2,6 +2,8 @@
 //! has expired goes with the next that is made. With a token go the join tokens that were made with
 //! it and that no host has used. With one that is taken back go the tokens that were made with it,
 //! and with those, unless whoever takes it back keeps them: whoever is shut out has no other door.
+//! Nobody keeps what their own token would take along, so that whoever has stolen one can't cut what
+//! they made with it loose before it is taken back.
 //!
 //! A token that goes without those that it made (it has expired, or they are kept) leaves them to
 //! the token that it would have gone with. So no chain is cut by what ends in its middle.
@@ -120,6 +122,12 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let missing = || Refusal::TokenNotFound { token: revoke.token.clone() };
         let token = self.token(&revoke.token).ok_or_else(missing)?;
+        // The first admin's token is for making others and is then taken back: at first there is
+        // nobody else who could.
+        let by_itself = caller.token.as_deref().is_some_and(|own| self.goes_along(own, &token.id));
+        if revoke.keep_made && by_itself && !token.is_the_servers() {
+            return Err(Refusal::KeepsOwn { token: token.name.clone() });
+        }
         let made = self.made_with(&token.id);
         let mut gone: BTreeSet<&str> = [token.id.as_str()].into();
         let mut changes = vec![Change::remove(Arc::clone(token), caller.at)];
@@ -136,6 +144,14 @@ impl Ledger {
         let made = made.map(Arc::clone).collect();
         let revoked = Revoked { token: Arc::clone(token), made, join_tokens: count };
         Ok(Decided { changes, outcome: Outcome::TokenGone(revoked) })
+    }
+
+    /// Whether the token `id` is `gone` itself, or goes with it.
+    fn goes_along(&self, id: &str, gone: &str) -> bool {
+        let next = |id: &&str| self.tokens.get(*id).and_then(|token| token.goes_with.as_deref());
+        // A chain is never longer, whatever the database has.
+        let chain = std::iter::successors(Some(id), |id| next(id)).take(self.tokens.len() + 1);
+        chain.into_iter().any(|id| id == gone)
     }
 
     /// All tokens that go with this one: by name, those that have expired included.

@@ -384,13 +384,15 @@ async fn tokens_that_a_token_has_made_go_with_it_and_their_streams_end() {
     assert_eq!(stage.lists(&backup.secret).await, Code::Unauthenticated);
     assert_eq!(stage.listed().await, []);
 
-    // Whoever leaves in peace leaves what they made.
+    // Whoever leaves in peace leaves what they made, but for whoever leaves by themselves.
     let own = stage.make("alice", v1::Role::Admin).await;
     let made = stage.tokens.create_token(by(&own, wanted("ci", v1::Role::Operator))).await;
     let ci = made.expect("an admin may").into_inner().secret;
     let keep_made = true;
     let revoke =
         v1::RevokeTokenRequest { token: "alice".to_owned(), keep_made, ..Default::default() };
+    let refused = stage.tokens.revoke_token(by(&own, revoke.clone())).await.expect_err("her own");
+    assert_eq!(reason(&refused), (Code::PermissionDenied, "NOT_PERMITTED".to_owned()));
     let gone = stage.tokens.revoke_token(by(ROOT, revoke)).await.expect("there").into_inner();
     assert_eq!(gone.made[0].name, "ci");
     assert_eq!(stage.lists(&ci).await, Code::Ok);

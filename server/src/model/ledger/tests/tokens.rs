@@ -1,7 +1,7 @@
 //! Decisions about the tokens of callers.
 
 use super::*;
-use crate::model::caller::{Caller, Role};
+use crate::model::caller::{Caller, Role, SERVER};
 use crate::model::fixtures::record_of;
 use crate::model::request::{RequestId, RequestKey, RequestTarget};
 
@@ -144,6 +144,52 @@ fn tokens_that_are_kept_go_with_the_next_before_the_one_that_left_them() {
     // Whoever had "bot" made by theirs gained nothing by leaving it.
     assert_eq!(gone(make(&mut ledger, revoke("ci"))).0, ["deep"]);
     assert_eq!(names(&ledger), ["other", "neighbour"]);
+}
+
+#[test]
+fn nobody_keeps_what_their_own_token_takes_along() {
+    let ledger = family();
+    let by = |number| Caller { token: Some(record_of(number, "").id.into()), ..caller() };
+    let asked = |keep_made| RevokeToken { token: "bot".to_owned(), keep_made }.into();
+    // "bot" itself, and "deep", which it has made.
+    for number in [2, 3] {
+        let refused = ledger.decide(&by(number), &asked(true));
+        assert_eq!(refused, Err(Refusal::KeepsOwn { token: "bot".to_owned() }), "{number}");
+        assert!(ledger.decide(&by(number), &asked(false)).is_ok(), "{number}");
+    }
+    // "ci", with which "bot" goes, "other", and whoever has no token that was made by a call.
+    for caller in [by(1), by(4), caller()] {
+        assert!(ledger.decide(&caller, &asked(true)).is_ok(), "{caller:?}");
+    }
+}
+
+#[test]
+fn what_was_left_to_a_token_does_not_cut_itself_loose_either() {
+    let mut ledger = family();
+    let keep = |token: &str| RevokeToken { token: token.to_owned(), keep_made: true };
+    make(&mut ledger, keep("bot").into()).expect("it is there");
+    // "deep" was made with "bot" and goes with "ci" since.
+    let by_deep = Caller { token: Some(record_of(3, "").id.into()), ..caller() };
+    let refused = ledger.decide(&by_deep, &keep("ci").into());
+    assert_eq!(refused, Err(Refusal::KeepsOwn { token: "ci".to_owned() }));
+}
+
+#[test]
+fn what_the_first_admins_token_has_made_is_kept_by_whom_it_was_made_for() {
+    let mut ledger = ledger();
+    let first = TokenRecord { created_by: SERVER.to_owned(), ..record_of(1, "admin") };
+    assert!(first.is_the_servers());
+    // Nobody is taken for the server who was only made by one that it has made.
+    let of_it = TokenRecord { created_by: SERVER.to_owned(), ..made_with(1, 2, "alice") };
+    assert!(!of_it.is_the_servers());
+    for token in [first, made_with(1, 2, "alice")] {
+        make(&mut ledger, CreateToken(Arc::new(token)).into()).expect("kept");
+    }
+    let keep = AnyMutation::from(RevokeToken { token: "admin".to_owned(), keep_made: true });
+    for number in [1, 2] {
+        let by = Caller { token: Some(record_of(number, "").id.into()), ..caller() };
+        assert!(ledger.decide(&by, &keep).is_ok(), "{number}");
+    }
 }
 
 #[test]
