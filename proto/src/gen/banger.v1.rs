@@ -5705,7 +5705,8 @@ pub struct RevokeTokenRequest {
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
     /// Leave the tokens that were made with it as they are: for somebody who leaves in peace. Join
-    /// tokens that no host has used go all the same.
+    /// tokens that no host has used go all the same. PERMISSION_DENIED where the caller's own token is
+    /// the one that is taken back, or goes with it, unless the server made that token itself.
     #[prost(bool, tag = "4")]
     pub keep_made: bool,
 }
@@ -6262,6 +6263,12 @@ pub struct AuditRecord {
     /// How many calls were refused without a record of their own. Of LEFT_OUT only.
     #[prost(uint64, tag = "14")]
     pub left_out: u64,
+    /// Set where the call was about another object, which is `cause`.
+    #[prost(enumeration = "AuditEffect", tag = "15")]
+    pub effect: i32,
+    /// What the call was about, where `effect` is set.
+    #[prost(message, optional, tag = "16")]
+    pub cause: ::core::option::Option<AuditObject>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListAuditRequest {
@@ -6276,7 +6283,7 @@ pub struct ListAuditRequest {
     /// Only of this method: "DeleteVm", or in full "banger.v1.VmService/DeleteVm".
     #[prost(string, tag = "4")]
     pub method: ::prost::alloc::string::String,
-    /// Only about the object with this id or name.
+    /// Only about the object with this id or name, or with it as `cause`.
     #[prost(string, tag = "5")]
     pub object: ::prost::alloc::string::String,
     /// Only of this time or later. Records are in the order in which they were written, which is that
@@ -6339,6 +6346,40 @@ impl AuditStep {
             "AUDIT_STEP_ENDED" => Some(Self::Ended),
             "AUDIT_STEP_REFUSED" => Some(Self::Refused),
             "AUDIT_STEP_LEFT_OUT" => Some(Self::LeftOut),
+            _ => None,
+        }
+    }
+}
+/// What became of the object of a record because of what its call did to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AuditEffect {
+    /// The call was about the object itself.
+    Unspecified = 0,
+    /// It was taken back too: a token or a join token that was made with the one that the call took
+    /// back.
+    WentAlong = 1,
+    /// It would have gone along, and was kept (`RevokeTokenRequest.keep_made`).
+    Kept = 2,
+}
+impl AuditEffect {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIT_EFFECT_UNSPECIFIED",
+            Self::WentAlong => "AUDIT_EFFECT_WENT_ALONG",
+            Self::Kept => "AUDIT_EFFECT_KEPT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIT_EFFECT_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIT_EFFECT_WENT_ALONG" => Some(Self::WentAlong),
+            "AUDIT_EFFECT_KEPT" => Some(Self::Kept),
             _ => None,
         }
     }

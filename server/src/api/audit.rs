@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::auth::method_named;
 use super::page::{Cursor, PageQuery, page_size};
 use super::{Api, convert, status};
-use crate::model::audit::AuditStep;
+use crate::model::audit::{AuditEffect, AuditObject, AuditStep};
 use crate::model::spec::SpecProblem;
 use crate::store::{AuditLook, StoredAudit};
 
@@ -84,11 +84,16 @@ fn shown(stored: StoredAudit) -> v1::AuditRecord {
         AuditStep::Refused => v1::AuditStep::Refused,
         AuditStep::LeftOut(_) => v1::AuditStep::LeftOut,
     };
-    let object = record.object.map(|object| v1::AuditObject {
+    let object_of = |object: AuditObject| v1::AuditObject {
         kind: object.kind.to_string(),
         id: object.id,
         name: object.name,
-    });
+    };
+    let (effect, cause) = match record.because_of {
+        Some((AuditEffect::WentAlong, cause)) => (v1::AuditEffect::WentAlong, Some(cause)),
+        Some((AuditEffect::Kept, cause)) => (v1::AuditEffect::Kept, Some(cause)),
+        None => (v1::AuditEffect::Unspecified, None),
+    };
     v1::AuditRecord {
         id: number,
         time: Some(convert::timestamp(record.at)),
@@ -97,7 +102,9 @@ fn shown(stored: StoredAudit) -> v1::AuditRecord {
         token_id: record.token_id,
         peer: record.peer,
         method: record.method,
-        object,
+        object: record.object.map(object_of),
+        effect: effect.into(),
+        cause: cause.map(object_of),
         code: record.outcome.code,
         reason: record.outcome.reason,
         trace_id: record.trace_id,

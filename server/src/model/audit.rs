@@ -117,6 +117,30 @@ impl AuditObject {
     }
 }
 
+/// What became of an object because of what its call did to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditEffect {
+    /// It is gone too.
+    WentAlong,
+    /// It would have gone too, and was kept.
+    Kept,
+}
+
+impl AuditEffect {
+    /// Its word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WentAlong => "WENT_ALONG",
+            Self::Kept => "KEPT",
+        }
+    }
+
+    /// Back from its word.
+    pub fn read(word: &str) -> Option<Self> {
+        [Self::WentAlong, Self::Kept].into_iter().find(|effect| effect.as_str() == word)
+    }
+}
+
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditOutcome {
@@ -151,6 +175,8 @@ pub struct AuditRecord {
     /// Full; empty for what is no call.
     pub method: String,
     pub object: Option<AuditObject>,
+    /// What became of the object, where the call was about another: that one.
+    pub because_of: Option<(AuditEffect, AuditObject)>,
     pub outcome: AuditOutcome,
     /// 32 hexadecimal digits, or nothing.
     pub trace_id: String,
@@ -172,6 +198,7 @@ impl AuditRecord {
             peer: call.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             method: call.method.to_owned(),
             object: None,
+            because_of: None,
             outcome,
             trace_id: trace_id(&caller.trace).to_owned(),
             request_id: String::new(),
@@ -189,6 +216,7 @@ impl AuditRecord {
             peer: String::new(),
             method: String::new(),
             object: None,
+            because_of: None,
             outcome: AuditOutcome::open(),
             trace_id: String::new(),
             request_id: String::new(),
@@ -208,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_and_kinds_are_read_back_from_their_words() {
+    fn steps_effects_and_kinds_are_read_back_from_their_words() {
         for step in [
             AuditStep::Done,
             AuditStep::Began,
@@ -217,6 +245,9 @@ mod tests {
             AuditStep::LeftOut(7),
         ] {
             assert_eq!(AuditStep::read(step.as_str(), step.left_out()), Some(step));
+        }
+        for effect in [AuditEffect::WentAlong, AuditEffect::Kept] {
+            assert_eq!(AuditEffect::read(effect.as_str()), Some(effect));
         }
         for kind in AuditedKind::ALL {
             assert_eq!(kind.to_string().parse(), Ok(kind));

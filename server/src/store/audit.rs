@@ -11,7 +11,7 @@ use sqlx::{Row as _, SqlitePool};
 use super::batch::Batch;
 use super::error::StoreError;
 use super::meta::to_sql;
-use crate::model::audit::{AuditObject, AuditOutcome, AuditRecord, AuditStep};
+use crate::model::audit::{AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep};
 
 /// How many records one look goes through.
 const LOOKED_AT: i64 = 10_000;
@@ -39,7 +39,7 @@ pub struct AuditLook {
     pub principal: String,
     /// Full.
     pub method: String,
-    /// Id or name of an object.
+    /// Id or name of an object, or of what its record is because of.
     pub object: String,
     pub from: Option<Timestamp>,
     /// Not at this time or later.
@@ -78,6 +78,7 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
         .iter()
         .map(|record| {
             let object = record.object.as_ref();
+            let because_of = record.because_of.as_ref();
             json!([
                 record.at.as_microsecond(),
                 record.step.as_str(),
@@ -94,15 +95,20 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
                 record.request_id,
                 record.call_id,
                 record.step.left_out(),
+                because_of.map_or("", |(effect, _)| effect.as_str()),
+                because_of.map_or("", |(_, cause)| cause.kind.as_str()),
+                because_of.map_or("", |(_, cause)| &cause.id),
+                because_of.map_or("", |(_, cause)| &cause.name),
             ])
         })
         .collect();
     batch.add_rows(
         "INSERT INTO audit (at, step, principal, token_id, peer, method, object_kind, object_id,
-             object_name, code, reason, trace_id, request_id, call_id, left_out)
+             object_name, code, reason, trace_id, request_id, call_id, left_out, effect,
+             cause_kind, cause_id, cause_name)
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
              value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13,
-             value->>14
+             value->>14, value->>15, value->>16, value->>17, value->>18
          FROM json_each(?) ORDER BY key",
         serde_json::Value::from(rows).to_string(),
     );
@@ -128,11 +134,13 @@ pub(super) async fn read(readers: &SqlitePool, look: &AuditLook) -> Result<Audit
     let limit = i64::try_from(look.limit).unwrap_or(i64::MAX);
     let rows = sqlx::query(
         "SELECT number, at, step, principal, token_id, peer, method, object_kind, object_id,
-             object_name, code, reason, trace_id, request_id, call_id, left_out
+             object_name, code, reason, trace_id, request_id, call_id, left_out, effect,
+             cause_kind, cause_id, cause_name
          FROM audit
          WHERE number < ?1 AND number >= ?2
              AND (?3 = '' OR principal = ?3) AND (?4 = '' OR method = ?4)
-             AND (?5 = '' OR object_id = ?5 OR object_name = ?5)
+             AND (?5 = '' OR object_id = ?5 OR object_name = ?5 OR cause_id = ?5
+                 OR cause_name = ?5)
              AND at >= ?6 AND at < ?7
          ORDER BY number DESC LIMIT ?8",
     )
@@ -171,13 +179,16 @@ fn read_row(row: &SqliteRow) -> Result<StoredAudit, StoreError> {
         u64::try_from(count).map_err(|_| bad(column))
     };
     let left_out = count("left_out")?;
-    let kind = text("object_kind")?;
-    let object = if kind.is_empty() {
-        None
-    } else {
-        let kind = kind.parse().map_err(|()| bad("object_kind"))?;
-        Some(AuditObject { kind, id: text("object_id")?, name: text("object_name")? })
+    let object_in = |kind: &'static str, id, name| -> Result<Option<AuditObject>, StoreError> {
+        let word = text(kind)?;
+        if word.is_empty() {
+            return Ok(None);
+        }
+        let kind = word.parse().map_err(|()| bad(kind))?;
+        Ok(Some(AuditObject { kind, id: text(id)?, name: text(name)? }))
     };
+    let object = object_in("object_kind", "object_id", "object_name")?;
+    let cause = object_in("cause_kind", "cause_id", "cause_name")?;
     let at: i64 = row.try_get("at").map_err(failed())?;
     let record = AuditRecord {
         at: Timestamp::from_microsecond(at).map_err(|_| bad("at"))?,
@@ -187,6 +198,7 @@ fn read_row(row: &SqliteRow) -> Result<StoredAudit, StoreError> {
         peer: text("peer")?,
         method: text("method")?,
         object,
+        because_of: AuditEffect::read(&text("effect")?).zip(cause),
         outcome: AuditOutcome { code: text("code")?, reason: text("reason")? },
         trace_id: text("trace_id")?,
         request_id: text("request_id")?,

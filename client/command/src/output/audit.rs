@@ -1,6 +1,6 @@
 //! Who did what, as people read it.
 
-use banger_client::v1::{AuditRecord, AuditStep};
+use banger_client::v1::{AuditEffect, AuditObject, AuditRecord, AuditStep};
 
 use banger_terminal::output::table::{Row, columns, plain};
 use banger_terminal::text::{or_number, time};
@@ -17,6 +17,14 @@ fn outcome(record: &AuditRecord) -> String {
         AuditStep::Ended => "ended",
         AuditStep::LeftOut => "left out",
     });
+    let because_of = or_number::<AuditEffect>(record.effect, |effect| match effect {
+        AuditEffect::Unspecified => "",
+        AuditEffect::WentAlong => "went along with",
+        AuditEffect::Kept => "was kept from",
+    });
+    if let Some(cause) = record.cause.as_ref().filter(|_| !because_of.is_empty()) {
+        return format!("{because_of} {}", called(cause));
+    }
     match record.step() {
         AuditStep::LeftOut => format!("{} refused calls are left out", record.left_out),
         _ if ended.is_empty() => word,
@@ -25,13 +33,16 @@ fn outcome(record: &AuditRecord) -> String {
     }
 }
 
+/// Its kind, with its name or else its id.
+fn called(object: &AuditObject) -> String {
+    let called = if object.name.is_empty() { &object.id } else { &object.name };
+    format!("{} {called}", object.kind)
+}
+
 pub(crate) fn table(records: &[AuditRecord]) -> String {
     let row = |record: &AuditRecord| -> Row {
         let at = time(record.time).map(|at| at.round(jiff::Unit::Second).unwrap_or(at));
-        let object = record.object.as_ref().map(|object| {
-            let called = if object.name.is_empty() { &object.id } else { &object.name };
-            format!("{} {called}", object.kind)
-        });
+        let object = record.object.as_ref().map(called);
         let method = record.method.rsplit('/').next().unwrap_or_default();
         vec![
             plain(record.id.to_string()),

@@ -1,6 +1,6 @@
 //! Claims about `banger audit`.
 
-use banger_client::v1::{AuditObject, AuditRecord, AuditStep};
+use banger_client::v1::{AuditEffect, AuditObject, AuditRecord, AuditStep};
 use banger_fake_server as fake;
 
 use crate::command::run;
@@ -53,6 +53,25 @@ fn records_are_read_over_pages_newest_first_as_a_table() {
     assert!(lines[4].contains("begun") && lines[4].contains("vm web"), "{}", ran.out);
     assert!(lines[5].contains("2026-11-22T08:00:00Z") && lines[5].contains("192.0.2.1:4711"));
     assert_eq!(lines.len(), 6);
+}
+
+#[test]
+fn what_went_along_or_was_kept_is_told_with_what_it_was_because_of() {
+    let server = fake::start();
+    let token = |name: &str| AuditObject { kind: "token".into(), name: name.into(), id: "".into() };
+    let because = |id, name, effect: AuditEffect| AuditRecord {
+        object: Some(token(name)),
+        effect: effect.into(),
+        cause: Some(token("mallory")),
+        ..record(id, "alice", AuditStep::Done, "OK")
+    };
+    server.state().audit =
+        vec![because(1, "door", AuditEffect::WentAlong), because(2, "ci", AuditEffect::Kept)];
+    let ran = run(&server, &["audit"]);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = ran.out.lines().map(words).collect();
+    assert!(lines[1].contains("token ci was kept from token mallory"), "{}", ran.out);
+    assert!(lines[2].contains("token door went along with token mallory"), "{}", ran.out);
 }
 
 #[test]

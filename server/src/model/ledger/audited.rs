@@ -1,13 +1,16 @@
-//! The record of a change: made with the decision, so that it is stored with what was decided or
-//! not at all.
+//! The records of a change: made with the decision, so that they are stored with what was decided
+//! or not at all. What else than its object a change takes along has a record each.
 //!
 //! A new mutation does not compile until it is said here what its record is about.
 
-use super::{AnyMutation, Change, Decided, Outcome, Revoked};
-use crate::model::audit::{AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind};
+use super::{AnyMutation, Change, Decided, Edit, JoinToken, Outcome, Revoked};
+use crate::model::audit::{
+    AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
+};
 use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
 use crate::model::request::RequestKey;
+use crate::model::token::TokenRecord;
 
 /// Write down what has begun, has ended or was refused, with what the history says of it.
 #[derive(Debug, Clone)]
@@ -24,20 +27,22 @@ impl Audit {
     }
 }
 
-/// The record of what was decided for a call: none where nothing changes, and none of what the
+/// The records of what was decided for a call: none where nothing changes, and none of what the
 /// server does by itself.
 pub(super) fn audited(
     caller: &Caller,
     mutation: &AnyMutation,
     request: Option<&RequestKey>,
     decided: &Decided,
-) -> Option<Change> {
+) -> Vec<Change> {
     if decided.changes.is_empty() {
-        return None;
+        return Vec::new();
     }
-    let object = object_of(mutation, &decided.outcome)?;
-    let mut record = AuditRecord::of(caller, AuditStep::Done, AuditOutcome::ok())?;
-    record.object = Some(object);
+    let record = AuditRecord::of(caller, AuditStep::Done, AuditOutcome::ok());
+    let Some((object, mut record)) = object_of(mutation, &decided.outcome).zip(record) else {
+        return Vec::new();
+    };
+    record.object = Some(object.clone());
     record.request_id = match (request, mutation) {
         (Some(key), _) => key.id.to_string(),
         // Its id is one that the client chose, or its request's.
@@ -50,7 +55,39 @@ pub(super) fn audited(
     if let AnyMutation::JoinHost(join) = mutation {
         record.token_id.clone_from(&join.token_id);
     }
-    Some(Change::Audit(record.into()))
+    let others = others(mutation, decided).into_iter().map(|(effect, other)| {
+        let because_of = Some((effect, object.clone()));
+        AuditRecord { object: Some(other), because_of, ..record.clone() }
+    });
+    let others: Vec<AuditRecord> = others.collect();
+    std::iter::once(record).chain(others).map(|record| Change::Audit(record.into())).collect()
+}
+
+/// What a mutation takes along or leaves that it is not about. Tokens that have expired and go with
+/// the next that is made were good for nothing, so that nobody asks what became of them.
+fn others(mutation: &AnyMutation, decided: &Decided) -> Vec<(AuditEffect, AuditObject)> {
+    let (AnyMutation::RevokeToken(revoke), Outcome::TokenGone(gone)) = (mutation, &decided.outcome)
+    else {
+        return Vec::new();
+    };
+    let went = decided.changes.iter().filter_map(|change| match change {
+        Change::Token(Edit::Remove { last, .. }) if last.id != gone.token.id => Some(token(last)),
+        Change::JoinToken(Edit::Remove { last, .. }) => Some(join_token(last)),
+        _ => None,
+    });
+    let went = went.map(|object| (AuditEffect::WentAlong, object));
+    let kept = gone.made.iter().filter(|_| revoke.keep_made);
+    went.chain(kept.map(|made| (AuditEffect::Kept, token(made)))).collect()
+}
+
+fn token(token: &TokenRecord) -> AuditObject {
+    AuditObject::new(AuditedKind::Token, &token.id, &token.name)
+}
+
+/// Its name is that of the host that it is made for.
+fn join_token(token: &JoinToken) -> AuditObject {
+    let host = token.host_name.as_deref().unwrap_or_default();
+    AuditObject::new(AuditedKind::JoinToken, &token.id, host)
 }
 
 /// What a mutation is about; `None` for notes, of which the record is made by who takes them.
@@ -70,11 +107,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::DeleteImage(_)
         | AnyMutation::CreateToken(_)
         | AnyMutation::RevokeToken(_) => of_outcome(outcome),
-        AnyMutation::CreateJoinToken(create) => {
-            let token = &create.0;
-            let host = token.host_name.as_deref().unwrap_or_default();
-            Some(AuditObject::new(AuditedKind::JoinToken, &token.id, host))
-        }
+        AnyMutation::CreateJoinToken(create) => Some(join_token(&create.0)),
         AnyMutation::PlacePending(_)
         | AnyMutation::Record(_)
         | AnyMutation::RecordSweep(_)
@@ -94,9 +127,7 @@ fn of_outcome(outcome: &Outcome) -> Option<AuditObject> {
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
             Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.name))
         }
-        Outcome::Token(token) | Outcome::TokenGone(Revoked { token, .. }) => {
-            Some(AuditObject::new(AuditedKind::Token, &token.id, &token.name))
-        }
+        Outcome::Token(row) | Outcome::TokenGone(Revoked { token: row, .. }) => Some(token(row)),
         Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
     }
 }

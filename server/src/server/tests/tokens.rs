@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use banger_proto::v1::audit_service_client::AuditServiceClient;
 use banger_proto::v1::token_service_client::TokenServiceClient;
 use http::uri::PathAndQuery;
 use jiff::SignedDuration;
@@ -383,6 +384,25 @@ async fn tokens_that_a_token_has_made_go_with_it_and_their_streams_end() {
     assert_eq!(reason(&end), (Code::Unauthenticated, "TOKEN_INVALID".to_owned()));
     assert_eq!(stage.lists(&backup.secret).await, Code::Unauthenticated);
     assert_eq!(stage.listed().await, []);
+    let mut audit = AuditServiceClient::new(stage.channel.clone());
+    let of_both = v1::ListAuditRequest { object: "mallory".to_owned(), ..Default::default() };
+    let records = audit.list_audit(by(ROOT, of_both)).await.expect("listed").into_inner().records;
+    let [along, gone, ..] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(
+        (along.object.as_ref(), along.cause.as_ref()),
+        (
+            Some(&v1::AuditObject {
+                kind: "token".to_owned(),
+                id: token.id,
+                name: "backup".to_owned()
+            }),
+            gone.object.as_ref()
+        )
+    );
+    assert_eq!(
+        (along.effect(), gone.effect()),
+        (v1::AuditEffect::WentAlong, v1::AuditEffect::Unspecified)
+    );
 
     // Whoever leaves in peace leaves what they made, but for whoever leaves by themselves.
     let own = stage.make("alice", v1::Role::Admin).await;

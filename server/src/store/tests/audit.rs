@@ -1,7 +1,9 @@
 //! Who did what is stored with what was done: both or neither, and no more is kept than is stated.
 
 use super::*;
-use crate::model::audit::{AuditOutcome, AuditRecord, AuditStep};
+use crate::model::audit::{
+    AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
+};
 use crate::model::caller::CallOf;
 use crate::model::ledger::Audit;
 use crate::model::retention::Retention;
@@ -51,11 +53,20 @@ async fn a_change_of_a_call_is_recorded_and_what_the_server_does_by_itself_is_no
 #[tokio::test]
 async fn a_record_is_read_back_as_it_was_and_nothing_of_it_can_be_changed() {
     let fixture = fixture().await;
-    let records = vec![refused(1), AuditRecord::left_out(7, at(2)), refused(3)];
+    let token = AuditObject::new(AuditedKind::Token, "bgr_1", "ci");
+    let along = AuditRecord {
+        object: Some(AuditObject { id: "bgr_2".to_owned(), ..token.clone() }),
+        because_of: Some((AuditEffect::WentAlong, token)),
+        ..refused(3)
+    };
+    let records = vec![refused(1), AuditRecord::left_out(7, at(2)), along];
     fixture.note(records.clone()).await;
     let read = all(&fixture.store).await;
     let numbers: Vec<u64> = read.iter().map(|stored| stored.number).collect();
     assert_eq!(numbers, [3, 2, 1], "the newest first");
+    let because_of = AuditLook { object: "bgr_1".to_owned(), ..everything() };
+    let found = fixture.store.audit(&because_of).await.expect("readable").records;
+    assert_eq!(found.iter().map(|stored| stored.number).collect::<Vec<_>>(), [3]);
     let read: Vec<AuditRecord> = read.into_iter().rev().map(|stored| stored.record).collect();
     assert_eq!(read, records);
     let mut other = connect(&database(&fixture.directory)).await.expect("opens");

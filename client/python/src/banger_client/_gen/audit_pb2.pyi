@@ -18,12 +18,21 @@ class AuditStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUDIT_STEP_ENDED: _ClassVar[AuditStep]
     AUDIT_STEP_REFUSED: _ClassVar[AuditStep]
     AUDIT_STEP_LEFT_OUT: _ClassVar[AuditStep]
+
+class AuditEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIT_EFFECT_UNSPECIFIED: _ClassVar[AuditEffect]
+    AUDIT_EFFECT_WENT_ALONG: _ClassVar[AuditEffect]
+    AUDIT_EFFECT_KEPT: _ClassVar[AuditEffect]
 AUDIT_STEP_UNSPECIFIED: AuditStep
 AUDIT_STEP_DONE: AuditStep
 AUDIT_STEP_BEGAN: AuditStep
 AUDIT_STEP_ENDED: AuditStep
 AUDIT_STEP_REFUSED: AuditStep
 AUDIT_STEP_LEFT_OUT: AuditStep
+AUDIT_EFFECT_UNSPECIFIED: AuditEffect
+AUDIT_EFFECT_WENT_ALONG: AuditEffect
+AUDIT_EFFECT_KEPT: AuditEffect
 
 class AuditObject(_message.Message):
     __slots__ = ("kind", "id", "name")
@@ -36,7 +45,7 @@ class AuditObject(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class AuditRecord(_message.Message):
-    __slots__ = ("id", "time", "step", "principal", "token_id", "peer", "method", "object", "code", "reason", "trace_id", "request_id", "call_id", "left_out")
+    __slots__ = ("id", "time", "step", "principal", "token_id", "peer", "method", "object", "code", "reason", "trace_id", "request_id", "call_id", "left_out", "effect", "cause")
     ID_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +60,8 @@ class AuditRecord(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CALL_ID_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
     id: int
     time: _timestamp_pb2.Timestamp
     step: AuditStep
@@ -65,7 +76,9 @@ class AuditRecord(_message.Message):
     request_id: str
     call_id: str
     left_out: int
-    def __init__(self, id: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., step: _Optional[_Union[AuditStep, str]] = ..., principal: _Optional[str] = ..., token_id: _Optional[str] = ..., peer: _Optional[str] = ..., method: _Optional[str] = ..., object: _Optional[_Union[AuditObject, _Mapping[str, _Any]]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., request_id: _Optional[str] = ..., call_id: _Optional[str] = ..., left_out: _Optional[int] = ...) -> None: ...
+    effect: AuditEffect
+    cause: AuditObject
+    def __init__(self, id: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., step: _Optional[_Union[AuditStep, str]] = ..., principal: _Optional[str] = ..., token_id: _Optional[str] = ..., peer: _Optional[str] = ..., method: _Optional[str] = ..., object: _Optional[_Union[AuditObject, _Mapping[str, _Any]]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., trace_id: _Optional[str] = ..., request_id: _Optional[str] = ..., call_id: _Optional[str] = ..., left_out: _Optional[int] = ..., effect: _Optional[_Union[AuditEffect, str]] = ..., cause: _Optional[_Union[AuditObject, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ListAuditRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "principal", "method", "object", "start_time", "end_time", "after_id")

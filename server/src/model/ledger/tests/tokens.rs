@@ -1,7 +1,8 @@
 //! Decisions about the tokens of callers.
 
 use super::*;
-use crate::model::caller::{Caller, Role, SERVER};
+use crate::model::audit::{AuditObject, AuditRecord};
+use crate::model::caller::{CallOf, Caller, Role, SERVER};
 use crate::model::fixtures::record_of;
 use crate::model::request::{RequestId, RequestKey, RequestTarget};
 
@@ -161,6 +162,59 @@ fn nobody_keeps_what_their_own_token_takes_along() {
     for caller in [by(1), by(4), caller()] {
         assert!(ledger.decide(&caller, &asked(true)).is_ok(), "{caller:?}");
     }
+}
+
+/// What the audit gets of a revocation: object, effect and cause of each record.
+fn audited(ledger: &Ledger, token: &str, keep_made: bool) -> Vec<String> {
+    let call = CallOf { method: "a/RevokeToken", peer: None };
+    let by = Caller { call: Some(call.into()), ..caller() };
+    let revoke = RevokeToken { token: token.to_owned(), keep_made }.into();
+    let decided = ledger.decide_once(&by, &revoke, None).expect("it is there");
+    let records = decided.changes.iter().filter_map(|change| match change {
+        Change::Audit(record) => Some(record),
+        _ => None,
+    });
+    let line = |record: &Arc<AuditRecord>| {
+        let named = |object: &AuditObject| format!("{} {}", object.kind, object.name);
+        let object = named(record.object.as_ref().expect("a token"));
+        match &record.because_of {
+            Some((effect, cause)) => format!("{object} {} {}", effect.as_str(), named(cause)),
+            None => object,
+        }
+    };
+    records.map(line).collect()
+}
+
+#[test]
+fn each_token_that_goes_along_or_is_kept_has_a_record_that_names_the_one_taken_back() {
+    let mut ledger = family();
+    for (id, maker) in [("first", 1), ("third", 3), ("others", 5)] {
+        let token = JoinToken { host_name: Some(id.to_owned()), ..join_token(id, maker) };
+        make(&mut ledger, CreateJoinToken(token).into()).expect("kept");
+    }
+    assert_eq!(
+        audited(&ledger, "ci", false),
+        [
+            "token ci",
+            "token bot WENT_ALONG token ci",
+            "token deep WENT_ALONG token ci",
+            "join-token first WENT_ALONG token ci",
+            "join-token third WENT_ALONG token ci",
+        ]
+    );
+    assert_eq!(
+        audited(&ledger, "ci", true),
+        [
+            "token ci",
+            "join-token first WENT_ALONG token ci",
+            "token bot KEPT token ci",
+            "token deep KEPT token ci",
+        ]
+    );
+    assert_eq!(
+        audited(&ledger, "deep", true),
+        ["token deep", "join-token third WENT_ALONG token deep"]
+    );
 }
 
 #[test]

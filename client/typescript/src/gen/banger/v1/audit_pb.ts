@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/audit.proto.
  */
 export const file_banger_v1_audit: GenFile = /*@__PURE__*/
-  fileDesc("ChViYW5nZXIvdjEvYXVkaXQucHJvdG8SCWJhbmdlci52MSI1CgtBdWRpdE9iamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkiuQIKC0F1ZGl0UmVjb3JkEgoKAmlkGAEgASgEEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHN0ZXAYAyABKA4yFC5iYW5nZXIudjEuQXVkaXRTdGVwEhEKCXByaW5jaXBhbBgEIAEoCRIQCgh0b2tlbl9pZBgFIAEoCRIMCgRwZWVyGAYgASgJEg4KBm1ldGhvZBgHIAEoCRImCgZvYmplY3QYCCABKAsyFi5iYW5nZXIudjEuQXVkaXRPYmplY3QSDAoEY29kZRgJIAEoCRIOCgZyZWFzb24YCiABKAkSEAoIdHJhY2VfaWQYCyABKAkSEgoKcmVxdWVzdF9pZBgMIAEoCRIPCgdjYWxsX2lkGA0gASgJEhAKCGxlZnRfb3V0GA4gASgEItwBChBMaXN0QXVkaXRSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEhEKCXByaW5jaXBhbBgDIAEoCRIOCgZtZXRob2QYBCABKAkSDgoGb2JqZWN0GAUgASgJEi4KCnN0YXJ0X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhZnRlcl9pZBgIIAEoBCJVChFMaXN0QXVkaXRSZXNwb25zZRInCgdyZWNvcmRzGAEgAygLMhYuYmFuZ2VyLnYxLkF1ZGl0UmVjb3JkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSqZAQoJQXVkaXRTdGVwEhoKFkFVRElUX1NURVBfVU5TUEVDSUZJRUQQABITCg9BVURJVF9TVEVQX0RPTkUQARIUChBBVURJVF9TVEVQX0JFR0FOEAISFAoQQVVESVRfU1RFUF9FTkRFRBADEhYKEkFVRElUX1NURVBfUkVGVVNFRBAEEhcKE0FVRElUX1NURVBfTEVGVF9PVVQQBTJWCgxBdWRpdFNlcnZpY2USRgoJTGlzdEF1ZGl0EhsuYmFuZ2VyLnYxLkxpc3RBdWRpdFJlcXVlc3QaHC5iYW5nZXIudjEuTGlzdEF1ZGl0UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChViYW5nZXIvdjEvYXVkaXQucHJvdG8SCWJhbmdlci52MSI1CgtBdWRpdE9iamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkiiAMKC0F1ZGl0UmVjb3JkEgoKAmlkGAEgASgEEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHN0ZXAYAyABKA4yFC5iYW5nZXIudjEuQXVkaXRTdGVwEhEKCXByaW5jaXBhbBgEIAEoCRIQCgh0b2tlbl9pZBgFIAEoCRIMCgRwZWVyGAYgASgJEg4KBm1ldGhvZBgHIAEoCRImCgZvYmplY3QYCCABKAsyFi5iYW5nZXIudjEuQXVkaXRPYmplY3QSDAoEY29kZRgJIAEoCRIOCgZyZWFzb24YCiABKAkSEAoIdHJhY2VfaWQYCyABKAkSEgoKcmVxdWVzdF9pZBgMIAEoCRIPCgdjYWxsX2lkGA0gASgJEhAKCGxlZnRfb3V0GA4gASgEEiYKBmVmZmVjdBgPIAEoDjIWLmJhbmdlci52MS5BdWRpdEVmZmVjdBIlCgVjYXVzZRgQIAEoCzIWLmJhbmdlci52MS5BdWRpdE9iamVjdCLcAQoQTGlzdEF1ZGl0UmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIRCglwcmluY2lwYWwYAyABKAkSDgoGbWV0aG9kGAQgASgJEg4KBm9iamVjdBgFIAEoCRIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYWZ0ZXJfaWQYCCABKAQiVQoRTGlzdEF1ZGl0UmVzcG9uc2USJwoHcmVjb3JkcxgBIAMoCzIWLmJhbmdlci52MS5BdWRpdFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqmQEKCUF1ZGl0U3RlcBIaChZBVURJVF9TVEVQX1VOU1BFQ0lGSUVEEAASEwoPQVVESVRfU1RFUF9ET05FEAESFAoQQVVESVRfU1RFUF9CRUdBThACEhQKEEFVRElUX1NURVBfRU5ERUQQAxIWChJBVURJVF9TVEVQX1JFRlVTRUQQBBIXChNBVURJVF9TVEVQX0xFRlRfT1VUEAUqXwoLQXVkaXRFZmZlY3QSHAoYQVVESVRfRUZGRUNUX1VOU1BFQ0lGSUVEEAASGwoXQVVESVRfRUZGRUNUX1dFTlRfQUxPTkcQARIVChFBVURJVF9FRkZFQ1RfS0VQVBACMlYKDEF1ZGl0U2VydmljZRJGCglMaXN0QXVkaXQSGy5iYW5nZXIudjEuTGlzdEF1ZGl0UmVxdWVzdBocLmJhbmdlci52MS5MaXN0QXVkaXRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * What was acted on, as it was called then.
@@ -148,6 +148,20 @@ export type AuditRecord = Message<"banger.v1.AuditRecord"> & {
    * @generated from field: uint64 left_out = 14;
    */
   leftOut: bigint;
+
+  /**
+   * Set where the call was about another object, which is `cause`.
+   *
+   * @generated from field: banger.v1.AuditEffect effect = 15;
+   */
+  effect: AuditEffect;
+
+  /**
+   * What the call was about, where `effect` is set.
+   *
+   * @generated from field: banger.v1.AuditObject cause = 16;
+   */
+  cause?: AuditObject | undefined;
 };
 
 /**
@@ -188,7 +202,7 @@ export type ListAuditRequest = Message<"banger.v1.ListAuditRequest"> & {
   method: string;
 
   /**
-   * Only about the object with this id or name.
+   * Only about the object with this id or name, or with it as `cause`.
    *
    * @generated from field: string object = 5;
    */
@@ -302,6 +316,41 @@ export enum AuditStep {
  */
 export const AuditStepSchema: GenEnum<AuditStep> = /*@__PURE__*/
   enumDesc(file_banger_v1_audit, 0);
+
+/**
+ * What became of the object of a record because of what its call did to another.
+ *
+ * @generated from enum banger.v1.AuditEffect
+ */
+export enum AuditEffect {
+  /**
+   * The call was about the object itself.
+   *
+   * @generated from enum value: AUDIT_EFFECT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It was taken back too: a token or a join token that was made with the one that the call took
+   * back.
+   *
+   * @generated from enum value: AUDIT_EFFECT_WENT_ALONG = 1;
+   */
+  WENT_ALONG = 1,
+
+  /**
+   * It would have gone along, and was kept (`RevokeTokenRequest.keep_made`).
+   *
+   * @generated from enum value: AUDIT_EFFECT_KEPT = 2;
+   */
+  KEPT = 2,
+}
+
+/**
+ * Describes the enum banger.v1.AuditEffect.
+ */
+export const AuditEffectSchema: GenEnum<AuditEffect> = /*@__PURE__*/
+  enumDesc(file_banger_v1_audit, 1);
 
 /**
  * Who did what, written with what was done: apart from the history of VMs, kept for a time that is

@@ -271,7 +271,8 @@ export type RevokeTokenRequest = Message<"banger.v1.RevokeTokenRequest"> & {
 
   /**
    * Leave the tokens that were made with it as they are: for somebody who leaves in peace. Join
-   * tokens that no host has used go all the same.
+   * tokens that no host has used go all the same. PERMISSION_DENIED where the caller's own token is
+   * the one that is taken back, or goes with it, unless the server made that token itself.
    *
    * @generated from field: bool keep_made = 4;
    */
