@@ -6209,10 +6209,10 @@ pub mod token_service_server {
 /// What was acted on, as it was called then.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditObject {
-    /// "vm", "host", "image", "upload", "token" or "join-token".
+    /// "vm", "host", "image", "upload", "token", "join-token" or "backup".
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
-    /// Of an image or an upload: sha256 of the content.
+    /// Of an image or an upload: sha256 of the content. Of a backup: when it was made.
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
@@ -6220,7 +6220,8 @@ pub struct AuditObject {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRecord {
-    /// Ordered: what was written later has a greater one.
+    /// Ordered: what was written later has a greater one. Never given out twice, also after a backup was
+    /// restored.
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// When it was asked for; of what has ended, when it did.
@@ -6238,7 +6239,8 @@ pub struct AuditRecord {
     /// Address and port that the connection came from.
     #[prost(string, tag = "6")]
     pub peer: ::prost::alloc::string::String,
-    /// Full method, such as "banger.v1.VmService/DeleteVm".
+    /// Full method, such as "banger.v1.VmService/DeleteVm". Of what was done beside the server, while it
+    /// was stopped, "banger-server/restore" or "banger-server/new-epoch".
     #[prost(string, tag = "7")]
     pub method: ::prost::alloc::string::String,
     /// Not set for what was refused.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::caller::Caller;
+use super::caller::{Caller, SERVER};
 
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +69,20 @@ pub enum AuditedKind {
     Upload,
     Token,
     JoinToken,
+    /// Of the database, which was restored.
+    Backup,
 }
 
 impl AuditedKind {
-    const ALL: [Self; 6] =
-        [Self::Vm, Self::Host, Self::Image, Self::Upload, Self::Token, Self::JoinToken];
+    const ALL: [Self; 7] = [
+        Self::Vm,
+        Self::Host,
+        Self::Image,
+        Self::Upload,
+        Self::Token,
+        Self::JoinToken,
+        Self::Backup,
+    ];
 
     /// Its word in the database and in the API.
     pub fn as_str(self) -> &'static str {
@@ -84,6 +93,7 @@ impl AuditedKind {
             Self::Upload => "upload",
             Self::Token => "token",
             Self::JoinToken => "join-token",
+            Self::Backup => "backup",
         }
     }
 }
@@ -106,7 +116,7 @@ impl FromStr for AuditedKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditObject {
     pub kind: AuditedKind,
-    /// Of an image or an upload the sha256 of its content.
+    /// Of an image or an upload the sha256 of its content; of a backup when it was made.
     pub id: String,
     pub name: String,
 }
@@ -208,16 +218,32 @@ impl AuditRecord {
 
     /// So many calls were refused without a record.
     pub fn left_out(count: u64, at: Timestamp) -> Self {
+        Self::of_the_server(AuditStep::LeftOut(count), "", None, AuditOutcome::open(), at)
+    }
+
+    /// Something was done to the server's state by a program of its own, without a call: `method`
+    /// has a slash in it.
+    pub fn by_program(method: &str, object: Option<AuditObject>, at: Timestamp) -> Self {
+        Self::of_the_server(AuditStep::Done, method, object, AuditOutcome::ok(), at)
+    }
+
+    fn of_the_server(
+        step: AuditStep,
+        method: &str,
+        object: Option<AuditObject>,
+        outcome: AuditOutcome,
+        at: Timestamp,
+    ) -> Self {
         Self {
             at,
-            step: AuditStep::LeftOut(count),
-            principal: Caller::server(at).actor,
+            step,
+            principal: SERVER.into(),
             token_id: String::new(),
             peer: String::new(),
-            method: String::new(),
-            object: None,
+            method: method.to_owned(),
+            object,
             because_of: None,
-            outcome: AuditOutcome::open(),
+            outcome,
             trace_id: String::new(),
             request_id: String::new(),
             call_id: String::new(),

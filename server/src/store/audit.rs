@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::batch::Batch;
 use super::error::StoreError;
@@ -22,6 +22,13 @@ const DISORDER: SignedDuration = SignedDuration::from_hours(1);
 
 /// How many records of refused calls are kept, which strangers make: the newest.
 pub(super) const MAX_REFUSED: i64 = 100_000;
+
+/// More records than are written in a second in the long run: a restore goes by it where it does not
+/// know what was given out since the backup.
+pub(super) const NUMBERS_PER_SECOND: u64 = 1 << 16;
+
+/// How far numbers jump when a backup was restored, in addition.
+const NUMBERS_PER_EPOCH: i64 = 1 << 32;
 
 /// Removes what is too old (`?1`), at most so many (`?2`): the oldest are looked at, and no others.
 pub(super) const REMOVE_OLD: &str = "DELETE FROM audit WHERE number IN (
@@ -112,6 +119,49 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
          FROM json_each(?) ORDER BY key",
         serde_json::Value::from(rows).to_string(),
     );
+}
+
+/// The greatest number that was given out; 0 where there was no audit yet.
+pub(super) async fn newest_number(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let newest: Option<i64> =
+        sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit'")
+            .fetch_one(connection)
+            .await
+            .map_err(StoreError::during("read the newest number of the audit"))?;
+    Ok(newest.and_then(|number| u64::try_from(number).ok()).unwrap_or(0))
+}
+
+/// Has numbers go on far above this one: none is given out twice.
+pub(super) async fn lift_numbers(
+    connection: &mut SqliteConnection,
+    floor: u64,
+) -> Result<(), StoreError> {
+    let failed = || StoreError::during("raise the numbers of the audit");
+    // The row is there once there was a record.
+    sqlx::query(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'audit', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'audit')",
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(failed())?;
+    sqlx::query("UPDATE sqlite_sequence SET seq = max(seq, ?) + ? WHERE name = 'audit'")
+        .bind(to_sql(floor))
+        .bind(NUMBERS_PER_EPOCH)
+        .execute(connection)
+        .await
+        .map_err(failed())
+        .map(drop)
+}
+
+/// Appends records by themselves, with nothing else.
+pub(super) async fn note(
+    connection: &mut SqliteConnection,
+    records: &[AuditRecord],
+) -> Result<(), StoreError> {
+    let mut batch = Batch::new();
+    append(&mut batch, &records.iter().collect::<Vec<_>>());
+    batch.commit(connection).await
 }
 
 /// One look.

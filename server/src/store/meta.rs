@@ -1,10 +1,8 @@
-//! Epoch, revisions and numbers of commits and events in the database: read, reserved, raised after
-//! a restore.
+//! Epoch, revisions, numbers of commits and events, and other counters in the database: read, reserved,
+//! raised.
 
 use std::ops::Range;
 
-use banger_proto::ids::Epoch;
-use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::batch::Batch;
@@ -15,12 +13,6 @@ pub(super) const REVISION_CEILING: &str = "revision_ceiling";
 pub(super) const COMMIT_NUMBER: &str = "commit_number";
 pub(super) const EVENT_NUMBER: &str = "event_number";
 pub(super) const HISTORY_GONE_UNTIL: &str = "history_gone_until";
-
-/// How far revisions jump when a backup was restored: more than anybody has given out since.
-const REVISIONS_PER_EPOCH: u64 = 1 << 40;
-
-/// More revisions than are given out in a second: a million VMs that change at once.
-const REVISIONS_PER_SECOND: u64 = 1 << 20;
 
 /// Reads one counter.
 pub(super) async fn read(
@@ -55,7 +47,7 @@ pub(super) async fn set(
 }
 
 /// Raises one counter and answers its new value.
-async fn raise(
+pub(super) async fn raise(
     connection: &mut SqliteConnection,
     key: &'static str,
     by: u64,
@@ -93,26 +85,8 @@ pub(super) async fn reserve_revisions(
     Ok(ceiling - count + 1..ceiling + 1)
 }
 
-/// Begins a new epoch, above this one and `known`, and not below the time in seconds: a backup does
-/// not know how often it was restored, and time does. Revisions go on in the same way, above those
-/// of this database, `known_revisions`, and as many as can have been given out by now.
-pub(super) async fn raise_epoch(
-    connection: &mut SqliteConnection,
-    known: u64,
-    known_revisions: u64,
-    now: Timestamp,
-) -> Result<Epoch, StoreError> {
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    // First the revisions: an epoch that was not raised can be raised again.
-    let floor = known_revisions.max(seconds.saturating_mul(REVISIONS_PER_SECOND));
-    lift(connection, REVISION_CEILING, floor).await?;
-    raise(connection, REVISION_CEILING, REVISIONS_PER_EPOCH).await?;
-    lift(connection, EPOCH, known.max(seconds.saturating_sub(1))).await?;
-    raise(connection, EPOCH, 1).await.map(Epoch)
-}
-
 /// Brings one counter up to a floor.
-async fn lift(
+pub(super) async fn lift(
     connection: &mut SqliteConnection,
     key: &'static str,
     floor: u64,

@@ -16,6 +16,7 @@
 mod audit;
 mod backup;
 mod batch;
+mod epoch;
 mod error;
 mod events;
 mod hosts;
@@ -66,6 +67,7 @@ pub use self::sweeps::MAX_SWEEPS_PER_HOST;
 use self::table::load;
 use self::writer::{Asked, Job, Numbers, Opened, Writer};
 pub use self::writer::{CommitMeter, CommitSink, CommitStats};
+use crate::model::audit::AuditRecord;
 use crate::model::caller::Caller;
 use crate::model::host::{HostRecord, Resources};
 use crate::model::image::ImageRecord;
@@ -84,6 +86,9 @@ const QUEUE: usize = 8192;
 
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
+
+/// What the audit calls it that an epoch was begun by hand.
+const NEW_EPOCH: &str = "banger-server/new-epoch";
 
 /// How many revisions are reserved at a time.
 pub const REVISION_BLOCK: u64 = 1_000_000;
@@ -389,7 +394,8 @@ pub async fn raise_epoch(path: &Path, now: Timestamp) -> Result<Epoch, OpenError
     let mut writer =
         connect(path).await.map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
     migrate(path, &mut writer).await?;
-    let epoch = meta::raise_epoch(&mut writer, 0, 0, now).await?;
+    let epoch = epoch::begin(&mut writer, epoch::HighMarks::default(), now).await?;
+    audit::note(&mut writer, &[AuditRecord::by_program(NEW_EPOCH, None, now)]).await?;
     close_whole(writer).await?;
     Ok(epoch)
 }

@@ -12,6 +12,9 @@
 //! old database's, and not below the time in seconds, so that the same backup restored again, here
 //! or on a machine that knows nothing of the first time, begins yet another one.
 //!
+//! The audit's numbers go on above all that were ever given out, so that whoever sends its records
+//! elsewhere has no number twice; its first one tells of the restore.
+//!
 //! The past let in whom somebody has shut out since. Where the old database can be read, who that is
 //! is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`].
 
@@ -30,14 +33,19 @@ use sqlx::SqliteConnection;
 pub use self::shut_out::{HostShutOut, NamedToken, ShutOut, ShutOutHost};
 use super::backup::{self, BackupNote};
 use super::batch::Batch;
+use super::epoch::HighMarks;
 use super::error::StoreError;
 use super::table::NetEffect;
-use super::{OpenError, close_whole, connect, load, lock, meta, migrate};
+use super::{OpenError, audit, close_whole, connect, epoch, load, lock, migrate};
+use crate::model::audit::{AuditObject, AuditRecord, AuditedKind};
 use crate::model::intent::{Desired, VmIntent};
-use crate::model::ledger::{HostRef, Ledger, LedgerConfig};
+use crate::model::ledger::{Change, Edit, HostRef, Ledger, LedgerConfig};
 
 /// The first bytes of every SQLite database: its file format, section 1.3.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What the audit calls it.
+const RESTORE: &str = "banger-server/restore";
 
 /// A backup was not restored; the database is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -146,8 +154,7 @@ enum Log {
 
 /// What is known of a database before it goes.
 struct Old {
-    epoch: u64,
-    revisions: u64,
+    reached: HighMarks,
     ledger: Ledger,
 }
 
@@ -305,8 +312,11 @@ async fn check(
     }
     let left_out = if keep_shut_out { 0 } else { shut_out.tokens.len() };
     let tokens = ledger.tokens().filter(|token| token.is_good(now)).count() - left_out;
-    let (known_epoch, known_revisions) = old.map_or((0, 0), |old| (old.epoch, old.revisions));
-    let epoch = meta::raise_epoch(&mut new, known_epoch, known_revisions, now)
+    let known = old.map(|old| old.reached).unwrap_or_default();
+    let epoch = epoch::begin(&mut new, known, now).await.map_err(OpenError::Read)?;
+    // With a number of the new epoch.
+    let done = if keep_shut_out { &[][..] } else { &changes };
+    audit::note(&mut new, &records(from, note.as_ref(), done, now))
         .await
         .map_err(OpenError::Read)?;
     close_whole(new).await.map_err(OpenError::Read)?;
@@ -330,6 +340,32 @@ async fn check(
     })
 }
 
+/// What the audit gets of it: the restore itself, and whom it has shut out.
+fn records(
+    from: &Path,
+    note: Option<&BackupNote>,
+    changes: &[Change],
+    now: Timestamp,
+) -> Vec<AuditRecord> {
+    let made_at = note.map(|note| note.made_at.to_string()).unwrap_or_default();
+    let name = from.file_name().unwrap_or_default().to_string_lossy();
+    let backup = AuditObject::new(AuditedKind::Backup, made_at, &name);
+    let shut_out = changes.iter().filter_map(|change| match change {
+        Change::Host(Edit::Put(host)) => {
+            Some(AuditObject::new(AuditedKind::Host, host.id, &host.name))
+        }
+        Change::Token(Edit::Remove { last, .. }) => {
+            Some(AuditObject::new(AuditedKind::Token, &last.id, &last.name))
+        }
+        Change::JoinToken(Edit::Remove { last, .. }) => {
+            Some(AuditObject::new(AuditedKind::JoinToken, &last.id, ""))
+        }
+        _ => None,
+    });
+    let objects = std::iter::once(backup).chain(shut_out);
+    objects.map(|object| AuditRecord::by_program(RESTORE, Some(object), now)).collect()
+}
+
 /// What the old database says, as far as it can be read: nothing of it is needed.
 async fn read_old(database: &Path) -> (Option<Old>, Log) {
     // SQLite would remove the log of what it then finds to be no database.
@@ -339,8 +375,7 @@ async fn read_old(database: &Path) -> (Option<Old>, Log) {
     let Ok(mut old) = connect(database).await else { return (None, Log::Unreadable) };
     let read = async |old: &mut SqliteConnection| -> Result<Old, StoreError> {
         Ok(Old {
-            epoch: meta::read(old, meta::EPOCH).await?,
-            revisions: meta::read(old, meta::REVISION_CEILING).await?,
+            reached: HighMarks::read(old).await?,
             ledger: load(old, LedgerConfig::default()).await?,
         })
     };

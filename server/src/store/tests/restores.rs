@@ -354,3 +354,82 @@ async fn a_restored_database_is_its_owners_whatever_the_mode_of_the_backup() {
         drop(open_in(&fixture.directory).await);
     }
 }
+
+/// Number, method and object of each record, the newest first.
+async fn audited(store: &Store) -> Vec<(u64, String, String)> {
+    let look = AuditLook { limit: 1000, ..AuditLook::default() };
+    let records = store.audit(&look).await.expect("readable").records;
+    let line = |stored: StoredAudit| {
+        let object = stored.record.object.map(|o| format!("{} {}", o.kind, o.name));
+        (stored.number, stored.record.method, object.unwrap_or_default())
+    };
+    records.into_iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn no_number_of_the_audit_is_given_twice_and_the_restore_is_its_first_record() {
+    let fixture = fixture().await;
+    let path = database(&fixture.directory);
+    let call = || super::audit::calling("a/CreateVm");
+    fixture.store.submit(call(), create(1, "kept")).await.expect("created");
+    let copy = fixture.backup("copy").await;
+    for number in 2..=9 {
+        fixture.store.submit(call(), create(number, "")).await.expect("created");
+    }
+    let mut newest = audited(&fixture.store).await[0].0;
+    assert_eq!(newest, 9);
+    fixture.store.close().await;
+    // Also where nothing is known of what was given out since the backup, and in the same second.
+    for known in [true, false] {
+        if !known {
+            fs::write(&path, "damaged").expect("written");
+        }
+        restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+        let open = open_in(&fixture.directory).await;
+        let again = started(open, TempDir::new().expect("a directory"));
+        again.store.submit(call(), create(100, "")).await.expect("created");
+        let records = audited(&again.store).await;
+        let [made, restored, first] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(first.0, 1);
+        let of_it = ("banger-server/restore", "backup copy");
+        assert_eq!((&*restored.1, &*restored.2), of_it);
+        if known {
+            assert!(restored.0 > newest && made.0 > restored.0, "{records:?}, {newest}");
+            newest = made.0;
+        } else {
+            assert!(made.0 > 1_800_000_010 * (1 << 16), "above all that can be: {records:?}");
+        }
+        again.store.close().await;
+    }
+    raise_epoch(&path, at(20)).await.expect("raised");
+    let open = open_in(&fixture.directory).await;
+    let again = started(open, TempDir::new().expect("a directory"));
+    let records = audited(&again.store).await;
+    assert_eq!(&*records[0].1, "banger-server/new-epoch");
+}
+
+#[tokio::test]
+async fn whoever_a_restore_shuts_out_has_a_record() {
+    for keep_shut_out in [false, true] {
+        let (fixture, copy) = shut_out_since().await;
+        let path = database(&fixture.directory);
+        let terms = RestoreTerms { keep_shut_out, ..RestoreTerms::default() };
+        restore(&path, &copy, at(10), terms).await.expect("restored");
+        let open = open_in(&fixture.directory).await;
+        let again = started(open, TempDir::new().expect("a directory"));
+        let records = audited(&again.store).await;
+        let objects: Vec<&str> = records.iter().rev().map(|record| &*record.2).collect();
+        let shut_out = [
+            "host deleted",
+            "host cordoned",
+            "host rekeyed",
+            "token taken-back",
+            "join-token",
+            "join-token",
+        ];
+        let expected = if keep_shut_out { &[][..] } else { &shut_out };
+        assert_eq!(objects[0], "backup copy");
+        assert_eq!(objects[1..].iter().map(|o| o.trim_end()).collect::<Vec<_>>(), expected);
+        again.store.close().await;
+    }
+}

@@ -21,14 +21,14 @@ export const file_banger_v1_audit: GenFile = /*@__PURE__*/
  */
 export type AuditObject = Message<"banger.v1.AuditObject"> & {
   /**
-   * "vm", "host", "image", "upload", "token" or "join-token".
+   * "vm", "host", "image", "upload", "token", "join-token" or "backup".
    *
    * @generated from field: string kind = 1;
    */
   kind: string;
 
   /**
-   * Of an image or an upload: sha256 of the content.
+   * Of an image or an upload: sha256 of the content. Of a backup: when it was made.
    *
    * @generated from field: string id = 2;
    */
@@ -52,7 +52,8 @@ export const AuditObjectSchema: GenMessage<AuditObject> = /*@__PURE__*/
  */
 export type AuditRecord = Message<"banger.v1.AuditRecord"> & {
   /**
-   * Ordered: what was written later has a greater one.
+   * Ordered: what was written later has a greater one. Never given out twice, also after a backup was
+   * restored.
    *
    * @generated from field: uint64 id = 1;
    */
@@ -93,7 +94,8 @@ export type AuditRecord = Message<"banger.v1.AuditRecord"> & {
   peer: string;
 
   /**
-   * Full method, such as "banger.v1.VmService/DeleteVm".
+   * Full method, such as "banger.v1.VmService/DeleteVm". Of what was done beside the server, while it
+   * was stopped, "banger-server/restore" or "banger-server/new-epoch".
    *
    * @generated from field: string method = 7;
    */
