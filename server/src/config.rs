@@ -142,7 +142,8 @@ pub struct RetentionConfig {
     pub requests_hours: u64,
     /// Sweeps of hosts that were asked for; at most 100 of each host in any case.
     pub sweeps_hours: u64,
-    /// Records of who did what; of refused calls at most the newest 100 000 in any case.
+    /// Records of who did what; of refused calls at most the newest 100 000 of strangers and of
+    /// others in any case.
     pub audit_hours: u64,
 }
 

@@ -6321,7 +6321,9 @@ pub enum AuditStep {
     Ended = 3,
     /// A call was refused for who made it.
     Refused = 4,
-    /// So many calls were refused and have no record of their own, because there were too many.
+    /// So many calls were refused and have no record of their own, because there were too many: of the
+    /// principal, or of all without an identity ("anonymous"); of those who were too many to be named,
+    /// "banger-server".
     LeftOut = 5,
 }
 impl AuditStep {

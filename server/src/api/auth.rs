@@ -39,7 +39,7 @@ use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Refused, Resource, authorize};
-use crate::model::caller::{CallOf, Caller, Grants, Principal, Role};
+use crate::model::caller::{ANONYMOUS, CallOf, Caller, Grants, LOCAL, Principal, Role};
 
 /// Who may call.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl AuthLayer {
     /// Without a token file, so that whoever shows no token is let in: as "local" when the listener
     /// is loopback, else as "anonymous".
     pub fn new(loopback: bool, clock: SharedClock) -> Self {
-        let anybody = if loopback { "local" } else { "anonymous" }.into();
+        let anybody = if loopback { LOCAL } else { ANONYMOUS }.into();
         let (identities, refusals) = (Identities::default(), Refusals::default());
         Self(Arc::new(Callers { identities, anybody, clock, refusals }))
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::caller::{Caller, SERVER};
+use super::caller::{ANONYMOUS, Caller, LOCAL, SERVER};
 
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,9 +216,17 @@ impl AuditRecord {
         })
     }
 
-    /// So many calls were refused without a record.
-    pub fn left_out(count: u64, at: Timestamp) -> Self {
-        Self::of_the_server(AuditStep::LeftOut(count), "", None, AuditOutcome::open(), at)
+    /// So many calls of somebody were refused without a record: of a principal, of all without an
+    /// identity, or of those who were too many to be named.
+    pub fn left_out(whose: &str, count: u64, at: Timestamp) -> Self {
+        let step = AuditStep::LeftOut(count);
+        let record = Self::of_the_server(step, "", None, AuditOutcome::open(), at);
+        Self { principal: whose.into(), ..record }
+    }
+
+    /// Whether whoever it tells of has shown no identity.
+    pub fn is_a_strangers(&self) -> bool {
+        [ANONYMOUS, LOCAL].contains(&&*self.principal)
     }
 
     /// Something was done to the server's state by a program of its own, without a call: `method`

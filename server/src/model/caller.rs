@@ -15,6 +15,11 @@ use jiff::Timestamp;
 /// Who the history calls the server itself. No principal has this name.
 pub const SERVER: &str = "banger-server";
 
+/// Callers that have shown no token, where the listener is not loopback and where it is.
+pub const ANONYMOUS: &str = "anonymous";
+/// See [`ANONYMOUS`].
+pub const LOCAL: &str = "local";
+
 /// What somebody is to the fleet. Each may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

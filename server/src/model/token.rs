@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::caller::{Role, SERVER};
+use super::caller::{ANONYMOUS, LOCAL, Role, SERVER};
 use super::names::check_name;
 
 /// How each token begins, so that one that is found somewhere is known as one.
 pub const PREFIX: &str = "bgr_";
 
 /// Names that the history has for the server itself and for callers without a token.
-const OWN_NAMES: [&str; 3] = ["anonymous", SERVER, "local"];
+const OWN_NAMES: [&str; 3] = [ANONYMOUS, SERVER, LOCAL];
 
 /// A token: who holds it, and for how long it is good.
 #[derive(Debug, Clone, PartialEq, Eq)]

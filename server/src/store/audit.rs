@@ -20,7 +20,8 @@ const LOOKED_AT: i64 = 10_000;
 /// its beginning until its change is stored, and more.
 const DISORDER: SignedDuration = SignedDuration::from_hours(1);
 
-/// How many records of refused calls are kept, which strangers make: the newest.
+/// How many records of refused calls of strangers are kept, and how many of callers with an identity:
+/// the newest of each.
 pub(super) const MAX_REFUSED: i64 = 100_000;
 
 /// More records than are written in a second in the long run: a restore goes by it where it does not
@@ -35,10 +36,25 @@ pub(super) const REMOVE_OLD: &str = "DELETE FROM audit WHERE number IN (
          SELECT number FROM (SELECT number, at FROM audit ORDER BY number LIMIT ?2)
          WHERE at <= ?1)";
 
-/// Removes the oldest records of refused calls but for so many (`?1`), at most so many (`?2`).
+/// Removes the oldest records of refused calls of strangers but for so many (`?1`), at most so many
+/// (`?2`). The conditions are those of an index.
+pub(super) const REMOVE_STRANGERS: &str = "DELETE FROM audit WHERE number IN (
+         SELECT number FROM audit
+         WHERE step IN ('REFUSED', 'LEFT_OUT') AND principal IN ('anonymous', 'local')
+         ORDER BY number
+         LIMIT max(0, min(?2, (
+             SELECT count(*) FROM audit
+             WHERE step IN ('REFUSED', 'LEFT_OUT') AND principal IN ('anonymous', 'local')) - ?1)))";
+
+/// The same of callers with an identity.
 pub(super) const REMOVE_REFUSED: &str = "DELETE FROM audit WHERE number IN (
-         SELECT number FROM audit WHERE step = 'REFUSED' ORDER BY number
-         LIMIT max(0, min(?2, (SELECT count(*) FROM audit WHERE step = 'REFUSED') - ?1)))";
+         SELECT number FROM audit
+         WHERE step IN ('REFUSED', 'LEFT_OUT') AND principal NOT IN ('anonymous', 'local')
+         ORDER BY number
+         LIMIT max(0, min(?2, (
+             SELECT count(*) FROM audit
+             WHERE step IN ('REFUSED', 'LEFT_OUT') AND principal NOT IN ('anonymous', 'local'))
+             - ?1)))";
 
 /// What is looked for. What is empty or `None` leaves out nothing.
 #[derive(Debug, Clone, Default)]

@@ -63,6 +63,7 @@ pub(super) async fn step(
             before(now, keep.sweeps),
         ),
         (audit::REMOVE_OLD, before(now, keep.audit)),
+        (audit::REMOVE_STRANGERS, audit::MAX_REFUSED),
         (audit::REMOVE_REFUSED, audit::MAX_REFUSED),
     ];
     for (statement, until) in statements {

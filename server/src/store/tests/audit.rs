@@ -59,7 +59,7 @@ async fn a_record_is_read_back_as_it_was_and_nothing_of_it_can_be_changed() {
         because_of: Some((AuditEffect::WentAlong, token)),
         ..refused(3)
     };
-    let records = vec![refused(1), AuditRecord::left_out(7, at(2)), along];
+    let records = vec![refused(1), AuditRecord::left_out("eve", 7, at(2)), along];
     fixture.note(records.clone()).await;
     let read = all(&fixture.store).await;
     let numbers: Vec<u64> = read.iter().map(|stored| stored.number).collect();
@@ -94,7 +94,7 @@ async fn a_look_goes_on_below_the_last_and_ends_long_before_what_is_asked_for() 
 }
 
 #[tokio::test]
-async fn old_records_go_and_of_refused_calls_all_but_the_newest() {
+async fn old_records_go_and_of_refused_calls_of_strangers_all_but_the_newest() {
     let fixture = fixture().await;
     let keep = Retention {
         deleted_history: Duration::from_secs(1),
@@ -103,22 +103,25 @@ async fn old_records_go_and_of_refused_calls_all_but_the_newest() {
         sweeps: Duration::from_secs(1),
         audit: Duration::from_secs(3600),
     };
-    fixture.note(vec![refused(0), AuditRecord::left_out(1, at(0)), refused(10)]).await;
+    fixture.note(vec![refused(0), AuditRecord::left_out("eve", 1, at(0)), refused(10)]).await;
     fixture.store.tidy(keep, at(3605)).await.expect("tidied");
     let [newest] = &all(&fixture.store).await[..] else { panic!("the newest") };
     assert_eq!(newest.record.at, at(10));
+    // A flood of strangers, after what was refused to somebody who is known.
+    let strangers = AuditRecord { principal: "anonymous".into(), ..refused(3600) };
+    fixture.note(vec![refused(3600), AuditRecord::left_out("eve", 1, at(3600))]).await;
     for _ in 0..101 {
-        fixture.note(vec![refused(3600); 1000]).await;
+        fixture.note(vec![strangers.clone(); 1000]).await;
     }
-    fixture.note(vec![AuditRecord::left_out(1, at(3600))]).await;
     while fixture.store.tidy(keep, at(3605)).await.expect("tidied").more {}
     let mut other = connect(&database(&fixture.directory)).await.expect("opens");
-    let counts: (i64, i64) =
-        sqlx::query_as("SELECT count(*), count(*) FILTER (WHERE step = 'REFUSED') FROM audit")
-            .fetch_one(&mut other)
-            .await
-            .expect("readable");
-    assert_eq!(counts, (100_001, 100_000));
+    let counts: (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE principal = 'anonymous') FROM audit",
+    )
+    .fetch_one(&mut other)
+    .await
+    .expect("readable");
+    assert_eq!(counts, (100_003, 100_000), "those who are known stay");
     // What comes next is greater than all that were.
     let before = all(&fixture.store).await[0].number;
     sqlx::query("DELETE FROM audit").execute(&mut other).await.expect("all of it");

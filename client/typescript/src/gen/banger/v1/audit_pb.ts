@@ -306,7 +306,9 @@ export enum AuditStep {
   REFUSED = 4,
 
   /**
-   * So many calls were refused and have no record of their own, because there were too many.
+   * So many calls were refused and have no record of their own, because there were too many: of the
+   * principal, or of all without an identity ("anonymous"); of those who were too many to be named,
+   * "banger-server".
    *
    * @generated from enum value: AUDIT_STEP_LEFT_OUT = 5;
    */
