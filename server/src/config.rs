@@ -6,6 +6,7 @@
 //! it as given.
 
 mod images;
+mod limits;
 mod outside;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
 pub use self::images::ImagesConfig;
+pub use self::limits::LimitsConfig;
 use crate::model::caller::{Principal, Role};
 use crate::model::ledger::LedgerConfig;
 use crate::model::names::check_name;
@@ -115,21 +117,6 @@ pub struct AgentsConfig {
     pub offline_after_secs: u64,
 }
 
-/// How much there may be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Most VMs, 1 to 10 million.
-    pub max_vms: usize,
-    /// Most hosts, 1 to 100 000.
-    pub max_hosts: usize,
-    /// Most connections to the API, 16 to 1 million; never more than half of the files that the
-    /// server may have open.
-    pub max_connections: usize,
-    /// Most of them from one address, or one /64 of IPv6.
-    pub max_connections_per_address: usize,
-}
-
 /// For how long what is kept of the past, in hours: 1 to 87600, which is ten years.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -182,13 +169,6 @@ impl Default for PlacementConfig {
 impl Default for AgentsConfig {
     fn default() -> Self {
         Self { offline_after_secs: 30 }
-    }
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        let LedgerConfig { max_vms, max_hosts, .. } = LedgerConfig::default();
-        Self { max_vms, max_hosts, max_connections: 8192, max_connections_per_address: 2048 }
     }
 }
 
@@ -286,22 +266,7 @@ impl ServerConfig {
             let secs = self.agents.offline_after_secs;
             problems.push(format!("agents.offline_after_secs is {secs}; must be 1 to 3600"));
         }
-        if !(1..=10_000_000).contains(&self.limits.max_vms) {
-            problems
-                .push(format!("limits.max_vms is {}; must be 1 to 10000000", self.limits.max_vms));
-        }
-        if !(1..=100_000).contains(&self.limits.max_hosts) {
-            let hosts = self.limits.max_hosts;
-            problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
-        }
-        for (key, count) in [
-            ("max_connections", self.limits.max_connections),
-            ("max_connections_per_address", self.limits.max_connections_per_address),
-        ] {
-            if !(16..=1_000_000).contains(&count) {
-                problems.push(format!("limits.{key} is {count}; must be 16 to 1000000"));
-            }
-        }
+        problems.extend(self.limits.problems());
         for name in &self.names {
             if let Err(why) = outside::check_server_name(name) {
                 problems.push(format!("names has {name:?}, which {why}"));
@@ -378,6 +343,7 @@ impl ServerConfig {
             guest_prefix: self.guest_prefix,
             max_vms: self.limits.max_vms,
             max_hosts: self.limits.max_hosts,
+            max_audit: self.limits.max_audit_records,
         })
     }
 }

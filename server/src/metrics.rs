@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::model::audit_room::AuditRoom;
 use crate::model::host::HostState;
 use crate::store::CommitStats;
 use crate::watch::View;
@@ -54,6 +55,8 @@ struct Inner {
     watchers: Gauge,
     revision: Gauge,
     epoch: Gauge,
+    audit_records: Gauge,
+    audit_limit: Gauge,
 }
 
 fn counts() -> Histogram {
@@ -120,6 +123,14 @@ impl Metrics {
         registry.register("watch_revision", "Revision of the newest change", revision.clone());
         let epoch = Gauge::default();
         registry.register("store_epoch", "Epoch of the store", epoch.clone());
+        let audit_records = Gauge::default();
+        registry.register("audit_records", "Records of who did what", audit_records.clone());
+        let audit_limit = Gauge::default();
+        registry.register(
+            "audit_records_limit",
+            "How many records of who did what there may be; at 95 % of it only admins change anything",
+            audit_limit.clone(),
+        );
         let inner = Inner {
             registry,
             calls,
@@ -137,6 +148,8 @@ impl Metrics {
             watchers,
             revision,
             epoch,
+            audit_records,
+            audit_limit,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -166,6 +179,12 @@ impl Metrics {
         self.inner.commit_mutations.observe(stats.mutations as f64);
         self.inner.commit_rows.observe(stats.rows as f64);
         self.inner.commit_seconds.observe(stats.duration.as_secs_f64());
+    }
+
+    /// How much room the audit has.
+    pub fn audit(&self, room: AuditRoom) {
+        self.inner.audit_records.set(gauge(room.records));
+        self.inner.audit_limit.set(gauge(room.max));
     }
 
     /// Everything as text, with what the view shows now.

@@ -277,7 +277,7 @@ impl Server {
             Arc::clone(&view),
             stop_parts.child_token(),
         );
-        let tidy_clock = Arc::clone(&clock);
+        let (tidy_clock, tidy_metrics) = (Arc::clone(&clock), metrics.clone());
         let token_upkeep = tokio::spawn(tokens::run(
             identities,
             store.clone(),
@@ -313,6 +313,7 @@ impl Server {
             store.clone(),
             tidy_clock,
             config.retention.retention(),
+            tidy_metrics,
             stop_parts.child_token(),
         ));
         tracing::info!(api = %api_addr, metrics = %metrics_addr, "the server serves");

@@ -465,7 +465,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::TokenNameTaken { .. } => (Code::AlreadyExists, R::TokenNameTaken),
         Refusal::KeepsOwn { .. } => (Code::PermissionDenied, R::NotPermitted),
         Refusal::CallerGone => (Code::Unauthenticated, R::TokenInvalid),
-        Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } => {
+        Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } | Refusal::AuditFull { .. } => {
             (Code::ResourceExhausted, R::LimitReached)
         }
     };

@@ -50,10 +50,10 @@ fn all_problems_are_listed_at_once() {
     let found = problems(
         "listen = \"0.0.0.0:7070\"\nmetrics_listen = \"0.0.0.0:7070\"\ndomain = \"a..b\"\n\
          guest_pool = \"10.64.0.1/10\"\nguest_prefix = 30\n[placement]\nvcpu_overcommit = 0.0\n\
-         memory_overcommit = nan\n[limits]\nmax_vms = 0\nmax_hosts = 0\n[agents]\n\
+         memory_overcommit = nan\n[limits]\nmax_vms = 0\nmax_hosts = 0\nmax_audit_records = 0\n[agents]\n\
          offline_after_secs = 0\n",
     );
-    assert_eq!(found.len(), 10, "{found:#?}");
+    assert_eq!(found.len(), 11, "{found:#?}");
 }
 
 #[test]

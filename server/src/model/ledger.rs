@@ -60,6 +60,8 @@ pub struct LedgerConfig {
     pub max_vms: usize,
     /// Most hosts.
     pub max_hosts: usize,
+    /// Most records of who did what.
+    pub max_audit: u64,
 }
 
 impl Default for LedgerConfig {
@@ -70,6 +72,7 @@ impl Default for LedgerConfig {
             guest_prefix: 20,
             max_vms: 1_000_000,
             max_hosts: 1024,
+            max_audit: 20_000_000,
         }
     }
 }
@@ -101,6 +104,8 @@ pub struct Ledger {
     join_tokens: Rows<JoinToken>,
     tokens: Rows<TokenRecord>,
     images: ImageTable,
+    /// How many records of who did what there are.
+    audit_records: u64,
 }
 
 impl Ledger {
@@ -119,6 +124,7 @@ impl Ledger {
             join_tokens: Rows::default(),
             tokens: Rows::default(),
             images: ImageTable::default(),
+            audit_records: 0,
         }
     }
 
@@ -155,7 +161,8 @@ impl Ledger {
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
-                Change::Event(_) | Change::Sweep(_) | Change::Audit(_) => {}
+                Change::Audit(_) => self.audit_records += 1,
+                Change::Event(_) | Change::Sweep(_) => {}
             }
         }
     }

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod agent_address;
 pub mod audit;
+pub mod audit_room;
 pub mod caller;
 mod etag;
 pub mod filter;

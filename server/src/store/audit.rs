@@ -20,6 +20,9 @@ const LOOKED_AT: i64 = 10_000;
 /// its beginning until its change is stored, and more.
 const DISORDER: SignedDuration = SignedDuration::from_hours(1);
 
+/// How many records go in one step at most: more than can come between two, however many write.
+pub(super) const STEP: i64 = 16_384;
+
 /// How many records of refused calls of strangers are kept, and how many of callers with an identity:
 /// the newest of each.
 pub(super) const MAX_REFUSED: i64 = 100_000;
@@ -135,6 +138,9 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
          FROM json_each(?) ORDER BY key",
         serde_json::Value::from(rows).to_string(),
     );
+    // To count them takes a read of all of them.
+    batch.add("UPDATE meta SET value = value + ? WHERE key = 'audit_records'");
+    batch.number(i64::try_from(records.len()).unwrap_or(i64::MAX));
 }
 
 /// The greatest number that was given out; 0 where there was no audit yet.

@@ -12,6 +12,8 @@ pub(super) const EPOCH: &str = "epoch";
 pub(super) const REVISION_CEILING: &str = "revision_ceiling";
 pub(super) const COMMIT_NUMBER: &str = "commit_number";
 pub(super) const EVENT_NUMBER: &str = "event_number";
+/// How many records of who did what there are.
+pub(super) const AUDIT_RECORDS: &str = "audit_records";
 pub(super) const HISTORY_GONE_UNTIL: &str = "history_gone_until";
 
 /// Reads one counter.

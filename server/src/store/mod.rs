@@ -68,6 +68,7 @@ use self::table::load;
 use self::writer::{Asked, Job, Numbers, Opened, Writer};
 pub use self::writer::{CommitMeter, CommitSink, CommitStats};
 use crate::model::audit::AuditRecord;
+use crate::model::audit_room::AuditRoom;
 use crate::model::caller::Caller;
 use crate::model::host::{HostRecord, Resources};
 use crate::model::image::ImageRecord;
@@ -83,6 +84,10 @@ use crate::model::token::TokenRecord;
 
 /// How many mutations wait for the writer at most; more wait at their callers.
 const QUEUE: usize = 8192;
+
+// What waits for the writer and what it writes at once comes before the next step that lets records
+// of the audit go, and some more while that is waited for.
+const _: () = assert!(audit::STEP as usize >= QUEUE + writer::MAX_GROUP + 4096);
 
 /// Connections that read beside the writer.
 const READERS: u32 = 4;
@@ -315,6 +320,11 @@ impl Store {
     /// Every token of a caller, by id, those that have expired included.
     pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
         self.ledger.lock().tokens().cloned().collect()
+    }
+
+    /// How much room there is for records of who did what.
+    pub fn audit_room(&self) -> AuditRoom {
+        self.ledger.lock().audit_room()
     }
 
     /// How many VMs have no host.

@@ -2,8 +2,9 @@
 //!
 //! A VM that is deleted leaves its history and its id. The history goes first; the id stays refused
 //! for as long as somebody may still repeat its create. Requests that were done, sweeps that were
-//! asked for, and records of who did what go by their age. One step is one short transaction of the writer, between two
-//! groups of mutations, so that what it costs a caller has a bound however much there is to do.
+//! asked for, and records of who did what go by their age. One step is one short transaction of the
+//! writer, between two groups of mutations, so that what it costs a caller has a bound however much
+//! there is to do. Of records one step takes more than can be written until the next.
 //!
 //! The file does not become smaller: SQLite uses the room again.
 
@@ -30,6 +31,10 @@ pub struct Tidied {
     pub rows: u64,
     /// Whether there is more to do.
     pub more: bool,
+    /// How many records of who did what there are now.
+    pub audit_left: u64,
+    /// How long the store was busy with it.
+    pub took: Duration,
 }
 
 pub(super) async fn step(
@@ -62,18 +67,40 @@ pub(super) async fn step(
                  SELECT id FROM host_sweeps WHERE at <= ? ORDER BY at LIMIT ?)",
             before(now, keep.sweeps),
         ),
+    ];
+    for (statement, until) in statements {
+        remove(connection, statement, until, ROWS, &mut tidied).await?;
+    }
+    let others = tidied.rows;
+    for (statement, until) in [
         (audit::REMOVE_OLD, before(now, keep.audit)),
         (audit::REMOVE_STRANGERS, audit::MAX_REFUSED),
         (audit::REMOVE_REFUSED, audit::MAX_REFUSED),
-    ];
-    for (statement, until) in statements {
-        let removed = sqlx::query(statement).bind(until).bind(ROWS).execute(&mut *connection).await;
-        let removed = removed.map_err(failed())?.rows_affected();
-        tidied.rows += removed;
-        tidied.more |= removed >= ROWS.unsigned_abs();
+    ] {
+        remove(connection, statement, until, audit::STEP, &mut tidied).await?;
+    }
+    let left = meta::read(connection, meta::AUDIT_RECORDS).await?;
+    tidied.audit_left = left.saturating_sub(tidied.rows - others);
+    if tidied.audit_left != left {
+        meta::set(connection, meta::AUDIT_RECORDS, tidied.audit_left).await?;
     }
     sqlx::query("COMMIT").execute(connection).await.map_err(failed())?;
     Ok(tidied)
+}
+
+/// Removes what one statement finds, at most so many rows.
+async fn remove(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    until: i64,
+    most: i64,
+    tidied: &mut Tidied,
+) -> Result<(), StoreError> {
+    let removed = sqlx::query(statement).bind(until).bind(most).execute(connection).await;
+    let removed = removed.map_err(StoreError::during("let go what is too old"))?.rows_affected();
+    tidied.rows += removed;
+    tidied.more |= removed >= most.unsigned_abs();
+    Ok(())
 }
 
 /// Lets the history of the VMs go that were deleted first, and remembers up to which.

@@ -11,6 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::batch::Batch;
 use super::error::StoreError;
+use super::meta;
 use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
@@ -154,6 +155,7 @@ macro_rules! tables {
                 let rows = rows.into_iter().map(|row| Change::put(Arc::new(row)));
                 ledger.apply(&rows.collect::<Vec<_>>());
             )*
+            ledger.set_audit_records(meta::read(connection, meta::AUDIT_RECORDS).await?);
             Ok(ledger)
         }
     };

@@ -38,7 +38,7 @@ use crate::model::request::{RequestId, RequestKey};
 use crate::model::retention::Retention;
 
 /// Most mutations of one group.
-const MAX_GROUP: usize = 4096;
+pub(super) const MAX_GROUP: usize = 4096;
 
 /// How often a VM's history is trimmed: after so many lines.
 const TRIM_EVERY: u32 = 100;
@@ -234,11 +234,14 @@ impl Writer {
     async fn tidy(&mut self, keep: Retention, now: Timestamp) -> Result<Tidied, MutateError> {
         self.ready().await?;
         let Some(connection) = &mut self.connection else { return Err(MutateError::Closed) };
+        let started = Instant::now();
         let tidied = retention::step(connection, keep, now).await;
         if tidied.is_err() {
             self.connection = None;
         }
-        Ok(tidied?)
+        let tidied = tidied?;
+        self.ledger.lock().set_audit_records(tidied.audit_left);
+        Ok(Tidied { took: started.elapsed(), ..tidied })
     }
 
     async fn reserve(&mut self) -> Result<Range<u64>, MutateError> {

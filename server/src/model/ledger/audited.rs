@@ -3,11 +3,12 @@
 //!
 //! A new mutation does not compile until it is said here what its record is about.
 
-use super::{AnyMutation, Change, Decided, Edit, JoinToken, Outcome, Revoked};
+use super::{AnyMutation, Change, Decided, Edit, JoinToken, Ledger, Outcome, Refusal, Revoked};
 use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
-use crate::model::caller::Caller;
+use crate::model::audit_room::{AskedBy, AuditRoom};
+use crate::model::caller::{Caller, Grants, Role};
 use crate::model::history::HistoryEvent;
 use crate::model::request::RequestKey;
 use crate::model::token::TokenRecord;
@@ -61,6 +62,49 @@ pub(super) fn audited(
     });
     let others: Vec<AuditRecord> = others.collect();
     std::iter::once(record).chain(others).map(|record| Change::Audit(record.into())).collect()
+}
+
+impl Ledger {
+    /// How much room there is for records of who did what.
+    pub fn audit_room(&self) -> AuditRoom {
+        AuditRoom { records: self.audit_records, max: self.config.max_audit }
+    }
+
+    /// Tells how many records there are: what was let go is no decision.
+    pub fn set_audit_records(&mut self, records: u64) {
+        self.audit_records = records;
+    }
+
+    /// Refuses what would need more records than there is room for. What has ended or was refused is
+    /// written in any case: there was room for its beginning, or it has a bound of its own. So is a
+    /// revocation, which ends a flood.
+    pub(super) fn check_audit_room(
+        &self,
+        caller: &Caller,
+        mutation: &AnyMutation,
+        decided: &Decided,
+    ) -> Result<(), Refusal> {
+        if let AnyMutation::RevokeToken(_) = mutation {
+            return Ok(());
+        }
+        let needs = |change: &&Change| match change {
+            Change::Audit(record) => match record.step {
+                AuditStep::Done | AuditStep::Began => true,
+                AuditStep::Ended | AuditStep::Refused | AuditStep::LeftOut(_) => false,
+            },
+            _ => false,
+        };
+        let needed = decided.changes.iter().filter(needs).count() as u64;
+        let by = match caller.grants {
+            Grants::Role(Role::Admin) => AskedBy::Admin,
+            Grants::Role(Role::Viewer | Role::Operator) | Grants::Open => AskedBy::Others,
+        };
+        let room = self.audit_room();
+        if needed == 0 || room.has_for(needed, by) {
+            return Ok(());
+        }
+        Err(Refusal::AuditFull { limit: room.limit(by) })
+    }
 }
 
 /// What a mutation takes along or leaves that it is not about. Tokens that have expired and go with

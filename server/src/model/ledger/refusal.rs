@@ -122,6 +122,15 @@ pub enum Refusal {
         /// How many are allowed.
         limit: usize,
     },
+    /// There is no room for the record of it, and none goes before its time.
+    #[error(
+        "the limit of {limit} records of the audit is reached, so that nothing is changed that would \
+         need one: raise limits.max_audit_records of the server, or lower retention.audit_hours"
+    )]
+    AuditFull {
+        /// How many there may be when this caller asks.
+        limit: u64,
+    },
     /// No image with this name.
     #[error("there is no image {name:?}")]
     ImageNotFound { name: String },

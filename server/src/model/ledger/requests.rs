@@ -31,6 +31,7 @@ impl Ledger {
         }
         let mut decided = self.decide(caller, mutation)?;
         decided.changes.extend(audited(caller, mutation, request, &decided));
+        self.check_audit_room(caller, mutation, &decided)?;
         if let Some(key) = request
             && let Some(target) = target_of(&decided.outcome)
         {

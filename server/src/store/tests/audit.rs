@@ -4,9 +4,20 @@ use super::*;
 use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
-use crate::model::caller::CallOf;
-use crate::model::ledger::Audit;
+use crate::model::caller::{CallOf, Grants, Role};
+use crate::model::fixtures::record_of;
+use crate::model::ledger::{Audit, CreateToken, RevokeToken};
 use crate::model::retention::Retention;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const KEEP: Retention = Retention {
+    deleted_history: SECOND,
+    deleted_ids: SECOND,
+    requests: SECOND,
+    sweeps: SECOND,
+    audit: SECOND,
+};
 
 /// Somebody who calls a method.
 pub(super) fn calling(method: &'static str) -> Caller {
@@ -96,13 +107,7 @@ async fn a_look_goes_on_below_the_last_and_ends_long_before_what_is_asked_for() 
 #[tokio::test]
 async fn old_records_go_and_of_refused_calls_of_strangers_all_but_the_newest() {
     let fixture = fixture().await;
-    let keep = Retention {
-        deleted_history: Duration::from_secs(1),
-        deleted_ids: Duration::from_secs(1),
-        requests: Duration::from_secs(1),
-        sweeps: Duration::from_secs(1),
-        audit: Duration::from_secs(3600),
-    };
+    let keep = Retention { audit: Duration::from_secs(3600), ..KEEP };
     fixture.note(vec![refused(0), AuditRecord::left_out("eve", 1, at(0)), refused(10)]).await;
     fixture.store.tidy(keep, at(3605)).await.expect("tidied");
     let [newest] = &all(&fixture.store).await[..] else { panic!("the newest") };
@@ -127,4 +132,79 @@ async fn old_records_go_and_of_refused_calls_of_strangers_all_but_the_newest() {
     sqlx::query("DELETE FROM audit").execute(&mut other).await.expect("all of it");
     fixture.note(vec![refused(9)]).await;
     assert_eq!(all(&fixture.store).await[0].number, before + 1);
+}
+
+#[tokio::test]
+async fn one_step_lets_go_of_more_records_than_are_written_until_the_next() {
+    let fixture = fixture().await;
+    for _ in 0..20 {
+        fixture.note(vec![refused(0); 1000]).await;
+    }
+    let step = fixture.store.tidy(KEEP, at(9)).await.expect("tidied");
+    assert_eq!((step.rows, step.more, step.audit_left), (16_384, true, 20_000 - 16_384));
+    let step = fixture.store.tidy(KEEP, at(9)).await.expect("tidied");
+    assert_eq!((step.rows, step.more, step.audit_left), (20_000 - 16_384, false, 0));
+}
+
+/// A store with room for so many records.
+async fn with_room(max_audit: u64) -> Fixture {
+    let directory = TempDir::new().expect("a directory");
+    reopened_with_room(directory, max_audit).await
+}
+
+async fn reopened_with_room(directory: TempDir, max_audit: u64) -> Fixture {
+    let config = LedgerConfig { max_audit, ..LedgerConfig::default() };
+    let open = OpenStore::open(&database(&directory), config).await.expect("opens");
+    started(open, directory)
+}
+
+#[tokio::test]
+async fn where_the_audit_is_full_nothing_is_changed_and_nothing_of_it_goes_before_its_time() {
+    let fixture = with_room(100).await;
+    let grants = |role| Caller { grants: Grants::Role(role), ..calling("a/CreateVm") };
+    let (operator, admin) = (grants(Role::Operator), grants(Role::Admin));
+    let mut made = 0;
+    let mut make = async |store: &Store, caller: &Caller| {
+        made += 1;
+        let created = store.submit(caller.clone(), create(made, "")).await;
+        match created {
+            Ok(_) => None,
+            Err(MutateError::Refused(Refusal::AuditFull { limit })) => Some(limit),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..95 {
+        assert_eq!(make(&fixture.store, &operator).await, None);
+    }
+    assert_eq!(make(&fixture.store, &operator).await, Some(95));
+    // The count is that of the database after a restart, and admins have the rest.
+    fixture.store.close().await;
+    let fixture = reopened_with_room(fixture.directory, 100).await;
+    assert_eq!(fixture.store.audit_room().records, 95);
+    assert_eq!(make(&fixture.store, &operator).await, Some(95));
+    let token = Arc::new(record_of(1, "flood"));
+    fixture.store.submit(admin.clone(), CreateToken(token)).await.expect("an admin may");
+    for _ in 96..100 {
+        assert_eq!(make(&fixture.store, &admin).await, None);
+    }
+    assert_eq!(make(&fixture.store, &admin).await, Some(100));
+    let began = AuditRecord::of(&admin, AuditStep::Began, AuditOutcome::open()).expect("a call");
+    let ended = AuditRecord { step: AuditStep::Ended, ..began.clone() };
+    let note = |records| Audit { records, events: Vec::new() };
+    let opened = fixture.store.submit(admin.clone(), note(vec![began])).await;
+    assert!(matches!(opened, Err(MutateError::Refused(Refusal::AuditFull { .. }))), "{opened:?}");
+    // What has ended is written, and whoever does it is stopped; what the server does goes on.
+    fixture.store.submit(admin.clone(), note(vec![ended])).await.expect("written");
+    let revoke = RevokeToken { token: "flood".to_owned(), keep_made: false };
+    fixture.store.submit(admin.clone(), revoke).await.expect("taken back");
+    fixture.make(delete(1)).await.expect("no call of anybody's");
+    assert_eq!(fixture.store.audit_room().records, 102);
+    assert_eq!(all(&fixture.store).await.len(), 102, "none has gone");
+    // There is room again when it is given, or when what is too old has gone.
+    fixture.store.tidy(KEEP, at(9000)).await.expect("tidied");
+    assert_eq!(make(&fixture.store, &operator).await, None);
+    fixture.store.close().await;
+    let fixture = reopened_with_room(fixture.directory, 1000).await;
+    assert_eq!(make(&fixture.store, &operator).await, None);
+    assert_eq!(fixture.store.audit_room().records, 2);
 }

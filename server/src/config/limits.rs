@@ -1,0 +1,66 @@
+//! `[limits]`: how much there may be.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ledger::LedgerConfig;
+
+/// How much there may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Most VMs, 1 to 10 million.
+    pub max_vms: usize,
+    /// Most hosts, 1 to 100 000.
+    pub max_hosts: usize,
+    /// Most records of who did what, 1000 to 10 billion, of some 300 bytes each: 20 million are 6 GB.
+    /// None goes before its time: what needs one is refused at 95 % to all but admins, at the whole to
+    /// everybody.
+    pub max_audit_records: u64,
+    /// Most connections to the API, 16 to 1 million; never more than half of the files that the
+    /// server may have open.
+    pub max_connections: usize,
+    /// Most of them from one address, or one /64 of IPv6.
+    pub max_connections_per_address: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let LedgerConfig { max_vms, max_hosts, max_audit, .. } = LedgerConfig::default();
+        Self {
+            max_vms,
+            max_hosts,
+            max_audit_records: max_audit,
+            max_connections: 8192,
+            max_connections_per_address: 2048,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// Values that do not fit.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(1..=10_000_000).contains(&self.max_vms) {
+            problems.push(format!("limits.max_vms is {}; must be 1 to 10000000", self.max_vms));
+        }
+        if !(1..=100_000).contains(&self.max_hosts) {
+            let hosts = self.max_hosts;
+            problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
+        }
+        if !(1000..=10_000_000_000).contains(&self.max_audit_records) {
+            let records = self.max_audit_records;
+            problems.push(format!(
+                "limits.max_audit_records is {records}; must be 1000 to 10000000000"
+            ));
+        }
+        for (key, count) in [
+            ("max_connections", self.max_connections),
+            ("max_connections_per_address", self.max_connections_per_address),
+        ] {
+            if !(16..=1_000_000).contains(&count) {
+                problems.push(format!("limits.{key} is {count}; must be 16 to 1000000"));
+            }
+        }
+        problems
+    }
+}
