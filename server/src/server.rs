@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
+use banger_wire::causes::with_causes;
 use banger_wire::service::edge::places::Room;
 use banger_wire::service::edge::serve::Bounds;
 use banger_wire::service::secrets::Owners;
@@ -37,7 +38,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
-pub use self::first_admin::FirstAdminError;
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
@@ -102,9 +102,6 @@ pub enum StartError {
     /// Certificate, key or tokens of the API can't be used.
     #[error("the API's credentials can't be used")]
     Credentials(#[source] CredentialsError),
-    /// The first admin's token can't be made.
-    #[error("the first admin's token can't be made")]
-    FirstAdmin(#[source] FirstAdminError),
     /// The file with passwords of registries can't be used.
     #[error("images.docker_config can't be used: {}", path.display())]
     DockerConfig {
@@ -201,10 +198,16 @@ impl Server {
         );
 
         if config.asks_for_tokens() && config.auth.token_file.is_none() {
-            let made = first_admin::ensure(&store, &config.state_dir, clock.now()).await;
-            if let Some(file) = made.map_err(StartError::FirstAdmin)? {
-                tracing::warn!(file = %file.display(),
-                    "no admin had a token that is good: this file has one");
+            match first_admin::ensure(&store, &config.state_dir, clock.now()).await {
+                Ok(None) => {}
+                Ok(Some(file)) => tracing::warn!(file = %file.display(),
+                    "no admin had a token that is good: this file has one"),
+                // Hosts and VMs need nobody who calls.
+                Err(error) => tracing::error!(
+                    error = with_causes(&error),
+                    "no admin has a token that is good, and none could be made: until the next \
+                     start nobody is let in who has none"
+                ),
             }
         }
         let ca = Arc::new(ca);

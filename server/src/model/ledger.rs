@@ -33,10 +33,10 @@ use self::change::Rows;
 pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::mutation::{
-    AnyMutation, Audit, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage, DeleteVm,
-    Forget, HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses, Outcome,
-    Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken, Revoked,
-    SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
+    AddToken, AnyMutation, Audit, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage,
+    DeleteVm, Forget, HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses,
+    Outcome, Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken,
+    Revoked, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
 };
 pub use self::refusal::Refusal;
 use super::caller::Caller;

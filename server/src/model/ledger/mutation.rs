@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 pub use super::audited::Audit;
 pub use super::images::{DeleteImage, PutImage};
-pub use super::tokens::{CreateToken, NoteTokenUses, RevokeToken, Revoked};
+pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken, Revoked};
 use super::{Change, Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
 use crate::model::history::HistoryEvent;
@@ -202,6 +202,9 @@ mutations! {
         |outcome| image(outcome);
     CreateToken -> Arc<TokenRecord>:
         |ledger, create, caller| ledger.create_token(&create.0, caller),
+        |outcome| token(outcome);
+    AddToken -> Arc<TokenRecord>:
+        |ledger, add, caller| ledger.add_token(&add.0),
         |outcome| token(outcome);
     RevokeToken -> Revoked:
         |ledger, revoke, caller| ledger.revoke_token(revoke, caller),
@@ -460,7 +463,6 @@ pub struct JoinHost {
 pub enum Outcome {
     /// The VM as it is wanted now.
     Vm {
-        /// The row.
         intent: Arc<VmIntent>,
         /// Whether the mutation changed anything.
         changed: bool,
@@ -488,7 +490,6 @@ pub enum Outcome {
     TokenGone(Revoked),
     /// The image as it is now.
     Image {
-        /// The row.
         image: Arc<ImageRecord>,
         /// Whether the mutation changed anything.
         changed: bool,

@@ -29,6 +29,11 @@ const MAX_TOKENS: usize = 100_000;
 #[derive(Debug, Clone)]
 pub struct CreateToken(pub Arc<TokenRecord>);
 
+/// Keep a token beside all that there are, those that have expired included: the server makes the
+/// first admin's at its start, when its clock may be wrong, and nothing goes by that then.
+#[derive(Debug, Clone)]
+pub struct AddToken(pub Arc<TokenRecord>);
+
 /// Forget a token, so that it is good for nothing.
 #[derive(Debug, Clone)]
 pub struct RevokeToken {
@@ -112,6 +117,16 @@ impl Ledger {
         changes.extend(self.unused_join_tokens_of(&expired, caller.at));
         changes.extend(self.left_by(&expired));
         changes.push(Change::put(Arc::clone(token)));
+        Ok(Decided { changes, outcome: Outcome::Token(Arc::clone(token)) })
+    }
+
+    pub(super) fn add_token(&self, token: &Arc<TokenRecord>) -> Result<Decided, Refusal> {
+        let same = |known: &&Arc<TokenRecord>| known.name == token.name || known.id == token.id;
+        if let Some(known) = self.tokens().find(same) {
+            let (name, by) = (token.name.clone(), known.id.clone());
+            return Err(Refusal::TokenNameTaken { name, by });
+        }
+        let changes = vec![Change::put(Arc::clone(token))];
         Ok(Decided { changes, outcome: Outcome::Token(Arc::clone(token)) })
     }
 

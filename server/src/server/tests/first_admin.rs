@@ -75,3 +75,45 @@ async fn where_nothing_asks_for_tokens_or_a_file_has_some_none_is_made() {
     assert!(!file(&directory).exists() && server.store().tokens().is_empty());
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_at_a_start_takes_nobodys_token_and_no_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let start = || Server::start_with(asking(&directory), clock.clone(), None);
+    let server = start().await.expect("it starts");
+    let token = std::fs::read_to_string(file(&directory)).expect("readable");
+    server.shutdown().await;
+    // As if the battery of the machine's clock had been changed.
+    clock.advance(SignedDuration::from_hours(24 * 91));
+    let server = start().await.expect("it starts");
+    let another = file(&directory).with_file_name("first-admin-2.token");
+    let another = std::fs::read_to_string(another).expect("there is another");
+    assert_eq!(lists(&server, Some(another.trim())).await, Code::Ok);
+    assert_eq!(lists(&server, Some(token.trim())).await, Code::Unauthenticated);
+    let names: Vec<String> = server.store().tokens().iter().map(|t| t.name.clone()).collect();
+    assert_eq!((names.len(), names.contains(&"admin-2".to_owned())), (2, true), "{names:?}");
+    server.shutdown().await;
+    clock.advance(SignedDuration::from_hours(-24 * 91));
+    let server = start().await.expect("it starts");
+    let now = std::fs::read_to_string(file(&directory)).expect("readable");
+    assert_eq!(now, token, "it is as it was");
+    assert_eq!(lists(&server, Some(token.trim())).await, Code::Ok);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_not_write_the_token_down_serves_and_lets_nobody_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let in_the_way = file(&directory).with_extension("partial");
+    std::fs::create_dir_all(&in_the_way).expect("there is room");
+    let server = Server::start(asking(&directory)).await.expect("it starts");
+    assert_eq!(lists(&server, None).await, Code::Unauthenticated);
+    assert!(server.store().tokens().is_empty(), "none is good that nobody has");
+    server.shutdown().await;
+    std::fs::remove_dir(&in_the_way).expect("it is there");
+    let server = Server::start(asking(&directory)).await.expect("it starts");
+    let token = std::fs::read_to_string(file(&directory)).expect("there is one now");
+    assert_eq!(lists(&server, Some(token.trim())).await, Code::Ok);
+    server.shutdown().await;
+}

@@ -49,6 +49,18 @@ fn a_token_that_has_expired_goes_with_the_next_and_keeps_no_name() {
     assert_eq!(ledger.tokens().map(|token| &**token).collect::<Vec<_>>(), [&new]);
 }
 
+#[test]
+fn a_token_that_is_added_leaves_those_that_have_expired_and_takes_no_name_of_theirs() {
+    let mut ledger = ledger();
+    make(&mut ledger, create(1, "admin")).expect("kept");
+    let late = record_of(1, "").expires_at.as_second() - at(0).as_second();
+    let add = |number, name| AddToken(Arc::new(record_of(number, name))).into();
+    let refused = make_at(&mut ledger, add(2, "admin"), late);
+    assert!(matches!(refused, Err(Refusal::TokenNameTaken { .. })), "{refused:?}");
+    make_at(&mut ledger, add(2, "admin-2"), late).expect("kept");
+    assert_eq!(names(&ledger), ["admin", "admin-2"]);
+}
+
 /// A join token that was made with this token.
 fn join_token(id: &str, maker: u8) -> JoinToken {
     JoinToken { created_by_token: Some(record_of(maker, "").id), ..token(id) }
