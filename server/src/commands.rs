@@ -88,10 +88,10 @@ fn told(config: &ServerConfig, from: &Path, restored: &Restored, terms: RestoreT
         line(format!("its epoch is {}, above every one that an agent has heard", restored.epoch));
     }
     if restored.kept.is_some() && !restored.compared {
-        line(
-            "the old one can't be read, so that what became of VMs since the backup is not known"
-                .to_owned(),
-        );
+        line(format!(
+            "the old one can't be read, so that what became of VMs since the backup is not known: {}",
+            restored.unread
+        ));
     }
     list(
         &mut line,
@@ -239,6 +239,7 @@ mod tests {
             epoch: banger_proto::ids::Epoch(1),
             kept: None,
             compared,
+            unread: String::new(),
             unclaimed: Vec::new(),
             made_again: Vec::new(),
             unknown_hosts: Vec::new(),

@@ -27,6 +27,7 @@ mod query;
 mod requests;
 mod restore;
 mod retention;
+mod schema;
 mod sweeps;
 mod table;
 mod tokens;
@@ -44,7 +45,6 @@ use std::time::Duration;
 use banger_proto::ids::{Epoch, HostId, VmId};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -63,6 +63,7 @@ pub use self::restore::{
     UnknownHost, restore,
 };
 pub use self::retention::Tidied;
+use self::schema::migrate;
 pub use self::sweeps::MAX_SWEEPS_PER_HOST;
 use self::table::load;
 use self::writer::{Asked, Job, Numbers, Opened, Writer};
@@ -420,21 +421,6 @@ async fn close_whole(mut connection: SqliteConnection) -> Result<bool, StoreErro
         .map_err(failed())?;
     sqlx::Connection::close(connection).await.map_err(failed())?;
     Ok(busy == 0)
-}
-
-/// Brings the schema up to date. One that a newer server made is refused, and left as it is.
-async fn migrate(path: &Path, writer: &mut SqliteConnection) -> Result<(), OpenError> {
-    let migrator = sqlx::migrate!();
-    let known = migrator.iter().map(|migration| migration.version).max().unwrap_or(0);
-    migrator.run_direct(None, writer, false).await.map_err(|source| {
-        let path = path.to_owned();
-        match source {
-            MigrateError::VersionMissing(found) if found > known => {
-                OpenError::NewerSchema { path, found, known }
-            }
-            source => OpenError::Migrate { path, source },
-        }
-    })
 }
 
 /// The lock that keeps a second server off the database; it goes with the file handle.

@@ -16,8 +16,10 @@
 //! elsewhere has no number twice; its first one tells of the restore.
 //!
 //! The past let in whom somebody has shut out since. Where the old database can be read, who that is
-//! is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`].
+//! is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`]. One of an earlier
+//! release is read from a copy that is brought up to date, never changed itself.
 
+mod old;
 mod shut_out;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +30,11 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::ids::{Epoch, HostId, VmId};
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
+use self::old::{Log, Old};
 pub use self::shut_out::{HostShutOut, NamedToken, ShutOut, ShutOutHost};
 use super::backup::{self, BackupNote};
 use super::batch::Batch;
-use super::epoch::HighMarks;
-use super::error::StoreError;
 use super::table::NetEffect;
 use super::{OpenError, audit, close_whole, connect, epoch, load, lock, migrate};
 use crate::model::audit::{AuditObject, AuditRecord, AuditedKind};
@@ -122,6 +122,8 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Whether the old database could be read; otherwise the following four say nothing.
     pub compared: bool,
+    /// Why it could not; empty where it could, or where there was none.
+    pub unread: String,
     /// VMs of the old state that the backup does not know: what their hosts hold of them is
     /// nobody's from now on.
     pub unclaimed: Vec<NamedVm>,
@@ -141,23 +143,6 @@ pub struct Restored {
     pub contents: BTreeSet<String>,
 }
 
-/// What became of the log of the old database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Log {
-    /// It is in the database.
-    Taken,
-    /// Somebody else reads the database.
-    Busy,
-    /// The database can't be read.
-    Unreadable,
-}
-
-/// What is known of a database before it goes.
-struct Old {
-    reached: HighMarks,
-    ledger: Ledger,
-}
-
 /// Puts the backup at `from` in the place of the database at `database`.
 ///
 /// # Errors
@@ -174,11 +159,12 @@ pub async fn restore(
     let owner = directory.metadata().map_err(RestoreError::file("read", directory))?;
     let held = lock(database)?;
     let copy = DatabaseCopy::make(directory, database, from)?;
-    let (old, log) = if existed { read_old(database).await } else { (None, Log::Taken) };
-    if log == Log::Busy {
+    let old =
+        if existed { Old::read(directory, database).await } else { Old::unread("", Log::Taken) };
+    if old.log == Log::Busy {
         return Err(RestoreError::Busy { path: database.to_owned() });
     }
-    let checked = check(&copy.path, from, old.as_ref(), now, keep_shut_out).await;
+    let checked = check(&copy.path, from, &old, now, keep_shut_out).await;
     // An empty file is what the lock has made.
     let nothing_yet = !existed || database.metadata().is_ok_and(|file| file.len() == 0);
     if !existed && (dry_run || checked.is_err()) {
@@ -274,7 +260,7 @@ fn begins_as_a_database(path: &Path) -> bool {
 async fn check(
     copy: &Path,
     from: &Path,
-    old: Option<&Old>,
+    old: &Old,
     now: Timestamp,
     keep_shut_out: bool,
 ) -> Result<Restored, RestoreError> {
@@ -301,9 +287,9 @@ async fn check(
     migrate(from, &mut new).await?;
     let ledger = load(&mut new, LedgerConfig::default()).await.map_err(OpenError::Read)?;
     let none = Ledger::new(LedgerConfig::default());
-    let before = old.map_or(&none, |old| &old.ledger);
-    let shut_out =
-        if old.is_some() { ShutOut::since(&ledger, before, now) } else { ShutOut::default() };
+    let before = old.ledger.as_ref().unwrap_or(&none);
+    let compared = old.ledger.is_ok();
+    let shut_out = if compared { ShutOut::since(&ledger, before, now) } else { ShutOut::default() };
     let changes = shut_out.changes(&ledger, before, now);
     if !keep_shut_out && !changes.is_empty() {
         let mut batch = Batch::new();
@@ -312,8 +298,7 @@ async fn check(
     }
     let left_out = if keep_shut_out { 0 } else { shut_out.tokens.len() };
     let tokens = ledger.tokens().filter(|token| token.is_good(now)).count() - left_out;
-    let known = old.map(|old| old.reached).unwrap_or_default();
-    let epoch = epoch::begin(&mut new, known, now).await.map_err(OpenError::Read)?;
+    let epoch = epoch::begin(&mut new, old.reached, now).await.map_err(OpenError::Read)?;
     // With a number of the new epoch.
     let done = if keep_shut_out { &[][..] } else { &changes };
     audit::note(&mut new, &records(from, note.as_ref(), done, now))
@@ -324,9 +309,10 @@ async fn check(
         note,
         epoch,
         kept: None,
-        compared: old.is_some(),
+        compared,
+        unread: old.ledger.as_ref().err().cloned().unwrap_or_default(),
         unclaimed: missing_from(&ledger, before, |vm| vm.host.is_some()),
-        made_again: if old.is_some() {
+        made_again: if compared {
             missing_from(before, &ledger, |vm| vm.desired != Desired::Absent)
         } else {
             Vec::new()
@@ -364,28 +350,6 @@ fn records(
     });
     let objects = std::iter::once(backup).chain(shut_out);
     objects.map(|object| AuditRecord::by_program(RESTORE, Some(object), now)).collect()
-}
-
-/// What the old database says, as far as it can be read: nothing of it is needed.
-async fn read_old(database: &Path) -> (Option<Old>, Log) {
-    // SQLite would remove the log of what it then finds to be no database.
-    if !begins_as_a_database(database) {
-        return (None, Log::Unreadable);
-    }
-    let Ok(mut old) = connect(database).await else { return (None, Log::Unreadable) };
-    let read = async |old: &mut SqliteConnection| -> Result<Old, StoreError> {
-        Ok(Old {
-            reached: HighMarks::read(old).await?,
-            ledger: load(old, LedgerConfig::default()).await?,
-        })
-    };
-    let read = read(&mut old).await.ok();
-    let log = match close_whole(old).await {
-        Ok(true) => Log::Taken,
-        Ok(false) => Log::Busy,
-        Err(_) => Log::Unreadable,
-    };
-    (read, log)
 }
 
 /// VMs of `other` that are not in `ledger`, by name.

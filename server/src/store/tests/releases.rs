@@ -13,7 +13,7 @@ use super::*;
 use crate::model::status::VmState;
 
 /// Every release whose databases open, oldest first.
-const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../fixtures/0.1.0.sql"))];
+pub(super) const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../fixtures/0.1.0.sql"))];
 
 async fn dump(connection: &mut SqliteConnection) -> String {
     let mut text = String::new();
@@ -96,7 +96,7 @@ async fn write_the_database_of_this_release() {
     std::fs::write(path, text).expect("written");
 }
 
-async fn database_of(dump: &str) -> TempDir {
+pub(super) async fn database_of(dump: &str) -> TempDir {
     let directory = TempDir::new().expect("a directory");
     drop(private_file(&database(&directory)).expect("a file"));
     let mut connection = connect(&database(&directory)).await.expect("opens");

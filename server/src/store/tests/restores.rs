@@ -433,3 +433,51 @@ async fn whoever_a_restore_shuts_out_has_a_record() {
         again.store.close().await;
     }
 }
+
+#[tokio::test]
+async fn an_old_state_of_an_earlier_release_is_compared_and_kept_as_it_was() {
+    for (release, dump) in super::releases::RELEASES {
+        let fixture = fixture().await;
+        fixture.add_host(5, "deleted").await;
+        let copy = fixture.backup("copy").await;
+        let earlier = super::releases::database_of(dump).await;
+        let path = database(&earlier);
+        let schema_of = async |path: &Path| {
+            schema::found(&mut connect(path).await.expect("opens")).await.expect("readable")
+        };
+        let before = schema_of(&path).await;
+        assert!(before < schema::known(), "{release}");
+        let looked = restore(&path, &copy, at(10), LOOK).await.expect("can be restored");
+        assert_eq!(schema_of(&path).await, before, "{release}");
+        let restored =
+            restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+        for restored in [&looked, &restored] {
+            assert!(restored.compared, "{release}: {}", restored.unread);
+            let [shut_out] = &restored.shut_out.hosts[..] else { panic!("{restored:?}") };
+            assert_eq!((&*shut_out.name, shut_out.how), ("deleted", HostShutOut::Deleted));
+            assert_eq!(names_of(&restored.unclaimed), ["being-deleted", "rebooted", "web"]);
+        }
+        let kept = restored.kept.expect("there was one").join("banger.db");
+        assert_eq!(schema_of(&kept).await, before, "{release}");
+        assert!(!earlier.path().join("banger.comparing.db").exists());
+    }
+}
+
+#[tokio::test]
+async fn an_old_state_of_a_later_release_is_said_to_be_one() {
+    let fixture = fixture().await;
+    let copy = fixture.backup("copy").await;
+    fixture.store.close().await;
+    let path = database(&fixture.directory);
+    let mut connection = connect(&path).await.expect("opens");
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (1000, 'of the future', 1, X'00', 1)",
+    )
+    .execute(&mut connection)
+    .await
+    .expect("written");
+    close_whole(connection).await.expect("closed");
+    let looked = restore(&path, &copy, at(10), LOOK).await.expect("can be restored");
+    assert!(!looked.compared && looked.unread.contains("newer banger-server"), "{}", looked.unread);
+}
