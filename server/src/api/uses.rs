@@ -1,15 +1,17 @@
 //! What lasts and is audited: a record before it begins, without which it does not, and one when it
 //! has ended, however it ends.
 //!
-//! A [`Use`] is held for as long. Dropped before its end was told it counts as broken off: by its
-//! caller, or because that one may call no longer. What is missing is the end of what was under way
-//! when the server was killed.
+//! A [`Use`] is there once its beginning is stored, and held for as long; when it goes, its end is
+//! written. So there is no end without its beginning. What is missing is the end of what was under way
+//! when the server was killed. Dropped before its end was told, a use counts as broken off: by its
+//! caller, or because that one may call no longer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_wire::service::calls;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -26,7 +28,7 @@ use crate::store::Store;
 /// How long the server waits for the last records at its end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Records that are being written of what has ended. Cheap to clone.
+/// Records that are being written of what begins or has ended. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Endings(TaskTracker);
 
@@ -73,21 +75,27 @@ impl Use {
             record.call_id = new_uuid(now)?.to_string();
         }
         let records: Vec<AuditRecord> = record.iter().cloned().collect();
-        // Made before: whoever goes away meanwhile has begun all the same.
-        let mut begun = Self {
-            store: api.store.clone(),
-            clock: Arc::clone(&api.clock),
-            endings: api.endings.clone(),
-            caller: caller.for_the_record(),
-            let_in: let_in.clone(),
-            record,
-            outcome: None,
-        };
-        if let Err(failure) = api.store.submit(caller, Audit { records, events }).await {
-            begun.record = None;
-            return Err(status::mutation_failed(failure));
-        }
-        Ok(begun)
+        let (store, clock, endings) =
+            (api.store.clone(), Arc::clone(&api.clock), api.endings.clone());
+        let (of_it, let_in) = (caller.for_the_record(), let_in.clone());
+        let (tell, told) = oneshot::channel();
+        // Goes on when its caller goes away, who may have begun all the same: nobody is told then, and
+        // the use ends as soon as it has begun.
+        api.endings.0.spawn(async move {
+            let begun = store.submit(caller, Audit { records, events }).await;
+            let begun = begun.map(|()| Self {
+                store,
+                clock,
+                endings,
+                caller: of_it,
+                let_in,
+                record,
+                outcome: None,
+            });
+            drop(tell.send(begun));
+        });
+        let begun = told.await.map_err(|_| status::internal("what begins ended by a defect"))?;
+        begun.map_err(status::mutation_failed)
     }
 
     /// It is about this, which was not known when it began.
