@@ -6,7 +6,8 @@
 //! the listener without a token is an admin, which is why the listener is loopback unless an
 //! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
 //! identity, which the layers inside go by. A call ends when its caller may call no longer:
-//! [`mod@until_gone`]. What this layer finds is of when the headers came, and the message may come
+//! [`mod@until_gone`]. A call has one caller, whom its one token names: nothing else proves anything
+//! here, no certificate of the connection, and no token of another call on it. What this layer finds is of when the headers came, and the message may come
 //! much later: [`LetIn`] is for asking again before anything is done. Whom it refuses is told to the
 //! audit: [`refusals`].
 
@@ -176,17 +177,21 @@ impl Callers {
     }
 }
 
-/// The token that a call shows. One that shows two is nobody's: whatever stands before the server
-/// may have judged it by the other.
+/// The token that a call shows, which is its one proof. A call that shows two is nobody's, in two
+/// headers or in one: whatever stands before the server may have judged it by the other.
 fn bearer<B>(request: &http::Request<B>) -> Result<Option<&str>, Status> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let (value, None) = (values.next(), values.next()) else {
         return Err(status::malformed("it has more than one authorization header"));
     };
     let parts = value.and_then(|value| value.to_str().ok()?.split_once(' '));
-    Ok(parts
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim()))
+    let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = bearer.map(|(_, token)| token.trim());
+    // No token has a space in it. Two headers are joined by a comma and one.
+    if token.is_some_and(|token| token.contains(char::is_whitespace)) {
+        return Err(status::malformed("its authorization header has more than one token"));
+    }
+    Ok(token)
 }
 
 impl<S, B> Service<http::Request<B>> for Auth<S>

@@ -208,6 +208,20 @@ async fn a_call_with_two_tokens_is_malformed_whichever_of_them_is_good() {
 }
 
 #[tokio::test]
+async fn a_header_with_two_tokens_is_malformed_too() {
+    // As whatever stands before the server may join two headers.
+    for layer in [with_tokens(), layer(true)] {
+        for (first, second) in [(TOKEN, VIEWER), (VIEWER, TOKEN), (TOKEN, TOKEN), ("x", TOKEN)] {
+            for joint in [", Bearer ", ",Bearer ", ", ", " ", "\t"] {
+                let two = format!("Bearer {first}{joint}{second}");
+                let refused = call(&layer, "/banger.v1.VmService/GetVm", Some(&two)).await;
+                assert_eq!(refused, Err("3".to_owned()), "{two:?}: INVALID_ARGUMENT");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn open_methods_need_no_token() {
     let layer = with_tokens();
     for (path, _, _) in METHODS.iter().filter(|(_, _, resource)| *resource == Resource::Door) {

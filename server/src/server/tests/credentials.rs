@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::*;
 use banger_wire::service::secrets::SecretError;
 
 use crate::config::{AuthConfig, TlsConfig};
+use crate::store::AuditLook;
 
 const TOKEN: &str = "0123456789abcdef-first";
 const SECOND_TOKEN: &str = "0123456789abcdef-second";
@@ -214,4 +215,27 @@ async fn a_server_of_root_goes_by_no_tokens_of_another_user_and_a_check_by_root_
     chown(&token_file, Some(65_534), None).expect("given away");
     server.reload().expect_err("a reload is no different");
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_a_caller_has_says_nothing_about_them() {
+    let (pair, own) = (Pair::new(), Pair::new());
+    let stage = stage(&pair).await;
+    let tls = ClientTlsConfig::new()
+        .domain_name("localhost")
+        .ca_certificate(Certificate::from_pem(&pair.certificate))
+        .identity(Identity::from_pem(&own.certificate, &own.key));
+    let endpoint = Endpoint::from_shared(format!("https://{}", stage.server.api_addr));
+    let endpoint = endpoint.expect("an address").tls_config(tls).expect("it fits");
+    let mut vms = VmServiceClient::new(endpoint.connect().await.expect("it connects"));
+    let refused = vms.list_vms(v1::ListVmsRequest::default()).await.expect_err("no token");
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut request = tonic::Request::new(create("web"));
+    let value = format!("Bearer {TOKEN}").parse().expect("plain characters");
+    request.metadata_mut().insert("authorization", value);
+    vms.create_vm(request).await.expect("alice may");
+    let look = AuditLook { limit: 1, ..AuditLook::default() };
+    let newest = stage.server.store().audit(&look).await.expect("readable").records;
+    assert_eq!(&*newest[0].record.principal, "alice");
+    stage.server.shutdown().await;
 }

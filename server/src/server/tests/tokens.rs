@@ -239,6 +239,41 @@ async fn taking_a_token_back_ends_its_streams_and_waits_within_a_second_and_nobo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_on_one_connection_are_each_their_own_callers() {
+    let mut stage = stage().await;
+    let (viewer, bot) =
+        (stage.make("vic", v1::Role::Viewer).await, stage.make("bot", v1::Role::Operator).await);
+    stage.vms.create_vm(by(ROOT, create("first"))).await.expect("created");
+    // A stream of one is open while others call, and lends its token to none of them.
+    let watch = by(&bot, v1::WatchVmsRequest::default());
+    let mut stream = stage.vms.watch_vms(watch).await.expect("a stream").into_inner();
+    until_event(&mut stream, |_| true).await;
+    let mut creates = Vec::new();
+    for (token, name) in [(Some(&*viewer), "a"), (None, "b"), (Some(&*bot), "c"), (Some(ROOT), "d")]
+    {
+        let request = match token {
+            Some(token) => by(token, create(name)),
+            None => Request::new(create(name)),
+        };
+        let created = stage.vms.create_vm(request).await;
+        creates.push(created.err().map_or(Code::Ok, |status| status.code()));
+    }
+    assert_eq!(creates, [Code::PermissionDenied, Code::Unauthenticated, Code::Ok, Code::Ok]);
+    let mut audit = AuditServiceClient::new(stage.channel.clone());
+    let created = v1::ListAuditRequest { method: "CreateVm".to_owned(), ..Default::default() };
+    let records = audit.list_audit(by(ROOT, created)).await.expect("listed").into_inner().records;
+    let done = records.iter().filter(|record| record.step() == v1::AuditStep::Done);
+    let done: Vec<&str> = done.map(|record| &*record.principal).collect();
+    assert_eq!(done, ["root", "bot", "root"]);
+    // Whoever is shut out takes nobody else's calls along, and gets nothing by theirs.
+    stage.revoke(ROOT, "bot").await.expect("it is there");
+    assert_eq!(end_of(&mut stream).await.code(), Code::Unauthenticated);
+    assert_eq!(stage.lists(&bot).await, Code::Unauthenticated);
+    assert_eq!(stage.lists(&viewer).await, Code::Ok);
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn taking_a_token_back_ends_what_runs_in_a_guest_by_it_though_nobody_reads() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut stage = on(directory, None).await;
