@@ -39,7 +39,7 @@ pub mod vms;
 pub mod wait;
 pub mod watch;
 
-pub use audit::Audit;
+pub use audit::{Audit, AuditStream, AuditUpdate};
 pub use banger_proto::v1;
 pub use connect::{Client, Endpoint};
 pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal};

@@ -76,6 +76,8 @@ pub struct State {
     pub tokens: BTreeMap<String, Token>,
     /// Oldest first.
     pub audit: Vec<AuditRecord>,
+    /// The next watch of the audit breaks off after one record.
+    pub break_next_audit: bool,
     /// The answer to the next CreateToken has no secret.
     pub swallow_next_secret: bool,
     /// Uploads that came to their end: file name and content.
@@ -83,7 +85,7 @@ pub struct State {
     pub revision: u64,
     /// Every call that came: name and `authorization`.
     pub calls: Vec<(&'static str, Option<String>)>,
-    /// `after_revision` of each watch that was opened.
+    /// `after_revision`, or `after_id`, of each watch that was opened.
     pub watched_after: Vec<Option<u64>>,
     pub watches: VecDeque<Vec<Step>>,
     /// Every call is answered with this instead.

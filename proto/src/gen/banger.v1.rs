@@ -6307,6 +6307,32 @@ pub struct ListAuditResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchAuditRequest {
+    /// Only of this principal.
+    #[prost(string, tag = "1")]
+    pub principal: ::prost::alloc::string::String,
+    /// Only of this method, as in ListAuditRequest.
+    #[prost(string, tag = "2")]
+    pub method: ::prost::alloc::string::String,
+    /// Only about the object with this id or name, or with it as `cause`.
+    #[prost(string, tag = "3")]
+    pub object: ::prost::alloc::string::String,
+    /// Begin after the record with this id, 0 with the oldest that there is. Not set: with what is
+    /// written from now on.
+    #[prost(uint64, optional, tag = "4")]
+    pub after_id: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchAuditResponse {
+    /// At most 256.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<AuditRecord>,
+    /// Resume after this one: all records up to it were told, or are not asked for. The first response
+    /// comes at once, and one without records every ten seconds.
+    #[prost(uint64, tag = "2")]
+    pub up_to_id: u64,
+}
 /// What a record tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -6507,6 +6533,34 @@ pub mod audit_service_client {
                 .insert(GrpcMethod::new("banger.v1.AuditService", "ListAudit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Oldest first, as they are written, for as long as the stream is open. It resumes by id: nothing
+        /// is missed and nothing told twice, whatever was broken off. A client that reads slowly holds
+        /// nothing on the server but its place; when what comes next has been let go by its age meanwhile,
+        /// the stream ends as OUT_OF_RANGE with REVISION_TOO_OLD. 16 of these streams are open at a time.
+        pub async fn watch_audit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchAuditRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchAuditResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.AuditService/WatchAudit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.AuditService", "WatchAudit"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6531,6 +6585,20 @@ pub mod audit_service_server {
             tonic::Response<super::ListAuditResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchAudit method.
+        type WatchAuditStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchAuditResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Oldest first, as they are written, for as long as the stream is open. It resumes by id: nothing
+        /// is missed and nothing told twice, whatever was broken off. A client that reads slowly holds
+        /// nothing on the server but its place; when what comes next has been let go by its age meanwhile,
+        /// the stream ends as OUT_OF_RANGE with REVISION_TOO_OLD. 16 of these streams are open at a time.
+        async fn watch_audit(
+            &self,
+            request: tonic::Request<super::WatchAuditRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchAuditStream>, tonic::Status>;
     }
     /// Who did what, written with what was done: apart from the history of VMs, kept for a time that is
     /// configured, and never changed by a call. All of it is an admin's to read.
@@ -6651,6 +6719,52 @@ pub mod audit_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.AuditService/WatchAudit" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchAuditSvc<T: AuditService>(pub Arc<T>);
+                    impl<
+                        T: AuditService,
+                    > tonic::server::ServerStreamingService<super::WatchAuditRequest>
+                    for WatchAuditSvc<T> {
+                        type Response = super::WatchAuditResponse;
+                        type ResponseStream = T::WatchAuditStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchAuditRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::watch_audit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

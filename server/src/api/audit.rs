@@ -1,15 +1,20 @@
-//! The audit service: who did what, a page at a time, newest first.
+//! The audit service: who did what, a page at a time, newest first, or as it is written.
+
+mod watch;
+
+use std::sync::Arc;
 
 use banger_proto::v1;
 use banger_proto::v1::audit_service_server::AuditService;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::auth::method_named;
 use super::page::{Cursor, PageQuery, page_size};
-use super::{Api, convert, status};
+use super::{Api, ResponseStream, convert, status};
 use crate::model::audit::{AuditEffect, AuditObject, AuditStep};
 use crate::model::spec::SpecProblem;
-use crate::store::{AuditLook, StoredAudit};
+use crate::store::{AuditFollow, AuditLook, StoredAudit};
 
 /// Longest text to look for, in bytes: as of the longest name.
 const MAX_TEXT: usize = 512;
@@ -18,36 +23,39 @@ const MAX_TEXT: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Audits {
     api: Api,
+    /// For streams.
+    places: Arc<Semaphore>,
 }
 
 impl Audits {
     /// Over the server's parts.
     pub fn new(api: Api) -> Self {
-        Self { api }
+        Self { api, places: Arc::new(Semaphore::new(watch::STREAMS)) }
     }
 }
 
-/// What a request looks for, without its page.
-fn look(message: &v1::ListAuditRequest) -> Result<AuditLook, Status> {
+/// The full name of the method that is asked for, with what is wrong with the texts of a request.
+fn method_of(principal: &str, method: &str, object: &str) -> (String, Vec<SpecProblem>) {
     let mut problems = Vec::new();
-    let texts = [
-        ("principal", &message.principal),
-        ("method", &message.method),
-        ("object", &message.object),
-    ];
-    for (field, text) in texts {
+    for (field, text) in [("principal", principal), ("method", method), ("object", object)] {
         if text.len() > MAX_TEXT {
             problems.push(SpecProblem::new(field, format!("is more than {MAX_TEXT} bytes")));
         }
     }
     // In full it may be one of another version.
-    let method = match &*message.method {
+    let method = match method {
         text if text.is_empty() || text.contains('/') => text.to_owned(),
         text => method_named(text).map(str::to_owned).unwrap_or_else(|| {
             problems.push(SpecProblem::new("method", "is no method, such as DeleteVm"));
             String::new()
         }),
     };
+    (method, problems)
+}
+
+/// What a request looks for, without its page.
+fn look(message: &v1::ListAuditRequest) -> Result<AuditLook, Status> {
+    let (method, mut problems) = method_of(&message.principal, &message.method, &message.object);
     let mut time = |field: &str, given: Option<prost_types::Timestamp>| {
         let read = given.map(|time| {
             let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
@@ -138,5 +146,38 @@ impl AuditService for Audits {
             records: page.records.into_iter().map(shown).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
         }))
+    }
+
+    type WatchAuditStream = ResponseStream<v1::WatchAuditResponse>;
+
+    async fn watch_audit(
+        &self,
+        request: Request<v1::WatchAuditRequest>,
+    ) -> Result<Response<Self::WatchAuditStream>, Status> {
+        // The message may come long after the headers.
+        self.api.caller(&request)?;
+        let message = request.into_inner();
+        let (method, problems) = method_of(&message.principal, &message.method, &message.object);
+        if !problems.is_empty() {
+            return Err(status::invalid_fields(problems));
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place =
+            place.map_err(|_| status::limit_reached(watch::STREAMS, "streams of the audit"))?;
+        let after = match message.after_id {
+            Some(after) => after,
+            None => {
+                let newest = self.api.store.newest_audit().await;
+                newest.map_err(|error| status::read_failed(&error))?
+            }
+        };
+        let follow = AuditFollow {
+            principal: message.principal,
+            method,
+            object: message.object,
+            after,
+            limit: watch::BATCH,
+        };
+        Ok(Response::new(watch::responses(self.api.clone(), follow, place)))
     }
 }

@@ -142,6 +142,18 @@ pub fn start_unread() -> Status {
     error(Code::OutOfRange, ErrorReason::RevisionTooOld, why)
 }
 
+/// Records after this one were let go before a stream came to them.
+pub fn audit_gone(after: u64) -> Status {
+    error(
+        Code::OutOfRange,
+        ErrorReason::RevisionTooOld,
+        format!(
+            "records of the audit after {after} were let go by their age before they were told; \
+             begin with the oldest that there is (after_id = 0)"
+        ),
+    )
+}
+
 /// A page token that can't be used.
 pub fn page_token_invalid(why: &str) -> Status {
     error(

@@ -10,6 +10,7 @@ use super::*;
 
 mod agent;
 mod audit;
+mod audit_streams;
 mod clock;
 mod credentials;
 mod first_admin;

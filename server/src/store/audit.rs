@@ -3,11 +3,15 @@
 //! It has no index to look by: each would cost every change, and what an operator looks for is
 //! mostly new. A look goes through so many records and says where the next goes on.
 
+mod follow;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Row as _, SqliteConnection, SqliteExecutor, SqlitePool};
 
+pub(super) use self::follow::next;
+pub use self::follow::{AuditFollow, AuditNext, AuditStretch};
 use super::batch::Batch;
 use super::error::StoreError;
 use super::meta::to_sql;
@@ -144,7 +148,7 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
 }
 
 /// The greatest number that was given out; 0 where there was no audit yet.
-pub(super) async fn newest_number(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+pub(super) async fn newest_number(connection: impl SqliteExecutor<'_>) -> Result<u64, StoreError> {
     let newest: Option<i64> =
         sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = 'audit'")
             .fetch_one(connection)

@@ -29,7 +29,7 @@ impl HighMarks {
         Ok(Self {
             epoch: meta::read(connection, meta::EPOCH).await?,
             revisions: meta::read(connection, meta::REVISION_CEILING).await?,
-            audit: audit::newest_number(connection).await?,
+            audit: audit::newest_number(&mut *connection).await?,
         })
     }
 }

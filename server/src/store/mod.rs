@@ -49,10 +49,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::audit::{AuditLook, AuditPage, StoredAudit};
+pub use self::audit::{AuditFollow, AuditLook, AuditNext, AuditPage, AuditStretch, StoredAudit};
 pub use self::backup::{BackupError, BackupNote, backup};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
@@ -115,6 +115,7 @@ pub struct Store {
     readers: SqlitePool,
     ledger: Arc<Mutex<Ledger>>,
     epoch: Epoch,
+    audit_news: watch::Receiver<()>,
     closing: CancellationToken,
     closed: CancellationToken,
 }
@@ -179,10 +180,11 @@ impl OpenStore {
         let closing = CancellationToken::new();
         let closed = CancellationToken::new();
         let readers = self.opened.readers.clone();
-        let writer = Writer::new(self.opened, Arc::clone(&ledger), sink, meter);
+        let (news, audit_news) = watch::channel(());
+        let writer = Writer::new(self.opened, Arc::clone(&ledger), sink, meter, news);
         let done = closed.clone().drop_guard();
         tokio::spawn(writer.run(queue, closing.clone(), done));
-        Store { jobs, readers, ledger, epoch: self.epoch, closing, closed }
+        Store { jobs, readers, ledger, epoch: self.epoch, audit_news, closing, closed }
     }
 }
 
@@ -365,6 +367,27 @@ impl Store {
     /// When the database can't be read.
     pub async fn audit(&self, look: &AuditLook) -> Result<AuditPage, StoreError> {
         audit::read(&self.readers, look).await
+    }
+
+    /// What comes next in the audit for somebody who follows it.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn audit_after(&self, follow: &AuditFollow) -> Result<AuditNext, StoreError> {
+        audit::next(&self.readers, follow).await
+    }
+
+    /// The greatest number that the audit has given out.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn newest_audit(&self) -> Result<u64, StoreError> {
+        audit::newest_number(&self.readers).await
+    }
+
+    /// Wakes up when something was written into the audit. Says nothing of what.
+    pub fn audit_news(&self) -> watch::Receiver<()> {
+        self.audit_news.clone()
     }
 
     /// Whether a VM with this id existed and is gone.

@@ -22,7 +22,7 @@ use banger_wire::causes::with_causes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{SqliteConnection, SqlitePool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -134,6 +134,8 @@ pub(super) struct Writer {
     ledger: Arc<Mutex<Ledger>>,
     sink: CommitSink,
     meter: CommitMeter,
+    /// Told when something was written into the audit.
+    audit_news: watch::Sender<()>,
     /// Lines of history per VM since its last trim in this life of the server. A VM that is not
     /// here and is older than this life is trimmed with its first line.
     event_counts: HashMap<VmId, u32>,
@@ -147,6 +149,7 @@ impl Writer {
         ledger: Arc<Mutex<Ledger>>,
         sink: CommitSink,
         meter: CommitMeter,
+        audit_news: watch::Sender<()>,
     ) -> Self {
         Self {
             path: opened.path,
@@ -157,6 +160,7 @@ impl Writer {
             ledger,
             sink,
             meter,
+            audit_news,
             event_counts: HashMap::new(),
             _lock: opened.lock,
         }
@@ -274,6 +278,7 @@ impl Writer {
         let rows = effect.rows();
         let started = Instant::now();
         let written = self.write(&effect).await;
+        let is_audited = !effect.audit.is_empty();
         drop(effect);
         let stats =
             CommitStats { mutations, rows, duration: started.elapsed(), failed: written.is_err() };
@@ -282,6 +287,9 @@ impl Writer {
         match written {
             Ok(()) => {
                 (self.sink)(&changes);
+                if is_audited {
+                    self.audit_news.send_replace(());
+                }
                 answer_all(entries);
             }
             Err(Failed { error, commit }) => {
@@ -332,6 +340,7 @@ impl Writer {
         if let Some(doubtful) = &landed {
             warn!(commit = doubtful.commit, "a commit that reported a failure is in the database");
             (self.sink)(&doubtful.changes);
+            self.audit_news.send_replace(());
         }
         Ok(landed.is_some())
     }

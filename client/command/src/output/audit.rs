@@ -3,7 +3,7 @@
 use banger_client::v1::{AuditEffect, AuditObject, AuditRecord, AuditStep};
 
 use banger_terminal::output::table::{Row, columns, plain};
-use banger_terminal::text::{or_number, time};
+use banger_terminal::text::{clean, or_number, time};
 
 /// What became of it: `OK`, `begun`, a code and its reason, or how many are not listed.
 fn outcome(record: &AuditRecord) -> String {
@@ -39,21 +39,30 @@ fn called(object: &AuditObject) -> String {
     format!("{} {called}", object.kind)
 }
 
+/// A record's cells: id, time, who, method, object, outcome, where from.
+fn cells(record: &AuditRecord) -> [String; 7] {
+    let at = time(record.time).map(|at| at.round(jiff::Unit::Second).unwrap_or(at));
+    let object = record.object.as_ref().map(called).unwrap_or_default();
+    [
+        record.id.to_string(),
+        at.map(|at| at.to_string()).unwrap_or_default(),
+        record.principal.clone(),
+        record.method.rsplit('/').next().unwrap_or_default().to_owned(),
+        object.trim_end().to_owned(),
+        outcome(record),
+        record.peer.clone(),
+    ]
+}
+
 pub(crate) fn table(records: &[AuditRecord]) -> String {
-    let row = |record: &AuditRecord| -> Row {
-        let at = time(record.time).map(|at| at.round(jiff::Unit::Second).unwrap_or(at));
-        let object = record.object.as_ref().map(called);
-        let method = record.method.rsplit('/').next().unwrap_or_default();
-        vec![
-            plain(record.id.to_string()),
-            plain(at.map(|at| at.to_string()).unwrap_or_default()),
-            plain(&record.principal),
-            plain(method),
-            plain(object.unwrap_or_default().trim_end()),
-            plain(outcome(record)),
-            plain(&record.peer),
-        ]
-    };
+    let row = |record: &AuditRecord| -> Row { cells(record).iter().map(plain).collect() };
     let headers = ["ID", "TIME", "WHO", "METHOD", "OBJECT", "OUTCOME", "FROM"];
     columns(&headers, records.iter().map(row))
+}
+
+/// One record as it comes, by itself.
+pub(crate) fn line(record: &AuditRecord) -> String {
+    let [id, at, who, method, object, outcome, from] = cells(record).map(|cell| clean(&cell));
+    let line = format!("{id:<6}  {at}  {who:<14}  {method:<16}  {object:<20}  {outcome}  {from}");
+    line.trim_end().to_owned() + "\n"
 }

@@ -98,3 +98,22 @@ fn where_nothing_is_found_that_is_said() {
     let ran = run(&server, &["audit", "--since", "1h"]);
     assert_eq!((ran.code, &*ran.out, &*ran.err), (0, "", "No records.\n"));
 }
+
+#[test]
+fn whoever_follows_sees_each_record_once_as_it_comes_also_after_a_break() {
+    let server = fake::start();
+    server.state().audit = some();
+    server.state().break_next_audit = true;
+    let ran = run(&server, &["audit", "--follow", "--after", "1", "-o", "name"]);
+    assert_eq!(ran.out, "2\n3\n4\n5\n");
+    assert_ne!(ran.code, 0, "the fake ends it by a refusal");
+    assert_eq!(server.state().watched_after, [Some(1), Some(2)]);
+    let ran = run(&server, &["audit", "--follow", "--principal", "bob"]);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert!(lines[0].contains("bob") && lines[0].contains("begun"), "{}", ran.out);
+    assert!(lines[1].ends_with("ended CANCELLED  192.0.2.1:4711"), "{}", ran.out);
+    assert_eq!(lines.len(), 2, "{}", ran.out);
+    for other in ["--all", "--limit=3", "--since=1h", "--until=1h"] {
+        assert_eq!(run(&server, &["audit", "--follow", other]).code, 2, "{other}");
+    }
+}

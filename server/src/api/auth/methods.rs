@@ -52,6 +52,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.TokenService/ListTokens", Read, Token),
     ("/banger.v1.TokenService/RevokeToken", Change, Token),
     ("/banger.v1.AuditService/ListAudit", Read, Audit),
+    ("/banger.v1.AuditService/WatchAudit", Read, Audit),
     ("/grpc.health.v1.Health/Check", Read, Door),
     ("/grpc.health.v1.Health/List", Read, Door),
     ("/grpc.health.v1.Health/Watch", Read, Door),

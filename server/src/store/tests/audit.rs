@@ -208,3 +208,52 @@ async fn where_the_audit_is_full_nothing_is_changed_and_nothing_of_it_goes_befor
     assert_eq!(make(&fixture.store, &operator).await, None);
     assert_eq!(fixture.store.audit_room().records, 2);
 }
+
+#[tokio::test]
+async fn whoever_follows_is_told_every_record_once_and_when_some_have_gone() {
+    let fixture = fixture().await;
+    fixture.note((0..25).map(refused).collect()).await;
+    let mut follow = AuditFollow { limit: 10, ..AuditFollow::default() };
+    let mut told = Vec::new();
+    loop {
+        let next = fixture.store.audit_after(&follow).await.expect("readable");
+        let AuditNext::Stretch(stretch) = next else { panic!("nothing has gone") };
+        told.extend(stretch.records.iter().map(|stored| stored.number));
+        follow.after = stretch.up_to;
+        if !stretch.more {
+            break;
+        }
+    }
+    assert_eq!(told, (1..=25).collect::<Vec<_>>());
+    // Seconds 0 to 8 go, which are numbers 1 to 9.
+    fixture.store.tidy(KEEP, at(9)).await.expect("tidied");
+    let next = async |after| {
+        let follow = AuditFollow { after, ..follow.clone() };
+        fixture.store.audit_after(&follow).await.expect("readable")
+    };
+    assert_eq!(next(8).await, AuditNext::Gone, "number 9 was not told");
+    for (after, first) in [(0, 10), (9, 10), (20, 21)] {
+        let AuditNext::Stretch(stretch) = next(after).await else { panic!("{after}") };
+        assert_eq!(stretch.records[0].number, first, "{after}");
+    }
+    assert_eq!(fixture.store.newest_audit().await.expect("readable"), 25);
+}
+
+#[tokio::test]
+async fn what_a_filter_leaves_out_is_passed_a_stretch_at_a_time() {
+    let fixture = fixture().await;
+    fixture.note((0..15_000).map(refused).collect()).await;
+    let mut follow =
+        AuditFollow { principal: "nobody".to_owned(), limit: 10, ..AuditFollow::default() };
+    let mut looks = Vec::new();
+    loop {
+        let next = fixture.store.audit_after(&follow).await.expect("readable");
+        let AuditNext::Stretch(stretch) = next else { panic!("nothing has gone") };
+        follow.after = stretch.up_to;
+        looks.push(stretch.up_to);
+        if !stretch.more {
+            break;
+        }
+    }
+    assert_eq!(looks, [10_000, 15_000]);
+}

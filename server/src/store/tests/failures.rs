@@ -127,6 +127,7 @@ async fn a_commit_that_reported_a_failure_and_is_there_is_published_once() {
         Arc::clone(&ledger),
         Arc::new(move |changes: &[Change]| sink.lock().extend_from_slice(changes)),
         Arc::new(|_| {}),
+        tokio::sync::watch::Sender::new(()),
     );
     let decided =
         ledger.lock().decide(&caller(), &AnyMutation::CreateVm(create(1, "web"))).expect("fits");

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/audit.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x0b\x41uditObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x88\x03\n\x0b\x41uditRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x14.banger.v1.AuditStep\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06method\x18\x07 \x01(\t\x12&\n\x06object\x18\x08 \x01(\x0b\x32\x16.banger.v1.AuditObject\x12\x0c\n\x04\x63ode\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\r \x01(\t\x12\x10\n\x08left_out\x18\x0e \x01(\x04\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x0f \x01(\x0e\x32\x16.banger.v1.AuditEffect\x12%\n\x05\x63\x61use\x18\x10 \x01(\x0b\x32\x16.banger.v1.AuditObject\"\xdc\x01\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06object\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x66ter_id\x18\x08 \x01(\x04\"U\n\x11ListAuditResponse\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.banger.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x99\x01\n\tAuditStep\x12\x1a\n\x16\x41UDIT_STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIT_STEP_DONE\x10\x01\x12\x14\n\x10\x41UDIT_STEP_BEGAN\x10\x02\x12\x14\n\x10\x41UDIT_STEP_ENDED\x10\x03\x12\x16\n\x12\x41UDIT_STEP_REFUSED\x10\x04\x12\x17\n\x13\x41UDIT_STEP_LEFT_OUT\x10\x05*_\n\x0b\x41uditEffect\x12\x1c\n\x18\x41UDIT_EFFECT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_EFFECT_WENT_ALONG\x10\x01\x12\x15\n\x11\x41UDIT_EFFECT_KEPT\x10\x02\x32V\n\x0c\x41uditService\x12\x46\n\tListAudit\x12\x1b.banger.v1.ListAuditRequest\x1a\x1c.banger.v1.ListAuditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/audit.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n\x0b\x41uditObject\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"\x88\x03\n\x0b\x41uditRecord\x12\n\n\x02id\x18\x01 \x01(\x04\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x14.banger.v1.AuditStep\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x10\n\x08token_id\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06method\x18\x07 \x01(\t\x12&\n\x06object\x18\x08 \x01(\x0b\x32\x16.banger.v1.AuditObject\x12\x0c\n\x04\x63ode\x18\t \x01(\t\x12\x0e\n\x06reason\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\r \x01(\t\x12\x10\n\x08left_out\x18\x0e \x01(\x04\x12&\n\x06\x65\x66\x66\x65\x63t\x18\x0f \x01(\x0e\x32\x16.banger.v1.AuditEffect\x12%\n\x05\x63\x61use\x18\x10 \x01(\x0b\x32\x16.banger.v1.AuditObject\"\xdc\x01\n\x10ListAuditRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x11\n\tprincipal\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x0e\n\x06object\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x66ter_id\x18\x08 \x01(\x04\"U\n\x11ListAuditResponse\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.banger.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"j\n\x11WatchAuditRequest\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06object\x18\x03 \x01(\t\x12\x15\n\x08\x61\x66ter_id\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\x0b\n\t_after_id\"O\n\x12WatchAuditResponse\x12\'\n\x07records\x18\x01 \x03(\x0b\x32\x16.banger.v1.AuditRecord\x12\x10\n\x08up_to_id\x18\x02 \x01(\x04*\x99\x01\n\tAuditStep\x12\x1a\n\x16\x41UDIT_STEP_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIT_STEP_DONE\x10\x01\x12\x14\n\x10\x41UDIT_STEP_BEGAN\x10\x02\x12\x14\n\x10\x41UDIT_STEP_ENDED\x10\x03\x12\x16\n\x12\x41UDIT_STEP_REFUSED\x10\x04\x12\x17\n\x13\x41UDIT_STEP_LEFT_OUT\x10\x05*_\n\x0b\x41uditEffect\x12\x1c\n\x18\x41UDIT_EFFECT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41UDIT_EFFECT_WENT_ALONG\x10\x01\x12\x15\n\x11\x41UDIT_EFFECT_KEPT\x10\x02\x32\xa3\x01\n\x0c\x41uditService\x12\x46\n\tListAudit\x12\x1b.banger.v1.ListAuditRequest\x1a\x1c.banger.v1.ListAuditResponse\x12K\n\nWatchAudit\x12\x1c.banger.v1.WatchAuditRequest\x1a\x1d.banger.v1.WatchAuditResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'banger.v1.audit_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDITSTEP']._serialized_start=830
-  _globals['_AUDITSTEP']._serialized_end=983
-  _globals['_AUDITEFFECT']._serialized_start=985
-  _globals['_AUDITEFFECT']._serialized_end=1080
+  _globals['_AUDITSTEP']._serialized_start=1019
+  _globals['_AUDITSTEP']._serialized_end=1172
+  _globals['_AUDITEFFECT']._serialized_start=1174
+  _globals['_AUDITEFFECT']._serialized_end=1269
   _globals['_AUDITOBJECT']._serialized_start=69
   _globals['_AUDITOBJECT']._serialized_end=122
   _globals['_AUDITRECORD']._serialized_start=125
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITREQUEST']._serialized_end=740
   _globals['_LISTAUDITRESPONSE']._serialized_start=742
   _globals['_LISTAUDITRESPONSE']._serialized_end=827
-  _globals['_AUDITSERVICE']._serialized_start=1082
-  _globals['_AUDITSERVICE']._serialized_end=1168
+  _globals['_WATCHAUDITREQUEST']._serialized_start=829
+  _globals['_WATCHAUDITREQUEST']._serialized_end=935
+  _globals['_WATCHAUDITRESPONSE']._serialized_start=937
+  _globals['_WATCHAUDITRESPONSE']._serialized_end=1016
+  _globals['_AUDITSERVICE']._serialized_start=1272
+  _globals['_AUDITSERVICE']._serialized_end=1435
 # @@protoc_insertion_point(module_scope)

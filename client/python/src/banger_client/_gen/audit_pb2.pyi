@@ -107,3 +107,23 @@ class ListAuditResponse(_message.Message):
     records: _containers.RepeatedCompositeFieldContainer[AuditRecord]
     next_page_token: str
     def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchAuditRequest(_message.Message):
+    __slots__ = ("principal", "method", "object", "after_id")
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_ID_FIELD_NUMBER: _ClassVar[int]
+    principal: str
+    method: str
+    object: str
+    after_id: int
+    def __init__(self, principal: _Optional[str] = ..., method: _Optional[str] = ..., object: _Optional[str] = ..., after_id: _Optional[int] = ...) -> None: ...
+
+class WatchAuditResponse(_message.Message):
+    __slots__ = ("records", "up_to_id")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    UP_TO_ID_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[AuditRecord]
+    up_to_id: int
+    def __init__(self, records: _Optional[_Iterable[_Union[AuditRecord, _Mapping[str, _Any]]]] = ..., up_to_id: _Optional[int] = ...) -> None: ...

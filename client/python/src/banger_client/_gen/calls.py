@@ -543,3 +543,17 @@ class AuditCalls:
             request,
             timeout,
         )
+
+    def watch_audit(
+        self, request: v1.WatchAuditRequest, *, timeout: float | None = None
+    ) -> Stream[v1.WatchAuditResponse]:
+        """Oldest first, as they are written, for as long as the stream is open. It resumes by id: nothing
+        is missed and nothing told twice, whatever was broken off. A client that reads slowly holds
+        nothing on the server but its place; when what comes next has been let go by its age meanwhile,
+        the stream ends as OUT_OF_RANGE with REVISION_TOO_OLD. 16 of these streams are open at a time.
+        """
+        return self._link.stream(
+            Method("banger.v1.AuditService", "WatchAudit", v1.WatchAuditRequest, v1.WatchAuditResponse),
+            request,
+            timeout,
+        )

@@ -7,6 +7,8 @@ from .audit_pb2 import (
     AuditStep as AuditStep,
     ListAuditRequest as ListAuditRequest,
     ListAuditResponse as ListAuditResponse,
+    WatchAuditRequest as WatchAuditRequest,
+    WatchAuditResponse as WatchAuditResponse,
 )
 from .error_pb2 import (
     ErrorReason as ErrorReason,

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/audit.proto.
  */
 export const file_banger_v1_audit: GenFile = /*@__PURE__*/
-  fileDesc("ChViYW5nZXIvdjEvYXVkaXQucHJvdG8SCWJhbmdlci52MSI1CgtBdWRpdE9iamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkiiAMKC0F1ZGl0UmVjb3JkEgoKAmlkGAEgASgEEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHN0ZXAYAyABKA4yFC5iYW5nZXIudjEuQXVkaXRTdGVwEhEKCXByaW5jaXBhbBgEIAEoCRIQCgh0b2tlbl9pZBgFIAEoCRIMCgRwZWVyGAYgASgJEg4KBm1ldGhvZBgHIAEoCRImCgZvYmplY3QYCCABKAsyFi5iYW5nZXIudjEuQXVkaXRPYmplY3QSDAoEY29kZRgJIAEoCRIOCgZyZWFzb24YCiABKAkSEAoIdHJhY2VfaWQYCyABKAkSEgoKcmVxdWVzdF9pZBgMIAEoCRIPCgdjYWxsX2lkGA0gASgJEhAKCGxlZnRfb3V0GA4gASgEEiYKBmVmZmVjdBgPIAEoDjIWLmJhbmdlci52MS5BdWRpdEVmZmVjdBIlCgVjYXVzZRgQIAEoCzIWLmJhbmdlci52MS5BdWRpdE9iamVjdCLcAQoQTGlzdEF1ZGl0UmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIRCglwcmluY2lwYWwYAyABKAkSDgoGbWV0aG9kGAQgASgJEg4KBm9iamVjdBgFIAEoCRIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYWZ0ZXJfaWQYCCABKAQiVQoRTGlzdEF1ZGl0UmVzcG9uc2USJwoHcmVjb3JkcxgBIAMoCzIWLmJhbmdlci52MS5BdWRpdFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkqmQEKCUF1ZGl0U3RlcBIaChZBVURJVF9TVEVQX1VOU1BFQ0lGSUVEEAASEwoPQVVESVRfU1RFUF9ET05FEAESFAoQQVVESVRfU1RFUF9CRUdBThACEhQKEEFVRElUX1NURVBfRU5ERUQQAxIWChJBVURJVF9TVEVQX1JFRlVTRUQQBBIXChNBVURJVF9TVEVQX0xFRlRfT1VUEAUqXwoLQXVkaXRFZmZlY3QSHAoYQVVESVRfRUZGRUNUX1VOU1BFQ0lGSUVEEAASGwoXQVVESVRfRUZGRUNUX1dFTlRfQUxPTkcQARIVChFBVURJVF9FRkZFQ1RfS0VQVBACMlYKDEF1ZGl0U2VydmljZRJGCglMaXN0QXVkaXQSGy5iYW5nZXIudjEuTGlzdEF1ZGl0UmVxdWVzdBocLmJhbmdlci52MS5MaXN0QXVkaXRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChViYW5nZXIvdjEvYXVkaXQucHJvdG8SCWJhbmdlci52MSI1CgtBdWRpdE9iamVjdBIMCgRraW5kGAEgASgJEgoKAmlkGAIgASgJEgwKBG5hbWUYAyABKAkiiAMKC0F1ZGl0UmVjb3JkEgoKAmlkGAEgASgEEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiIKBHN0ZXAYAyABKA4yFC5iYW5nZXIudjEuQXVkaXRTdGVwEhEKCXByaW5jaXBhbBgEIAEoCRIQCgh0b2tlbl9pZBgFIAEoCRIMCgRwZWVyGAYgASgJEg4KBm1ldGhvZBgHIAEoCRImCgZvYmplY3QYCCABKAsyFi5iYW5nZXIudjEuQXVkaXRPYmplY3QSDAoEY29kZRgJIAEoCRIOCgZyZWFzb24YCiABKAkSEAoIdHJhY2VfaWQYCyABKAkSEgoKcmVxdWVzdF9pZBgMIAEoCRIPCgdjYWxsX2lkGA0gASgJEhAKCGxlZnRfb3V0GA4gASgEEiYKBmVmZmVjdBgPIAEoDjIWLmJhbmdlci52MS5BdWRpdEVmZmVjdBIlCgVjYXVzZRgQIAEoCzIWLmJhbmdlci52MS5BdWRpdE9iamVjdCLcAQoQTGlzdEF1ZGl0UmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIRCglwcmluY2lwYWwYAyABKAkSDgoGbWV0aG9kGAQgASgJEg4KBm9iamVjdBgFIAEoCRIuCgpzdGFydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYWZ0ZXJfaWQYCCABKAQiVQoRTGlzdEF1ZGl0UmVzcG9uc2USJwoHcmVjb3JkcxgBIAMoCzIWLmJhbmdlci52MS5BdWRpdFJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiagoRV2F0Y2hBdWRpdFJlcXVlc3QSEQoJcHJpbmNpcGFsGAEgASgJEg4KBm1ldGhvZBgCIAEoCRIOCgZvYmplY3QYAyABKAkSFQoIYWZ0ZXJfaWQYBCABKARIAIgBAUILCglfYWZ0ZXJfaWQiTwoSV2F0Y2hBdWRpdFJlc3BvbnNlEicKB3JlY29yZHMYASADKAsyFi5iYW5nZXIudjEuQXVkaXRSZWNvcmQSEAoIdXBfdG9faWQYAiABKAQqmQEKCUF1ZGl0U3RlcBIaChZBVURJVF9TVEVQX1VOU1BFQ0lGSUVEEAASEwoPQVVESVRfU1RFUF9ET05FEAESFAoQQVVESVRfU1RFUF9CRUdBThACEhQKEEFVRElUX1NURVBfRU5ERUQQAxIWChJBVURJVF9TVEVQX1JFRlVTRUQQBBIXChNBVURJVF9TVEVQX0xFRlRfT1VUEAUqXwoLQXVkaXRFZmZlY3QSHAoYQVVESVRfRUZGRUNUX1VOU1BFQ0lGSUVEEAASGwoXQVVESVRfRUZGRUNUX1dFTlRfQUxPTkcQARIVChFBVURJVF9FRkZFQ1RfS0VQVBACMqMBCgxBdWRpdFNlcnZpY2USRgoJTGlzdEF1ZGl0EhsuYmFuZ2VyLnYxLkxpc3RBdWRpdFJlcXVlc3QaHC5iYW5nZXIudjEuTGlzdEF1ZGl0UmVzcG9uc2USSwoKV2F0Y2hBdWRpdBIcLmJhbmdlci52MS5XYXRjaEF1ZGl0UmVxdWVzdBodLmJhbmdlci52MS5XYXRjaEF1ZGl0UmVzcG9uc2UwAWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * What was acted on, as it was called then.
@@ -265,6 +265,74 @@ export const ListAuditResponseSchema: GenMessage<ListAuditResponse> = /*@__PURE_
   messageDesc(file_banger_v1_audit, 3);
 
 /**
+ * @generated from message banger.v1.WatchAuditRequest
+ */
+export type WatchAuditRequest = Message<"banger.v1.WatchAuditRequest"> & {
+  /**
+   * Only of this principal.
+   *
+   * @generated from field: string principal = 1;
+   */
+  principal: string;
+
+  /**
+   * Only of this method, as in ListAuditRequest.
+   *
+   * @generated from field: string method = 2;
+   */
+  method: string;
+
+  /**
+   * Only about the object with this id or name, or with it as `cause`.
+   *
+   * @generated from field: string object = 3;
+   */
+  object: string;
+
+  /**
+   * Begin after the record with this id, 0 with the oldest that there is. Not set: with what is
+   * written from now on.
+   *
+   * @generated from field: optional uint64 after_id = 4;
+   */
+  afterId?: bigint | undefined;
+};
+
+/**
+ * Describes the message banger.v1.WatchAuditRequest.
+ * Use `create(WatchAuditRequestSchema)` to create a new message.
+ */
+export const WatchAuditRequestSchema: GenMessage<WatchAuditRequest> = /*@__PURE__*/
+  messageDesc(file_banger_v1_audit, 4);
+
+/**
+ * @generated from message banger.v1.WatchAuditResponse
+ */
+export type WatchAuditResponse = Message<"banger.v1.WatchAuditResponse"> & {
+  /**
+   * At most 256.
+   *
+   * @generated from field: repeated banger.v1.AuditRecord records = 1;
+   */
+  records: AuditRecord[];
+
+  /**
+   * Resume after this one: all records up to it were told, or are not asked for. The first response
+   * comes at once, and one without records every ten seconds.
+   *
+   * @generated from field: uint64 up_to_id = 2;
+   */
+  upToId: bigint;
+};
+
+/**
+ * Describes the message banger.v1.WatchAuditResponse.
+ * Use `create(WatchAuditResponseSchema)` to create a new message.
+ */
+export const WatchAuditResponseSchema: GenMessage<WatchAuditResponse> = /*@__PURE__*/
+  messageDesc(file_banger_v1_audit, 5);
+
+/**
  * What a record tells of.
  *
  * @generated from enum banger.v1.AuditStep
@@ -373,6 +441,19 @@ export const AuditService: GenService<{
     methodKind: "unary";
     input: typeof ListAuditRequestSchema;
     output: typeof ListAuditResponseSchema;
+  },
+  /**
+   * Oldest first, as they are written, for as long as the stream is open. It resumes by id: nothing
+   * is missed and nothing told twice, whatever was broken off. A client that reads slowly holds
+   * nothing on the server but its place; when what comes next has been let go by its age meanwhile,
+   * the stream ends as OUT_OF_RANGE with REVISION_TOO_OLD. 16 of these streams are open at a time.
+   *
+   * @generated from rpc banger.v1.AuditService.WatchAudit
+   */
+  watchAudit: {
+    methodKind: "server_streaming";
+    input: typeof WatchAuditRequestSchema;
+    output: typeof WatchAuditResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_banger_v1_audit, 0);
