@@ -13,8 +13,12 @@ mod bookings;
 mod change;
 mod hosts;
 mod images;
+mod join_token;
 mod mutation;
+mod notes;
+mod outcome;
 mod power;
+mod references;
 mod refusal;
 mod requests;
 mod tokens;
@@ -32,12 +36,15 @@ pub use self::bookings::HostUse;
 use self::change::Rows;
 pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
+pub use self::join_token::JoinToken;
 pub use self::mutation::{
-    AddToken, AnyMutation, Audit, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage,
-    DeleteVm, Forget, HostRef, IfMatch, JoinHost, JoinToken, Mutation, NewSpec, NoteTokenUses,
-    Outcome, Place, PlacePending, Placed, Power, PutImage, Record, RecordSweep, RevokeToken,
-    Revoked, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer, VmRef,
+    AddToken, AnyMutation, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage,
+    DeleteVm, Forget, JoinHost, Mutation, NewSpec, NoteTokenUses, Place, PlacePending, Placed,
+    Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer,
 };
+pub use self::notes::{Audit, Record, RecordSweep};
+pub use self::outcome::{Outcome, Revoked};
+pub use self::references::{HostRef, IfMatch, VmRef};
 pub use self::refusal::Refusal;
 use super::caller::Caller;
 use super::history::{EventKind, HistoryEvent};

@@ -9,24 +9,8 @@ use crate::model::audit::{
 };
 use crate::model::audit_room::{AskedBy, AuditRoom};
 use crate::model::caller::{Caller, Grants, Role};
-use crate::model::history::HistoryEvent;
 use crate::model::request::RequestKey;
 use crate::model::token::TokenRecord;
-
-/// Write down what has begun, has ended or was refused, with what the history says of it.
-#[derive(Debug, Clone)]
-pub struct Audit {
-    pub records: Vec<AuditRecord>,
-    pub events: Vec<HistoryEvent>,
-}
-
-impl Audit {
-    pub(super) fn decide(&self) -> Decided {
-        let records = self.records.iter().cloned().map(|record| Change::Audit(record.into()));
-        let events = self.events.iter().cloned().map(Change::Event);
-        Decided { changes: records.chain(events).collect(), outcome: Outcome::Recorded }
-    }
-}
 
 /// The records of what was decided for a call: none where nothing changes, and none of what the
 /// server does by itself.

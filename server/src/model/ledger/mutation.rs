@@ -11,57 +11,21 @@ use std::time::Duration;
 use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 
-pub use super::audited::Audit;
 pub use super::images::{DeleteImage, PutImage};
-pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken, Revoked};
-use super::{Change, Decided, Ledger, Refusal};
+use super::join_token::JoinToken;
+use super::notes::{Audit, Record, RecordSweep};
+use super::outcome::{Outcome, Revoked};
+use super::references::{HostRef, IfMatch, VmRef};
+pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
+use super::{Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
-use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::{Desired, VmIntent};
-use crate::model::inventory::SweepRecord;
-use crate::model::labels::{LabelChange, Labels};
+use crate::model::labels::LabelChange;
 use crate::model::spec::{SpecMask, VmSpec, VmSpecDraft};
 use crate::model::subnet::Subnet;
 use crate::model::token::TokenRecord;
-
-/// A VM as requests name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VmRef {
-    Id(VmId),
-    /// By the name of a living VM.
-    Name(String),
-}
-
-impl std::fmt::Display for VmRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Id(id) => id.fmt(f),
-            // Debug form: a reference from outside may hold anything.
-            Self::Name(name) => write!(f, "{name:?}"),
-        }
-    }
-}
-
-/// A host as requests name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostRef {
-    Id(HostId),
-    Name(String),
-}
-
-impl std::fmt::Display for HostRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Id(id) => id.fmt(f),
-            Self::Name(name) => write!(f, "{name:?}"),
-        }
-    }
-}
-
-/// Etag of a request: when it is given it must be the present one.
-pub type IfMatch = Option<String>;
 
 /// Something that can be asked of the ledger.
 pub trait Mutation: Into<AnyMutation> {
@@ -314,31 +278,6 @@ pub struct Place {
 #[derive(Debug, Clone, Copy)]
 pub struct PlacePending;
 
-/// Write down what hosts report, or what was done in a guest. Lines of VMs that are gone meanwhile
-/// are written too.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// The lines, in order.
-    pub events: Vec<HistoryEvent>,
-}
-
-impl Record {
-    fn decide(&self) -> Decided {
-        let changes = self.events.iter().cloned().map(Change::Event).collect();
-        Decided { changes, outcome: Outcome::Recorded }
-    }
-}
-
-/// Write down a sweep that was asked for, or what came of it.
-#[derive(Debug, Clone)]
-pub struct RecordSweep(pub SweepRecord);
-
-impl RecordSweep {
-    fn decide(&self) -> Decided {
-        Decided { changes: vec![Change::Sweep(self.0.clone())], outcome: Outcome::Recorded }
-    }
-}
-
 /// Keep a join token.
 #[derive(Debug, Clone)]
 pub struct CreateJoinToken(pub JoinToken);
@@ -414,26 +353,6 @@ pub enum Power {
     Resume,
 }
 
-/// A join token as it is stored: never its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinToken {
-    /// Public part, finds the row.
-    pub id: String,
-    /// sha256 of the secret part.
-    pub secret_sha256: [u8; 32],
-    /// The only name a host may join with; `None`: any.
-    pub host_name: Option<String>,
-    /// Labels that the host gets.
-    pub labels: Labels,
-    /// The id of the token that it was made with, where that was made by a call. It is good no
-    /// longer than that one, until a host has used it.
-    pub created_by_token: Option<String>,
-    /// Not good from then on.
-    pub expires_at: Timestamp,
-    /// The host it was used for, and the sha256 of the key that host presented.
-    pub used_for: Option<(HostId, [u8; 32])>,
-}
-
 /// A host to admit.
 #[derive(Debug, Clone)]
 pub struct JoinHost {
@@ -456,44 +375,4 @@ pub struct JoinHost {
     pub used_networks: Vec<Subnet>,
     /// When the certificate that is about to be signed expires.
     pub certificate_expires_at: Timestamp,
-}
-
-/// What any mutation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The VM as it is wanted now.
-    Vm {
-        intent: Arc<VmIntent>,
-        /// Whether the mutation changed anything.
-        changed: bool,
-    },
-    /// The VM is gone; this is its last row.
-    VmGone(Arc<VmIntent>),
-    /// VMs without a host were looked at.
-    Placed {
-        /// How many were placed by this mutation.
-        placed: usize,
-        /// How many are left without a host.
-        pending: usize,
-    },
-    /// The lines were written.
-    Recorded,
-    /// The host as it is now.
-    Host(Arc<HostRecord>),
-    /// The host is gone; this is its last row.
-    HostGone(Arc<HostRecord>),
-    /// The join token is kept.
-    JoinTokenKept,
-    /// The token as it is now.
-    Token(Arc<TokenRecord>),
-    /// The token is forgotten.
-    TokenGone(Revoked),
-    /// The image as it is now.
-    Image {
-        image: Arc<ImageRecord>,
-        /// Whether the mutation changed anything.
-        changed: bool,
-    },
-    /// The name is forgotten; this is its last row.
-    ImageGone(Arc<ImageRecord>),
 }

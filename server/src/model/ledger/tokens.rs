@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Change, Decided, JoinToken, Ledger, Outcome, Refusal};
+use super::{Change, Decided, JoinToken, Ledger, Outcome, Refusal, Revoked};
 use crate::model::caller::Caller;
 use crate::model::token::TokenRecord;
 
@@ -41,17 +41,6 @@ pub struct RevokeToken {
     pub token: String,
     /// Whether the tokens that were made with it stay.
     pub keep_made: bool,
-}
-
-/// A token that is forgotten, and what became of what was made with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revoked {
-    /// Its last row.
-    pub token: Arc<TokenRecord>,
-    /// The tokens that were made with it, and with those, by name. They are gone too, or stay.
-    pub made: Vec<Arc<TokenRecord>>,
-    /// How many join tokens that no host has used went along.
-    pub join_tokens: usize,
 }
 
 /// Write down when tokens were used last. Those that are gone meanwhile are passed over.
