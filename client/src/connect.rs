@@ -20,7 +20,6 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Call, ClientError, EndpointError, reach_problem};
-use crate::{Audit, Hosts, Images, Tokens, Vms};
 
 mod address;
 
@@ -252,7 +251,7 @@ impl Link {
 /// A connection to one server.
 #[derive(Clone, Debug)]
 pub struct Client {
-    link: Link,
+    pub(crate) link: Link,
 }
 
 impl Client {
@@ -289,36 +288,6 @@ impl Client {
     #[must_use]
     pub fn server(&self) -> &str {
         &self.link.server
-    }
-
-    /// The calls about virtual machines.
-    #[must_use]
-    pub fn vms(&self) -> Vms {
-        Vms::over(self.link.clone())
-    }
-
-    /// The calls about hosts.
-    #[must_use]
-    pub fn hosts(&self) -> Hosts {
-        Hosts::over(self.link.clone())
-    }
-
-    /// The calls about images.
-    #[must_use]
-    pub fn images(&self) -> Images {
-        Images::over(self.link.clone())
-    }
-
-    /// The calls about tokens of callers.
-    #[must_use]
-    pub fn tokens(&self) -> Tokens {
-        Tokens::over(self.link.clone())
-    }
-
-    /// The call about who did what.
-    #[must_use]
-    pub fn audit(&self) -> Audit {
-        Audit::over(self.link.clone())
     }
 }
 

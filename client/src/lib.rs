@@ -34,6 +34,7 @@ pub mod guests;
 pub mod hosts;
 pub mod images;
 mod repeat;
+mod services;
 pub mod tokens;
 pub mod vms;
 pub mod wait;
