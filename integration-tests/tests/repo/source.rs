@@ -1,9 +1,9 @@
-//! Reading Rust without a parser: comments cut off, `crate::` paths found.
+//! Reading Rust without a parser: comments cut off, `crate::` paths and re-exports found.
 //!
 //! Good enough for rules about lines; what it cannot see (a path built by a macro) no file here
 //! has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The text with comments blanked out, line by line, so that line numbers stay. Text in string
 /// literals stays as well, except that a `//` right after a colon is taken for an address.
@@ -54,6 +54,36 @@ pub(super) fn children_of(code: &str, path: &str) -> BTreeSet<String> {
     found
 }
 
+/// The names that a module takes from its own children and so passes on to all below it, each with
+/// the child: `pub use child::Name`, `use self::child::{Name, deeper::Other as Another}`. The name of
+/// a child itself is not among them.
+pub(super) fn passed_on(code: &str) -> BTreeMap<String, String> {
+    let children: BTreeSet<&str> = code
+        .lines()
+        .filter_map(|line| line.split_once("mod ").map(|(_, name)| name))
+        .filter_map(|name| name.strip_suffix(';'))
+        .collect();
+    let mut found = BTreeMap::new();
+    for item in code.split(';').filter_map(|item| item.rsplit_once("use ").map(|(_, path)| path)) {
+        let path = item.strip_prefix("self::").unwrap_or(item);
+        let Some((child, names)) = path.split_once("::") else { continue };
+        if children.contains(child) {
+            let names = names.split([',', '{', '}']).filter_map(tail);
+            found.extend(names.map(|name| (name, child.to_owned())));
+        }
+    }
+    found
+}
+
+/// The name that a path of a `use` makes known: its last part, or what that is renamed to.
+fn tail(path: &str) -> Option<String> {
+    if path.trim_end().ends_with("::") {
+        return None;
+    }
+    let name = path.rsplit([' ', ':', '\n']).find(|part| !part.is_empty())?;
+    (!matches!(name, "self" | "*" | "_")).then(|| name.to_owned())
+}
+
 /// The identifier a path begins with.
 fn head(path: &str) -> Option<String> {
     let path = path.trim_start();
@@ -88,6 +118,15 @@ fn paths_into_the_crate_are_found_in_every_form() {
         "use crate::{a::{x, y}, b,\n c::z};\nlet x = crate::d::f();\n$crate::no::x; pub(crate) y";
     let found: Vec<_> = crate_modules(code).into_iter().collect();
     assert_eq!(found, ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn names_of_children_that_are_passed_on_are_found_in_every_form() {
+    let code = "mod a;\npub mod b;\nuse std::a::No;\nuse self::a::X;\n\
+                pub(crate) use b::{\n    Y,\n    c::{Z, W as V},\n};\nuse crate::a::N;";
+    let found: Vec<_> = passed_on(code).into_iter().collect();
+    let expected = [("V", "b"), ("X", "a"), ("Y", "b"), ("Z", "b")];
+    assert_eq!(found, expected.map(|(name, child)| (name.to_owned(), child.to_owned())));
 }
 
 #[test]
