@@ -105,7 +105,8 @@ fn every_file_of_code_is_in_the_index_with_its_sentence() {
 }
 
 #[test]
-fn the_places_that_a_reader_is_asked_for_are_in_the_index() {
+fn the_places_that_a_reader_is_asked_for_are_in_the_architecture_and_the_index() {
+    let architecture = tree::read("docs/ARCHITECTURE.md");
     let testing = tree::read("docs/TESTING.md");
     let (_, places) = testing.split_once("\n## Twelve places\n").expect("the list is there");
     let places = places.split("\n## ").next().unwrap_or_default();
@@ -122,6 +123,8 @@ fn the_places_that_a_reader_is_asked_for_are_in_the_index() {
             page.split_once(&format!("\n## {top}/src\n")).expect("the package is listed");
         let section = rest.split("\n## ").next().unwrap_or_default();
         assert!(section.contains(&format!("\n- `{name}`: ")), "{file} is not in the index");
+        let linked = architecture.contains(&format!("](../{file})"));
+        assert!(linked, "{file} is not in docs/ARCHITECTURE.md, \"Where it is decided\"");
     }
 }
 
