@@ -214,6 +214,13 @@ fn every_document_of_the_design_is_there() {
     }
 }
 
+/// The numbers of the pages that a page's status says it was superseded by.
+fn superseded_by(status: &str) -> Vec<usize> {
+    let Some((_, by)) = status.split_once("superseded ") else { return Vec::new() };
+    let links = by.split('[').skip(1).filter_map(|link| link.split_once(']'));
+    links.filter_map(|(number, _)| number.parse().ok()).collect()
+}
+
 #[test]
 fn decisions_are_numbered_without_a_gap_and_say_what_lost() {
     let index = tree::read("docs/adr/README.md");
@@ -234,6 +241,10 @@ fn decisions_are_numbered_without_a_gap_and_say_what_lost() {
             "the third line of {} should be \"Status: accepted, DATE.\", not {status:?}",
             file.path
         );
+        let by = superseded_by(status);
+        let later = by.iter().all(|number| (at + 2..=decisions.len()).contains(number));
+        assert_eq!(status.contains("superseded"), !by.is_empty(), "{}: by which?", file.path);
+        assert!(later, "{} is superseded by {by:?}: no later page", file.path);
         let name = file.path.trim_start_matches("docs/adr/");
         assert!(index.contains(&format!("({name})")), "{name} is not in docs/adr/README.md");
     }
