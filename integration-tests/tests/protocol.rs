@@ -8,10 +8,10 @@
 
 mod protocol {
     mod chaos;
-    mod fencing;
     mod load;
     mod net;
     mod oracle;
+    mod stale;
     mod storms;
     mod wire;
 }

@@ -101,7 +101,7 @@ fn run(storm: &Storm) {
     let mut moves = moves(schedule.parts, storm);
     let mut load = Load::new(schedule.slots, HOSTS);
     let mut net = Net::new(seed, HOSTS);
-    let mut fence = RecordWatch::default();
+    let mut records = RecordWatch::default();
     let canaries = canaries(&mut net);
     let begun = net.sim.elapsed();
     net.servers[0].chaos.set_share(storm.calls);
@@ -114,11 +114,11 @@ fn run(storm: &Storm) {
         for _ in 0..LOOK_EVERY {
             net.step();
         }
-        fence.look(&net);
+        records.look(&net);
         assert!(
-            fence.broken.is_empty() && load.broken.is_empty(),
+            records.broken.is_empty() && load.broken.is_empty(),
             "seed {seed}: {:#?}{:#?}",
-            fence.broken,
+            records.broken,
             load.broken
         );
         assert!(now < storm.time + CONVERGENCE, "seed {seed}: wishes are not answered");
@@ -129,7 +129,7 @@ fn run(storm: &Storm) {
     let living: BTreeSet<VmId> =
         wanted.iter().map(|vm| vm.vm).chain(canaries.iter().map(|canary| canary.0)).collect();
     let converged = net.until("all is as wanted", CONVERGENCE, |net| {
-        fence.look(net);
+        records.look(net);
         let up = net.up(0).ok_or("the server does not run")?;
         let canary = |(vm, _): &(VmId, _)| super::load::Acknowledged {
             vm: *vm,
@@ -150,7 +150,7 @@ fn run(storm: &Storm) {
         for _ in 0..LOOK_EVERY {
             net.step();
         }
-        fence.look(&net);
+        records.look(&net);
     }
     let up = net.up(0).expect("the server runs");
     assert_eq!(oracle::nothing_else(&net, &living), Ok(()), "seed {seed}");
@@ -158,7 +158,7 @@ fn run(storm: &Storm) {
     assert_eq!(shown.vms.len(), living.len(), "seed {seed}");
     let back: Vec<_> = load.deleted.iter().filter(|vm| shown.vms.contains_key(*vm)).collect();
     assert!(back.is_empty(), "seed {seed}: I1 deleted and back: {back:?}");
-    assert_eq!(fence.broken, Vec::<String>::new(), "seed {seed}");
+    assert_eq!(records.broken, Vec::<String>::new(), "seed {seed}");
     for (vm, process) in canaries {
         assert_eq!(oracle::process(&net, vm), process, "seed {seed}: I4 of VM {vm}");
     }

@@ -20,28 +20,28 @@ const GRACE: Duration = Duration::from_secs(1);
 
 struct Test {
     net: Net,
-    fence: RecordWatch,
+    watch: RecordWatch,
     seed: u64,
 }
 
 impl Test {
     fn new() -> Self {
         let seed = seed();
-        let mut test = Self { net: Net::new(seed, 1), fence: RecordWatch::default(), seed };
+        let mut test = Self { net: Net::new(seed, 1), watch: RecordWatch::default(), seed };
         test.until_online(0);
         test
     }
 
     fn until(&mut self, what: &str, mut so: impl FnMut(&Net) -> Result<(), String>) {
-        let Self { net, fence, seed } = self;
+        let Self { net, watch, seed } = self;
         let is = net.until(what, BOUND, |net| {
-            fence.look(net);
+            watch.look(net);
             so(net)
         });
         if let Err(why) = is {
             panic!("seed {seed}: {why}");
         }
-        assert_eq!(self.fence.broken, Vec::<String>::new(), "seed {}", self.seed);
+        assert_eq!(self.watch.broken, Vec::<String>::new(), "seed {}", self.seed);
     }
 
     /// Lets time go on, in which something must not happen.
