@@ -2,14 +2,14 @@
 //! [`Caller`] that everything behind it goes by; every request has one in its extensions.
 //!
 //! [`METHODS`] says of every method what it does to which kind of thing, [`authorize`] who may do
-//! that, [`identities`] whose a token is. Where no token file is configured everybody who reaches
-//! the listener without a token is an admin, which is why the listener is loopback unless an
-//! operator has said otherwise. A request's [`Standing`] says whether its caller has shown an
-//! identity, which the layers inside go by. A call ends when its caller may call no longer:
-//! [`mod@until_gone`]. A call has one caller, whom its one token names: nothing else proves anything
-//! here, no certificate of the connection, and no token of another call on it. What this layer finds is of when the headers came, and the message may come
-//! much later: [`LetIn`] is for asking again before anything is done. Whom it refuses is told to the
-//! audit: [`refusals`].
+//! that, [`identities`] whose a token is. Where the server asks for no tokens, which is on loopback
+//! or because an operator insists, everybody who reaches the listener without one is an admin. A
+//! request's [`Standing`] says whether its caller has shown an identity, which the layers inside go
+//! by. A call ends when its caller may call no longer: [`mod@until_gone`]. A call has one caller,
+//! whom its one token names: nothing else proves anything here, no certificate of the connection, and
+//! no token of another call on it. What this layer finds is of when the headers came, and the message
+//! may come much later: [`LetIn`] is for asking again before anything is done. Whom it refuses is told
+//! to the audit: [`refusals`].
 
 pub mod identities;
 mod methods;

@@ -1,4 +1,6 @@
-//! The public API: one thin gRPC service per file. Parse, call, convert; nothing is decided here.
+//! The public API: one thin gRPC service per file. Parse, call, convert. What a call changes is
+//! decided in the model; decided here is only how much one caller may hold of the server at a time:
+//! streams, pages, messages.
 //!
 //! A mutation goes to the store with its [`Caller`] and answers at commit, with the VM as the watch
 //! view shows it then. Lists, watches and waits come from the view; history, images and what was

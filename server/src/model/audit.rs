@@ -2,7 +2,8 @@
 //! the object that it was about and the id that it named itself by.
 //!
 //! A change that a call makes has its record made by the ledger, with the decision itself
-//! ([`super::ledger`]); what opens a guest and what was refused is recorded by the edge.
+//! ([`super::ledger`]); what opens a guest, uploads, sweeps and what was refused
+//! are recorded by the edge, which sees them begin and end.
 
 use std::fmt;
 use std::str::FromStr;
