@@ -4,8 +4,8 @@
 //! adoption and by the orphan sweep; nothing else makes up a name. What can go wrong: a name too
 //! long for the kernel. The lengths are proven beside each function and by a test.
 //!
-//! Changing any of these names orphans what an earlier version made: raise [`FORMAT_VERSION`] and
-//! teach [`Naming`] to find the old ones too.
+//! Changing any of these names orphans what an earlier version made: teach [`Naming`] to find the
+//! old ones too. A test holds each name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +15,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::host::{BackingFile, DmName, GuestKey, ImageName, JailId, LinkName, PathPart, TapName};
-
-/// The version of the names below.
-pub const FORMAT_VERSION: u32 = 1;
 
 /// Files in a VM's scratch directory.
 pub mod file {
