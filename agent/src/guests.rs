@@ -102,11 +102,11 @@ struct Inner {
     /// Try again at once.
     again: Notify,
     streams: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: Mutex<ChannelState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ChannelState {
     followed: Option<(ProcessIdentity, AbortHandle)>,
     seen: Option<GuestSeen>,
     client: Option<Client>,

@@ -134,7 +134,7 @@ impl Claim {
 
 /// A claim of another agent, or of an earlier life of this one, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
+struct FoundClaim {
     claim: Claim,
     /// An agent holds it now.
     held: bool,
@@ -142,7 +142,7 @@ struct Found {
     in_use: Vec<Range<u64>>,
 }
 
-impl Found {
+impl FoundClaim {
     fn counts(&self) -> bool {
         self.held || !self.in_use.is_empty()
     }
@@ -269,7 +269,7 @@ pub enum ClaimError {
 }
 
 /// Whether a share can be had beside what was found, but for the user ids. Pure.
-fn judge(ours: &Claim, found: &[Found]) -> Result<(), ClaimError> {
+fn judge(ours: &Claim, found: &[FoundClaim]) -> Result<(), ClaimError> {
     for other in found {
         let claim = &other.claim;
         let (tag, state_dir) = (claim.tag.clone(), claim.state_dir.clone());
@@ -376,7 +376,7 @@ pub fn claim(
         };
         let runs = |range: &Range<u64>| now.uids.iter().any(|uid| range.contains(&u64::from(*uid)));
         let in_use = claim.ranges().filter(runs).collect();
-        found.push(Found { claim, held, in_use });
+        found.push(FoundClaim { claim, held, in_use });
     }
     judge(&ours, &found)?;
     if held {

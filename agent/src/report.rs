@@ -115,10 +115,10 @@ pub struct Lagged;
 
 /// Collects reports and hands them on. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Reporter(Arc<Shared>);
+pub struct Reporter(Arc<ReporterInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ReporterInner {
     board: Mutex<Board>,
     /// The number of the newest change; wakes readers.
     newest: watch::Sender<u64>,
@@ -176,7 +176,7 @@ impl Reporter {
     #[must_use]
     pub fn new() -> Self {
         let newest = watch::Sender::new(0);
-        Self(Arc::new(Shared { board: Mutex::default(), newest }))
+        Self(Arc::new(ReporterInner { board: Mutex::default(), newest }))
     }
 
     /// A VM is as reported now.
@@ -260,7 +260,7 @@ impl Reporter {
 /// A cursor over the changes.
 #[derive(Debug)]
 pub struct Subscription {
-    shared: Arc<Shared>,
+    shared: Arc<ReporterInner>,
     newest: watch::Receiver<u64>,
     seen: u64,
 }

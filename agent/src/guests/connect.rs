@@ -45,7 +45,7 @@ const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+enum NoChannel {
     #[error("the VMM gives no way to the guest")]
     Connect(#[source] HostError),
     #[error("the guest did not take the connection")]
@@ -61,9 +61,9 @@ enum Failed {
 }
 
 /// A task that ends with its holder.
-struct Held(JoinHandle<()>);
+struct EndsWithItsOwner(JoinHandle<()>);
 
-impl Drop for Held {
+impl Drop for EndsWithItsOwner {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -106,27 +106,27 @@ pub(super) async fn keep(inner: Arc<Inner>) {
 }
 
 /// One connection, from its beginning to its end.
-async fn hold(inner: &Inner) -> Result<(), Failed> {
-    let stream = inner.host.connect(&inner.jail).await.map_err(Failed::Connect)?;
+async fn hold(inner: &Inner) -> Result<(), NoChannel> {
+    let stream = inner.host.connect(&inner.jail).await.map_err(NoChannel::Connect)?;
     let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(Failed::Random)?;
+    getrandom::fill(&mut nonce).map_err(NoChannel::Random)?;
     let (reader, writer) = tokio::io::split(stream.io);
     let mut link = Link::new(reader, writer).paced();
     timeout(GREETING_LIMIT, link.begin(Nonce(u128::from_ne_bytes(nonce))))
         .await
-        .map_err(|_| Failed::Silent)?
-        .map_err(Failed::Greeting)?;
+        .map_err(|_| NoChannel::Silent)?
+        .map_err(NoChannel::Greeting)?;
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let mut carrying = Held(tokio::spawn(async move {
+    let mut carrying = EndsWithItsOwner(tokio::spawn(async move {
         if let Err(error) = link.carry(theirs).await {
             tracing::debug!(%error, "a link to a guest failed");
         }
     }));
-    let channel = channel(ours).await.map_err(Failed::Http)?;
+    let channel = channel(ours).await.map_err(NoChannel::Http)?;
     let mut client = client_of(channel);
     let hello = client.hello(HelloRequest { host_version: env!("CARGO_PKG_VERSION").to_owned() });
-    let hello = timeout(HELLO_LIMIT, hello).await.map_err(|_| Failed::Silent)?;
-    let hello = hello.map_err(|why| Failed::Hello(Box::new(why)))?.into_inner();
+    let hello = timeout(HELLO_LIMIT, hello).await.map_err(|_| NoChannel::Silent)?;
+    let hello = hello.map_err(|why| NoChannel::Hello(Box::new(why)))?.into_inner();
     {
         let mut state = inner.state.lock();
         let first = state.seen.as_ref().map(|seen| seen.ready_at);

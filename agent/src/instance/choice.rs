@@ -4,14 +4,14 @@
 use std::ops::Range;
 
 use super::ids::{self, Owned};
-use super::{Claim, ClaimError, FIRST_UID, Found, LAST_FIRST_UID, overlap, range};
+use super::{Claim, ClaimError, FIRST_UID, FoundClaim, LAST_FIRST_UID, overlap, range};
 
 /// The user ids of a share: those that were wished for if nobody else has one of them, or else the
 /// same as in an earlier life, or the first that are free. Pure.
 pub(super) fn choose(
     ours: Claim,
     wished: Option<u32>,
-    found: &[Found],
+    found: &[FoundClaim],
     owned: &[Owned],
 ) -> Result<Claim, ClaimError> {
     let (own, others): (Vec<_>, Vec<_>) =
@@ -62,7 +62,7 @@ pub(super) fn choose(
 fn clash(
     wanted: &Range<u64>,
     earlier: &[Range<u64>],
-    others: &[&Found],
+    others: &[&FoundClaim],
     owned: &[Owned],
     free: Option<u32>,
 ) -> ClaimError {

@@ -56,12 +56,12 @@ fn guest_of(api: &impl AgentApi, vm: &str) -> Result<(VmId, GuestClient), Status
 }
 
 /// Where it is told that the server has broken off its requests.
-type Broken = oneshot::Receiver<Status>;
+type BreaksOff = oneshot::Receiver<Status>;
 
 /// The requests of a stream of the server's. Where they are broken off they never end.
 fn requests<T: Send + 'static>(
     messages: Streaming<T>,
-) -> (impl Stream<Item = T> + Send + 'static, Broken) {
+) -> (impl Stream<Item = T> + Send + 'static, BreaksOff) {
     let (tell, broken) = oneshot::channel();
     let requests = stream::unfold((messages, tell), |(mut messages, tell)| async {
         match messages.message().await {
@@ -77,7 +77,7 @@ fn requests<T: Send + 'static>(
 }
 
 /// Until it is told that the requests were broken off; never when they ended.
-async fn told(broken: &mut Option<Broken>) -> Status {
+async fn told(broken: &mut Option<BreaksOff>) -> Status {
     if let Some(told) = broken {
         let status = told.await;
         *broken = None;
@@ -120,7 +120,7 @@ fn inputs(input: Option<ExecInput>) -> Vec<guest::ExecRequest> {
 async fn begun<T, U>(
     vm: VmId,
     guest: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
-    broken: Option<Broken>,
+    broken: Option<BreaksOff>,
     held: impl Send + 'static,
     convert: fn(T) -> U,
 ) -> Result<Response<Answers<U>>, Status>

@@ -22,10 +22,10 @@ use crate::report::{Reported, VmReport};
 /// Messages on their way to one reader; more wait in its subscription, coalesced.
 const QUEUE: usize = 64;
 
-type Message = Result<wire::ObserveResponse, Status>;
+type Sent = Result<wire::ObserveResponse, Status>;
 
 /// Starts the stream's task.
-pub(super) fn start<A: AgentApi>(api: Arc<A>) -> ReceiverStream<Message> {
+pub(super) fn start<A: AgentApi>(api: Arc<A>) -> ReceiverStream<Sent> {
     let (send, stream) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
         let draining = api.draining();
@@ -42,7 +42,7 @@ pub(super) fn start<A: AgentApi>(api: Arc<A>) -> ReceiverStream<Message> {
 struct ReaderGone;
 
 struct Sender {
-    send: mpsc::Sender<Message>,
+    send: mpsc::Sender<Sent>,
     sequence: u64,
 }
 

@@ -38,13 +38,13 @@ const DEAF: Duration = Duration::from_secs(1);
 
 /// What a VM's network hangs on, as far as it could be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Part {
+struct GuestPart {
     tap: Option<TapFacts>,
     rules: Option<GuestNet>,
     pin: Option<Pin>,
 }
 
-impl Part {
+impl GuestPart {
     /// Whether nothing is to be mended. As whom its VMM runs, only the VM's task knows.
     fn is_as_made(&self, wanted: &NetWanted, bridge: Option<&BridgeFacts>) -> bool {
         let bridge = bridge.filter(|bridge| bridge.fits(&wanted.bridge));
@@ -61,7 +61,7 @@ struct Picture {
     bridge: Option<BridgeFacts>,
     uplinks: Vec<LinkName>,
     clash: Option<String>,
-    vms: BTreeMap<VmId, Part>,
+    vms: BTreeMap<VmId, GuestPart>,
 }
 
 /// Whom a look wakes.
@@ -82,7 +82,7 @@ fn wakes(before: &Picture, now: &Picture, unwell: &BTreeSet<VmId>) -> Wakes {
     if shared(before) != shared(now) {
         return Wakes::All;
     }
-    let differs = |vm: &VmId, part: &Part| before.vms.get(vm) != Some(part);
+    let differs = |vm: &VmId, part: &GuestPart| before.vms.get(vm) != Some(part);
     let woken = now.vms.iter().filter(|(vm, part)| differs(vm, part) || unwell.contains(vm));
     Wakes::Some(woken.map(|(vm, _)| *vm).collect())
 }
@@ -191,7 +191,7 @@ impl Supervisor {
     /// The VMs whose network is not what was made for them, or who say so.
     fn unwell(&self, now: &Picture) -> BTreeSet<VmId> {
         let vms = self.0.vms.lock();
-        let is_unwell = |vm: VmId, part: &Part| {
+        let is_unwell = |vm: VmId, part: &GuestPart| {
             let report = self.reporter().get(vm);
             let fault = report.as_ref().and_then(|report| report.fault.as_ref());
             let wanted = vms.get(&vm).and_then(|entry| self.wanted_network(vm, entry));
@@ -264,7 +264,7 @@ impl Supervisor {
                 Ok(pins) => pins.get(&names.rules).cloned().flatten(),
                 Err(_) => was.pin,
             };
-            (vm, Part { tap, rules, pin })
+            (vm, GuestPart { tap, rules, pin })
         };
         Picture { bridge, uplinks, clash, vms: live.into_iter().map(part).collect() }
     }

@@ -115,12 +115,12 @@ pub enum Accepted {
 pub struct RecordCell {
     names: VmNames,
     stale: StaleGuard,
-    writing: tokio::sync::Mutex<Life>,
+    writing: tokio::sync::Mutex<Keeping>,
     now: Mutex<Option<Arc<Record>>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Life {
+enum Keeping {
     Held,
     Gone,
 }
@@ -132,7 +132,7 @@ impl RecordCell {
         Self {
             names,
             stale: StaleGuard::default(),
-            writing: tokio::sync::Mutex::new(Life::Held),
+            writing: tokio::sync::Mutex::new(Keeping::Held),
             now: Mutex::new(record.map(Arc::new)),
         }
     }
@@ -163,7 +163,7 @@ impl RecordCell {
         boot_id: &str,
     ) -> HostResult<Accepted> {
         let life = self.writing.lock().await;
-        if *life == Life::Gone {
+        if *life == Keeping::Gone {
             return Ok(Accepted::Gone);
         }
         let held = self.get();
@@ -274,7 +274,7 @@ impl RecordCell {
             self.bury(record.assignment.vm, version, now).await?;
         }
         files.remove_dir(&self.names.dir).await?;
-        *life = Life::Gone;
+        *life = Keeping::Gone;
         Ok(DirRemoval::Gone)
     }
 

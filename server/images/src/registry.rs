@@ -65,14 +65,14 @@ pub(crate) struct Pulled {
     pub(crate) directory: TempDir,
 }
 
-type Report<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+type ReportProgress<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 /// Brings the image for the wanted platform here.
 pub(crate) async fn pull(
     reference: &Reference,
     options: &Options,
     out: &Path,
-    report: Report<'_>,
+    report: ReportProgress<'_>,
 ) -> Result<Pulled, ImportError> {
     let directory = tempfile::Builder::new()
         .prefix(SCRATCH_PREFIX)
@@ -113,7 +113,7 @@ struct Pull<'a> {
     directory: &'a TempDir,
     done_bytes: u64,
     total_bytes: u64,
-    report: Report<'a>,
+    report: ReportProgress<'a>,
 }
 
 impl Pull<'_> {

@@ -39,10 +39,10 @@ static MACHINES: AtomicU64 = AtomicU64::new(1);
 /// A whole machine in memory. Cheap to clone; all clones are one machine.
 #[derive(Clone)]
 pub struct FakeKernel {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<FakeMachine>,
 }
 
-pub(super) struct Inner {
+pub(super) struct FakeMachine {
     pub(super) core: Mutex<Core>,
     pub(super) clock: Clock,
     pub(super) crashed: Notify,
@@ -57,7 +57,7 @@ pub(super) struct Core {
     pub(super) gate: Gate,
 }
 
-impl Inner {
+impl FakeMachine {
     /// After a change: wakes who waits for one, and the saver.
     pub(super) fn touched(&self) {
         self.changed.notify_waiters();
@@ -97,7 +97,7 @@ impl FakeKernel {
 
     pub(super) fn of(state: State, clock: Clock, tracing: bool) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(FakeMachine {
                 core: Mutex::new(Core { state, gate: Gate::new(tracing) }),
                 clock,
                 crashed: Notify::new(),

@@ -116,7 +116,7 @@ async fn made(
 ) -> Result<Image, Failure> {
     let what = format!("the server makes image {}", request.name);
     progress.say(&what);
-    let mut told = Told::new(what);
+    let mut told = ToldProgress::new(what);
     let import = api.import_with_progress(request, |at| {
         let total = (at.total_bytes > 0).then_some(at.total_bytes);
         progress.say(&told.sentence(doing(at.step()), at.done_bytes, total));
@@ -135,14 +135,14 @@ fn doing(step: ImportStep) -> &'static str {
 }
 
 /// How far an image is, in words.
-struct Told {
+struct ToldProgress {
     what: String,
     doing: &'static str,
     begun: Instant,
     rate: Rate,
 }
 
-impl Told {
+impl ToldProgress {
     fn new(what: String) -> Self {
         Self { what, doing: "", begun: Instant::now(), rate: Rate::default() }
     }

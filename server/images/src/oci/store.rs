@@ -18,10 +18,10 @@ use crate::{ImportError, Options, Progress, Step};
 pub(crate) struct Store {
     from: String,
     limit: u64,
-    files: Files,
+    files: Place,
 }
 
-enum Files {
+enum Place {
     Directory(OpenDirectory),
     /// By their names without `./`; the output keeps the unpacked archive on the disk.
     Archive {
@@ -33,7 +33,7 @@ enum Files {
 impl Store {
     pub(crate) fn of_directory(path: &Path, options: &Options) -> Result<Self, ImportError> {
         let (from, limit) = (path.display().to_string(), options.limits.source_bytes);
-        Ok(Self { from, limit, files: Files::Directory(OpenDirectory::open(path)?) })
+        Ok(Self { from, limit, files: Place::Directory(OpenDirectory::open(path)?) })
     }
 
     pub(crate) fn of_archive(
@@ -55,7 +55,7 @@ impl Store {
         };
         let by_name = list(&archive, within, &budget)?;
         let (from, limit) = (archive.from, options.limits.source_bytes);
-        let files = Files::Archive { by_name, _unpacked: unpacked };
+        let files = Place::Archive { by_name, _unpacked: unpacked };
         Ok(Self { from, limit, files })
     }
 
@@ -75,8 +75,8 @@ impl Store {
             what: format!("it has no {name:?}"),
         };
         match &self.files {
-            Files::Archive { by_name, .. } => by_name.get(name).cloned().ok_or_else(missing),
-            Files::Directory(source) => {
+            Place::Archive { by_name, .. } => by_name.get(name).cloned().ok_or_else(missing),
+            Place::Directory(source) => {
                 let file =
                     source.file(&PathBuf::from(name)).map_err(|error| match error.class() {
                         crate::ErrorClass::NotFound => missing(),

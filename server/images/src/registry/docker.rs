@@ -47,7 +47,7 @@ struct Auth {
 /// What a helper answers (docker-credential-helpers, "get").
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct HelperAnswer {
     username: String,
     secret: String,
 }
@@ -137,7 +137,7 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<Credentials>, Cause>
         };
     }
     // Its text is never shown: it has the secret in it.
-    let answer: Answer = serde_json::from_slice(&answer)
+    let answer: HelperAnswer = serde_json::from_slice(&answer)
         .map_err(|_| format!("{program} did not answer as credential helpers do"))?;
     match &*answer.username {
         "<token>" => {

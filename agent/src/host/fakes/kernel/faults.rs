@@ -68,13 +68,13 @@ pub enum InjectedFault {
 /// All that is to go wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FaultPlan {
-    rules: Vec<Rule>,
+    rules: Vec<FaultRule>,
     reads: Vec<BlindTo>,
     pub(crate) repeat: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Rule {
+struct FaultRule {
     at: At,
     fault: InjectedFault,
     seen: u64,
@@ -98,7 +98,7 @@ impl FaultPlan {
     /// Adds a rule. Where several match one effect the first decides.
     #[must_use]
     pub fn with(mut self, at: At, fault: InjectedFault) -> Self {
-        self.rules.push(Rule { at, fault, seen: 0 });
+        self.rules.push(FaultRule { at, fault, seen: 0 });
         self
     }
 

@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::state::{FORMAT, State};
 use crate::clock::Clock;
-use crate::host::fakes::kernel::{FakeKernel, Inner, unix_seconds};
+use crate::host::fakes::kernel::{FakeKernel, FakeMachine, unix_seconds};
 
 /// Between two writes at least this.
 const AT_MOST_EVERY: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ const SHARE: u32 = 10;
 
 /// Tells the writing thread of changes.
 pub(crate) struct Saver {
-    shared: Arc<Shared>,
+    shared: Arc<SaverShared>,
     path: PathBuf,
     // One write at a time, so that an older snapshot never replaces a newer one.
     writing: Mutex<()>,
@@ -40,7 +40,7 @@ pub(crate) struct Saver {
 }
 
 #[derive(Default)]
-struct Shared {
+struct SaverShared {
     pending: Mutex<Pending>,
     wake: Condvar,
 }
@@ -53,7 +53,7 @@ struct Pending {
 
 impl Saver {
     /// Something of this machine changed.
-    pub(crate) fn changed(&self, machine: &Inner) {
+    pub(crate) fn changed(&self, machine: &FakeMachine) {
         let change = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
         self.mark();
         if self.durable
@@ -142,7 +142,7 @@ impl FakeKernel {
 }
 
 /// What the thread had no time for.
-impl Drop for Inner {
+impl Drop for FakeMachine {
     fn drop(&mut self) {
         let dirty = self.saver.get().is_some_and(|saver| saver.shared.pending.lock().dirty);
         if dirty && let Err(error) = save(self) {
@@ -163,14 +163,14 @@ fn decode(content: &[u8]) -> io::Result<State> {
     Ok(state)
 }
 
-fn save(inner: &Inner) -> io::Result<()> {
+fn save(inner: &FakeMachine) -> io::Result<()> {
     let Some(saver) = inner.saver.get() else { return Ok(()) };
     let _writing = saver.writing.lock();
     write(inner, saver)
 }
 
 /// Saves one change, unless somebody else's save has it already.
-fn save_change(inner: &Inner, saver: &Saver, change: u64) -> io::Result<()> {
+fn save_change(inner: &FakeMachine, saver: &Saver, change: u64) -> io::Result<()> {
     let _writing = saver.writing.lock();
     if saver.saved.load(Ordering::Acquire) >= change {
         return Ok(());
@@ -178,7 +178,7 @@ fn save_change(inner: &Inner, saver: &Saver, change: u64) -> io::Result<()> {
     write(inner, saver)
 }
 
-fn write(inner: &Inner, saver: &Saver) -> io::Result<()> {
+fn write(inner: &FakeMachine, saver: &Saver) -> io::Result<()> {
     // Before the copy: what changes after it is dirty again.
     let changes = saver.changes.load(Ordering::Acquire);
     saver.shared.pending.lock().dirty = false;
@@ -198,7 +198,7 @@ fn write(inner: &Inner, saver: &Saver) -> io::Result<()> {
 }
 
 /// Until the kernel is gone. Holds it only while it writes.
-fn keep_saved(kernel: &Weak<Inner>, shared: &Shared) {
+fn keep_saved(kernel: &Weak<FakeMachine>, shared: &SaverShared) {
     let mut pause = AT_MOST_EVERY;
     loop {
         let mut pending = shared.pending.lock();

@@ -257,7 +257,7 @@ fn parse_named(text: &str) -> BTreeMap<String, String> {
 
 /// A snapshot's table.
 #[derive(Debug, PartialEq, Eq)]
-struct Table {
+struct TableLine {
     size_sectors: u64,
     base: DeviceNumber,
     cow: DeviceNumber,
@@ -265,12 +265,12 @@ struct Table {
 
 /// `0 <sectors> snapshot <base> <cow> <P|PO|N> <chunk> …`, and perhaps a tail, which is not looked
 /// at.
-fn parse_table(line: &str) -> Option<Table> {
+fn parse_table(line: &str) -> Option<TableLine> {
     let mut words = line.split_whitespace();
     let (start, size_sectors) = (words.next()?, words.next()?.parse().ok()?);
     let (kind, base, cow) =
         (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    (start == "0" && kind == "snapshot").then_some(Table { size_sectors, base, cow })
+    (start == "0" && kind == "snapshot").then_some(TableLine { size_sectors, base, cow })
 }
 
 /// `0 <sectors> snapshot <used>/<total> <metadata>`, or a word in place of the numbers.
@@ -290,7 +290,7 @@ fn parse_fill(line: &str) -> SnapshotFill {
     }
 }
 
-fn assemble(info: Info, table: Table, fill: SnapshotFill) -> Option<SnapshotFacts> {
+fn assemble(info: Info, table: TableLine, fill: SnapshotFill) -> Option<SnapshotFacts> {
     Some(SnapshotFacts {
         name: DmName::new(&info.name).ok()?,
         device: info.device,

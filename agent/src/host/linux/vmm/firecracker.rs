@@ -40,7 +40,7 @@ pub(crate) struct FirecrackerApi {
 }
 
 #[derive(Deserialize)]
-struct Fault {
+struct FaultMessage {
     fault_message: String,
 }
 
@@ -115,7 +115,7 @@ impl FirecrackerApi {
         if status.is_success() {
             return Ok(body);
         }
-        let words = serde_json::from_slice::<Fault>(&body).map_or_else(
+        let words = serde_json::from_slice::<FaultMessage>(&body).map_or_else(
             |_| format!("status {status}"),
             |fault| fault.fault_message.chars().filter(|c| !c.is_control()).take(500).collect(),
         );

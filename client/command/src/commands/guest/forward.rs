@@ -16,7 +16,7 @@ use banger_terminal::text::{clean, standing};
 
 /// A connection that came to an end that it did not say itself.
 #[derive(Debug, thiserror::Error)]
-enum Broken {
+enum ForwardEnd {
     #[error(transparent)]
     Call(#[from] ClientError),
     #[error("the connection on this side broke")]
@@ -29,8 +29,8 @@ pub(in super::super) async fn forward(session: &Session, args: ForwardArgs) -> R
     if args.stdio {
         return match join(&vms, &args.vm, port, keys(), tokio::io::stdout()).await {
             Ok(()) => Ok(()),
-            Err(Broken::Call(error)) => Err(error.into()),
-            Err(Broken::Here(error)) => Err(error.into()),
+            Err(ForwardEnd::Call(error)) => Err(error.into()),
+            Err(ForwardEnd::Here(error)) => Err(error.into()),
         };
     }
     // Known now, not at the first connection.
@@ -90,7 +90,7 @@ async fn join(
     port: u16,
     mut from: impl Source,
     mut to: impl AsyncWrite + Unpin,
-) -> Result<(), Broken> {
+) -> Result<(), ForwardEnd> {
     let (input, output) = vms.forward(vm, port).await?;
     // Dropping the input is its end, dropping the output breaks the call off. So the input goes first
     // only where it has ended.
@@ -105,7 +105,7 @@ async fn join(
                 break;
             }
         }
-        Ok::<_, Broken>(())
+        Ok::<_, ForwardEnd>(())
     };
     let back = async {
         while let Some(message) = output.next().await? {
@@ -113,7 +113,7 @@ async fn join(
             to.flush().await?;
         }
         to.shutdown().await?;
-        Ok::<_, Broken>(())
+        Ok::<_, ForwardEnd>(())
     };
     tokio::pin!(there, back);
     // Cancel-safe: neither is dropped before it is done, but for the way there when the guest has

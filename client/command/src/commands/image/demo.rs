@@ -10,7 +10,7 @@ use banger_images::{DemoFiles, DemoSources, ImportError, Options, Step, build_de
 use banger_wire::causes::with_causes;
 use tokio::sync::watch;
 
-use super::{Told, upload};
+use super::{ToldProgress, upload};
 use crate::args::image::DemoArgs;
 use crate::spec::DEMO;
 use banger_terminal::failure::Failure;
@@ -37,7 +37,7 @@ async fn build(wanted: &DemoArgs, to: &Path, progress: &Progress) -> Result<(), 
         build_demo(&sources, &options, &files, &tell)
     });
     let work = async {
-        let mut told = Told::new("making the demo guest".to_owned());
+        let mut told = ToldProgress::new("making the demo guest".to_owned());
         loop {
             // Cancel-safe: the work goes on where it was, and only the newest report counts.
             tokio::select! {

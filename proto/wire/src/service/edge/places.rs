@@ -41,7 +41,7 @@ pub struct Room {
 }
 
 #[derive(Debug)]
-struct Taken {
+struct TakenPlace {
     address: IpAddr,
     since: Instant,
     proven: bool,
@@ -52,7 +52,7 @@ struct Taken {
 struct Inner {
     next: u64,
     /// By age.
-    taken: BTreeMap<u64, Taken>,
+    taken: BTreeMap<u64, TakenPlace>,
     of_address: HashMap<IpAddr, usize>,
     unproven: usize,
     turned_away: u64,
@@ -108,7 +108,7 @@ impl Places {
         }
         let number = inner.next;
         inner.next += 1;
-        let taken = Taken { address, since: now, proven: false, give_way: give_way.clone() };
+        let taken = TakenPlace { address, since: now, proven: false, give_way: give_way.clone() };
         inner.taken.insert(number, taken);
         *inner.of_address.entry(address).or_default() += 1;
         inner.unproven += 1;
@@ -233,7 +233,7 @@ impl Inner {
         self.most_unproven().and_then(|address| self.oldest_unproven(address))
     }
 
-    fn remove(&mut self, number: u64) -> Option<Taken> {
+    fn remove(&mut self, number: u64) -> Option<TakenPlace> {
         let taken = self.taken.remove(&number)?;
         if !taken.proven {
             self.unproven -= 1;
@@ -247,7 +247,7 @@ impl Inner {
         Some(taken)
     }
 
-    fn unproven(&self) -> impl Iterator<Item = (u64, &Taken)> {
+    fn unproven(&self) -> impl Iterator<Item = (u64, &TakenPlace)> {
         self.taken.iter().filter(|(_, taken)| !taken.proven).map(|(number, taken)| (*number, taken))
     }
 

@@ -213,7 +213,7 @@ fn fuzz_dmsetup_output_gives_only_snapshots_of_our_names() {
             // What was read, printed as dmsetup does, is read again.
             let SnapshotFacts { base, cow, size_sectors, .. } = snapshot;
             let line = format!("0 {size_sectors} snapshot {base} {cow} P 8");
-            assert_eq!(parse_table(&line), Some(Table { size_sectors, base, cow }));
+            assert_eq!(parse_table(&line), Some(TableLine { size_sectors, base, cow }));
         }
     });
 }

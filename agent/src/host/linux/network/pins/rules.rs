@@ -161,7 +161,7 @@ impl PinLayout {
         bridge: Option<&str>,
         inet: Option<&str>,
     ) -> Result<PinsSeen, BadList> {
-        let mut listed = Listed::default();
+        let mut listed = ListedRules::default();
         for text in [bridge, inet].into_iter().flatten() {
             listed.take(text)?;
         }
@@ -193,13 +193,13 @@ impl PinLayout {
 
     /// The gateways in what `nft -j list set` says of ours.
     pub(super) fn read_gateways(&self, text: &str) -> Result<BTreeSet<Ipv4Addr>, BadList> {
-        let mut listed = Listed::default();
+        let mut listed = ListedRules::default();
         listed.take(text)?;
         Ok(listed.texts(GATEWAYS).filter_map(|text| text.parse().ok()).collect())
     }
 
     /// Whether every chain and rule is there, in order, and nothing else.
-    fn is_whole(&self, listed: &Listed) -> bool {
+    fn is_whole(&self, listed: &ListedRules) -> bool {
         let digest = self.digest();
         let chains = self.chains();
         let sets = self.sets();
@@ -258,7 +258,7 @@ pub(super) struct BadList(#[from] serde_json::Error);
 
 /// The objects of a list, sorted.
 #[derive(Default)]
-struct Listed {
+struct ListedRules {
     /// Hook and priority by family and name.
     chains: BTreeMap<(String, String), (String, i64)>,
     /// Comments, in order.
@@ -267,7 +267,7 @@ struct Listed {
     sets: BTreeMap<String, Vec<Value>>,
 }
 
-impl Listed {
+impl ListedRules {
     fn take(&mut self, text: &str) -> Result<(), BadList> {
         let mut list: Value = serde_json::from_str(text)?;
         let Some(objects) = list.get_mut("nftables").and_then(Value::as_array_mut) else {

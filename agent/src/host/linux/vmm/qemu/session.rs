@@ -39,8 +39,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// How many events of one session are heard. A machine ends once.
 const MOST_EVENTS: u32 = 64;
 
-type Answer = Result<Value, String>;
-type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
+type Returned = Result<Value, String>;
+type Awaited = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Returned>>>>>;
 
 /// Why a command has no result.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub(super) enum Unanswered {
 pub(super) struct Session {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     /// Who waits for which answer; `None` once nobody will read any more.
-    waiting: Waiting,
+    waiting: Awaited,
     next: AtomicU64,
     reader: JoinHandle<()>,
 }
@@ -83,7 +83,7 @@ impl Session {
             Some(Ok(Message::Greeting)) => {}
             Some(_) | None => return Err(Unanswered::Over),
         }
-        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let waiting: Awaited = Arc::new(Mutex::new(Some(HashMap::new())));
         let session = Self {
             writer: tokio::sync::Mutex::new(writer),
             waiting: waiting.clone(),
@@ -119,7 +119,7 @@ impl Session {
 
 async fn read(
     mut lines: FramedRead<OwnedReadHalf, LinesCodec>,
-    waiting: Waiting,
+    waiting: Awaited,
     heard: impl Fn(Event),
 ) {
     let (mut sent, mut events) = (0, 0);
