@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 
 use banger_terminal::args::Yes;
 
+/// Most hosts of one set-up: an instance tag has one hexadecimal digit for them.
+pub(super) const HOSTS: u8 = 16;
+
 /// A server and agents on this machine, as separate processes over loopback.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -39,7 +42,7 @@ pub struct StateDir {
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// How many hosts, each with an agent of its own.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(HOSTS)), value_name = "N")]
     pub hosts: u8,
     /// Pretend: the agents make no kernel objects and run no guests.
     #[arg(long, conflicts_with = "real")]

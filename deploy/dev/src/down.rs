@@ -4,7 +4,7 @@ use super::fleet::{self, Programs};
 use super::layout::Layout;
 use super::record::Record;
 use super::vms;
-use crate::args::DownArgs;
+use crate::args::{DownArgs, HOSTS};
 use banger_terminal::ask::confirm;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
@@ -81,7 +81,7 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
 fn restore_configs(layout: &Layout, record: &Record) -> Result<(), Failure> {
     let Some(share) = &record.share else { return Ok(()) };
     layout.restore_config("server", |present| share.without_server_config(present))?;
-    (0..16).try_for_each(|index| {
+    (0..usize::from(HOSTS)).try_for_each(|index| {
         let name = format!("b{index}");
         layout.restore_config(&name, |present| share.without_agent_config(index, present))
     })

@@ -4,7 +4,8 @@
 //! <dir>/dev.json            what was started
 //! <dir>/made.json           what of this was not there before
 //! <dir>/lock                held by the one command that starts or stops
-//! <dir>/logs/server.log     one log for each process
+//! <dir>/logs/<name>.log     one log for each process: server, b0, b1 …
+//! <dir>/config/<name>.toml  the configuration of each
 //! <dir>/server/             state of the server
 //! <dir>/agents/<name>/      state of each agent
 //! ```

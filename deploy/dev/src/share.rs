@@ -14,6 +14,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::layout::lock_file;
+use crate::args::HOSTS;
 use banger_terminal::failure::Failure;
 
 /// Where agents keep their claims.
@@ -23,9 +24,10 @@ const CLAIMS: &str = "/run/banger-agents";
 const HOST_PREFIX: u8 = 20;
 const UIDS_PER_AGENT: u32 = 1 << (32 - HOST_PREFIX);
 
-/// Room for sixteen hosts.
+/// Room for all [`HOSTS`].
 const POOL_PREFIX: u8 = 16;
-const UIDS: u32 = 16 * UIDS_PER_AGENT;
+const UIDS: u32 = HOSTS as u32 * UIDS_PER_AGENT;
+const _: () = assert!(UIDS <= 1 << (32 - POOL_PREFIX), "each host has a subnet of the pool");
 
 /// The first user id that is tried, and how many blocks of [`UIDS`] after it.
 const FIRST_UID: u32 = 200_000;
@@ -154,7 +156,9 @@ fn choose(taken: &Taken) -> Result<Share, Failure> {
     let none = |what: &str| Failure::Other(anyhow::anyhow!("no {what} is free on this machine"));
     let letter = ('b'..='z')
         .chain(['a'])
-        .find(|letter| (0..16).all(|index| !taken.tags.contains(&tag(*letter, index))))
+        .find(|letter| {
+            (0..usize::from(HOSTS)).all(|index| !taken.tags.contains(&tag(*letter, index)))
+        })
         .ok_or_else(|| none("instance tag"))?;
     let size = 1_u32 << (32 - POOL_PREFIX);
     let pools = |first: Ipv4Addr, count: u32| {

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::share::{self, Share};
 use super::status;
 use super::vms;
-use crate::args::UpArgs;
+use crate::args::{HOSTS, UpArgs};
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
 use banger_terminal::progress::Progress;
@@ -161,7 +161,7 @@ async fn wanted(
 /// next. Answers the numbers of those that were added.
 fn add_hosts(args: &UpArgs, record: &mut Record) -> Result<Vec<usize>, Failure> {
     let any = args.listen.is_some_and(|listen| listen.port() == 0);
-    let free: Vec<usize> = (0..16)
+    let free: Vec<usize> = (0..usize::from(HOSTS))
         .filter(|index| !record.agents.iter().any(|agent| agent.name == format!("b{index}")))
         .collect();
     let more = usize::from(args.hosts).saturating_sub(record.agents.len());

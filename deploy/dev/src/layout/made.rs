@@ -1,8 +1,9 @@
 //! What of a state directory is `banger dev`'s own: `made.json`, so that nothing else is removed.
 //!
-//! Written by `up` under the lock, before anything is made: whatever of its places is not there yet
-//! is its own from then on. It outlives a start that failed, whose logs stay, and goes last of all.
-//! A set-up of an earlier release has a record and no such list; its directories are its own whole.
+//! Written by `up` under the lock, before anything is made but the directory and the lock: whatever
+//! of its places is not there yet is its own from then on. It outlives a start that failed, whose
+//! logs stay, and goes last of all. A set-up of an earlier release has a record and no such list; all
+//! of its directories are its own.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,14 +13,12 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::Layout;
+use crate::args::HOSTS;
 use banger_terminal::failure::Failure;
 
 /// The directories in which everything is.
 const DIRECTORIES: [&str; 4] = ["logs", "config", "server", "agents"];
 const LOCK: &str = "lock";
-
-/// Hosts of one set-up.
-const HOSTS: usize = 16;
 
 /// Paths in the state directory, each of which is ours with all that is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

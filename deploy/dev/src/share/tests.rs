@@ -16,7 +16,7 @@ fn two_set_ups_share_no_tag_no_address_and_no_user_id() {
     let first = choose(&Taken::default()).unwrap();
     let taken = claimed(&first, 1);
     let second = choose(&taken).unwrap();
-    for index in 0..16 {
+    for index in 0..usize::from(HOSTS) {
         assert!(!taken.tags.contains(&second.tag(index)));
         assert!(!taken.uids[0].contains(&u64::from(second.first_uid(index))));
     }
@@ -27,8 +27,8 @@ fn two_set_ups_share_no_tag_no_address_and_no_user_id() {
 #[test]
 fn sixteen_agents_have_tags_that_an_agent_takes_and_user_ids_of_their_own() {
     let share = choose(&Taken::default()).unwrap();
-    let tags: BTreeSet<_> = (0..16).map(|index| share.tag(index)).collect();
-    assert_eq!(tags.len(), 16);
+    let tags: BTreeSet<_> = (0..usize::from(HOSTS)).map(|index| share.tag(index)).collect();
+    assert_eq!(tags.len(), usize::from(HOSTS));
     for tag in &tags {
         let bytes = tag.as_bytes();
         assert!(bytes.len() == 2 && bytes[0].is_ascii_lowercase(), "{tag}");
