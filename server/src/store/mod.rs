@@ -76,8 +76,8 @@ use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
-    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Refusal, VmAnswer,
-    VmRef,
+    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, Refusal,
+    VmAnswer, VmRef,
 };
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
@@ -223,9 +223,7 @@ impl Store {
         let asked = Asked { caller, request, mutation: mutation.into() };
         self.send(Job::Submit { asked: Box::new(asked), reply }).await?;
         let outcome = answer.await.map_err(|_| MutateError::Closed)??;
-        M::answer(outcome).ok_or_else(|| MutateError::Defect {
-            reason: "the ledger gave the answer of another mutation".to_owned(),
-        })
+        answer_of::<M>(outcome)
     }
 
     /// Asks the writer, whose answer stands on what is stored alone.
@@ -253,7 +251,7 @@ impl Store {
             return Err(Refusal::VmIdUsedUp { id: *id }.into());
         }
         let outcome = self.ledger.lock().decide(caller, &create)?.outcome;
-        CreateVm::answer(outcome).ok_or(MutateError::Closed)
+        answer_of::<CreateVm>(outcome)
     }
 
     /// Reserves the next block of revisions: never given out before, and above all that were.
@@ -412,6 +410,13 @@ impl Store {
         self.closing.cancel();
         self.closed.cancelled().await;
     }
+}
+
+/// The answer of a mutation, out of what the ledger said.
+fn answer_of<M: Mutation>(outcome: Outcome) -> Result<M::Answer, MutateError> {
+    M::answer(outcome).ok_or_else(|| MutateError::Defect {
+        reason: "the ledger gave the answer of another mutation".to_owned(),
+    })
 }
 
 /// Raises the epoch of the database at `path`, after a copy was put in its place by hand: agents
