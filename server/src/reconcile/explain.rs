@@ -236,13 +236,10 @@ fn blocked(
         ),
         BlockedReason::EndedByItself => (
             from_status("ENDED_BY_ITSELF"),
-            match record.intent.desired {
-                Desired::Running | Desired::Paused => format!(
-                    "the process of VM {name} ended on its own and its restart policy leaves it so; \
-                     start it again to have it back"
-                ),
-                Desired::Stopped | Desired::Absent => format!("the process of VM {name} ended"),
-            },
+            format!(
+                "the process of VM {name} ended on its own and its restart policy leaves it so; \
+                 start it again to have it back"
+            ),
         ),
         BlockedReason::Degraded => (
             from_status("INTERNAL"),
