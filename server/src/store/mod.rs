@@ -16,6 +16,7 @@
 mod audit;
 mod backup;
 mod batch;
+mod columns;
 mod epoch;
 mod error;
 mod events;

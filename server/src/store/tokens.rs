@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
 use super::batch::Batch;
+use super::columns::columns_of;
 use super::error::StoreError;
 use super::table::Table;
 use crate::model::caller::Role;
@@ -85,9 +86,4 @@ fn read_row(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
     })
 }
 
-fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    row.try_get(column).map_err(StoreError::during("read a column of tokens"))
-}
+columns_of!("tokens");

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeTuple as _, Serializer};
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::batch::Batch;
+use super::columns::columns_of;
 use super::error::StoreError;
 use super::table::Table;
 use crate::model::intent::{Desired, Fingerprint, NetAllocation, VmIntent};
@@ -194,12 +195,7 @@ fn read_row(row: &SqliteRow, loaded: &Ledger) -> Result<VmIntent, StoreError> {
     })
 }
 
-fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    row.try_get(column).map_err(StoreError::during("read a column of VMs"))
-}
+columns_of!("VMs");
 
 fn corrupt(column: &'static str, row: &str) -> StoreError {
     StoreError::Corrupt { table: "vms", column, row: row.to_owned() }
