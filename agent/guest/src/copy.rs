@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use banger_proto::guest_v1::{CopyInRequest, CopyInResponse, CopyOutResponse};
+use banger_wire::announced::{Announced, READ_FIRST, read_small};
 use banger_wire::guest_link::MAX_CHUNK;
 use tar::{Archive, Builder, EntryType, Header};
 use tokio::sync::mpsc;
@@ -222,35 +223,6 @@ impl Write for Stuffer {
     }
 }
 
-/// A file of exactly as many bytes as its header says, whatever becomes of it meanwhile.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
-        let into = &mut into[..length];
-        let read = match self.file.read(into)? {
-            0 => {
-                into.fill(0);
-                length
-            }
-            read => read,
-        };
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
-
-/// A file up to this size is read before its header is written: those of /proc and /sys are said to
-/// have another size than they have.
-const READ_FIRST: u64 = 64 * 1024;
-
-/// The most that is read of a file that is said to be small.
-const MOST_UNSAID: u64 = 16 * 1024 * 1024;
-
 /// Packs a file with as many bytes as it has, whatever its directory says.
 fn pack_file(
     builder: &mut Builder<Stuffer>,
@@ -260,14 +232,12 @@ fn pack_file(
     said: u64,
 ) -> io::Result<()> {
     if said > READ_FIRST {
-        return builder.append_data(header, name, Exactly { file, left: said });
+        return builder.append_data(header, name, Announced::new(file, said));
     }
-    let mut content = Vec::new();
-    file.take(MOST_UNSAID + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST_UNSAID {
+    let content = read_small(file)?.ok_or_else(|| {
         let text = format!("{} is said to have {said} bytes and does not end", name.display());
-        return Err(io::Error::other(text));
-    }
+        io::Error::other(text)
+    })?;
     header.set_size(content.len() as u64);
     builder.append_data(header, name, &content[..])
 }

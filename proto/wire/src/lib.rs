@@ -4,6 +4,7 @@
 //!   connection begins cleanly whatever became of the one before.
 //! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
 //! - [`causes`]: an error and its causes in one line.
+//! - [`announced`]: files that are packed for the other side, with the length their header says.
 //!
 //! With the feature `tls`, which whatever lives in a guest does without:
 //!
@@ -24,6 +25,7 @@
 
 #![warn(missing_docs)]
 
+pub mod announced;
 #[cfg(feature = "tls")]
 pub mod cancel;
 pub mod causes;

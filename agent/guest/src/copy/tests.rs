@@ -142,16 +142,6 @@ async fn a_reader_that_goes_away_ends_the_packing() {
     released.await.expect_err("what was held is let go");
 }
 
-#[test]
-fn a_file_that_shrinks_keeps_the_length_it_was_announced_with() {
-    let from = temp();
-    fs::write(from.path().join("file"), "abc").expect("it can be written");
-    let file = File::open(from.path().join("file")).expect("it is there");
-    let mut read = Vec::new();
-    Exactly { file, left: 6 }.read_to_end(&mut read).expect("it can be read");
-    assert_eq!(read, b"abc\0\0\0");
-}
-
 /// What is in a directory, with what its files say.
 fn listed(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let entry = |entry: io::Result<fs::DirEntry>| {

@@ -6,44 +6,15 @@
 //! be read.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use banger_wire::announced::{Announced, READ_FIRST, read_small};
 use tar::{Builder, Header};
-
-/// A file up to this size is read before its header is written: those of /proc and /sys are said to
-/// have another size than they have.
-const READ_FIRST: u64 = 64 * 1024;
-
-/// The most that is read of a file that is said to be small.
-const MOST_UNSAID: u64 = 16 * 1024 * 1024;
 
 /// How many of what was left out are named.
 const NAMED: usize = 20;
-
-/// A file of exactly as many bytes as its header says.
-struct Exactly {
-    file: File,
-    left: u64,
-}
-
-impl Read for Exactly {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(into.len());
-        let into = &mut into[..length];
-        let read = match self.file.read(into)? {
-            // It became shorter.
-            0 => {
-                into.fill(0);
-                length
-            }
-            read => read,
-        };
-        self.left -= read as u64;
-        Ok(read)
-    }
-}
 
 /// About how many bytes will go: what is on the disk, without what cannot be read.
 pub(super) fn measure(from: &Path) -> io::Result<u64> {
@@ -129,13 +100,11 @@ fn pack_file(
         return archive.append_file(name, &mut file);
     }
     if said > READ_FIRST {
-        return archive.append_data(header, name, Exactly { file, left: said });
+        return archive.append_data(header, name, Announced::new(file, said));
     }
-    let mut content = Vec::new();
-    file.take(MOST_UNSAID + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST_UNSAID {
-        return Err(io::Error::other(format!("it is said to have {said} bytes and does not end")));
-    }
+    let content = read_small(file)?.ok_or_else(|| {
+        io::Error::other(format!("it is said to have {said} bytes and does not end"))
+    })?;
     header.set_size(content.len() as u64);
     archive.append_data(header, name, &content[..])
 }

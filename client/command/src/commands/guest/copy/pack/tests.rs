@@ -1,6 +1,7 @@
 //! What lies on this machine, and what comes out of its archive.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 
 use super::*;
