@@ -34,10 +34,10 @@ pub(super) async fn install(
     printer: Printer,
     args: InstallArgs,
 ) -> Result<(), Failure> {
-    let mut journal = Journal::new(printer, "install");
-    let done = run(machine, disk, printer, &args, &mut journal).await;
-    journal.end(done.is_ok())?;
-    done
+    Journal::of(printer, "install", async |journal| {
+        run(machine, disk, printer, &args, journal).await
+    })
+    .await
 }
 
 async fn run(

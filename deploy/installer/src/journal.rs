@@ -46,6 +46,18 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// Keeps the journal of a command, and prints it for programs however that ends.
+    pub(super) async fn of(
+        printer: Printer,
+        action: &'static str,
+        command: impl AsyncFnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut journal = Self::new(printer, action);
+        let done = command(&mut journal).await;
+        journal.end(done.is_ok())?;
+        done
+    }
+
     pub(super) fn new(printer: Printer, action: &'static str) -> Self {
         Self { printer, action, steps: Vec::new(), vms: Vec::new(), rolled_back: false }
     }
@@ -96,7 +108,7 @@ impl Journal {
     }
 
     /// Prints the object for programs.
-    pub(super) fn end(&self, good: bool) -> Result<(), Failure> {
+    fn end(&self, good: bool) -> Result<(), Failure> {
         let value = serde_json::json!({
             "action": self.action,
             "ok": good,

@@ -27,10 +27,8 @@ pub(super) async fn uninstall(
     printer: Printer,
     args: UninstallArgs,
 ) -> Result<(), Failure> {
-    let mut journal = Journal::new(printer, "uninstall");
-    let done = run(machine, disk, &args, &mut journal).await;
-    journal.end(done.is_ok())?;
-    done
+    Journal::of(printer, "uninstall", async |journal| run(machine, disk, &args, journal).await)
+        .await
 }
 
 async fn run(

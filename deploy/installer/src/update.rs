@@ -49,10 +49,10 @@ pub(super) async fn update(
     printer: Printer,
     args: UpdateArgs,
 ) -> Result<(), Failure> {
-    let mut journal = Journal::new(printer, "update");
-    let done = run(machine, disk, printer, &args, &mut journal).await;
-    journal.end(done.is_ok())?;
-    done
+    Journal::of(printer, "update", async |journal| {
+        run(machine, disk, printer, &args, journal).await
+    })
+    .await
 }
 
 async fn run(
