@@ -191,20 +191,26 @@ impl Supervisor {
         }
     }
 
-    /// The fault of a VM without a record, if it has a process or may have one. A process of
-    /// another instance of the agent is none of ours.
-    pub(super) async fn stray(&self, vm: VmId, table: &ProcessTable) -> Option<Fault> {
+    /// Whether a VM has a process, of which no record says anything.
+    pub(super) async fn alive_without_record(&self, vm: VmId, table: &ProcessTable) -> Liveness {
         let shared = &self.0.shared;
-        let names = shared.naming.vm(vm);
         let search = Search {
-            jail: &names.jail,
+            jail: &shared.naming.vm(vm).jail,
             user: None,
             boot_id: &shared.boot_id,
             remembered: None,
             table: Some(table),
         };
+        vm_alive(&shared.host, search).await
+    }
+
+    /// The fault of a VM without a record, if it has a process or may have one. A process of
+    /// another instance of the agent is none of ours.
+    pub(super) async fn stray(&self, vm: VmId, table: &ProcessTable) -> Option<Fault> {
+        let shared = &self.0.shared;
+        let names = shared.naming.vm(vm);
         let step = "find the VM's record";
-        match vm_alive(&shared.host, search).await {
+        match self.alive_without_record(vm, table).await {
             Liveness::Dead(_) | Liveness::SomebodyElses { .. } => None,
             Liveness::Alive(identity) => Some(Fault::new(
                 Reason::RecordUnreadable,

@@ -186,6 +186,13 @@ pub fn first_size(asked: u64, base: u64) -> u64 {
     }
 }
 
+/// The length of a root disk that is a copy: as long as was asked for, and never shorter than its
+/// image.
+#[must_use]
+pub fn copy_size(asked: u64, base: u64) -> u64 {
+    asked.max(base)
+}
+
 /// Without the part of a sector that no block device has.
 #[must_use]
 pub const fn whole_sectors(bytes: u64) -> u64 {

@@ -13,7 +13,7 @@ use super::super::look::Look;
 use crate::host::{HostResult, ProcessFacts};
 use crate::inventory::sweep::{Hindrances, Kept};
 use crate::inventory::{Kind, Object, Target};
-use crate::jail::process::{Liveness, ProcessTable, Search, vm_alive};
+use crate::jail::process::{Liveness, ProcessTable};
 
 /// Whether a process is the one that is meant.
 pub(super) enum Certainly {
@@ -82,16 +82,7 @@ impl Supervisor {
         process: &ProcessFacts,
         table: &ProcessTable,
     ) -> Certainly {
-        let shared = &self.0.shared;
-        let names = shared.naming.vm(vm);
-        let search = Search {
-            jail: &names.jail,
-            user: None,
-            boot_id: &shared.boot_id,
-            remembered: None,
-            table: Some(table),
-        };
-        match vm_alive(&shared.host, search).await {
+        match self.alive_without_record(vm, table).await {
             Liveness::Alive(found)
                 if found.pid == process.pid && found.start_ticks == process.start_ticks =>
             {

@@ -29,7 +29,7 @@ async fn missing(hands: &Hands<'_>, shape: &Shape, root: RootDiskKind) -> HostRe
     let base = image(hands, &shape.root_image.name).await?;
     let root = match root {
         RootDiskKind::Copy => {
-            let copy = base.size_bytes.max(bytes_of(shape.root_disk_mib));
+            let copy = cow::copy_size(bytes_of(shape.root_disk_mib), base.size_bytes);
             lacking(hands, naming::file::ROOT, copy).await?
         }
         RootDiskKind::Snapshot => {
