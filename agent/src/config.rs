@@ -1,7 +1,7 @@
 //! What an operator may set of the agent: its configuration file, defaults, and the check of all of
 //! it.
 //!
-//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main` reads
+//! A TOML file, every key with a default, unknown keys refused; flags override the file. `main` reads
 //! it, [`AgentConfig::check`] lists all problems at once, and the rest of the agent takes it as
 //! given.
 
@@ -238,7 +238,7 @@ impl Default for SweepConfig {
     }
 }
 
-/// Flags that go over the file.
+/// Flags that override the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--listen`

@@ -1,7 +1,7 @@
 //! What an operator may set of the server: its configuration file, defaults, and the check of all
 //! of it.
 //!
-//! A TOML file, every key with a default, unknown keys refused; flags go over the file. `main`
+//! A TOML file, every key with a default, unknown keys refused; flags override the file. `main`
 //! reads it, [`ServerConfig::check`] lists all problems at once, and the rest of the server takes
 //! it as given.
 
@@ -184,7 +184,7 @@ impl Default for RetentionConfig {
     }
 }
 
-/// Flags that go over the file.
+/// Flags that override the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--listen`

@@ -1,8 +1,8 @@
-//! What is on the machine now: as whom processes run, and which interfaces there are. By that a claim
-//! counts whose agent does not run.
+//! What is on the machine now: as which users processes run, and which interfaces there are. The claim
+//! of an agent that does not run counts for as long as something of it is there.
 //!
-//! Read once a claim, in turn with all others. What can go wrong: it can't be read; then it isn't known
-//! whose guests run, and nobody gets an id.
+//! Read once a claim, in turn with all others. What can go wrong: it can't be read; then the agent
+//! does not know whose guests run, and nobody gets an id.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -7,8 +7,9 @@
 //! address included, before any assignment is heard, and its look lets go of what nothing stands on.
 //!
 //! The pins in the kernel say the same of guests whose record is lost, and are asked as well; but they
-//! can be flushed, and a pin without its tap counts for nothing there. So as whom such guests run is noted
-//! too, by a look at their processes, and while that can't be had nobody takes an address.
+//! can be flushed, and a pin without its tap counts for nothing there. So the agent also
+//! notes the users that such guests run as, by a look at their processes; while it can't look, nobody
+//! takes an address.
 
 use std::collections::{BTreeMap, BTreeSet};
 

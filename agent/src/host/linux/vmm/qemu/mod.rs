@@ -6,8 +6,8 @@
 //! teardown know nothing of any of this.
 //!
 //! What QEMU does not do here: limits on the network, the metadata document and vsock (its guest
-//! agent is reached by a virtio-serial port). A spec that has them runs, without; docs/adr/0010 says
-//! why.
+//! agent is reached by a virtio-serial port). A VM whose spec asks for them runs without them;
+//! docs/adr/0010 says why.
 
 use std::collections::HashMap;
 use std::sync::Arc;
