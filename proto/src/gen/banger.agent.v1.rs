@@ -246,7 +246,7 @@ pub struct SweepPolicy {
     #[prost(bool, tag = "4")]
     pub automatic: bool,
 }
-/// One kernel object or directory of ours.
+/// One kernel object or directory of banger.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostObject {
     #[prost(enumeration = "ObjectKind", tag = "1")]
@@ -1115,7 +1115,7 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "Sweep"));
             self.inner.unary(req, path, codec).await
         }
-        /// Every kernel object and directory of ours, from the operating system, in parts.
+        /// Every kernel object and directory of banger, from the operating system, in parts.
         pub async fn list_objects(
             &mut self,
             request: impl tonic::IntoRequest<super::ListObjectsRequest>,
@@ -1420,7 +1420,7 @@ pub mod agent_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Every kernel object and directory of ours, from the operating system, in parts.
+        /// Every kernel object and directory of banger, from the operating system, in parts.
         async fn list_objects(
             &self,
             request: tonic::Request<super::ListObjectsRequest>,

@@ -3186,7 +3186,7 @@ pub struct HostObjectCount {
     #[prost(uint32, tag = "3")]
     pub count: u32,
 }
-/// One kernel object or directory of ours on a host.
+/// One kernel object or directory of banger on a host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostObject {
     /// "tap", "rule", "loop", "dm", "cgroup", "jail", "mount", "process" or "directory".
@@ -3802,7 +3802,7 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "WatchHosts"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Every kernel object and directory of ours on the host, as its operating system lists them at
+        /// Every kernel object and directory of banger on the host, as its operating system lists them at
         /// that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
         pub async fn get_host_inventory(
             &mut self,
@@ -3937,7 +3937,7 @@ pub mod host_service_server {
             &self,
             request: tonic::Request<super::WatchHostsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchHostsStream>, tonic::Status>;
-        /// Every kernel object and directory of ours on the host, as its operating system lists them at
+        /// Every kernel object and directory of banger on the host, as its operating system lists them at
         /// that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
         async fn get_host_inventory(
             &self,

@@ -377,7 +377,7 @@ class HostCalls:
     def get_host_inventory(
         self, request: v1.GetHostInventoryRequest, *, timeout: float | None = None
     ) -> v1.GetHostInventoryResponse:
-        """Every kernel object and directory of ours on the host, as its operating system lists them at
+        """Every kernel object and directory of banger on the host, as its operating system lists them at
         that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
         """
         return self._link.unary(

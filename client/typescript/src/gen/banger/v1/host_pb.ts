@@ -829,7 +829,7 @@ export const HostObjectCountSchema: GenMessage<HostObjectCount> = /*@__PURE__*/
   messageDesc(file_banger_v1_host, 20);
 
 /**
- * One kernel object or directory of ours on a host.
+ * One kernel object or directory of banger on a host.
  *
  * @generated from message banger.v1.HostObject
  */
@@ -1443,7 +1443,7 @@ export const HostService: GenService<{
     output: typeof WatchHostsResponseSchema;
   },
   /**
-   * Every kernel object and directory of ours on the host, as its operating system lists them at
+   * Every kernel object and directory of banger on the host, as its operating system lists them at
    * that moment, each with its owner or as an orphan. UNAVAILABLE when the agent is not reached.
    *
    * @generated from rpc banger.v1.HostService.GetHostInventory
