@@ -1,4 +1,4 @@
-// The address as state. Links are plain links; a click on one of ours changes the page in place.
+// The address as state. Links are plain links; a click on one that leads to this page changes the page in place.
 import { BY_NAME, formatRoute, parseRoute, type Route } from "./route.ts";
 
 class Router {
