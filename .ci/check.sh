@@ -42,7 +42,7 @@ static_checks() {
 }
 
 # Some tests start the programs themselves. Programs, tests and examples are built by one command:
-# dependencies have other features where tests are built, so that by two commands each crate of ours
+# dependencies have other features where tests are built, so that by two commands each crate of banger
 # would be built twice. That the programs alone, as they are shipped, compile is checked beside it.
 programs() {
   step "programs and tests" cargo build -q --workspace --all-targets

@@ -82,7 +82,7 @@ pub struct AgentConfig {
     pub guests: GuestsConfig,
     /// How long things may take.
     pub limits: LimitsConfig,
-    /// Objects of ours that no VM owns.
+    /// Objects of this agent that no VM owns.
     pub sweep: SweepConfig,
     /// Log and traces.
     pub telemetry: TelemetryConfig,
@@ -151,7 +151,7 @@ pub struct LimitsConfig {
     pub vmm_ready_secs: u64,
 }
 
-/// Objects of ours that no VM owns.
+/// Objects of this agent that no VM owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SweepConfig {

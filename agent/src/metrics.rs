@@ -100,7 +100,7 @@ impl Metrics {
         let orphans = Family::default();
         registry.register(
             "orphans",
-            "Objects of ours that no VM owns, by kind, at the last look",
+            "Objects of this agent that no VM owns, by kind, at the last look",
             orphans.clone(),
         );
         let removals = Family::default();

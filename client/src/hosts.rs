@@ -222,7 +222,7 @@ impl Hosts {
             .await
     }
 
-    /// Every kernel object of ours on the host, all pages; starts over once if the server forgets
+    /// Every kernel object of banger on the host, all pages; starts over once if the server forgets
     /// the page in between. With `only_unowned`, those that no VM owns.
     ///
     /// # Errors
@@ -263,7 +263,7 @@ impl Hosts {
         Ok(whole)
     }
 
-    /// One page of the kernel objects of ours on the host. Each page is a new look.
+    /// One page of banger's kernel objects on the host. Each page is a new look.
     ///
     /// # Errors
     /// As [`Self::inventory`], and for a bad page token.

@@ -9,6 +9,7 @@ mod repo {
     mod crates;
     mod deploy;
     mod docs;
+    mod english;
     mod faults;
     mod files;
     mod index;

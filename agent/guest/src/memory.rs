@@ -1,7 +1,7 @@
 //! Who is ended when the guest's memory is full: anybody else first.
 //!
 //! A guest whose memory is full is one that its operator wants to look into. The kernel ends the
-//! process with the highest score (proc_pid_oom_score_adj(5)); without a word of ours that may be
+//! process with the highest score (proc_pid_oom_score_adj(5)); unless it is told otherwise, that may be
 //! the guest agent, and with it every program that was started through it. So the agent takes the
 //! lowest score, and gives each program that it starts the usual one.
 //!

@@ -396,7 +396,7 @@ impl Machine {
     }
 }
 
-/// Rules ahead of the jumps to our chains, of what `iptables-save` prints. Chains of other agents of ours
+/// Rules ahead of the jumps to our chains, of what `iptables-save` prints. Chains of banger's other agents
 /// are no strangers; what is not jumped to has nothing ahead of it.
 pub(super) fn rules_ahead(filter: &str, chains: &Chains) -> Vec<String> {
     let mut ahead = Vec::new();

@@ -190,7 +190,7 @@ fn rules_of_others_ahead_of_those_of_guests_are_told() {
                   -A FORWARD -j BANGER-B0-FWD\n-A FORWARD -j DOCKER-USER\n\
                   -A FORWARD -j BANGER-BG-FWD\n-A FORWARD -j ACCEPT\nCOMMIT\n";
     assert_eq!(ahead(filter), ["FORWARD -j DOCKER-USER", "INPUT -i lo -j ACCEPT"]);
-    // Without guests there are no rules of ours.
+    // Without guests the agent has no rules.
     assert_eq!(ahead("*filter\n-A FORWARD -j DOCKER-USER\nCOMMIT\n"), Vec::<String>::new());
     assert_eq!(ahead(""), Vec::<String>::new());
 }

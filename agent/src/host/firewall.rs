@@ -42,7 +42,7 @@ pub trait Firewall: Send + Sync {
     async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>>;
 
     /// Whether the guest's rules are in the kernel, as far as was seen at the last look: after
-    /// every change of ours, and at every [`Firewall::list`], which also looks for the uplinks.
+    /// every change that the agent makes, and at every [`Firewall::list`], which also looks for the uplinks.
     /// Costs nothing.
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>>;
 

@@ -121,7 +121,7 @@ pub struct JailSurvey {
     pub occupied_bytes: u64,
 }
 
-/// Something mounted in a directory of ours. We mount nothing there.
+/// Something mounted in a directory of banger. Banger mounts nothing there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountFacts {
     /// Where, to be shown.

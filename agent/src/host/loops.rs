@@ -1,4 +1,4 @@
-//! The seam to loop devices over files of ours.
+//! The seam to loop devices over the agent's files.
 //!
 //! Driven by the VM tasks: one read-only device for each image in use, shared, and one for each
 //! copy-on-write store. What can go wrong: the kernel has no more of them, a device is in use, or
@@ -37,7 +37,7 @@ pub struct LoopDirs {
     pub scratch: PathBuf,
 }
 
-/// Loop devices over files of ours.
+/// Loop devices over the agent's files.
 #[async_trait]
 pub trait LoopDevices: Send + Sync {
     /// The attached devices whose backing file lies in the image or the scratch directory.

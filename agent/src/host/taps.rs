@@ -72,7 +72,7 @@ impl BridgeFacts {
 }
 
 impl TapFacts {
-    /// Whether it is a port of this bridge as every tap of ours is to be.
+    /// Whether it is a port of this bridge as every tap of the agent is to be.
     #[must_use]
     pub fn is_port_of(&self, bridge: &BridgeFacts) -> bool {
         self.up && self.isolated && self.master == Some(bridge.index)

@@ -168,7 +168,7 @@ impl<'a> Join<'a> {
             Liveness::Alive(_) => Some(Ok(())),
             Liveness::Dead(_) | Liveness::SomebodyElses { .. } => None,
             Liveness::CannotTell(why) => {
-                // With no jail of ours and no record, one that says our id is another instance's.
+                // Without a jail and a record here, one that says a VM's id is another instance's.
                 let vm = naming::vm_of_jail(jail)?;
                 let known = root.is_some()
                     || self.records.held.contains_key(&vm)

@@ -177,7 +177,7 @@ impl Supervisor {
         self.spawn_once(vm, &entry, true, table, looked).await;
     }
 
-    /// Processes of jails of ours whose VM has no directory: somebody removed it. They are kept
+    /// Processes in the agent's jails whose VM has no directory: somebody removed it. They are kept
     /// and reported; the server will say what it wants of them.
     async fn find_strays(&self, table: &ProcessTable) {
         let owners = self.owners();
@@ -205,7 +205,7 @@ impl Supervisor {
     }
 
     /// The fault of a VM without a record, if it has a process or may have one. A process of
-    /// another instance of the agent is none of ours.
+    /// another instance of the agent is not this agent's.
     pub(super) async fn stray(&self, vm: VmId, table: &ProcessTable) -> Option<Fault> {
         let shared = &self.0.shared;
         let names = shared.naming.vm(vm);
@@ -217,7 +217,7 @@ impl Supervisor {
                 step,
                 format!("process {} runs and there is no directory for it", identity.pid),
             )),
-            // With no jail of ours to compare with, a process that says our id is another's.
+            // Without a jail to compare with, a process that says the VM's id is taken for another's.
             Liveness::CannotTell(_)
                 if matches!(shared.host.jails.observe(&names.jail).await, Ok(None)) =>
             {

@@ -159,7 +159,7 @@ impl Failure {
         }
     }
 
-    /// A failure of ours where the exit code else is a program's.
+    /// A failure of banger itself, where the exit code would otherwise be a program's.
     pub fn before_program(self) -> Self {
         match self {
             // The first is no failure, the others say their own.

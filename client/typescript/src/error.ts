@@ -172,7 +172,7 @@ const NO_GRPC: ReadonlySet<Code> = new Set([
 const NEVER_CONNECTED =
     /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EPROTO|CERT_|DEPTH_ZERO|UNABLE_TO|SELF_SIGNED|HOSTNAME_MISMATCH|ERR_TLS_|ERR_SSL_)/;
 
-/** Turns whatever a transport throws into an error of ours. */
+/** Turns whatever a transport throws into an error of this library. */
 export function bangerError(thrown: unknown, call: Call, aborted = false): BangerError {
     if (thrown instanceof BangerError) return thrown;
     const error = ConnectError.from(thrown);

@@ -67,7 +67,7 @@ pub(super) fn decide(target: &Target, present: &Present, before: Option<&str>) -
         Present::File { sha256, mode } => (sha256, *mode),
     };
     if *sha256 == target.sha256 {
-        // A configuration may be made readable to fewer people; that is no change of ours.
+        // A configuration may be made readable to fewer people; that is no change to make.
         let fits = mode == target.mode || target.kind == Kind::Config;
         return if fits { Action::Same } else { Action::Replace };
     }

@@ -295,7 +295,7 @@ async fn end(running: crate::programs::Running, fault: Fault) {
         Fault::Stop => drop(running.stop()),
         _ => running.kill(),
     });
-    ended.await.expect("a process of ours ends");
+    ended.await.expect("a process that the soak started ends");
 }
 
 /// Asks until it is so, or [`CONVERGENCE`] is past.

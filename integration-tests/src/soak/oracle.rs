@@ -154,7 +154,7 @@ pub fn is_as_wanted(table: &Table, book: &Book, canaries: &Canaries) -> Result<(
     Ok(())
 }
 
-/// No program of ours panicked.
+/// No program of banger panicked.
 #[must_use]
 pub fn panics(dir: &Path) -> Vec<String> {
     let logs = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -73,7 +73,7 @@ pub(super) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("is below the top").to_owned()
 }
 
-/// The text between the fences of a document that has a command of ours, or of a client of ours.
+/// The text between the fences of a document that has a command of banger, or of one of its clients.
 pub(super) fn blocks(document: &str) -> Vec<String> {
     let text = fs::read_to_string(top().join(document)).expect("the document is there");
     let commands = ["banger ", "banger-", "buf curl ", "grpcurl ", "systemctl ", "make ", "cargo "];

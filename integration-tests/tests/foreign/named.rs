@@ -1,4 +1,4 @@
-//! Every command and flag of ours that a document names is one that the programs have.
+//! Every command and flag of banger that a document names is one that the programs have.
 //!
 //! Asked of the programs themselves, by `--help`, so that no page outlives what it tells of. What a
 //! command does is tried elsewhere; here a page that says `banger vm boot` fails.
@@ -32,7 +32,7 @@ fn code(text: &str) -> Vec<String> {
     all
 }
 
-/// The commands of ours in a line: the program, and its words up to where they end.
+/// Banger's commands in a line: the program, and its words up to where they end.
 fn commands(line: &str) -> Vec<(&'static str, Vec<String>)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let mut found = Vec::new();

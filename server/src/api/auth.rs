@@ -144,7 +144,7 @@ impl Callers {
                 let grants = Grants::Role(identity.principal.role);
                 (Some(identity), grants, "")
             }
-            // One of ours that is good no longer is never taken for none.
+            // A token that the server made and that is no longer good is never taken for none.
             Some(Found::Unknown) => {
                 (None, Grants::Open, "the bearer token is unknown, has expired or was taken back")
             }

@@ -193,7 +193,7 @@ impl Processes for LinuxProcesses {
                 let entry = entry.map_err(|error| HostError::io("list", "processes", error))?;
                 let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
                 let Some(pid) = number.and_then(Pid::new) else { continue };
-                // The cheap question first: there are many processes and few of ours.
+                // The cheap question first: there are many processes and few VMMs.
                 let Some(dir) = open_proc(pid).map_err(failed)? else { continue };
                 let comm = read_file(dir.as_fd(), "comm").map_err(failed)?.unwrap_or_default();
                 if comm.strip_suffix(b"\n").unwrap_or(&comm) == wanted.as_bytes() {

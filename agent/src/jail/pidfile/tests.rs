@@ -25,7 +25,7 @@ fn garbage_is_no_pid() {
     assert!(parse(&[0xff, 0xfe, b'1']).is_err());
 }
 
-/// A process of ours writes it, in a directory that the VMM's user owns.
+/// A jailer writes it, in a directory that the VMM's user owns.
 #[test]
 fn fuzz_a_pidfile_is_plain_digits_or_garbage_that_is_shown_short() {
     banger_fuzz::fuzz("pidfile", &[b"4711", b" 4711\n", b"4194303"], |content| {

@@ -434,7 +434,7 @@ async fn a_qemu_is_found_by_the_same_proof() {
 
 #[tokio::test]
 async fn a_qemu_that_is_not_the_vms_is_not_taken_for_it() {
-    // Somebody else's with no name of ours, one of another VM, one in another jail.
+    // Somebody else's whose name is no VM's, one of another VM, one in another jail.
     let mut machine = qemu();
     machine.change(|process| process.arguments[2] = format!("guest={OURS}"));
     assert!(matches!(

@@ -490,7 +490,7 @@ async fn a_host_that_cannot_be_read_as_a_whole_is_neither_listed_nor_swept() {
 async fn living_objects_of_another_agent_are_never_removed_and_a_dry_run_says_so_for_nothing() {
     let mut world = World::running().await;
     world.agent.shutdown(Duration::from_secs(1)).await;
-    // As an agent with the same tag sees another's VM: no record, no directory and no jail of ours.
+    // As an agent with the same tag sees another's VM: no record, no directory and no jail.
     let host = world.kernel.host();
     host.files.remove_dir(&names(1).dir).await.unwrap();
     world.kernel.lose_jail(&names(1).jail);

@@ -1,4 +1,4 @@
-//! Kernel objects of ours on a host, and what a sweep made of them, as people read them.
+//! Banger's kernel objects on a host, and what a sweep made of them, as people read them.
 //!
 //! One row an object, with its owner in each, so that rows can be cut and grepped; grouped by
 //! owner, what nobody owns at the end.

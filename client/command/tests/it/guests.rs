@@ -264,7 +264,7 @@ fn a_copy_of_nothing_is_said_and_a_limit_is_kept_where_nobody_can_be_asked() {
     assert!(std::fs::metadata(at("copy")).unwrap().len() <= 2 << 20);
     assert_eq!(run(&server, &["vm", "cp", "web:/tmp/big", &at("copy")]).code, 0);
     assert_eq!(std::fs::metadata(at("copy")).unwrap().len(), 3 << 20);
-    // Through a link of ours, which stays one.
+    // Through the caller's own link, which stays one.
     std::os::unix::fs::symlink("real", temp.path().join("alias")).unwrap();
     std::fs::write(temp.path().join("real"), "old").unwrap();
     assert_eq!(run(&server, &["vm", "cp", "web:/tmp/big", &at("alias")]).code, 0);

@@ -127,7 +127,7 @@ _NoGrpc = ("http1.x server", "Received http2 header with status", "content-type"
 
 
 def banger_error(error: Any, call: Call, cancelled: bool = False) -> BangerError:
-    """Turns an error of grpcio into one of ours."""
+    """Turns an error of grpcio into one of this library."""
     # Every error that grpcio raises is a call, too, which its types say of neither kind.
     code: grpc.StatusCode = error.code()
     message: str = error.details() or ""

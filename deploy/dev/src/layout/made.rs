@@ -97,7 +97,7 @@ impl Made {
     }
 }
 
-/// Whether this can be one of ours: a list that somebody wrote leads nowhere else.
+/// Whether `banger dev` can have written this: a list that somebody wrote leads nowhere else.
 fn is_place(place: &str) -> bool {
     let parts: Vec<_> = Path::new(place).components().collect();
     let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));

@@ -76,7 +76,7 @@ pub(crate) fn start(
     Ok(Process { child, _scratch: scratch, address })
 }
 
-/// A server of ours without any host.
+/// A server of the benchmark's own, without any host.
 pub(crate) fn start_server(disk: &Path) -> anyhow::Result<Process> {
     let (port, metrics) = (free_port()?, free_port()?);
     start(&beside_us("banger-server")?, disk, port, |scratch| {

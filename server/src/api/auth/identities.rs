@@ -49,7 +49,7 @@ struct Made {
 /// What a bearer token is.
 pub(super) enum Found {
     Known(Arc<Identity>),
-    /// It is none of ours, and does not look like one.
+    /// It is no token of this server, and does not look like one.
     Foreign,
     /// It was never made, has expired or was taken back.
     Unknown,

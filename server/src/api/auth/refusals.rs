@@ -172,7 +172,7 @@ impl Refusals {
             return;
         }
         let outcome = AuditOutcome { code: calls::name(status.code()).to_owned(), reason };
-        // What is no method of ours is nothing that was refused.
+        // A path that is no method of the API was not refused by this layer.
         let Some(record) = AuditRecord::of(caller, AuditStep::Refused, outcome) else { return };
         let record = AuditRecord { at, ..record };
         let mut gathered = self.0.lock();

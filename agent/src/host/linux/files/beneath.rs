@@ -164,7 +164,7 @@ pub(crate) fn is_a(fd: impl AsFd, what: FileType) -> rustix::io::Result<bool> {
 }
 
 /// The names in an open directory, in order, without `.` and `..`. Names that are no UTF-8 are
-/// none of ours and left out.
+/// not the agent's and left out.
 pub(crate) fn names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {

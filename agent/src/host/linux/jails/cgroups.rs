@@ -3,7 +3,7 @@
 //!
 //! The jailer moves itself into a group that exists (`--parent-cgroup` without `--cgroup`,
 //! `Env::new` in its `env.rs`), so that the group is made here, and bounded before anything is in it. Its
-//! own way to bounds (`--cgroup`) makes a further group below, which nothing of ours would look into.
+//! own way to bounds (`--cgroup`) makes a further group below, which the agent would not look into.
 //!
 //! What can go wrong: a controller is not there, or belongs to a hierarchy of version 1; then what it
 //! would bound is not, and `banger-agent doctor` says so.

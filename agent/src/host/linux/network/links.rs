@@ -223,7 +223,7 @@ impl Links {
                 Some(local) if local == address && message.header.prefix_len == prefix => {
                     present = true;
                 }
-                // An older gateway of ours: the subnet was changed.
+                // The agent's gateway of before: the subnet was changed.
                 Some(_) => {
                     self.handle.address().del(message).execute().await.map_err(to_io)?;
                     changed = true;

@@ -301,7 +301,7 @@ impl Tables {
         self.list(options, &["table", family, &self.layout.table]).await
     }
 
-    /// What `nft list` says of something of ours; `None` when it is not there.
+    /// What `nft list` says of one of the agent's objects; `None` when it is not there.
     async fn list(&self, options: &[&str], what: &[&str]) -> HostResult<Option<String>> {
         let args = options.iter().copied().chain(["list"]).chain(what.iter().copied());
         let call = ToolCall::new(Tool::Nft, args);

@@ -140,7 +140,7 @@ impl Taps for LinuxTaps {
             None => {
                 change = Change::Made;
                 match links.add_bridge(name, bridge_mac(spec)).await {
-                    // Another task of ours made it meanwhile.
+                    // Another task of this agent made it meanwhile.
                     Err(error) if error.raw_os_error() == Some(nix::libc::EEXIST) => {}
                     other => other.map_err(failed)?,
                 }

@@ -80,7 +80,7 @@ impl Children {
         Ok((Launched { pid, start_ticks }, pidfd))
     }
 
-    /// Where the exit of a process of ours will be told.
+    /// Where the exit of a process that the agent started will be told.
     pub(crate) fn exit_of(
         &self,
         pid: Pid,

@@ -234,7 +234,7 @@ fn map_fd(fd: &OwnedFd, length: usize) -> io::Result<Mapping> {
 #[cfg(target_arch = "x86_64")]
 fn map(length: usize, flags: i32, fd: i32) -> io::Result<Mapping> {
     let protection = nix::libc::PROT_READ | nix::libc::PROT_WRITE;
-    // SAFETY: a new mapping where the kernel chooses touches no memory of ours; the descriptor, if
+    // SAFETY: a new mapping where the kernel chooses touches no memory of this process; the descriptor, if
     // any, is open for the length of the call, and the mapping holds what is behind it.
     let at = unsafe { nix::libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
     if at == nix::libc::MAP_FAILED {

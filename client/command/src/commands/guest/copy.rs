@@ -237,7 +237,7 @@ async fn from_guest(
     };
     let real;
     let to = if to.is_symlink() && !to.is_dir() {
-        // As cp has it: through a link of ours, not in its place.
+        // As cp has it: through a link of the caller's own, not in its place.
         let leads = |error| Failure::io(&format!("follow the link {}", to.display()), error);
         real = to.canonicalize().map_err(leads)?;
         &real

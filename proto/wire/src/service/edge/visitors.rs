@@ -39,8 +39,8 @@ impl Visitors {
         Self { names, origins, any_name: false }
     }
 
-    /// Reached by any name, and called from no page: where the peer has shown a certificate of
-    /// ours.
+    /// Reached by any name, and called from no page: where the peer has shown a certificate
+    /// that the service knows.
     #[must_use]
     pub const fn with_certificates() -> Self {
         Self { names: Vec::new(), origins: Vec::new(), any_name: true }

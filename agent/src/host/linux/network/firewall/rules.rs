@@ -333,7 +333,7 @@ fn normal(chain: &str, rule: &str) -> Normal {
     Normal { chain: chain.to_owned(), options }
 }
 
-/// What the kernel holds of ours.
+/// What the kernel holds of the agent's rules.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RulesSeen {
     pub(super) guests: RuledGuests,

@@ -191,7 +191,7 @@ impl PinLayout {
         Ok(seen)
     }
 
-    /// The gateways in what `nft -j list set` says of ours.
+    /// The gateways in what `nft -j list set` says of the agent's set.
     pub(super) fn read_gateways(&self, text: &str) -> Result<BTreeSet<Ipv4Addr>, BadList> {
         let mut listed = ListedRules::default();
         listed.take(text)?;
@@ -240,7 +240,7 @@ impl PinLayout {
 /// The guests there are to be, by key.
 pub(super) type Pinned = BTreeMap<GuestKey, Pin>;
 
-/// What the kernel holds of ours.
+/// What the kernel holds of the agent's rules.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PinsSeen {
     /// Every chain and rule is there, and of this version and configuration.

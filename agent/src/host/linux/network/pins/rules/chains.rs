@@ -4,7 +4,7 @@
 //! to, before the bridge has learned or decided anything from it:
 //!
 //! ```text
-//! (each hook)  from and to a tap of ours that is not pinned: nothing
+//! (each hook)  from and to a tap of the agent that is not pinned: nothing
 //! prerouting   from a pinned tap: only the guest's own MAC and IPv4, its own ARP; nothing to closed
 //!              addresses, few fragments, no DHCP answers, no other protocol (IPv6, VLAN tags, the rest)
 //! forward      between ports: nothing, from or to a pinned tap

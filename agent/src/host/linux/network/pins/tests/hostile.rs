@@ -220,7 +220,7 @@ fn priv_every_attack_works_on_a_tap_that_is_not_pinned() {
         // A host of its own for each: what an attack leaves would help the next.
         in_namespace(move || async move {
             let scene = Scene::new().await;
-            // What every tap of ours is made with keeps some of them off, too.
+            // What the agent makes every tap with keeps some of them off, too.
             let filter = format!("/proc/sys/net/ipv4/conf/{}/rp_filter", pin(ATTACKER).tap);
             std::fs::write(filter, "0").unwrap();
             assert!(scene.victim.is_answered() && scene.attacker.is_answered());

@@ -28,7 +28,7 @@ fn python(script: &str, uid: u32) -> Child {
         .unwrap()
 }
 
-/// Waits until this many children of ours are dead and not waited for.
+/// Waits until this many children of this process are dead and not waited for.
 async fn zombies(expected: usize) {
     let count =
         || listed().into_iter().filter(|pid| user_of_zombie(*pid).is_some()).count() >= expected;
