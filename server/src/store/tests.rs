@@ -18,6 +18,7 @@ mod crashes;
 mod failures;
 mod history;
 mod images;
+mod migrations;
 mod releases;
 mod repeats;
 mod restores;
@@ -345,7 +346,8 @@ async fn files_are_readable_by_their_owner_only() {
     }
 }
 
-/// The schema as migrations make it. A change here needs a new migration, never an edited one.
+/// The schema as migrations make it. A change here needs a new migration, never an edited one
+/// ([`migrations`]).
 #[tokio::test]
 async fn the_schema_is_as_recorded() {
     let directory = TempDir::new().expect("a directory");
