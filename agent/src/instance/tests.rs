@@ -102,6 +102,30 @@ fn no_two_agents_have_a_user_id_in_common() {
     claim(temp.path(), &agent("b3", "/d", 204_096), running).unwrap_err();
 }
 
+/// A claim as it is written now, with a value in every field. It has no format of its own, because
+/// the directory is empty after a boot; but an agent that was updated meets the claims of others that
+/// were not, and they its own.
+#[test]
+fn a_claim_is_written_as_it_was_before() {
+    let claim = Claim {
+        tag: "bg".to_owned(),
+        state_dir: "/var/lib/banger-agent".into(),
+        first_uid: 200_000,
+        uids: 4096,
+        earlier: vec![(300_000, 256)],
+        subnet: "10.64.0.0/20".to_owned(),
+        directories: vec!["/srv/jailer".into()],
+        pid: 4711,
+    };
+    let written = r#"{"tag":"bg","state_dir":"/var/lib/banger-agent","first_uid":200000,"uids":4096,"earlier":[[300000,256]],"subnet":"10.64.0.0/20","directories":["/srv/jailer"],"pid":4711}"#;
+    assert_eq!(serde_json::to_string(&claim).unwrap(), written);
+    // What the first agents wrote is read.
+    let first =
+        r#"{"tag":"bg","state_dir":"/a","first_uid":1,"uids":2,"subnet":"10.64.0.0/31","pid":3}"#;
+    let first: Claim = serde_json::from_str(first).unwrap();
+    assert_eq!((first.earlier, first.directories), (Vec::new(), Vec::new()));
+}
+
 /// What may lie where a claim should, and what is said of it.
 fn damages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let whole = serde_json::json!({

@@ -138,6 +138,16 @@ fn handles_json_of_every_format_is_read_with_all_that_it_says() {
     }
 }
 
+/// `handles.json` as it is written now, with a value in every field. A field that is new needs a
+/// default for the files that lack it, and is added to this text; anything else is a new
+/// [`FORMAT`], with its first text among [`FORMATS`].
+const WRITTEN: &str = include_str!("fixtures/handles-1-written.json");
+
+#[test]
+fn handles_json_is_written_as_it_was_before() {
+    assert_eq!(String::from_utf8(encode(vm_id(1), &handles())).unwrap(), WRITTEN);
+}
+
 /// A file that was cut, flipped, copied from another VM or written by somebody else. Whatever is
 /// taken of it names nothing but this VM's objects, and is read back the same.
 #[test]

@@ -1,7 +1,9 @@
 //! `vm.json`: on disk before it is believed, and one winner.
 
 use super::*;
-use crate::assignment::Power;
+use crate::assignment::{
+    Exit, ExitCause, Halt, Image, Limits, Power, Progress, RestartPolicy, Started,
+};
 use crate::host::HostErrorKind;
 use crate::host::fakes::{FakeKernel, FaultPlan};
 use crate::naming::Naming;
@@ -83,7 +85,7 @@ async fn a_removal_never_removes_a_newer_assignment() {
 fn record() -> Record {
     Record {
         assignment: assignment(1, 1),
-        progress: crate::assignment::Progress {
+        progress: Progress {
             boot_number: 1,
             root_disk_number: 1,
             root_image: None,
@@ -128,6 +130,68 @@ fn a_record_of_every_format_is_read_with_all_that_it_says() {
         // What was not yet kept then is not known now.
         assert_eq!(progress.started, None);
     }
+}
+
+/// `vm.json` as it is written now, with a value in every field. The types of [`Record`] are those that
+/// the agent works with: a field that is renamed, or is new, shows here. A new one needs a default
+/// for the files that lack it, and is added to this text; anything else is a new [`FORMAT`], with its
+/// first text among [`FORMATS`].
+const WRITTEN: &str = include_str!("fixtures/vm-1-written.json");
+
+#[test]
+fn a_record_is_written_as_it_was_before() {
+    let mut record = record();
+    record.assignment.version = version(1, 3);
+    let shape = record.assignment.shape.as_mut().unwrap();
+    shape.initrd = Some(Image { name: "initrd".parse().unwrap(), sha256: Some("a".repeat(64)) });
+    shape.metadata_json = Some("{}".to_owned());
+    shape.limits = Limits {
+        disk_bytes_per_second: 1,
+        disk_ops_per_second: 2,
+        net_rx_bytes_per_second: 3,
+        net_tx_bytes_per_second: 4,
+    };
+    shape.restart = RestartPolicy::OnFailure;
+    let exit = Exit {
+        crashed: true,
+        code: None,
+        signal: Some(9),
+        message: "the VMM was ended by signal 9".to_owned(),
+        at: NOW,
+        cause: ExitCause::VmmEnded,
+    };
+    record.progress = Progress {
+        boot_number: 2,
+        root_disk_number: 1,
+        root_image: Some(shape.root_image.clone()),
+        halt: Some(Halt { boot_number: 2, exit }),
+        started: Some(Started { boot_number: 2, host_boot: "a boot".to_owned() }),
+        told_in_boot: "a boot".to_owned(),
+    };
+    assert_eq!(String::from_utf8(encode(&record)).unwrap(), WRITTEN.trim_end());
+    assert_eq!(decode(vm_id(1), WRITTEN.as_bytes()).unwrap(), record);
+}
+
+#[test]
+fn the_words_of_a_record_are_as_they_were_before() {
+    let word = |value: serde_json::Result<String>| value.unwrap();
+    let power = [Power::Running, Power::Paused, Power::Stopped, Power::Absent];
+    let power = power.map(|power| word(serde_json::to_string(&power)));
+    assert_eq!(power, [r#""running""#, r#""paused""#, r#""stopped""#, r#""absent""#]);
+    let restart = [RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
+    let restart = restart.map(|restart| word(serde_json::to_string(&restart)));
+    assert_eq!(restart, [r#""never""#, r#""on_failure""#, r#""always""#]);
+    let cause = [
+        ExitCause::Unknown,
+        ExitCause::Asked,
+        ExitCause::GuestShutdown,
+        ExitCause::GuestPanic,
+        ExitCause::Unexplained,
+        ExitCause::VmmEnded,
+    ];
+    let cause = cause.map(|cause| word(serde_json::to_string(&cause)));
+    let words = ["unknown", "asked", "guest_shutdown", "guest_panic", "unexplained", "vmm_ended"];
+    assert_eq!(cause, words.map(|word| format!("\"{word}\"")));
 }
 
 #[test]

@@ -190,3 +190,14 @@ async fn room_for_lines_to_come_is_on_the_disk_already() {
     }
     assert_eq!(blocks(), before, "they went to where room was kept");
 }
+
+/// The lines as they are written now; see [`FORMAT`].
+#[test]
+fn the_lines_of_the_file_are_written_as_they_were_before() {
+    let header = Header { format: FORMAT, fleet: "f".to_owned(), epoch: Epoch(2) };
+    let written = serde_json::to_string(&header).unwrap();
+    assert_eq!(written, r#"{"format":1,"fleet":"f","epoch":2}"#);
+    let stone = Stone { vm: vm_id(1), version: version(2, 3), at: Timestamp::UNIX_EPOCH };
+    let written = r#"{"vm":"0193a7e2-3f40-7c21-9d5e-000000000001","version":{"epoch":2,"generation":3},"at":"1970-01-01T00:00:00Z"}"#;
+    assert_eq!(encoded(&[stone]).unwrap(), format!("{written}\n").into_bytes());
+}
