@@ -1,8 +1,11 @@
-//! Databases of earlier releases open, and one of a later release is refused with a sentence.
+//! Databases of earlier servers open, and one of a later server is refused with a sentence.
 //!
-//! `server/src/store/fixtures/<release>.sql` is a dump of a database as that release wrote it. One
-//! is kept for each release: `cargo test -p banger-server -- --ignored write_the_database` writes
-//! that of the present one, before it is released; after that it is never changed.
+//! `server/src/store/fixtures/<version>.sql` is a dump of a database as that server wrote it, before
+//! the first release `<version>-schema-<n>.sql`, where `n` is its newest migration (`0.1.0.sql` has
+//! schema 1). `cargo test -p banger-server -- --ignored write_the_database` writes that of the
+//! present schema: run it before a release, and add the file to [`RELEASES`]. None is ever changed.
+//! A kind of object that is new goes into [`a_little_of_everything`], and what it is to be after the
+//! years into [`the_newest_database_opens_with_every_kind_of_object`].
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,15 +13,28 @@ use std::path::PathBuf;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
+use crate::model::fixtures::record_of;
+use crate::model::image::{Boot, ImageRecord, StoredKind};
+use crate::model::inventory::SweepRecord;
+use crate::model::ledger::{CreateToken, RevokeToken, SetCordon};
+use crate::model::request::RequestId;
 use crate::model::status::VmState;
+use crate::model::token::TokenRecord;
+use crate::testing::image;
 
-/// Every release whose databases open, oldest first.
-pub(super) const RELEASES: [(&str, &str); 1] = [("0.1.0", include_str!("../fixtures/0.1.0.sql"))];
+/// Every server whose databases open, oldest first.
+pub(super) const RELEASES: [(&str, &str); 2] = [
+    ("0.1.0", include_str!("../fixtures/0.1.0.sql")),
+    ("0.1.0-schema-11", include_str!("../fixtures/0.1.0-schema-11.sql")),
+];
 
 async fn dump(connection: &mut SqliteConnection) -> String {
     let mut text = String::new();
     let schema = sqlx::query(
-        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name",
+        // Tables before what stands on them; what SQLite keeps for itself it makes again.
+        "SELECT type, name, sql FROM sqlite_master
+         WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+         ORDER BY type = 'table' DESC, type, name",
     )
     .fetch_all(&mut *connection)
     .await
@@ -60,6 +76,51 @@ fn create_web() -> CreateVm {
     }
 }
 
+/// An image of the server with all that an image can have.
+fn root_image() -> ImageRecord {
+    ImageRecord {
+        notes: vec!["one".to_owned(), "é\"\\".to_owned()],
+        guest_agent: true,
+        boot: Some(Boot {
+            kernel: "vmlinux".to_owned(),
+            initrd: None,
+            boot_args: "quiet".to_owned(),
+        }),
+        ..ImageRecord::clone(&image("alpine", StoredKind::Root, b"root").0)
+    }
+}
+
+/// A token that another has made, and that goes with it.
+fn made_token() -> TokenRecord {
+    let maker = Some(record_of(1, "ci").id);
+    TokenRecord { created_by_token: maker.clone(), goes_with: maker, ..record_of(2, "bot") }
+}
+
+fn made_join_token() -> JoinToken {
+    JoinToken { created_by_token: Some(record_of(1, "ci").id), ..token("made") }
+}
+
+fn sweep() -> SweepRecord {
+    SweepRecord {
+        id: uuid::Uuid::from_u128(7),
+        host: host_id(1),
+        at: at(3),
+        actor: "ann".to_owned(),
+        removed: 3,
+        kept: 2,
+        failed: 1,
+        message: "a tap is held".to_owned(),
+    }
+}
+
+/// A request that names itself, and is recorded.
+fn cordon_once() -> (Caller, RequestKey, SetCordon) {
+    let key = RequestKey { id: RequestId(uuid::Uuid::from_u128(8)), fingerprint: [8; 32] };
+    let host = HostRef::Name("one".to_owned());
+    let cordon = SetCordon { host, etag: None, cordoned: true };
+    (super::audit::calling("banger.v1.HostService/CordonHost"), key, cordon)
+}
+
 /// A little of everything that a database can hold.
 async fn a_little_of_everything() -> Fixture {
     let fixture = fixture().await;
@@ -81,6 +142,15 @@ async fn a_little_of_everything() -> Fixture {
     fixture.make(AnyMutation::Forget(Forget { vm: vm_id(4) })).await.expect("forgotten");
     let crashed = line(vm_id(2), EventKind::Entered(VmState::Crashed), 2);
     fixture.make(AnyMutation::Record(Record { events: vec![crashed] })).await.expect("written");
+    let put = PutImage { image: Arc::new(root_image()), replace: false };
+    fixture.store.submit(caller(), put).await.expect("stored");
+    for token in [record_of(1, "ci"), made_token()] {
+        fixture.store.submit(caller(), CreateToken(Arc::new(token))).await.expect("kept");
+    }
+    fixture.store.submit(caller(), CreateJoinToken(made_join_token())).await.expect("kept");
+    fixture.store.submit(caller(), RecordSweep(sweep())).await.expect("written");
+    let (cordoner, key, cordon) = cordon_once();
+    fixture.store.submit_once(cordoner, Some(key), cordon).await.expect("cordoned");
     fixture
 }
 
@@ -91,7 +161,11 @@ async fn write_the_database_of_this_release() {
     fixture.store.close().await;
     let mut connection = connect(&database(&fixture.directory)).await.expect("opens");
     let text = dump(&mut connection).await;
-    let name = format!("src/store/fixtures/{}.sql", env!("CARGO_PKG_VERSION"));
+    let schema: i64 = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a schema");
+    let name = format!("src/store/fixtures/{}-schema-{schema}.sql", env!("CARGO_PKG_VERSION"));
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
     std::fs::write(path, text).expect("written");
 }
@@ -139,6 +213,36 @@ async fn a_database_of_every_release_opens_with_all_that_it_holds_and_goes_on() 
         let (open, _directory) = fixture.reopened().await;
         assert_eq!(names(&open), ["new", "rebooted", "web"], "{release}");
     }
+}
+
+#[tokio::test]
+async fn the_newest_database_opens_with_every_kind_of_object() {
+    let (_, dump) = RELEASES[RELEASES.len() - 1];
+    let directory = database_of(dump).await;
+    let open = open_in(&directory).await;
+    let fixture = started(open, directory);
+    let store = &fixture.store;
+    assert_eq!(store.image("alpine"), Some((Arc::new(root_image()), 0)));
+    let tokens: Vec<TokenRecord> = store.tokens().iter().map(|t| TokenRecord::clone(t)).collect();
+    assert_eq!(tokens, [record_of(1, "ci"), made_token()]);
+    assert_eq!(store.host_sweeps(host_id(1), 10).await.expect("readable"), [sweep()]);
+    // The request that named itself, again: the answer of then, although the host is cordoned.
+    let (cordoner, key, cordon) = cordon_once();
+    let host = store.submit_once(cordoner.clone(), Some(key), cordon).await.expect("as before");
+    assert!(host.cordoned);
+    let look = AuditLook { limit: 10, ..AuditLook::default() };
+    let records = store.audit(&look).await.expect("readable").records;
+    let [one] = &records[..] else { panic!("{records:?}") };
+    let call = cordoner.call.as_ref().expect("a call");
+    assert_eq!(
+        (&*one.record.method, one.record.request_id.clone()),
+        (call.method, key.id.to_string())
+    );
+    assert_eq!(one.record.object.as_ref().map(|object| &*object.name), Some("one"));
+    // The token goes with all that was made with it.
+    let revoke = RevokeToken { token: "ci".to_owned(), keep_made: false };
+    let revoked = store.submit(caller(), revoke).await.expect("it is there");
+    assert_eq!((revoked.made.len(), revoked.join_tokens), (1, 1));
 }
 
 #[tokio::test]
