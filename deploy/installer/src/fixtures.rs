@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::Disk;
 use crate::guests::{Fleet, Guest, Known};
 use crate::machine::{Call, Machine, Said};
+use crate::settings::Settings;
 
 /// The VM that runs on it.
 pub(super) const VM: &str = "01890000-0000-7000-8000-000000000001";
@@ -175,7 +176,7 @@ impl Machine for Fake {
         })
     }
 
-    fn guests(&self, _: &Path) -> anyhow::Result<Vec<Guest>> {
+    fn guests(&self, _: &Settings) -> anyhow::Result<Vec<Guest>> {
         Ok(self.state.borrow().guests.clone())
     }
 

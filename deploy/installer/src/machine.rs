@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::guests::{Fleet, Guest};
+use super::settings::Settings;
 
 /// Time between two looks, see [`Machine::pause`].
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -53,8 +54,8 @@ pub(super) trait Machine {
     /// Whether systemd runs this machine (sd_booted(3)).
     fn has_systemd(&self) -> bool;
 
-    /// The VMM processes of the agent with this state directory.
-    fn guests(&self, state_dir: &Path) -> anyhow::Result<Vec<Guest>>;
+    /// The VMM processes of the agent with these settings, one for each VM that runs.
+    fn guests(&self, agent: &Settings) -> anyhow::Result<Vec<Guest>>;
 
     /// Whether a process runs the very file at this path. `None` when there is no such process.
     fn runs(&self, pid: u32, program: &Path) -> Option<bool>;

@@ -10,20 +10,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use banger_client::v1::{HostState, Vm, VmFilter};
 use banger_client::{Client, ClientError, Endpoint};
-use procfs::process::{ProcState, Process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use uuid::Uuid;
 
 use super::guests::{Fleet, Guest, Known};
 use super::machine::{Call, LOOK, Machine, Said};
+use super::settings::Settings;
 use banger_terminal::failure::Failure;
 use banger_terminal::text::{host_state_name, state_name};
 
-/// What the kernel calls VMMs, and the name that the agent gives to a QEMU's guest.
-const FIRECRACKER: &str = "firecracker";
-const QEMU: &str = "qemu-system-x86";
-const QEMU_PREFIX: &str = "banger-";
+mod vmms;
 
 /// A page is read for so long, and so much of it.
 const PAGE_LIMIT: Duration = Duration::from_secs(5);
@@ -71,25 +67,22 @@ impl<S: Fn() -> Result<Endpoint, Failure>> Machine for RealMachine<S> {
         })
     }
 
-    fn guests(&self, state_dir: &Path) -> anyhow::Result<Vec<Guest>> {
-        let vms = state_dir.join("vms");
+    fn guests(&self, agent: &Settings) -> anyhow::Result<Vec<Guest>> {
+        let vms = agent.state_dir.join("vms");
         // To whom it is closed, no process would be one of its VMs.
-        match std::fs::read_dir(&vms) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let listed = match std::fs::read_dir(&vms) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot look into {}", vms.display()));
             }
-        }
+        };
+        let names = listed.flatten().filter(|entry| entry.path().is_dir());
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let claims = Path::new(vmms::CLAIMS);
+        let share = vmms::Share::read(names, &agent.jail_dir, claims, &agent.state_dir);
         let all = procfs::process::all_processes().context("/proc cannot be read")?;
-        // A process that ends while it is looked at is gone.
-        let mut guests: Vec<_> = all
-            .flatten()
-            .filter_map(|process| guest(&process))
-            .filter(|guest| vms.join(&guest.vm).is_dir())
-            .collect();
-        guests.sort();
-        Ok(guests)
+        Ok(share.guests(all.flatten()))
     }
 
     fn runs(&self, pid: u32, program: &Path) -> Option<bool> {
@@ -149,33 +142,6 @@ fn body(answer: &str) -> Result<String, String> {
     match (good, answer.split_once("\r\n\r\n")) {
         (true, Some((_, body))) => Ok(body.to_owned()),
         _ => Err(status.to_owned()),
-    }
-}
-
-/// The VM of a VMM's process.
-fn guest(process: &Process) -> Option<Guest> {
-    let stat = process.stat().ok()?;
-    if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead) | Err(_)) {
-        return None;
-    }
-    let words: Vec<_> = process.cmdline().ok()?;
-    // The id is a directory's name further on.
-    let vm = Uuid::parse_str(jail_of(&stat.comm, &words)?).ok()?.to_string();
-    let pid = u32::try_from(stat.pid).ok()?;
-    Some(Guest { vm, pid, start_ticks: stat.starttime })
-}
-
-/// The jail, named after its VM, that a VMM's command line tells: `/firecracker --id <id> …`, or
-/// `qemu-system-x86_64 … -name banger-<id> …`. The agent writes both (`agent/src/host/kind.rs`).
-fn jail_of<'a>(comm: &str, words: &'a [String]) -> Option<&'a str> {
-    let after = |flag: &str| {
-        let at = words.iter().position(|word| word == flag)?;
-        words.get(at + 1).map(String::as_str)
-    };
-    match comm {
-        FIRECRACKER => after("--id"),
-        QEMU => after("-name")?.strip_prefix(QEMU_PREFIX),
-        _ => None,
     }
 }
 

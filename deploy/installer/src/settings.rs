@@ -15,12 +15,15 @@ use super::payload::Part;
 pub(super) struct Settings {
     pub(super) metrics: SocketAddr,
     pub(super) state_dir: PathBuf,
+    /// Where the jails of an agent's guests lie.
+    pub(super) jail_dir: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Written {
     metrics_listen: Option<SocketAddr>,
     state_dir: Option<PathBuf>,
+    jail_dir: Option<PathBuf>,
 }
 
 impl Settings {
@@ -33,9 +36,11 @@ impl Settings {
             Part::Agent => (7073, "/var/lib/banger-agent"),
         };
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let state_dir = written.state_dir.unwrap_or_else(|| PathBuf::from(state_dir));
         Ok(Self {
             metrics: written.metrics_listen.map_or(default, reachable),
-            state_dir: written.state_dir.unwrap_or_else(|| PathBuf::from(state_dir)),
+            jail_dir: written.jail_dir.unwrap_or_else(|| state_dir.join("jails")),
+            state_dir,
         })
     }
 }

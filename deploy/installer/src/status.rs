@@ -73,7 +73,7 @@ pub(super) async fn status(
     }
     let guests = || {
         let settings = Settings::of(disk, Part::Agent)?;
-        Ok(machine.guests(&settings.state_dir)?.len())
+        Ok(machine.guests(&settings)?.len())
     };
     let vms = if disk.is_live() { seen(guests())? } else { Some(0) };
     let release = |record: Option<Record>| record.map(|record| record.release).unwrap_or_default();

@@ -86,7 +86,8 @@ fn refuse_for_vms(
         if *part != Part::Agent {
             continue;
         }
-        let running = if disk.is_live() { machine.guests(dir)?.len() } else { 0 };
+        let agent = Settings::of(disk, *part)?;
+        let running = if disk.is_live() { machine.guests(&agent)?.len() } else { 0 };
         if running > 0 && !args.vms_may_keep_running {
             return refuse(format!(
                 "guests run here, those of {}: stop or move them first, or leave them to themselves \

@@ -10,12 +10,6 @@ fn a_page_is_good_only_with_200() {
 }
 
 #[test]
-fn a_process_that_is_no_vmm_is_no_guest() {
-    let me = Process::myself().unwrap();
-    assert_eq!(guest(&me), None);
-}
-
-#[test]
 fn a_process_runs_its_own_file_and_no_copy_of_it() {
     let machine = RealMachine::new(|| Err(Failure::Usage("nobody asks the server".to_owned())));
     let own = std::env::current_exe().unwrap();
@@ -30,28 +24,20 @@ fn a_process_runs_its_own_file_and_no_copy_of_it() {
 }
 
 #[test]
-fn both_vmms_tell_their_vm_and_a_foreign_one_tells_none() {
-    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let vm = "01890000-0000-7000-8000-000000000001";
-    let firecracker = words(&format!("/firecracker --id {vm} --start-time-us 1"));
-    assert_eq!(jail_of("firecracker", &firecracker), Some(vm));
-    let qemu = words(&format!("qemu-system-x86_64 -S -name banger-{vm} -m 128M"));
-    assert_eq!(jail_of("qemu-system-x86", &qemu), Some(vm));
-    let foreign = words("qemu-system-x86_64 -name mine -m 128M");
-    assert_eq!(jail_of("qemu-system-x86", &foreign), None);
-    assert_eq!(jail_of("bash", &firecracker), None);
-}
-
-#[test]
 fn who_may_not_look_into_the_agents_directory_is_not_told_that_no_vm_runs() {
     use rustix::process::{Gid, Uid, geteuid};
     use std::os::unix::fs::PermissionsExt as _;
     let machine = RealMachine::new(|| Err(Failure::Usage("nobody asks the server".to_owned())));
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_owned();
-    assert_eq!(machine.guests(&state.join("agent")).unwrap(), [], "there is no agent");
+    let agent = Settings {
+        metrics: ([127, 0, 0, 1], 7073).into(),
+        jail_dir: state.join("agent/jails"),
+        state_dir: state.join("agent"),
+    };
+    assert_eq!(machine.guests(&agent).unwrap(), [], "there is no agent");
     std::fs::create_dir_all(state.join("agent/vms")).unwrap();
-    assert_eq!(machine.guests(&state.join("agent")).unwrap(), []);
+    assert_eq!(machine.guests(&agent).unwrap(), []);
     let closed = std::fs::Permissions::from_mode(0o000);
     std::fs::set_permissions(state.join("agent"), closed).unwrap();
     let look = move || {
@@ -61,7 +47,7 @@ fn who_may_not_look_into_the_agents_directory_is_not_told_that_no_vm_runs() {
             rustix::thread::set_thread_res_gid(group, group, group).unwrap();
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         }
-        machine.guests(&state.join("agent")).unwrap_err()
+        machine.guests(&agent).unwrap_err()
     };
     let error = std::thread::spawn(look).join().unwrap();
     let cause = error.root_cause().downcast_ref::<io::Error>().unwrap();

@@ -52,7 +52,7 @@ impl Watch {
         let identity = identity.and_then(|text| serde_json::from_slice::<Identity>(&text).ok());
         let looks = limit.as_millis() / LOOK.as_millis();
         let mut watch = Self {
-            before: View { guests: machine.guests(&agent.state_dir)?, fleet: None },
+            before: View { guests: machine.guests(&agent)?, fleet: None },
             host_id: identity.map(|identity| identity.host_id),
             epoch: None,
             with_agent: up.contains(&Part::Agent),
@@ -118,7 +118,7 @@ impl Watch {
 
     /// What runs now.
     pub(super) async fn look(&self, machine: &impl Machine) -> anyhow::Result<View> {
-        let guests = machine.guests(&self.agent.state_dir)?;
+        let guests = machine.guests(&self.agent)?;
         let mut view = View { guests, fleet: None };
         if let (Some(host_id), Some(_)) = (&self.host_id, &self.before.fleet) {
             view.fleet = machine.fleet(host_id).await.ok();
