@@ -447,6 +447,7 @@ impl AgentConfig {
             image_dir: self.images(),
             scratch_dir: self.vms(),
             jail_dir: self.jails(),
+            guest_users: Vec::new(),
             runtime_dir: self.runtime_dir.clone(),
             cgroup_parent: self.guests.cgroup_parent.join(naming.tag().as_str()),
             without_cgroups: self.guests.without_cgroups,

@@ -296,6 +296,7 @@ pub struct Held {
     directory: PathBuf,
     path: PathBuf,
     first_uid: u32,
+    users: Vec<Range<u64>>,
     _file: File,
 }
 
@@ -304,6 +305,12 @@ impl Held {
     #[must_use]
     pub const fn first_uid(&self) -> u32 {
         self.first_uid
+    }
+
+    /// The user ids that guests of it run as, now and from before.
+    #[must_use]
+    pub fn users(&self) -> &[Range<u64>] {
+        &self.users
     }
 
     /// Gives the share back: nothing of the agent is left on the machine.
@@ -389,7 +396,8 @@ pub fn claim(
         .map_err(|error| failed("write", &path)(io::Error::other(error)))?;
     text.push(b'\n');
     let file = files::write(&path, &text).map_err(failed("write", &path))?;
-    Ok(Held { directory: directory.to_owned(), path, first_uid: ours.first_uid, _file: file })
+    let (first_uid, users) = (ours.first_uid, ours.ranges().collect());
+    Ok(Held { directory: directory.to_owned(), path, first_uid, users, _file: file })
 }
 
 #[cfg(test)]

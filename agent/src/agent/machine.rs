@@ -105,6 +105,7 @@ impl MachineKind {
                 config.guests.uid_base = Some(held.first_uid());
                 let mut linux = config.linux();
                 linux.pins.subnet = Some(subnet);
+                linux.guest_users = held.users().to_vec();
                 let host = linux::host(&linux)?;
                 Ok(TakenMachine { host, kernel: None, _share: Some(held) })
             }
@@ -165,7 +166,9 @@ fn share(config: &AgentConfig) -> Result<(Held, Subnet), MachineError> {
 /// The agent runs, something of a VM is here, or a part can't be removed; repeating it is safe.
 pub async fn dismantle(config: &AgentConfig) -> Result<(), MachineError> {
     let (held, _) = share(config)?;
-    let host = linux::host(&config.linux())?;
+    let mut linux = config.linux();
+    linux.guest_users = held.users().to_vec();
+    let host = linux::host(&linux)?;
     let found = look::observe(&host, config.naming()).await?;
     let (dirs, taps) = (found.dirs.len(), found.taps.len());
     let (root_disks, with_rules) = (found.snapshots.len(), found.rules.len());

@@ -10,6 +10,7 @@
 //! What can go wrong: the image directory is another file system than the jails' (files are
 //! copied), the kernel's control groups are not version 2 (then guests stay in the agent's group).
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::blocking;
 use super::files::beneath::{self, Root, Roots, missing_is_none};
 use super::files::removal::{self, AT_ONCE, Removed};
 use crate::host::{
-    Change, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, JailSurvey, Jails,
-    MountFacts, Pid, SocketEntry, VmmKind, in_jail,
+    Change, FileId, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, JailSurvey,
+    Jails, MountFacts, Pid, SocketEntry, VmmKind, in_jail,
 };
 
 mod cgroups;
@@ -274,6 +275,27 @@ impl JailTree {
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// The root directories of all jails, as they are.
+    pub(crate) fn roots(&self) -> HostResult<BTreeSet<FileId>> {
+        let failed = |error: Errno| HostError::io("list", "jails", error);
+        let mut roots = BTreeSet::new();
+        for vmm in VmmKind::ALL {
+            let Some(jails) = missing_is_none(self.base.dir(vmm.as_str())).map_err(failed)? else {
+                continue;
+            };
+            for name in beneath::names(jails.as_fd()).map_err(failed)? {
+                let path = Path::new(vmm.as_str()).join(name).join("root");
+                // One that is being made or removed has none.
+                let Some(root) = missing_is_none(self.base.dir(path)).map_err(failed)? else {
+                    continue;
+                };
+                let stat = rustix::fs::fstat(root).map_err(failed)?;
+                roots.insert(FileId { device: stat.st_dev, inode: stat.st_ino });
+            }
+        }
+        Ok(roots)
     }
 
     fn observe_api_socket(&self, id: &JailId) -> HostResult<SocketEntry> {

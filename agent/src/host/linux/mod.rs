@@ -6,6 +6,7 @@
 //! what is true of the machine as a whole.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub struct LinuxConfig {
     pub scratch_dir: PathBuf,
     /// The jailer's `--chroot-base-dir`.
     pub jail_dir: PathBuf,
+    /// The user ids of guests, now and from before: only theirs and root's processes are listed, and what
+    /// is in a jail.
+    pub guest_users: Vec<Range<u64>>,
     /// The runtime directory, with the sockets.
     pub runtime_dir: PathBuf,
     /// The control group of all guests, relative to where cgroup2 is mounted.
@@ -102,6 +106,11 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         firecracker: vmm::firecracker::FirecrackerApi::new(jails.clone(), config.vmm_call_limit),
         qemu: vmm::qemu::QemuApi::new(jails.clone(), outputs.clone(), config.vmm_call_limit),
     };
+    let of_jails = jails.clone();
+    let ours = processes::listing::Ours {
+        users: config.guest_users.clone(),
+        jail_roots: Some(Arc::new(move || of_jails.roots())),
+    };
     let (tree, max_files) = (jails.clone(), config.vmm_max_files);
     let launcher = vmm::Launchers {
         qemu: vmm::qemu::launcher::QemuLauncher::new(
@@ -136,7 +145,7 @@ pub fn host(config: &LinuxConfig) -> HostResult<Host> {
         vmm: Arc::new(vmms),
         guests: Arc::new(vmm::guests::LinuxGuests::new(jails.clone())),
         launcher: Arc::new(launcher),
-        processes: Arc::new(processes::LinuxProcesses::new(children)),
+        processes: Arc::new(processes::LinuxProcesses::new(children, ours)),
         jails: Arc::new(jails::LinuxJails::new(jails)),
         facts: Arc::new(facts),
     })

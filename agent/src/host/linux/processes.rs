@@ -20,23 +20,29 @@ use crate::host::{
 };
 
 pub(super) mod children;
+pub(super) mod listing;
 pub(super) mod ready;
 
 use children::Children;
+use listing::Ours;
 use ready::readable;
 
 /// How much of a command line, or of another file of a process, is read. What we look for stands at
 /// the beginning of our own command lines, and anybody may start processes with long ones.
 const READ_LIMIT: u64 = 4096;
 
+/// So many arguments of a command line are kept; ours have fewer before all that we look for.
+const MOST_ARGUMENTS: usize = 64;
+
 /// The processes of this machine.
 pub(crate) struct LinuxProcesses {
     children: Arc<Children>,
+    ours: Ours,
 }
 
 impl LinuxProcesses {
-    pub(crate) fn new(children: Arc<Children>) -> Self {
-        Self { children }
+    pub(crate) fn new(children: Arc<Children>, ours: Ours) -> Self {
+        Self { children, ours }
     }
 }
 
@@ -86,6 +92,7 @@ fn split_arguments(bytes: &[u8]) -> Vec<String> {
         .unwrap_or(bytes)
         .split(|byte| *byte == 0)
         .filter(|_| !bytes.is_empty())
+        .take(MOST_ARGUMENTS)
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect()
 }
@@ -119,18 +126,24 @@ fn started(pid: Pid) -> rustix::io::Result<Option<ProcessStart>> {
     Ok(stat.map(|stat| ProcessStart { start_ticks: stat.starttime, zombie: is_dead(&stat) }))
 }
 
+/// A process' root directory as it is.
+fn root_of(dir: BorrowedFd<'_>) -> Option<FileId> {
+    // With the dot: what the link leads to, seen from inside, not the link. A zombie has none;
+    // another's may be barred.
+    let stat = rustix::fs::statat(dir, "root/.", AtFlags::empty()).ok()?;
+    Some(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
 fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {
     let Some(dir) = open_proc(pid)? else { return Ok(None) };
-    let dir = dir.as_fd();
+    observe_in(pid, dir.as_fd())
+}
+
+/// By the process' own directory.
+fn observe_in(pid: Pid, dir: BorrowedFd<'_>) -> rustix::io::Result<Option<ProcessFacts>> {
     let Some(stat) = read_stat(dir)? else { return Ok(None) };
     let Some(arguments) = read_file(dir, "cmdline")? else { return Ok(None) };
     let Some(status) = read_file(dir, "status")? else { return Ok(None) };
-    // With the dot: what the link leads to, seen from inside, not the link.
-    let root = match rustix::fs::statat(dir, "root/.", AtFlags::empty()) {
-        Ok(stat) => Some(FileId { device: stat.st_dev, inode: stat.st_ino }),
-        // A zombie has none; another's may be barred.
-        Err(_) => None,
-    };
     Ok(Some(ProcessFacts {
         pid,
         start_ticks: stat.starttime,
@@ -139,7 +152,7 @@ fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {
         program: program(dir),
         comm: stat.comm,
         arguments: split_arguments(&arguments),
-        root,
+        root: root_of(dir),
     }))
 }
 
@@ -183,26 +196,8 @@ fn open_pidfd(pid: Pid, expected: u64) -> HostResult<Option<OwnedFd>> {
 #[async_trait]
 impl Processes for LinuxProcesses {
     async fn list(&self, comm: &str) -> HostResult<Vec<ProcessFacts>> {
-        let wanted = comm.to_owned();
-        blocking(move || {
-            let failed = |error: Errno| HostError::io("list", "processes", error);
-            let entries = std::fs::read_dir("/proc")
-                .map_err(|error| HostError::io("list", "processes", error))?;
-            let mut found = Vec::new();
-            for entry in entries {
-                let entry = entry.map_err(|error| HostError::io("list", "processes", error))?;
-                let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
-                let Some(pid) = number.and_then(Pid::new) else { continue };
-                // The cheap question first: there are many processes and few VMMs.
-                let Some(dir) = open_proc(pid).map_err(failed)? else { continue };
-                let comm = read_file(dir.as_fd(), "comm").map_err(failed)?.unwrap_or_default();
-                if comm.strip_suffix(b"\n").unwrap_or(&comm) == wanted.as_bytes() {
-                    found.extend(observe(pid).map_err(failed)?.filter(|f| f.comm == wanted));
-                }
-            }
-            Ok(found)
-        })
-        .await
+        let (wanted, ours) = (comm.to_owned(), self.ours.clone());
+        blocking(move || ours.list(&wanted)).await
     }
 
     async fn observe(&self, pid: Pid) -> HostResult<Option<ProcessFacts>> {

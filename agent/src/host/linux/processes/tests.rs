@@ -26,7 +26,7 @@ impl Drop for Reaped {
 }
 
 fn processes() -> LinuxProcesses {
-    LinuxProcesses::new(Arc::default())
+    LinuxProcesses::new(Arc::default(), Ours::default())
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_zombie_is_dead() {
 #[tokio::test]
 async fn a_child_of_ours_says_how_it_ended() {
     let children = Arc::new(Children::default());
-    let processes = LinuxProcesses::new(children.clone());
+    let processes = LinuxProcesses::new(children.clone(), Ours::default());
     let launched = children.start(|| Ok(sleeper())).unwrap();
     let wait = processes.wait_exit(launched.pid, launched.start_ticks);
     let kill = processes.signal(launched.pid, launched.start_ticks, Signal::Terminate);
@@ -96,4 +96,6 @@ fn arguments_are_cut_at_their_ends() {
     assert_eq!(split_arguments(b"a\0b c\0\0"), ["a", "b c", ""]);
     assert_eq!(split_arguments(b"title without end"), ["title without end"]);
     assert_eq!(split_arguments(b""), Vec::<String>::new());
+    // As many as one read holds, all of them empty.
+    assert_eq!(split_arguments(&[0; READ_LIMIT as usize]).len(), MOST_ARGUMENTS);
 }

@@ -58,6 +58,7 @@ impl Ground {
             image_dir: at("images"),
             scratch_dir: at("vms"),
             jail_dir: at("jails"),
+            guest_users: std::iter::once(200_000..200_016).collect(),
             runtime_dir: at("run"),
             cgroup_parent: parent.clone(),
             without_cgroups: false,
@@ -80,6 +81,19 @@ impl Ground {
         let mount = mount.and_then(|line| line.split(' ').nth(1)).expect("needs control groups v2");
         let group = Path::new(mount).join(parent).join(jail.as_str());
         Self { temp, host, jail, group }
+    }
+
+    /// Waits until a process has become its program: then it is what is looked for by name.
+    async fn until_called(&self, child: &Ended, name: &str) {
+        let seen = async || self.host.processes.observe(pid_of(child)).await.unwrap();
+        while seen().await.is_none_or(|process| process.comm != name) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn is_listed(&self, child: &Ended, name: &str) -> bool {
+        let all = self.host.processes.list(name).await.unwrap();
+        all.into_iter().any(|process| process.pid == pid_of(child))
     }
 
     async fn find(&self, remembered: Option<&ProcessIdentity>) -> Liveness {
@@ -203,14 +217,7 @@ async fn priv_a_local_user_with_the_name_socket_and_id_of_a_vm_is_nobody() {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let arguments = ["-c", "read line", "sh", "--api-sock", &socket, "--id", &id];
         let forger = start(&program, &arguments, NOBODY);
-        // Until it has become the program: then it is what is looked for by name.
-        let listed = async || {
-            let all = ground.host.processes.list(name).await.unwrap();
-            all.into_iter().any(|process| process.pid == pid_of(&forger))
-        };
-        while !listed().await {
-            tokio::task::yield_now().await;
-        }
+        ground.until_called(&forger, name).await;
         let found = ground.find(None).await;
         let nobody = matches!(found, Liveness::Dead(_) | Liveness::SomebodyElses { .. });
         assert!(nobody, "{name}: {found:?}");
@@ -229,4 +236,42 @@ async fn priv_a_local_user_with_the_name_socket_and_id_of_a_vm_is_nobody() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn priv_of_strangers_who_are_called_as_vmms_nothing_is_read_and_nobody_of_ours_is_missed()
+{
+    const IN_JAIL: &str = r#"
+import os, sys, time
+os.chroot(sys.argv[1])
+os.setresuid(65534, 65534, 65534)
+print("done", flush=True)
+while True:
+    time.sleep(600)
+"#;
+    let ground = Ground::new(3);
+    let program = ground.temp.path().join("firecracker");
+    std::fs::copy("/bin/sh", &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let id = ground.jail.to_string();
+    let many = vec![""; 300];
+    let mut arguments = vec!["-c", "read line", "sh", "--id", &id];
+    arguments.extend(many);
+    for (user, ours) in [(0, true), (200_002, true), (200_016, false), (65_534, false)] {
+        let child = start(&program, &arguments, user);
+        ground.until_called(&child, "firecracker").await;
+        assert_eq!(ground.is_listed(&child, "firecracker").await, ours, "user {user}");
+        let seen = ground.host.processes.observe(pid_of(&child)).await.unwrap().unwrap();
+        assert_eq!(seen.arguments.len(), 64, "of {}", arguments.len());
+    }
+    // Whoever is in a jail is ours, as whomever it runs: an agent that has lost its claim finds it.
+    let root = ground.host.jails.root_path(&ground.jail, VmmKind::Firecracker);
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    symlink("/usr/bin/python3", &program).unwrap();
+    let root = root.to_string_lossy().into_owned();
+    let mut child = start(&program, &["-c", IN_JAIL, &root], 0);
+    let mut says = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    assert_eq!(says.next().unwrap().unwrap(), "done");
+    assert!(ground.is_listed(&child, "firecracker").await);
 }

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 use crate::host::linux::processes::LinuxProcesses;
+use crate::host::linux::processes::listing::Ours;
 use crate::host::{ExitStatus, Processes as _};
 
 const UID: u32 = 200_002;
@@ -56,7 +57,7 @@ async fn priv_what_a_vmm_leaves_to_us_is_reaped_and_nobodys_status_is_lost() {
 
     // One that is followed says how it ended, however often strays are looked for.
     let followed = children.start(|| Ok(python("raise SystemExit(9)", UID))).unwrap();
-    let processes = LinuxProcesses::new(Arc::clone(&children));
+    let processes = LinuxProcesses::new(Arc::clone(&children), Ours::default());
     let watch = Arc::clone(&children);
     let sweeping = tokio::task::spawn_blocking(move || {
         while watch.is_followed(followed.pid) {

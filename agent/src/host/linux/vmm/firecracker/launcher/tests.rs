@@ -10,6 +10,7 @@ use crate::host::exec::RealExec;
 use crate::host::linux::files::beneath::{Root, Roots};
 use crate::host::linux::jails::{Cgroups, LinuxJails};
 use crate::host::linux::processes::LinuxProcesses;
+use crate::host::linux::processes::listing::Ours;
 use crate::host::{ExitStatus, JailSpec, Jails, Processes};
 
 struct Fixture {
@@ -111,7 +112,7 @@ async fn what_a_jailer_says_and_how_it_ends_is_known() {
     f.build().await;
     let log = open_fifo(&f.tree, &spec().id, in_jail::LOG).unwrap().unwrap();
     let launched = f.launcher.launch(&spec()).await.unwrap();
-    let processes = LinuxProcesses::new(f.children.clone());
+    let processes = LinuxProcesses::new(f.children.clone(), Ours::default());
     let exit = processes.wait_exit(launched.pid, launched.start_ticks).await.unwrap();
     assert_eq!(exit, ExitStatus::Code(7));
     let mut said = [0; 200];
@@ -136,7 +137,7 @@ async fn the_console_is_the_vmms_input_and_output_and_begins_empty() {
     rustix::io::write(&input, b"typed to a run before\n").unwrap();
     let launched = f.launcher.launch(&spec()).await.unwrap();
     rustix::io::write(&input, b"typed now\n").unwrap();
-    let processes = LinuxProcesses::new(f.children.clone());
+    let processes = LinuxProcesses::new(f.children.clone(), Ours::default());
     processes.wait_exit(launched.pid, launched.start_ticks).await.unwrap();
     let mut said = [0; 200];
     let length = rustix::io::read(&output, &mut said).unwrap();
