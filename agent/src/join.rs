@@ -13,6 +13,7 @@ use std::time::Duration;
 use banger_proto::ids::HostId;
 use banger_proto::v1::host_service_client::HostServiceClient;
 use banger_proto::v1::{JoinHostRequest, JoinHostResponse};
+use banger_wire::listeners::near;
 use banger_wire::tls::{self, PeerIdentity};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -169,8 +170,15 @@ pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Joined, J
         host_id: known.map(|id| id.to_string()).unwrap_or_default(),
         used_networks: told(&request.used_networks),
     };
-    let channel: Channel =
-        endpoint.connect().await.map_err(|source| not_reached(&request.server, source))?;
+    // A port of this machine is whoever's came first.
+    let is_near = endpoint.uri().scheme_str() == Some("http")
+        && endpoint.uri().host().is_some_and(is_loopback);
+    let connected = if is_near && !request.insecure_plaintext {
+        near::connect(&endpoint).await
+    } else {
+        endpoint.connect().await
+    };
+    let channel: Channel = connected.map_err(|source| not_reached(&request.server, source))?;
     let answer = HostServiceClient::new(channel)
         .join_host(message)
         .await

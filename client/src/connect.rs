@@ -3,7 +3,8 @@
 //! An [`Endpoint`] is checked when it is made, so that a bad address or CA file is an error before
 //! anything is sent. A [`Client`] is cheap to clone; its connection is made anew by itself when it
 //! breaks, and a call that was under way then fails with [`ClientError::Interrupted`]. A token goes
-//! in plain text to this machine only, unless that is allowed in so many words.
+//! in plain text to this machine only, and there to nobody but root, the caller and the server's own
+//! user, unless more is allowed in so many words.
 
 use std::fmt;
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_wire::listeners::near;
 use banger_wire::{limits, secrets};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -111,7 +113,8 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// Allows the token over plain http to another machine, where anyone on the way can read it.
+    /// Allows the token over plain http to another machine, where anyone on the way can read it, and
+    /// on this machine to whoever listens there.
     #[must_use]
     pub fn allow_plaintext_token(mut self, allow: bool) -> Self {
         self.plaintext_token = allow;
@@ -161,6 +164,12 @@ impl Endpoint {
         transport.tls_config(tls.timeout(limits::CONNECT_TIMEOUT)).map_err(|source| {
             EndpointError::Tls { server: self.server.clone(), source: Box::new(source) }
         })
+    }
+
+    /// Whether a token goes to this machine in plain text: then it matters who listens, because
+    /// anybody may who is first.
+    fn shows_token_nearby(&self) -> bool {
+        self.token.is_some() && !self.tls && self.loopback && !self.plaintext_token
     }
 
     /// The CAs that this machine trusts.
@@ -260,7 +269,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::Endpoint`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        let channel = endpoint.transport()?.connect().await.map_err(|source| {
+        let transport = endpoint.transport()?;
+        let connected = if endpoint.shows_token_nearby() {
+            near::connect(&transport).await
+        } else {
+            transport.connect().await
+        };
+        let channel = connected.map_err(|source| {
             let problem = reach_problem(&source);
             let server = endpoint.server.clone();
             ClientError::Unreachable { server, problem, source: Box::new(source) }
@@ -274,7 +289,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`].
     pub fn connect_lazy(endpoint: &Endpoint) -> Result<Self, ClientError> {
-        Ok(Self::over(endpoint.transport()?.connect_lazy(), endpoint))
+        let transport = endpoint.transport()?;
+        let channel = if endpoint.shows_token_nearby() {
+            near::connect_lazy(&transport)
+        } else {
+            transport.connect_lazy()
+        };
+        Ok(Self::over(channel, endpoint))
     }
 
     fn over(channel: Channel, endpoint: &Endpoint) -> Self {

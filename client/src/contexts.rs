@@ -55,7 +55,7 @@ pub struct Context {
     /// A file that holds the bearer token. Wins over `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Allow the token over plain http to another machine.
+    /// Allow the token over plain http to another machine, and to whoever listens on this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure_plaintext: bool,
 }

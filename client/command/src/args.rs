@@ -35,7 +35,7 @@ Flags of every command:
       --ca FILE         PEM file of the CA that signed the server's certificate
       --token-file FILE file with the bearer token
       --token TOKEN     the token itself, which everybody on this machine can see
-      --insecure-plaintext  send the token even over plain http to another machine
+      --insecure-plaintext  send the token in plain text to another machine or another user's server
       --deadline TIME   how long each call may take [default: 30s]
 
 Examples:
@@ -130,7 +130,7 @@ pub(crate) struct Global {
         help_heading = "Global"
     )]
     ca: Option<PathBuf>,
-    /// Send the token even over plain http to another machine.
+    /// Send the token in plain text to another machine or another user's server.
     #[arg(long, global = true, hide = true, help_heading = "Global")]
     insecure_plaintext: bool,
     /// Use this context instead of the current one.

@@ -75,3 +75,58 @@ fn debug_output_never_shows_the_token() {
     let endpoint = Endpoint::new("localhost").unwrap().token("hunter2").unwrap();
     assert!(!format!("{endpoint:?}").contains("hunter2"));
 }
+
+/// Somebody of another user who listens here and says whether he hears anything, once.
+const STRANGER: &str = r#"
+import os, socket
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    if connection.recv(1):
+        print("something", flush=True)
+        os._exit(0)
+    print("nothing", flush=True)
+"#;
+
+/// Ended also when the test fails.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn priv_a_local_user_who_listens_in_the_servers_place_gets_no_token() {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
+    #[expect(clippy::disallowed_methods, reason = "somebody who listens")]
+    let mut command = Command::new("python3");
+    command.args(["-c", STRANGER]).uid(65_534).gid(65_534).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut stranger = Ended(command.spawn().unwrap());
+    let mut hears = BufReader::new(stranger.0.stdout.take().unwrap()).lines();
+    let port = hears.next().unwrap().unwrap();
+
+    let endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let with_token = endpoint.token("hunter2").unwrap().deadline(Duration::from_secs(5));
+    let error = Client::connect(&with_token).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("uid 65534") && said.contains("not sent"), "{said}");
+    assert!(error.advice().contains("--insecure-plaintext"), "{}", error.advice());
+    assert_eq!(hears.next().unwrap().unwrap(), "nothing");
+    // One that connects later looks as well.
+    let client = Client::connect_lazy(&with_token).unwrap();
+    let error = client.hosts().get("h").await.unwrap_err();
+    assert!(error.to_string().contains("uid 65534"), "{error}");
+    assert_eq!(hears.next().unwrap().unwrap(), "nothing");
+    // Whoever insists is heard, as it was before.
+    let insists = with_token.allow_plaintext_token(true);
+    let client = Client::connect(&insists).await.unwrap();
+    assert!(client.hosts().get("h").await.is_err(), "he is no server");
+    assert_eq!(hears.next().unwrap().unwrap(), "something");
+}

@@ -8,6 +8,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use banger_wire::listeners::Stranger;
+
 /// Why no connection came about, or why it broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReachProblem {
@@ -19,6 +21,8 @@ pub enum ReachProblem {
     UnknownName,
     /// There is no route to the address.
     Unroutable,
+    /// On this machine somebody listens who is not to have the token: who, in a sentence.
+    Stranger(String),
     /// The peer closed the connection.
     Closed,
     /// The certificate of the server is not signed by a CA that is trusted here.
@@ -57,7 +61,7 @@ impl fmt::Display for ReachProblem {
             Self::NotTls => "it does not speak TLS",
             Self::Tls(text) => return write!(f, "TLS: {text}"),
             Self::NotHttp2 => "it does not speak HTTP/2",
-            Self::Other(text) => text,
+            Self::Stranger(text) | Self::Other(text) => text,
         })
     }
 }
@@ -91,6 +95,10 @@ impl ReachProblem {
                  the server reads it on SIGHUP."
             }
             Self::EarlyCertificate => "Is the clock right, here and on the server?",
+            Self::Stranger(_) => {
+                "If that is your server, allow it with --insecure-plaintext, or \
+                 insecure_plaintext = true in the context."
+            }
             Self::NotTls => "Write the address with http:// if the server has no TLS.",
             Self::Tls(_) | Self::Other(_) => "",
         }
@@ -142,6 +150,9 @@ pub(crate) fn connecting(error: &(dyn Error + 'static)) -> ReachProblem {
 }
 
 fn one(error: &(dyn Error + 'static)) -> Option<ReachProblem> {
+    if let Some(stranger) = error.downcast_ref::<Stranger>() {
+        return Some(ReachProblem::Stranger(stranger.to_string()));
+    }
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(of_tls(tls));
     }

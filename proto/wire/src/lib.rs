@@ -14,6 +14,8 @@
 //!
 //! With the feature `secrets`: `secrets`, files that hold one, refused where others may read them.
 //!
+//! With the feature `listeners`: `listeners`, who listens at an address of this machine.
+//!
 //! With the feature `trace`, for programs that record spans: `trace`, W3C trace context over gRPC
 //! metadata.
 //!
@@ -32,6 +34,8 @@ pub mod causes;
 pub mod guest_link;
 #[cfg(feature = "tls")]
 pub mod limits;
+#[cfg(feature = "listeners")]
+pub mod listeners;
 pub mod resets;
 #[cfg(feature = "secrets")]
 pub mod secrets;
