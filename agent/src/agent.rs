@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use banger_proto::agent_v1::agent_service_server::AgentServiceServer;
 use banger_proto::bounds::MAX_MESSAGE_BYTES;
+use banger_wire::listeners;
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
 use banger_wire::service::edge::bodies::BodiesLayer;
@@ -303,7 +304,7 @@ fn make_directory(path: &std::path::Path) -> Result<(), StartError> {
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listeners::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -91,17 +91,20 @@ fn stopping_the_agents_unit_leaves_guests_running() {
 }
 
 #[test]
-fn an_agent_that_was_refused_is_started_again_for_ever() {
-    let unit = tree::read("deploy/systemd/banger-agent.service");
-    let (head, service) = unit.split_once("\n[Service]\n").expect("it has a service");
-    // systemd gives up after five starts in ten seconds unless this is 0, and reads it in [Unit] alone.
-    assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"));
-    let value = |key: &str| service.lines().find_map(|line| line.strip_prefix(key));
-    assert_eq!(value("Restart="), Some("always"));
-    // Not so often that its refusals fill the journal, and before its host is suspected.
-    let pause: u64 = value("RestartSec=").expect("it pauses").parse().expect("seconds");
-    let suspected = 3 * AgentConfig::default().limits.heartbeat_secs;
-    assert!((2..suspected).contains(&pause), "{pause} s, and {suspected} until it is suspected");
+fn a_service_that_could_not_start_is_started_again_for_ever() {
+    for unit in ["banger-server.service", "banger-agent.service"] {
+        let text = tree::read(&format!("deploy/systemd/{unit}"));
+        let (head, service) = text.split_once("\n[Service]\n").expect("it has a service");
+        // systemd gives up after five starts in ten seconds unless this is 0, and reads it in [Unit]
+        // alone.
+        assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
+        let value = |key: &str| service.lines().find_map(|line| line.strip_prefix(key));
+        assert_eq!(value("Restart="), Some("always"), "{unit}");
+        // Not so often that its refusals fill the journal, and before its host is suspected.
+        let pause: u64 = value("RestartSec=").expect("it pauses").parse().expect("seconds");
+        let suspected = 3 * AgentConfig::default().limits.heartbeat_secs;
+        assert!((2..suspected).contains(&pause), "{unit}: {pause} s, {suspected} until suspected");
+    }
 }
 
 /// The units in a directory of their own, with programs that exist.
