@@ -9,6 +9,8 @@
 mod demo;
 #[path = "qemu/guest.rs"]
 mod guest;
+#[path = "qemu/machine.rs"]
+mod machine;
 #[path = "qemu/stage.rs"]
 mod stage;
 
@@ -17,10 +19,11 @@ use std::path::Path;
 
 use banger_testhost::oci;
 use guest::done;
+use machine::Machine;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use stage::{Machine, Stage};
+use stage::Stage;
 
 const VM: &str = "first";
 
@@ -71,6 +74,9 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         assert_eq!(exec(&["cat", "/etc/hostname"]), done(&format!("{VM}\n"), "", 0));
         let told = stage::DNS.map(|server| format!("nameserver {server}\n")).concat();
         assert_eq!(exec(&["cat", "/etc/resolv.conf"]), done(&told, "", 0));
+        // Where memory is short, the guest's programs go before the guest agent.
+        let scores = "cat /proc/$(pidof banger-guest)/oom_score_adj /proc/self/oom_score_adj";
+        assert_eq!(exec(&["sh", "-c", scores]), done("-1000\n0\n", "", 0));
         let both = "echo to one; echo to the other >&2; exit 7";
         assert_eq!(exec(&["sh", "-c", both]), done("to one\n", "to the other\n", 7));
         assert_eq!(exec(&["sh", "-c", "kill -9 $$"]), done("", "", 137));
@@ -183,6 +189,9 @@ fn priv_images_that_people_have_boot_and_a_program_gets_a_guest_of_its_own() {
         assert_eq!(stage.exec("oci", &["cat", "/etc/hostname"]), done("oci\n", "", 0));
         let told = stage::DNS.map(|server| format!("nameserver {server}\n")).concat();
         assert_eq!(stage.exec("oci", &["cat", "/etc/resolv.conf"]), done(&told, "", 0));
+        // Here it is a child of process 1, which the kernel never ends.
+        let scores = ["sh", "-c", "cat /proc/$PPID/oom_score_adj /proc/self/oom_score_adj"];
+        assert_eq!(stage.exec("oci", &scores), done("-1000\n0\n", "", 0));
         let guest = stage.json(&["vm", "get", "oci"])["status"]["guest"].clone();
         println!("an OCI image of two layers: {guest}");
         // The image's own program, with its environment, in its directory.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::stage::{self, Stage};
-use super::{done, identity};
+use super::{done, identity, machine};
 
 /// A stage with the image `demo`, made as `make up` makes it.
 fn stage_with_demo(name: &str, demo: &banger_testhost::host::demo::Demo) -> Stage {
@@ -55,6 +55,22 @@ fn priv_the_demo_is_one_name_with_the_disk_that_is_asked_for_and_a_panic_is_told
         assert!(copied.stderr.contains("the guest's disk is full"), "{copied:?}");
         stage.banger(&["vm", "rm", "web", "--yes", "--wait"]);
 
+        // A kernel that panics tells QEMU by its driver, which the initial RAM disk brings.
+        let create = ["vm", "create", "told", "--memory", "128M", "--wait=ready"];
+        stage.banger(&create);
+        let id = stage.json(&["vm", "get", "told"])["id"].as_str().expect("text").to_owned();
+        let panic = "(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &";
+        assert_eq!(stage.exec("told", &["sh", "-c", panic]), done("", "", 0));
+        stage::until("QEMU heard of the panic", || {
+            let log = std::fs::read_to_string(stage.vm_file(&id, "qemu.log")).unwrap_or_default();
+            if log.contains("qmp: GUEST_PANICKED") {
+                Ok(())
+            } else {
+                Err(log + &stage.console(&id))
+            }
+        });
+        stage.banger(&["vm", "rm", "told", "--yes", "--wait"]);
+
         // The kernel without its initial RAM disk finds no root.
         let create = ["vm", "create", "dead", "--kernel", "demo-kernel", "--root", "demo"];
         stage.banger(&[&create[..], &["--memory", "128M"]].concat());
@@ -88,8 +104,22 @@ fn priv_two_set_ups_of_real_guests_live_beside_each_other_and_one_goes_alone() {
             stage.until_it_answers(at, &id);
             assert_eq!(stage.objects(true), Vec::<[String; 3]>::new(), "the other's is nobody's");
         }
+        // An agent that takes the tag of one that lives changes nothing of it.
+        let said = one.second_agent();
+        let taken = format!("instance {} is that of another agent on this machine", one.tag());
+        assert!(said.contains(&taken), "{said}");
+        assert!(said.contains(&format!("pid {}", one.agent_pid())), "{said}");
+        assert!(one.answers(&at_one), "{said}");
+        assert_eq!(one.exec("web", &["hostname"]), done("web\n", "", 0));
+
         let before = two.json(&["vm", "get", "web"]);
+        let [of_one, of_two] = [&one, &two].map(|stage| machine::of_instance(&stage.tag()));
+        let of_one = of_one.join("\n");
+        for part in ["br0:", "-FWD", "-NAT", "table inet", "table bridge", "/run/banger-agents/"] {
+            assert!(of_one.contains(part), "{part} is there before: {of_one}");
+        }
         one.down();
+        assert_eq!(machine::of_instance(&two.tag()), of_two, "the other's stays as it is");
         assert!(two.answers(&at_two), "it needs the other set-up");
         assert!(!two.answers(&at_one), "it is still there");
         let after = two.json(&["vm", "get", "web"]);

@@ -12,10 +12,13 @@ use banger_integration_tests::programs::{command, ours};
 use banger_testhost::host::demo::{Demo, FILES};
 use serde_json::Value;
 
+use super::machine;
+
 /// How long anything may take: guests are emulated, and the machine is busy with other tests.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What guests are told as name servers: documentation addresses (RFC 5737), where nobody answers.
+/// The name servers of the machine in a test, which guests are told without being configured:
+/// documentation addresses (RFC 5737), where nobody answers.
 pub(crate) const DNS: [&str; 2] = ["192.0.2.53", "192.0.2.54"];
 
 /// What the demo guest is made from, there before the test cuts itself off from every network.
@@ -31,11 +34,19 @@ pub(crate) fn make_images() -> PathBuf {
     cache
 }
 
-/// Runs a test on a thread in a network namespace of its own, which its processes inherit.
+/// Runs a test on a thread with a network of its own and other name servers, which its processes
+/// inherit.
 pub(crate) fn in_network_of_its_own(test: impl FnOnce() + Send + 'static) {
+    use nix::sched::CloneFlags;
     let run = std::thread::spawn(|| {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)
-            .expect("root may make a network namespace");
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .expect("root may make namespaces");
+        tool("mount", &["--make-rprivate", "/"]);
+        let resolvers = tempfile::NamedTempFile::new().expect("a file can be made");
+        let text = DNS.map(|server| format!("nameserver {server}\n")).concat();
+        std::fs::write(resolvers.path(), text).expect("it can be written");
+        let file = resolvers.path().to_str().expect("paths here are text");
+        tool("mount", &["--bind", file, "/etc/resolv.conf"]);
         for words in [
             "link set lo up",
             // An uplink that leads nowhere: documentation addresses (RFC 5737).
@@ -64,47 +75,6 @@ pub(crate) fn tool(name: &str, args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     said
-}
-
-/// A QEMU without a guest, of this name, whose root is this directory.
-pub(crate) struct Machine(std::process::Child);
-
-impl Machine {
-    pub(crate) fn start(root: &Path, name: &str) -> Self {
-        // In a mount namespace of its own, as the agent's jailer does it.
-        let script = "for dir in usr lib lib64 etc; do \
-             if [ -d /$dir ]; then mkdir -p \"$1/$dir\" && mount --rbind /$dir \"$1/$dir\"; fi; done; \
-             exec chroot \"$1\" /usr/bin/qemu-system-x86_64 -name \"$2\" -machine none -nodefaults \
-             -display none -S";
-        std::fs::create_dir_all(root).expect("it can be made");
-        let root = root.to_str().expect("paths here are text");
-        let child = command(Path::new("unshare"))
-            .args(["--mount", "sh", "-c", script, "sh", root, name])
-            .stdin(std::process::Stdio::null())
-            .spawn()
-            .expect("unshare can be started");
-        let comm = format!("/proc/{}/comm", child.id());
-        until("it is a QEMU", || match std::fs::read_to_string(&comm).unwrap_or_default() {
-            comm if comm == "qemu-system-x86\n" => Ok(()),
-            other => Err(other),
-        });
-        Self(child)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    pub(crate) fn lives(&mut self) -> bool {
-        self.0.try_wait().expect("it is our child").is_none()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Waits until there is an answer.
@@ -147,9 +117,7 @@ impl Stage {
         let cgroups = &stage.cgroups;
         stage.configure(
             "b0",
-            &format!(
-                "vmm = \"qemu\"\n[guests]\ncgroup_parent = \"{cgroups}\"\ndns = {DNS:?}\n{config}"
-            ),
+            &format!("vmm = \"qemu\"\n[guests]\ncgroup_parent = \"{cgroups}\"\n{config}"),
         );
         stage
     }
@@ -214,9 +182,18 @@ impl Stage {
     /// Stops and removes everything. What was there before the start stays: the host's configuration,
     /// and its directory where images were put into it; nothing of a VM is in that.
     pub(crate) fn down(&self) {
+        let tag = self.tag();
+        // The claim at least; the bridge comes with the first guest, chains and tables go with the last.
+        let there = machine::of_instance(&tag);
+        assert!(!there.is_empty(), "the claim is there, at least");
         if let Err(words) = self.dev(&["down", "--yes"]) {
             panic!("banger dev down: {words}{}", self.agent_log());
         }
+        assert_eq!(
+            machine::of_instance(&tag),
+            Vec::<String>::new(),
+            "of the machine's network, or the claim"
+        );
         for place in ["dev.json", "made.json", "server", "logs"] {
             assert!(!self.state().join(place).exists(), "{place} is still there");
         }
@@ -238,9 +215,14 @@ impl Stage {
     /// `banger`, which asks the stage's server.
     pub(crate) fn command(&self) -> Command {
         let mut banger = command(&ours("banger"));
-        let listen = self.record()["server"]["listen"].as_str().expect("an address").to_owned();
-        banger.env("BANGER_SERVER", format!("http://{listen}"));
+        banger.env("BANGER_SERVER", self.server());
         banger
+    }
+
+    /// Where the stage's server is asked.
+    pub(crate) fn server(&self) -> String {
+        let listen = self.record()["server"]["listen"].as_str().expect("an address").to_owned();
+        format!("http://{listen}")
     }
 
     /// What `banger dev` noted of what it started.
@@ -344,6 +326,32 @@ impl Stage {
         i32::try_from(pid).expect("pids fit")
     }
 
+    /// Starts another agent of the same tag, with its state elsewhere, to its end; what it said.
+    pub(crate) fn second_agent(&self) -> String {
+        let elsewhere = self.scratch("elsewhere");
+        let identity = elsewhere.join("identity");
+        std::fs::create_dir_all(&identity).expect("it can be made");
+        for file in std::fs::read_dir(self.agent().join("identity")).expect("it has joined") {
+            let file = file.expect("it can be read");
+            std::fs::copy(file.path(), identity.join(file.file_name())).expect("copied");
+        }
+        let output = command(&ours("banger-agent"))
+            .args(["run", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0"])
+            .arg("--config")
+            .arg(self.state().join("config/b0.toml"))
+            .arg("--state-dir")
+            .arg(&elsewhere)
+            .arg("--runtime-dir")
+            .arg(elsewhere.join("run"))
+            .args(["--instance", &self.tag()])
+            .output()
+            .expect("banger-agent can be started");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(!output.status.success(), "it was let in: {said}");
+        said
+    }
+
     /// The agent's instance tag: one that nothing on the machine had.
     pub(crate) fn tag(&self) -> String {
         self.record()["agents"][0]["tag"].as_str().expect("it has one").to_owned()
@@ -408,7 +416,8 @@ impl Stage {
         let ours = format!(" {tag}-");
         let links = tool("ip", &["-o", "link"]);
         left.extend(links.lines().filter(|line| line.contains(&ours)).map(str::to_owned));
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there are mounts");
+        // Those of the test's thread: see `in_network_of_its_own`.
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("there are mounts");
         left.extend(mounts.lines().filter(|line| line.contains(id)).map(str::to_owned));
         for mount in mounts.lines().filter(|line| line.split(' ').nth(2) == Some("cgroup2")) {
             let mount = mount.split(' ').nth(1).unwrap_or_default();
