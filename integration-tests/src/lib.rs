@@ -3,6 +3,7 @@
 //! - [`programs`]: the programs of this workspace as processes, each with a log, ended by pid.
 //! - [`fleet`]: a real server and real agents on simulated hosts, over loopback, that can be
 //!   killed, stopped and started again on the same state.
+//! - [`pages`]: the documents, and what they say to type.
 //! - [`machine`]: what the simulated machine of a host holds.
 //! - [`watching`]: lists and watch streams, held to their rules.
 //! - [`proxy`]: a link that can be cut, held and slowed.
@@ -12,6 +13,7 @@
 
 pub mod fleet;
 pub mod machine;
+pub mod pages;
 pub mod programs;
 pub mod proxy;
 pub mod soak;

@@ -40,6 +40,25 @@ pub fn ours(name: &str) -> PathBuf {
     path
 }
 
+/// A client that `make tools` installs below `target/tools`, or else one on PATH.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let target = programs_dir().parent().expect("a profile's directory is in target").to_owned();
+    let installed = target.join("tools/venv/bin").join(name);
+    if installed.exists() {
+        return installed;
+    }
+    std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .map(|dir| dir.join(name))
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("{name} is missing: make tools"))
+}
+
 /// A command without the settings of the person who runs the test.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this file starts the processes of the tests")]

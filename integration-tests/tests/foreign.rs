@@ -12,7 +12,9 @@ mod foreign {
     mod buf_curl;
     mod dev;
     mod documents;
+    mod elsewhere;
     mod first_fleet;
+    mod make;
     mod named;
     mod python;
     mod tools;

@@ -11,6 +11,8 @@ mod demo;
 mod guest;
 #[path = "qemu/machine.rs"]
 mod machine;
+#[path = "qemu/pages.rs"]
+mod pages;
 #[path = "qemu/stage.rs"]
 mod stage;
 

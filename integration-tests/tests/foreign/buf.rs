@@ -7,10 +7,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use banger_integration_tests::programs::command;
+use banger_integration_tests::programs::{command, tool};
 use serde_json::Value;
-
-use super::tools::tool;
 
 fn arguments(api: SocketAddr, method: &str, request: &Value) -> Vec<String> {
     vec![

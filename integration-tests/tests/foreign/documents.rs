@@ -1,129 +1,64 @@
-//! The commands of the documents, run as they are written.
+//! The commands of the documents, run as they are written against simulated hosts.
 //!
-//! Every block with a command in README.md and `docs/` is either run here, against a simulated
-//! host, or named below with the test that runs it. A block that is new and in neither list fails.
+//! Every block with a command, or with a program, is run here, or by the test that `elsewhere.rs`
+//! names, or is there with the reason why no test can.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use banger_integration_tests::fleet::Fleet;
-use banger_integration_tests::programs::{command, programs_dir};
+use banger_integration_tests::pages::{block, blocks, documents, top};
+use banger_integration_tests::programs::{command, programs_dir, tool};
 
-use super::tools::{demo, tool};
+use super::elsewhere;
+use super::tools::{demo, rest_of_demo};
 
 /// Blocks that are run here, by how they begin.
-const RUN: [(&str, &str); 6] = [
+const RUN: [(&str, &str); 8] = [
     ("README.md", "banger host ls "),
     ("README.md", "S=http://127.0.0.1:7070/"),
     ("docs/API.md", "buf curl "),
     ("docs/FIRST-FLEET.md", "banger host ls -o name"),
+    ("docs/IMAGES.md", "banger image import alpine alpine.tar"),
+    ("docs/OPERATIONS.md", "banger host sweep HOST"),
     ("docs/OPERATIONS.md", "banger token create"),
     ("docs/OPERATIONS.md", "banger audit --since"),
 ];
 
-/// Blocks that need more than a simulated host, by how they begin, and what runs what they say; or
-/// why nothing can.
-const ELSEWHERE: [(&str, &str, &str); 18] = [
-    ("README.md", "$ banger vm exec first", "integration-tests/tests/qemu.rs"),
-    ("docs/FIRST-FLEET.md", "make deb", "client/command/Cargo.toml"),
-    (
-        "docs/FIRST-FLEET.md",
-        "apt-get update && apt-get install -y ./banger_*.deb openssl",
-        "integration-tests/testhost/tests/installed",
-    ),
-    (
-        "docs/FIRST-FLEET.md",
-        "install -d -o banger",
-        "integration-tests/tests/foreign/first_fleet.rs",
-    ),
-    (
-        "docs/FIRST-FLEET.md",
-        "apt-get update && apt-get install -y ./banger_*.deb curl",
-        "integration-tests/testhost/tests/installed",
-    ),
-    ("docs/FIRST-FLEET.md", "banger host token", "integration-tests/tests/foreign/first_fleet.rs"),
-    ("docs/FIRST-FLEET.md", "mkdir demo", "integration-tests/tests/qemu/demo.rs"),
-    ("docs/DASHBOARD.md", "make dashboard", ".ci/web.sh"),
-    ("docs/DEVELOPING.md", "make up", "deploy/dev/up.sh"),
-    ("docs/DEVELOPING.md", "cargo build --workspace", ".ci/check.sh"),
-    ("docs/TESTING.md", "cargo nextest run", ".ci/check.sh"),
-    ("docs/IMAGES.md", "banger image import alpine", "integration-tests/tests/simulated/images.rs"),
-    (
-        "docs/OPERATIONS.md",
-        "banger host sweep HOST",
-        "integration-tests/testhost/tests/sweep/mod.rs",
-    ),
-    ("docs/OPERATIONS.md", "banger host token", "integration-tests/tests/simulated/rejoin.rs"),
-    ("docs/OPERATIONS.md", "banger-server backup", "integration-tests/tests/simulated/backup.rs"),
-    (
-        "docs/OPERATIONS.md",
-        "banger host cordon NAME",
-        "integration-tests/tests/simulated/rejoin.rs",
-    ),
-    (
-        "docs/OPERATIONS.md",
-        "journalctl -u banger-server | grep first-admin",
-        "server/src/server/tests/first_admin.rs",
-    ),
-    ("docs/OPERATIONS.md", "systemctl ", "integration-tests/testhost/tests/testhost_upgrade.rs"),
-];
-
-pub(super) fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("is below the top").to_owned()
-}
-
-/// The text between the fences of a document that has a command of banger, or of one of its clients.
-pub(super) fn blocks(document: &str) -> Vec<String> {
-    let text = fs::read_to_string(top().join(document)).expect("the document is there");
-    let commands = ["banger ", "banger-", "buf curl ", "grpcurl ", "systemctl ", "make ", "cargo "];
-    text.split("\n```")
-        .skip(1)
-        .step_by(2)
-        .filter_map(|block| block.split_once('\n').map(|(_, lines)| lines.to_owned()))
-        .filter(|block| {
-            block.lines().any(|line| {
-                commands.iter().any(|word| line.trim_start_matches("$ ").starts_with(word))
-            })
-        })
-        .collect()
-}
-
-pub(super) fn documents() -> Vec<String> {
-    let mut all = vec!["README.md".to_owned()];
-    for entry in fs::read_dir(top().join("docs")).expect("there are documents") {
-        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
-            all.push(format!("docs/{name}"));
-        }
-    }
-    all.sort();
-    all
-}
+/// The first token of an admin, which a server makes that asks for tokens and has none.
+const FIRST_ADMIN: (&str, &str) = ("docs/OPERATIONS.md", "journalctl -u banger-server");
 
 #[test]
 fn documents_every_block_of_commands_is_run_by_somebody() {
-    let mut nobody = Vec::new();
+    let mut wrong = Vec::new();
     for document in documents() {
         for block in blocks(&document) {
-            let begins = |at: &str, with: &str| at == document && block.starts_with(with);
-            let here = RUN.iter().any(|(at, with)| begins(at, with));
-            let elsewhere = ELSEWHERE.iter().any(|(at, with, _)| begins(at, with));
-            if !here && !elsewhere {
-                nobody.push(format!("{document}: {}", block.lines().next().unwrap_or_default()));
+            let begins = |at: &str, with: &str| at == document && block.text.starts_with(with);
+            let here = RUN.iter().chain(&[FIRST_ADMIN]).any(|(at, with)| begins(at, with));
+            let found = elsewhere::BY.iter().find(|(at, with, ..)| begins(at, with));
+            let not_run = elsewhere::NOT_RUN.iter().any(|(at, with, _)| begins(at, with));
+            if let Some((_, begins, file, function)) = found {
+                wrong.extend(elsewhere::does_not_run(&document, &block, begins, file, function));
+            } else if !here && !not_run {
+                let first = block.text.lines().next().unwrap_or_default();
+                wrong.push(format!("{document}: {first}: run by no test"));
             }
         }
     }
-    assert!(nobody.is_empty(), "run by no test:\n{}", nobody.join("\n"));
-    for (_, _, by) in ELSEWHERE {
-        assert!(top().join(by).exists(), "{by} is not there");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let listed = elsewhere::BY.iter().map(|(at, with, ..)| (*at, *with));
+    let listed = listed.chain(elsewhere::NOT_RUN.iter().map(|(at, with, _)| (*at, *with)));
+    for (document, begins) in listed {
+        let _ = block(document, begins);
     }
 }
 
 /// What a person types, for a shell that ends at the first command that fails. What never ends by
 /// itself, such as a watch, is ended after a while; all that it is asked for is that it runs.
 fn script(block: &str, api: &str) -> String {
-    let block = block.replace("127.0.0.1:7070", api).replace("\n$ ", "\n");
+    let block =
+        block.replace("127.0.0.1:7070", api).replace("\n$ ", "\n").replace("HOST", "host-0");
     let endless = ["banger vm watch", "WatchVms"];
     let mut out = "set -euo pipefail\n".to_owned();
     for line in block.lines() {
@@ -140,8 +75,8 @@ fn script(block: &str, api: &str) -> String {
     out
 }
 
-/// A command that asks a person before it does anything.
-const ASKS: &str = "token revoke ";
+/// Commands that ask a person before they do anything.
+const ASK: [&str; 2] = ["token revoke ", "banger host sweep HOST   "];
 
 /// The shell that is typed to, and what is answered where it is asked: then it has a terminal, by
 /// script(1) of util-linux.
@@ -157,49 +92,82 @@ fn shell(typed: &Path, asks: bool) -> (Vec<String>, Stdio) {
     (words(&["script", "-qec", &format!("bash {typed}"), "/dev/null"]), answers.into())
 }
 
+/// Types a script in a home directory, where what it needs lies.
+fn typed(fleet: &Fleet, home: &Path, script: &str, asks: bool) -> Output {
+    let grpcurl = tool("grpcurl");
+    let path = [programs_dir().as_path(), grpcurl.parent().expect("is in a directory")]
+        .map(|dir| dir.display().to_string())
+        .join(":");
+    let file = home.join("typed.sh");
+    fs::write(&file, script).expect("a file");
+    let (program, answers) = shell(&file, asks);
+    command(Path::new(&program[0]))
+        .args(&program[1..])
+        .stdin(answers)
+        .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
+        .env("HOME", home)
+        .env("BANGER_SERVER", format!("http://{}", fleet.api()))
+        .current_dir(home)
+        .output()
+        .expect("bash can be started")
+}
+
+fn succeeded(document: &str, script: &str, output: &Output) -> String {
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(output.status.success(), "{document}: {}\n{script}\n{said}", output.status);
+    said
+}
+
 #[tokio::test]
-async fn documents_what_readme_and_api_say_to_type_works() {
+async fn documents_what_they_say_to_type_works() {
     for (document, begins) in RUN {
         // A fleet for each block: each begins where a person begins.
         let fleet = Fleet::of(if document.contains("FLEET") { 3 } else { 1 }).await;
         demo(&fleet);
-        let block = blocks(document)
-            .into_iter()
-            .find(|block| block.starts_with(begins))
-            .unwrap_or_else(|| panic!("{document} has no block that begins with {begins:?}"));
-        let script = script(&block, &fleet.api().to_string());
-        let grpcurl = tool("grpcurl");
-        let path = [programs_dir().as_path(), grpcurl.parent().expect("is in a directory")]
-            .map(|dir| dir.display().to_string())
-            .join(":");
         let home = tempfile::tempdir().expect("a directory");
-        let typed = home.path().join("typed.sh");
-        fs::write(&typed, &script).expect("a file");
-        let (program, answers) = shell(&typed, block.contains(ASKS));
-        let output = command(Path::new(&program[0]))
-            .args(&program[1..])
-            .stdin(answers)
-            .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
-            .env("HOME", home.path())
-            .env("BANGER_SERVER", format!("http://{}", fleet.api()))
-            .current_dir(home.path())
-            .output()
-            .expect("bash can be started");
-        assert!(
-            output.status.success(),
-            "{document}: {}\n{script}\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        if document.ends_with("IMAGES.md") {
+            rest_of_demo(&fleet, home.path());
+        }
+        let block = block(document, begins);
+        let script = script(&block, &fleet.api().to_string());
+        let asks = ASK.iter().any(|asking| block.contains(asking));
+        let output = typed(&fleet, home.path(), &script, asks);
+        succeeded(document, &script, &output);
     }
+}
+
+#[tokio::test]
+async fn documents_the_first_admin_is_made_and_replaced_by_the_lines_to_type() {
+    let fleet = Fleet::with_config("[auth]\nask_for_tokens = true\n").await;
+    let (document, begins) = FIRST_ADMIN;
+    let home = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| fleet.dir().join(name).display().to_string();
+    // The journal is the server's log here.
+    let block = block(document, begins)
+        .replace(FIRST_ADMIN.1, &format!("cat {}", at("server.log")))
+        .replace("/var/lib/banger-server", &at("server"));
+    let file = fleet.dir().join("server/first-admin.token");
+    let first = fs::read_to_string(&file).expect("the server has made it");
+    let script = script(&block, "");
+    let said = succeeded(document, &script, &typed(&fleet, home.path(), &script, true));
+    assert!(said.contains("first-admin.token"), "the log names the file: {said}");
+    assert!(!said.contains(first.trim()), "and the token nowhere");
+    // Alice is an admin, and the first one is none any more.
+    let alice = said.split_whitespace().find(|word| word.starts_with("bgr_"));
+    let alice = alice.unwrap_or_else(|| panic!("her token is printed: {said}"));
+    let ask = |token: &str| {
+        let line = format!("BANGER_TOKEN={token} banger token ls\n");
+        typed(&fleet, home.path(), &line, false)
+    };
+    let listed = succeeded(document, "token ls", &ask(alice));
+    assert!(listed.contains("alice"), "{listed}");
+    assert!(!ask(first.trim()).status.success(), "the first token is still good");
 }
 
 #[test]
 fn documents_the_first_fleets_server_is_configured_by_the_lines_to_type() {
-    let page = "docs/FIRST-FLEET.md";
-    let block = blocks(page).into_iter().find(|block| block.starts_with("install -d -o banger"));
-    let block = block.expect("the block is there");
+    let block = block("docs/FIRST-FLEET.md", "install -d -o banger");
     let command = block.split_once("sed -i ").expect("it changes the configuration").1;
     let end = "/etc/banger/server.toml";
     let command = command.split_once(end).expect("it names the file").0;
@@ -216,4 +184,50 @@ fn documents_the_first_fleets_server_is_configured_by_the_lines_to_type() {
     assert_eq!(tls["cert"].as_str(), Some("/etc/banger/tls/api.crt"));
     assert_eq!(tls["key"].as_str(), Some("/etc/banger/tls/api.key"));
     assert_eq!(read["auth"]["token_file"].as_str(), Some("/etc/banger/tokens"));
+}
+
+/// What `make` and `cargo` are asked for in a line: a target of the Makefile, a crate, a test.
+fn asked_for(line: &str) -> Vec<(&'static str, String)> {
+    let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+    let pairs = words.windows(2);
+    let kind = |word: &str| match word {
+        "make" => Some("make"),
+        "-p" => Some("-p"),
+        "--test" => Some("--test"),
+        _ => None,
+    };
+    pairs.filter_map(|pair| Some((kind(pair[0])?, pair[1].to_owned()))).collect()
+}
+
+#[test]
+fn documents_what_make_and_cargo_are_asked_for_is_there() {
+    let makefile = fs::read_to_string(top().join("Makefile")).expect("there is one");
+    let metadata = command(Path::new(env!("CARGO")))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(top())
+        .output()
+        .expect("cargo can be started");
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let targets =
+        packages.iter().flat_map(|package| package["targets"].as_array().expect("a list"));
+    let tests: Vec<_> = targets.map(|target| &target["name"]).collect();
+    let (mut seen, mut missing) = (0, Vec::new());
+    for document in documents() {
+        for line in blocks(&document).iter().flat_map(|block| block.text.lines()) {
+            for (kind, name) in asked_for(line) {
+                seen += 1;
+                let is = match kind {
+                    "make" => makefile.contains(&format!("\n{name}: ")),
+                    "-p" => packages.iter().any(|package| package["name"] == *name),
+                    _ => tests.iter().any(|test| **test == *name),
+                };
+                if !is && !line.starts_with("mkdir") {
+                    missing.push(format!("{document}: {line}: there is no {name}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(seen >= 8, "only {seen} were found");
 }

@@ -9,10 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use banger_integration_tests::fleet::free_addresses;
+use banger_integration_tests::pages::{block, top};
 use banger_integration_tests::programs::{Running, command, ours, programs_dir};
 use banger_integration_tests::wait::until;
-
-use super::documents::{blocks, top};
 
 const PAGE: &str = "docs/FIRST-FLEET.md";
 
@@ -37,9 +36,7 @@ impl Machines {
 
     /// A block of the page as it is typed here.
     fn block(&self, begins: &str) -> String {
-        let block = blocks(PAGE).into_iter().find(|block| block.starts_with(begins));
-        let block = block.unwrap_or_else(|| panic!("{PAGE} has no block with {begins:?}"));
-        let here = block
+        let here = block(PAGE, begins)
             .replace(" -o banger -g banger", "")
             .replace("/etc/banger", &self.at("etc/banger").display().to_string())
             .replace("/root/", &format!("{}/", self.at("root").display()))
@@ -71,12 +68,8 @@ impl Machines {
 
 /// The operators' commands for a certificate, with the name and address of this machine.
 fn certificate() -> String {
-    let page = fs::read_to_string(top().join("docs/OPERATIONS.md")).expect("it is there");
-    let part = page.split("\n### TLS\n").nth(1).expect("the page has that part");
-    let commands = part.split("```").nth(1).expect("the part has commands");
     let first = "NAME=server.example ADDRESS=192.0.2.1";
-    assert!(commands.contains(first), "{commands}");
-    commands.replace(first, "NAME=localhost ADDRESS=127.0.0.1")
+    block("docs/OPERATIONS.md", first).replace(first, "NAME=localhost ADDRESS=127.0.0.1")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

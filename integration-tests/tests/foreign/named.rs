@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use banger_integration_tests::pages::{documents, top};
 use banger_integration_tests::programs::{command, ours};
-
-use super::documents::{documents, top};
 
 const PROGRAMS: [&str; 3] = ["banger", "banger-server", "banger-agent"];
 
@@ -130,7 +129,7 @@ fn documents_name_no_command_and_no_flag_that_the_programs_have_not() {
     let mut programs = Programs::default();
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for document in documents().into_iter().chain(["deploy/README.md".to_owned()]) {
+    for document in documents() {
         let text = fs::read_to_string(top().join(&document)).expect("it is there");
         for (program, words) in code(&text).iter().flat_map(|line| commands(line)) {
             seen += 1;

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use banger_integration_tests::fleet::Fleet;
-use banger_integration_tests::programs::command;
+use banger_integration_tests::programs::{command, tool};
 use banger_integration_tests::specs::create;
 use banger_proto::bounds::MAX_METADATA_DEPTH;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as Field};
 use serde_json::Value;
 
-use super::tools::{demo, tool};
+use super::tools::demo;
 
 #[tokio::test]
 async fn a_python_client_lives_the_whole_life_of_a_vm_by_reflection_alone() {

@@ -1,4 +1,5 @@
-//! The page on backups is followed word for word: its commands are taken from docs/OPERATIONS.md.
+//! The page on backups is followed word for word: its commands are taken from docs/OPERATIONS.md. So
+//! is what deploy/README.md says of going back to an older release's database.
 //!
 //! What differs is only where things are: the page's directories stand for ones of this test, and
 //! what it asks of systemd is done to this test's server.
@@ -6,6 +7,7 @@
 use std::path::Path;
 
 use banger_integration_tests::fleet::{Fleet, status};
+use banger_integration_tests::pages::block;
 use banger_integration_tests::programs::{command, ours};
 use banger_integration_tests::specs::create;
 use banger_integration_tests::wait::until;
@@ -61,9 +63,14 @@ impl Followed {
     }
 
     async fn follow(&mut self, section: &str) {
+        let lines = commands_of(&self.page, section);
+        self.type_in(lines.iter().map(String::as_str)).await;
+    }
+
+    async fn type_in(&mut self, lines: impl Iterator<Item = &str>) {
         self.printed.clear();
-        for line in commands_of(&self.page, section) {
-            match line.as_str() {
+        for line in lines {
+            match line {
                 "systemctl stop banger-server" => self.fleet.stop_server(),
                 "systemctl start banger-server" => self.fleet.start_server().await,
                 line => self.run(line),
@@ -75,6 +82,7 @@ impl Followed {
         let at = |name: &str| self.fleet.dir().join(name).display().to_string();
         let here = line
             .replace("/var/lib/banger-server", &at("server"))
+            .replace("/var/lib/banger-system/previous/database", &at("backups"))
             .replace("/var/backups", &at("backups"));
         assert!(!here.contains(" /var/") && !here.contains(" /etc/"), "unknown place: {line}");
         let path = format!("{}:{}", at("bin"), std::env::var("PATH").unwrap_or_default());
@@ -107,6 +115,14 @@ async fn fault_the_page_on_backups_followed_word_for_word_brings_back_exactly_th
     followed.make("kept").await;
     followed.make("deleted-since").await;
     followed.follow("Backing up").await;
+    for place in ["server/ca", "server/images/sha256"] {
+        let place = followed.fleet.dir().join(place).display().to_string();
+        assert!(
+            followed.printed.contains(&place),
+            "it names what else to keep: {}",
+            followed.printed
+        );
+    }
     for name in ["banger.db", "ca/ca.key", "images/sha256"] {
         assert!(followed.fleet.dir().join("backups").join(name).exists(), "{name} is not kept");
     }
@@ -137,4 +153,11 @@ async fn fault_the_page_on_backups_followed_word_for_word_brings_back_exactly_th
         })
         .await;
     }
+
+    // An older release's database comes back by the same command, from where an update keeps it.
+    followed.make("made-after").await;
+    let block = block("deploy/README.md", "systemctl stop banger-server");
+    followed.type_in(block.lines()).await;
+    assert!(followed.printed.contains("made-after"), "{}", followed.printed);
+    followed.fleet.until_state("kept", v1::VmState::Running).await;
 }

@@ -1,5 +1,5 @@
 //! A host that has joined joins again, and one whose key was copied is shut out: by the commands of
-//! docs/OPERATIONS.md, word for word.
+//! docs/OPERATIONS.md and deploy/README.md, word for word.
 //!
 //! What differs is only where things are: the agent's directory stands for one of this test, and
 //! what the page asks of systemd is done to this test's agent. What `banger host token` prints is
@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use banger_integration_tests::fleet::{Fleet, process};
+use banger_integration_tests::pages::block;
 use banger_integration_tests::programs::{command, ours, programs_dir};
 use banger_integration_tests::specs::create;
 use banger_integration_tests::wait::until;
@@ -48,27 +49,32 @@ impl Followed {
 
     async fn follow(&mut self, section: &str) {
         for line in commands_of(&self.page, section) {
-            let line = line.split(" #").next().unwrap_or(&line).trim_end().to_owned();
-            let written = "echo TOKEN | banger-agent join --server URL --token-file - --name NAME";
-            if line == "systemctl restart banger-agent" {
-                self.fleet.stop_agent(0);
-                self.fleet.start_agent(0);
-            } else if line == written {
-                let pasted = self.to_paste.take().expect("a token was made before");
-                let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-                let (pasted_words, mut words) = (words(&pasted), words(written));
-                for (at, name) in words.clone().iter().enumerate() {
-                    if matches!(name.as_str(), "TOKEN" | "URL") {
-                        words[at].clone_from(&pasted_words[at]);
-                    }
+            self.type_in(&line).await;
+        }
+    }
+
+    async fn type_in(&mut self, line: &str) {
+        let line = line.split(" #").next().unwrap_or(line).trim_end();
+        let line = line.replace("https://server.example:7070", "URL");
+        let written = "echo TOKEN | banger-agent join --server URL --token-file - --name NAME";
+        if line == "systemctl restart banger-agent" {
+            self.fleet.stop_agent(0);
+            self.fleet.start_agent(0);
+        } else if line == written {
+            let pasted = self.to_paste.take().expect("a token was made before");
+            let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+            let (pasted_words, mut words) = (words(&pasted), words(written));
+            for (at, name) in words.clone().iter().enumerate() {
+                if matches!(name.as_str(), "TOKEN" | "URL") {
+                    words[at].clone_from(&pasted_words[at]);
                 }
-                assert_eq!(pasted, words.join(" ").replace("NAME", HOST), "as the page shows it");
-                self.run(&pasted);
-            } else {
-                let said = self.run(&line.replace("NAME", HOST));
-                let join = said.lines().find(|line| line.contains("banger-agent join"));
-                self.to_paste = join.map(str::to_owned).or(self.to_paste.take());
             }
+            assert_eq!(pasted, words.join(" ").replace("NAME", HOST), "as the page shows it");
+            self.run(&pasted);
+        } else {
+            let said = self.run(&line.replace("NAME", HOST));
+            let join = said.lines().find(|line| line.contains("banger-agent join"));
+            self.to_paste = join.map(str::to_owned).or(self.to_paste.take());
         }
     }
 
@@ -130,6 +136,13 @@ async fn converge_a_host_joins_again_and_gets_another_key_as_the_page_says_and_k
     assert!(renewed.certificate_expire_time.is_some_and(|until| {
         first.0.certificate_expire_time.is_some_and(|was| until.seconds >= was.seconds)
     }));
+
+    // As the page on installing says it, too.
+    followed.type_in("banger host token --name NAME").await;
+    for line in block("deploy/README.md", "echo TOKEN | banger-agent join").lines() {
+        followed.type_in(line).await;
+    }
+    let renewed = followed.heard_again(&renewed).await;
 
     followed.follow("Shutting out a host").await;
     let clean = followed.heard_again(&renewed).await;
