@@ -57,13 +57,22 @@ pub(super) async fn credentials(
     config: &Path,
     registry: &str,
 ) -> Result<Option<Credentials>, Cause> {
+    credentials_by(config, registry, None).await
+}
+
+/// The same, with helpers of this directory alone, where one is named.
+async fn credentials_by(
+    config: &Path,
+    registry: &str,
+    helpers: Option<&Path>,
+) -> Result<Option<Credentials>, Cause> {
     let path = config.to_owned();
     let config = tokio::task::spawn_blocking(move || read(&path, Owners::Ours)).await??;
     let names = names_of(registry);
     let helper = names.iter().find_map(|name| config.cred_helpers.get(*name));
     let store = Some(&config.creds_store).filter(|store| !store.is_empty());
     if let Some(helper) = helper.or(store) {
-        return ask(helper, names[0]).await;
+        return ask(helper, names[0], helpers).await;
     }
     from_file(&config, &names)
 }
@@ -114,14 +123,19 @@ fn from_file(config: &Config, names: &[&str]) -> Result<Option<Credentials>, Cau
     Ok(Some(Credentials { username, password }))
 }
 
-async fn ask(helper: &str, registry: &str) -> Result<Option<Credentials>, Cause> {
+async fn ask(
+    helper: &str,
+    registry: &str,
+    helpers: Option<&Path>,
+) -> Result<Option<Credentials>, Cause> {
     if helper.is_empty()
         || !helper.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     {
         return Err(format!("{helper:?} is no name of a credential helper").into());
     }
     let program = format!("docker-credential-{helper}");
-    let answer = tokio::time::timeout(PATIENCE, run(&program, registry)).await;
+    let path = helpers.map_or_else(|| program.clone().into(), |helpers| helpers.join(&program));
+    let answer = tokio::time::timeout(PATIENCE, run(&path, registry)).await;
     let (good, answer) = answer
         .map_err(|_| format!("{program} did not answer in {} seconds", PATIENCE.as_secs()))?
         .map_err(|error| format!("{program} could not be asked: {error}"))?;
@@ -147,7 +161,7 @@ async fn ask(helper: &str, registry: &str) -> Result<Option<Credentials>, Cause>
     }
 }
 
-async fn run(program: &str, registry: &str) -> std::io::Result<(bool, Vec<u8>)> {
+async fn run(program: &Path, registry: &str) -> std::io::Result<(bool, Vec<u8>)> {
     #[expect(clippy::disallowed_methods, reason = "the operator's credential helper is asked")]
     let mut child = tokio::process::Command::new(program)
         .arg("get")
@@ -222,13 +236,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_helper_of_a_registry_is_the_one_that_is_asked_and_its_answer_is_used() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for helper in ["one", "all"] {
+            let path = dir.path().join(format!("docker-credential-{helper}"));
+            let text = format!(
+                "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread asked\n\
+                 echo \"{{\\\"Username\\\":\\\"{helper}\\\",\\\"Secret\\\":\\\"for $asked\\\"}}\"\n"
+            );
+            std::fs::write(&path, text).expect("written");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+        }
+        let config = dir.path().join("config.json");
+        let text = r#"{"credHelpers":{"registry.example":"one"},"credsStore":"all",
+            "auths":{"registry.example":{"auth":"bWU6c2VjcmV0"}}}"#;
+        std::fs::write(&config, text).expect("written");
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).expect("set");
+        for (registry, name, secret) in [
+            ("registry.example", "one", "for registry.example"),
+            ("other.example", "all", "for other.example"),
+            ("docker.io", "all", &*format!("for {DOCKER_HUB}")),
+        ] {
+            let found = credentials_by(&config, registry, Some(dir.path())).await;
+            assert_eq!(user(found), Some((name.to_owned(), secret.to_owned())), "{registry}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_helper_is_asked_by_its_name_alone_and_never_keeps_waiting() {
         let dir = tempfile::tempdir().expect("a directory");
         let program = |text: &str| {
             let path = dir.path().join("helper");
             std::fs::write(&path, format!("#!/bin/sh\nread asked\n{text}\n")).expect("written");
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
-            path.to_str().expect("text").to_owned()
+            path
         };
         let good = program(r#"echo "{\"Username\":\"$asked\",\"Secret\":\"s\"}""#);
         let (ok, answer) = run(&good, "registry.example").await.expect("it runs");

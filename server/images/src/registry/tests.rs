@@ -246,6 +246,39 @@ async fn who_is_not_let_in_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_password_that_docker_keeps_is_shown_to_its_registry_and_to_no_other() {
+    let bench = Bench::new();
+    let shown = "Basic bWU6c2VjcmV0";
+    let (at, pages) = serve(|_| {
+        let mut pages = Pages::of(&image());
+        pages.wanted = Some((shown.to_owned(), "Basic realm=\"x\"".to_owned()));
+        pages
+    })
+    .await;
+    let config = bench.dir.path().join("config.json");
+    let keep = |registry: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let text = format!(r#"{{"auths":{{"{registry}":{{"auth":"bWU6c2VjcmV0"}}}}}}"#);
+        std::fs::write(&config, text).expect("it can be written");
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).expect("set");
+    };
+    let mut options = near(&bench);
+    options.registries.docker_config = Some(config.clone());
+    keep("other.example");
+    let error = import_with(&bench, options.clone(), &at, ":v1").await.expect_err("no password");
+    assert_eq!(error.class(), ErrorClass::Denied, "{error:?}");
+    assert!(pages.asked.lock().iter().all(|(_, sent)| sent.is_none()), "{:?}", pages.asked.lock());
+    keep(&at);
+    // Those of the request come before those of the file.
+    let mut given = options.clone();
+    let (username, password) = ("you".to_owned(), "other".to_owned());
+    given.credentials = Some(Credentials { username, password });
+    assert!(import_with(&bench, given, &at, ":v1").await.is_err());
+    import_with(&bench, options, &at, ":v1").await.expect("it is let in");
+    assert!(pages.asked.lock().iter().any(|(_, sent)| sent.as_deref() == Some(shown)));
+}
+
+#[tokio::test]
 async fn redirects_lead_neither_in_a_circle_nor_off_this_machine_in_the_clear() {
     for location in ["/v2/team/app/manifests/v1", "http://192.0.2.1/x", "ftp://127.0.0.1/", "//"] {
         let mut pages = Pages::default();
