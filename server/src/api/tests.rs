@@ -26,6 +26,7 @@ use crate::watch::Limits;
 mod hostile;
 mod hosts_of_the_api;
 mod images_of_the_api;
+mod repeated;
 mod uses_of_the_api;
 
 struct Fixture {
