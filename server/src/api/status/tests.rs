@@ -25,6 +25,27 @@ fn reason(status: &Status) -> String {
 }
 
 #[test]
+fn what_an_agent_says_of_a_vm_by_its_id_is_told_by_its_name() {
+    let (id, other): (VmId, VmId) = (vm_id(1), vm_id(2));
+    let of = |simulated| GuestOf { vm: "web", id, host: "one", simulated };
+    let said = |message: String| GuestError::Said {
+        code: Code::FailedPrecondition,
+        reason: "GUEST_AGENT_UNREACHABLE".to_owned(),
+        message,
+    };
+    let told = |simulated, message| guest_failed(&of(simulated), &said(message));
+    let status = told(false, format!("VM {id}: nobody answers"));
+    assert_eq!(status.message(), "VM web: nobody answers");
+    assert_eq!(reason(&status), "GUEST_AGENT_UNREACHABLE");
+    let status = told(true, format!("VM {id}: nobody answers"));
+    let simulated = "VM web: nobody answers (host one is simulated: no guest runs there)";
+    assert_eq!(status.message(), simulated);
+    // Of another one nothing is known here.
+    let others = format!("VM {other}: nobody answers");
+    assert_eq!(told(false, others.clone()).message(), others);
+}
+
+#[test]
 fn every_refusal_has_its_code_and_reason() {
     let unsuitable = |why| Refusal::HostUnsuitable { host: "one".to_owned(), why };
     let name = || "web".to_owned();

@@ -417,8 +417,25 @@ async fn a_host_that_is_away_and_a_vm_without_one_are_said_at_once() {
     nowhere.spec.as_mut().expect("it has one").placement = Some(placement);
     stage.vms.create_vm(nowhere).await.expect("it is stored");
     let asked = v1::ReadConsoleRequest { vm: "nowhere".to_owned(), ..follow() };
-    let status = stage.vms.read_console(asked).await.expect_err("it has no host");
-    assert_eq!((status.code(), &*reason(&status)), (Code::FailedPrecondition, "VM_NOT_PLACED"));
+    let exec = |vm: &str| v1::ExecVmRequest { vm: vm.to_owned(), ..start(&["cat"]) };
+    let copy = |vm: &str| v1::CopyToVmRequest {
+        vm: vm.to_owned(),
+        directory: "/".to_owned(),
+        ..Default::default()
+    };
+    let from = v1::CopyFromVmRequest { vm: "nowhere".to_owned(), path: "/etc".to_owned() };
+    let port = v1::ForwardVmRequest { vm: "nowhere".to_owned(), port: 22, data: Vec::new() };
+    let refusals = [
+        stage.vms.read_console(asked).await.map(drop),
+        stage.vms.exec_vm(tokio_stream::once(exec("nowhere"))).await.map(drop),
+        stage.vms.copy_to_vm(tokio_stream::once(copy("nowhere"))).await.map(drop),
+        stage.vms.copy_from_vm(from).await.map(drop),
+        stage.vms.forward_vm(tokio_stream::once(port)).await.map(drop),
+    ];
+    for refused in refusals {
+        let status = refused.expect_err("it has no host");
+        assert_eq!((status.code(), &*reason(&status)), (Code::FailedPrecondition, "VM_NOT_PLACED"));
+    }
     let asked = v1::ReadConsoleRequest { vm: "nobody".to_owned(), ..follow() };
     let status = stage.vms.read_console(asked).await.expect_err("there is none");
     assert_eq!(reason(&status), "VM_NOT_FOUND");
