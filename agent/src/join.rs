@@ -185,12 +185,7 @@ pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Joined, J
         .map_err(|status| JoinError::Refused(words(&status)))?
         .into_inner();
     let labels = answer.labels.clone();
-    let identity = accept(&request, answer, &key, fingerprint)?;
-    let subnet = identity.record.guest_subnet;
-    // A host that is one already keeps its subnet, and needs its new certificate.
-    if let (Some(used), None) = (request.used_networks.iter().find(|u| u.overlaps(subnet)), known) {
-        return Err(JoinError::SubnetInUse { subnet, used: used.to_string() });
-    }
+    let identity = accept(&request, answer, &key, fingerprint, known)?;
     identity.save(identity_dir).map_err(JoinError::Identity)?;
     let not_given = request.labels.into_iter().filter(|(k, v)| labels.get(k) != Some(v)).collect();
     Ok(Joined { record: identity.record, not_given })
@@ -229,6 +224,7 @@ fn accept(
     answer: JoinHostResponse,
     key: &KeyPem,
     fingerprint: [u8; 32],
+    known: Option<HostId>,
 ) -> Result<Identity, JoinError> {
     let pem = |text: &str| CertificateDer::from_pem_slice(text.as_bytes());
     let ca = pem(&answer.ca_certificate_pem)
@@ -238,7 +234,7 @@ fn accept(
     }
     let host_id: HostId =
         answer.host_id.parse().map_err(|_| JoinError::Answer("the host's id is no id"))?;
-    let guest_subnet = answer
+    let guest_subnet: Subnet = answer
         .guest_subnet
         .parse()
         .map_err(|_| JoinError::Answer("the guest subnet is no subnet"))?;
@@ -254,6 +250,11 @@ fn accept(
         answer.ca_certificate_pem.as_bytes(),
     )
     .map_err(JoinError::Certificate)?;
+    // A host that is one already keeps its subnet, and needs its new certificate.
+    let used = request.used_networks.iter().find(|used| used.overlaps(guest_subnet));
+    if let (Some(used), None) = (used, known) {
+        return Err(JoinError::SubnetInUse { subnet: guest_subnet, used: used.to_string() });
+    }
     Ok(Identity {
         record: IdentityRecord {
             format: identity::FORMAT,

@@ -73,7 +73,7 @@ fn an_answer_that_fits_is_kept_and_read_back() {
     assert!(matches!(not_yet, IdentityError::NotJoined { .. }));
 
     let answer = server.answer(&key, HOST.parse().unwrap());
-    let identity = accept(&request(), answer, &key, server.fingerprint).unwrap();
+    let identity = accept(&request(), answer, &key, server.fingerprint, None).unwrap();
     identity.save(&identity_dir).unwrap();
     assert_eq!(Identity::load(&identity_dir).unwrap(), identity);
     assert_eq!(Identity::known_host(&identity_dir).unwrap(), Some(HOST.parse().unwrap()));
@@ -85,8 +85,26 @@ fn a_server_with_another_ca_than_the_tokens_is_refused() {
     let key = KeyPem::load_or_make(dir.path()).unwrap();
     let (right, wrong) = (server(), server());
     let answer = wrong.answer(&key, HOST.parse().unwrap());
-    let refused = accept(&request(), answer, &key, right.fingerprint).unwrap_err();
+    let refused = accept(&request(), answer, &key, right.fingerprint, None).unwrap_err();
     assert!(matches!(refused, JoinError::WrongServer));
+}
+
+#[test]
+fn a_subnet_that_the_machine_uses_is_refused_unless_it_is_the_hosts_already() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPem::load_or_make(dir.path()).unwrap();
+    let server = server();
+    let host: HostId = HOST.parse().unwrap();
+    let (network, device) = ("10.64.1.0".parse().unwrap(), "up0".to_owned());
+    let used = UsedNetwork { network, prefix: 24, device };
+    let request = JoinRequest { used_networks: vec![used], ..request() };
+    let accept =
+        |known| accept(&request, server.answer(&key, host), &key, server.fingerprint, known);
+    let refused = accept(None).unwrap_err().to_string();
+    assert!(refused.contains("10.64.0.0/20") && refused.contains("10.64.1.0/24"), "{refused}");
+    assert_eq!(accept(Some(host)).unwrap().record.guest_subnet.to_string(), "10.64.0.0/20");
+    // The server is told of it before.
+    assert_eq!(told(&request.used_networks), ["10.64.1.0/24"]);
 }
 
 #[test]
@@ -95,12 +113,12 @@ fn a_certificate_for_another_host_or_another_key_is_refused() {
     let key = KeyPem::load_or_make(dir.path()).unwrap();
     let server = server();
     let other: HostId = "0191e0a0-0000-7000-8000-000000000002".parse().unwrap();
-    let refused = accept(&request(), server.answer(&key, other), &key, server.fingerprint);
+    let refused = accept(&request(), server.answer(&key, other), &key, server.fingerprint, None);
     assert!(matches!(refused, Err(JoinError::Answer(_))));
     let elsewhere = tempfile::tempdir().unwrap();
     let another = KeyPem::load_or_make(elsewhere.path()).unwrap();
     let answer = server.answer(&another, HOST.parse().unwrap());
-    let refused = accept(&request(), answer, &key, server.fingerprint);
+    let refused = accept(&request(), answer, &key, server.fingerprint, None);
     assert!(matches!(refused, Err(JoinError::Certificate(_))));
 }
 

@@ -85,6 +85,28 @@ async fn all_problems_of_a_join_are_listed_at_once_after_its_token() {
 }
 
 #[tokio::test]
+async fn a_joining_host_gets_a_subnet_that_its_machine_does_not_use() {
+    let fixture = fixture().await;
+    let used = ["10.64.0.0/24", "10.64.19.7/32", "192.0.2.0/24"].map(str::to_owned).to_vec();
+    let request = v1::JoinHostRequest {
+        token: fixture.token("").await,
+        name: "one".to_owned(),
+        certificate_request_pem: certificate_request(&key()),
+        agent_address: "192.0.2.7:7072".to_owned(),
+        used_networks: used,
+        ..Default::default()
+    };
+    let nonsense = v1::JoinHostRequest {
+        used_networks: vec!["10.64.0.0/24".to_owned(), "nonsense".to_owned()],
+        ..request.clone()
+    };
+    let refused = fixture.hosts.join_host(Request::new(nonsense)).await.expect_err("no network");
+    assert_eq!(fields(&refused), ["used_networks[1]"]);
+    let joined = fixture.hosts.join_host(Request::new(request)).await.expect("joined");
+    assert_eq!(joined.into_inner().guest_subnet, "10.64.32.0/20");
+}
+
+#[tokio::test]
 async fn a_joining_host_chooses_no_labels_and_gets_those_of_its_token() {
     let fixture = fixture().await;
     let labels = |zone: &str| [("zone".to_owned(), zone.to_owned())].into();
