@@ -106,14 +106,16 @@ impl ImageService for Fake {
         request: Request<tonic::Streaming<UploadBlobRequest>>,
     ) -> Result<Response<UploadBlobResponse>, Status> {
         let mut stream = self.enter("UploadBlob", request)?;
-        let (mut name, mut content) = (None, Vec::new());
+        let (mut name, mut content, mut announced) = (None, Vec::new(), None);
         while let Some(message) = stream.message().await? {
             self.pace("UploadBlob").await;
             name.get_or_insert(message.file_name);
+            announced.get_or_insert(message.size_bytes);
             content.extend(message.data);
         }
         let size_bytes = content.len() as u64;
         let mut state = self.state();
+        state.announced.push(announced.unwrap_or_default());
         state.uploads.push((name.unwrap_or_default(), content));
         let sha256 = format!("{:064}", state.uploads.len());
         Ok(Response::new(UploadBlobResponse { sha256, size_bytes }))

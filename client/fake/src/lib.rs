@@ -82,6 +82,8 @@ pub struct State {
     pub swallow_next_secret: bool,
     /// Uploads that came to their end: file name and content.
     pub uploads: Vec<(String, Vec<u8>)>,
+    /// The size that each was announced with, before any of it came; 0 where it was not known.
+    pub announced: Vec<u64>,
     pub revision: u64,
     /// Every call that came: name and `authorization`.
     pub calls: Vec<(&'static str, Option<String>)>,

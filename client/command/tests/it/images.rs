@@ -21,6 +21,8 @@ fn a_file_is_uploaded_and_imported_by_its_digest() {
     assert_eq!(state.uploads.len(), 1);
     assert_eq!(state.uploads[0].0, "alpine.ext4");
     assert!(state.uploads[0].1 == content);
+    // So that a server that has no room for it says so before it is sent.
+    assert_eq!(state.announced, [700_001]);
     let image = &state.images["alpine"];
     assert_eq!(image.origin, format!("{:064}", 1));
     assert!(!image.guest_agent);
@@ -77,6 +79,7 @@ fn a_directory_is_uploaded_as_an_archive_and_standard_input_as_it_is() {
         .any(|entry| entry.unwrap().path().unwrap().ends_with("sbin/init"));
     assert!(has_init);
     assert_eq!(state.uploads[1], ("standard input".to_owned(), b"from a pipe".to_vec()));
+    assert_eq!(state.announced, [0, 0], "neither has a size before its end");
 }
 
 #[test]
