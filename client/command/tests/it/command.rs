@@ -569,6 +569,26 @@ fn each_command_has_a_manual_page() {
         let page = std::fs::read_to_string(at.join(page)).unwrap();
         assert!(page.contains(".TH") && page.contains(text), "{page}");
     }
+    // A page for each command that a help names, and none for what is not there.
+    let mut named = std::collections::BTreeSet::from(["banger.1".to_owned()]);
+    let mut paths = vec![Vec::<String>::new()];
+    while let Some(path) = paths.pop() {
+        let words: Vec<&str> = path.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = run(&server, &words).out;
+        let commands = help.split("\nCommands:\n").nth(1).unwrap_or_default();
+        for line in commands.lines().take_while(|line| line.starts_with("  ")) {
+            let is_name = |line: &&str| !line.starts_with("   ");
+            let name = Some(line).filter(is_name).and_then(|line| line.split_whitespace().next());
+            let Some(name) = name.filter(|name| *name != "help") else { continue };
+            let deeper = [&path[..], &[name.to_owned()]].concat();
+            named.insert(format!("banger-{}.1", deeper.join("-")));
+            paths.push(deeper);
+        }
+    }
+    let pages = std::fs::read_dir(&at).unwrap();
+    let pages = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+    assert_eq!(pages.collect::<std::collections::BTreeSet<_>>(), named);
+    assert!(named.len() > 50, "{named:?}");
 }
 
 #[test]
