@@ -196,6 +196,31 @@ fn firecracker_is_only_downloaded_with_a_checksum_from_elsewhere() {
     assert!(!script.contains("sha256.txt"));
 }
 
+#[test]
+fn the_package_brings_every_program_and_page_that_is_laid_down() {
+    let manifest: toml::Table = tree::read("client/command/Cargo.toml").parse().expect("TOML");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list");
+    let text = |asset: &toml::Value, at: usize| asset[at].as_str().expect("text").to_owned();
+    let assets: Vec<_> = assets.iter().map(|asset| [0, 1, 2].map(|at| text(asset, at))).collect();
+    for program in ["banger", "banger-server", "banger-agent", "banger-guest"] {
+        let wanted = [&format!("target/release/{program}"), "usr/lib/banger/", "755"];
+        assert!(assets.iter().any(|asset| *asset == wanted), "{program}: {assets:?}");
+    }
+    let manual = ["target/release/man/*.1", "usr/share/man/man1/", "644"];
+    assert!(assets.iter().any(|asset| *asset == manual), "{assets:?}");
+    // Where the server looks for the guest agent that it puts into images.
+    let laid_down = tree::read("deploy/installer/src/laydown.rs");
+    assert!(laid_down.contains("\"/usr/lib/banger/banger-guest\""));
+    let makefile = tree::read("Makefile");
+    for made in ["target/release/banger-guest\n", "target/release/banger man target/release/man\n"]
+    {
+        assert!(makefile.contains(made), "make deb does not make {made}");
+    }
+    for [source, ..] in assets.iter().filter(|[source, ..]| !source.starts_with("target/")) {
+        assert!(tree::top().join("client/command").join(source).exists(), "{source}");
+    }
+}
+
 /// A home directory with a cargo, as rustup leaves one, that tells when it is run.
 fn home_with_cargo() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
