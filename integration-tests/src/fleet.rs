@@ -234,6 +234,20 @@ impl Fleet {
         self.server.take().expect("the server runs")
     }
 
+    /// The server and the agents that are to run and have ended, each with how and what it printed
+    /// last.
+    #[must_use]
+    pub fn ended(&self) -> Vec<String> {
+        let server = self.server.iter().map(|running| ("the server", running));
+        let agents = self.agents.iter();
+        let agents = agents.filter_map(|agent| Some((&*agent.name, agent.running.as_ref()?)));
+        let told = |(name, running): (&str, &Running)| {
+            let how = running.has_ended()?;
+            Some(format!("{name} had ended by itself {how}: {}", running.last_words()))
+        };
+        server.chain(agents).filter_map(told).collect()
+    }
+
     /// The pid of the server.
     ///
     /// # Panics

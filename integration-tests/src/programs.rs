@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 /// How long a program may take to end when it is asked to.
@@ -110,6 +111,29 @@ impl Running {
     #[must_use]
     pub fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// How it ended, if it has. It is not waited for by that: its pid stays ours.
+    ///
+    /// # Panics
+    /// When it has been waited for already.
+    #[must_use]
+    pub fn has_ended(&self) -> Option<String> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("pids fit"));
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), flags).expect("our own child can be looked at") {
+            WaitStatus::Exited(_, code) => Some(format!("with exit code {code}")),
+            WaitStatus::Signaled(_, signal, _) => Some(format!("by {signal}")),
+            _ => None,
+        }
+    }
+
+    /// The end of what it has printed.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let printed = self.printed();
+        let lines: Vec<_> = printed.lines().rev().take(5).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     }
 
     /// How it ended, if it has.

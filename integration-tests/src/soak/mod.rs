@@ -33,6 +33,8 @@ use crate::watching::{Follower, list};
 pub mod oracle;
 pub mod schedule;
 pub mod slot;
+#[cfg(test)]
+mod tests;
 
 /// The agents of a soak speak often and sweep soon, so that a minute holds many lives.
 const AGENT_CONFIG: &str = "[limits]\nheartbeat_secs = 1\n\
@@ -83,6 +85,8 @@ struct Soak {
     links: Vec<Proxy>,
     book: Arc<Mutex<Book>>,
     faults: Mutex<BTreeMap<String, u64>>,
+    /// Programs that ended though nobody struck them.
+    ended: Mutex<Vec<String>>,
     start: Instant,
 }
 
@@ -95,13 +99,7 @@ pub async fn run(settings: Settings) -> Report {
     let (fleet, links, canaries) = fleet(&settings).await;
     let machines = fleet.machines();
     let vms = fleet.vms();
-    let soak = Arc::new(Soak {
-        fleet: tokio::sync::Mutex::new(fleet),
-        links,
-        book: Arc::default(),
-        faults: Mutex::default(),
-        start: Instant::now(),
-    });
+    let soak = Arc::new(Soak::of(fleet, links));
     let over = CancellationToken::new();
     let follower = tokio::spawn(follow(vms.clone(), over.clone()));
     let watch = tokio::spawn(compare(Arc::clone(&soak), machines.clone(), canaries, over.clone()));
@@ -121,6 +119,7 @@ pub async fn run(settings: Settings) -> Report {
     soak.conclude(&mut report, &canaries, follower, &machines).await;
     let book = soak.book.lock();
     report.broken.extend(book.broken.iter().cloned());
+    report.broken.extend(soak.ended.lock().iter().cloned());
     (report.acknowledged, report.unanswered) = (book.acknowledged, book.unanswered);
     report.faults = soak.faults.lock().clone();
     report
@@ -160,15 +159,37 @@ async fn fleet(settings: &Settings) -> (Fleet, Vec<Proxy>, Canaries) {
 }
 
 impl Soak {
+    fn of(fleet: Fleet, links: Vec<Proxy>) -> Self {
+        Self {
+            fleet: tokio::sync::Mutex::new(fleet),
+            links,
+            book: Arc::default(),
+            faults: Mutex::default(),
+            ended: Mutex::default(),
+            start: Instant::now(),
+        }
+    }
+
     async fn strike_all(self: Arc<Self>, part: Part, strikes: Vec<Strike>) {
         for strike in strikes {
             tokio::time::sleep_until(self.start + strike.at).await;
+            self.look_for_the_ended(&*self.fleet.lock().await);
             let name = format!("{part:?}").split('(').next().unwrap_or_default().to_owned();
             *self.faults.lock().entry(format!("{name}.{:?}", strike.fault)).or_default() += 1;
             match part {
                 Part::Server => self.strike_server(strike).await,
                 Part::Agent(n) => self.strike_agent(n, strike).await,
                 Part::Link(n) => self.strike_link(n, strike).await,
+            }
+        }
+    }
+
+    /// Notes each program that has ended by itself, once: after a strike nothing would tell.
+    fn look_for_the_ended(&self, fleet: &Fleet) {
+        let mut noted = self.ended.lock();
+        for ended in fleet.ended() {
+            if !noted.contains(&ended) {
+                noted.push(ended);
             }
         }
     }
@@ -285,6 +306,7 @@ impl Soak {
             machines.iter().try_for_each(Machine::is_bare)
         });
         report.broken.extend(bare.await.err());
+        self.look_for_the_ended(&fleet);
         report.broken.extend(oracle::panics(fleet.dir()));
     }
 }
