@@ -240,7 +240,7 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
     let simulated = host.simulated;
     let guest_dns =
         config.guests.dns.resolve(|| if simulated { Vec::new() } else { name_servers() });
-    let (meter, sweeps) = (metrics.clone(), metrics.clone());
+    let (meter, sweeps, packets) = (metrics.clone(), metrics.clone(), metrics.clone());
     #[cfg(debug_assertions)]
     let failpoint = crate::failpoint::Failpoint::from_environment();
     Parts {
@@ -289,6 +289,7 @@ fn server_tls(identity: &Identity) -> Result<rustls::ServerConfig, TlsConfigErro
     tls::agent_side(
         identity.certificate_pem.as_bytes(),
         identity.key_pem.as_bytes(),
+        on_refused: Some(Box::new(move |refused| packets.refused(refused))),
         identity.ca_pem.as_bytes(),
     )
 }

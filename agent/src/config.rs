@@ -133,6 +133,11 @@ pub struct GuestsConfig {
     /// How many neighbours the host looks for on behalf of all guests, within ten seconds; 0: any
     /// number.
     pub max_neighbours: u32,
+    /// How many fragments of packets all guests together may send at once, and a tenth of that in each
+    /// second; 0: any number.
+    pub max_fragments: u32,
+    /// How many one guest may send at once, and an eighth of that in each second; 0: any number.
+    pub max_fragments_per_guest: u32,
     /// Addresses that no guest reaches, whatever its egress: where clouds tell machines their secrets.
     pub closed_addresses: Vec<AddressRange>,
 }
@@ -214,6 +219,8 @@ impl Default for GuestsConfig {
             dns: NameServers::default(),
             max_connections: 4096,
             max_neighbours: 512,
+            max_fragments: 300,
+            max_fragments_per_guest: 64,
             closed_addresses: network::metadata_services(),
         }
     }
@@ -461,6 +468,8 @@ impl AgentConfig {
                 closed: self.guests.closed_addresses.clone(),
                 connections: self.guests.max_connections,
                 neighbours: self.guests.max_neighbours,
+                fragments: self.guests.max_fragments,
+                fragments_of_one: self.guests.max_fragments_per_guest,
                 ..PinLayout::of_tag(naming.tag().as_str(), naming.bridge())
             },
             reserve: Reserve {

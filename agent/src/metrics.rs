@@ -5,11 +5,13 @@
 //! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The
 //! one exception are the series of each VM, which are made anew from the reports for each page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use banger_wire::service::calls::{Calls, seconds};
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::host::Room;
+use crate::host::{RefusedFor, Room};
 use crate::report::Reporter;
 use crate::report::phase::{Phase, Reason};
 
@@ -38,6 +40,11 @@ struct OfKind {
 struct Removal {
     kind: &'static str,
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,6 +82,9 @@ struct Inner {
     disk_free: Gauge,
     disk_size: Gauge,
     disk_alarms: Family<Alarm, Gauge>,
+    refused: Family<Refusal, Counter>,
+    /// What the kernel's own counters said last.
+    refused_before: Mutex<BTreeMap<RefusedFor, u64>>,
 }
 
 impl Default for Metrics {
@@ -131,6 +141,10 @@ impl Metrics {
         let disk_alarms = Family::default();
         let help = "VMs whose root disk is nearly full, full or lost, by reason";
         registry.register("root_disk_alarms", help, disk_alarms.clone());
+        let refused = Family::default();
+        let help =
+            "Packets of guests that were dropped by a bound, or as none a guest may send, by why";
+        registry.register("refused_packets", help, refused.clone());
         let inner = Inner {
             registry,
             calls,
@@ -144,6 +158,8 @@ impl Metrics {
             disk_free,
             disk_size,
             disk_alarms,
+            refused,
+            refused_before: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -180,6 +196,17 @@ impl Metrics {
     pub fn swept(&self, kind: &'static str, succeeded: bool) {
         let result = if succeeded { "ok" } else { "error" };
         self.inner.removals.get_or_create(&Removal { kind, result }).inc();
+    }
+
+    /// What the kernel has counted of refused packets so far. It begins anew when the tables of guests are
+    /// made anew.
+    pub fn refused(&self, now: &BTreeMap<RefusedFor, u64>) {
+        let mut before = self.inner.refused_before.lock();
+        for (why, packets) in now {
+            let known = before.insert(*why, *packets).unwrap_or(0);
+            let more = packets.checked_sub(known).unwrap_or(*packets);
+            self.inner.refused.get_or_create(&Refusal { why: why.as_str() }).inc_by(more);
+        }
     }
 
     /// Which life of the agent this is.

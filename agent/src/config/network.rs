@@ -34,6 +34,10 @@ const MAX_CONNECTIONS: u32 = 1 << 20;
 /// neighbours that a host may well have.
 const NEIGHBOURS: RangeInclusive<u32> = 16..=1 << 16;
 
+/// `guests.max_fragments` and that of one guest: in a second a tenth and an eighth are one and more, and the
+/// most is 600 MiB of fragments that wait for others.
+const FRAGMENTS: RangeInclusive<u32> = 16..=1 << 16;
+
 /// The ranges that are closed unless the operator says otherwise.
 pub(super) fn metadata_services() -> Vec<AddressRange> {
     METADATA.iter().filter_map(|text| text.parse().ok()).collect()
@@ -60,6 +64,18 @@ pub(super) fn problems(guests: &GuestsConfig) -> Vec<String> {
         let (least, most) = (NEIGHBOURS.start(), NEIGHBOURS.end());
         problems.push(format!(
             "guests.max_neighbours is {neighbours}; must be 0, or {least} to {most}"
+        ));
+    }
+    let (all, one) = (guests.max_fragments, guests.max_fragments_per_guest);
+    for (key, fragments) in [("max_fragments", all), ("max_fragments_per_guest", one)] {
+        if fragments != 0 && !FRAGMENTS.contains(&fragments) {
+            let (least, most) = (FRAGMENTS.start(), FRAGMENTS.end());
+            problems.push(format!("guests.{key} is {fragments}; must be 0, or {least} to {most}"));
+        }
+    }
+    if all != 0 && one > all {
+        problems.push(format!(
+            "guests.max_fragments_per_guest is {one}; must be at most max_fragments, {all}"
         ));
     }
     let closed = guests.closed_addresses.len();

@@ -14,7 +14,7 @@ use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs
 use crate::host::linux::network::uplinks::observe_ways_out;
 use crate::host::linux::vmm::choice::{Choice, tools};
 use crate::host::linux::vmm::kvm;
-use crate::host::linux::{Chains, name_servers, vmm_from_version};
+use crate::host::linux::{Chains, PinLayout, name_servers, vmm_from_version};
 use crate::host::{LinkName, RootDiskKind, VmmKind};
 use crate::instance;
 
@@ -67,6 +67,16 @@ fn listed(path: &str, name: &str) -> bool {
         .is_ok_and(|text| text.lines().any(|line| line.split_whitespace().any(|w| w == name)))
 }
 
+/// Has kernel and `nft` check all that guests are pinned with, and keep nothing of it.
+pub(super) async fn try_pins(exec: &dyn Exec, pins: &PinLayout) -> Result<(), String> {
+    let call = ToolCall::new(Tool::Nft, ["-c", "-f", "-"]).stdin(pins.trial());
+    match exec.run(&call).await {
+        Ok(output) if output.succeeded() => Ok(()),
+        Ok(output) => Err(output.complaint()),
+        Err(error) => Err(error.chain()),
+    }
+}
+
 impl Machine {
     pub(super) async fn look(config: &AgentConfig) -> Self {
         let limit = Duration::from_secs(config.limits.tool_secs.min(10));
@@ -89,9 +99,7 @@ impl Machine {
         let targets = run(Tool::Dmsetup, &["targets"]).await.unwrap_or_default();
         let iptables = run(Tool::IptablesSave, &["-t", "nat"]).await.map(drop);
         let filter = run(Tool::IptablesSave, &["-t", "filter"]).await.unwrap_or_default();
-        // Checked by the kernel and not kept.
-        let tables = "add table bridge banger-try; add table inet banger-try";
-        let nft = run(Tool::Nft, &["-c", tables]).await.map(drop);
+        let nft = try_pins(&exec, &config.linux().pins).await;
         // A panic in it counts as a failure.
         let kvm = tokio::task::spawn_blocking(kvm::check).await;
         let kvm = kvm
@@ -320,7 +328,9 @@ impl Machine {
             Ok(()) => check("pins", true, true, "guests can be pinned to their taps", ""),
             Err(why) => {
                 let found = format!("guests cannot be pinned to their taps: {why}");
-                check("pins", false, true, &found, "apt-get install nftables; modprobe nf_tables")
+                let mend = "apt-get install nftables; modprobe nf_tables; or a kernel and an nft that know what \
+                            is named here";
+                check("pins", false, true, &found, mend)
             }
         }
     }

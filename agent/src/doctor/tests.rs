@@ -1,8 +1,9 @@
 //! What the doctor says of machines.
 
-use super::checks::Machine;
+use super::checks::{Machine, try_pins};
 use super::gateways::WaySeen;
 use super::*;
+use crate::host::exec::recording::RecordingExec;
 use crate::host::exec::{Exec as _, MissingTool, RealExec, Tool, ToolCall, search_dirs};
 use crate::host::linux::network::test_net::in_namespace;
 use crate::host::linux::network::uplinks::WayOut;
@@ -101,7 +102,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
     FAIL  iptables         the table nat cannot be read: modprobe failed
                            mend: modprobe iptable_nat nf_tables
     FAIL  pins             guests cannot be pinned to their taps: no such program
-                           mend: apt-get install nftables; modprobe nf_tables
+                           mend: apt-get install nftables; modprobe nf_tables; or a kernel and an nft that know what is named here
     FAIL  cgroup2          no control groups of version 2: the agent does not start
                            mend: boot with systemd.unified_cgroup_hierarchy=1
     FAIL  claims           no agent starts, for a claim cannot be understood: /run/banger-agents/b9.json: EOF while parsing
@@ -267,5 +268,60 @@ fn priv_the_uplink_of_a_policy_table_is_one_to_the_doctor_too() {
         ip("route add default via 192.0.2.1 dev up0 onlink table 100").await;
         ip("rule add from all lookup 100").await;
         assert_eq!(uplink().await, (true, "the uplink is up0".to_owned()));
+    });
+}
+
+fn pins_of_all_kinds() -> crate::host::linux::PinLayout {
+    AgentConfig::default().linux().pins
+}
+
+#[tokio::test]
+async fn what_nft_or_the_kernel_does_not_take_of_the_rules_is_said_as_they_say_it() {
+    let complaint = "-:31:1-20: Error: Could not process rule: No such file or directory\nicmp mtu";
+    let exec = RecordingExec::answering([(0, "", ""), (1, "", complaint)]);
+    assert_eq!(try_pins(&exec, &pins_of_all_kinds()).await, Ok(()));
+    let why = try_pins(&exec, &pins_of_all_kinds()).await.unwrap_err();
+    assert!(why.contains("-:31:1-20: Error: Could not process rule"), "{why}");
+    let asked = exec.transcript();
+    // Everything that an agent ever writes is in it.
+    for part in [
+        "nft -c -f -",
+        "chain errors",
+        "chain met",
+        "chain to_host",
+        "refused_icmp",
+        "delete element",
+    ] {
+        assert!(asked.contains(part), "{part}: {asked}");
+    }
+    let machine = Machine { nft: Err(why), ..good() };
+    let diagnosis = Diagnosis::of(machine.checks());
+    let pins = diagnosis.checks.iter().find(|check| check.name == "pins").unwrap();
+    assert!(!diagnosis.usable && pins.message.contains("Could not process rule"), "{pins:?}");
+}
+
+#[test]
+fn priv_this_kernel_and_nft_take_all_rules_and_a_check_of_them_leaves_nothing() {
+    in_namespace(|| async {
+        let limit = std::time::Duration::from_secs(20);
+        let exec = RealExec::find(&Default::default(), &search_dirs(), limit);
+        let all = async || {
+            let call = ToolCall::new(Tool::Nft, ["list", "ruleset"]);
+            exec.run(&call).await.unwrap().stdout
+        };
+        assert_eq!(try_pins(&exec, &pins_of_all_kinds()).await, Ok(()));
+        assert_eq!(all().await, "");
+        // What nft does not understand.
+        let broken = crate::host::linux::PinLayout {
+            table: "banger-bg extra".to_owned(),
+            ..pins_of_all_kinds()
+        };
+        let why = try_pins(&exec, &broken).await.unwrap_err();
+        assert!(why.contains("Error"), "{why}");
+        // Beside an agent that works.
+        exec.run(&ToolCall::new(Tool::Nft, ["add", "table", "inet", "banger-bg"])).await.unwrap();
+        let before = all().await;
+        assert_eq!(try_pins(&exec, &pins_of_all_kinds()).await, Ok(()));
+        assert_eq!(all().await, before);
     });
 }

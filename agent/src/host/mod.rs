@@ -57,7 +57,7 @@ pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};
 pub use loops::{LoopDevices, LoopDirs, LoopFacts};
 pub use network::{Network, UsedNetwork, WIDEST_ROUTED, clash};
-pub use pins::{AddressRange, Pin, Pins};
+pub use pins::{AddressRange, Pin, Pins, RefusedFor};
 pub use processes::{ExitStatus, ProcessFacts, ProcessStart, Processes, Signal};
 pub use receive::{Announced, Receiving};
 pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots, Tail};

@@ -49,6 +49,49 @@ impl Pin {
     }
 }
 
+/// Why packets of guests are refused that would be let through if they were fewer, or about something
+/// else. The names are those of counters in the kernel, and of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefusedFor {
+    /// A fragment is longer than any frame.
+    LongFragment,
+    /// One guest sends too many fragments.
+    FragmentsOfGuest,
+    /// All guests together do.
+    FragmentsOfAll,
+    /// A message of ICMP is none that a guest may send.
+    Icmp,
+    /// One guest has too many connections.
+    Connections,
+    /// Guests have the host look for too many neighbours.
+    Neighbours,
+}
+
+impl RefusedFor {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::LongFragment,
+        Self::FragmentsOfGuest,
+        Self::FragmentsOfAll,
+        Self::Icmp,
+        Self::Connections,
+        Self::Neighbours,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LongFragment => "long_fragment",
+            Self::FragmentsOfGuest => "fragments_of_guest",
+            Self::FragmentsOfAll => "fragments_of_all",
+            Self::Icmp => "icmp",
+            Self::Connections => "connections",
+            Self::Neighbours => "neighbours",
+        }
+    }
+}
+
 /// Pins of all guests: two tables of our own, with sets keyed by tap.
 ///
 /// Changes asked for at the same time are applied together.
@@ -74,6 +117,10 @@ pub trait Pins: Send + Sync {
     /// Has packets of guests go on to every gateway of the host's default routes, however many neighbours
     /// guests have it look for. To be called when routes may have changed; without pins nothing is done.
     async fn ensure_gateways(&self) -> HostResult<Change>;
+
+    /// How many packets of guests were refused since our tables were made or replaced. Those that do not
+    /// count are left out.
+    async fn refused(&self) -> HostResult<BTreeMap<RefusedFor, u64>>;
 
     /// Removes a guest's pin; with the last one our tables go.
     async fn remove(&self, key: &GuestKey) -> HostResult<Change>;

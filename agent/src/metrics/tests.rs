@@ -84,3 +84,26 @@ fn orphans_and_the_budget_of_the_sweep_are_on_the_page() {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }
 }
+
+#[test]
+fn refused_packets_only_grow_though_the_kernel_counts_anew_and_each_has_its_reason() {
+    let metrics = Metrics::new();
+    let counted = |metrics: &Metrics, why: RefusedFor| {
+        let text = metrics.encode(&Reporter::new()).unwrap();
+        let series = format!("banger_agent_refused_packets_total{{why=\"{}\"}} ", why.as_str());
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.map(|number| number.parse::<u64>().unwrap())
+    };
+    let of_all = RefusedFor::FragmentsOfAll;
+    assert_eq!(counted(&metrics, of_all), None);
+    for (seen, total) in [(0, 0), (7, 7), (7, 7), (9, 9), (2, 11), (5, 14)] {
+        metrics.refused(&BTreeMap::from([(of_all, seen), (RefusedFor::Icmp, 1)]));
+        assert_eq!(counted(&metrics, of_all), Some(total));
+    }
+    // Without tables nothing is said, and nothing is lost.
+    metrics.refused(&BTreeMap::new());
+    assert_eq!(
+        (counted(&metrics, of_all), counted(&metrics, RefusedFor::Icmp)),
+        (Some(14), Some(1))
+    );
+}

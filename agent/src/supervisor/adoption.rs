@@ -25,7 +25,7 @@ use crate::report::phase::{Fault, Phase, Reason};
 use crate::vm::addresses::AddressHolders;
 use crate::vm::bases::BaseUsers;
 use crate::vm::record;
-use crate::vm::shared::{EffectObserver, HostNetwork, Settings, Shared};
+use crate::vm::shared::{EffectObserver, HostNetwork, RefusedObserver, Settings, Shared};
 use crate::vm::stale::StaleGuard;
 use crate::vm::task::Looked;
 
@@ -44,6 +44,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Told of every effect, before and after it.
     pub on_effect: Option<Box<EffectObserver>>,
+    /// Told how many packets of guests were refused, at every look.
+    pub on_refused: Option<Box<RefusedObserver>>,
     /// What refuses assignments that no record refuses.
     pub stale: StaleGuard,
     /// How long the start waits for VMs to be looked at.
@@ -64,6 +66,7 @@ impl Parts {
             clock,
             settings: Settings::default(),
             on_effect: None,
+            on_refused: None,
             stale: StaleGuard::default(),
             first_look_limit: Duration::from_secs(20),
             sweep: SweepSettings::default(),
@@ -114,6 +117,7 @@ impl Supervisor {
             stale: parts.stale,
             reporter: Reporter::new(),
             on_effect: parts.on_effect,
+            on_refused: parts.on_refused,
         });
         let supervisor = Self::new(shared, sweeps);
         let table = Arc::new(table);

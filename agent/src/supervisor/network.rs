@@ -123,6 +123,7 @@ impl Supervisor {
                 self.close_forwarding().await;
                 self.keep_gateways().await;
                 self.note_lost_again().await;
+                self.count_refused().await;
                 self.picture(&before).await
             };
             match tokio::time::timeout(LOOK_LIMIT, look).await {
@@ -162,6 +163,16 @@ impl Supervisor {
             Err(error) => {
                 tracing::warn!(error = error.chain(), "the gateways of the host can't be kept open")
             }
+        }
+    }
+
+    async fn count_refused(&self) {
+        let shared = &self.0.shared;
+        let Some(tell) = &shared.on_refused else { return };
+        match shared.host.pins.refused().await {
+            Ok(refused) => tell(&refused),
+            // Whatever else is wrong with nft is said by whoever needs it.
+            Err(error) => tracing::debug!(error = error.chain(), "refused packets are not counted"),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Made once at the start of the agent; nothing in it changes what a VM is wanted to be.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::bases::BaseUsers;
 use super::cow::DiskPolicy;
 use super::stale::StaleGuard;
 use crate::clock::Clock;
-use crate::host::{BootTime, Host};
+use crate::host::{BootTime, Host, RefusedFor};
 use crate::naming::Naming;
 use crate::report::Reporter;
 
@@ -42,6 +43,8 @@ pub struct Shared {
     pub reporter: Reporter,
     /// Told of every effect, by name: before it, and after it before anything is noted of it.
     pub on_effect: Option<Box<EffectObserver>>,
+    /// Told how many packets of guests were refused, at every look at the network.
+    pub on_refused: Option<Box<RefusedObserver>>,
 }
 
 /// What the watch over the host's network saw last. It alone writes it.
@@ -70,6 +73,9 @@ impl HostNetwork {
         *seen = NetworkSeen { changes: seen.changes + 1, clash };
     }
 }
+
+/// See [`Shared::on_refused`].
+pub type RefusedObserver = dyn Fn(&BTreeMap<RefusedFor, u64>) + Send + Sync;
 
 /// See [`Shared::on_effect`].
 pub type EffectObserver = dyn Fn(&'static str, EffectEvent) + Send + Sync;

@@ -22,10 +22,25 @@ fn what_is_closed_by_default_is_all_of_what_is_named_here() {
     let many = GuestsConfig {
         max_connections: MAX_CONNECTIONS + 1,
         max_neighbours: 15,
+        max_fragments: 15,
+        max_fragments_per_guest: FRAGMENTS.end() + 1,
         closed_addresses: vec![range; MAX_CLOSED + 1],
         ..GuestsConfig::default()
     };
-    assert_eq!(problems(&many).len(), 3);
+    assert_eq!(problems(&many).len(), 6);
+}
+
+#[test]
+fn a_guest_sends_no_more_fragments_than_all_guests_unless_nothing_bounds_them() {
+    let of = |max_fragments, max_fragments_per_guest| GuestsConfig {
+        max_fragments,
+        max_fragments_per_guest,
+        ..GuestsConfig::default()
+    };
+    for good in [of(0, 0), of(0, 65_536), of(300, 300), of(16, 0)] {
+        assert!(problems(&good).is_empty(), "{good:?}");
+    }
+    assert!(problems(&of(300, 301)).join("").contains("max_fragments, 300"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::host::fakes::kernel::gate::{Repeat, Seam};
 use crate::host::fakes::kernel::state::{PinMemory, State};
-use crate::host::{Change, GuestKey, HostResult, Pin, Pins};
+use crate::host::{Change, GuestKey, HostResult, Pin, Pins, RefusedFor};
 
 impl State {
     /// Before a change: what is wanted is known, and is in the kernel.
@@ -81,6 +81,11 @@ impl Pins for Seam {
     /// The fake machine looks for no neighbours.
     async fn ensure_gateways(&self) -> HostResult<Change> {
         Ok(Change::AlreadySo)
+    }
+
+    async fn refused(&self) -> HostResult<BTreeMap<RefusedFor, u64>> {
+        // Nobody sends anything.
+        self.read("pins.refused", |_| Ok(BTreeMap::new())).await
     }
 
     async fn remove(&self, key: &GuestKey) -> HostResult<Change> {

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use super::batches::{Batches, Table, copy_of};
 use super::uplinks::observe_gateways;
 use crate::host::exec::{Exec, Tool, ToolCall, refusal, run_ok};
-use crate::host::{Change, GuestKey, HostError, HostErrorKind, HostResult, Pin, Pins};
+use crate::host::{Change, GuestKey, HostError, HostErrorKind, HostResult, Pin, Pins, RefusedFor};
 
 mod connections;
 mod entries;
@@ -376,6 +376,16 @@ impl Pins for NftPins {
         match self.pins.table().ensure_gateways().await {
             Err(error) if none_without_nft(&error) => Ok(Change::AlreadySo),
             ensured => ensured,
+        }
+    }
+
+    async fn refused(&self) -> HostResult<BTreeMap<RefusedFor, u64>> {
+        match self.pins.table().list(&["-j"], &["counters"]).await {
+            Err(error) if none_without_nft(&error) => Ok(BTreeMap::new()),
+            listed => {
+                let listed = listed?.unwrap_or_else(|| "{}".to_owned());
+                self.pins.table().layout.read_refused(&listed).map_err(unreadable)
+            }
         }
     }
 

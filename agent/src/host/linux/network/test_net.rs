@@ -43,10 +43,26 @@ pub(crate) fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> Ve
 /// An IPv4 packet with an ICMP error in it: nobody has the port that this packet was for. Of an even
 /// length.
 pub(crate) fn port_unreachable(from: Ipv4Addr, to: Ipv4Addr, about: &[u8]) -> Vec<u8> {
-    let mut error = [&[3, 3, 0, 0, 0, 0, 0, 0][..], about].concat();
-    let sum = checksum(&error);
-    error[2..4].copy_from_slice(&sum);
-    ipv4(1, from, to, &error)
+    icmp(from, to, [3, 3], 0, about)
+}
+
+/// As [`port_unreachable`]: the packet was longer than the path takes.
+pub(crate) fn too_long(from: Ipv4Addr, to: Ipv4Addr, path: u16, about: &[u8]) -> Vec<u8> {
+    icmp(from, to, [3, 4], path, about)
+}
+
+/// An IPv4 packet with a message of ICMP in it, of a type and code. Of an even length.
+pub(crate) fn icmp(
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    [kind, code]: [u8; 2],
+    number: u16,
+    rest: &[u8],
+) -> Vec<u8> {
+    let mut message = [&[kind, code, 0, 0, 0, 0][..], &number.to_be_bytes(), rest].concat();
+    let sum = checksum(&message);
+    message[2..4].copy_from_slice(&sum);
+    ipv4(1, from, to, &message)
 }
 
 fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, body: &[u8]) -> Vec<u8> {

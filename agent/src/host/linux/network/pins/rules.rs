@@ -10,14 +10,14 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{GuestKey, MacAddress, Pin, TapName};
+use crate::host::{GuestKey, MacAddress, Pin, RefusedFor, TapName};
 
 mod chains;
 
-use chains::Chain;
 pub(super) use chains::GATEWAYS;
 pub use chains::PinLayout;
 pub(crate) use chains::WITH_NEIGHBOURS;
+use chains::{Chain, counter, family_of};
 
 impl PinLayout {
     /// Tells these chains from those of another version or configuration.
@@ -44,6 +44,9 @@ impl PinLayout {
         let mut text = self.render_removal();
         for family in ["bridge", "inet"] {
             text.push_str(&format!("table {family} {table} {{\n"));
+            for why in RefusedFor::ALL.into_iter().filter(|why| family_of(*why) == family) {
+                text.push_str(&format!("counter {} {{ }}\n", counter(why)));
+            }
             for set in self.sets().iter().filter(|set| set.family == family) {
                 text.push_str(&format!("set {} {{ {} }}\n", set.name, set.spec));
             }
@@ -189,6 +192,42 @@ impl PinLayout {
             }
         }
         Ok(seen)
+    }
+
+    /// What `nft -j list counters` says of the agent's counters.
+    pub(super) fn read_refused(&self, text: &str) -> Result<BTreeMap<RefusedFor, u64>, BadList> {
+        let list: Value = serde_json::from_str(text)?;
+        let objects = list.get("nftables").and_then(Value::as_array);
+        let of = |why: RefusedFor| {
+            let ours = |object: &&Value| {
+                let is = |key: &str, value: &str| object.get(key).is_some_and(|v| v == value);
+                is("table", &self.table)
+                    && is("family", family_of(why))
+                    && is("name", &counter(why))
+            };
+            let counters = objects.into_iter().flatten().filter_map(|object| object.get("counter"));
+            let packets = counters.into_iter().find(ours)?.get("packets")?.as_u64()?;
+            Some((why, packets))
+        };
+        Ok(RefusedFor::ALL.into_iter().filter_map(of).collect())
+    }
+
+    /// The input of `nft -c -f` by which a machine is asked whether it takes all of this: everything that
+    /// is ever written, for a guest that there is not.
+    pub(crate) fn trial(&self) -> String {
+        let trial =
+            Self { subnet: self.subnet.or_else(|| "192.0.2.0/24".parse().ok()), ..self.clone() };
+        let (key, tap) =
+            (GuestKey::new("trial").ok(), TapName::new(format!("{}trial", self.taps)).ok());
+        let Some((key, tap)) = key.zip(tap) else { return String::new() };
+        let address = Ipv4Addr::new(192, 0, 2, 2);
+        let mac = MacAddress([2, 0, 0, 0, 0, 2]);
+        let pin = Pin { key, tap, mac, address, uid: u32::from(u16::MAX) };
+        let pinned = Pinned::from([(pin.key.clone(), pin.clone())]);
+        let gateways = BTreeSet::from([Ipv4Addr::new(192, 0, 2, 1)]);
+        trial.render(&pinned, &gateways)
+            + &trial.render_change(&[&pin], &[], &BTreeSet::from([address]), &Pinned::new())
+            + &trial.render_removal()
     }
 
     /// The gateways in what `nft -j list set` says of the agent's set.

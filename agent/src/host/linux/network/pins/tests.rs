@@ -24,6 +24,8 @@ fn layout() -> PinLayout {
         subnet: crate::host::Subnet::containing(bridge().address, bridge().prefix),
         closed,
         connections: 10,
+        fragments: 300,
+        fragments_of_one: 64,
         ..PinLayout::of_tag("bg", bridge().name)
     }
 }

@@ -44,7 +44,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::host::{AddressRange, LinkName, Subnet};
+use crate::host::{AddressRange, LinkName, RefusedFor, Subnet};
 
 /// Everything the chains depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,11 @@ pub struct PinLayout {
     pub connections: u32,
     /// How many next hops the host looks for on behalf of all guests; 0: any number.
     pub neighbours: u32,
+    /// How many fragments of packets all guests may send at once, and a tenth of that in a second; 0: any
+    /// number.
+    pub fragments: u32,
+    /// How many one guest may send at once, and an eighth of that in a second; 0: any number.
+    pub fragments_of_one: u32,
 }
 
 /// Where a chain hangs: family, hook and priority, and its name.
@@ -108,16 +113,12 @@ const MANY: u32 = 1 << 20;
 /// a neighbour (three times, a second each) and keeps an entry whatever comes (five seconds).
 const MET_SECS: u32 = 10;
 
-/// How many fragments of packets one guest may send in a second, and at once.
-const FRAGMENTS_OF_ONE: (u32, u32) = (8, 64);
-
-/// The same of all guests together. The kernel puts fragments together in one buffer for the whole host
-/// (`net.ipv4.ipfrag_high_thresh`, 4 MiB), where one of an Ethernet frame's length takes 2.3 KiB for up to
-/// 30 seconds: guests that never complete a packet fill two thirds of it.
-const FRAGMENTS_OF_ALL: (u32, u32) = (30, 300);
-
 /// The longest fragment, in bytes: a VMM may hand over a packet that is longer than any frame.
 const LONGEST_FRAGMENT: u32 = 1500;
+
+/// The least that a guest may say of how long a packet its path takes, in bytes: the least of any path of
+/// IPv6 (RFC 8200, 5). Linux believes down to 552 (`net.ipv4.route.min_pmtu`), for ten minutes.
+const LEAST_MTU: u16 = 1280;
 
 /// Before every other chain: what is spoofed is seen by nobody.
 const FIRST: i32 = -300;
@@ -132,6 +133,25 @@ const LAST: i32 = 400;
 /// After connections were looked up (-200), before addresses are translated (-100).
 const TRACKED: i32 = -150;
 
+/// The end of a rule that refuses a packet, and counts it.
+fn refuse(why: RefusedFor) -> String {
+    format!("counter name {} drop", counter(why))
+}
+
+/// The table that counts them.
+pub(super) const fn family_of(why: RefusedFor) -> &'static str {
+    match why {
+        RefusedFor::LongFragment | RefusedFor::FragmentsOfGuest | RefusedFor::FragmentsOfAll => {
+            "bridge"
+        }
+        RefusedFor::Icmp | RefusedFor::Connections | RefusedFor::Neighbours => "inet",
+    }
+}
+
+pub(super) fn counter(why: RefusedFor) -> String {
+    format!("refused_{}", why.as_str())
+}
+
 impl PinLayout {
     /// That of an instance tag of two letters, with nothing closed and nothing bounded.
     #[must_use]
@@ -145,6 +165,8 @@ impl PinLayout {
             closed: Vec::new(),
             connections: 0,
             neighbours: 0,
+            fragments: 0,
+            fragments_of_one: 0,
         }
     }
 
@@ -165,11 +187,13 @@ impl PinLayout {
             Set { family: "inet", name, spec }
         };
         let mut sets: Vec<Set> = KEYED.into_iter().map(keyed).collect();
-        sets.push(Set {
-            family: "bridge",
-            name: "fragments",
-            spec: format!("type ifname; size {MANY}; flags dynamic,timeout; timeout 60s;"),
-        });
+        if self.fragments_of_one > 0 {
+            sets.push(Set {
+                family: "bridge",
+                name: "fragments",
+                spec: format!("type ifname; size {MANY}; flags dynamic,timeout; timeout 60s;"),
+            });
+        }
         sets.push(dynamic("connections", MANY, ";"));
         if self.neighbours > 0 {
             let gateways = "type ipv4_addr;".to_owned();
@@ -186,6 +210,7 @@ impl PinLayout {
     fn met(&self) -> Chain {
         // An eighth for one guest: half at once, and the other half in the time that a place is kept.
         let (burst, a_minute) = (self.neighbours / 16, self.neighbours / 16 * 60 / MET_SECS);
+        let refuse = refuse(RefusedFor::Neighbours);
         let rules = vec![
             format!("iifname != \"{}\" accept", self.bridge),
             format!(
@@ -202,43 +227,73 @@ impl PinLayout {
             "rt ip nexthop @neighbours accept".to_owned(),
             format!(
                 "update @newcomers {{ ip saddr limit rate over {a_minute}/minute burst {burst} packets }} \
-                 drop"
+                 {refuse}"
             ),
             // Adding to a set that is full ends a rule, and the next one drops.
             "add @neighbours { rt ip nexthop } accept".to_owned(),
-            "drop".to_owned(),
+            refuse,
         ];
         Chain { family: "inet", name: "met", hook: "forward", priority: LAST, rules }
     }
 
     /// Fragments that guests send, before the host puts any together.
-    fn fragments() -> [String; 3] {
+    ///
+    /// The kernel puts fragments together in one buffer for the whole host
+    /// (`net.ipv4.ipfrag_high_thresh`, 4 MiB), where one of an Ethernet frame's length takes 2.3 KiB for up
+    /// to 30 seconds: guests that never complete a packet fill it with four times what all of them may send
+    /// at once.
+    fn fragments(&self) -> Vec<String> {
         let fragment = "ether type ip ip frag-off & 0x3fff != 0";
-        let ((second, burst), (all_second, all_burst)) = (FRAGMENTS_OF_ONE, FRAGMENTS_OF_ALL);
-        [
-            format!("{fragment} meta length > {LONGEST_FRAGMENT} drop"),
-            format!(
-                "{fragment} update @fragments {{ iifname limit rate over {second}/second \
-                 burst {burst} packets }} drop"
-            ),
-            format!(
-                "{fragment} limit rate over {all_second}/second burst {all_burst} packets drop"
-            ),
-        ]
+        let mut rules = vec![format!(
+            "{fragment} meta length > {LONGEST_FRAGMENT} {}",
+            refuse(RefusedFor::LongFragment)
+        )];
+        if self.fragments_of_one > 0 {
+            let (burst, a_second) = (self.fragments_of_one, self.fragments_of_one / 8);
+            rules.push(format!(
+                "{fragment} update @fragments {{ iifname limit rate over {a_second}/second \
+                 burst {burst} packets }} {}",
+                refuse(RefusedFor::FragmentsOfGuest)
+            ));
+        }
+        if self.fragments > 0 {
+            let (burst, a_second) = (self.fragments, self.fragments / 10);
+            rules.push(format!(
+                "{fragment} limit rate over {a_second}/second burst {burst} packets {}",
+                refuse(RefusedFor::FragmentsOfAll)
+            ));
+        }
+        rules
     }
 
-    /// What a guest says of packets that did not arrive, which names a packet of somebody within it: the
-    /// kernel looks up whose connection that was, and so do we. A guest is no router.
+    /// ICMP. A guest is no router: of what only routers say it says nothing, and of packets that did not
+    /// arrive only what was its own. Such an error names a packet of somebody within it: the kernel looks
+    /// up whose connection that was, and so do we.
+    ///
+    /// | let through | why, and what it changes for whom |
+    /// |---|---|
+    /// | echo and timestamp, asked and answered | a guest is asked and asks, as any host |
+    /// | destination unreachable, time exceeded, parameter problem, of a connection of its own | ends or delays that connection, and no other |
+    /// | fragmentation needed, of one of its own, for a path of [`LEAST_MTU`] and more | its peer keeps the number for the host's address, and so for everybody behind it: a guest in which containers or a VPN have a path of their own needs to say it |
     fn errors(&self) -> Chain {
+        let refuse = refuse(RefusedFor::Icmp);
         let rules = vec![
             format!("iifname != \"{}\" accept", self.bridge),
             "meta l4proto != icmp accept".to_owned(),
-            "icmp type { source-quench, redirect } drop".to_owned(),
-            "icmp type != { destination-unreachable, time-exceeded, parameter-problem } accept"
+            "icmp type { echo-request, echo-reply, timestamp-request, timestamp-reply } accept"
                 .to_owned(),
+            // Redirects, source quench, advertisements of routers, and whatever nobody has heard of.
+            format!(
+                "icmp type != {{ destination-unreachable, time-exceeded, parameter-problem }} {refuse}"
+            ),
+            // An error without a number says 0.
+            format!(
+                "icmp type destination-unreachable icmp code frag-needed icmp mtu < {LEAST_MTU} \
+                 {refuse}"
+            ),
             "ct state related ip saddr . ct original ip saddr @selves accept".to_owned(),
             "ct state related ip saddr . ct reply ip saddr @selves accept".to_owned(),
-            "drop".to_owned(),
+            refuse,
         ];
         Chain { family: "inet", name: "errors", hook: "prerouting", priority: TRACKED, rules }
     }
@@ -257,7 +312,7 @@ impl PinLayout {
         if !closed.is_empty() {
             from_guest.push(format!("ether type ip ip daddr {{ {} }} drop", closed.join(", ")));
         }
-        from_guest.extend(Self::fragments());
+        from_guest.extend(self.fragments());
         from_guest.extend([
             "ether type ip udp sport 67 drop".to_owned(),
             format!(
@@ -346,7 +401,8 @@ impl PinLayout {
                 TRACKED,
                 vec![format!(
                     "iifname \"{bridge}\" ct state new ct status ! confirmed \
-                 add @connections {{ ip saddr ct count over {over} }} drop"
+                 add @connections {{ ip saddr ct count over {over} }} {}",
+                    refuse(RefusedFor::Connections)
                 )],
             ));
         }

@@ -11,6 +11,8 @@ fn layout() -> PinLayout {
         closed,
         connections: 4096,
         neighbours: 512,
+        fragments: 300,
+        fragments_of_one: 64,
         ..PinLayout::of_tag("bg", LinkName::new("bgbr0").unwrap())
     }
 }
@@ -86,6 +88,9 @@ fn other_chains_have_another_digest() {
     assert_ne!(usual, PinLayout { neighbours: 0, ..layout() }.digest());
     // The same share of one guest, by rounding, and another number for all.
     assert_ne!(usual, PinLayout { neighbours: 511, ..layout() }.digest());
+    assert_ne!(usual, PinLayout { fragments: 301, ..layout() }.digest());
+    assert_ne!(usual, PinLayout { fragments: 0, ..layout() }.digest());
+    assert_ne!(usual, PinLayout { fragments_of_one: 0, ..layout() }.digest());
     assert_ne!(usual, PinLayout { subnet: None, ..layout() }.digest());
 }
 
@@ -127,4 +132,42 @@ fn what_comes_past_the_bridge_is_dropped_before_fragments_are_put_together() {
     let (_, priority) = chain.split_once("priority ").expect("it has one");
     let priority: i32 = priority.split(';').next().unwrap().parse().unwrap();
     assert!(priority < DEFRAGMENTATION, "{priority}");
+}
+
+#[test]
+fn what_was_refused_is_read_of_our_own_counters_alone() {
+    let counter = |table: &str, family: &str, name: &str, packets: u64| {
+        format!(
+            r#"{{"counter": {{"family": "{family}", "table": "{table}", "name": "{name}", "packets": {packets}}}}}"#
+        )
+    };
+    let listed = [
+        r#"{"metainfo": {"json_schema_version": 1}}"#.to_owned(),
+        counter("banger-bg", "bridge", "refused_fragments_of_all", 7),
+        counter("banger-bg", "inet", "refused_icmp", 3),
+        counter("banger-bg", "bridge", "refused_icmp", 100),
+        counter("banger-xx", "inet", "refused_neighbours", 100),
+        counter("banger-bg", "inet", "else", 100),
+    ];
+    let text = format!(r#"{{"nftables": [{}]}}"#, listed.join(", "));
+    let refused = layout().read_refused(&text).unwrap();
+    assert_eq!(refused, BTreeMap::from([(RefusedFor::FragmentsOfAll, 7), (RefusedFor::Icmp, 3)]));
+    assert_eq!(layout().read_refused("{}").unwrap(), BTreeMap::new());
+    assert!(layout().read_refused("").is_err());
+}
+
+#[test]
+fn every_rule_that_refuses_by_a_bound_counts_in_a_counter_that_is_there() {
+    let text = layout().render(&pinned(&[pin(2)]), &BTreeSet::new());
+    for why in RefusedFor::ALL {
+        assert_eq!(text.matches(&format!("counter {} {{ }}", counter(why))).count(), 1);
+        assert!(text.contains(&format!("counter name {} drop", counter(why))), "{why:?}");
+    }
+    // And where nothing is bounded, nothing is.
+    let unbounded =
+        PinLayout { connections: 0, neighbours: 0, fragments: 0, fragments_of_one: 0, ..layout() };
+    let text = unbounded.render(&pinned(&[pin(2)]), &BTreeSet::new());
+    for gone in ["limit rate", "ct count", "@fragments"] {
+        assert!(!text.contains(gone), "{gone}");
+    }
 }

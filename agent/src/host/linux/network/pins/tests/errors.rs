@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use super::bounds::{Uplink, host_in_a_large_network, ip, nft, route, scan};
 use super::frames::{GATEWAY, Guest, udp};
 use super::*;
-use crate::host::linux::network::test_net::{port_unreachable, stray_tcp};
+use crate::host::linux::network::test_net::{icmp, port_unreachable, stray_tcp, too_long};
 
 const PORT: u16 = 4711;
 const HOST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -93,6 +93,58 @@ fn priv_a_guest_ends_no_conversation_of_its_neighbour_and_may_end_its_own() {
         assert_eq!(passed("errors").await, 0);
         route(&victim, &port_unreachable(me, PEER, &about(me)));
         assert_eq!(passed("errors").await, 1);
+    });
+}
+
+/// Its peer believes it of the host's address, and so for everybody behind it.
+#[test]
+fn priv_a_guest_makes_nobodys_path_narrower_than_any_path_of_today() {
+    in_namespace(|| async {
+        let (_uplink, pins) = host_with_a_peer().await;
+        pins.ensure(&pin(2)).await.unwrap();
+        let guest = Guest::on(pin(2)).await;
+        let me = guest.pin.address;
+        count("errors", "icmp type destination-unreachable icmp code frag-needed").await;
+        scan(&guest, [PEER]);
+        let answer = udp((PEER, PORT), (me, 9), &[7; 1400]);
+        let narrow = [0, 1, 68, 552, 576, 1279];
+        for path in narrow {
+            route(&guest, &too_long(me, PEER, path, &answer));
+            assert_eq!(passed("errors").await, 0, "{path}");
+        }
+        let refused = pins.refused().await.unwrap();
+        assert_eq!(refused.get(&RefusedFor::Icmp), Some(&(narrow.len() as u64)));
+        for (n, path) in [(1, 1280), (2, 1400)] {
+            route(&guest, &too_long(me, PEER, path, &answer));
+            assert_eq!(passed("errors").await, n, "{path}");
+        }
+        // Of others' it says nothing, however wide.
+        route(&guest, &too_long(me, PEER, 1400, &udp((PEER, PORT), (HOST, 9), &[7; 1400])));
+        assert_eq!(passed("errors").await, 2);
+    });
+}
+
+/// A guest is no router, and its host believes none on the guests' network.
+#[test]
+fn priv_a_guest_asks_and_answers_by_icmp_and_says_nothing_of_routes() {
+    in_namespace(|| async {
+        let (_uplink, pins) = host_with_a_peer().await;
+        pins.ensure(&pin(2)).await.unwrap();
+        let guest = Guest::on(pin(2)).await;
+        let me = guest.pin.address;
+        let hook = "type filter hook prerouting priority -140;";
+        let heard = "iifname \"bgbr0\" meta l4proto icmp counter";
+        nft(&format!("table inet seen {{ chain heard {{ {hook} {heard}; }}; }}")).await;
+        let mut through = Vec::new();
+        for kind in 0..=255 {
+            let before = passed("heard").await;
+            route(&guest, &icmp(me, GATEWAY, [kind, 0], 0, &[0; 64]));
+            if passed("heard").await > before {
+                through.push(kind);
+            }
+        }
+        // Echo and timestamp. An error about nothing is none about its own.
+        assert_eq!(through, [0, 8, 13, 14]);
     });
 }
 

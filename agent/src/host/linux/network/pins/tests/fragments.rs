@@ -43,11 +43,17 @@ fn priv_guests_that_complete_nothing_leave_the_host_room_for_its_own_fragments()
         begin(&taps[1], 0..3000);
         let one = waiting() - before;
         assert!((64..200).contains(&one), "{one}");
+        let of = |seen: &BTreeMap<RefusedFor, u64>, why| seen.get(&why).copied().unwrap_or(0);
+        let refused = pins.refused().await.unwrap();
+        assert!(of(&refused, RefusedFor::FragmentsOfGuest) >= 2800, "{refused:?}");
+        assert_eq!(of(&refused, RefusedFor::FragmentsOfAll), 0, "{refused:?}");
         for guest in &taps[1..] {
             begin(guest, 3000..6000);
         }
         let all = waiting() - before;
         assert!((one..600).contains(&all), "{all}");
+        let refused = pins.refused().await.unwrap();
+        assert!(of(&refused, RefusedFor::FragmentsOfAll) > 0, "{refused:?}");
     });
 }
 
