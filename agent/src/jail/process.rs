@@ -293,6 +293,14 @@ fn is_a_jailer(process: &ProcessFacts) -> bool {
     process.comm == "jailer" || process.arguments.get(1).is_some_and(|word| word == QEMU_JAILER)
 }
 
+/// Whether a process is a jailer by what nobody but root can be: a program of ours that root runs. One
+/// that runs with root's rights for somebody else has no user.
+pub fn is_our_jailer(process: &ProcessFacts) -> bool {
+    process.user == Some(0)
+        && is_a_jailer(process)
+        && process.program.as_deref().is_some_and(is_started_by_us)
+}
+
 /// The jail that a command line names: the value of `--id`, in either of its spellings, for
 /// Firecracker and for jailers; for QEMU that of `-name`, in the form that we give it.
 fn jail_named_by(process: &ProcessFacts) -> Option<&str> {

@@ -1,5 +1,6 @@
-//! Guests that may live and whose record is lost: as whom they run is asked of the kernel, so that no
-//! other guest gets their user, and with it their address. Their pins say the same, and can be flushed.
+//! Guests that may live and whose record is lost, or is of another user than they run as: as whom they run
+//! is asked of the kernel, so that no other guest gets their user, and with it their address. Their pins
+//! say the same, and can be flushed.
 //!
 //! Looked at when the agent starts, before any assignment is heard, and then by the watch over the network
 //! for as long as there are any. What can go wrong: their processes can't be read; then nobody gets an
@@ -8,14 +9,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Supervisor;
-use crate::host::{GuestKey, HostError, HostErrorKind, HostResult, JailId};
-use crate::jail::process::ProcessTable;
+use crate::host::{GuestKey, HostError, HostErrorKind, HostResult, JailId, Pid};
+use crate::jail::process::{ProcessTable, is_our_jailer};
 use crate::naming;
 
 impl Supervisor {
-    /// Notes as whom the guests run that no record tells of.
+    /// Notes as whom the guests run that no record tells of, before any assignment is heard.
     pub(super) async fn note_lost(&self, table: &ProcessTable) {
-        let seen = self.look_for_lost(table).await;
+        self.note(table, WordOfRecords::Nothing).await;
+    }
+
+    async fn note(&self, table: &ProcessTable, word: WordOfRecords) {
+        let seen = self.look_for_lost(table, word).await;
         if let Err(error) = &seen {
             tracing::warn!(
                 error = error.chain(),
@@ -31,7 +36,7 @@ impl Supervisor {
             return;
         }
         match ProcessTable::read(&*self.0.shared.host.processes).await {
-            Ok(table) => self.note_lost(&table).await,
+            Ok(table) => self.note(&table, WordOfRecords::Future).await,
             Err(error) => tracing::warn!(error = error.chain(), "processes can't be listed"),
         }
     }
@@ -39,6 +44,7 @@ impl Supervisor {
     async fn look_for_lost(
         &self,
         table: &ProcessTable,
+        word: WordOfRecords,
     ) -> HostResult<BTreeMap<GuestKey, BTreeSet<u32>>> {
         let shared = &self.0.shared;
         let mut jails: BTreeSet<JailId> = shared.host.jails.list().await?.into_iter().collect();
@@ -47,39 +53,92 @@ impl Supervisor {
         for jail in jails {
             let Some(vm) = naming::vm_of_jail(&jail) else { continue };
             let key = shared.naming.vm(vm).rules;
+            let found = self.users_in(&jail, table).await?;
             // One that is to be absent may have a record again, and none that says its address.
-            if shared.addresses.holds(&key) {
-                continue;
-            }
-            let users = self.users_in(&jail, table).await?;
-            if !users.is_empty() {
-                lost.insert(key, users);
+            match found.beside(shared.addresses.user_of(&key), word) {
+                Ok(users) if users.is_empty() => {}
+                Ok(users) => drop(lost.insert(key, users)),
+                Err(pid) => {
+                    return Err(HostError::new(HostErrorKind::Busy, "tell the user of", &jail)
+                        .detail(format!("process {pid} has none of its own yet")));
+                }
             }
         }
         Ok(lost)
     }
 
-    /// As whom the processes of a jail run. One that is root's still is on the way to its user.
-    async fn users_in(&self, jail: &JailId, table: &ProcessTable) -> HostResult<BTreeSet<u32>> {
+    /// As whom the processes of a jail run.
+    async fn users_in(&self, jail: &JailId, table: &ProcessTable) -> HostResult<Found> {
         let host = &self.0.shared.host;
-        // Whoever says that it is of the jail is believed: all that is at stake is its own user.
-        let named = table.claims().filter(|(_, named)| named == jail);
-        let mut users: BTreeSet<u32> =
-            named.filter_map(|(process, _)| process.user.filter(|user| *user != 0)).collect();
-        let mut untold = None;
-        for pid in host.jails.members(jail).await? {
-            let process = host.processes.observe(pid).await?.filter(|process| !process.zombie);
-            match process.map(|process| process.user.filter(|user| *user != 0)) {
-                Some(Some(user)) => drop(users.insert(user)),
-                Some(None) => untold = Some(pid),
-                None => {}
+        let mut found = Found::default();
+        for (process, named) in table.claims() {
+            if named == *jail {
+                found.claim(process.pid, process.user, is_our_jailer(process));
             }
         }
-        // One says it for all: nobody in a jail becomes another user.
-        match untold.filter(|_| users.is_empty()) {
-            Some(pid) => Err(HostError::new(HostErrorKind::Busy, "tell the user of", jail)
-                .detail(format!("process {pid} has none of its own yet"))),
-            None => Ok(users),
+        for pid in host.jails.members(jail).await? {
+            let process = host.processes.observe(pid).await?;
+            if let Some(process) = process.filter(|process| !process.zombie) {
+                found.member(pid, process.user);
+            }
         }
+        Ok(found)
     }
 }
+
+/// How far the record of a guest says as whom its process is going to run that is root's still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WordOfRecords {
+    /// Not at all: an earlier life of the agent started it, with what was written then.
+    Nothing,
+    /// This life started it, by the record.
+    Future,
+}
+
+/// The users of a jail's processes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Of those in its control group, which nobody enters but by root: it is theirs.
+    members: BTreeSet<u32>,
+    /// Of whoever says that it is of the jail. That is believed, because all that is at stake is its own
+    /// user; but of the jail's guest it says nothing.
+    claimed: BTreeSet<u32>,
+    /// One that has no user of its own yet.
+    untold: Option<Pid>,
+}
+
+impl Found {
+    fn member(&mut self, pid: Pid, user: Option<u32>) {
+        match user.filter(|user| *user != 0) {
+            Some(user) => drop(self.members.insert(user)),
+            None => self.untold = Some(pid),
+        }
+    }
+
+    /// `jailer`: a program of ours that root runs, which may not have come to the group yet.
+    fn claim(&mut self, pid: Pid, user: Option<u32>, jailer: bool) {
+        match user {
+            Some(0) if jailer => self.untold = Some(pid),
+            Some(0) | None => {}
+            Some(user) => drop(self.claimed.insert(user)),
+        }
+    }
+
+    /// Whose users are to be kept from others beside the one that is held for the guest: none where all
+    /// run as that one.
+    ///
+    /// # Errors
+    /// The process that it can't be told of. One member says it for all: nobody in a jail becomes another
+    /// user.
+    fn beside(&self, held: Option<u32>, word: WordOfRecords) -> Result<BTreeSet<u32>, Pid> {
+        let is_told = !self.members.is_empty() || held.is_some() && word == WordOfRecords::Future;
+        if let (Some(pid), false) = (self.untold, is_told) {
+            return Err(pid);
+        }
+        let users = &self.members | &self.claimed;
+        Ok(if users.iter().all(|user| Some(*user) == held) { BTreeSet::new() } else { users })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -79,9 +79,9 @@ impl AddressHolders {
         }
     }
 
-    /// Whether a guest has an address.
-    pub fn holds(&self, key: &GuestKey) -> bool {
-        self.0.lock().held.contains_key(key)
+    /// The user that a guest has here.
+    pub fn user_of(&self, key: &GuestKey) -> Option<u32> {
+        self.0.lock().held.get(key).map(|pin| pin.uid)
     }
 
     /// Whether there were any at the last look, or it could not tell.

@@ -119,6 +119,15 @@ impl FakeKernel {
         self.with(|state| state.capacity = capacity.into());
     }
 
+    /// The VM's process runs as another user: root, as a jailer does at first. Whether there was one.
+    pub fn set_user(&self, jail: &crate::host::JailId, user: u32) -> bool {
+        self.with(|state| {
+            let pid = state.pid_of(jail);
+            let process = pid.and_then(|pid| state.processes.get_mut(&pid));
+            process.map(|process| process.user = user).is_some()
+        })
+    }
+
     /// How long each effect takes, from now on.
     pub fn set_effect_delay(&self, delay: Duration) {
         self.inner.core.lock().gate.delay = delay;

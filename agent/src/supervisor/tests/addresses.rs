@@ -205,3 +205,60 @@ async fn a_lost_guest_keeps_its_user_from_others_also_while_nobody_can_tell_whic
         assert_eq!(process.user, lost.user, "{blind:?}");
     }
 }
+
+/// A local user says to be of the jail, while its own process has not become its user yet.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_says_to_be_a_lost_guest_frees_no_user_of_it() {
+    let mut world = World::running().await;
+    let user = world.kernel.process_of(&names(1).jail).unwrap().user.unwrap();
+    world.agent.shutdown(Duration::from_secs(1)).await;
+    for name in [file::RECORD, file::HANDLES] {
+        assert!(world.kernel.set_file(&names(1).dir, &part(name), None));
+    }
+    world.kernel.flush_rules();
+    world.kernel.new_agent();
+    let id = names(1).jail.to_string();
+    world.kernel.spawn_as(1000, "firecracker", &["firecracker", "--id", &id]);
+    assert!(world.kernel.set_user(&names(1).jail, 0));
+    world.agent = start_with(&world.kernel, |_| {}).await;
+    world.agent.accept(heir(1, Power::Running)).await.unwrap();
+    for when in ["while it is root's", "once it has its user"] {
+        world.passes(Duration::from_secs(60)).await;
+        waits(&world, 2, when).await;
+        assert!(world.kernel.set_user(&names(1).jail, user));
+    }
+}
+
+/// The record and the base of users say another one than the process was started as.
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_not_looked_at_yet_keeps_the_user_that_it_runs_as() {
+    const OTHERS: u32 = 300_000;
+    let mut world = World::running().await;
+    let user = world.kernel.process_of(&names(1).jail).unwrap().user.unwrap();
+    world.agent.shutdown(Duration::from_secs(1)).await;
+    assert!(world.kernel.set_file(&names(1).dir, &part(file::HANDLES), None));
+    world.kernel.flush_rules();
+    world.kernel.new_agent();
+    let blind = FaultPlan::none().fail_reads("jails.observe", HostErrorKind::Other);
+    world.kernel.set_faults(blind);
+    world.agent = start_with(&world.kernel, |parts| parts.settings.uid_base = OTHERS).await;
+    let addresses = &world.agent.0.shared.addresses;
+    assert_eq!(addresses.user_of(&names(1).rules), Some(OTHERS + 2), "by its record");
+    let taken = Pin {
+        key: names(3).rules,
+        tap: names(3).tap,
+        mac: crate::host::MacAddress([2, 0xfc, 10, 64, 0, 9]),
+        address: Ipv4Addr::new(10, 64, 0, 9),
+        uid: user,
+    };
+    addresses.take(&taken).unwrap_err();
+    addresses.take(&Pin { uid: OTHERS + 9, ..taken.clone() }).unwrap();
+    addresses.release(&taken.key);
+    // Once it was looked at it has its own.
+    world.kernel.set_faults(FaultPlan::none());
+    world.passes(Duration::from_secs(60)).await;
+    let addresses = &world.agent.0.shared.addresses;
+    assert_eq!(addresses.user_of(&names(1).rules), Some(user));
+    assert!(!addresses.has_lost());
+    addresses.take(&taken).unwrap_err();
+}
