@@ -17,6 +17,7 @@ use banger_proto::guest_v1::guest_service_client::GuestServiceClient;
 use banger_proto::guest_v1::{SetTimeRequest, ShutdownRequest};
 use banger_wire::cancel::Cancellable;
 use banger_wire::guest_link::MAX_MESSAGE;
+use banger_wire::guest_link::pace::Answers;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -84,6 +85,8 @@ pub struct GuestClient {
     pub client: Client,
     /// Its place, to be held until the call is over.
     pub place: OwnedSemaphorePermit,
+    /// How fast its answers are taken.
+    pub answers: Arc<Answers>,
 }
 
 /// The guest channel of one VM, where its task and the RPCs meet. Ends with its last holder.
@@ -102,6 +105,8 @@ struct Inner {
     /// Try again at once.
     again: Notify,
     streams: Arc<Semaphore>,
+    /// Of all its connections: another one buys nothing.
+    answers: Arc<Answers>,
     state: Mutex<ChannelState>,
 }
 
@@ -140,6 +145,7 @@ impl GuestChannel {
             stop,
             again: Notify::new(),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            answers: Arc::default(),
             state: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -180,7 +186,8 @@ impl GuestChannel {
             (None, None, None) => return Err(NoGuest::NotRunning),
         };
         let place = Arc::clone(&self.inner.streams).try_acquire_owned();
-        Ok(GuestClient { client, place: place.map_err(|_| NoGuest::Busy)? })
+        let answers = Arc::clone(&self.inner.answers);
+        Ok(GuestClient { client, place: place.map_err(|_| NoGuest::Busy)?, answers })
     }
 
     /// Whether the guest agent is reached.

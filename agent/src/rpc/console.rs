@@ -131,13 +131,14 @@ impl Reader {
         }
         let live = self.live.as_mut()?;
         // Cancel-safe: of the feed, and a task that ended is only looked at once. What was printed
-        // goes first: a guest's last words come before the end of its VM.
+        // goes before the end of its VM: a guest's last words. A guest that prints without end keeps
+        // no agent from stopping.
         tokio::select! {
             biased;
+            () = self.draining.cancelled() => Some(Err(status::shutting_down())),
             heard = live.next() => heard.map(|heard| Ok(words(heard))),
             failed = failure(&mut self.typing) => Some(Err(failed)),
             () = self.gone.cancelled() => None,
-            () = self.draining.cancelled() => Some(Err(status::shutting_down())),
         }
     }
 }

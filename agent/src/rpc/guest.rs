@@ -3,10 +3,13 @@
 //! Driven by the service. A stream of the server's becomes a stream to the guest, with the flow
 //! control of both: whoever is slow holds up the other end and nothing is gathered between. Where
 //! the server ends its requests the guest's end; where it breaks them off, or lets go of the call,
-//! they never end, which would look whole to the guest, but its stream is reset. What can go wrong:
+//! they never end, which would look whole to the guest, but its stream is reset. This is also the one
+//! edge where answers of a guest come in, and each has its price here, however many a guest packs
+//! together. What can go wrong:
 //! the guest agent is not reached, refuses, or is lost in the middle; whatever it says of that is
 //! shortened.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
@@ -14,8 +17,10 @@ use banger_proto::guest_v1 as guest;
 use banger_proto::ids::VmId;
 use banger_proto::v1::ExecInput;
 use banger_proto::v1::exec_input::Input;
+use banger_proto::v1::exec_output::Output;
 use banger_wire::cancel::cancel_on_drop;
 use banger_wire::guest_link::MAX_CHUNK;
+use banger_wire::guest_link::pace::Answers;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream, Stream};
 use tokio::sync::oneshot;
@@ -34,7 +39,7 @@ const FIRST: Duration = Duration::from_secs(10);
 const BEGIN: Duration = Duration::from_secs(60);
 
 /// What a call with a stream of answers gives.
-pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
+pub(super) type AnswerStream<T> = BoxStream<'static, Result<T, Status>>;
 
 async fn first<T>(messages: &mut Streaming<T>) -> Result<T, Status> {
     let nothing = || {
@@ -116,47 +121,128 @@ fn inputs(input: Option<ExecInput>) -> Vec<guest::ExecRequest> {
     }
 }
 
+/// When a guest has begun to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// When it says that it is going to.
+    Head,
+    /// When it has said something. A program that has begun is told of at once, and until then nothing
+    /// runs that could be waited for.
+    Word,
+}
+
+/// What is held as long as a stream of answers.
+struct Call<H> {
+    /// Where it is told that its requests broke off.
+    broken: Option<BreaksOff>,
+    /// How fast its answers are taken.
+    pace: Arc<Answers>,
+    /// Its place among the calls, and what resets it.
+    _held: H,
+}
+
+/// An answer of a guest, as it goes on.
+trait Answer {
+    type To: Send + 'static;
+
+    /// How much data is in it.
+    fn data(&self) -> usize;
+
+    fn into_wire(self) -> Self::To;
+}
+
 /// Waits for a guest to begin its answer, and hands that on.
-async fn begun<T, U>(
+async fn begun<T, H>(
     vm: VmId,
     guest: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
-    broken: Option<BreaksOff>,
-    held: impl Send + 'static,
-    convert: fn(T) -> U,
-) -> Result<Response<Answers<U>>, Status>
+    begins: Begins,
+    call: Call<H>,
+) -> Result<Response<AnswerStream<T::To>>, Status>
 where
-    T: Send + 'static,
-    U: Send + 'static,
+    T: Answer + Send + 'static,
+    H: Send + 'static,
 {
-    let answers = timeout(BEGIN, guest).await.map_err(|_| status::guest_lost(vm))?;
-    let answers = answers.map_err(|why| status::of_guest(vm, &why))?.into_inner();
-    // Held as long as the stream: its place among the calls, and what resets it.
-    let call = Some((answers, broken, held));
-    let answers = stream::unfold(call, move |call| async move {
-        let (mut answers, mut broken, held) = call?;
+    let beginning = async {
+        let refused = |why| status::of_guest(vm, &why);
+        let mut answers = guest.await.map_err(refused)?.into_inner();
+        let (first, rest) = match begins {
+            Begins::Head => (None, Some(answers)),
+            Begins::Word => match answers.message().await.map_err(refused)? {
+                Some(first) => (Some(first), Some(answers)),
+                None => (None, None),
+            },
+        };
+        Ok::<_, Status>(stream::iter(first).map(Ok).chain(stream::iter(rest).flatten()))
+    };
+    let answers = timeout(BEGIN, beginning).await.map_err(|_| status::guest_lost(vm))??;
+    let state = Some((Box::pin(answers), call));
+    let answers = stream::unfold(state, move |state| async move {
+        let (mut answers, mut call) = state?;
         // Cancel-safe: an answer is taken only where it is handed out.
         let answer = tokio::select! {
             biased;
             answer = answers.next() => answer?.map_err(|why| status::of_guest(vm, &why)),
-            why = told(&mut broken) => Err(why),
+            why = told(&mut call.broken) => Err(why),
         };
-        let rest = answer.is_ok().then_some((answers, broken, held));
-        Some((answer.map(convert), rest))
+        if let Ok(answer) = &answer {
+            call.pace.pay(answer.data()).await;
+        }
+        let rest = answer.is_ok().then_some((answers, call));
+        Some((answer.map(T::into_wire), rest))
     });
     Ok(Response::new(answers.boxed()))
+}
+
+impl Answer for guest::ExecResponse {
+    type To = wire::ExecResponse;
+
+    fn data(&self) -> usize {
+        match self.output.as_ref().and_then(|output| output.output.as_ref()) {
+            Some(Output::Stdout(data) | Output::Stderr(data)) => data.len(),
+            Some(Output::Started(_) | Output::Exited(_)) | None => 0,
+        }
+    }
+
+    fn into_wire(self) -> Self::To {
+        wire::ExecResponse { output: self.output }
+    }
+}
+
+impl Answer for guest::CopyOutResponse {
+    type To = wire::CopyOutResponse;
+
+    fn data(&self) -> usize {
+        self.data.len()
+    }
+
+    fn into_wire(self) -> Self::To {
+        wire::CopyOutResponse { data: self.data }
+    }
+}
+
+impl Answer for guest::ForwardResponse {
+    type To = wire::ForwardResponse;
+
+    fn data(&self) -> usize {
+        self.data.len()
+    }
+
+    fn into_wire(self) -> Self::To {
+        wire::ForwardResponse { data: self.data }
+    }
 }
 
 pub(super) async fn exec(
     api: &impl AgentApi,
     mut messages: Streaming<wire::ExecRequest>,
-) -> Result<Response<Answers<wire::ExecResponse>>, Status> {
+) -> Result<Response<AnswerStream<wire::ExecResponse>>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place, answers: pace }) = guest_of(api, &first.vm_id)?;
     let (rest, broken) = requests(messages);
     let rest = rest.flat_map(|message| stream::iter(inputs(message.input)));
     let (request, guard) = held(stream::iter(inputs(first.input)).chain(rest));
-    let answer = |message: guest::ExecResponse| wire::ExecResponse { output: message.output };
-    begun(vm, client.exec(request), Some(broken), (place, guard), answer).await
+    let call = Call { broken: Some(broken), pace, _held: (place, guard) };
+    begun(vm, client.exec(request), Begins::Word, call).await
 }
 
 pub(super) async fn copy_in(
@@ -164,7 +250,7 @@ pub(super) async fn copy_in(
     mut messages: Streaming<wire::CopyInRequest>,
 ) -> Result<Response<wire::CopyInResponse>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place, .. }) = guest_of(api, &first.vm_id)?;
     let of = |data: Vec<u8>| {
         stream::iter(pieces(data))
             .map(|data| guest::CopyInRequest { data, ..guest::CopyInRequest::default() })
@@ -192,19 +278,18 @@ pub(super) async fn copy_in(
 pub(super) async fn copy_out(
     api: &impl AgentApi,
     request: wire::CopyOutRequest,
-) -> Result<Response<Answers<wire::CopyOutResponse>>, Status> {
-    let (vm, GuestClient { mut client, place }) = guest_of(api, &request.vm_id)?;
-    let answer = |message: guest::CopyOutResponse| wire::CopyOutResponse { data: message.data };
+) -> Result<Response<AnswerStream<wire::CopyOutResponse>>, Status> {
+    let (vm, GuestClient { mut client, place, answers: pace }) = guest_of(api, &request.vm_id)?;
     let asked = client.copy_out(guest::CopyOutRequest { path: request.path });
-    begun(vm, asked, None, place, answer).await
+    begun(vm, asked, Begins::Head, Call { broken: None, pace, _held: place }).await
 }
 
 pub(super) async fn forward(
     api: &impl AgentApi,
     mut messages: Streaming<wire::ForwardRequest>,
-) -> Result<Response<Answers<wire::ForwardResponse>>, Status> {
+) -> Result<Response<AnswerStream<wire::ForwardResponse>>, Status> {
     let first = first(&mut messages).await?;
-    let (vm, GuestClient { mut client, place }) = guest_of(api, &first.vm_id)?;
+    let (vm, GuestClient { mut client, place, answers: pace }) = guest_of(api, &first.vm_id)?;
     let of = |data: Vec<u8>| {
         stream::iter(pieces(data)).map(|data| guest::ForwardRequest { port: 0, data })
     };
@@ -212,8 +297,8 @@ pub(super) async fn forward(
     let (rest, broken) = requests(messages);
     let rest = rest.flat_map(move |message| of(message.data));
     let (request, guard) = held(stream::iter([head]).chain(of(first.data)).chain(rest));
-    let answer = |message: guest::ForwardResponse| wire::ForwardResponse { data: message.data };
-    begun(vm, client.forward(request), Some(broken), (place, guard), answer).await
+    let call = Call { broken: Some(broken), pace, _held: (place, guard) };
+    begun(vm, client.forward(request), Begins::Head, call).await
 }
 
 #[cfg(test)]

@@ -213,7 +213,7 @@ impl<A: AgentApi> AgentService for AgentRpc<A> {
         console::attach(Arc::clone(&self.api), request.into_inner()).await.map(Response::new)
     }
 
-    type ExecStream = guest::Answers<wire::ExecResponse>;
+    type ExecStream = guest::AnswerStream<wire::ExecResponse>;
 
     async fn exec(
         &self,
@@ -229,7 +229,7 @@ impl<A: AgentApi> AgentService for AgentRpc<A> {
         guest::copy_in(&*self.api, request.into_inner()).await
     }
 
-    type CopyOutStream = guest::Answers<wire::CopyOutResponse>;
+    type CopyOutStream = guest::AnswerStream<wire::CopyOutResponse>;
 
     async fn copy_out(
         &self,
@@ -238,7 +238,7 @@ impl<A: AgentApi> AgentService for AgentRpc<A> {
         guest::copy_out(&*self.api, request.into_inner()).await
     }
 
-    type ForwardStream = guest::Answers<wire::ForwardResponse>;
+    type ForwardStream = guest::AnswerStream<wire::ForwardResponse>;
 
     async fn forward(
         &self,

@@ -40,7 +40,7 @@ fn exited(code: i32) -> ExecVmResponse {
     say(Output::Exited(ExecExited { code: Some(code), signal: None }))
 }
 
-/// `cat`, `fail`, `killed`, `show` (what it was started with) and `wait` (for a signal).
+/// `cat`, `deaf`, `fail`, `killed`, `show` (what it was started with) and `wait` (for a signal).
 pub(super) fn program(
     start: ExecStart,
     mut inputs: Streaming<ExecVmRequest>,
@@ -68,6 +68,16 @@ pub(super) fn program(
                 yield say(Output::Stdout(HOSTILE.to_vec()));
                 yield say(Output::Stderr(HOSTILE.to_vec()));
                 yield exited(0);
+            }
+            // Hears every signal and does nothing.
+            "deaf" => {
+                yield say(Output::Stdout(b"waiting\n".to_vec()));
+                while let Some(message) = inputs.message().await? {
+                    if let Some(Input::Signal(number)) = message.input.and_then(|i| i.input) {
+                        yield say(Output::Stdout(format!("heard {number}\n").into_bytes()));
+                    }
+                }
+                std::future::pending::<()>().await;
             }
             "killed" => {
                 yield say(Output::Exited(ExecExited { code: None, signal: Some(9) }));

@@ -106,6 +106,8 @@ pub struct State {
     pub overtaken: u32,
     /// The guest agent is not heard before somebody has waited for it.
     pub guest_boots: bool,
+    /// How many programs were asked for that never begin.
+    pub never_begun: u32,
     /// Whether each WaitVm waited for the guest, too.
     pub waited_ready: Vec<bool>,
     /// What was copied into a guest: where to with the names, and the tar stream.

@@ -313,6 +313,11 @@ impl VmService for Fake {
             return Err(refusal(code, "GUEST_AGENT_UNREACHABLE", text));
         }
         let Some(exec_input::Input::Start(start)) = first.input.unwrap().input else { panic!() };
+        if start.command == ["never"] {
+            // A guest that never says that it has begun.
+            self.state().never_begun += 1;
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(super::guests::program(start, inputs)))
     }
 

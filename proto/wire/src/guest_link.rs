@@ -18,7 +18,7 @@
 //! bounds in time. What comes from the other end is bounded in memory: a line is at most
 //! [`LONGEST_LINE`] bytes. A host bounds in time, too, what a guest says to nobody (`pace`).
 
-mod pace;
+pub mod pace;
 pub mod session;
 pub mod stuffing;
 

@@ -202,3 +202,32 @@ fn only_some_codes_of_a_guest_are_passed_on_and_its_words_are_cut() {
     assert_eq!(passed.code(), Code::NotFound);
     assert!(passed.message().len() < 700 && !passed.message().contains('\u{1b}'), "{passed:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_takes_a_program_and_never_says_so_is_given_up() {
+    let (_supervisor, mut client) = running(true).await;
+    let began = tokio::time::Instant::now();
+    let asked = client.exec(tokio_stream::iter([start(1, &["hostile-silence"])]));
+    let refused = timeout(BEGIN * 2, asked).await.expect("it comes to an end");
+    let refused = refused.expect_err("nothing was said");
+    assert_eq!(reason(&refused), "GUEST_AGENT_LOST", "{refused:?}");
+    assert!(began.elapsed() >= BEGIN);
+    // Its guest is asked on.
+    let mut outputs = client.exec(tokio_stream::iter([start(1, &["true"])])).await.unwrap();
+    assert!(outputs.get_mut().message().await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_answers_of_a_guest_have_a_price_however_many_are_in_a_frame_and_data_has_none() {
+    let (_supervisor, mut client) = running(true).await;
+    for (size, answers, least) in [(1, 100_000, 3), (65_536, 2_000, 0)] {
+        let began = tokio::time::Instant::now();
+        let asked = start(1, &["hostile-flood", &size.to_string()]);
+        let mut outputs = client.exec(tokio_stream::iter([asked])).await.unwrap().into_inner();
+        for _ in 0..answers {
+            outputs.message().await.expect("it goes on").expect("it goes on");
+        }
+        let took = began.elapsed().as_secs();
+        assert!((least..least + 2).contains(&took), "{answers} of {size} bytes: {took} s");
+    }
+}

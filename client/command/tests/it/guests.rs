@@ -69,6 +69,32 @@ fn a_signal_goes_to_the_program() {
     }
 }
 
+/// Whoever ends the command is not to wait for a guest.
+#[test]
+fn a_guest_that_ignores_signals_or_never_begins_keeps_nobody() {
+    let server = with_vms(&["web"]);
+    for (signal, times) in [(Signal::INT, 3), (Signal::TERM, 2), (Signal::HUP, 2)] {
+        let mut child = start(&server, &["vm", "exec", "web", "--", "deaf"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "waiting");
+        for _ in 1..times {
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            let heard = format!("heard {}", signal.as_raw());
+            assert_eq!(lines.next().unwrap().unwrap(), heard);
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal:?}");
+    }
+    let mut child = start(&server, &["vm", "exec", "web", "--", "never"]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while server.state().never_begun == 0 {
+        assert!(std::time::Instant::now() < deadline, "it never asked");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn a_console_is_shown_or_typed_into_by_a_pipe() {
     let server = with_vms(&["web"]);

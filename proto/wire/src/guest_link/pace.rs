@@ -6,8 +6,10 @@
 //! (RFC 9113, section 4.1), and each has its price. Whoever is over the bound is not cut off, but read no
 //! further until the second is over: the stream below is full then, and the guest waits.
 //!
-//! Pure but for [`Pace::new`], which reads the clock; [`Pace::after`] is given the time. Nothing can go wrong: what is no HTTP/2 has some
-//! price, and is for the library to refuse.
+//! A frame of data may have many messages in it; those are priced where they are taken ([`Answers`]).
+//!
+//! Pure but for [`Pace::new`], which reads the clock, and [`Answers`], which waits by it; [`Pace::after`] is
+//! given the time. Nothing can go wrong: what is no HTTP/2 has some price, and is for the library to refuse.
 
 use std::time::Duration;
 
@@ -97,6 +99,37 @@ impl Pace {
         let seconds = u32::try_from(self.spent / self.most.max(1)).unwrap_or(60).min(60);
         (self.since, self.spent) = (now + SECOND * seconds, 0);
         Some(SECOND * seconds)
+    }
+}
+
+/// What the answers of one guest may cost in a second, all its calls together: 32,768 that have next to
+/// nothing in them.
+const ANSWERS: u64 = 8 << 20;
+
+/// How fast answers are taken out of a guest's frames: many small ones fit in one, and each has its way to
+/// go to whoever asked. Paid by whoever takes them, before the next is looked at.
+#[derive(Debug)]
+pub struct Answers(tokio::sync::Mutex<Pace>);
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self(tokio::sync::Mutex::new(Pace::new(ANSWERS)))
+    }
+}
+
+impl Answers {
+    /// Pays for an answer with this much data in it, and waits if that was too much. What has as much
+    /// in it as a frame costs is free: its window pays for it. Who waits has the others of the guest wait
+    /// too.
+    pub async fn pay(&self, data: usize) {
+        let price = FRAME.saturating_sub(u64::try_from(data).unwrap_or(u64::MAX));
+        if price == 0 {
+            return;
+        }
+        let mut pace = self.0.lock().await;
+        if let Some(pause) = pace.after(price, Instant::now()) {
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::ids::VmId;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -167,6 +168,39 @@ async fn fault(faults: &mut Option<Faults>) -> Status {
     std::future::pending().await
 }
 
+/// How many messages go before anything else that ends their stream is looked at.
+const PATIENCE: u32 = 64;
+
+/// What comes next of a stream.
+enum Next<T> {
+    Item(Result<T, GuestError>),
+    /// It has ended by itself.
+    Over,
+    /// Something else has ended it.
+    Ended(Status),
+}
+
+/// What is there goes first, so that nobody loses the last words of a program; but not for ever: a guest
+/// that never stops talking is heard no longer than one that says nothing. `turn` counts what was handed
+/// out. Cancel-safe: a message is taken only where it is handed out.
+async fn next_of<T>(
+    output: &mut Output<T>,
+    ended: impl Future<Output = Status>,
+    turn: u32,
+) -> Next<T> {
+    let mut ended = pin!(ended);
+    if turn % PATIENCE == PATIENCE - 1
+        && let Some(status) = ended.as_mut().now_or_never()
+    {
+        return Next::Ended(status);
+    }
+    tokio::select! {
+        biased;
+        item = output.next() => item.map_or(Next::Over, Next::Item),
+        status = ended => Next::Ended(status),
+    }
+}
+
 /// What ends a stream besides its two ends.
 pub(super) struct Guard {
     view: Arc<View>,
@@ -225,25 +259,22 @@ impl Guard {
         using: Use,
         failed: impl Fn(&GuestError) -> Status + Send + 'static,
     ) -> ResponseStream<M> {
-        let state = Some((self, output, using, failed));
+        let state = Some((self, output, using, failed, 0));
         Box::pin(stream::unfold(state, move |state| async move {
-            let (mut guard, mut output, mut using, failed) = state?;
-            // Cancel-safe: a message is taken only where it is handed out. What is there goes
-            // first.
-            let next = tokio::select! {
-                biased;
-                item = output.next() => match item {
-                    Some(Ok(item)) => Ok(message(item)),
-                    Some(Err(failure)) => Err(failed(&failure)),
-                    None => {
-                        using.end(Ok(()));
-                        return None;
-                    }
-                },
-                status = guard.ended() => Err(status),
+            let (mut guard, mut output, mut using, failed, turn) = state?;
+            let next = match next_of(&mut output, guard.ended(), turn).await {
+                Next::Item(Ok(item)) => Ok(message(item)),
+                Next::Item(Err(failure)) => Err(failed(&failure)),
+                Next::Over => {
+                    using.end(Ok(()));
+                    return None;
+                }
+                Next::Ended(status) => Err(status),
             };
             Some(match next {
-                Ok(message) => (Ok(message), Some((guard, output, using, failed))),
+                Ok(message) => {
+                    (Ok(message), Some((guard, output, using, failed, turn.wrapping_add(1))))
+                }
                 Err(status) => {
                     using.end::<()>(Err(&status));
                     (Err(status), None)

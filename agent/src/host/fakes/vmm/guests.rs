@@ -97,6 +97,21 @@ fn run(command: &[&str]) -> Option<(Vec<u8>, i32)> {
     }
 }
 
+/// What a guest agent that was taken over does: takes a program and says nothing of it, or answers in
+/// pieces of this size without end.
+fn hostile(command: &[String]) -> Option<Stream<wire::ExecResponse>> {
+    let [word, rest @ ..] = command else { return None };
+    match word.as_str() {
+        "hostile-silence" => Some(futures_util::stream::pending().boxed()),
+        "hostile-flood" => {
+            let size = rest.first().and_then(|size| size.parse().ok()).unwrap_or(1);
+            let answer = move || say(Output::Stdout(vec![b'x'; size]));
+            Some(futures_util::stream::repeat_with(answer).boxed())
+        }
+        _ => None,
+    }
+}
+
 type Stream<T> = BoxStream<'static, Result<T, Status>>;
 
 fn not_here<T>() -> Result<T, Status> {
@@ -159,6 +174,9 @@ impl GuestService for FakeGuest {
         };
         if start.command == ["cat"] {
             return Ok(Response::new(self.cat(inputs)));
+        }
+        if let Some(outputs) = hostile(&start.command) {
+            return Ok(Response::new(outputs));
         }
         let words: Vec<&str> = start.command.iter().map(String::as_str).collect();
         let Some((printed, code)) = run(&words) else {

@@ -2,22 +2,18 @@
 
 use std::io::IsTerminal as _;
 
+use super::ends::{Ends, Heard};
 use super::ready;
 use super::screen::Screen;
 use super::terminal::{self, Keys, Raw, Signals, Told, keys};
 use crate::args::guest::{ExecArgs, ProgramArgs, RawArgs, ShellArgs};
 use crate::session::Session;
-use banger_client::guests::{GuestInput, exec_input};
+use banger_client::ClientError;
+use banger_client::guests::{GuestInput, GuestStream, exec_input};
 use banger_client::v1::exec_input::Input;
 use banger_client::v1::exec_output::Output;
-use banger_client::v1::{ExecExited, ExecStart, ExecStdinClosed, ExecVmRequest};
+use banger_client::v1::{ExecExited, ExecStart, ExecStdinClosed, ExecVmRequest, ExecVmResponse};
 use banger_terminal::failure::Failure;
-
-/// The number of SIGINT on every Linux.
-const INTERRUPT: u32 = 2;
-
-/// How many of them the program gets; the next is for us.
-const INTERRUPTS: u32 = 2;
 
 pub(in super::super) async fn exec(session: &Session, args: ExecArgs) -> Result<(), Failure> {
     let ended = run(session, &args.vm, args.program).await;
@@ -71,11 +67,10 @@ pub(super) async fn run(
         terminal: tty.then(terminal::size),
     };
     let mut signals = Signals::hear()?;
-    let client = session.client.vms();
-    let (input, mut outputs) = match client.exec(vm, start.clone()).await {
+    let (input, mut outputs) = match begin(session, vm, start.clone(), &mut signals).await? {
         // Refused before anything ran, and nothing was read of standard input.
         Err(error) if ready::after(session, vm, &error, &mut signals).await? => {
-            client.exec(vm, start).await?
+            begin(session, vm, start, &mut signals).await??
         }
         begun => begun?,
     };
@@ -83,7 +78,7 @@ pub(super) async fn run(
     let feeding = feed(interactive.then(keys), input.clone());
     tokio::pin!(feeding);
     let mut fed = false;
-    let mut interrupts = 0;
+    let mut ends = Ends::default();
     let mut out = Screen::on(tokio::io::stdout(), &std::io::stdout(), bytes);
     let mut err = Screen::on(tokio::io::stderr(), &std::io::stderr(), bytes);
     let ended = loop {
@@ -112,21 +107,51 @@ pub(super) async fn run(
                     input.try_send(exec_input(Input::Resize(terminal::size())));
                 }
                 Told::Resized => {}
-                Told::End(number) => {
-                    interrupts += u32::from(number == INTERRUPT);
-                    if interrupts > INTERRUPTS {
-                        let text = "interrupted; the program was left alone and is ended";
-                        return Err(Failure::Interrupted(text.to_owned()));
-                    }
-                    input.try_send(exec_input(Input::Signal(number)));
-                }
+                Told::End(number) => match ends.hear(number) {
+                    Heard::Passed => drop(input.try_send(exec_input(Input::Signal(number)))),
+                    Heard::Enough => return Err(left()),
+                },
             },
+            () = ends.over() => return Err(left()),
         }
     };
     out.end().await?;
     err.end().await?;
     drop(raw);
     Ok(ended)
+}
+
+/// A program in a guest that was asked for: what goes into it and what comes out of it.
+type Begun = (GuestInput<ExecVmRequest>, GuestStream<ExecVmResponse>);
+
+/// Asks for a program, until it has begun, is refused, or somebody has enough of waiting: a guest may
+/// take its time to say anything.
+async fn begin(
+    session: &Session,
+    vm: &str,
+    start: ExecStart,
+    signals: &mut Signals,
+) -> Result<Result<Begun, ClientError>, Failure> {
+    let client = session.client.vms();
+    let beginning = client.exec(vm, start);
+    tokio::pin!(beginning);
+    loop {
+        // Cancel-safe: what is dropped is the call, which ends it.
+        tokio::select! {
+            begun = &mut beginning => return Ok(begun),
+            told = signals.next() => match told {
+                Told::End(_) => {
+                    let text = "interrupted before the program had begun; if it begins, it is ended";
+                    return Err(Failure::Interrupted(text.to_owned()));
+                }
+                Told::Resized => {}
+            }
+        }
+    }
+}
+
+fn left() -> Failure {
+    Failure::Interrupted("interrupted; the program was left alone and is ended".to_owned())
 }
 
 /// Passes on what is typed or piped in, then its end; without an input, the end at once. What can't

@@ -80,3 +80,26 @@ fn an_input_that_ended_is_no_fault_however_often_one_looks() {
         assert!(fault(&mut faults).now_or_never().is_none());
     }
 }
+
+#[tokio::test]
+async fn a_guest_that_never_stops_talking_keeps_no_stream_open_and_last_words_go_first() {
+    let over = || async { status::deadline_exceeded("it is over") };
+    let mut endless: Output<u8> = stream::repeat_with(|| Ok(1)).boxed();
+    let mut turns = 0..10_000;
+    let ended = loop {
+        let turn = turns.next().expect("it ends");
+        match next_of(&mut endless, over(), turn).await {
+            Next::Item(item) => assert_eq!(item, Ok(1)),
+            Next::Over => panic!("it never is"),
+            Next::Ended(status) => break status,
+        }
+    };
+    assert_eq!(reason(&ended), reason(&over().await));
+    // Those of a program that has ended are fewer.
+    let mut last: Output<u8> = stream::iter([Ok(1), Ok(2)]).boxed();
+    for (turn, word) in [(0, 1), (1, 2)] {
+        let next = next_of(&mut last, over(), turn).await;
+        assert!(matches!(next, Next::Item(Ok(said)) if said == word));
+    }
+    assert!(matches!(next_of(&mut last, over(), 2).await, Next::Over));
+}
