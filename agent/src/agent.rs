@@ -23,6 +23,7 @@ use banger_wire::service::edge::places::Room;
 use banger_wire::service::edge::reasons::ReasonsLayer;
 use banger_wire::service::edge::serve::{self, Bounds, Listener, Tls};
 use banger_wire::service::edge::visitors::Visitors;
+use banger_wire::telemetry::TelemetryError;
 use banger_wire::tls::{self, Accept, Admit, TlsConfigError};
 use banger_wire::trace::ServerTraceLayer;
 use sha2::{Digest as _, Sha256};
@@ -64,6 +65,9 @@ pub enum StartError {
     /// The configuration can't be used.
     #[error("the configuration can't be used")]
     Config(#[source] ConfigError),
+    /// Log or spans can't be set up.
+    #[error("[telemetry] can't be used")]
+    Telemetry(#[source] TelemetryError),
     /// The host has not joined, or its identity can't be read.
     #[error("the agent does not know who it is")]
     Identity(#[source] IdentityError),
@@ -118,6 +122,31 @@ pub struct RunningAgent {
     parts: Vec<JoinHandle<()>>,
 }
 
+/// Says what is wrong with a configuration and the host's identity, and starts nothing. Gives what is to
+/// be said besides: a host that has not joined yet can't start, and is to be checked before it does.
+///
+/// # Errors
+/// As a start with it would; not what only the machine says (`banger-agent doctor`), or what only a start
+/// finds out, such as an address that is taken.
+pub fn check(config: &AgentConfig) -> Result<Vec<String>, StartError> {
+    match checked(config) {
+        Ok(_) => Ok(Vec::new()),
+        Err(StartError::Identity(why @ IdentityError::NotJoined { .. })) => {
+            Ok(vec![format!("it does not start yet: {why}")])
+        }
+        Err(refused) => Err(refused),
+    }
+}
+
+/// What a start refuses before it touches anything.
+fn checked(config: &AgentConfig) -> Result<(Identity, rustls::ServerConfig), StartError> {
+    config.check().map_err(StartError::Config)?;
+    config.telemetry.check().map_err(StartError::Telemetry)?;
+    let identity = Identity::load(&config.identity_dir()).map_err(StartError::Identity)?;
+    let tls = server_tls(&identity).map_err(StartError::Tls)?;
+    Ok((identity, tls))
+}
+
 impl Agent {
     /// Starts on a machine, real or fake.
     ///
@@ -149,9 +178,7 @@ impl Agent {
     where
         A: Accept,
     {
-        config.check().map_err(StartError::Config)?;
-        let identity = Identity::load(&config.identity_dir()).map_err(StartError::Identity)?;
-        let tls = server_tls(&identity).map_err(StartError::Tls)?;
+        let (identity, tls) = checked(&config)?;
         make_directory(&config.state_dir)?;
         let (metrics_listener, metrics_addr) = bind(config.metrics_listen).await?;
         let boot_id = host.facts.boot_id().await.map_err(StartError::Host)?;
@@ -262,6 +289,7 @@ fn parts(config: &AgentConfig, host: Host, clock: Clock, metrics: &Metrics) -> P
                 meter.effect(effect, succeeded, took);
             }
         })),
+        on_refused: Some(Box::new(move |refused| packets.refused(refused))),
         sweep: config.sweep(),
         on_sweep: Some(Box::new(move |seen| match seen {
             SweepEvent::Looked { orphans, budget_per_hour, budget_left } => {
@@ -289,7 +317,6 @@ fn server_tls(identity: &Identity) -> Result<rustls::ServerConfig, TlsConfigErro
     tls::agent_side(
         identity.certificate_pem.as_bytes(),
         identity.key_pem.as_bytes(),
-        on_refused: Some(Box::new(move |refused| packets.refused(refused))),
         identity.ca_pem.as_bytes(),
     )
 }

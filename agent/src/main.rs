@@ -238,6 +238,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::CheckConfig => {
+            for said in banger_agent::agent::check(&config)? {
+                println!("{said}");
+            }
             println!("the configuration can be used");
             Ok(ExitCode::SUCCESS)
         }

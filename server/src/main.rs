@@ -91,9 +91,8 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     match args.command {
         Some(Verb::CheckConfig) => {
-            server::check(&config)?;
-            for warning in config.warnings() {
-                println!("{warning}");
+            for said in server::check(&config)? {
+                println!("{said}");
             }
             println!("the configuration can be used");
             Ok(())

@@ -6,6 +6,7 @@
 //! told to end, calls under way get a few seconds, then connections are cut, and the store finishes
 //! what it has accepted.
 
+mod check;
 mod credentials;
 mod first_admin;
 mod listeners;
@@ -29,6 +30,7 @@ use banger_wire::causes::with_causes;
 use banger_wire::service::edge::places::Room;
 use banger_wire::service::edge::serve::Bounds;
 use banger_wire::service::secrets::Owners;
+use banger_wire::telemetry::TelemetryError;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -36,6 +38,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::check::check;
+use self::check::checked;
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
@@ -72,6 +76,9 @@ pub enum StartError {
     /// The configuration can't be used.
     #[error("the configuration can't be used")]
     Config(#[source] ConfigError),
+    /// Log or spans can't be set up.
+    #[error("[telemetry] can't be used")]
+    Telemetry(#[source] TelemetryError),
     /// The state directory can't be made.
     #[error("could not make the state directory {}", path.display())]
     StateDir {
@@ -108,6 +115,13 @@ pub enum StartError {
         path: PathBuf,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A check can't be made as the user that the server runs as.
+    #[error("could not look as user {uid}, whose the state directory is")]
+    AsUser {
+        uid: u32,
+        #[source]
+        source: io::Error,
     },
     /// The key of page tokens can't be made.
     #[error("the system gives no randomness")]
@@ -334,32 +348,6 @@ impl Server {
             parts: vec![sessions, drivers, page, upkeep, tidying, token_upkeep, refused],
         })
     }
-}
-
-/// Says what is wrong with a configuration and the files it names, and starts nothing. Root may check
-/// what a server is to read that runs as another user.
-///
-/// # Errors
-/// As a start with it would.
-pub fn check(config: &ServerConfig) -> Result<(), StartError> {
-    let clock: SharedClock = Arc::new(SystemClock);
-    checked(config, &clock, Owners::AnyForRoot).map(drop)
-}
-
-fn checked(
-    config: &ServerConfig,
-    clock: &SharedClock,
-    owners: Owners,
-) -> Result<(Vec<HeaderValue>, Credentials), StartError> {
-    config.check().map_err(StartError::Config)?;
-    let origins = origins(config);
-    let credentials = Credentials::read(config, origins.clone(), Arc::clone(clock), owners)
-        .map_err(StartError::Credentials)?;
-    if let Some(path) = &config.images.docker_config {
-        banger_images::check_docker_config(path, owners)
-            .map_err(|source| StartError::DockerConfig { path: path.clone(), source })?;
-    }
-    Ok((origins, credentials))
 }
 
 impl RunningServer {

@@ -211,3 +211,34 @@ async fn a_second_agent_on_the_same_address_is_refused_before_it_touches_anythin
 fn the_disks_of_an_empty_configuration_are_those_of_the_policy() {
     assert_eq!(disk_policy(&AgentConfig::default()), DiskPolicy::default());
 }
+
+#[tokio::test]
+async fn a_check_refuses_what_a_start_does_and_says_where_a_host_has_not_joined() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Fixture { config, kernel, _temp, .. } = fixture();
+    assert_eq!(check(&config).unwrap(), Vec::<String>::new());
+    let host = || fakes::host(&kernel, HostOptions::default());
+    let refused = async |config: &AgentConfig, what: &str| {
+        let checked = check(config).expect_err(what).to_string();
+        let started = Agent::start(config.clone(), host(), Clock::system()).await;
+        assert_eq!(started.map(drop).expect_err(what).to_string(), checked, "{what}");
+        checked
+    };
+    let mut filtered = config.clone();
+    filtered.telemetry.log_filter = "info,what=ever".to_owned();
+    assert!(refused(&filtered, "no filter").await.contains("[telemetry]"));
+    let mut exported = config.clone();
+    exported.telemetry.otlp_endpoint = Some("http://[".to_owned());
+    assert!(refused(&exported, "no URL").await.contains("[telemetry]"));
+    let key = config.identity_dir().join("agent.key");
+    let mode = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode));
+    mode(0o644).unwrap();
+    assert!(refused(&config, "others may read the key").await.contains("who it is"));
+    mode(0o600).unwrap();
+    std::fs::write(config.identity_dir().join("agent.crt"), "nothing").unwrap();
+    assert!(refused(&config, "no certificate").await.contains("certificate"));
+    // It is checked before it joins, too.
+    std::fs::remove_dir_all(config.identity_dir()).unwrap();
+    let said = check(&config).unwrap().join("");
+    assert!(said.contains("does not start yet") && said.contains("banger-agent join"), "{said}");
+}

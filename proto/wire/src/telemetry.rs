@@ -38,6 +38,29 @@ impl Default for TelemetryConfig {
     }
 }
 
+impl TelemetryConfig {
+    fn filter(&self) -> Result<EnvFilter, TelemetryError> {
+        let environment = std::env::var("RUST_LOG").ok().filter(|value| !value.is_empty());
+        let filter = environment.unwrap_or_else(|| self.log_filter.clone());
+        EnvFilter::try_new(&filter).map_err(|source| TelemetryError::Filter { filter, source })
+    }
+
+    /// Whether [`init`] can go by it.
+    ///
+    /// # Errors
+    /// A bad filter or a bad endpoint.
+    pub fn check(&self) -> Result<(), TelemetryError> {
+        self.filter()?;
+        if let Some(endpoint) = &self.otlp_endpoint {
+            endpoint.parse::<http::Uri>().map_err(|source| TelemetryError::Endpoint {
+                endpoint: endpoint.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -60,6 +83,15 @@ pub enum TelemetryError {
         /// Why.
         #[source]
         source: tracing_subscriber::filter::ParseError,
+    },
+    /// The endpoint is no address.
+    #[error("{endpoint:?} of otlp_endpoint is no URL")]
+    Endpoint {
+        /// As given.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: http::uri::InvalidUri,
     },
     /// The exporter can't be made.
     #[error("cannot export spans to {endpoint}")]
@@ -100,10 +132,8 @@ pub fn init(
     service_name: &'static str,
     config: TelemetryConfig,
 ) -> Result<TelemetryGuard, TelemetryError> {
-    let directives =
-        std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty()).unwrap_or(config.log_filter);
-    let filter = EnvFilter::try_new(&directives)
-        .map_err(|source| TelemetryError::Filter { filter: directives, source })?;
+    config.check()?;
+    let filter = config.filter()?;
     let log = match config.log_format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal();

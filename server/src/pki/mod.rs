@@ -148,6 +148,25 @@ impl std::fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
+    /// Reads a CA that may be there, and makes none; `None`: there is none, or it is only half made.
+    ///
+    /// # Errors
+    /// It is there and can't be used.
+    pub fn look(directory: &Path) -> Result<Option<Self>, CaError> {
+        let (key_path, certificate_path) = (directory.join("ca.key"), directory.join("ca.crt"));
+        let there = |path: &Path| path.try_exists().map_err(during("read", path));
+        if !there(&key_path)? {
+            return Ok(None);
+        }
+        let key = read_key(&key_path)?;
+        if !there(&certificate_path)? {
+            return Ok(None);
+        }
+        let pem =
+            fs::read_to_string(&certificate_path).map_err(during("read", &certificate_path))?;
+        Self::from_parts(pem, key, &key_path).map(Some)
+    }
+
     /// Reads the CA in `directory`, or makes one when there is no key yet.
     ///
     /// # Errors

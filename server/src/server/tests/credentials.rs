@@ -193,7 +193,7 @@ async fn files_that_are_no_good_change_nothing_and_a_token_that_is_taken_out_is_
 
 /// Only root can give a file away; whoever else runs this has nothing to try.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_root_goes_by_no_tokens_of_another_user_and_a_check_by_root_reads_them() {
+async fn a_server_of_root_goes_by_no_tokens_of_another_user_and_neither_does_a_check() {
     use std::os::unix::fs::{MetadataExt as _, chown};
     let directory = tempfile::tempdir().expect("a directory");
     if std::fs::metadata(directory.path()).expect("it is there").uid() != 0 {
@@ -204,7 +204,12 @@ async fn a_server_of_root_goes_by_no_tokens_of_another_user_and_a_check_by_root_
     chown(&token_file, Some(65_534), None).expect("given away");
     let auth = AuthConfig { token_file: Some(token_file.clone()), ..AuthConfig::default() };
     let config = ServerConfig { auth, ..config(&directory) };
-    check(&config).expect("root looks at what the server of another user would read");
+    let said = check(&config).expect("nobody knows yet whose server it will be");
+    assert!(said.iter().any(|line| line.contains("is not there yet")), "{said:?}");
+    std::fs::create_dir(&config.state_dir).expect("made");
+    let why = check(&config).expect_err("as a start");
+    let why = banger_wire::causes::with_causes(&why);
+    assert!(why.contains("belongs to user 65534"), "{why}");
     let refused = Server::start(config.clone()).await.expect_err("it goes by a user's words");
     let StartError::Credentials(CredentialsError::Tokens(why)) = refused else {
         panic!("{refused:?}");
@@ -238,4 +243,43 @@ async fn a_certificate_that_a_caller_has_says_nothing_about_them() {
     let newest = stage.server.store().audit(&look).await.expect("readable").records;
     assert_eq!(&*newest[0].record.principal, "alice");
     stage.server.shutdown().await;
+}
+
+/// The unit runs the server as a user of its own, and root asks whether it will start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_by_root_refuses_what_the_user_of_the_server_may_not_read() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    const USER: u32 = 65_534;
+    let directory = tempfile::tempdir().expect("a directory");
+    if std::fs::metadata(directory.path()).expect("it is there").uid() != 0 {
+        return;
+    }
+    let open = Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("it is ours");
+    let token_file = directory.path().join("tokens");
+    replace(&token_file, &format!("alice {TOKEN}\n"));
+    let auth = AuthConfig { token_file: Some(token_file.clone()), ..AuthConfig::default() };
+    let config = ServerConfig { auth, ..config(&directory) };
+    std::fs::create_dir(&config.state_dir).expect("made");
+    chown(&config.state_dir, Some(USER), Some(USER)).expect("given away");
+    let refusal = || {
+        let checked = check(&config).expect_err("as a start");
+        banger_wire::causes::with_causes(&checked)
+    };
+    assert!(refusal().contains("could not read"), "root's own: {}", refusal());
+    chown(&token_file, Some(1000), None).expect("given away");
+    assert!(refusal().contains("could not read"), "another's: {}", refusal());
+    chown(&token_file, Some(USER), None).expect("given away");
+    check(&config).expect("it may read them");
+    // The CA that a start goes by.
+    std::fs::create_dir(config.ca_dir()).expect("made");
+    let key = config.ca_dir().join("ca.key");
+    replace(&key, "no key");
+    chown(config.ca_dir(), Some(USER), None).expect("given away");
+    assert!(refusal().contains("CA can't be used"), "{}", refusal());
+    chown(&key, Some(USER), None).expect("given away");
+    assert!(refusal().contains("CA can't be used"), "{}", refusal());
+    std::fs::remove_file(&key).expect("it is there");
+    check(&config).expect("a start makes one");
+    assert!(rustix::process::geteuid().is_root(), "others are who they were");
 }
