@@ -39,6 +39,8 @@ pub(super) enum Present {
 pub(super) struct Turn {
     #[expect(dead_code, reason = "the lock lasts as long as the file")]
     file: File,
+    /// Whether the lock's file was made for it.
+    is_new: bool,
     /// Directories that were made for it.
     pub(super) made: BTreeSet<PathBuf>,
 }
@@ -221,6 +223,13 @@ impl Disk {
         }
     }
 
+    /// Removes a file, or a directory with all that is in it; of a link only the link. False when there
+    /// was none.
+    pub(super) fn remove_whole(&self, path: &Path) -> anyhow::Result<bool> {
+        let is_directory = fs::symlink_metadata(self.at(path)?).is_ok_and(|found| found.is_dir());
+        if is_directory { self.remove_tree(path) } else { self.remove(path) }
+    }
+
     /// The directories above these paths that are not there.
     pub(super) fn missing_above<'a>(
         &self,
@@ -267,16 +276,31 @@ impl Disk {
 
     /// Directories in a directory; none when it is not there.
     pub(super) fn directories(&self, path: &Path) -> anyhow::Result<Vec<String>> {
+        self.listed(path, |entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    }
+
+    /// Everything in a directory; nothing when it is not there, or is none.
+    pub(super) fn names(&self, path: &Path) -> anyhow::Result<Vec<String>> {
+        self.listed(path, |_| true)
+    }
+
+    fn listed(
+        &self,
+        path: &Path,
+        is_meant: impl Fn(&fs::DirEntry) -> bool,
+    ) -> anyhow::Result<Vec<String>> {
         let listing = match fs::read_dir(self.at(path)?) {
             Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot list {}", path.display()));
-            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return Ok(Vec::new()),
+                _ => {
+                    return Err(error).with_context(|| format!("cannot list {}", path.display()));
+                }
+            },
         };
         let mut names: Vec<_> = listing
             .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter(is_meant)
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
@@ -288,13 +312,14 @@ impl Disk {
         let lock = Self::lock();
         let path = self.at(&lock)?;
         let made = self.missing_above([&*lock])?;
+        let is_new = !self.is_there(&lock)?;
         let dir = path.parent().context("the lock has no directory")?;
         make_directories(dir)?;
         let file =
             lock_file(&path).with_context(|| format!("cannot open the lock {}", path.display()))?;
         let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         rustix::fs::flock(&file, how).context("another `banger system` is at work")?;
-        Ok(Turn { file, made })
+        Ok(Turn { file, is_new, made })
     }
 
     fn lock() -> PathBuf {
@@ -303,7 +328,9 @@ impl Disk {
 
     /// Takes away what was made for a turn that came to nothing on a machine without banger.
     pub(super) fn undo_turn(&self, turn: &Turn) -> anyhow::Result<()> {
-        self.remove(&Self::lock())?;
+        if turn.is_new {
+            self.remove(&Self::lock())?;
+        }
         self.remove_all_empty(&turn.made)
     }
 }

@@ -39,6 +39,7 @@ mod real;
 mod record;
 mod services;
 mod settings;
+mod state;
 mod status;
 mod uninstall;
 mod update;

@@ -15,6 +15,7 @@ use super::payload::Part;
 use super::record::Record;
 use super::services::{self, must, systemctl};
 use super::settings::Settings;
+use super::state::{self, Purged};
 use crate::args::UninstallArgs;
 use banger_terminal::ask::confirm;
 use banger_terminal::failure::Failure;
@@ -183,8 +184,17 @@ async fn purge(
     journal: &mut Journal,
 ) -> anyhow::Result<()> {
     for (part, dir) in states {
-        if record.parts.contains(part) && disk.remove_tree(dir)? {
+        if !record.parts.contains(part) {
+            continue;
+        }
+        let Purged { removed, left } = state::purge(disk, *part, dir)?;
+        if left.is_empty() && removed {
             journal.did(format!("removed {}", dir.display()));
+        } else if removed {
+            journal.did(format!("removed what {} kept in {}", part.program(), dir.display()));
+        }
+        if !left.is_empty() {
+            journal.note(format!("kept what banger did not make: {}", named(&left)));
         }
     }
     if disk.is_live() && record.parts.contains(&Part::Server) && has_user(disk)? {
@@ -192,6 +202,17 @@ async fn purge(
         journal.did("removed the user banger");
     }
     Ok(())
+}
+
+/// So many of these paths that a line has room for them.
+fn named(paths: &[PathBuf]) -> String {
+    const MOST: usize = 10;
+    let shown = paths.iter().take(MOST).map(|path| path.display().to_string());
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if let Some(more @ 1..) = paths.len().checked_sub(MOST) {
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
 }
 
 /// Whether the server's user is there: an install that ended half way may have made none.

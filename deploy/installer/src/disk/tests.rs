@@ -86,3 +86,15 @@ fn nobody_else_can_open_the_lock_also_one_that_all_could_read() {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 }
+
+#[test]
+fn a_turn_that_came_to_nothing_takes_away_what_was_made_for_it_alone() {
+    let (dir, disk) = disk();
+    let path = dir.path().join("var/lib/banger-system/lock");
+    disk.undo_turn(&disk.turn().unwrap()).unwrap();
+    assert!(!dir.path().join("var").exists());
+    // One that was there before is somebody's, or of another command that waits for it.
+    drop(disk.turn().unwrap());
+    disk.undo_turn(&disk.turn().unwrap()).unwrap();
+    assert!(path.exists());
+}

@@ -89,6 +89,54 @@ async fn a_purge_takes_state_and_user_once_there_is_no_vm() {
     assert_eq!(fake.state.borrow().calls.last().unwrap(), "userdel banger");
 }
 
+/// Somebody gave the services directories that they had files in.
+#[tokio::test]
+async fn a_purge_takes_what_banger_made_and_leaves_and_names_the_rest() {
+    let fake = installed();
+    fake.state.borrow_mut().guests.clear();
+    fake.put("etc/banger/server.toml", "state_dir = \"/srv/data\"\n");
+    std::fs::remove_dir(fake.dir.path().join("var/lib/banger-agent/vms").join(VM)).unwrap();
+    let made = [
+        "srv/data/banger.db",
+        "srv/data/banger.db-wal",
+        "srv/data/banger.lock",
+        "srv/data/ca/ca.key",
+        "srv/data/images/sha256/abc",
+        "srv/data/before-restore-2026-01-01/banger.db",
+        "var/lib/banger-agent/agent.json",
+        "var/lib/banger-agent/images/sha256-abc",
+        "var/lib/banger-agent/jails/firecracker/x/root/y",
+    ];
+    let theirs = [
+        "srv/data/precious",
+        "srv/data/ca/of-somebody.pem",
+        "srv/data/photos/banger.db",
+        "srv/elsewhere/banger.db",
+        "var/lib/banger-agent/images/vmlinux-mine",
+    ];
+    made.iter().chain(&theirs).for_each(|path| fake.put(path, "x"));
+    let link = fake.dir.path().join("srv/data/images/blobs");
+    std::os::unix::fs::symlink(fake.dir.path().join("srv/elsewhere"), &link).unwrap();
+    let disk = fake.disk();
+    let (server, agent) = (Path::new("/srv/data"), Path::new("/var/lib/banger-agent"));
+    uninstall_with(&fake, false, true).await.unwrap();
+    for path in made {
+        assert!(!fake.has(path), "{path}");
+    }
+    for path in theirs {
+        assert!(fake.has(path), "{path}");
+    }
+    assert!(link.symlink_metadata().is_err() && !fake.has("srv/data/images"));
+    let left = |part, dir| state::purge(&disk, part, dir).unwrap();
+    let of_server = ["ca/of-somebody.pem", "photos", "precious"].map(|path| server.join(path));
+    assert_eq!(left(Part::Server, server), Purged { removed: false, left: of_server.to_vec() });
+    let of_agent = vec![agent.join("images/vmlinux-mine")];
+    assert_eq!(left(Part::Agent, agent), Purged { removed: false, left: of_agent.clone() });
+    assert_eq!(named(&of_agent), "/var/lib/banger-agent/images/vmlinux-mine");
+    let many: Vec<_> = (0..12).map(|n| PathBuf::from(format!("/{n}"))).collect();
+    assert!(named(&many).ends_with("/9 and 2 more"), "{}", named(&many));
+}
+
 #[tokio::test]
 async fn an_install_that_ended_half_way_is_undone_also_where_systemd_does_not_run() {
     for without_systemd in [false, true] {
