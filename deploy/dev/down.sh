@@ -16,7 +16,7 @@ if [ ! -x "$TARGET/debug/banger" ]; then
   echo "Building banger, which has to undo what it made. This takes some minutes."
   cargo build --bins -p banger-server -p banger-agent -p banger-command
 fi
-"$TARGET/debug/banger" dev down --yes --state-dir "$state"
+"$TARGET/debug/banger" dev down --yes --state-dir "$state" --rest-follows
 # What `make up` put there before it, and the directories, if nothing else is in them.
 if grep -qsxF '# Written by make up.' "$state/config/server.toml"; then
   rm "$state/config/server.toml"
@@ -24,6 +24,9 @@ fi
 for dir in "$state/config" "$state"; do
   if [ -d "$dir" ]; then rmdir --ignore-fail-on-non-empty "$dir"; fi
 done
+if [ -d "$state" ]; then
+  echo "What else is in $state stays: neither \`make up\` nor \`banger dev\` made it."
+fi
 
 # Bridge and chains are gone with their agents. What all agents share is left: the guests' control
 # group, which goes only when it is empty, as it is where no other agent and no systemd uses it.

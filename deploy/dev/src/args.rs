@@ -72,6 +72,9 @@ pub struct DownArgs {
     /// stays.
     #[arg(long, conflicts_with = "keep")]
     pub force: bool,
+    /// Whoever calls this takes away what they put there themselves, and says then what stays.
+    #[arg(long, hide = true, conflicts_with = "keep")]
+    pub rest_follows: bool,
     #[command(flatten)]
     pub yes: Yes,
 }

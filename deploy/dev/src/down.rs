@@ -1,5 +1,7 @@
 //! `banger dev down`: deletes the VMs, ends agents and server, removes networks and files.
 
+use std::path::Path;
+
 use super::fleet::{self, Programs};
 use super::layout::Layout;
 use super::record::Record;
@@ -68,13 +70,20 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
     restore_configs(&layout, &record)?;
     let all = layout.remove()?;
     drop(lock);
-    let root = layout.root.display();
-    printer.note(&if all {
-        format!("Everything is down, and {root} is removed.")
-    } else {
-        format!("Everything is down. What else is in {root} stays: `banger dev` did not make it.")
-    });
+    printer.note(&ending(&layout.root, all, args.rest_follows));
     Ok(())
+}
+
+/// What there is to say at the end; of what is left only where nobody takes any of it away after this.
+fn ending(root: &Path, is_gone: bool, rest_follows: bool) -> String {
+    let root = root.display();
+    match (is_gone, rest_follows) {
+        (true, _) => format!("Everything is down, and {root} is removed."),
+        (false, true) => "Everything is down.".to_owned(),
+        (false, false) => format!(
+            "Everything is down. What else is in {root} stays: `banger dev` did not make it."
+        ),
+    }
 }
 
 /// Takes this set-up's share of the machine out of configurations that were there before it.

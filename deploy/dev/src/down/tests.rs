@@ -47,3 +47,17 @@ fn an_agent_is_asked_to_leave_its_own_network_and_what_stays_is_said() {
     let words = kept(&layout, &left).message();
     assert!(words.contains("host b0 stays") && words.contains("host b1 stays"), "{words}");
 }
+
+#[test]
+fn what_is_left_is_named_by_whoever_removes_last() {
+    let root = Path::new("/state/dev");
+    for rest_follows in [false, true] {
+        assert!(ending(root, true, rest_follows).ends_with("/state/dev is removed."));
+    }
+    assert!(ending(root, false, false).contains("What else is in /state/dev stays"));
+    assert!(!ending(root, false, true).contains("stays"));
+    // `make down` has a file of its own there, and says the rest once that is gone.
+    let script = include_str!("../../down.sh");
+    let (before, after) = script.split_once("--rest-follows").expect("it says that it goes on");
+    assert!(!before.contains("What else is in") && after.contains("What else is in"));
+}
