@@ -212,7 +212,11 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     let said = host.ends(2, "banger system uninstall --yes --purge --vms-may-keep-running");
     assert!(said.contains("cannot be used with"), "{said}");
     host.delete(&vm).await;
-    host.ends(0, "banger system uninstall --yes --purge");
+    let said = host.ends(0, "banger system uninstall --yes --purge");
+    // The images that were put there above.
+    let kept = "kept what banger did not make: /var/lib/banger-agent/images/";
+    assert!(said.contains(kept), "{said}");
+    host.sh("rm -r /var/lib/banger-agent/images; rmdir /var/lib/banger-agent");
     host.ends(0, "dpkg -r banger");
     let left = files(&host);
     let (left, clean): (BTreeSet<_>, BTreeSet<_>) =
