@@ -41,6 +41,7 @@ pub struct Endpoint {
     ca_pem: Option<Vec<u8>>,
     token: Option<MetadataValue<Ascii>>,
     plaintext_token: bool,
+    project: Option<Arc<str>>,
     deadline: Duration,
 }
 
@@ -70,6 +71,7 @@ impl Endpoint {
             ca_pem: None,
             token: None,
             plaintext_token: false,
+            project: None,
             deadline: DEFAULT_DEADLINE,
         })
     }
@@ -119,6 +121,20 @@ impl Endpoint {
     pub fn allow_plaintext_token(mut self, allow: bool) -> Self {
         self.plaintext_token = allow;
         self
+    }
+
+    /// The project that is meant where a call names none: names of VMs, images and tokens are in it,
+    /// lists and watches show it alone, and what is made is made in it.
+    ///
+    /// # Errors
+    /// What can be no name of a project.
+    pub fn project(mut self, project: &str) -> Result<Self, EndpointError> {
+        let label = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if project.is_empty() || project.len() > 63 || !project.bytes().all(label) {
+            return Err(EndpointError::Project { text: project.to_owned() });
+        }
+        self.project = Some(project.into());
+        Ok(self)
     }
 
     /// How long each call may take. Streams and waits have none or their own.
@@ -208,10 +224,31 @@ pub(crate) type Transport = InterceptedService<Channel, Credentials>;
 pub(crate) struct Link {
     pub(crate) transport: Transport,
     server: Arc<str>,
+    project: Option<Arc<str>>,
     deadline: Duration,
 }
 
 impl Link {
+    /// A name as the server is to understand it: of the project that is meant, unless it is an id or
+    /// says another.
+    pub(crate) fn named(&self, name: &str) -> String {
+        let is_id = name.parse::<banger_proto::ids::VmId>().is_ok() || name.starts_with("bgr_");
+        match &self.project {
+            Some(project) if !name.is_empty() && !name.contains('/') && !is_id => {
+                format!("{project}/{name}")
+            }
+            Some(_) | None => name.to_owned(),
+        }
+    }
+
+    /// The project that is meant where `asked` is empty; empty: the caller's own.
+    pub(crate) fn project(&self, asked: &str) -> String {
+        match &self.project {
+            Some(project) if asked.is_empty() => project.to_string(),
+            Some(_) | None => asked.to_owned(),
+        }
+    }
+
     /// Makes one call with the client's deadline.
     pub(crate) async fn unary<Req, Resp, F, Fut>(
         &self,
@@ -302,7 +339,8 @@ impl Client {
         let credentials = Credentials { token: endpoint.token.clone() };
         let transport = InterceptedService::new(channel, credentials);
         let server = endpoint.server.as_str().into();
-        Self { link: Link { transport, server, deadline: endpoint.deadline } }
+        let (project, deadline) = (endpoint.project.clone(), endpoint.deadline);
+        Self { link: Link { transport, server, project, deadline } }
     }
 
     /// The address, as a URL.

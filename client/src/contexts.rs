@@ -9,6 +9,7 @@
 //! server = "https://banger.lab.example:7070"
 //! ca = "/etc/ssl/lab-ca.crt"
 //! token_file = "/home/me/.config/banger/lab.token"
+//! project = "shop"
 //! ```
 //!
 //! A server named by hand gets nothing from the current context: the token of one server is never
@@ -55,6 +56,9 @@ pub struct Context {
     /// A file that holds the bearer token. Wins over `token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The project that is meant where a command names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// Allow the token over plain http to another machine, and to whoever listens on this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure_plaintext: bool,
@@ -67,6 +71,7 @@ impl std::fmt::Debug for Context {
             .field("ca", &self.ca)
             .field("token", &self.token.is_some())
             .field("token_file", &self.token_file)
+            .field("project", &self.project)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +89,8 @@ pub struct Chosen {
     pub token: Option<String>,
     /// File with the token. Wins over `token`.
     pub token_file: Option<PathBuf>,
+    /// The project that is meant where a command names none.
+    pub project: Option<String>,
     /// Allow the token in plain text.
     pub insecure_plaintext: bool,
 }
@@ -263,6 +270,10 @@ impl Contexts {
             endpoint = endpoint.token(without_mark(&token))?;
         } else if let Some(token) = token {
             endpoint = endpoint.token(token)?;
+        }
+        let project = chosen.project.as_ref().or(context.and_then(|c| c.project.as_ref()));
+        if let Some(project) = project {
+            endpoint = endpoint.project(project)?;
         }
         let allowed = chosen.insecure_plaintext || context.is_some_and(|c| c.insecure_plaintext);
         Ok(endpoint.allow_plaintext_token(allowed))

@@ -133,6 +133,12 @@ pub enum EndpointError {
     /// The token can't be a header value.
     #[error("the token has characters that no token has (spaces, control characters or non-ASCII)")]
     Token,
+    /// What can be no name of a project.
+    #[error("{text:?} is no name of a project: those have a-z, 0-9 and '-', at most 63")]
+    Project {
+        /// As it was given.
+        text: String,
+    },
     /// A token would go over the network in plain text.
     #[error(
         "refusing to send the token in plain text to {server}; use https, or allow it with --insecure-plaintext"

@@ -104,7 +104,8 @@ impl Vms {
         past: u64,
     ) -> Result<(GuestInput<AttachConsoleRequest>, GuestStream<AttachConsoleResponse>), ClientError>
     {
-        let first = AttachConsoleRequest { vm: vm.to_owned(), tail_bytes: past, data: Vec::new() };
+        let first =
+            AttachConsoleRequest { vm: self.link.named(vm), tail_bytes: past, data: Vec::new() };
         let (input, messages) = GuestInput::open(first);
         let mut request = tonic::Request::new(messages);
         let held = cancel_on_drop(&mut request);
@@ -122,7 +123,7 @@ impl Vms {
         vm: &str,
         start: ExecStart,
     ) -> Result<(GuestInput<ExecVmRequest>, GuestStream<ExecVmResponse>), ClientError> {
-        let first = ExecVmRequest { vm: vm.to_owned(), ..exec_input(Input::Start(start)) };
+        let first = ExecVmRequest { vm: self.link.named(vm), ..exec_input(Input::Start(start)) };
         let (input, messages) = GuestInput::open(first);
         let mut request = tonic::Request::new(messages);
         let held = cancel_on_drop(&mut request);
@@ -145,7 +146,7 @@ impl Vms {
         parts: impl Stream<Item = Vec<u8>> + Send + 'static,
     ) -> Result<CopyToVmResponse, ClientError> {
         let first = CopyToVmRequest {
-            vm: vm.to_owned(),
+            vm: self.link.named(vm),
             directory: directory.to_owned(),
             own_name: own_name.to_owned(),
             data: Vec::new(),
@@ -169,7 +170,7 @@ impl Vms {
         vm: &str,
         path: &str,
     ) -> Result<GuestStream<CopyFromVmResponse>, ClientError> {
-        let request = CopyFromVmRequest { vm: vm.to_owned(), path: path.to_owned() };
+        let request = CopyFromVmRequest { vm: self.link.named(vm), path: path.to_owned() };
         let answer = self.rpc.clone().copy_from_vm(request).await;
         self.opened(Call::read("CopyFromVm"), None, answer)
     }
@@ -184,7 +185,8 @@ impl Vms {
         vm: &str,
         port: u16,
     ) -> Result<(GuestInput<ForwardVmRequest>, GuestStream<ForwardVmResponse>), ClientError> {
-        let first = ForwardVmRequest { vm: vm.to_owned(), port: port.into(), data: Vec::new() };
+        let first =
+            ForwardVmRequest { vm: self.link.named(vm), port: port.into(), data: Vec::new() };
         let (input, messages) = GuestInput::open(first);
         let mut request = tonic::Request::new(messages);
         let held = cancel_on_drop(&mut request);

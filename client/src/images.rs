@@ -50,6 +50,7 @@ impl Images {
             file_name: file_name.to_owned(),
             size_bytes: size.unwrap_or(0),
             data: Vec::new(),
+            project: self.link.project(""),
         };
         let rest = parts.map(|data| UploadBlobRequest { data, ..UploadBlobRequest::default() });
         let messages = futures_util::stream::iter([first]).chain(rest);
@@ -65,7 +66,8 @@ impl Images {
     /// # Errors
     /// `IMAGE_NAME_TAKEN`, `BLOB_NOT_FOUND`, `IMAGE_NOT_ACCEPTED`, `IMAGE_SOURCE_NOT_FOUND`,
     /// `IMAGE_SOURCE_UNAVAILABLE`, `IMAGE_SOURCE_DENIED`, `IMAGE_STORE_FULL`.
-    pub async fn import(&self, request: ImportImageRequest) -> Result<Image, ClientError> {
+    pub async fn import(&self, mut request: ImportImageRequest) -> Result<Image, ClientError> {
+        request.project = self.link.project(&request.project);
         let mut rpc = self.rpc.clone();
         let call = Call::change("ImportImage");
         self.link
@@ -84,9 +86,10 @@ impl Images {
     /// As of [`Images::import`].
     pub async fn import_with_progress(
         &self,
-        request: ImportImageRequest,
+        mut request: ImportImageRequest,
         mut told: impl FnMut(&ImportImageProgress),
     ) -> Result<Image, ClientError> {
+        request.project = self.link.project(&request.project);
         let call = Call::change("ImportImageWithProgress");
         let failed = |status| self.link.error(call, Some(IMPORT_DEADLINE), status);
         let mut rpc = self.rpc.clone();
@@ -113,7 +116,7 @@ impl Images {
     /// # Errors
     /// `IMAGE_NOT_FOUND`.
     pub async fn get(&self, name: &str) -> Result<Image, ClientError> {
-        let request = GetImageRequest { name: name.to_owned() };
+        let request = GetImageRequest { name: self.link.named(name) };
         let mut rpc = self.rpc.clone();
         self.link
             .unary(Call::read("GetImage"), request, |r| async move { rpc.get_image(r).await })
@@ -128,7 +131,7 @@ impl Images {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request = ListImagesRequest { page_size: 0, page_token };
+            let request = ListImagesRequest { page_token, ..ListImagesRequest::default() };
             let mut rpc = self.rpc.clone();
             let page =
                 self.link
@@ -149,7 +152,8 @@ impl Images {
     ///
     /// # Errors
     /// `IMAGE_NOT_FOUND` unless `allow_missing`, `IMAGE_IN_USE`.
-    pub async fn delete(&self, request: DeleteImageRequest) -> Result<Image, ClientError> {
+    pub async fn delete(&self, mut request: DeleteImageRequest) -> Result<Image, ClientError> {
+        request.name = self.link.named(&request.name);
         self.link
             .change("DeleteImage", request, |r| {
                 let mut rpc = self.rpc.clone();

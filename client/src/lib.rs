@@ -33,6 +33,7 @@ pub mod error;
 pub mod guests;
 pub mod hosts;
 pub mod images;
+pub mod projects;
 mod repeat;
 mod services;
 pub mod tokens;
@@ -47,6 +48,7 @@ pub use error::{ClientError, EndpointError, FieldProblem, ReachProblem, Refusal}
 pub use guests::{GuestInput, GuestStream};
 pub use hosts::Hosts;
 pub use images::Images;
+pub use projects::Projects;
 pub use tokens::Tokens;
 pub use vms::{VmList, Vms};
 pub use wait::{WaitFor, Waited};

@@ -8,9 +8,10 @@
 //! A deadline that passed is not tried again: the caller's patience is over.
 
 use banger_proto::v1::{
-    CordonHostRequest, CreateTokenRequest, CreateVmRequest, DeleteHostRequest, DeleteImageRequest,
-    DeleteVmRequest, PauseVmRequest, RebootVmRequest, ResumeVmRequest, RevokeTokenRequest,
-    StartVmRequest, StopVmRequest, UncordonHostRequest, UpdateHostRequest, UpdateVmRequest,
+    CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
+    DeleteHostRequest, DeleteImageRequest, DeleteProjectRequest, DeleteVmRequest, PauseVmRequest,
+    RebootVmRequest, ResumeVmRequest, RevokeTokenRequest, StartVmRequest, StopVmRequest,
+    UncordonHostRequest, UpdateHostRequest, UpdateVmRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -40,7 +41,8 @@ macro_rules! named {
 named! {
     UpdateVmRequest DeleteVmRequest StartVmRequest StopVmRequest RebootVmRequest PauseVmRequest
     ResumeVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest UncordonHostRequest
-    DeleteImageRequest CreateTokenRequest RevokeTokenRequest
+    DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
+    DeleteProjectRequest
 }
 
 impl Named for CreateVmRequest {

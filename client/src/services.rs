@@ -4,6 +4,7 @@ use crate::audit::Audit;
 use crate::connect::Client;
 use crate::hosts::Hosts;
 use crate::images::Images;
+use crate::projects::Projects;
 use crate::tokens::Tokens;
 use crate::vms::Vms;
 
@@ -24,6 +25,12 @@ impl Client {
     #[must_use]
     pub fn images(&self) -> Images {
         Images::over(self.link.clone())
+    }
+
+    /// The calls about projects.
+    #[must_use]
+    pub fn projects(&self) -> Projects {
+        Projects::over(self.link.clone())
     }
 
     /// The calls about tokens of callers.

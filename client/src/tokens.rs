@@ -3,7 +3,7 @@
 use banger_proto::v1::token_service_client::TokenServiceClient;
 use banger_proto::v1::{
     CreateTokenRequest, CreateTokenResponse, ErrorReason, ListTokensRequest, ListTokensResponse,
-    RevokeTokenRequest, Token,
+    RevokeTokenRequest, Token, WhoAmIRequest, WhoAmIResponse,
 };
 
 use crate::connect::{Link, MAX_ANSWER_BYTES, Transport};
@@ -31,8 +31,9 @@ impl Tokens {
     /// `TOKEN_NAME_TAKEN`, a bad name, role or lifetime, `NOT_PERMITTED`.
     pub async fn create(
         &self,
-        request: CreateTokenRequest,
+        mut request: CreateTokenRequest,
     ) -> Result<CreateTokenResponse, ClientError> {
+        request.project = self.link.project(&request.project);
         self.link
             .change("CreateToken", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -72,7 +73,8 @@ impl Tokens {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
-            let page = self.list(ListTokensRequest { page_size: 500, page_token }).await?;
+            let project = self.link.project("");
+            let page = self.list(ListTokensRequest { page_size: 500, page_token, project }).await?;
             all.extend(page.tokens);
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -85,12 +87,24 @@ impl Tokens {
     ///
     /// # Errors
     /// `TOKEN_NOT_FOUND` unless `allow_missing`, `NOT_PERMITTED`.
-    pub async fn revoke(&self, request: RevokeTokenRequest) -> Result<Token, ClientError> {
+    pub async fn revoke(&self, mut request: RevokeTokenRequest) -> Result<Token, ClientError> {
+        request.token = self.link.named(&request.token);
         self.link
             .change("RevokeToken", request, |r| {
                 let mut rpc = self.rpc.clone();
                 async move { rpc.revoke_token(r).await }
             })
+            .await
+    }
+
+    /// Who calls, and what they may do.
+    ///
+    /// # Errors
+    /// `TOKEN_INVALID`.
+    pub async fn who_am_i(&self) -> Result<WhoAmIResponse, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.link
+            .unary(Call::read("WhoAmI"), WhoAmIRequest {}, |r| async move { rpc.who_am_i(r).await })
             .await
     }
 }

@@ -45,7 +45,8 @@ impl Vms {
     ///
     /// # Errors
     /// Every problem of the spec at once, a name or id that is taken, a host that is full.
-    pub async fn create(&self, request: CreateVmRequest) -> Result<Vm, ClientError> {
+    pub async fn create(&self, mut request: CreateVmRequest) -> Result<Vm, ClientError> {
+        request.project = self.link.project(&request.project);
         self.link
             .change("CreateVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -59,16 +60,26 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`.
     pub async fn get(&self, vm: &str) -> Result<Vm, ClientError> {
-        let request = GetVmRequest { vm: vm.to_owned() };
+        let request = GetVmRequest { vm: self.link.named(vm) };
         let mut rpc = self.rpc.clone();
         self.link.unary(Call::read("GetVm"), request, |r| async move { rpc.get_vm(r).await }).await
+    }
+
+    /// A filter with the project that is meant.
+    pub(crate) fn filter(&self, filter: Option<VmFilter>) -> Option<VmFilter> {
+        let project = self.link.project(filter.as_ref().map_or("", |filter| &filter.project));
+        match filter {
+            None if project.is_empty() => None,
+            filter => Some(VmFilter { project, ..filter.unwrap_or_default() }),
+        }
     }
 
     /// Reads one page.
     ///
     /// # Errors
     /// A bad filter or page token.
-    pub async fn list(&self, request: ListVmsRequest) -> Result<ListVmsResponse, ClientError> {
+    pub async fn list(&self, mut request: ListVmsRequest) -> Result<ListVmsResponse, ClientError> {
+        request.filter = self.filter(request.filter);
         let mut rpc = self.rpc.clone();
         self.link
             .unary(Call::read("ListVms"), request, |r| async move { rpc.list_vms(r).await })
@@ -111,7 +122,8 @@ impl Vms {
     ///
     /// # Errors
     /// `ETAG_MISMATCH`, `NEEDS_STOPPED_VM`, problems of the spec.
-    pub async fn update(&self, request: UpdateVmRequest) -> Result<Vm, ClientError> {
+    pub async fn update(&self, mut request: UpdateVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("UpdateVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -151,7 +163,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND` unless `allow_missing`.
-    pub async fn delete(&self, request: DeleteVmRequest) -> Result<Vm, ClientError> {
+    pub async fn delete(&self, mut request: DeleteVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("DeleteVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -164,7 +177,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`, `VM_DELETING`, `ETAG_MISMATCH`.
-    pub async fn start(&self, request: StartVmRequest) -> Result<Vm, ClientError> {
+    pub async fn start(&self, mut request: StartVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("StartVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -177,7 +191,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`, `VM_DELETING`, `ETAG_MISMATCH`.
-    pub async fn stop(&self, request: StopVmRequest) -> Result<Vm, ClientError> {
+    pub async fn stop(&self, mut request: StopVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("StopVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -190,7 +205,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
-    pub async fn reboot(&self, request: RebootVmRequest) -> Result<Vm, ClientError> {
+    pub async fn reboot(&self, mut request: RebootVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("RebootVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -203,7 +219,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
-    pub async fn pause(&self, request: PauseVmRequest) -> Result<Vm, ClientError> {
+    pub async fn pause(&self, mut request: PauseVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("PauseVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -216,7 +233,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`, `WRONG_DESIRED_STATE`, `ETAG_MISMATCH`.
-    pub async fn resume(&self, request: ResumeVmRequest) -> Result<Vm, ClientError> {
+    pub async fn resume(&self, mut request: ResumeVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
         self.link
             .change("ResumeVm", request, |r| {
                 let mut rpc = self.rpc.clone();
@@ -234,7 +252,8 @@ impl Vms {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request = ListVmEventsRequest { vm: vm.to_owned(), page_size: PAGE, page_token };
+            let request =
+                ListVmEventsRequest { vm: self.link.named(vm), page_size: PAGE, page_token };
             let mut rpc = self.rpc.clone();
             let page = self
                 .link
@@ -255,7 +274,7 @@ impl Vms {
     /// # Errors
     /// `VM_NOT_FOUND`.
     pub async fn explain(&self, vm: &str) -> Result<ExplainVmResponse, ClientError> {
-        let request = ExplainVmRequest { vm: vm.to_owned() };
+        let request = ExplainVmRequest { vm: self.link.named(vm) };
         let mut rpc = self.rpc.clone();
         self.link
             .unary(Call::read("ExplainVm"), request, |r| async move { rpc.explain_vm(r).await })
@@ -267,7 +286,8 @@ impl Vms {
     ///
     /// # Errors
     /// `VM_NOT_FOUND`; `NOT_IMPLEMENTED` from servers that do not have it.
-    pub async fn console(&self, request: ReadConsoleRequest) -> Result<Console, ClientError> {
+    pub async fn console(&self, mut request: ReadConsoleRequest) -> Result<Console, ClientError> {
+        request.vm = self.link.named(&request.vm);
         let call = Call::read("ReadConsole");
         let answer = self.rpc.clone().read_console(request).await;
         let stream = answer.map_err(|status| self.link.error(call, None, status))?.into_inner();

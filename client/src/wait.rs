@@ -114,7 +114,7 @@ async fn wait(
     let until = Instant::now() + wanted.timeout;
     let mut backoff = Backoff::default();
     let mut request = WaitVmRequest {
-        vm: wanted.vm,
+        vm: vms.link.named(&wanted.vm),
         state: wanted.state.map_or(0, Into::into),
         generation: wanted.generation,
         timeout: None,

@@ -98,7 +98,7 @@ fn watch(vms: Vms, filter: VmFilter, list: Option<VmList>) -> WatchStream {
         loop {
             let request = WatchVmsRequest {
                 after_revision: told.begin(),
-                filter: Some(filter.clone()),
+                filter: vms.filter(Some(filter.clone())),
             };
             let status = match vms.rpc.clone().watch_vms(request).await {
                 Err(status) => status,

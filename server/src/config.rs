@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::images::ImagesConfig;
 pub use self::limits::LimitsConfig;
-use crate::model::caller::{Principal, Role};
+use crate::model::caller::{Principal, Rights, Role};
 use crate::model::ledger::LedgerConfig;
 use crate::model::names::check_name;
 use crate::model::placement::Overcommit;
@@ -439,7 +439,8 @@ pub fn read_token_file(
                  a call: such a token needs no line, and a line needs another token"
             ));
         } else if let Ok(role) = role {
-            let principal = Principal { name: principal.into(), role };
+            let rights = Rights::Fleet(role);
+            let principal = Principal { name: principal.into(), rights };
             if tokens.insert(token.to_owned(), principal).is_some() {
                 problems.push(format!("{place} has a token that another line has"));
             }

@@ -18,6 +18,7 @@ use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::labels::Labels;
 use crate::model::observed::{DevicesSeen, ObservedVm, Phase};
+use crate::model::project::ProjectName;
 use crate::model::spec::VmSpec;
 use crate::model::subnet::Subnet;
 
@@ -39,6 +40,7 @@ pub(crate) fn intent(number: u32) -> VmIntent {
     VmIntent {
         id: vm_id(number.into()),
         name: format!("vm-{number}"),
+        project: ProjectName::default(),
         spec: spec(&[]),
         desired: Desired::Running,
         host: Some(host_id(1)),
@@ -182,6 +184,8 @@ pub(crate) fn image(name: &str, kind: StoredKind, content: &[u8]) -> (Arc<ImageR
     let sha256 = hex::encode(Sha256::digest(content));
     let record = ImageRecord {
         name: name.to_owned(),
+        project: ProjectName::default(),
+        public: false,
         sha256: sha256.clone(),
         size_bytes: content.len() as u64,
         kind,

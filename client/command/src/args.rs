@@ -14,6 +14,7 @@ pub(crate) mod audit;
 pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod project;
 pub(crate) mod spec;
 pub(crate) mod token;
 pub(crate) mod value;
@@ -32,6 +33,7 @@ Flags of every command:
   -o, --output FORMAT   table (for people), json, yaml (streams: an object or document each), name
       --server URL      the server [default: http://127.0.0.1:7070]
       --context NAME    a context other than the current one
+      --project NAME    the project that is meant where a name does not say it (project/name)
       --ca FILE         PEM file of the CA that signed the server's certificate
       --token-file FILE file with the bearer token
       --token TOKEN     the token itself, which everybody on this machine can see
@@ -58,8 +60,8 @@ Exit codes:
 125  a program in a guest did not run, or not to its end (exec, run; otherwise its own code)
 130  interrupted
 
-Environment: BANGER_SERVER, BANGER_TOKEN, BANGER_CA, BANGER_CONTEXT as the flags of these names;
-NO_COLOR; OTEL_EXPORTER_OTLP_ENDPOINT to trace each command.";
+Environment: BANGER_SERVER, BANGER_TOKEN, BANGER_CA, BANGER_CONTEXT, BANGER_PROJECT as the flags of
+these names; NO_COLOR; OTEL_EXPORTER_OTLP_ENDPOINT to trace each command.";
 
 /// Runs fleets of Firecracker microVMs.
 #[derive(Debug, Parser)]
@@ -145,6 +147,18 @@ pub(crate) struct Global {
         add = complete::contexts()
     )]
     context: Option<String>,
+    /// The project that is meant where a name does not say it.
+    #[arg(
+        long,
+        global = true,
+        env = "BANGER_PROJECT",
+        hide_env = true,
+        hide = true,
+        value_name = "NAME",
+        help_heading = "Global",
+        add = complete::projects()
+    )]
+    project: Option<String>,
     /// How long each call may take.
     #[arg(long, global = true, value_parser = value::duration, default_value = "30s", hide = true, value_name = "TIME", help_heading = "Global")]
     pub(crate) deadline: Duration,
@@ -165,6 +179,7 @@ impl Global {
             ("--token-file", path(&self.token_file)),
             ("--ca", path(&self.ca)),
             ("--context", self.context.clone()),
+            ("--project", self.project.clone()),
         ] {
             if let Some(value) = value.filter(|value| !value.is_empty()) {
                 flags.extend([flag.to_owned(), value]);
@@ -191,6 +206,7 @@ impl Global {
             ca: path(&self.ca),
             token: text(&self.token),
             token_file: path(&self.token_file),
+            project: text(&self.project),
             insecure_plaintext: self.insecure_plaintext,
         }
     }
@@ -207,6 +223,9 @@ pub(crate) enum Command {
     /// Kernels and root file systems kept by the server.
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// Projects: what belongs to whom on one fleet.
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
     /// Tokens by which callers are known.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -220,6 +239,8 @@ pub(crate) enum Command {
     /// Servers by name, and the one that commands go to.
     #[command(subcommand)]
     Context(ContextCommand),
+    /// Says who you are to the server, and what you may do.
+    Whoami,
     /// Shows how many hosts and VMs the server has, by state.
     Status,
     /// Prints the script that lets a shell complete commands and names.
@@ -267,7 +288,8 @@ pub(crate) enum ContextCommand {
         #[arg(value_name = "NAME", add = complete::contexts())]
         name: Option<String>,
     },
-    /// Makes or changes a context from the global flags: --server, --ca, --token, --token-file.
+    /// Makes or changes a context from the global flags: --server, --ca, --token, --token-file,
+    /// --project.
     Set {
         /// Its name.
         #[arg(value_name = "NAME")]

@@ -7,6 +7,7 @@
 
 use futures_util::StreamExt as _;
 
+use crate::args::project::ProjectCommand;
 use crate::args::token::TokenCommand;
 use crate::args::vm::VmCommand;
 use crate::args::{Cli, Command, Global};
@@ -25,6 +26,7 @@ mod host;
 mod image;
 mod manual;
 mod near;
+mod project;
 mod show;
 mod status;
 mod token;
@@ -42,8 +44,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             let session = Session::open(&global).await?;
             near::named(&session, host::run(&session, command).await).await
         }
-        Command::Image(command) => image::run(&global, command).await,
+        Command::Image(command) => Box::pin(image::run(&global, command)).await,
         Command::Token(command) => Box::pin(of_tokens(&global, command)).await,
+        Command::Project(command) => Box::pin(of_projects(&global, command)).await,
+        Command::Whoami => {
+            let session = Session::open(&global).await?;
+            Box::pin(project::whoami(&session)).await
+        }
         Command::Audit(args) => audit::run(&Session::open(&global).await?, args).await,
         Command::Dev(command) => banger_dev::run(Printer::new(global.output), command).await,
         Command::System(command) => {
@@ -75,6 +82,11 @@ async fn of_vms(global: &Global, command: VmCommand) -> Result<(), Failure> {
     // On the heap: it holds whole VMs, several at a time.
     let done = Box::pin(vm::run(&session, global, command)).await;
     near::named(&session, done).await
+}
+
+async fn of_projects(global: &Global, command: ProjectCommand) -> Result<(), Failure> {
+    let session = Session::open(global).await?;
+    near::named(&session, project::run(&session, command).await).await
 }
 
 async fn of_tokens(global: &Global, command: TokenCommand) -> Result<(), Failure> {

@@ -45,6 +45,7 @@ enum Kind {
     Hosts,
     Images,
     Tokens,
+    Projects,
 }
 
 pub(crate) fn vms() -> ArgValueCompleter {
@@ -61,6 +62,10 @@ pub(crate) fn images() -> ArgValueCompleter {
 
 pub(crate) fn tokens() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| offered(begun, &names(Kind::Tokens)))
+}
+
+pub(crate) fn projects() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| offered(begun, &names(Kind::Projects)))
 }
 
 pub(crate) fn contexts() -> ArgValueCompleter {
@@ -111,6 +116,7 @@ async fn ask(kind: Kind) -> Option<Vec<String>> {
         server: set("BANGER_SERVER"),
         ca: set("BANGER_CA").map(Into::into),
         token: set("BANGER_TOKEN"),
+        project: set("BANGER_PROJECT"),
         ..Chosen::default()
     };
     let endpoint = all_contexts().resolve(&chosen).ok()?;
@@ -125,6 +131,10 @@ async fn ask(kind: Kind) -> Option<Vec<String>> {
         }
         Kind::Images => {
             client.images().list_all().await.ok()?.into_iter().map(|image| image.name).collect()
+        }
+        Kind::Projects => {
+            let all = client.projects().list_all().await.ok()?;
+            all.into_iter().map(|project| project.name).collect()
         }
         Kind::Tokens => {
             client.tokens().list_all().await.ok()?.into_iter().map(|token| token.name).collect()

@@ -31,6 +31,7 @@ impl TokenService for Fake {
             expire_time: after_eight(request.ttl.map_or(90 * 24 * 3600, |ttl| ttl.seconds)),
             last_use_time: None,
             created_by: "local".to_owned(),
+            project: request.project.clone(),
             ..Token::default()
         };
         state.tokens.insert(request.name.clone(), token.clone());
@@ -47,6 +48,18 @@ impl TokenService for Fake {
         self.enter("ListTokens", request)?;
         let tokens = self.state().tokens.values().cloned().collect();
         Ok(Response::new(ListTokensResponse { tokens, next_page_token: String::new() }))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIResponse>, Status> {
+        self.enter("WhoAmI", request)?;
+        Ok(Response::new(WhoAmIResponse {
+            principal: "local".to_owned(),
+            role: Role::Admin.into(),
+            ..WhoAmIResponse::default()
+        }))
     }
 
     async fn revoke_token(

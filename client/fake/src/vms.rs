@@ -58,6 +58,10 @@ impl VmService for Fake {
             let vm = Vm {
                 id: key.cloned().unwrap_or_default(),
                 name: request.name,
+                project: match &*request.project {
+                    "" => "default".to_owned(),
+                    project => project.to_owned(),
+                },
                 spec: Some(spec),
                 desired_state: wanted.into(),
                 status: Some(VmStatus {

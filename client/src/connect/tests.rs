@@ -130,3 +130,25 @@ async fn priv_a_local_user_who_listens_in_the_servers_place_gets_no_token() {
     assert!(client.hosts().get("h").await.is_err(), "he is no server");
     assert_eq!(hears.next().unwrap().unwrap(), "something");
 }
+
+#[tokio::test]
+async fn a_name_is_of_the_project_that_is_meant_and_an_id_of_none() {
+    let endpoint = Endpoint::new("localhost").unwrap().project("shop").unwrap();
+    let link = Client::connect_lazy(&endpoint).unwrap().link;
+    let id = "01920000-0000-7000-8000-000000000001";
+    for (given, sent) in [
+        ("web", "shop/web"),
+        ("lab/web", "lab/web"),
+        ("", ""),
+        (id, id),
+        ("bgr_0123456789abcdef", "bgr_0123456789abcdef"),
+    ] {
+        assert_eq!(link.named(given), sent);
+    }
+    assert_eq!((link.project(""), link.project("lab")), ("shop".to_owned(), "lab".to_owned()));
+    let plain = Client::connect_lazy(&Endpoint::new("localhost").unwrap()).unwrap().link;
+    assert_eq!((plain.named("web"), plain.project("")), ("web".to_owned(), String::new()));
+    for bad in ["", "A", "a b", "a/b"] {
+        assert!(Endpoint::new("localhost").unwrap().project(bad).is_err(), "{bad:?}");
+    }
+}

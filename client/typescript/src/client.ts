@@ -1,6 +1,6 @@
 // A client of one server, over whatever transport it is given.
 //
-// `vms`, `hosts`, `images`, `tokens` and `audit` are the calls of the API one to one, each kept to
+// `vms`, `hosts`, `images`, `projects`, `tokens` and `audit` are the calls of the API one to one, each kept to
 // the rule of `rule.ts`; the methods are what is more than a call.
 
 import { createClient, type Client as Calls, type Transport } from "@connectrpc/connect";
@@ -9,6 +9,7 @@ import { BangerError } from "./error.js";
 import { AuditService } from "./gen/banger/v1/audit_pb.js";
 import { type Host, HostService } from "./gen/banger/v1/host_pb.js";
 import { ImageService } from "./gen/banger/v1/image_pb.js";
+import { ProjectService } from "./gen/banger/v1/project_pb.js";
 import { TokenService } from "./gen/banger/v1/token_pb.js";
 import { type CopyToVmResponse, type Vm, VmService } from "./gen/banger/v1/vm_pb.js";
 import * as guest from "./guest.js";
@@ -32,6 +33,7 @@ export class Client {
     readonly vms: Calls<typeof VmService>;
     readonly hosts: Calls<typeof HostService>;
     readonly images: Calls<typeof ImageService>;
+    readonly projects: Calls<typeof ProjectService>;
     readonly tokens: Calls<typeof TokenService>;
     readonly audit: Calls<typeof AuditService>;
     readonly #transport: Transport;
@@ -45,6 +47,7 @@ export class Client {
         this.vms = createClient(VmService, this.#transport);
         this.hosts = createClient(HostService, this.#transport);
         this.images = createClient(ImageService, this.#transport);
+        this.projects = createClient(ProjectService, this.#transport);
         this.tokens = createClient(TokenService, this.#transport);
         this.audit = createClient(AuditService, this.#transport);
     }

@@ -15,7 +15,7 @@ use super::elsewhere;
 use super::tools::{demo, rest_of_demo};
 
 /// Blocks that are run here, by how they begin.
-const RUN: [(&str, &str); 8] = [
+const RUN: [(&str, &str); 9] = [
     ("README.md", "banger host ls "),
     ("README.md", "S=http://127.0.0.1:7070/"),
     ("docs/API.md", "buf curl "),
@@ -23,6 +23,7 @@ const RUN: [(&str, &str); 8] = [
     ("docs/IMAGES.md", "banger image import alpine alpine.tar"),
     ("docs/OPERATIONS.md", "banger host sweep HOST"),
     ("docs/OPERATIONS.md", "banger token create"),
+    ("docs/OPERATIONS.md", "banger project create"),
     ("docs/OPERATIONS.md", "banger audit --since"),
 ];
 
@@ -73,6 +74,34 @@ fn script(block: &str, api: &str) -> String {
         }
     }
     out
+}
+
+/// Files that the documents import: what passes for a kernel, and an archive to make a root file
+/// system of.
+fn to_import(directory: &Path) {
+    // The header of a static x86-64 program with one segment, which is these headers.
+    let mut kernel = vec![0; 64 + 56];
+    kernel[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    let entry = 0x0100_0000_u64.to_le_bytes();
+    for (at, byte) in [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1)] {
+        kernel[at] = byte;
+    }
+    kernel[24..32].copy_from_slice(&entry);
+    (kernel[64], kernel[68]) = (1, 5);
+    kernel[80..88].copy_from_slice(&entry);
+    kernel[88..96].copy_from_slice(&entry);
+    let length = (kernel.len() as u64).to_le_bytes();
+    kernel[96..104].copy_from_slice(&length);
+    kernel[104..112].copy_from_slice(&length);
+    fs::write(directory.join("vmlinux"), kernel).expect("there is room");
+    let root = directory.join("alpine");
+    fs::create_dir_all(root.join("etc")).expect("made");
+    fs::write(root.join("etc/os-release"), "NAME=alpine\n").expect("there is room");
+    let packed = command(Path::new("tar"))
+        .args(["-C", "alpine", "-cf", "alpine.tar", "."])
+        .current_dir(directory)
+        .status();
+    assert!(packed.expect("tar can be started").success());
 }
 
 /// Commands that ask a person before they do anything.
@@ -128,6 +157,8 @@ async fn documents_what_they_say_to_type_works() {
         let home = tempfile::tempdir().expect("a directory");
         if document.ends_with("IMAGES.md") {
             rest_of_demo(&fleet, home.path());
+        } else {
+            to_import(home.path());
         }
         let block = block(document, begins);
         let script = script(&block, &fleet.api().to_string());

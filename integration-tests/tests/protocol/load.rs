@@ -75,6 +75,7 @@ pub(super) fn spec(host: &str, told: usize) -> Arc<VmSpec> {
 
 pub(super) fn creation(id: VmId, name: &str, host: &str) -> AnyMutation {
     AnyMutation::CreateVm(CreateVm {
+        project: Default::default(),
         id,
         id_is_given: true,
         request_id: None,

@@ -45,7 +45,7 @@ async fn import(fleet: &Fleet, name: &str, content: Vec<u8>, replace: bool) -> v
     let part = |data: &[u8]| v1::UploadBlobRequest {
         file_name: format!("{name}.bin"),
         data: data.to_vec(),
-        size_bytes: 0,
+        ..Default::default()
     };
     let parts: Vec<_> = content.chunks(1000).map(part).collect();
     let blob = images(fleet).upload_blob(tokio_stream::iter(parts)).await.expect("uploaded");

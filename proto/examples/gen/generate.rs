@@ -7,12 +7,13 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 8] = [
     "banger/v1/vm.proto",
     "banger/v1/guest.proto",
     "banger/v1/host.proto",
     "banger/v1/image.proto",
     "banger/v1/token.proto",
+    "banger/v1/project.proto",
     "banger/v1/audit.proto",
     "banger/v1/error.proto",
 ];

@@ -123,7 +123,7 @@ pub struct Vm {
     /// UUID, chosen by the client or made by the server (UUIDv7). Never changes, never reused.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// DNS label (RFC 1123: a-z, 0-9, '-', 1 to 63 characters), unique among living VMs.
+    /// DNS label (RFC 1123: a-z, 0-9, '-', 1 to 63 characters), unique among living VMs of its project.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// What is wanted of the machine.
@@ -150,6 +150,9 @@ pub struct Vm {
     /// When the intent last changed.
     #[prost(message, optional, tag = "10")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The project that it belongs to. Never changes.
+    #[prost(string, tag = "11")]
+    pub project: ::prost::alloc::string::String,
 }
 /// The wanted shape of a VM.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -325,7 +328,7 @@ pub struct VmStatus {
     /// vsock context id of the guest.
     #[prost(uint32, tag = "11")]
     pub vsock_cid: u32,
-    /// `<name>.<domain>`.
+    /// `<name>.<domain>`; of a VM of another project than `default`, `<name>.<project>.<domain>`.
     #[prost(string, tag = "12")]
     pub dns_name: ::prost::alloc::string::String,
     /// Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id).
@@ -460,6 +463,10 @@ pub struct CreateVmRequest {
     /// Check everything, placement included, and store nothing.
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
+    /// The project that it is to belong to. Empty: the caller's, which is `default` for callers of the
+    /// whole fleet. One that is not there, or not the caller's, is NOT_FOUND (PROJECT_NOT_FOUND).
+    #[prost(string, tag = "7")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetVmRequest {
@@ -489,6 +496,9 @@ pub struct VmFilter {
     /// Any of these states.
     #[prost(enumeration = "VmState", repeated, tag = "3")]
     pub states: ::prost::alloc::vec::Vec<i32>,
+    /// In this project. Empty: all that the caller sees.
+    #[prost(string, tag = "4")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVmsResponse {
@@ -1104,7 +1114,9 @@ pub mod vm_service_client {
     use tonic::codegen::http::Uri;
     /// The life of virtual machines.
     ///
-    /// Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM.
+    /// Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM. A name alone
+    /// is one of the caller's project, which is `default` for callers of the whole fleet; `shop/web` is
+    /// `web` of the project `shop`. What is another project's answers as what is not there.
     #[derive(Debug, Clone)]
     pub struct VmServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1851,7 +1863,9 @@ pub mod vm_service_server {
     }
     /// The life of virtual machines.
     ///
-    /// Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM.
+    /// Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM. A name alone
+    /// is one of the caller's project, which is `default` for callers of the whole fleet; `shop/web` is
+    /// `web` of the project `shop`. What is another project's answers as what is not there.
     #[derive(Debug)]
     pub struct VmServiceServer<T> {
         inner: Arc<T>,
@@ -4638,10 +4652,11 @@ pub struct Image {
     /// Whether the guest agent was put in.
     #[prost(bool, tag = "7")]
     pub guest_agent: bool,
-    /// VMs that use it.
+    /// VMs that use its content, of those that the caller sees.
     #[prost(uint32, tag = "8")]
     pub vm_count: u32,
-    /// The hosts that have it, or are being sent it.
+    /// The hosts that have it, or are being sent it. Empty for callers of one project: hosts are the
+    /// fleet's.
     #[prost(message, repeated, tag = "9")]
     pub hosts: ::prost::alloc::vec::Vec<ImageHost>,
     /// What its owner may want to know of the import, sentences for people.
@@ -4653,6 +4668,12 @@ pub struct Image {
     /// What a root file system is booted with where a VM's spec names no kernel. Empty: it carries none.
     #[prost(message, optional, tag = "12")]
     pub boot: ::core::option::Option<ImageBoot>,
+    /// The project that it belongs to. Never changes.
+    #[prost(string, tag = "13")]
+    pub project: ::prost::alloc::string::String,
+    /// Whether VMs of every project may boot from it. Only images of `default` are ever public.
+    #[prost(bool, tag = "14")]
+    pub public: bool,
 }
 /// What a root file system carries to be booted with, so that its name alone makes a VM (a bundle).
 /// Images are named, not pinned: a VM is pinned to what they stand for when it is created.
@@ -4724,6 +4745,15 @@ pub struct ImportImageRequest {
     /// for machines of the server's kind. A variant that is not there is refused with those that are.
     #[prost(string, tag = "12")]
     pub platform: ::prost::alloc::string::String,
+    /// The project that it is to belong to. Empty: the caller's, which is `default` for callers of the
+    /// whole fleet.
+    #[prost(string, tag = "13")]
+    pub project: ::prost::alloc::string::String,
+    /// Whether VMs of every project may boot from it; for operators of the fleet, and images of `default`.
+    /// Not set: as the image of this name, if there is one, else not. Other than it is needs no `replace`
+    /// where the content is the same.
+    #[prost(bool, optional, tag = "14")]
+    pub public: ::core::option::Option<bool>,
 }
 /// How far an import is. Sent when something has changed, at most a few times a second.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4742,6 +4772,7 @@ pub struct ImportImageProgress {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImageRequest {
+    /// Of the caller's project, or a public one; `shop/alpine` is `alpine` of the project `shop`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
@@ -4751,6 +4782,9 @@ pub struct ListImagesRequest {
     pub page_size: u32,
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only those of this project. Empty: all that the caller sees, public ones included.
+    #[prost(string, tag = "3")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListImagesResponse {
@@ -4761,6 +4795,7 @@ pub struct ListImagesResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImageRequest {
+    /// Of the caller's project; `shop/alpine` is `alpine` of the project `shop`.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(bool, tag = "2")]
@@ -4781,6 +4816,10 @@ pub struct UploadBlobRequest {
     /// keep is refused at once. 0: not known.
     #[prost(uint64, tag = "3")]
     pub size_bytes: u64,
+    /// The project whose imports may use it; in the first message only. Empty: the caller's, which is
+    /// `default` for callers of the whole fleet.
+    #[prost(string, tag = "4")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadBlobResponse {
@@ -4920,6 +4959,10 @@ pub mod image_service_client {
     /// Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
     /// that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
     /// name that is no image of the server means a file in the host's own image directory.
+    ///
+    /// An image belongs to a project, in which its name is unique. A VM boots from images of its own
+    /// project and, where that has none of the name, from public ones, which are images of the project
+    /// `default`. Files of hosts are for VMs of `default` alone.
     #[derive(Debug, Clone)]
     pub struct ImageServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -5211,6 +5254,10 @@ pub mod image_service_server {
     /// Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
     /// that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
     /// name that is no image of the server means a file in the host's own image directory.
+    ///
+    /// An image belongs to a project, in which its name is unique. A VM boots from images of its own
+    /// project and, where that has none of the name, from public ones, which are images of the project
+    /// `default`. Files of hosts are for VMs of `default` alone.
     #[derive(Debug)]
     pub struct ImageServiceServer<T> {
         inner: Arc<T>,
@@ -5610,7 +5657,8 @@ pub struct Token {
     /// digits.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// The principal: what the history calls who did something by it. A DNS label, unique among tokens.
+    /// A DNS label, unique among the tokens of the fleet, or of its project. With `<project>/` before it
+    /// where it has one, it is the principal: what the history calls who did something by it.
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     #[prost(enumeration = "Role", tag = "3")]
@@ -5641,6 +5689,9 @@ pub struct Token {
     /// In the answer to RevokeToken only: how many join tokens that no host has used went along.
     #[prost(uint32, tag = "11")]
     pub join_token_count: u32,
+    /// The project that it is good for, and nothing else. Empty: the whole fleet.
+    #[prost(string, tag = "12")]
+    pub project: ::prost::alloc::string::String,
 }
 /// A token that was made with another.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5667,6 +5718,10 @@ pub struct CreateTokenRequest {
     /// without its secret.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
+    /// The project that it is to be good for. Empty: the caller's, which for admins of the fleet is the
+    /// whole fleet.
+    #[prost(string, tag = "5")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateTokenResponse {
@@ -5684,6 +5739,9 @@ pub struct ListTokensRequest {
     pub page_size: u32,
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only those of this project. Empty: all that the caller sees.
+    #[prost(string, tag = "3")]
+    pub project: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTokensResponse {
@@ -5695,7 +5753,8 @@ pub struct ListTokensResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeTokenRequest {
-    /// Id or name.
+    /// Id or name. A name alone is one of the caller's project, for admins of the fleet of the fleet;
+    /// `shop/ci` is `ci` of the project `shop`.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
     /// Succeed when there is none.
@@ -5710,7 +5769,29 @@ pub struct RevokeTokenRequest {
     #[prost(bool, tag = "4")]
     pub keep_made: bool,
 }
-/// What a principal may do. Each may all that those before it may.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIResponse {
+    /// As the history says it; "local" or "anonymous" where the server asks for no token and none was
+    /// shown.
+    #[prost(string, tag = "1")]
+    pub principal: ::prost::alloc::string::String,
+    #[prost(enumeration = "Role", tag = "2")]
+    pub role: i32,
+    /// The project that is all they see. Empty: the whole fleet.
+    #[prost(string, tag = "3")]
+    pub project: ::prost::alloc::string::String,
+    /// Id of the token, where it was made by a call.
+    #[prost(string, tag = "4")]
+    pub token_id: ::prost::alloc::string::String,
+    /// When that is good no longer.
+    #[prost(message, optional, tag = "5")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
+/// there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
+/// each may all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
@@ -5718,10 +5799,12 @@ pub enum Role {
     Unspecified = 0,
     /// Read what holds no secret.
     Viewer = 1,
-    /// Everything about VMs, what is in them, hosts and images.
+    /// Of the fleet: everything about VMs, what is in them, hosts and images.
     Operator = 2,
-    /// Everything.
+    /// Everything; of a project its tokens too.
     Admin = 3,
+    /// Of a project: everything about its VMs, what is in them, and its images.
+    Developer = 4,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -5734,6 +5817,7 @@ impl Role {
             Self::Viewer => "ROLE_VIEWER",
             Self::Operator => "ROLE_OPERATOR",
             Self::Admin => "ROLE_ADMIN",
+            Self::Developer => "ROLE_DEVELOPER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -5743,6 +5827,7 @@ impl Role {
             "ROLE_VIEWER" => Some(Self::Viewer),
             "ROLE_OPERATOR" => Some(Self::Operator),
             "ROLE_ADMIN" => Some(Self::Admin),
+            "ROLE_DEVELOPER" => Some(Self::Developer),
             _ => None,
         }
     }
@@ -5914,6 +5999,28 @@ pub mod token_service_client {
                 .insert(GrpcMethod::new("banger.v1.TokenService", "RevokeToken"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who calls, and what they may do.
+        pub async fn who_am_i(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.TokenService/WhoAmI",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.TokenService", "WhoAmI"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5952,6 +6059,11 @@ pub mod token_service_server {
             &self,
             request: tonic::Request<super::RevokeTokenRequest>,
         ) -> std::result::Result<tonic::Response<super::Token>, tonic::Status>;
+        /// Who calls, and what they may do.
+        async fn who_am_i(
+            &self,
+            request: tonic::Request<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status>;
     }
     /// Tokens by which callers are known, made and taken back by calls of an admin. Those of the server's
     /// token file are not here: whoever may write that file makes and takes back those.
@@ -6166,6 +6278,51 @@ pub mod token_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/banger.v1.TokenService/WhoAmI" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhoAmISvc<T: TokenService>(pub Arc<T>);
+                    impl<
+                        T: TokenService,
+                    > tonic::server::UnaryService<super::WhoAmIRequest>
+                    for WhoAmISvc<T> {
+                        type Response = super::WhoAmIResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhoAmIRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TokenService>::who_am_i(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhoAmISvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -6206,10 +6363,517 @@ pub mod token_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Project {
+    /// DNS label of at most 63 characters, unique.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Not set for `default`, which was never made.
+    #[prost(message, optional, tag = "2")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who made it.
+    #[prost(string, tag = "3")]
+    pub created_by: ::prost::alloc::string::String,
+    /// VMs that belong to it, those that are being deleted included.
+    #[prost(uint32, tag = "4")]
+    pub vm_count: u32,
+    /// Images that belong to it.
+    #[prost(uint32, tag = "5")]
+    pub image_count: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateProjectRequest {
+    /// As in Project.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// UUID of this request: the same again changes nothing and is answered with the project as it is.
+    #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProjectsRequest {
+    /// At most 1000; 0 means 100.
+    #[prost(uint32, tag = "1")]
+    pub page_size: u32,
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProjectsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<Project>,
+    /// Empty on the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteProjectRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Succeed when there is none.
+    #[prost(bool, tag = "2")]
+    pub allow_missing: bool,
+    /// UUID of this request: the same again changes nothing and is answered as things stand.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod project_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Projects: the border between people on one fleet. Every VM, image and upload belongs to one, for
+    /// good, and names are unique within it. Hosts belong to the fleet. The project `default` is always
+    /// there, and is meant where a request says none.
+    #[derive(Debug, Clone)]
+    pub struct ProjectServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ProjectServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ProjectServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ProjectServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ProjectServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes a project. For admins of the fleet.
+        pub async fn create_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/CreateProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "CreateProject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// By name, those that the caller sees.
+        pub async fn list_projects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/ListProjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "ListProjects"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes away a project that has no VMs and no images, and with it the tokens of its callers and what
+        /// they have uploaded. For admins of the fleet.
+        pub async fn delete_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/DeleteProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "DeleteProject"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod project_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ProjectServiceServer.
+    #[async_trait]
+    pub trait ProjectService: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes a project. For admins of the fleet.
+        async fn create_project(
+            &self,
+            request: tonic::Request<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// By name, those that the caller sees.
+        async fn list_projects(
+            &self,
+            request: tonic::Request<super::ListProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectsResponse>,
+            tonic::Status,
+        >;
+        /// Takes away a project that has no VMs and no images, and with it the tokens of its callers and what
+        /// they have uploaded. For admins of the fleet.
+        async fn delete_project(
+            &self,
+            request: tonic::Request<super::DeleteProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+    }
+    /// Projects: the border between people on one fleet. Every VM, image and upload belongs to one, for
+    /// good, and names are unique within it. Hosts belong to the fleet. The project `default` is always
+    /// there, and is meant where a request says none.
+    #[derive(Debug)]
+    pub struct ProjectServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ProjectServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ProjectServiceServer<T>
+    where
+        T: ProjectService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.ProjectService/CreateProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::CreateProjectRequest>
+                    for CreateProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::create_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ProjectService/ListProjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProjectsSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::ListProjectsRequest>
+                    for ListProjectsSvc<T> {
+                        type Response = super::ListProjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::list_projects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ProjectService/DeleteProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::DeleteProjectRequest>
+                    for DeleteProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::delete_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ProjectServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.ProjectService";
+    impl<T> tonic::server::NamedService for ProjectServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// What was acted on, as it was called then.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditObject {
-    /// "vm", "host", "image", "upload", "token", "join-token" or "backup".
+    /// "vm", "host", "image", "upload", "project", "token", "join-token" or "backup".
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// Of an image or an upload: sha256 of the content. Of a backup: when it was made.
@@ -6930,6 +7594,12 @@ pub enum ErrorReason {
     TokenNotFound = 80,
     /// ALREADY_EXISTS: the name is that of a token which is good.
     TokenNameTaken = 81,
+    /// NOT_FOUND: no project has this name, or it is not the caller's.
+    ProjectNotFound = 90,
+    /// ALREADY_EXISTS: there is a project of this name.
+    ProjectNameTaken = 91,
+    /// FAILED_PRECONDITION: the project still has VMs or images.
+    ProjectNotEmpty = 92,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -6993,6 +7663,9 @@ impl ErrorReason {
             Self::RequestIdTaken => "ERROR_REASON_REQUEST_ID_TAKEN",
             Self::TokenNotFound => "ERROR_REASON_TOKEN_NOT_FOUND",
             Self::TokenNameTaken => "ERROR_REASON_TOKEN_NAME_TAKEN",
+            Self::ProjectNotFound => "ERROR_REASON_PROJECT_NOT_FOUND",
+            Self::ProjectNameTaken => "ERROR_REASON_PROJECT_NAME_TAKEN",
+            Self::ProjectNotEmpty => "ERROR_REASON_PROJECT_NOT_EMPTY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -7053,6 +7726,9 @@ impl ErrorReason {
             "ERROR_REASON_REQUEST_ID_TAKEN" => Some(Self::RequestIdTaken),
             "ERROR_REASON_TOKEN_NOT_FOUND" => Some(Self::TokenNotFound),
             "ERROR_REASON_TOKEN_NAME_TAKEN" => Some(Self::TokenNameTaken),
+            "ERROR_REASON_PROJECT_NOT_FOUND" => Some(Self::ProjectNotFound),
+            "ERROR_REASON_PROJECT_NAME_TAKEN" => Some(Self::ProjectNameTaken),
+            "ERROR_REASON_PROJECT_NOT_EMPTY" => Some(Self::ProjectNotEmpty),
             _ => None,
         }
     }

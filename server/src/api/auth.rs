@@ -39,7 +39,7 @@ use self::refusals::Refusals;
 use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
-use crate::model::access::{Refused, Resource, authorize};
+use crate::model::access::{Of, Refused, Resource, authorize};
 use crate::model::caller::{ANONYMOUS, CallOf, Caller, Grants, LOCAL, Principal, Role};
 
 /// Who may call.
@@ -141,14 +141,16 @@ impl Callers {
         let nobody_is_asked = !self.identities.are_asked_for();
         let (identity, grants, lacking) = match found {
             Some(Found::Known(identity)) => {
-                let grants = Grants::Role(identity.principal.role);
+                let grants = Grants::To(identity.principal.rights.clone());
                 (Some(identity), grants, "")
             }
             // A token that the server made and that is no longer good is never taken for none.
             Some(Found::Unknown) => {
                 (None, Grants::Open, "the bearer token is unknown, has expired or was taken back")
             }
-            Some(Found::Foreign) | None if nobody_is_asked => (None, Grants::Role(Role::Admin), ""),
+            Some(Found::Foreign) | None if nobody_is_asked => {
+                (None, Grants::fleet(Role::Admin), "")
+            }
             Some(Found::Foreign) => (None, Grants::Open, "the bearer token is unknown"),
             None => (None, Grants::Open, "no bearer token was given"),
         };
@@ -161,17 +163,17 @@ impl Callers {
         let call = method_at(path).map(|method| Arc::new(CallOf { method, peer }));
         let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended, call };
         let (action, resource) = asked(path);
-        authorize(&caller, action, resource).map_err(|refused| {
+        authorize(&caller, action, resource, Of::Any).map_err(|refused| {
             let status = match refused {
                 Refused::Stranger => status::token_invalid(lacking),
-                Refused::Role { .. } => status::not_permitted(&refused),
+                Refused::Role { .. } | Refused::NotThere => status::not_permitted(&refused),
             };
             self.refusals.note(&caller, identity.is_some(), at, &status);
             status
         })?;
-        let standing = match grants {
-            Grants::Role(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
-            Grants::Role(_) | Grants::Open => Standing::Stranger,
+        let standing = match caller.grants {
+            Grants::To(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
+            Grants::To(_) | Grants::Open => Standing::Stranger,
         };
         Ok(Admitted { caller, standing, identity })
     }

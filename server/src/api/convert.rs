@@ -4,6 +4,7 @@
 //! Every match on our enums and every message is written out, so that a new field does not compile
 //! until it is decided here.
 
+mod filter;
 pub mod incoming;
 pub mod metadata;
 
@@ -12,12 +13,9 @@ use std::time::Duration;
 use banger_proto::ids::{HostId, Revision};
 use banger_proto::v1;
 use jiff::Timestamp;
-use tonic::Status;
 
-use super::status;
 use crate::model::access::Secrets;
-use crate::model::caller::Role;
-use crate::model::filter::VmFilter;
+use crate::model::caller::{ProjectRole, Rights, Role};
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
@@ -28,6 +26,8 @@ use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
 use crate::model::status::{VmState, VmStatus};
 use crate::store::StoredEvent;
 use crate::watch::{HostSnapshot, View, VmRecord};
+
+pub use self::filter::filter;
 
 /// A VM at one revision.
 pub fn vm(record: &VmRecord, domain: &str, secrets: Secrets) -> v1::Vm {
@@ -72,6 +72,7 @@ pub fn vm_of(
         revision: revision.0,
         create_time: Some(timestamp(intent.created_at)),
         update_time: Some(timestamp(intent.updated_at)),
+        project: intent.project.to_string(),
     }
 }
 
@@ -100,7 +101,10 @@ fn vm_status(
         guest_address: intent.net.map(|net| net.address.to_string()).unwrap_or_default(),
         mac_address: intent.net.map(|net| net.mac.to_string()).unwrap_or_default(),
         vsock_cid: intent.net.map_or(0, |net| net.cid),
-        dns_name: format!("{}.{domain}", intent.name),
+        dns_name: match intent.project.is_default() {
+            true => format!("{}.{domain}", intent.name),
+            false => format!("{}.{}.{domain}", intent.name, intent.project),
+        },
         host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
         process: seen.and_then(|seen| seen.process).map(process),
         exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, secrets)),
@@ -187,15 +191,18 @@ pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) ->
             initrd: boot.initrd.clone().unwrap_or_default(),
             boot_args: boot.boot_args.clone(),
         }),
+        project: image.project.to_string(),
+        public: image.public,
     }
 }
 
 /// A role.
-pub fn role(role: Role) -> v1::Role {
-    match role {
-        Role::Viewer => v1::Role::Viewer,
-        Role::Operator => v1::Role::Operator,
-        Role::Admin => v1::Role::Admin,
+pub fn role(rights: &Rights) -> v1::Role {
+    match rights {
+        Rights::Fleet(Role::Viewer) | Rights::Project(_, ProjectRole::Viewer) => v1::Role::Viewer,
+        Rights::Fleet(Role::Operator) => v1::Role::Operator,
+        Rights::Project(_, ProjectRole::Developer) => v1::Role::Developer,
+        Rights::Fleet(Role::Admin) | Rights::Project(_, ProjectRole::Admin) => v1::Role::Admin,
     }
 }
 
@@ -379,23 +386,6 @@ fn images(files: &[crate::model::host::ImageFile]) -> Vec<v1::HostImage> {
             .into(),
         })
         .collect()
-}
-
-/// A filter, its host looked up.
-///
-/// # Errors
-/// Every field that is wrong, or a host that is not there.
-pub fn filter(filter: Option<v1::VmFilter>, view: &View) -> Result<VmFilter, Status> {
-    let mut problems = Vec::new();
-    let (mut parsed, host) = incoming::vm_filter(filter, &mut problems);
-    if !problems.is_empty() {
-        return Err(status::invalid_fields(problems));
-    }
-    if let Some(host) = host {
-        let found = view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
-        parsed.host = Some(found.view.record.id);
-    }
-    Ok(parsed)
 }
 
 /// A time.

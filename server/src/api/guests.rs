@@ -73,7 +73,7 @@ impl Vms {
 
     /// Finds the VM's host, and room for one more stream.
     fn reach(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
-        let record = self.find(vm)?;
+        let record = self.find(vm, &call.caller)?;
         let name = &record.intent.name;
         let Some(host) = record.intent.host else { return Err(status::vm_not_placed(name)) };
         let permit = self.api.streams.admit(record.id(), &call.caller.actor)?;
@@ -88,7 +88,7 @@ impl Vms {
 
     /// The same, for what a guest must run for.
     fn reach_running(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
-        let record = self.find(vm)?;
+        let record = self.find(vm, &call.caller)?;
         match record.state() {
             // Of these the agent knows best, and where it is not reached that is said.
             VmState::Running | VmState::Starting | VmState::Unknown => self.reach(vm, call),

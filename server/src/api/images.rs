@@ -23,11 +23,13 @@ use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::uses::Use;
 use super::{Api, ResponseStream, convert, once, status};
 use crate::images::{ImportSource, Wish};
+use crate::model::access::{Action, Of, Resource, authorize};
 use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of, is_reserved};
 use crate::model::ledger::{DeleteImage, Refusal};
 use crate::model::names;
+use crate::model::project::Named;
 use crate::model::spec::SpecProblem;
 use crate::reconcile::ImageStanding;
 use crate::store::MutateError;
@@ -56,12 +58,14 @@ impl ImageApi {
         Self { api }
     }
 
-    /// ImageApi as they are shown, with the hosts that have them or are being sent them.
-    fn shown(&self, images: &[(std::sync::Arc<ImageRecord>, usize)]) -> Vec<v1::Image> {
+    /// Images as they are shown, to who may know the hosts with those that have them or are being
+    /// sent them.
+    fn shown(&self, images: &[(Arc<ImageRecord>, usize)], caller: &Caller) -> Vec<v1::Image> {
         let mut at: BTreeMap<&str, Vec<v1::ImageHost>> = BTreeMap::new();
         let wanted: BTreeMap<&str, u64> =
             images.iter().map(|(image, _)| (image.sha256.as_str(), image.size_bytes)).collect();
-        for host in self.api.view.hosts() {
+        let hosts = if caller.sees_hosts() { self.api.view.hosts() } else { Vec::new() };
+        for host in hosts {
             let (record, facts) = (&host.view.record, host.view.facts.as_deref());
             // What a host has is in its facts, what is under way in the transfers.
             for (digest, size) in &wanted {
@@ -91,9 +95,10 @@ impl ImageApi {
             .collect()
     }
 
-    fn one(&self, name: &str) -> Result<v1::Image, Status> {
-        let found = self.api.store.image(name).ok_or_else(|| not_found(name))?;
-        self.shown(&[found]).pop().ok_or_else(|| not_found(name))
+    fn one(&self, named: &Named, caller: &Caller) -> Result<v1::Image, Status> {
+        let missing = || not_found(&named.text());
+        let found = self.api.store.image(named, caller).ok_or_else(missing)?;
+        self.shown(&[found], caller).pop().ok_or_else(missing)
     }
 
     async fn import(
@@ -106,15 +111,26 @@ impl ImageApi {
         let image = image.map_err(status::import_failed)?;
         info!(image = image.name, sha256 = image.sha256, origin = image.origin, "image imported");
         // The name may stand for something else, or nothing, by now.
-        let shown = self.shown(&[(image, 0)]).pop();
-        let name = shown.as_ref().map(|image| image.name.clone()).unwrap_or_default();
-        match (self.one(&name), shown) {
+        let named = image.named();
+        let shown = self.shown(&[(image, 0)], &caller).pop();
+        match (self.one(&named, &caller), shown) {
             (Ok(image), _) | (Err(_), Some(image)) => Ok(image),
             (Err(status), None) => Err(status),
         }
     }
 
-    fn wish(message: v1::ImportImageRequest) -> Result<Wish, Status> {
+    fn wish(&self, message: v1::ImportImageRequest, caller: &Caller) -> Result<Wish, Status> {
+        let permitted = |action, what| {
+            authorize(caller, action, what, Of::Any).map_err(|why| status::not_permitted(&why))
+        };
+        // What the ledger would refuse once the image is made.
+        if message.public.is_some() {
+            permitted(Action::Change, Resource::PublicImage)?;
+        }
+        let trusted = permitted(Action::Read, Resource::ImportSource);
+        if !message.source.is_empty() {
+            trusted.clone()?;
+        }
         let mut problems = Vec::new();
         if let Err(why) = check_name(&message.name) {
             problems.push(SpecProblem::new("name", why));
@@ -182,8 +198,12 @@ impl ImageApi {
             }
         };
         let from = super::all_or_problems(from, problems)?;
+        let project = self.api.project(&message.project, caller)?;
         Ok(Wish {
             name: message.name,
+            project,
+            public: message.public,
+            trusted: trusted.is_ok(),
             from,
             kind,
             guest_agent: !message.without_guest_agent,
@@ -196,21 +216,31 @@ impl ImageApi {
         })
     }
 
-    fn list(&self, mut message: v1::ListImagesRequest) -> Result<v1::ListImagesResponse, Status> {
+    fn list(
+        &self,
+        caller: &Caller,
+        mut message: v1::ListImagesRequest,
+    ) -> Result<v1::ListImagesResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = PageQuery::of("ListImages", &message);
+        let query = PageQuery::of("ListImages", &message).seen_by(caller);
         let size = page_size(message.page_size)?;
         let after = self.api.pages.read(&query, &token)?.map(|cursor| cursor.after);
         // By a digest of the name: a token has room for a number, and an image that goes or comes
         // between two pages moves no other.
-        let mut images = self.api.store.images();
-        images.sort_by_cached_key(|(image, _)| key(&image.name));
-        images.retain(|(image, _)| after.is_none_or(|after| key(&image.name) > after));
+        let mut images = self.api.store.images(caller);
+        if !message.project.is_empty() {
+            let project = self.api.project(&message.project, caller)?;
+            images.retain(|(image, _)| image.project == project);
+        }
+        images.sort_by_cached_key(|(image, _)| key(image.project.as_str(), &image.name));
+        images.retain(|(image, _)| {
+            after.is_none_or(|after| key(image.project.as_str(), &image.name) > after)
+        });
         let more = images.len() > size;
         images.truncate(size);
         let mut shown = Vec::new();
         let (mut bytes, mut cut) = (0, false);
-        for image in self.shown(&images) {
+        for image in self.shown(&images, caller) {
             bytes += image.encoded_len() + 8;
             if bytes > MAX_PAGE_BYTES && !shown.is_empty() {
                 cut = true;
@@ -220,7 +250,7 @@ impl ImageApi {
         }
         let next_page_token = match shown.last() {
             Some(last) if more || cut => {
-                let after = key(&last.name);
+                let after = key(&last.project, &last.name);
                 self.api
                     .pages
                     .token(&query, Cursor { revision: Default::default(), after, total: 0 })
@@ -232,9 +262,14 @@ impl ImageApi {
 }
 
 /// A number by which images are ordered over pages.
-fn key(name: &str) -> u128 {
-    let digest = Sha256::digest(name.as_bytes());
+fn key(project: &str, name: &str) -> u128 {
+    let digest = Sha256::digest(format!("{project}/{name}"));
     digest.iter().take(16).fold(0, |key, byte| (key << 8) | u128::from(*byte))
+}
+
+/// An image as a request of this caller names it.
+fn named(text: &str, caller: &Caller) -> Result<Named, Status> {
+    Named::parse(text, &caller.home()).map_err(|_| not_found(text))
 }
 
 fn not_found(name: &str) -> Status {
@@ -273,7 +308,7 @@ impl ImageService for ImageApi {
         request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
         let caller = self.api.caller(&request)?;
-        let wish = Self::wish(request.into_inner())?;
+        let wish = self.wish(request.into_inner(), &caller)?;
         self.import(wish, caller, Arc::new(|_| {})).await.map(Response::new)
     }
 
@@ -284,7 +319,7 @@ impl ImageService for ImageApi {
         request: Request<v1::ImportImageRequest>,
     ) -> Result<Response<Self::ImportImageWithProgressStream>, Status> {
         let caller = self.api.caller(&request)?;
-        let wish = Self::wish(request.into_inner())?;
+        let wish = self.wish(request.into_inner(), &caller)?;
         let service = self.clone();
         let import = |report| async move { service.import(wish, caller, report).await };
         Ok(Response::new(progress::told(import)))
@@ -294,14 +329,17 @@ impl ImageService for ImageApi {
         &self,
         request: Request<v1::GetImageRequest>,
     ) -> Result<Response<v1::Image>, Status> {
-        Ok(Response::new(self.one(&request.into_inner().name)?))
+        let caller = self.api.caller(&request)?;
+        let named = named(&request.get_ref().name, &caller)?;
+        Ok(Response::new(self.one(&named, &caller)?))
     }
 
     async fn list_images(
         &self,
         request: Request<v1::ListImagesRequest>,
     ) -> Result<Response<v1::ListImagesResponse>, Status> {
-        Ok(Response::new(self.list(request.into_inner())?))
+        let caller = self.api.caller(&request)?;
+        Ok(Response::new(self.list(&caller, request.into_inner())?))
     }
 
     async fn delete_image(
@@ -310,18 +348,22 @@ impl ImageService for ImageApi {
     ) -> Result<Response<v1::Image>, Status> {
         let key = once::key(request.get_ref())?;
         let v1::DeleteImageRequest { name, allow_missing, .. } = request.get_ref().clone();
-        let delete = DeleteImage { name: name.clone() };
-        match self.api.store.submit_once(self.api.caller(&request)?, key, delete).await {
+        let caller = self.api.caller(&request)?;
+        let missing = || Response::new(v1::Image { name: name.clone(), ..v1::Image::default() });
+        let named = match named(&name, &caller) {
+            Ok(named) => named,
+            Err(_) if allow_missing => return Ok(missing()),
+            Err(status) => return Err(status),
+        };
+        match self.api.store.submit_once(caller, key, DeleteImage { image: named }).await {
             Ok(image) => {
                 info!(image = image.name, sha256 = image.sha256, "image deleted");
                 self.api.delivery.tidy_soon();
                 Ok(Response::new(convert::image(&image, 0, Vec::new())))
             }
-            Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => {
-                Ok(Response::new(v1::Image { name, ..v1::Image::default() }))
-            }
+            Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => Ok(missing()),
             Err(MutateError::Refused(Refusal::ImageNotFound { .. })) if allow_missing => {
-                Ok(Response::new(v1::Image { name, ..v1::Image::default() }))
+                Ok(missing())
             }
             Err(error) => Err(status::mutation_failed(error)),
         }
@@ -350,7 +392,8 @@ impl ImageApi {
         caller: &Caller,
         mut stream: Streaming<v1::UploadBlobRequest>,
     ) -> Result<v1::UploadBlobResponse, Status> {
-        let upload = self.api.images.begin_upload(&caller.actor).await;
+        let mut project = caller.home();
+        let upload = self.api.images.begin_upload(&caller.actor, project.clone()).await;
         let mut upload = upload.map_err(status::keep_failed)?;
         let mut file_name = None;
         let bytes_of = |part: &Result<Option<v1::UploadBlobRequest>, Status>| {
@@ -361,6 +404,10 @@ impl ImageApi {
         while let Some(message) =
             upload.next(stream.message(), bytes_of).await.map_err(status::keep_failed)??
         {
+            if file_name.is_none() {
+                project = self.api.project(&message.project, caller)?;
+                upload.is_for(project.clone());
+            }
             if file_name.is_none() && message.size_bytes > 0 {
                 // What would not be kept is refused before it was sent.
                 upload.expect(message.size_bytes).map_err(status::keep_failed)?;
@@ -374,6 +421,8 @@ impl ImageApi {
                 upload.append(message.data.into()).await.map_err(status::keep_failed)?;
             }
         }
+        // It may have gone meanwhile, and what was uploaded to it with it.
+        self.api.project(project.as_str(), caller)?;
         let (sha256, size_bytes) =
             upload.finish(file_name.unwrap_or_default()).await.map_err(status::keep_failed)?;
         Ok(v1::UploadBlobResponse { sha256, size_bytes })

@@ -17,6 +17,7 @@ pub mod images;
 pub mod inventory;
 mod once;
 pub mod page;
+pub mod projects;
 pub mod status;
 pub mod tokens;
 pub mod uses;
@@ -41,16 +42,16 @@ use self::uses::Endings;
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
-use crate::model::access::Secrets;
 use crate::model::caller::{Caller, Ended, Grants};
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::names;
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::SpecProblem;
 use crate::pki::CertificateAuthority;
 use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{ImageDelivery, Knowledge};
 use crate::store::Store;
-use crate::watch::View;
+use crate::watch::{View, VmRecord};
 
 /// A server stream.
 pub type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
@@ -107,9 +108,25 @@ impl Api {
         }))
     }
 
-    /// Whether they see what VMs keep secret.
-    fn secrets<T>(&self, request: &Request<T>) -> Secrets {
-        request.extensions().get().map_or(Secrets::Hidden, Secrets::for_caller)
+    /// A VM as it is shown now, if it is there for this caller.
+    fn seen(&self, vm: &VmRef, caller: &Caller) -> Option<Arc<VmRecord>> {
+        self.view.resolve(vm).filter(|record| caller.sees(&record.intent.project))
+    }
+
+    /// The project that a request means, which is the caller's own where it names none.
+    ///
+    /// # Errors
+    /// It is no name, or no project that is there for them.
+    fn project(&self, text: &str, caller: &Caller) -> Result<ProjectName, Status> {
+        if text.is_empty() {
+            return Ok(caller.home());
+        }
+        let named = ProjectName::parse(text);
+        let project = named.map_err(|why| status::invalid_field("project", why))?;
+        match self.store.has_project(&project, caller) {
+            true => Ok(project),
+            false => Err(status::project_not_found(&project)),
+        }
     }
 }
 
@@ -129,9 +146,24 @@ fn fill_random(bytes: &mut [u8]) -> Result<(), Status> {
         .map_err(|error| status::internal(format!("the system gives no randomness: {error}")))
 }
 
-/// A VM as a request names it.
-fn parse_vm(text: &str, field: &str, problems: &mut Vec<SpecProblem>) -> Option<VmRef> {
-    parse_reference(text, field, problems, VmRef::Id, VmRef::Name)
+/// A VM as a request of this caller names it.
+fn parse_vm(
+    text: &str,
+    field: &str,
+    problems: &mut Vec<SpecProblem>,
+    caller: &Caller,
+) -> Option<VmRef> {
+    if let Ok(id) = text.parse() {
+        return Some(VmRef::Id(id));
+    }
+    let named = Named::parse(text, &caller.home());
+    match named.and_then(|named| names::check_reference(&named.name).map(|()| named)) {
+        Ok(named) => Some(VmRef::Name(named)),
+        Err(why) => {
+            problems.push(SpecProblem::new(field, why));
+            None
+        }
+    }
 }
 
 /// A host as a request names it.

@@ -49,6 +49,15 @@ repeatable! {
     "UncordonHost" UncordonHostRequest.host;
     "DeleteImage" DeleteImageRequest.name;
     "RevokeToken" RevokeTokenRequest.token;
+    "DeleteProject" DeleteProjectRequest.name;
+}
+
+impl Repeatable for v1::CreateProjectRequest {
+    const METHOD: &'static str = "CreateProject";
+
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.request_id)
+    }
 }
 
 impl Repeatable for v1::CreateTokenRequest {

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tonic::Status;
 
 use super::status;
+use crate::model::caller::Caller;
 use crate::watch::Snapshot;
 
 /// Largest page that can be asked for.
@@ -228,13 +229,26 @@ pub struct PageQuery([u8; 16]);
 impl PageQuery {
     /// Of a request whose page token was taken out.
     pub fn of(method: &str, request: &impl Message) -> Self {
-        let digest = Sha256::new()
-            .chain_update(method)
-            .chain_update([0])
-            .chain_update(request.encode_to_vec())
-            .finalize();
+        let hash = Sha256::new().chain_update(method).chain_update([0]);
+        Self::digest(hash.chain_update(request.encode_to_vec()))
+    }
+}
+
+impl PageQuery {
+    /// The same query by this caller: a token of who sees more is none of theirs, for it says how
+    /// much there is.
+    pub fn seen_by(self, caller: &Caller) -> Self {
+        match caller.only() {
+            None => self,
+            Some(project) => {
+                Self::digest(Sha256::new().chain_update(self.0).chain_update(project.as_str()))
+            }
+        }
+    }
+
+    fn digest(hash: Sha256) -> Self {
         let mut query = [0; 16];
-        query.copy_from_slice(&digest[..16]);
+        query.copy_from_slice(&hash.finalize()[..16]);
         Self(query)
     }
 }

@@ -19,6 +19,7 @@ use crate::images::sources::SourceError;
 use crate::model::access::Refused;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
+use crate::model::project::ProjectName;
 use crate::model::request::RequestTarget;
 use crate::model::spec::{SpecProblem, SpecRefusal};
 use crate::store::{MutateError, StoreError};
@@ -117,6 +118,11 @@ pub fn vm_not_found(vm: &crate::model::ledger::VmRef) -> Status {
     refused(&Refusal::VmNotFound(vm.clone()))
 }
 
+/// No project is named so, for who asks.
+pub fn project_not_found(project: &ProjectName) -> Status {
+    refused(&Refusal::ProjectNotFound { name: project.to_string() })
+}
+
 /// No host is named so.
 pub fn host_not_found(host: &crate::model::ledger::HostRef) -> Status {
     refused(&Refusal::HostNotFound(host.clone()))
@@ -191,7 +197,7 @@ pub fn token_invalid(why: &str) -> Status {
 pub fn not_permitted(refused: &Refused) -> Status {
     let metadata = match refused {
         Refused::Role { needed, .. } => HashMap::from([("role".to_owned(), needed.to_string())]),
-        Refused::Stranger => HashMap::new(),
+        Refused::Stranger | Refused::NotThere => HashMap::new(),
     };
     let reason = word(ErrorReason::NotPermitted);
     let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
@@ -431,6 +437,7 @@ pub fn refused(refusal: &Refusal) -> Status {
     let (code, reason) = match refusal {
         Refusal::InvalidFields(problems) => return invalid_fields(problems.clone()),
         Refusal::JoinTokenInvalid(why) => return join_token_invalid(why),
+        Refusal::NotPermitted(why) => return not_permitted(why),
         Refusal::JoinTokenForAnother { .. } => (Code::Unauthenticated, R::JoinTokenInvalid),
         Refusal::VmNotFound(_) => (Code::NotFound, R::VmNotFound),
         Refusal::HostNotFound(_) => (Code::NotFound, R::HostNotFound),
@@ -445,6 +452,12 @@ pub fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::DoneAndGone { what: RequestTarget::Token(_) } => {
             (Code::NotFound, R::TokenNotFound)
+        }
+        Refusal::DoneAndGone { what: RequestTarget::Project(_) }
+        | Refusal::ProjectNotFound { .. } => (Code::NotFound, R::ProjectNotFound),
+        Refusal::ProjectNameTaken { .. } => (Code::AlreadyExists, R::ProjectNameTaken),
+        Refusal::ProjectNotEmpty { .. } | Refusal::ProjectStays { .. } => {
+            (Code::FailedPrecondition, R::ProjectNotEmpty)
         }
         Refusal::VmNameTaken { .. } => (Code::AlreadyExists, R::VmNameTaken),
         Refusal::HostNameTaken { .. } => (Code::AlreadyExists, R::HostNameTaken),
@@ -462,7 +475,7 @@ pub fn refused(refusal: &Refusal) -> Status {
             Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
                 (Code::Unavailable, R::HostUnsuitable)
             }
-            Unsuitable::NoRoom(_) | Unsuitable::NoFreeAddress => {
+            Unsuitable::NoRoom(_) | Unsuitable::Full | Unsuitable::NoFreeAddress => {
                 (Code::ResourceExhausted, R::HostFull)
             }
         },

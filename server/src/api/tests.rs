@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::images::ImageSettings;
 use crate::images::library::Library;
-use crate::model::caller::{Principal, Role};
+use crate::model::caller::{Principal, Rights, Role};
 use crate::model::fixtures::at;
 use crate::model::host::Resources;
 use crate::model::ledger::{Change, LedgerConfig};
@@ -28,6 +28,13 @@ mod hosts_of_the_api;
 mod images_of_the_api;
 mod repeated;
 mod uses_of_the_api;
+
+/// A request of an admin, as the layer hands it on.
+fn asked<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(crate::model::fixtures::caller());
+    request
+}
 
 struct Fixture {
     api: Api,
@@ -126,19 +133,19 @@ const ID: &str = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3";
 
 impl Fixture {
     async fn create(&self, request: v1::CreateVmRequest) -> Result<v1::Vm, Status> {
-        self.vms.create_vm(Request::new(request)).await.map(Response::into_inner)
+        self.vms.create_vm(asked(request)).await.map(Response::into_inner)
     }
 
     async fn list(&self, request: v1::ListVmsRequest) -> Result<v1::ListVmsResponse, Status> {
         // Of somebody who sees all that there is of a VM.
-        let mut request = Request::new(request);
+        let mut request = asked(request);
         request.extensions_mut().insert(crate::model::fixtures::caller());
         self.vms.list_vms(request).await.map(Response::into_inner)
     }
 
     async fn get(&self, vm: &str) -> Result<v1::Vm, Status> {
         let request = v1::GetVmRequest { vm: vm.to_owned() };
-        self.vms.get_vm(Request::new(request)).await.map(Response::into_inner)
+        self.vms.get_vm(asked(request)).await.map(Response::into_inner)
     }
 }
 
@@ -172,7 +179,7 @@ async fn who_asks_for_a_vm_is_told_when_it_was_confirmed_and_a_list_is_of_its_re
     let id = vm_id(1).to_string();
     let vm = fixture.get(&id).await.expect("there");
     assert_eq!(confirmed(&vm), Some(at(1).as_second()), "{vm:?}");
-    let explain = Request::new(v1::ExplainVmRequest { vm: id });
+    let explain = asked(v1::ExplainVmRequest { vm: id });
     let explained = fixture.vms.explain_vm(explain).await.expect("there").into_inner();
     assert_eq!(explained.vm.as_ref().and_then(confirmed), Some(at(1).as_second()));
     let list = fixture.list(v1::ListVmsRequest::default()).await.expect("lists");
@@ -225,8 +232,8 @@ async fn a_viewer_reads_that_a_guest_ended_and_not_how_its_console_ends() {
     let vm = || vm_id(1).to_string();
     for (role, sees) in [(Role::Viewer, false), (Role::Operator, true), (Role::Admin, true)] {
         fn by<T>(role: Role, message: T) -> Request<T> {
-            let grants = Grants::Role(role);
-            let mut request = Request::new(message);
+            let grants = Grants::fleet(role);
+            let mut request = asked(message);
             let caller = Caller { grants, ..crate::model::fixtures::caller() };
             request.extensions_mut().insert(caller);
             request
@@ -309,7 +316,7 @@ async fn what_is_not_there_yet_says_so() {
     let with_ports = v1::CreateVmRequest { spec, ..named("web") };
     let answers = [
         fixture.create(with_ports).await.err(),
-        fixture.hosts.drain_host(Request::new(v1::DrainHostRequest::default())).await.err(),
+        fixture.hosts.drain_host(asked(v1::DrainHostRequest::default())).await.err(),
     ];
     for answer in answers {
         let status = answer.expect("not there yet");
@@ -346,7 +353,7 @@ async fn all_pages_of_a_list_are_of_one_revision() {
         // What changes in between is not seen by the pages to come.
         fixture.create(named("")).await.expect("created");
         let request_id = v1::DeleteVmRequest { vm: "vm6".to_owned(), ..Default::default() };
-        let _ = fixture.vms.delete_vm(Request::new(request_id)).await;
+        let _ = fixture.vms.delete_vm(asked(request_id)).await;
         if page.next_page_token.is_empty() {
             break;
         }
@@ -427,7 +434,7 @@ async fn power_follows_the_wishes_and_a_stale_etag_is_refused() {
             grace_period,
             ..Default::default()
         };
-        fixture.vms.stop_vm(Request::new(request))
+        fixture.vms.stop_vm(asked(request))
     };
     let stopped = stop(&created.etag, None).await.expect("stopped").into_inner();
     assert_eq!((stopped.generation, stopped.desired_state()), (2, v1::DesiredState::Stopped));
@@ -436,11 +443,11 @@ async fn power_follows_the_wishes_and_a_stale_etag_is_refused() {
     let long = Some(prost_types::Duration { seconds: 3601, nanos: 0 });
     assert_eq!(fields(&stop("", long).await.expect_err("too long")), ["grace_period"]);
     let pause = v1::PauseVmRequest { vm: "web".to_owned(), ..Default::default() };
-    let refused = fixture.vms.pause_vm(Request::new(pause)).await.expect_err("stopped");
+    let refused = fixture.vms.pause_vm(asked(pause)).await.expect_err("stopped");
     assert_eq!(reason(&refused), "WRONG_DESIRED_STATE");
     let start = v1::StartVmRequest { vm: "web".to_owned(), ..Default::default() };
-    let started = fixture.vms.start_vm(Request::new(start.clone())).await.expect("started");
-    let again = fixture.vms.start_vm(Request::new(start)).await.expect("a repetition");
+    let started = fixture.vms.start_vm(asked(start.clone())).await.expect("started");
+    let again = fixture.vms.start_vm(asked(start)).await.expect("a repetition");
     assert_eq!((started.get_ref().generation, again.get_ref().generation), (3, 3));
 }
 
@@ -451,7 +458,7 @@ async fn deleting_what_is_gone_succeeds_when_that_is_allowed() {
     let delete = |allow_missing| {
         let request =
             v1::DeleteVmRequest { vm: created.id.clone(), allow_missing, ..Default::default() };
-        fixture.vms.delete_vm(Request::new(request))
+        fixture.vms.delete_vm(asked(request))
     };
     let gone = delete(false).await.expect("deleted").into_inner();
     assert_eq!(gone.status.expect("there").state(), v1::VmState::Deleted);
@@ -464,12 +471,12 @@ async fn history_is_paged_and_outlives_the_vm() {
     let fixture = fixture().await;
     let created = fixture.create(named("web")).await.expect("created");
     let delete = v1::DeleteVmRequest { vm: "web".to_owned(), ..Default::default() };
-    fixture.vms.delete_vm(Request::new(delete)).await.expect("deleted");
+    fixture.vms.delete_vm(asked(delete)).await.expect("deleted");
     let mut request =
         v1::ListVmEventsRequest { vm: created.id.clone(), page_size: 3, ..Default::default() };
     let mut kinds = Vec::new();
     loop {
-        let response = fixture.vms.list_vm_events(Request::new(request.clone())).await;
+        let response = fixture.vms.list_vm_events(asked(request.clone())).await;
         let response = response.expect("a page").into_inner();
         kinds.extend(response.events.into_iter().map(|event| (event.r#type, event.actor)));
         request.page_token = response.next_page_token;
@@ -478,13 +485,13 @@ async fn history_is_paged_and_outlives_the_vm() {
         }
     }
     let expected = ["CREATED", "UNPLACED", "DELETE_REQUESTED", "DELETED"];
-    assert_eq!(kinds, expected.map(|kind| (kind.to_owned(), "unknown".to_owned())));
+    assert_eq!(kinds, expected.map(|kind| (kind.to_owned(), "alice".to_owned())));
     let of = |vm: &str| v1::ListVmEventsRequest { vm: vm.to_owned(), ..Default::default() };
     // The name that it had still finds it, as nobody else has it.
-    let by_name = fixture.vms.list_vm_events(Request::new(of("web"))).await.expect("by name");
+    let by_name = fixture.vms.list_vm_events(asked(of("web"))).await.expect("by name");
     assert_eq!(by_name.into_inner().events.len(), expected.len());
     for vm in ["never-there", "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4"] {
-        let missing = fixture.vms.list_vm_events(Request::new(of(vm))).await;
+        let missing = fixture.vms.list_vm_events(asked(of(vm))).await;
         assert_eq!(reason(&missing.expect_err("no such VM")), "VM_NOT_FOUND");
     }
 }
@@ -497,7 +504,7 @@ async fn an_update_names_the_fields_that_need_a_stopped_vm() {
         let spec = created.spec.clone().map(|spec| v1::VmSpec { vcpus: 2, ..spec });
         let vm = "web".to_owned();
         let request = v1::UpdateVmRequest { vm, spec, allow_restart, ..Default::default() };
-        fixture.vms.update_vm(Request::new(request))
+        fixture.vms.update_vm(asked(request))
     };
     let refused = update(false).await.expect_err("running");
     assert_eq!(
@@ -514,7 +521,7 @@ async fn the_explanation_of_a_vm_without_a_host_says_why() {
     let fixture = fixture().await;
     fixture.create(named("web")).await.expect("created");
     let request = v1::ExplainVmRequest { vm: "web".to_owned() };
-    let explained = fixture.vms.explain_vm(Request::new(request)).await.expect("explained");
+    let explained = fixture.vms.explain_vm(asked(request)).await.expect("explained");
     let explained = explained.into_inner();
     assert_eq!((&*explained.decision, &*explained.reason), ("WAIT", "NO_HOST"));
     assert!(!explained.explanation.is_empty());
@@ -525,10 +532,10 @@ async fn a_vm_that_is_gone_is_explained_by_id_and_by_the_name_it_had() {
     let fixture = fixture().await;
     let id = fixture.create(named("web")).await.expect("created").id;
     let delete = v1::DeleteVmRequest { vm: "web".to_owned(), ..v1::DeleteVmRequest::default() };
-    fixture.vms.delete_vm(Request::new(delete)).await.expect("deleted");
+    fixture.vms.delete_vm(asked(delete)).await.expect("deleted");
     let explain = async |vm: &str| {
         let request = v1::ExplainVmRequest { vm: vm.to_owned() };
-        fixture.vms.explain_vm(Request::new(request)).await.map(tonic::Response::into_inner)
+        fixture.vms.explain_vm(asked(request)).await.map(tonic::Response::into_inner)
     };
     for vm in ["web", &*id] {
         let explained = explain(vm).await.expect("it was there");
@@ -544,7 +551,8 @@ async fn who_asked_is_kept_in_the_history() {
     let fixture = fixture().await;
     let created = {
         let layer = auth::AuthLayer::new(true, fixture.api.clock.clone());
-        let alice = Principal { name: "alice".into(), role: Role::Operator };
+        let rights = Rights::Fleet(Role::Operator);
+        let alice = Principal { name: "alice".into(), rights };
         layer.admit(&[("t".repeat(16), alice)].into());
         let vms = fixture.vms.clone();
         let service = tower::Layer::layer(
@@ -553,7 +561,7 @@ async fn who_asked_is_kept_in_the_history() {
                 let vms = vms.clone();
                 async move {
                     let (parts, ()) = request.into_parts();
-                    let mut request = Request::new(named("web"));
+                    let mut request = asked(named("web"));
                     *request.extensions_mut() = parts.extensions;
                     let vm = vms.create_vm(request).await.expect("created");
                     let mut response = http::Response::new(tonic::body::Body::empty());
@@ -585,8 +593,8 @@ async fn a_change_sent_again_with_its_request_id_is_answered_and_done_once() {
         request_id: request_id.clone(),
         ..Default::default()
     };
-    let rebooted = fixture.vms.reboot_vm(Request::new(reboot("web"))).await.expect("rebooted");
-    let again = fixture.vms.reboot_vm(Request::new(reboot(&vm.id))).await.expect("known");
+    let rebooted = fixture.vms.reboot_vm(asked(reboot("web"))).await.expect("rebooted");
+    let again = fixture.vms.reboot_vm(asked(reboot(&vm.id))).await.expect("known");
     assert_eq!(again.get_ref().generation, rebooted.get_ref().generation);
 
     // With the etag that its own success has made an old one.
@@ -599,14 +607,14 @@ async fn a_change_sent_again_with_its_request_id_is_answered_and_done_once() {
         request_id: "0192a000-0000-7000-8000-000000000002".to_owned(),
         ..Default::default()
     };
-    let updated = fixture.vms.update_vm(Request::new(update.clone())).await.expect("updated");
-    let again = fixture.vms.update_vm(Request::new(update.clone())).await.expect("known");
+    let updated = fixture.vms.update_vm(asked(update.clone())).await.expect("updated");
+    let again = fixture.vms.update_vm(asked(update.clone())).await.expect("known");
     assert_eq!(again.get_ref().etag, updated.get_ref().etag);
     let other = v1::UpdateVmRequest { allow_restart: true, ..update.clone() };
-    let refused = fixture.vms.update_vm(Request::new(other)).await.expect_err("another request");
+    let refused = fixture.vms.update_vm(asked(other)).await.expect_err("another request");
     assert_eq!(reason(&refused), "REQUEST_ID_TAKEN");
     let nonsense = v1::UpdateVmRequest { request_id: "x".to_owned(), ..update };
-    let refused = fixture.vms.update_vm(Request::new(nonsense)).await.expect_err("no UUID");
+    let refused = fixture.vms.update_vm(asked(nonsense)).await.expect_err("no UUID");
     assert_eq!(reason(&refused), "INVALID_FIELDS");
 
     // Its VM has no host, so that the first delete is the end of it.
@@ -616,7 +624,7 @@ async fn a_change_sent_again_with_its_request_id_is_answered_and_done_once() {
         ..Default::default()
     };
     for time in ["first", "again"] {
-        let gone = fixture.vms.delete_vm(Request::new(delete.clone())).await.expect(time);
+        let gone = fixture.vms.delete_vm(asked(delete.clone())).await.expect(time);
         let gone = gone.into_inner();
         let state = gone.status.as_ref().map(v1::VmStatus::state);
         assert_eq!((&gone.id, state), (&vm.id, Some(v1::VmState::Deleted)), "{time}");
@@ -629,7 +637,7 @@ async fn two_updates_of_different_fields_without_an_etag_do_not_meet() {
     fixture.create(named("web")).await.expect("created");
     let update = |paths: &[&str], spec: v1::VmSpec| {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        Request::new(v1::UpdateVmRequest {
+        asked(v1::UpdateVmRequest {
             vm: "web".to_owned(),
             spec: Some(spec),
             update_mask: Some(prost_types::FieldMask { paths }),

@@ -15,8 +15,9 @@ use tracing::info;
 use super::auth::identities::{Identities, digest};
 use super::page::{Cursor, PageQuery, page_size};
 use super::{Api, all_or_problems, convert, fill_random, once, status};
-use crate::model::caller::Role;
+use crate::model::caller::{Caller, Grants, ProjectRole, Rights, Role};
 use crate::model::ledger::{CreateToken, Refusal, RevokeToken, Revoked};
+use crate::model::project::ProjectName;
 use crate::model::request::RequestTarget;
 use crate::model::spec::SpecProblem;
 use crate::model::token::{PREFIX, TokenRecord, check_principal, is_id};
@@ -52,11 +53,12 @@ impl Tokens {
         v1::Token {
             id: token.id.clone(),
             name: token.name.clone(),
-            role: convert::role(token.role).into(),
+            role: convert::role(&token.rights).into(),
             create_time: Some(convert::timestamp(token.created_at)),
             expire_time: Some(convert::timestamp(token.expires_at)),
             last_use_time: used.map(convert::timestamp),
             created_by: token.created_by.clone(),
+            project: token.rights.project().map(ToString::to_string).unwrap_or_default(),
             created_by_token: token.created_by_token.clone().unwrap_or_default(),
             ..v1::Token::default()
         }
@@ -72,16 +74,25 @@ impl Tokens {
         }
     }
 
-    fn list(&self, mut message: v1::ListTokensRequest) -> Result<v1::ListTokensResponse, Status> {
+    fn list(
+        &self,
+        caller: &Caller,
+        mut message: v1::ListTokensRequest,
+    ) -> Result<v1::ListTokensResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = PageQuery::of("ListTokens", &message);
+        let query = PageQuery::of("ListTokens", &message).seen_by(caller);
         let size = page_size(message.page_size)?;
         let now = self.api.clock.now();
         let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
+        let project = match message.project.is_empty() {
+            true => caller.only().cloned(),
+            false => Some(self.api.project(&message.project, caller)?),
+        };
         let good = self.api.store.tokens();
         let mut rest = good
             .iter()
             .filter(|token| token.is_good(now))
+            .filter(|token| project.is_none() || token.rights.project() == project.as_ref())
             .map(|token| (number_of(&token.id), token))
             .filter(|(number, _)| *number > after);
         let page: Vec<_> = rest.by_ref().take(size).collect();
@@ -121,6 +132,50 @@ pub(crate) fn new_text() -> Result<(String, String), Status> {
     Ok((id, text))
 }
 
+/// The rights that a role gives, in the whole fleet or in one project.
+///
+/// # Errors
+/// There is no such role there.
+fn rights_of(role: v1::Role, project: Option<ProjectName>) -> Result<Rights, Status> {
+    let why = match (role, project) {
+        (v1::Role::Viewer, None) => return Ok(Rights::Fleet(Role::Viewer)),
+        (v1::Role::Operator, None) => return Ok(Rights::Fleet(Role::Operator)),
+        (v1::Role::Admin, None) => return Ok(Rights::Fleet(Role::Admin)),
+        (v1::Role::Viewer, Some(project)) => {
+            return Ok(Rights::Project(project, ProjectRole::Viewer));
+        }
+        (v1::Role::Developer, Some(project)) => {
+            return Ok(Rights::Project(project, ProjectRole::Developer));
+        }
+        (v1::Role::Admin, Some(project)) => {
+            return Ok(Rights::Project(project, ProjectRole::Admin));
+        }
+        (v1::Role::Unspecified, _) => "is required",
+        (v1::Role::Developer, None) => "is developer, a role of a project, and no project is named",
+        (v1::Role::Operator, Some(_)) => {
+            "is operator, a role of the whole fleet; of a project there are viewer, developer and \
+             admin"
+        }
+    };
+    Err(status::invalid_field("role", why))
+}
+
+/// The id of a token or its principal, as a request of this caller names it.
+///
+/// # Errors
+/// The rule that it breaks.
+fn principal_of(text: &str, caller: &Caller) -> Result<String, &'static str> {
+    if is_id(text) {
+        return Ok(text.to_owned());
+    }
+    let (project, name) = match text.split_once('/') {
+        Some((project, name)) => (Some(ProjectName::parse(project)?), name),
+        None => (caller.only().cloned(), text),
+    };
+    check_principal(name)?;
+    Ok(project.map_or_else(|| name.to_owned(), |project| format!("{project}/{name}")))
+}
+
 #[tonic::async_trait]
 impl TokenService for Tokens {
     async fn create_token(
@@ -134,18 +189,11 @@ impl TokenService for Tokens {
             problems.push(SpecProblem::new("name", why));
         }
         let role = match v1::Role::try_from(message.role) {
-            Ok(v1::Role::Viewer) => Some(Role::Viewer),
-            Ok(v1::Role::Operator) => Some(Role::Operator),
-            Ok(v1::Role::Admin) => Some(Role::Admin),
-            Ok(v1::Role::Unspecified) => {
-                problems.push(SpecProblem::new("role", "is required"));
-                None
-            }
-            Err(_) => {
-                problems.push(SpecProblem::new("role", "is not a value of its type"));
-                None
-            }
+            Ok(v1::Role::Unspecified) => Err("is required"),
+            Ok(role) => Ok(role),
+            Err(_) => Err("is not a value of its type"),
         };
+        let role = role.map_err(|why| problems.push(SpecProblem::new("role", why))).ok();
         let ttl = message.ttl.map_or(Some(DEFAULT_TTL), |ttl| {
             convert::duration(ttl, *TTL.end()).ok().filter(|ttl| TTL.contains(ttl))
         });
@@ -153,17 +201,23 @@ impl TokenService for Tokens {
             problems.push(SpecProblem::new("ttl", "must be 1 minute to 3650 days"));
         }
         let (role, ttl) = all_or_problems(role.zip(ttl), problems)?;
+        let caller = self.api.caller(&request)?;
+        // A project's admins make tokens of it, whether they name it or not.
+        let project = match message.project.is_empty() {
+            true => caller.only().cloned(),
+            false => Some(self.api.project(&message.project, &caller)?),
+        };
+        let rights = rights_of(role, project)?;
         // The history says who by this name.
-        if self.identities.are_in_file(&message.name) {
+        if rights.project().is_none() && self.identities.are_in_file(&message.name) {
             return Err(status::token_name_in_file(&message.name));
         }
         let (id, secret) = new_text()?;
-        let caller = self.api.caller(&request)?;
         let create = CreateToken(Arc::new(TokenRecord {
             id: id.clone(),
             sha256: digest(&secret),
             name: message.name.clone(),
-            role,
+            rights,
             created_by: caller.actor.to_string(),
             created_by_token: caller.token.as_deref().map(str::to_owned),
             goes_with: caller.token.as_deref().map(str::to_owned),
@@ -176,7 +230,7 @@ impl TokenService for Tokens {
         // Of a repetition the token is the one that was made then, whose text nobody has.
         let made = token.id == id;
         if made {
-            info!(token = token.id, name = token.name, role = %token.role, by = token.created_by,
+            info!(token = token.id, name = token.name, role = %token.rights, by = token.created_by,
                 "a token was made");
         }
         Ok(Response::new(v1::CreateTokenResponse {
@@ -189,7 +243,26 @@ impl TokenService for Tokens {
         &self,
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
-        self.list(request.into_inner()).map(Response::new)
+        let caller = self.api.caller(&request)?;
+        self.list(&caller, request.into_inner()).map(Response::new)
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let caller = self.api.caller(&request)?;
+        let Grants::To(rights) = &caller.grants else {
+            return Err(status::token_invalid("no identity was shown"));
+        };
+        let token = caller.token.as_ref().and_then(|id| self.api.store.token(id));
+        Ok(Response::new(v1::WhoAmIResponse {
+            principal: caller.actor.to_string(),
+            role: convert::role(rights).into(),
+            project: rights.project().map(ToString::to_string).unwrap_or_default(),
+            token_id: caller.token.as_deref().unwrap_or_default().to_owned(),
+            expire_time: token.map(|token| convert::timestamp(token.expires_at)),
+        }))
     }
 
     async fn revoke_token(
@@ -198,15 +271,11 @@ impl TokenService for Tokens {
     ) -> Result<Response<v1::Token>, Status> {
         let message = request.get_ref();
         let key = once::key(message)?;
-        let reference = &message.token;
-        if !is_id(reference)
-            && let Err(why) = check_principal(reference)
-        {
-            return Err(status::invalid_field("token", why));
-        }
-        let keep_made = message.keep_made;
-        let revoke = RevokeToken { token: reference.clone(), keep_made };
         let caller = self.api.caller(&request)?;
+        let reference = principal_of(&message.token, &caller)
+            .map_err(|why| status::invalid_field("token", why))?;
+        let keep_made = message.keep_made;
+        let revoke = RevokeToken { token: reference, keep_made };
         let by = Arc::clone(&caller.actor);
         match self.api.store.submit_once(caller, key, revoke).await {
             Ok(gone) => {

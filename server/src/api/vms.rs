@@ -21,6 +21,7 @@ use super::{
     Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
 };
 use crate::model::access::Secrets;
+use crate::model::caller::Caller;
 use crate::model::intent::{DEFAULT_STOP_GRACE, VmIntent};
 use crate::model::ledger::{
     CreateVm, DeleteVm, Mutation, NewSpec, Power, Refusal, SetPower, UpdateVm, VmAnswer,
@@ -114,11 +115,11 @@ impl Vms {
         convert::vm_of(intent, &Observation::Absent, &shown, host, revision, domain, secrets)
     }
 
-    pub(super) fn find(&self, text: &str) -> Result<Arc<VmRecord>, Status> {
+    pub(super) fn find(&self, text: &str, caller: &Caller) -> Result<Arc<VmRecord>, Status> {
         let mut problems = Vec::new();
-        let vm = parse_vm(text, "vm", &mut problems);
+        let vm = parse_vm(text, "vm", &mut problems, caller);
         let vm = all_or_problems(vm, problems)?;
-        self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))
+        self.api.seen(&vm, caller).ok_or_else(|| status::vm_not_found(&vm))
     }
 
     async fn power<T: Repeatable>(
@@ -128,9 +129,10 @@ impl Vms {
         power: Power,
     ) -> Result<Response<v1::Vm>, Status> {
         let key = once::key(request.get_ref())?;
+        let caller = self.api.caller(&request)?;
         let (vm, etag) = fields(request.get_ref());
         let mut problems = Vec::new();
-        let parsed = parse_vm(vm, "vm", &mut problems);
+        let parsed = parse_vm(vm, "vm", &mut problems, &caller);
         let vm = all_or_problems(parsed, problems)?;
         let etag = if_match(etag);
         self.submit(&request, key, SetPower { vm, etag, power }).await
@@ -139,9 +141,9 @@ impl Vms {
     /// Whether the VM is wanted running, and has ended by itself or failed at just that: then
     /// starting it means a new process. A start that is on its way shows as another state, so that
     /// a repetition changes nothing.
-    fn has_ended(&self, vm: &str) -> bool {
-        let Some(vm) = parse_vm(vm, "vm", &mut Vec::new()) else { return false };
-        self.api.view.resolve(&vm).is_some_and(|record| {
+    fn has_ended(&self, vm: &str, caller: &Caller) -> bool {
+        let Some(vm) = parse_vm(vm, "vm", &mut Vec::new(), caller) else { return false };
+        self.api.seen(&vm, caller).is_some_and(|record| {
             let ended = match record.status.state {
                 VmState::Crashed | VmState::Stopped | VmState::Failed => true,
                 VmState::Pending
@@ -158,7 +160,7 @@ impl Vms {
         })
     }
 
-    fn create(&self, message: v1::CreateVmRequest) -> Result<CreateVm, Status> {
+    fn create(&self, message: v1::CreateVmRequest, caller: &Caller) -> Result<CreateVm, Status> {
         let mut problems = Vec::new();
         let given = parse_id(&message.id, "id", &mut problems);
         let request_id = parse_id(&message.request_id, "request_id", &mut problems);
@@ -182,6 +184,7 @@ impl Vms {
         if !problems.is_empty() {
             return Err(status::invalid_fields(problems));
         }
+        let project = self.api.project(&message.project, caller)?;
         let chosen = given.or(request_id);
         let id = match chosen {
             Some(id) => id,
@@ -192,6 +195,7 @@ impl Vms {
             id_is_given: chosen.is_some(),
             request_id: request_id.filter(|request| *request != id),
             name: message.name,
+            project,
             spec: Arc::new(spec),
             desired,
         })
@@ -200,10 +204,10 @@ impl Vms {
     async fn wait(
         &self,
         message: v1::WaitVmRequest,
-        secrets: Secrets,
+        caller: &Caller,
     ) -> Result<v1::WaitVmResponse, Status> {
         let mut problems = Vec::new();
-        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let vm = parse_vm(&message.vm, "vm", &mut problems, caller);
         let state = incoming::vm_state(message.state).unwrap_or_else(|problem| {
             problems.push(problem);
             None
@@ -220,7 +224,7 @@ impl Vms {
             problems.push(SpecProblem::new("guest_ready", why));
         }
         let vm = all_or_problems(vm, problems)?;
-        let record = self.api.view.resolve(&vm).ok_or_else(|| status::vm_not_found(&vm))?;
+        let record = self.api.seen(&vm, caller).ok_or_else(|| status::vm_not_found(&vm))?;
         let generation = (message.generation != 0).then_some(Generation(message.generation));
         let target = WaitTarget::of(&record, state, generation).ready(message.guest_ready);
         let (record, ended) = wait::wait_vm(&self.api.view, record, target, patience)
@@ -232,7 +236,7 @@ impl Vms {
             Waited::Superseded => v1::WaitOutcome::Superseded,
             Waited::Timeout => v1::WaitOutcome::Timeout,
         };
-        let vm = Some(self.now(&record, secrets));
+        let vm = Some(self.now(&record, Secrets::for_caller(caller)));
         Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
     }
 }
@@ -271,11 +275,11 @@ impl VmService for Vms {
     ) -> Result<Response<v1::Vm>, Status> {
         let message = std::mem::take(request.get_mut());
         let validate_only = message.validate_only;
-        let create = self.create(message)?;
+        let caller = self.api.caller(&request)?;
+        let create = self.create(message, &caller)?;
         if !validate_only {
             return self.submit(&request, None, create).await;
         }
-        let caller = self.api.caller(&request)?;
         let secrets = Secrets::for_caller(&caller);
         let answer = self.api.store.check(&caller, create).await;
         let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
@@ -287,8 +291,9 @@ impl VmService for Vms {
     }
 
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
-        let record = self.find(&request.get_ref().vm)?;
-        let secrets = self.api.secrets(&request);
+        let caller = self.api.caller(&request)?;
+        let record = self.find(&request.get_ref().vm, &caller)?;
+        let secrets = Secrets::for_caller(&caller);
         Ok(Response::new(self.now(&record, secrets)))
     }
 
@@ -305,9 +310,10 @@ impl VmService for Vms {
         mut request: Request<v1::UpdateVmRequest>,
     ) -> Result<Response<v1::Vm>, Status> {
         let key = once::key(request.get_ref())?;
+        let caller = self.api.caller(&request)?;
         let message = std::mem::take(request.get_mut());
         let mut problems = Vec::new();
-        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let vm = parse_vm(&message.vm, "vm", &mut problems, &caller);
         let spec = match new_spec(message.spec, message.update_mask) {
             Ok(spec) => spec,
             Err(SpecRefusal::Invalid(more)) => {
@@ -332,12 +338,13 @@ impl VmService for Vms {
     ) -> Result<Response<v1::Vm>, Status> {
         let message = request.get_ref();
         let key = once::key(message)?;
+        let caller = self.api.caller(&request)?;
         let mut problems = Vec::new();
-        let vm = parse_vm(&message.vm, "vm", &mut problems);
+        let vm = parse_vm(&message.vm, "vm", &mut problems, &caller);
         let vm = all_or_problems(vm, problems)?;
         let delete = DeleteVm { vm, etag: if_match(&message.etag) };
-        let secrets = self.api.secrets(&request);
-        match self.api.store.submit_once(self.api.caller(&request)?, key, delete).await {
+        let secrets = Secrets::for_caller(&caller);
+        match self.api.store.submit_once(caller, key, delete).await {
             Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Vm::default()))
             }
@@ -349,7 +356,8 @@ impl VmService for Vms {
         &self,
         request: Request<v1::StartVmRequest>,
     ) -> Result<Response<v1::Vm>, Status> {
-        let again = self.has_ended(&request.get_ref().vm);
+        let caller = self.api.caller(&request)?;
+        let again = self.has_ended(&request.get_ref().vm, &caller);
         self.power(request, |message| (&message.vm, &message.etag), Power::Start { again }).await
     }
 
@@ -389,8 +397,8 @@ impl VmService for Vms {
         &self,
         request: Request<v1::WaitVmRequest>,
     ) -> Result<Response<v1::WaitVmResponse>, Status> {
-        let secrets = self.api.secrets(&request);
-        self.wait(request.into_inner(), secrets).await.map(Response::new)
+        let caller = self.api.caller(&request)?;
+        self.wait(request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn watch_vms(
@@ -405,16 +413,16 @@ impl VmService for Vms {
         &self,
         request: Request<v1::ListVmEventsRequest>,
     ) -> Result<Response<v1::ListVmEventsResponse>, Status> {
-        let secrets = self.api.secrets(&request);
-        self.events(request.into_inner(), secrets).await.map(Response::new)
+        let caller = self.api.caller(&request)?;
+        self.events(request.into_inner(), &caller).await.map(Response::new)
     }
 
     async fn explain_vm(
         &self,
         request: Request<v1::ExplainVmRequest>,
     ) -> Result<Response<v1::ExplainVmResponse>, Status> {
-        let secrets = self.api.secrets(&request);
-        self.explained(&request.get_ref().vm, secrets).await.map(Response::new)
+        let caller = self.api.caller(&request)?;
+        self.explained(&request.get_ref().vm, &caller).await.map(Response::new)
     }
 
     async fn read_console(

@@ -260,9 +260,10 @@ impl WatchVms {
         &self,
         request: tonic::Request<v1::WatchVmsRequest>,
     ) -> Result<ResponseStream<Frame>, Status> {
-        let secrets = self.0.secrets(&request);
+        let caller = self.0.caller(&request)?;
+        let secrets = Secrets::for_caller(&caller);
         let request = request.into_inner();
-        let filter = convert::filter(request.filter, &self.0.view)?;
+        let filter = convert::filter(request.filter, &self.0, &caller)?;
         let after = request.after_revision.map(Revision);
         let watcher = self.0.view.watch(after, filter).map_err(ended)?;
         Ok(frames(self.0.clone(), watcher, secrets))

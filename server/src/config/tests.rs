@@ -166,14 +166,14 @@ fn a_token_file_names_a_principal_for_each_token() {
     };
     let tokens =
         read("# people\nalice 0123456789abcdef\n\n  bob   fedcba9876543210  \n").expect("fine");
-    let alice = Principal { name: "alice".into(), role: Role::Admin };
+    let alice = Principal { name: "alice".into(), rights: Rights::Fleet(Role::Admin) };
     assert_eq!(tokens.get("0123456789abcdef"), Some(&alice), "an admin where nothing is said");
     assert_eq!(tokens.len(), 2);
     let tokens =
         read("a 0123456789abcdef viewer\nb 1123456789abcdef operator\nc 2123456789abcdef admin")
             .expect("fine");
-    let roles: Vec<Role> = tokens.values().map(|principal| principal.role).collect();
-    assert_eq!(roles, [Role::Viewer, Role::Operator, Role::Admin]);
+    let roles: Vec<Rights> = tokens.values().map(|principal| principal.rights.clone()).collect();
+    assert_eq!(roles, [Role::Viewer, Role::Operator, Role::Admin].map(Rights::Fleet));
     for bad in ["a 0123456789abcdef root", "a 0123456789abcdef viewer more"] {
         assert!(read(bad).is_err(), "{bad}");
     }

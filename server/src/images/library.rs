@@ -3,7 +3,8 @@
 //! ```text
 //! <state>/images/incoming/   being written; removed at start and when dropped
 //!                sha256/     contents, one file each, named by digest
-//!                blobs/      uploads, named by digest, for a day
+//!                blobs/      uploads, named by digest, for a day; of a project other than `default`
+//!                            in a directory of its name, which is shorter than a digest
 //! ```
 //! A file comes into being by a rename of a complete, synced one, so that what has a digest for a
 //! name has that content. Which contents are to stay is for the store to say. What can go wrong:
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::names::check_sha256;
+use crate::model::project::ProjectName;
 
 /// How long an upload is kept.
 pub const BLOB_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -112,10 +114,18 @@ impl Library {
         self.root.join("blobs")
     }
 
+    /// Where uploads to a project are.
+    fn blobs_of(&self, project: &ProjectName) -> PathBuf {
+        match project.is_default() {
+            true => self.blobs(),
+            false => self.blobs().join(project.as_str()),
+        }
+    }
+
     /// Where an upload is, if it is there and has not expired.
-    pub fn blob(&self, sha256: &str, now: Timestamp) -> Option<PathBuf> {
+    pub fn blob(&self, project: &ProjectName, sha256: &str, now: Timestamp) -> Option<PathBuf> {
         check_sha256(sha256).ok()?;
-        let path = self.blobs().join(sha256);
+        let path = self.blobs_of(project).join(sha256);
         let written = fs::metadata(&path).and_then(|facts| facts.modified()).ok()?;
         (!expired(written, now)).then_some(path)
     }
@@ -186,13 +196,20 @@ impl Library {
     ///
     /// # Errors
     /// It can't be brought to the disk.
-    pub fn keep_blob(&self, upload: Upload, now: Timestamp) -> Result<(String, u64), KeepError> {
+    pub fn keep_blob(
+        &self,
+        upload: Upload,
+        project: &ProjectName,
+        now: Timestamp,
+    ) -> Result<(String, u64), KeepError> {
         let Upload { file, place, hash, size } = upload;
         let failed = |error| KeepError::of("keep the upload", error);
         file.set_modified(SystemTime::from(now)).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let sha256 = hex::encode(hash.finalize());
-        move_to(place, &self.blobs().join(&sha256)).map_err(failed)?;
+        let directory = self.blobs_of(project);
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
+        move_to(place, &directory.join(&sha256)).map_err(failed)?;
         Ok((sha256, size))
     }
 
@@ -248,9 +265,31 @@ impl Library {
     /// # Errors
     /// The directory can't be read; what could be removed was.
     pub fn expire(&self, now: Timestamp) -> io::Result<usize> {
+        self.expire_in(&self.blobs(), now)
+    }
+
+    /// Removes all uploads to a project.
+    ///
+    /// # Errors
+    /// They can't be removed.
+    pub fn remove_blobs(&self, project: &ProjectName) -> io::Result<()> {
+        if project.is_default() {
+            return Ok(());
+        }
+        match fs::remove_dir_all(self.blobs_of(project)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn expire_in(&self, directory: &Path, now: Timestamp) -> io::Result<usize> {
         let mut gone = 0;
-        for entry in fs::read_dir(self.blobs())? {
+        for entry in fs::read_dir(directory)? {
             let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                gone += self.expire_in(&entry.path(), now)?;
+                continue;
+            }
             if entry.metadata()?.modified().is_ok_and(|written| expired(written, now)) {
                 fs::remove_file(entry.path())?;
                 gone += 1;

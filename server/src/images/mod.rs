@@ -12,17 +12,17 @@
 
 pub mod importer;
 pub mod library;
+mod settings;
 mod slots;
 pub mod sources;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use banger_images::{
-    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Patience, Platform, Registries,
-    Report, Source, Wanted,
+    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Platform, Registries, Report,
+    Source, Wanted,
 };
 use banger_wire::causes::with_causes;
 use parking_lot::Mutex;
@@ -30,11 +30,13 @@ use tokio::sync::RwLock;
 
 use self::importer::Importer;
 use self::library::{KeepError, Library, Upload};
+pub use self::settings::ImageSettings;
 use self::slots::{Slot, Slots};
 use crate::clock::SharedClock;
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
 use crate::model::ledger::PutImage;
+use crate::model::project::ProjectName;
 use crate::store::{KeptContents, MutateError, Store};
 
 /// Most uploads at a time, and most of one caller.
@@ -43,39 +45,6 @@ const UPLOADS_OF_ONE: usize = 4;
 
 /// Names of uploads remembered, for people.
 const REMEMBERED: usize = 1024;
-
-/// What an operator has set.
-#[derive(Debug, Clone)]
-pub struct ImageSettings {
-    /// Directories whose files may be imported.
-    pub import_dirs: Vec<PathBuf>,
-    /// The guest agent's binary.
-    pub guest_agent: PathBuf,
-    /// Imports at a time; one caller has half of them.
-    pub max_imports: usize,
-    /// The longest that one may take.
-    pub max_import: Duration,
-    /// How slow an upload may be.
-    pub patience: Patience,
-    /// Registries that may be on this machine.
-    pub local_registries: Vec<String>,
-    /// Docker's file of names and passwords.
-    pub docker_config: Option<PathBuf>,
-}
-
-impl Default for ImageSettings {
-    fn default() -> Self {
-        Self {
-            import_dirs: Vec::new(),
-            guest_agent: PathBuf::new(),
-            max_imports: 2,
-            max_import: Duration::from_secs(3600),
-            patience: Patience::default(),
-            local_registries: Vec::new(),
-            docker_config: None,
-        }
-    }
-}
 
 /// Where an image is to come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +62,13 @@ pub enum ImportSource {
 pub struct Wish {
     /// The image's name.
     pub name: String,
+    /// The project that it is to belong to, and whose uploads it may be made of.
+    pub project: ProjectName,
+    /// Whether VMs of every project may boot from it; `None`: as it is.
+    pub public: Option<bool>,
+    /// Whether it may be made with what the server's machine has: names and passwords for
+    /// registries, registries on it.
+    pub trusted: bool,
     /// Where it is to come from.
     pub from: ImportSource,
     /// What it is to be; `None`: what it looks like.
@@ -157,8 +133,8 @@ pub struct Images {
     names: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     imports: Slots,
     uploads: Slots,
-    /// What uploads were called by those who sent them.
-    called: Mutex<HashMap<String, String>>,
+    /// What uploads were called by those who sent them, by project and digest.
+    called: Mutex<HashMap<(ProjectName, String), String>>,
     /// Read while a content is brought in and named, written while contents are removed.
     settled: Arc<RwLock<()>>,
     serial: std::sync::atomic::AtomicU64,
@@ -204,11 +180,15 @@ impl Images {
     ///
     /// # Errors
     /// The disk is full or can't be written.
-    pub async fn begin_upload(&self, caller: &str) -> Result<Uploading<'_>, KeepError> {
+    pub async fn begin_upload(
+        &self,
+        caller: &str,
+        project: ProjectName,
+    ) -> Result<Uploading<'_>, KeepError> {
         let slot = self.uploads.take(caller).await;
         let upload = self.library.begin(&format!("upload-{}", self.unused_name()))?;
         let pace = Pace::new(self.settings.patience);
-        Ok(Uploading { images: self, upload: Some(upload), pace, _slot: slot })
+        Ok(Uploading { images: self, upload: Some(upload), project, pace, _slot: slot })
     }
 
     // === imports ===
@@ -226,7 +206,7 @@ impl Images {
     ) -> Result<Arc<ImageRecord>, ImportFailure> {
         // The slot first: who waits for its share keeps nobody else from the name.
         let _slot = self.imports.take(&caller.actor).await.ok_or(ImportFailure::Closed)?;
-        let name = self.turn(&wish.name);
+        let name = self.turn(&format!("{}/{}", wish.project, wish.name));
         let _mine = name.lock().await;
         self.library.check_room(0).map_err(ImportFailure::Keep)?;
         let place = self.library.place(&format!("import-{}", self.unused_name()));
@@ -239,6 +219,8 @@ impl Images {
         let put = PutImage {
             image: Arc::new(ImageRecord {
                 name: wish.name,
+                project: wish.project,
+                public: false,
                 sha256: sha256.clone(),
                 size_bytes: made.made.size_bytes,
                 kind: stored_kind(made.made.kind),
@@ -250,6 +232,7 @@ impl Images {
                 boot: wish.boot,
             }),
             replace: wish.replace,
+            public: wish.public,
         };
         // No content is removed between its coming in and its being named: on a task of its own, so
         // that a caller that goes away does not end that early.
@@ -288,6 +271,16 @@ impl Images {
         Ok(kept)
     }
 
+    /// Lets go of what was uploaded to a project that is gone. What can't be removed now expires.
+    pub async fn forget_uploads(&self, project: ProjectName) {
+        self.called.lock().retain(|(of, _), _| *of != project);
+        let library = Arc::clone(&self.library);
+        let removed = tokio::task::spawn_blocking(move || library.remove_blobs(&project)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(error = %error, "uploads to a project that is gone were left behind");
+        }
+    }
+
     fn turn(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut names = self.names.lock();
         names.retain(|_, turn| turn.strong_count() > 0);
@@ -308,9 +301,10 @@ impl Images {
         // Held until the file is made.
         let (source, origin, opened) = match &wish.from {
             ImportSource::Blob(sha256) => {
-                let blob = self.library.blob(sha256, self.clock.now());
+                let blob = self.library.blob(&wish.project, sha256, self.clock.now());
                 let path = blob.ok_or_else(|| ImportFailure::NoBlob(sha256.clone()))?;
-                let called = self.called.lock().get(sha256).cloned();
+                let key = (wish.project.clone(), sha256.clone());
+                let called = self.called.lock().get(&key).cloned();
                 let called = called.unwrap_or_else(|| format!("sha256:{sha256}"));
                 (Source::Path(path), format!("upload {called}"), None)
             }
@@ -337,8 +331,12 @@ impl Images {
             platform: wish.platform.clone().unwrap_or_default(),
             room: Some(self.library.room()),
             registries: Registries {
-                local: self.settings.local_registries.clone(),
-                docker_config: self.settings.docker_config.clone(),
+                local: if wish.trusted {
+                    self.settings.local_registries.clone()
+                } else {
+                    Vec::new()
+                },
+                docker_config: self.settings.docker_config.clone().filter(|_| wish.trusted),
                 ..Registries::default()
             },
             deadline: Some(self.settings.max_import),
@@ -406,6 +404,7 @@ fn stored_kind(kind: Kind) -> StoredKind {
 pub struct Uploading<'a> {
     images: &'a Images,
     upload: Option<Upload>,
+    project: ProjectName,
     pace: Pace,
     _slot: Option<Slot>,
 }
@@ -445,6 +444,11 @@ impl Uploading<'_> {
         Ok(())
     }
 
+    /// It is for imports of this project.
+    pub fn is_for(&mut self, project: ProjectName) {
+        self.project = project;
+    }
+
     /// Keeps it. Answers its digest and its size in bytes.
     ///
     /// # Errors
@@ -452,14 +456,15 @@ impl Uploading<'_> {
     pub async fn finish(mut self, file_name: String) -> Result<(String, u64), KeepError> {
         let Some(upload) = self.upload.take() else { return Err(over()) };
         let (library, now) = (Arc::clone(&self.images.library), self.images.clock.now());
-        let kept = tokio::task::spawn_blocking(move || library.keep_blob(upload, now));
+        let project = self.project.clone();
+        let kept = tokio::task::spawn_blocking(move || library.keep_blob(upload, &project, now));
         let (sha256, size) = kept.await.map_err(|_| over())??;
         if !file_name.is_empty() {
             let mut called = self.images.called.lock();
             if called.len() >= REMEMBERED {
                 called.clear();
             }
-            called.insert(sha256.clone(), file_name);
+            called.insert((self.project.clone(), sha256.clone()), file_name);
         }
         Ok((sha256, size))
     }

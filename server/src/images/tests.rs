@@ -8,6 +8,7 @@ use crate::model::fixtures::{at, caller, create, record_of, spec_with, vm_id};
 use crate::model::ledger::{
     AnyMutation, CreateToken, CreateVm, DeleteImage, DeleteVm, LedgerConfig, Refusal, VmRef,
 };
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::ImageDraft;
 use crate::store::OpenStore;
 use crate::testing::CopyImporter;
@@ -71,7 +72,8 @@ async fn fixture_at(shared: SharedClock, clock: Arc<ManualClock>) -> Fixture {
 
 impl Fixture {
     async fn upload(&self, content: &[u8]) -> String {
-        let mut upload = self.images.begin_upload("alice").await.expect("begun");
+        let mut upload =
+            self.images.begin_upload("alice", ProjectName::default()).await.expect("begun");
         upload.append(bytes::Bytes::copy_from_slice(content)).await.expect("appended");
         upload.finish("a file".to_owned()).await.expect("kept").0
     }
@@ -105,6 +107,9 @@ impl Fixture {
 fn wish(name: &str, from: ImportSource) -> Wish {
     Wish {
         name: name.to_owned(),
+        project: ProjectName::default(),
+        public: None,
+        trusted: true,
         from,
         kind: None,
         guest_agent: true,
@@ -158,7 +163,7 @@ async fn an_import_whose_token_expires_at_whatever_moment_before_its_end_names_n
             matches!(named, Err(ImportFailure::Store(MutateError::Refused(Refusal::CallerGone)))),
             "expired at the look {jumps_after}: {named:?}"
         );
-        assert!(fixture.store.images().is_empty(), "expired at the look {jumps_after}");
+        assert!(fixture.store.images(&caller()).is_empty(), "expired at the look {jumps_after}");
         jumps_after += 1;
     }
     assert!(jumps_after >= 2, "before and after it is kept");
@@ -221,7 +226,8 @@ async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
     assert_eq!(fixture.contents(), all);
     let gone = AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Id(vm_id(1)), etag: None });
     fixture.store.submit(caller(), gone).await.expect("no host ever held it");
-    let forget = AnyMutation::DeleteImage(DeleteImage { name: "k".to_owned() });
+    let forget =
+        AnyMutation::DeleteImage(DeleteImage { image: Named::new(&ProjectName::default(), "k") });
     fixture.store.submit(caller(), forget).await.expect("unused");
     let kept = fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), [newer.sha256.as_str()]);
@@ -282,11 +288,19 @@ async fn uploads_that_say_nothing_hold_no_slot_that_others_need_and_are_given_up
     fixture.images.settings.patience.idle = Duration::from_millis(50);
     let mut held = Vec::new();
     for _ in 0..UPLOADS_OF_ONE {
-        held.push(fixture.images.begin_upload("greedy").await.expect("begun"));
+        held.push(
+            fixture.images.begin_upload("greedy", ProjectName::default()).await.expect("begun"),
+        );
     }
-    let mut more = std::pin::pin!(fixture.images.begin_upload("greedy"));
+    let mut more = std::pin::pin!(fixture.images.begin_upload("greedy", ProjectName::default()));
     assert!(futures_util::poll!(&mut more).is_pending(), "it has its share");
-    drop(fixture.images.begin_upload("modest").await.expect("others are not kept waiting"));
+    drop(
+        fixture
+            .images
+            .begin_upload("modest", ProjectName::default())
+            .await
+            .expect("others are not kept waiting"),
+    );
     let silent = held[0].next(std::future::pending::<()>(), |()| 0).await;
     assert!(matches!(silent, Err(KeepError::TooSlow(_))), "{silent:?}");
     held.remove(0);

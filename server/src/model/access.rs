@@ -1,12 +1,16 @@
-//! Who may do what: the one function that decides it.
+//! Who may do what, and to whose: the one function that decides it.
 //!
 //! A method of the API is an action on a kind of thing (the API has the table), and [`authorize`]
-//! says whether a caller may do that. It is pure. A new kind of thing does not compile until
-//! [`needed`] says who may read and who may change it.
+//! says whether a caller may do that, to things of a project or at all. It is pure. A new kind of
+//! thing does not compile until [`needed`] says who may read and who may change it.
+//!
+//! What is of a project that is not the caller's is [`Refused::NotThere`], and whoever is told so
+//! must not be able to tell it from what does not exist.
 
 use std::sync::Arc;
 
-use super::caller::{Caller, Grants, Role};
+use super::caller::{Caller, Grants, ProjectRole, Rights, Role};
+use super::project::ProjectName;
 
 /// What is done to a [`Resource`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +21,11 @@ pub enum Action {
     Change,
 }
 
-/// A kind of thing that calls are about. All of a kind belong to the fleet.
+/// A kind of thing that calls are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
+    /// Who the caller is.
+    Myself,
     /// What strangers may ask: health, reflection, a join with its own proof.
     Door,
     /// VMs, with their states and histories.
@@ -32,12 +38,29 @@ pub enum Resource {
     Host,
     /// Images and uploads.
     Image,
+    /// Images that VMs of every project may boot from, and which they are.
+    PublicImage,
+    /// What of the server's own machine an import may use: files below its import directories, names
+    /// and passwords for registries, registries on it.
+    ImportSource,
     /// Tokens of callers.
     Token,
+    /// Projects themselves.
+    Project,
     /// Who did what.
     Audit,
     /// A method of which nobody has said what it is about.
     Unlisted,
+}
+
+/// Whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of<'a> {
+    /// Nothing is said of that yet: whether they may at all, for a project's callers to what is
+    /// their own.
+    Any,
+    /// It belongs to this project.
+    Project(&'a ProjectName),
 }
 
 /// Why a caller may not do something.
@@ -46,44 +69,129 @@ pub enum Refused {
     /// They have shown no identity.
     #[error("this needs an identity")]
     Stranger,
+    /// It is another project's: to them it is not there.
+    #[error("it is not there")]
+    NotThere,
     /// Their role is too small.
-    #[error("{who} is {has}; this needs the role {needed}")]
+    #[error("{who} is {has}; this needs the role {needed}{}", whole(has, *needed))]
     Role {
         /// The principal.
         who: Arc<str>,
-        has: Role,
+        has: Rights,
         /// The least role that would do.
-        needed: Role,
+        needed: Needed,
     },
 }
 
-/// Whether a caller may do this to things of this kind.
-///
-/// # Errors
-/// Why not.
-pub fn authorize(caller: &Caller, action: Action, resource: Resource) -> Result<(), Refused> {
-    match (needed(action, resource), caller.grants) {
-        (None, _) => Ok(()),
-        (Some(_), Grants::Open) => Err(Refused::Stranger),
-        (Some(needed), Grants::Role(has)) if has >= needed => Ok(()),
-        (Some(needed), Grants::Role(has)) => {
-            Err(Refused::Role { who: Arc::clone(&caller.actor), has, needed })
+/// The least role that would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// One of the whole fleet.
+    Fleet(Role),
+    /// One of the project.
+    Project(ProjectRole),
+}
+
+impl Needed {
+    /// Its word.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Fleet(role) => role.as_str(),
+            Self::Project(role) => role.as_str(),
         }
     }
 }
 
-/// The least role that may do this; `None`: everybody may.
-fn needed(action: Action, resource: Resource) -> Option<Role> {
-    match (resource, action) {
-        (Resource::Door, Action::Read | Action::Change) => None,
-        (Resource::Vm | Resource::Host | Resource::Image, Action::Read) => Some(Role::Viewer),
-        (Resource::Vm | Resource::Host | Resource::Image, Action::Change)
+/// What a project's caller has to be told besides: that no role of a project would do.
+fn whole(has: &Rights, needed: Needed) -> &'static str {
+    match (has, needed) {
+        (Rights::Project(..), Needed::Fleet(_)) => " of the whole fleet",
+        (_, _) => "",
+    }
+}
+
+impl std::fmt::Display for Needed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.role())
+    }
+}
+
+/// Whether a caller may do this to things of this kind that are whose it says.
+///
+/// # Errors
+/// Why not.
+pub fn authorize(
+    caller: &Caller,
+    action: Action,
+    resource: Resource,
+    of: Of<'_>,
+) -> Result<(), Refused> {
+    let Some((fleet, project)) = needed(action, resource) else { return Ok(()) };
+    let refused = |has: &Rights, needed| {
+        Err(Refused::Role { who: Arc::clone(&caller.actor), has: has.clone(), needed })
+    };
+    match (&caller.grants, of) {
+        (Grants::Open, _) => Err(Refused::Stranger),
+        (Grants::To(Rights::Fleet(has)), _) if *has >= fleet => Ok(()),
+        (Grants::To(rights @ Rights::Fleet(_)), _) => refused(rights, Needed::Fleet(fleet)),
+        // Before their role: it would tell them that it is there.
+        (Grants::To(Rights::Project(own, _)), Of::Project(other)) if own != other => {
+            Err(Refused::NotThere)
+        }
+        (Grants::To(rights @ Rights::Project(_, has)), _) => match project {
+            Some(needed) if *has >= needed => Ok(()),
+            Some(needed) => refused(rights, Needed::Project(needed)),
+            None => refused(rights, Needed::Fleet(fleet)),
+        },
+    }
+}
+
+/// The least roles that may do this: of the fleet, and of a project to what is its own, if any may.
+/// `None`: everybody may.
+fn needed(action: Action, resource: Resource) -> Option<(Role, Option<ProjectRole>)> {
+    use ProjectRole as P;
+    Some(match (resource, action) {
+        (Resource::Door, Action::Read | Action::Change) => return None,
+        (Resource::Vm | Resource::Image | Resource::Project, Action::Read)
+        | (Resource::Myself, Action::Read | Action::Change) => (Role::Viewer, Some(P::Viewer)),
+        (Resource::Vm | Resource::Image, Action::Change)
         | (Resource::Guest | Resource::Metadata, Action::Read | Action::Change) => {
-            Some(Role::Operator)
+            (Role::Operator, Some(P::Developer))
         }
-        (Resource::Token | Resource::Audit | Resource::Unlisted, Action::Read | Action::Change) => {
-            Some(Role::Admin)
+        (Resource::Host | Resource::PublicImage, Action::Read) => (Role::Viewer, None),
+        (Resource::Host | Resource::PublicImage, Action::Change)
+        | (Resource::ImportSource, Action::Read | Action::Change) => (Role::Operator, None),
+        (Resource::Token, Action::Read | Action::Change) => (Role::Admin, Some(P::Admin)),
+        (Resource::Project, Action::Change)
+        | (Resource::Audit | Resource::Unlisted, Action::Read | Action::Change) => {
+            (Role::Admin, None)
         }
+    })
+}
+
+impl Caller {
+    /// Whether what belongs to this project is there for them. Every lookup of a VM, an image or a
+    /// token goes by it.
+    pub fn sees(&self, project: &ProjectName) -> bool {
+        authorize(self, Action::Read, Resource::Vm, Of::Project(project)).is_ok()
+    }
+
+    /// The one project that is all they see; `None`: they see the whole fleet.
+    pub fn only(&self) -> Option<&ProjectName> {
+        match &self.grants {
+            Grants::To(Rights::Project(own, _)) => Some(own),
+            Grants::To(Rights::Fleet(_)) | Grants::Open => None,
+        }
+    }
+
+    /// The project that they mean where they name none.
+    pub fn home(&self) -> ProjectName {
+        self.only().cloned().unwrap_or_default()
+    }
+
+    /// Whether they may know which hosts there are, what they have, and what others use of it.
+    pub fn sees_hosts(&self) -> bool {
+        authorize(self, Action::Read, Resource::Host, Of::Any).is_ok()
     }
 }
 
@@ -95,9 +203,9 @@ pub enum Secrets {
 }
 
 impl Secrets {
-    /// What this caller sees.
+    /// What this caller sees, of VMs that they see at all.
     pub fn for_caller(caller: &Caller) -> Self {
-        match authorize(caller, Action::Read, Resource::Metadata) {
+        match authorize(caller, Action::Read, Resource::Metadata, Of::Any) {
             Ok(()) => Self::Shown,
             Err(_) => Self::Hidden,
         }

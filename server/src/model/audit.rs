@@ -68,6 +68,7 @@ pub enum AuditedKind {
     Host,
     Image,
     Upload,
+    Project,
     Token,
     JoinToken,
     /// Of the database, which was restored.
@@ -75,11 +76,12 @@ pub enum AuditedKind {
 }
 
 impl AuditedKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Vm,
         Self::Host,
         Self::Image,
         Self::Upload,
+        Self::Project,
         Self::Token,
         Self::JoinToken,
         Self::Backup,
@@ -92,6 +94,7 @@ impl AuditedKind {
             Self::Host => "host",
             Self::Image => "image",
             Self::Upload => "upload",
+            Self::Project => "project",
             Self::Token => "token",
             Self::JoinToken => "join-token",
             Self::Backup => "backup",

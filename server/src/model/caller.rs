@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
+use super::project::ProjectName;
+
 /// Who the history calls the server itself. No principal has this name.
 pub const SERVER: &str = "banger-server";
 
@@ -59,13 +61,95 @@ impl FromStr for Role {
     }
 }
 
+/// What somebody is to one project. Each may do all that those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProjectRole {
+    /// Looks at everything of it that holds no secret.
+    Viewer,
+    /// Its VMs, what is in them, and its images.
+    Developer,
+    /// Everything of it: its tokens too.
+    Admin,
+}
+
+impl ProjectRole {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Developer, Self::Admin];
+
+    /// Its word in errors, listings and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Developer => "developer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for ProjectRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ProjectRole {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(())
+    }
+}
+
+/// What somebody is, and to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rights {
+    /// To the whole fleet, every project included.
+    Fleet(Role),
+    /// To this project alone: nothing else is there for them.
+    Project(ProjectName, ProjectRole),
+}
+
+impl Rights {
+    /// The word of the role.
+    pub fn role(&self) -> &'static str {
+        match self {
+            Self::Fleet(role) => role.as_str(),
+            Self::Project(_, role) => role.as_str(),
+        }
+    }
+
+    /// The project; `None`: the whole fleet.
+    pub fn project(&self) -> Option<&ProjectName> {
+        match self {
+            Self::Fleet(_) => None,
+            Self::Project(project, _) => Some(project),
+        }
+    }
+}
+
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fleet(role) => role.fmt(f),
+            Self::Project(project, role) => write!(f, "{role} of project {project}"),
+        }
+    }
+}
+
 /// What a caller may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grants {
     /// What needs no identity: joining with a join token, health, reflection.
     Open,
-    /// What the role may do: [`super::access::authorize`].
-    Role(Role),
+    /// What these may do: [`super::access::authorize`].
+    To(Rights),
+}
+
+impl Grants {
+    /// A role of the whole fleet.
+    pub const fn fleet(role: Role) -> Self {
+        Self::To(Rights::Fleet(role))
+    }
 }
 
 /// Who holds a token.
@@ -73,7 +157,7 @@ pub enum Grants {
 pub struct Principal {
     /// As it is written into the history.
     pub name: Arc<str>,
-    pub role: Role,
+    pub rights: Rights,
 }
 
 /// Who asks, what they may do, on behalf of which request, and when.
@@ -137,7 +221,7 @@ impl Caller {
     pub fn server(at: Timestamp) -> Self {
         Self {
             actor: SERVER.into(),
-            grants: Grants::Role(Role::Admin),
+            grants: Grants::fleet(Role::Admin),
             trace: String::new(),
             at,
             token: None,
@@ -171,5 +255,9 @@ mod tests {
             assert_eq!(role.to_string().parse(), Ok(role));
         }
         assert_eq!("root".parse::<Role>(), Err(()));
+        for role in ProjectRole::ALL {
+            assert_eq!(role.to_string().parse(), Ok(role));
+        }
+        assert_eq!("operator".parse::<ProjectRole>(), Err(()));
     }
 }

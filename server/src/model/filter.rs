@@ -6,6 +6,7 @@ use banger_proto::ids::HostId;
 
 use super::intent::VmIntent;
 use super::labels::Selector;
+use super::project::ProjectName;
 use super::status::VmState;
 
 /// Every part that is set must match. The default matches everything.
@@ -17,18 +18,30 @@ pub struct VmFilter {
     pub host: Option<HostId>,
     /// In any of these states; empty: in any.
     pub states: Vec<VmState>,
+    /// In this project. A caller who sees one project alone has it in every filter.
+    pub project: Option<ProjectName>,
 }
 
 impl VmFilter {
     /// Whether a VM in this state matches.
     pub fn matches(&self, intent: &VmIntent, state: VmState) -> bool {
-        self.host.is_none_or(|host| intent.host == Some(host))
+        self.is_of(&intent.project)
+            && self.host.is_none_or(|host| intent.host == Some(host))
             && (self.states.is_empty() || self.states.contains(&state))
             && self.selector.matches(intent.spec.labels())
     }
 
     /// Whether it matches everything.
     pub fn is_empty(&self) -> bool {
-        self.selector.is_empty() && self.host.is_none() && self.states.is_empty()
+        self.selector.is_empty()
+            && self.host.is_none()
+            && self.states.is_empty()
+            && self.project.is_none()
+    }
+
+    /// Whether VMs of this project can match. Of others a reader must not even learn that they have
+    /// gone: a VM never changes its project, so they never matched.
+    pub fn is_of(&self, project: &ProjectName) -> bool {
+        self.project.as_ref().is_none_or(|wanted| wanted == project)
     }
 }

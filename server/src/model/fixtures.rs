@@ -6,10 +6,11 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::caller::{Caller, Ended, Grants, Role};
+use super::caller::{Caller, Ended, Grants, ProjectRole, Rights, Role};
 use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
-use super::ledger::{CreateVm, JoinHost, JoinToken};
+use super::ledger::{CreateVm, JoinHost, JoinToken, VmRef};
+use super::project::{Named, ProjectName, ProjectRecord};
 use super::spec::{ImageDraft, ImageRef, VmSpec, VmSpecDraft};
 use super::token::TokenRecord;
 
@@ -57,7 +58,7 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 pub(crate) fn caller() -> Caller {
     Caller {
         actor: "alice".into(),
-        grants: Grants::Role(Role::Admin),
+        grants: Grants::fleet(Role::Admin),
         trace: String::new(),
         at: at(0),
         token: None,
@@ -66,12 +67,33 @@ pub(crate) fn caller() -> Caller {
     }
 }
 
+/// A VM of the project `default`, by its name.
+pub(crate) fn vm_named(name: &str) -> VmRef {
+    VmRef::Name(Named::new(&ProjectName::default(), name))
+}
+
+pub(crate) fn project(name: &str) -> ProjectName {
+    ProjectName::parse(name).expect("a label")
+}
+
+/// Somebody to whom nothing is there but this project.
+pub(crate) fn caller_of(name: &str, role: ProjectRole) -> Caller {
+    let grants = Grants::To(Rights::Project(project(name), role));
+    Caller { actor: format!("{name}/ann").into(), grants, ..caller() }
+}
+
+pub(crate) fn project_record(name: &str) -> Arc<ProjectRecord> {
+    let created_by = "alice".to_owned();
+    Arc::new(ProjectRecord { name: project(name), created_at: at(0), created_by })
+}
+
 pub(crate) fn create(number: u128, name: &str) -> CreateVm {
     CreateVm {
         id: vm_id(number),
         id_is_given: true,
         request_id: None,
         name: name.to_owned(),
+        project: ProjectName::default(),
         spec: Arc::new(spec()),
         desired: Desired::Running,
     }
@@ -95,7 +117,7 @@ pub(crate) fn record_of(number: u8, name: &str) -> TokenRecord {
         id: format!("bgr_{number:016x}"),
         sha256: [number; 32],
         name: name.to_owned(),
-        role: Role::Operator,
+        rights: Rights::Fleet(Role::Operator),
         created_by: "alice".to_owned(),
         created_by_token: None,
         goes_with: None,

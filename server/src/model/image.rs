@@ -6,6 +6,8 @@
 
 use jiff::Timestamp;
 
+use super::project::{Named, ProjectName};
+
 /// How files that the server brings to hosts are named, before the digest.
 const HOST_FILE_PREFIX: &str = "sha256-";
 
@@ -68,8 +70,12 @@ impl Boot {
 /// One image: a row of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRecord {
-    /// Unique.
+    /// Unique in its project.
     pub name: String,
+    /// Never changes.
+    pub project: ProjectName,
+    /// Whether VMs of every project may boot from it. Only those of `default` are.
+    pub public: bool,
     /// Of the content, 64 lower-case hexadecimal digits.
     pub sha256: String,
     /// Length of the content in bytes.
@@ -88,6 +94,18 @@ pub struct ImageRecord {
     pub created_by: String,
     /// What it is booted with, where it is a root file system that carries that.
     pub boot: Option<Boot>,
+}
+
+impl ImageRecord {
+    /// What finds it.
+    pub fn named(&self) -> Named {
+        Named::new(&self.project, &self.name)
+    }
+
+    /// Whether it is there for whoever sees the things of this project alone.
+    pub fn is_for(&self, project: &ProjectName) -> bool {
+        self.public || self.project == *project
+    }
 }
 
 /// The name of the file that holds this content on a host.

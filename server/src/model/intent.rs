@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::etag::etag;
 use super::placement::NoHost;
+use super::project::{Named, ProjectName};
 use super::spec::VmSpec;
 use super::subnet::{MacAddr, Subnet};
 
@@ -118,8 +119,10 @@ impl fmt::Debug for Fingerprint {
 pub struct VmIntent {
     /// Never changes, never reused.
     pub id: VmId,
-    /// DNS label, unique among living VMs.
+    /// DNS label, unique among living VMs of its project.
     pub name: String,
+    /// Never changes.
+    pub project: ProjectName,
     /// The wanted shape.
     pub spec: Arc<VmSpec>,
     /// The wanted power state.
@@ -153,6 +156,11 @@ pub struct VmIntent {
 }
 
 impl VmIntent {
+    /// What finds it while it lives, besides its id.
+    pub fn named(&self) -> Named {
+        Named::new(&self.project, &self.name)
+    }
+
     /// The etag of this generation.
     pub fn etag(&self) -> String {
         etag(b"vm", &self.id.to_string(), self.generation.0)

@@ -1,6 +1,6 @@
 //! The one place that decides what a request changes.
 //!
-//! The ledger is every intent, host, token, image and finished request in memory, with the
+//! The ledger is every intent, host, project, token, image and finished request in memory, with the
 //! indexes that decisions need: names, request ids, bookings, address slots and users of images.
 //! [`Ledger::decide`] is pure: a mutation and the present state in, changes or a refusal out.
 //! [`Ledger::apply`] makes no choice. The store is the only caller of both: its writer decides a
@@ -18,6 +18,7 @@ mod mutation;
 mod notes;
 mod outcome;
 mod power;
+mod projects;
 mod references;
 mod refusal;
 mod requests;
@@ -38,12 +39,14 @@ pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::join_token::JoinToken;
 pub use self::mutation::{
-    AddToken, AnyMutation, CreateJoinToken, CreateToken, CreateVm, DeleteHost, DeleteImage,
-    DeleteVm, Forget, JoinHost, Mutation, NewSpec, NoteTokenUses, Place, PlacePending, Placed,
-    Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost, UpdateVm, VmAnswer,
+    AddToken, AnyMutation, CreateJoinToken, CreateProject, CreateToken, CreateVm, DeleteHost,
+    DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, Mutation, NewSpec, NoteTokenUses,
+    Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost,
+    UpdateVm, VmAnswer,
 };
 pub use self::notes::{Audit, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
+pub use self::projects::ProjectUse;
 pub use self::references::{HostRef, IfMatch, VmRef};
 pub use self::refusal::Refusal;
 use super::caller::Caller;
@@ -51,6 +54,7 @@ use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
 use super::intent::{Desired, VmIntent};
 use super::placement::Overcommit;
+use super::project::{Named, ProjectRecord};
 use super::subnet::Subnet;
 use super::token::TokenRecord;
 
@@ -98,7 +102,7 @@ pub struct Decided {
 pub struct Ledger {
     config: LedgerConfig,
     vms: HashMap<VmId, Arc<VmIntent>>,
-    names: HashMap<String, VmId>,
+    names: HashMap<Named, VmId>,
     requests: HashMap<VmId, VmId>,
     /// VMs without a host, oldest first.
     pending: BTreeSet<(Timestamp, VmId)>,
@@ -109,6 +113,7 @@ pub struct Ledger {
     hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
     join_tokens: Rows<JoinToken>,
+    projects: Rows<ProjectRecord>,
     tokens: Rows<TokenRecord>,
     images: ImageTable,
     /// How many records of who did what there are.
@@ -129,6 +134,7 @@ impl Ledger {
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
             join_tokens: Rows::default(),
+            projects: Rows::default(),
             tokens: Rows::default(),
             images: ImageTable::default(),
             audit_records: 0,
@@ -165,6 +171,7 @@ impl Ledger {
                     self.host_names.remove(&last.name);
                 }
                 Change::JoinToken(edit) => self.join_tokens.apply(edit),
+                Change::Project(edit) => self.projects.apply(edit),
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
@@ -233,6 +240,11 @@ impl Ledger {
         }
     }
 
+    /// The same, if it is there for this caller: what they ask for goes by this.
+    pub(super) fn vm_seen(&self, vm: &VmRef, caller: &Caller) -> Option<&Arc<VmIntent>> {
+        self.vm(vm).filter(|intent| caller.sees(&intent.project))
+    }
+
     /// A host by id or name.
     pub fn host(&self, host: &HostRef) -> Option<&Arc<HostRecord>> {
         self.host_entry(host).map(|entry| &entry.record)
@@ -269,7 +281,7 @@ impl Ledger {
         let old = self.vms.get(&intent.id);
         let given = old.is_none_or(|old| (old.host, old.net) != (intent.host, intent.net));
         self.remove_vm(intent.id);
-        self.names.insert(intent.name.clone(), intent.id);
+        self.names.insert(intent.named(), intent.id);
         if let Some(request) = intent.request_id {
             self.requests.insert(request, intent.id);
         }
@@ -293,7 +305,7 @@ impl Ledger {
     fn remove_vm(&mut self, id: VmId) {
         let Some(old) = self.vms.remove(&id) else { return };
         self.images.release(&old);
-        self.names.remove(&old.name);
+        self.names.remove(&old.named());
         if let Some(request) = old.request_id {
             self.requests.remove(&request);
         }

@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod names;
 pub mod observed;
 pub mod placement;
+pub mod project;
 pub mod request;
 pub mod retention;
 pub mod spec;

@@ -72,6 +72,8 @@ pub enum Unsuitable {
     TooSmall(Shortage),
     /// Booking the VM would pass what the host has.
     NoRoom(Shortage),
+    /// The same, for those who may not know how much is left.
+    Full,
     /// All guest addresses are taken.
     NoFreeAddress,
 }
@@ -85,7 +87,7 @@ impl Unsuitable {
             Self::NotYetSeen => "HOST_NOT_YET_SEEN",
             Self::Unreachable => "HOST_UNREACHABLE",
             Self::TooSmall(_) => "NO_HOST_LARGE_ENOUGH",
-            Self::NoRoom(_) | Self::NoFreeAddress => "NO_HOST_HAS_ROOM",
+            Self::NoRoom(_) | Self::Full | Self::NoFreeAddress => "NO_HOST_HAS_ROOM",
         }
     }
 }
@@ -103,6 +105,7 @@ impl std::fmt::Display for Unsuitable {
                 write!(f, "the VM needs {wanted} {resource} and the host has {left} in all")
             }
             Self::NoRoom(shortage) => write!(f, "{shortage}"),
+            Self::Full => f.write_str("it has no room for that"),
             Self::NoFreeAddress => f.write_str("its guest subnet has no free address"),
         }
     }
@@ -254,7 +257,9 @@ pub fn choose_host<'a>(
             Unsuitable::Cordoned | Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
                 (3, NoHost::NoneAvailable)
             }
-            Unsuitable::NoRoom(_) | Unsuitable::NoFreeAddress => (4, NoHost::NoneHasRoom),
+            Unsuitable::NoRoom(_) | Unsuitable::Full | Unsuitable::NoFreeAddress => {
+                (4, NoHost::NoneHasRoom)
+            }
         };
         if rank > closeness(nearest) {
             nearest = found;

@@ -12,6 +12,8 @@ use banger_proto::ids::{HostId, VmId};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::project::{Named, ProjectName};
+
 /// The id that a client gave a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub Uuid);
@@ -35,8 +37,9 @@ pub struct RequestKey {
 pub enum RequestTarget {
     Vm(VmId),
     Host(HostId),
-    /// An image, by name.
-    Image(String),
+    /// An image, by project and name.
+    Image(Named),
+    Project(ProjectName),
     /// A token, by id.
     Token(String),
 }
@@ -46,7 +49,8 @@ impl fmt::Display for RequestTarget {
         match self {
             Self::Vm(id) => write!(f, "vm {id}"),
             Self::Host(id) => write!(f, "host {id}"),
-            Self::Image(name) => write!(f, "image {name}"),
+            Self::Image(named) => write!(f, "image {}", named.text()),
+            Self::Project(name) => write!(f, "project {name}"),
             Self::Token(id) => write!(f, "token {id}"),
         }
     }
@@ -59,7 +63,10 @@ impl FromStr for RequestTarget {
         match text.split_once(' ').ok_or(())? {
             ("vm", id) => id.parse().map(Self::Vm).map_err(|_| ()),
             ("host", id) => id.parse().map(Self::Host).map_err(|_| ()),
-            ("image", name) => Ok(Self::Image(name.to_owned())),
+            ("image", name) => {
+                Named::parse(name, &ProjectName::default()).map(Self::Image).map_err(|_| ())
+            }
+            ("project", name) => ProjectName::parse(name).map(Self::Project).map_err(|_| ()),
             ("token", id) => Ok(Self::Token(id.to_owned())),
             _ => Err(()),
         }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::caller::{ANONYMOUS, LOCAL, Role, SERVER};
+use super::caller::{ANONYMOUS, LOCAL, Rights, SERVER};
 use super::names::check_name;
 
 /// How each token begins, so that one that is found somewhere is known as one.
@@ -18,9 +18,9 @@ pub struct TokenRecord {
     pub id: String,
     /// Of its whole text.
     pub sha256: [u8; 32],
-    /// The principal.
+    /// Unique among those of the fleet, or of one project: [`Self::principal`] is the principal.
     pub name: String,
-    pub role: Role,
+    pub rights: Rights,
     /// Who made it.
     pub created_by: String,
     /// The id of the token that it was made with, where that was made by a call. Names are given
@@ -60,6 +60,24 @@ impl TokenRecord {
     /// Whether the server made it by itself: the first admin's.
     pub fn is_the_servers(&self) -> bool {
         self.created_by == SERVER && self.created_by_token.is_none()
+    }
+
+    /// Who holds it, as the history and the audit say it: `ci`, or `shop/ci` of the project `shop`.
+    /// No name of the fleet's has a slash.
+    pub fn principal(&self) -> String {
+        match self.rights.project() {
+            None => self.name.clone(),
+            Some(project) => format!("{project}/{}", self.name),
+        }
+    }
+
+    /// Whether this is its principal.
+    pub fn is_of(&self, principal: &str) -> bool {
+        match (self.rights.project(), principal.split_once('/')) {
+            (None, None) => self.name == principal,
+            (Some(own), Some((project, name))) => own.as_str() == project && self.name == name,
+            (None, Some(_)) | (Some(_), None) => false,
+        }
     }
 
     /// Whether it is good at that time.

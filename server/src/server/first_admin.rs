@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::api::auth::identities::digest;
 use crate::api::tokens::{DEFAULT_TTL, new_text};
-use crate::model::caller::{CallOf, Caller, Role};
+use crate::model::caller::{CallOf, Caller, Rights, Role};
 use crate::model::ledger::{AddToken, Refusal};
 use crate::model::token::TokenRecord;
 use crate::pki::later;
@@ -56,7 +56,8 @@ pub(super) async fn ensure(
     now: Timestamp,
 ) -> Result<Option<PathBuf>, FirstAdminError> {
     let known = store.tokens();
-    let is_admin = |token: &Arc<TokenRecord>| token.role == Role::Admin && token.is_good(now);
+    let admin = Rights::Fleet(Role::Admin);
+    let is_admin = |token: &Arc<TokenRecord>| token.rights == admin && token.is_good(now);
     if known.iter().any(is_admin) {
         return Ok(None);
     }
@@ -73,7 +74,7 @@ pub(super) async fn ensure(
             id: id.clone(),
             sha256: digest(&text),
             name,
-            role: Role::Admin,
+            rights: admin.clone(),
             created_by: caller.actor.to_string(),
             created_by_token: None,
             goes_with: None,

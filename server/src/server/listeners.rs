@@ -20,10 +20,11 @@ use banger_proto::bounds;
 use banger_proto::v1::audit_service_server::AuditServiceServer;
 use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
+use banger_proto::v1::project_service_server::ProjectServiceServer;
 use banger_proto::v1::token_service_server::TokenServiceServer;
 use banger_proto::v1::{
-    audit_service_server, host_service_server, image_service_server, token_service_server,
-    vm_service_server,
+    audit_service_server, host_service_server, image_service_server, project_service_server,
+    token_service_server, vm_service_server,
 };
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
@@ -55,6 +56,7 @@ use crate::api::audit::Audits;
 use crate::api::auth::AuthLayer;
 use crate::api::hosts::Hosts;
 use crate::api::images::ImageApi;
+use crate::api::projects::Projects;
 use crate::api::status;
 use crate::api::tokens::Tokens;
 use crate::api::vms::Vms;
@@ -63,19 +65,20 @@ use crate::metrics::{API_DESCRIPTORS, Metrics};
 use crate::watch::View;
 
 /// The services that reflection lists: those served here, not all that there are descriptors of.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     vm_service_server::SERVICE_NAME,
     host_service_server::SERVICE_NAME,
     image_service_server::SERVICE_NAME,
     token_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
+    project_service_server::SERVICE_NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
 /// How many of them, the first, are banger's.
-const OURS: usize = 5;
+const OURS: usize = 6;
 
 /// What the API listener is made of.
 pub(super) struct ApiListener {
@@ -132,12 +135,16 @@ fn routes(
     let audit = AuditServiceServer::new(Audits::new(api.clone()))
         .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
+    let projects = ProjectServiceServer::new(Projects::new(api.clone()))
+        .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
+        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
     let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());
     let routes = Routes::new(vms)
         .add_service(hosts)
         .add_service(images)
         .add_service(tokens)
         .add_service(audit)
+        .add_service(projects)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -18,6 +18,7 @@ mod guests;
 mod images;
 mod malice;
 mod objects;
+mod projects;
 mod retention;
 mod roles;
 mod tokens;
@@ -391,6 +392,7 @@ async fn reflection_of_both_versions_lists_what_is_served_and_knows_error_detail
             "banger.v1.AuditService",
             "banger.v1.HostService",
             "banger.v1.ImageService",
+            "banger.v1.ProjectService",
             "banger.v1.TokenService",
             "banger.v1.VmService",
             "grpc.health.v1.Health",

@@ -24,6 +24,7 @@ mod hosts;
 mod images;
 mod join_tokens;
 mod meta;
+mod projects;
 mod query;
 mod requests;
 mod restore;
@@ -77,9 +78,10 @@ use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
-    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, Refusal,
-    VmAnswer, VmRef,
+    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, ProjectUse,
+    Refusal, VmAnswer, VmRef,
 };
+use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
 use crate::model::token::TokenRecord;
@@ -305,18 +307,39 @@ impl Store {
         self.ledger.lock().vm(vm).cloned()
     }
 
-    /// Every image with the number of VMs that use its content, by name.
-    pub fn images(&self) -> Vec<(Arc<ImageRecord>, usize)> {
+    /// Every image that is there for this caller, by project and name, each with the number of VMs
+    /// that use its content, of those that they see.
+    pub fn images(&self, caller: &Caller) -> Vec<(Arc<ImageRecord>, usize)> {
         let ledger = self.ledger.lock();
-        let used = |image: &Arc<ImageRecord>| ledger.image_users(&image.sha256);
-        ledger.images().map(|image| (Arc::clone(image), used(image))).collect()
+        let used = |image: &Arc<ImageRecord>| ledger.image_users(&image.sha256, caller);
+        let images = ledger.images().filter(|image| is_for(image, caller));
+        images.map(|image| (Arc::clone(image), used(image))).collect()
     }
 
-    /// One image with the number of VMs that use its content.
-    pub fn image(&self, name: &str) -> Option<(Arc<ImageRecord>, usize)> {
+    /// One of them: what the name means to their own VMs, or in full that of a project.
+    pub fn image(&self, named: &Named, caller: &Caller) -> Option<(Arc<ImageRecord>, usize)> {
         let ledger = self.ledger.lock();
-        let image = ledger.image(name)?;
-        Some((Arc::clone(image), ledger.image_users(&image.sha256)))
+        let found = match named.project == caller.home() {
+            true => ledger.image_for(&named.project, &named.name),
+            false => ledger.image(named),
+        };
+        let image = found.filter(|image| is_for(image, caller))?;
+        Some((Arc::clone(image), ledger.image_users(&image.sha256, caller)))
+    }
+
+    /// Whether there is such a project for this caller.
+    pub fn has_project(&self, project: &ProjectName, caller: &Caller) -> bool {
+        self.ledger.lock().has_project(project, caller)
+    }
+
+    /// Every project that was made, by name.
+    pub fn projects(&self) -> Vec<Arc<ProjectRecord>> {
+        self.ledger.lock().projects().cloned().collect()
+    }
+
+    /// What belongs to each project that has anything.
+    pub fn project_uses(&self) -> BTreeMap<ProjectName, ProjectUse> {
+        self.ledger.lock().project_uses()
     }
 
     /// Every token of a caller, by id, those that have expired included.
@@ -327,6 +350,11 @@ impl Store {
     /// How much room there is for records of who did what.
     pub fn audit_room(&self) -> AuditRoom {
         self.ledger.lock().audit_room()
+    }
+
+    /// A token of a caller by its id.
+    pub fn token(&self, id: &str) -> Option<Arc<TokenRecord>> {
+        self.ledger.lock().token_by_id(id).cloned()
     }
 
     /// How many VMs have no host.
@@ -397,12 +425,21 @@ impl Store {
         Ok(!vms::used_up(&self.readers, &[vm]).await?.is_empty())
     }
 
+    /// Which project a VM belonged to that is gone, as long as its id is remembered and that project
+    /// is there.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn deleted_of(&self, vm: VmId) -> Result<Option<ProjectName>, StoreError> {
+        vms::deleted_of(&self.readers, vm).await
+    }
+
     /// The VM of this name that was deleted last, as long as its id is remembered.
     ///
     /// # Errors
     /// When the database can't be read.
-    pub async fn last_deleted(&self, name: &str) -> Result<Option<VmId>, StoreError> {
-        vms::last_deleted(&self.readers, name).await
+    pub async fn last_deleted(&self, named: &Named) -> Result<Option<VmId>, StoreError> {
+        vms::last_deleted(&self.readers, named).await
     }
 
     /// Takes no more mutations, finishes those that wait, and closes the database: its log is taken
@@ -450,6 +487,10 @@ async fn close_whole(mut connection: SqliteConnection) -> Result<bool, StoreErro
         .map_err(failed())?;
     sqlx::Connection::close(connection).await.map_err(failed())?;
     Ok(busy == 0)
+}
+
+fn is_for(image: &ImageRecord, caller: &Caller) -> bool {
+    caller.only().is_none_or(|own| image.is_for(own))
 }
 
 /// The lock that keeps a second server off the database; it goes with the file handle.

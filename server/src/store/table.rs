@@ -19,6 +19,7 @@ use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{Change, Edit, JoinToken, Ledger, LedgerConfig, Object};
+use crate::model::project::ProjectRecord;
 use crate::model::request::DoneRequest;
 use crate::model::token::TokenRecord;
 
@@ -173,6 +174,7 @@ macro_rules! backwards {
 tables! {
     hosts: Host(HostRecord),
     join_tokens: JoinToken(JoinToken),
+    projects: Project(ProjectRecord),
     tokens: Token(TokenRecord),
     images: Image(ImageRecord),
     vms: Vm(VmIntent),

@@ -19,6 +19,7 @@ mod failures;
 mod history;
 mod images;
 mod migrations;
+mod projects;
 mod releases;
 mod repeats;
 mod restores;
@@ -214,8 +215,22 @@ async fn a_vm_that_came_and_went_in_one_group_leaves_its_id_used_up() {
     created.expect("created");
     deleted.expect("deleted");
     assert!(fixture.store.was_deleted(vm_id(1)).await.expect("readable"));
-    assert_eq!(fixture.store.last_deleted("web").await.expect("readable"), Some(vm_id(1)));
-    assert_eq!(fixture.store.last_deleted("other").await.expect("readable"), None);
+    assert_eq!(
+        fixture
+            .store
+            .last_deleted(&Named::new(&ProjectName::default(), "web"))
+            .await
+            .expect("readable"),
+        Some(vm_id(1))
+    );
+    assert_eq!(
+        fixture
+            .store
+            .last_deleted(&Named::new(&ProjectName::default(), "other"))
+            .await
+            .expect("readable"),
+        None
+    );
     let again = fixture.make(AnyMutation::CreateVm(create(1, "web"))).await;
     assert!(matches!(again, Err(MutateError::Refused(Refusal::VmIdUsedUp { .. }))), "{again:?}");
 }

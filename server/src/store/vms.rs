@@ -20,6 +20,7 @@ use super::table::Table;
 use crate::model::intent::{Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::ledger::{HostRef, Ledger};
 use crate::model::placement::NoHost;
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::VmSpec;
 
 /// A row as it is written: an array, in the order of the columns of [`Table::put`].
@@ -28,7 +29,7 @@ struct Row<'a>(&'a VmIntent);
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let vm = self.0;
-        let mut row = serializer.serialize_tuple(18)?;
+        let mut row = serializer.serialize_tuple(19)?;
         row.serialize_element(&vm.id)?;
         row.serialize_element(&vm.name)?;
         row.serialize_element(&vm.spec.to_json())?;
@@ -48,6 +49,7 @@ impl Serialize for Row<'_> {
         row.serialize_element(&vm.updated_at.as_microsecond())?;
         row.serialize_element(&vm.traceparent)?;
         row.serialize_element(&vm.actor)?;
+        row.serialize_element(vm.project.as_str())?;
         row.end()
     }
 }
@@ -60,10 +62,11 @@ impl Table for VmIntent {
         batch.add_rows(
             "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
                  boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
-                 updated_at, traceparent, actor)
+                 updated_at, traceparent, actor, project)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, value->>10, value->>11, unhex(value->>12),
-                 value->>13, value->>14, value->>15, value->>16, value->>17
+                 value->>13, value->>14, value->>15, value->>16, value->>17,
+                 value->>18
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, desired = excluded.desired,
                  host = excluded.host, slot = excluded.slot, address = excluded.address,
@@ -79,7 +82,10 @@ impl Table for VmIntent {
     fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
         let rows: Vec<_> = gone
             .iter()
-            .map(|(vm, at)| json!([vm.id, vm.request_id, vm.name, at.as_microsecond()]))
+            .map(|(vm, at)| {
+                let at = at.as_microsecond();
+                json!([vm.id, vm.request_id, vm.name, at, vm.project.as_str()])
+            })
             .collect();
         let rows = serde_json::Value::from(rows).to_string();
         batch.add_rows(
@@ -87,8 +93,8 @@ impl Table for VmIntent {
             rows.clone(),
         );
         batch.add_rows(
-            "INSERT INTO deleted_vms (id, request_id, name, deleted_at)
-             SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?)",
+            "INSERT INTO deleted_vms (id, request_id, name, deleted_at, project)
+             SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM json_each(?)",
             rows,
         );
     }
@@ -100,7 +106,7 @@ impl Table for VmIntent {
         let rows = sqlx::query(
             "SELECT id, name, spec, desired, host, slot, address, pending, generation, boot_number,
                  root_disk_number, stop_grace_ms, fingerprint, request_id, created_at, updated_at,
-                 traceparent, actor
+                 traceparent, actor, project
              FROM vms",
         )
         .fetch_all(connection)
@@ -128,15 +134,32 @@ pub(super) async fn used_up(readers: &SqlitePool, ids: &[VmId]) -> Result<Vec<Vm
     found.into_iter().map(|id| id.parse().map_err(|_| corrupt("id", &id))).collect()
 }
 
+/// Which project a VM that is gone belonged to; `None`: none was deleted that had this id, or its
+/// project is gone too.
+pub(super) async fn deleted_of(
+    readers: &SqlitePool,
+    vm: VmId,
+) -> Result<Option<ProjectName>, StoreError> {
+    let found: Option<String> =
+        sqlx::query_scalar("SELECT project FROM deleted_vms WHERE id = ?1 OR request_id = ?1")
+            .bind(vm.to_string())
+            .fetch_optional(readers)
+            .await
+            .map_err(StoreError::during("look for a deleted VM"))?;
+    Ok(found.and_then(|project| ProjectName::parse(&project).ok()))
+}
+
 /// The VM of this name that was deleted last.
 pub(super) async fn last_deleted(
     readers: &SqlitePool,
-    name: &str,
+    named: &Named,
 ) -> Result<Option<VmId>, StoreError> {
     let found: Option<String> = sqlx::query_scalar(
-        "SELECT id FROM deleted_vms WHERE name = ? ORDER BY deleted_at DESC, id DESC LIMIT 1",
+        "SELECT id FROM deleted_vms WHERE project = ? AND name = ?
+         ORDER BY deleted_at DESC, id DESC LIMIT 1",
     )
-    .bind(name)
+    .bind(named.project.as_str())
+    .bind(&named.name)
     .fetch_optional(readers)
     .await
     .map_err(StoreError::during("look for a deleted VM by its name"))?;
@@ -173,6 +196,7 @@ fn read_row(row: &SqliteRow, loaded: &Ledger) -> Result<VmIntent, StoreError> {
     Ok(VmIntent {
         id: id_text.parse().map_err(|_| bad("id"))?,
         name: get(row, "name")?,
+        project: ProjectName::parse(&get::<String>(row, "project")?).map_err(|_| bad("project"))?,
         spec: Arc::new(VmSpec::from_json(&get::<String>(row, "spec")?).map_err(|_| bad("spec"))?),
         desired: Desired::parse(&get::<String>(row, "desired")?).ok_or_else(|| bad("desired"))?,
         host,

@@ -10,7 +10,8 @@
 //!
 //! With a filter, what it showed where the skipping began is not known: of a VM from before then
 //! the stream may be told `Removed` though it was not shown it, or `Modified` of one it was not;
-//! never the reverse, that a VM it was shown and that no longer matches stays with it.
+//! never the reverse, that a VM it was shown and that no longer matches stays with it. Only of other
+//! projects than the filter's it is told nothing: a VM never changes its project.
 
 use std::collections::HashSet;
 
@@ -63,6 +64,9 @@ impl CatchUp {
         gone: bool,
         filter: Option<&VmFilter>,
     ) -> Option<ChangeKind> {
+        if filter.is_some_and(|filter| !filter.is_of(&record.intent.project)) {
+            return None;
+        }
         let was = record.added <= self.base || self.shown.contains(&record.id());
         let is = !gone && filter.is_none_or(|filter| record.matches(filter));
         if record.added > self.base {

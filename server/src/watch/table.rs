@@ -21,6 +21,7 @@ use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{Observation, ObservedVm, UnknownWhy};
+use crate::model::project::Named;
 use crate::model::status::{StatusContext, Trouble, VmState, VmStatus};
 
 mod history;
@@ -87,7 +88,7 @@ pub(super) struct ViewTable {
     now: Timestamp,
     revision: Revision,
     vms: OrdMap<VmId, Arc<VmRecord>>,
-    names: HashMap<String, VmId>,
+    names: HashMap<Named, VmId>,
     hosts: BTreeMap<HostId, HostEntry>,
     host_version: u64,
     unplaced: BTreeSet<VmId>,
@@ -179,8 +180,8 @@ impl ViewTable {
         self.vms.get(&vm)
     }
 
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<VmRecord>> {
-        self.names.get(name).and_then(|id| self.vms.get(id))
+    pub(super) fn named(&self, named: &Named) -> Option<&Arc<VmRecord>> {
+        self.names.get(named).and_then(|id| self.vms.get(id))
     }
 
     pub(super) fn states(&self) -> [(VmState, u64); VmState::ALL.len()] {
@@ -253,7 +254,7 @@ impl ViewTable {
     pub(super) fn forget(&mut self, vm: VmId, now: Timestamp, out: &mut Effects) {
         let Some(last) = self.vms.remove(&vm) else { return };
         self.count_out(&last);
-        self.names.remove(&last.intent.name);
+        self.names.remove(&last.intent.named());
         self.unplaced.remove(&vm);
         self.by_revision.remove(&last.revision);
         let mut host = last.host.clone();
@@ -363,9 +364,9 @@ impl ViewTable {
         self.states[record.state() as usize] += 1;
         if before.as_ref().is_none_or(|before| before.intent.name != record.intent.name) {
             if let Some(before) = &before {
-                self.names.remove(&before.intent.name);
+                self.names.remove(&before.intent.named());
             }
-            self.names.insert(record.intent.name.clone(), id);
+            self.names.insert(record.intent.named(), id);
         }
         match record.intent.host {
             None => {

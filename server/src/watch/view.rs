@@ -173,7 +173,7 @@ impl View {
         let table = self.table.lock();
         match vm {
             VmRef::Id(id) => table.get(*id).cloned(),
-            VmRef::Name(name) => table.named(name).cloned(),
+            VmRef::Name(named) => table.named(named).cloned(),
         }
     }
 

@@ -106,6 +106,15 @@ pub(crate) struct ImportArgs {
         help_heading = "Boot"
     )]
     pub(crate) boot_args: Option<String>,
+    /// Whether VMs of every project may boot from it; by default what the image of the name has.
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "true|false"
+    )]
+    pub(crate) public: Option<bool>,
     /// If the name is taken, give it to the new content; existing VMs keep what they have.
     #[arg(long)]
     pub(crate) replace: bool,
@@ -119,6 +128,9 @@ pub(crate) struct DemoArgs {
     /// Write vmlinux, initrd.img and root.ext4 into this directory and upload nothing.
     #[arg(long = "to", value_name = "DIRECTORY")]
     pub(crate) directory: Option<PathBuf>,
+    /// Let VMs of every project boot from it.
+    #[arg(long)]
+    pub(crate) public: bool,
     /// The guest agent, a static binary, to put into the root file system.
     #[arg(long, value_name = "FILE")]
     pub(crate) guest_agent: Option<PathBuf>,

@@ -11,13 +11,18 @@ use crate::complete;
 
 const CREATE_HELP: &str = "\
 Roles:
-  viewer    reads what holds no secret: no metadata of VMs, no console, nothing in a guest
-  operator  everything about VMs, what is in them, hosts and images
-  admin     everything
+  viewer     reads what holds no secret: no metadata of VMs, no console, nothing in a guest
+  operator   everything about VMs, what is in them, hosts and images
+  admin      everything
+With --project they are of that project alone, and nothing else is there for whoever holds it:
+  viewer     as above
+  developer  everything about its VMs, what is in them, and its images
+  admin      everything of it, its tokens too
 
 Examples:
   (umask 077; banger token create wall --role viewer --ttl 30d >wall.token)
-  banger --token-file wall.token vm ls";
+  banger --token-file wall.token vm ls
+  banger token create ann --project shop --role developer";
 
 const HELP: &str = "\
 Examples:
@@ -68,6 +73,7 @@ pub(crate) struct TokenArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RoleArg {
     Viewer,
+    Developer,
     Operator,
     Admin,
 }

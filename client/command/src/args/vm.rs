@@ -156,6 +156,7 @@ impl From<FilterArgs> for VmFilter {
             label_selector: args.selector.unwrap_or_default(),
             host: args.host.unwrap_or_default(),
             states: args.state.into_iter().map(Into::into).collect(),
+            project: String::new(),
         }
     }
 }

@@ -54,6 +54,10 @@ pub(super) fn run(global: &Global, command: ContextCommand) -> Result<(), Failur
             } else if let Some(token) = chosen.token {
                 (context.token_file, context.token) = (None, Some(token));
             }
+            if let Some(project) = chosen.project {
+                Endpoint::new(&context.server)?.project(&project)?;
+                context.project = Some(project);
+            }
             context.insecure_plaintext |= chosen.insecure_plaintext;
             all.contexts.insert(name.clone(), context);
             if make_current {
@@ -96,10 +100,11 @@ fn list(printer: Printer, all: &Contexts) -> Result<(), Failure> {
                     plain(&context.server),
                     plain(if token { "yes" } else { "no" }),
                     plain(ca),
+                    plain(context.project.as_deref().unwrap_or("-")),
                 ]
             };
             let rows = all.contexts.iter().map(row);
-            printer.raw(&columns(&["CURRENT", "NAME", "SERVER", "TOKEN", "CA"], rows))
+            printer.raw(&columns(&["CURRENT", "NAME", "SERVER", "TOKEN", "CA", "PROJECT"], rows))
         }
         Format::Name => {
             printer.raw(&all.contexts.keys().map(|name| format!("{name}\n")).collect::<String>())
@@ -116,6 +121,7 @@ fn list(printer: Printer, all: &Contexts) -> Result<(), Failure> {
                         "current": is_current(name),
                         "ca": context.ca,
                         "token": context.token.is_some() || context.token_file.is_some(),
+                        "project": context.project,
                     })
                 })
                 .collect();

@@ -101,6 +101,8 @@ async fn import(api: &Images, wanted: ImportArgs) -> Result<Image, Failure> {
             initrd: wanted.initrd.unwrap_or_default(),
             boot_args: wanted.boot_args.unwrap_or_default(),
         }),
+        public: wanted.public,
+        project: String::new(),
     };
     if let Some(path) = &wanted.source {
         request.blob_sha256 = upload(api, &request.name, path, &progress).await?;

@@ -53,7 +53,9 @@ async fn hint(session: &Session, refusal: &mut Refusal) {
         return;
     }
     // The name stands in quotes in the server's sentence.
-    let Some(name) = refusal.message.split('"').nth(1).map(str::to_owned) else { return };
+    let Some(name) = refusal.message.split('"').nth(1) else { return };
+    // Of a project it stands with that before it; what is listed does not.
+    let name = name.rsplit('/').next().unwrap_or_default().to_owned();
     let Ok(Some(names)) = tokio::time::timeout(PATIENCE, names(session, reason)).await else {
         return;
     };
@@ -96,6 +98,10 @@ async fn names(session: &Session, reason: ErrorReason) -> Option<Vec<String>> {
         ErrorReason::ImageNotFound => {
             let images = session.client.images().list_all().await.ok()?;
             Some(images.into_iter().map(|image| image.name).collect())
+        }
+        ErrorReason::ProjectNotFound => {
+            let projects = session.client.projects().list_all().await.ok()?;
+            Some(projects.into_iter().map(|project| project.name).collect())
         }
         ErrorReason::TokenNotFound => {
             let tokens = session.client.tokens().list_all().await.ok()?;

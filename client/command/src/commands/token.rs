@@ -63,6 +63,7 @@ pub(super) async fn run(session: &Session, command: TokenCommand) -> Result<(), 
 async fn create(session: &Session, args: TokenArgs) -> Result<(), Failure> {
     let role = match args.role {
         RoleArg::Viewer => Role::Viewer,
+        RoleArg::Developer => Role::Developer,
         RoleArg::Operator => Role::Operator,
         RoleArg::Admin => Role::Admin,
     };
@@ -91,9 +92,9 @@ async fn create(session: &Session, args: TokenArgs) -> Result<(), Failure> {
     session.printer.note(&format!(
         "{} is {} with it, until {until}. It is not shown again; `banger token revoke {}` takes it \
          back.",
-        clean(&token.name),
-        tokens::role(&token),
-        clean(&token.name)
+        clean(&tokens::principal(&token)),
+        tokens::rights(&token),
+        clean(&tokens::principal(&token))
     ));
     Ok(())
 }

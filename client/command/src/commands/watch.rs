@@ -12,11 +12,15 @@ use banger_terminal::failure::Failure;
 
 pub(super) async fn watch(session: &Session, args: WatchArgs) -> Result<(), Failure> {
     // A name that is not there is most likely misspelt; waiting for it in silence helps nobody.
+    let mut ids = Vec::new();
     for name in &args.vms {
-        session.client.vms().get(name).await?;
+        ids.push(session.client.vms().get(name).await?.id);
     }
-    let wanted =
-        |vm: &Vm| args.vms.is_empty() || args.vms.iter().any(|n| *n == vm.name || *n == vm.id);
+    // A later VM by the name of one that went is followed too.
+    let names = |vm: &Vm| [vm.name.clone(), format!("{}/{}", vm.project, vm.name), vm.id.clone()];
+    let wanted = |vm: &Vm| {
+        ids.is_empty() || ids.contains(&vm.id) || names(vm).iter().any(|n| args.vms.contains(n))
+    };
     let mut updates = session.client.vms().watch(args.filter.into());
     let mut silent = args.changes_only;
     let mut broken = false;

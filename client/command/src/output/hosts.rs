@@ -120,8 +120,11 @@ fn images(images: &[HostImage]) -> String {
 }
 
 pub(crate) fn server_images(images: &[Image], now: Timestamp) -> String {
+    // Who has all in one project need not hear of projects.
+    let several = images.iter().any(|image| image.project != images[0].project);
     let row = |image: &Image| -> Row {
-        vec![
+        let project = several.then(|| plain(&image.project));
+        let rest = vec![
             plain(&image.name),
             plain(kind_name(image.kind())),
             plain(bytes(image.size_bytes)),
@@ -129,10 +132,11 @@ pub(crate) fn server_images(images: &[Image], now: Timestamp) -> String {
             plain(on_hosts(image)),
             plain(age(image.create_time, now)),
             plain(image.sha256.get(..12).unwrap_or_default()),
-        ]
+        ];
+        project.into_iter().chain(rest).collect()
     };
-    let names = ["NAME", "KIND", "SIZE", "VMS", "HOSTS", "AGE", "SHA256"];
-    columns(&names, images.iter().map(row))
+    let names = ["PROJECT", "NAME", "KIND", "SIZE", "VMS", "HOSTS", "AGE", "SHA256"];
+    columns(&names[usize::from(!several)..], images.iter().map(row))
 }
 
 fn kind_name(kind: ImageKind) -> &'static str {
@@ -170,6 +174,8 @@ pub(crate) fn server_image(image: &Image, now: Timestamp) -> String {
     let text = |text: &str| (!text.is_empty()).then(|| plain(text));
     let mut out = pairs([
         ("Name", text(&image.name)),
+        ("Project", text(&image.project).filter(|_| image.project != "default")),
+        ("Public", image.public.then(|| plain("yes: VMs of every project may boot from it"))),
         ("Kind", text(kind_name(image.kind()))),
         ("Size", Some(plain(bytes(image.size_bytes)))),
         ("Sha256", text(&image.sha256)),

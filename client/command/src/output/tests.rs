@@ -26,6 +26,7 @@ fn vm(name: &str, state: VmState) -> Vm {
     Vm {
         id: "0192f0c1-0000-7000-8000-000000000001".to_owned(),
         name: name.to_owned(),
+        project: "default".to_owned(),
         spec: Some(VmSpec {
             vcpus: 2,
             memory_mib: 1536,

@@ -7,10 +7,31 @@ use banger_terminal::output::table::{Row, columns, plain};
 use banger_terminal::text::{age, clean, moment, or_number};
 
 /// The word of its role.
-pub(crate) fn role(token: &Token) -> String {
-    or_number::<Role>(token.role, |role| match role {
+fn role(token: &Token) -> String {
+    role_word(token.role)
+}
+
+/// The same with what it is a role of, where that is one project.
+pub(crate) fn rights(token: &Token) -> String {
+    match &*token.project {
+        "" => role(token),
+        project => format!("{} of project {}", role(token), clean(project)),
+    }
+}
+
+/// Who holds it, as the history says it.
+pub(crate) fn principal(token: &Token) -> String {
+    match &*token.project {
+        "" => token.name.clone(),
+        project => format!("{project}/{}", token.name),
+    }
+}
+
+pub(crate) fn role_word(role: i32) -> String {
+    or_number::<Role>(role, |role| match role {
         Role::Unspecified => "",
         Role::Viewer => "viewer",
+        Role::Developer => "developer",
         Role::Operator => "operator",
         Role::Admin => "admin",
     })
@@ -25,7 +46,7 @@ fn maker(token: &Token) -> String {
 
 /// That a token is taken back, and what became of those that were made with it.
 pub(crate) fn gone(token: &Token, kept: bool) -> String {
-    let mut text = format!("{} is taken back\n", clean(&token.name));
+    let mut text = format!("{} is taken back\n", clean(&principal(token)));
     let what = if kept { "was made with it and stays" } else { "went with it" };
     for made in &token.made {
         text += &format!("  {}  {}  {what}\n", clean(&made.id), clean(&made.name));
@@ -45,7 +66,7 @@ pub(crate) fn gone(token: &Token, kept: bool) -> String {
 pub(crate) fn table(tokens: &[Token], now: Timestamp) -> String {
     let row = |token: &Token| -> Row {
         vec![
-            plain(&token.name),
+            plain(principal(token)),
             plain(role(token)),
             plain(&token.id),
             plain(moment(token.expire_time, now).unwrap_or_default()),

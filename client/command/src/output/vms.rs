@@ -24,11 +24,14 @@ pub(crate) fn desired(vm: &Vm) -> String {
 }
 
 pub(crate) fn table(vms: &[Vm], now: Timestamp) -> String {
+    // Who has all in one project need not hear of projects.
+    let several = vms.iter().any(|vm| vm.project != vms[0].project);
     let row = |vm: &Vm| -> Row {
         let status = vm.status.clone().unwrap_or_default();
         let spec = vm.spec.clone().unwrap_or_default();
         let address = &status.guest_address;
-        vec![
+        let project = several.then(|| plain(&vm.project));
+        let rest = vec![
             plain(&vm.name),
             state(vm),
             (host(&status), Tone::Plain),
@@ -37,10 +40,12 @@ pub(crate) fn table(vms: &[Vm], now: Timestamp) -> String {
             plain(mebibytes(spec.memory_mib.into())),
             plain(age(vm.create_time, now)),
             plain(&status.reason),
-        ]
+        ];
+        project.into_iter().chain(rest).collect()
     };
-    let headers = ["NAME", "STATE", "HOST", "ADDRESS", "VCPUS", "MEMORY", "AGE", "REASON"];
-    columns(&headers, vms.iter().map(row))
+    let headers =
+        ["PROJECT", "NAME", "STATE", "HOST", "ADDRESS", "VCPUS", "MEMORY", "AGE", "REASON"];
+    columns(&headers[usize::from(!several)..], vms.iter().map(row))
 }
 
 /// Everything about one VM.
@@ -87,6 +92,7 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
     };
     pairs([
         ("Name", Some(plain(&vm.name))),
+        ("Project", text(&vm.project).filter(|_| vm.project != "default")),
         ("Id", Some(plain(&vm.id))),
         ("State", Some(state(vm))),
         ("Wanted", Some(plain(desired(vm)))),

@@ -37,6 +37,7 @@ fn the_help_texts_are_as_reviewed() {
         &["image"],
         &["image", "import"],
         &["image", "build-demo"],
+        &["project"],
         &["token"],
         &["audit"],
         &["token", "create"],

@@ -9,6 +9,7 @@ mod dev;
 mod guests;
 mod help;
 mod images;
+mod projects;
 mod screen;
 mod system;
 mod tokens;

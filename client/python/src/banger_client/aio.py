@@ -15,6 +15,7 @@ from ._gen.aio_calls import (
     AioAuditCalls,
     AioHostCalls,
     AioImageCalls,
+    AioProjectCalls,
     AioTokenCalls,
     AioVmCalls,
 )
@@ -59,6 +60,7 @@ class AioClient:
         self.vms = AioVmCalls(self._link)
         self.hosts = AioHostCalls(self._link)
         self.images = AioImageCalls(self._link)
+        self.projects = AioProjectCalls(self._link)
         self.tokens = AioTokenCalls(self._link)
         self.audit = AioAuditCalls(self._link)
 

@@ -1,6 +1,6 @@
 """The blocking client of one server.
 
-`vms`, `hosts`, `images` and `tokens` are the calls of the API one to one; the methods are what is more than a
+`vms`, `hosts`, `images`, `projects` and `tokens` are the calls of the API one to one; the methods are what is more than a
 call. May be used by several threads.
 """
 
@@ -13,7 +13,7 @@ from typing import Self
 
 from . import guest
 from ._gen import v1
-from ._gen.calls import AuditCalls, HostCalls, ImageCalls, TokenCalls, VmCalls
+from ._gen.calls import AuditCalls, HostCalls, ImageCalls, ProjectCalls, TokenCalls, VmCalls
 from ._link import Link, Stream
 from ._method import Call
 from .contexts import Endpoint, resolve
@@ -57,6 +57,7 @@ class Client:
         self.vms = VmCalls(self._link)
         self.hosts = HostCalls(self._link)
         self.images = ImageCalls(self._link)
+        self.projects = ProjectCalls(self._link)
         self.tokens = TokenCalls(self._link)
         self.audit = AuditCalls(self._link)
 

@@ -48,6 +48,7 @@ described!(
     Image,
     ListHostsResponse,
     ListImagesResponse,
+    ListProjectsResponse,
     ListTokensResponse,
     ListVmEventsResponse,
     ListVmsResponse,
@@ -55,6 +56,7 @@ described!(
     Vm,
     VmEvent,
     VmSpec,
+    WhoAmIResponse,
 );
 
 impl Described for prost_types::Struct {

@@ -186,7 +186,8 @@ impl KnownCallers {
                 used_at: AtomicI64::new(0),
                 noted_at: AtomicI64::new(0),
             };
-            let principal = Principal { name: token.name.as_str().into(), role: token.role };
+            let principal =
+                Principal { name: token.principal().into(), rights: token.rights.clone() };
             Arc::new(Identity::of(principal, Some(made)))
         });
     }

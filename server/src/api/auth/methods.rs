@@ -4,7 +4,9 @@
 //! A method that is missing here fails a test; called all the same, it is an admin's.
 
 use crate::model::access::Action::{self, Change, Read};
-use crate::model::access::Resource::{self, Audit, Door, Guest, Host, Image, Token, Unlisted, Vm};
+use crate::model::access::Resource::{
+    self, Audit, Door, Guest, Host, Image, Myself, Project, Token, Unlisted, Vm,
+};
 
 /// Every method with its action and what that is done to.
 pub const METHODS: &[(&str, Action, Resource)] = &[
@@ -48,9 +50,13 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.ImageService/GetImage", Read, Image),
     ("/banger.v1.ImageService/ListImages", Read, Image),
     ("/banger.v1.ImageService/DeleteImage", Change, Image),
+    ("/banger.v1.ProjectService/CreateProject", Change, Project),
+    ("/banger.v1.ProjectService/ListProjects", Read, Project),
+    ("/banger.v1.ProjectService/DeleteProject", Change, Project),
     ("/banger.v1.TokenService/CreateToken", Change, Token),
     ("/banger.v1.TokenService/ListTokens", Read, Token),
     ("/banger.v1.TokenService/RevokeToken", Change, Token),
+    ("/banger.v1.TokenService/WhoAmI", Read, Myself),
     ("/banger.v1.AuditService/ListAudit", Read, Audit),
     ("/banger.v1.AuditService/WatchAudit", Read, Audit),
     ("/grpc.health.v1.Health/Check", Read, Door),

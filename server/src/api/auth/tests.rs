@@ -8,6 +8,8 @@ use tower::{ServiceExt as _, service_fn};
 use super::*;
 use crate::clock::SystemClock;
 use crate::model::access::Action;
+use crate::model::caller::{ProjectRole, Rights};
+use crate::model::project::ProjectName;
 
 /// Method paths of every service of this package in a descriptor set.
 fn methods(descriptors: &[u8], package: &str) -> Vec<String> {
@@ -80,19 +82,38 @@ fn caller(grants: Grants) -> Caller {
 
 #[test]
 fn each_role_may_call_what_the_table_says() {
+    let shop = ProjectName::parse("shop").expect("a label");
     let columns: Vec<(&str, Caller)> = std::iter::once(("nobody", caller(Grants::Open)))
-        .chain(Role::ALL.map(|role| (role.as_str(), caller(Grants::Role(role)))))
+        .chain(Role::ALL.map(|role| (role.as_str(), caller(Grants::fleet(role)))))
+        .chain(ProjectRole::ALL.map(|role| {
+            let word = ["p:view", "p:devel", "p:admin"][role as usize];
+            (word, caller(Grants::To(Rights::Project(shop.clone(), role))))
+        }))
         .collect();
+    let foreign = ProjectName::parse("lab").expect("a label");
     let mut table = format!("{:64}", "method");
     for (name, _) in &columns {
         table.push_str(&format!(" {name:8}"));
     }
+    table.push_str(" p:foreign");
     for (path, action, resource) in METHODS {
         table.push_str(&format!("\n{path:64}"));
         for (_, caller) in &columns {
-            let may = authorize(caller, *action, *resource);
+            let may = authorize(caller, *action, *resource, Of::Any);
             table.push_str(if may.is_ok() { " yes     " } else { " -       " });
         }
+        // What is another project's, to whatever role of one: it is as what is missing.
+        let of_foreign = columns.iter().filter(|(_, caller)| caller.only().is_some());
+        let of_foreign: Vec<_> = of_foreign
+            .map(|(_, caller)| authorize(caller, *action, *resource, Of::Project(&foreign)))
+            .map(|may| match may {
+                Ok(()) => "yes",
+                Err(Refused::NotThere) => "missing",
+                Err(_) => "-",
+            })
+            .collect();
+        assert!(of_foreign.iter().all(|word| *word == of_foreign[0]), "{path}: {of_foreign:?}");
+        table.push_str(&format!(" {}", of_foreign[0]));
     }
     let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
     insta::assert_snapshot!(lines.join("\n"));
@@ -108,7 +129,7 @@ const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const VIEWER: &str = "viewer-viewer-viewer";
 
 fn principal(name: &str, role: Role) -> Principal {
-    Principal { name: name.into(), role }
+    Principal { name: name.into(), rights: Rights::Fleet(role) }
 }
 
 /// Who the service behind the layer saw, or the gRPC code of the refusal.
@@ -244,9 +265,10 @@ async fn the_layer_makes_the_caller_with_grants_trace_and_time() {
     layer.admit(&[(TOKEN.to_owned(), principal("alice", Role::Operator))].into());
     let alice = seen(&layer, "/banger.v1.VmService/CreateVm", Some("Bearer 0123456789abcdef"));
     let alice = alice.await.expect("let in");
-    assert_eq!((&*alice.actor, alice.grants), ("alice", Grants::Role(Role::Operator)));
+    assert_eq!(&*alice.actor, "alice");
+    assert_eq!(alice.grants, Grants::fleet(Role::Operator));
     let joining = seen(&layer, "/banger.v1.HostService/JoinHost", None).await.expect("let in");
-    assert_eq!((&*joining.actor, joining.grants), ("local", Grants::Open));
+    assert_eq!((&*joining.actor, &joining.grants), ("local", &Grants::Open));
     for caller in [alice, joining] {
         assert_eq!((caller.at, &*caller.trace), (now, TRACE));
     }
@@ -258,7 +280,7 @@ async fn a_role_that_does_not_do_is_refused_before_the_method_is_reached() {
     let viewer = format!("Bearer {VIEWER}");
     for (path, action, resource) in METHODS {
         let outcome = call(&layer, path, Some(&viewer)).await;
-        match authorize(&caller(Grants::Role(Role::Viewer)), *action, *resource) {
+        match authorize(&caller(Grants::fleet(Role::Viewer)), *action, *resource, Of::Any) {
             Ok(()) => assert_eq!(outcome, Ok("eve".to_owned()), "{path}"),
             Err(_) => assert_eq!(outcome, Err("7".to_owned()), "{path}: PERMISSION_DENIED"),
         }

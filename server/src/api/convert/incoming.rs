@@ -144,7 +144,7 @@ pub fn vm_filter(
             }
         }
     }
-    (VmFilter { selector, host: None, states }, host)
+    (VmFilter { selector, host: None, states, project: None }, host)
 }
 
 fn unknown_value(field: &str, value: i32) -> SpecProblem {

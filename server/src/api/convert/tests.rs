@@ -149,6 +149,7 @@ fn every_problem_of_a_filter_is_listed() {
         label_selector: "a b".to_owned(),
         host: "../x".to_owned(),
         states: vec![0, 99, v1::VmState::Running.into()],
+        project: String::new(),
     };
     incoming::vm_filter(Some(filter), &mut problems);
     let fields: Vec<&str> = problems.iter().map(|problem| problem.field.as_str()).collect();

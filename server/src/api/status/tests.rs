@@ -1,16 +1,18 @@
 use banger_proto::ids::{HostId, VmId};
 
 use super::*;
-use crate::model::caller::Role;
+use crate::model::access::Needed;
+use crate::model::caller::{Rights, Role};
 use crate::model::fixtures::{host_id, vm_id};
 use crate::model::intent::Desired;
-use crate::model::ledger::{HostRef, VmRef};
+use crate::model::ledger::HostRef;
 use crate::model::placement::Shortage;
 use crate::model::request::RequestId;
 
 #[test]
 fn a_caller_whose_role_does_not_do_is_told_which_would_in_words_and_as_metadata() {
-    let refused = Refused::Role { who: "eve".into(), has: Role::Viewer, needed: Role::Operator };
+    let (has, needed) = (Rights::Fleet(Role::Viewer), Needed::Fleet(Role::Operator));
+    let refused = Refused::Role { who: "eve".into(), has, needed };
     let status = not_permitted(&refused);
     assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, "NOT_PERMITTED".into()));
     assert_eq!(status.message(), "eve is viewer; this needs the role operator");
@@ -52,7 +54,11 @@ fn every_refusal_has_its_code_and_reason() {
     let (vm, host): (VmId, HostId) = (vm_id(1), host_id(1));
     let shortage = Shortage { resource: "vCPUs", wanted: 2, left: 1 };
     let cases = [
-        (Refusal::VmNotFound(VmRef::Name(name())), Code::NotFound, "VM_NOT_FOUND"),
+        (
+            Refusal::VmNotFound(crate::model::fixtures::vm_named(&name())),
+            Code::NotFound,
+            "VM_NOT_FOUND",
+        ),
         (Refusal::HostNotFound(HostRef::Id(host)), Code::NotFound, "HOST_NOT_FOUND"),
         (Refusal::VmIdTaken { id: vm, name: name() }, Code::AlreadyExists, "VM_ID_TAKEN"),
         (Refusal::VmIdUsedUp { id: vm }, Code::AlreadyExists, "VM_ID_TAKEN"),
@@ -202,7 +208,7 @@ fn whatever_a_caller_has_put_into_an_error_it_fits_a_header() {
         invalid_fields(fields()),
         error(Code::NotFound, ErrorReason::VmNotFound, long.clone()),
         refused(&Refusal::InvalidFields(fields())),
-        refused(&Refusal::VmNotFound(VmRef::Name(long.clone()))),
+        refused(&Refusal::VmNotFound(crate::model::fixtures::vm_named(&long))),
     ] {
         let response = status.into_http::<()>();
         let headers = response.headers().iter();

@@ -46,21 +46,17 @@ async fn hostile_texts_are_refused_with_their_field_in_every_call() {
         macro_rules! vm_call {
             ($method:ident, $request:ident) => {
                 let request = v1::$request { vm: t(), ..Default::default() };
-                refused(
-                    vms.$method(Request::new(request)).await.map(|_| Response::new(())),
-                    "vm",
-                    text,
-                );
+                refused(vms.$method(asked(request)).await.map(|_| Response::new(())), "vm", text);
             };
         }
         macro_rules! host_call {
             ($method:ident, $request:ident) => {
                 let request = v1::$request { host: t(), ..Default::default() };
-                refused(hosts.$method(Request::new(request)).await, "host", text);
+                refused(hosts.$method(asked(request)).await, "host", text);
             };
         }
-        refused(vms.get_vm(Request::new(v1::GetVmRequest { vm: t() })).await, "vm", text);
-        refused(vms.explain_vm(Request::new(v1::ExplainVmRequest { vm: t() })).await, "vm", text);
+        refused(vms.get_vm(asked(v1::GetVmRequest { vm: t() })).await, "vm", text);
+        refused(vms.explain_vm(asked(v1::ExplainVmRequest { vm: t() })).await, "vm", text);
         vm_call!(update_vm, UpdateVmRequest);
         vm_call!(delete_vm, DeleteVmRequest);
         vm_call!(start_vm, StartVmRequest);
@@ -70,14 +66,14 @@ async fn hostile_texts_are_refused_with_their_field_in_every_call() {
         vm_call!(resume_vm, ResumeVmRequest);
         vm_call!(wait_vm, WaitVmRequest);
         vm_call!(list_vm_events, ListVmEventsRequest);
-        refused(hosts.get_host(Request::new(v1::GetHostRequest { host: t() })).await, "host", text);
+        refused(hosts.get_host(asked(v1::GetHostRequest { host: t() })).await, "host", text);
         host_call!(update_host, UpdateHostRequest);
         host_call!(delete_host, DeleteHostRequest);
         host_call!(cordon_host, CordonHostRequest);
         host_call!(uncordon_host, UncordonHostRequest);
         let filter = v1::VmFilter { host: t(), ..Default::default() };
         let list = v1::ListVmsRequest { filter: Some(filter), ..Default::default() };
-        refused(vms.list_vms(Request::new(list)).await, "filter.host", text);
+        refused(vms.list_vms(asked(list)).await, "filter.host", text);
     }
     assert_eq!(fixture.list(v1::ListVmsRequest::default()).await.expect("empty").total_size, 0);
 }
@@ -121,13 +117,13 @@ async fn hostile_texts_in_a_new_vm_are_refused_with_their_field() {
         for (field, change) in fields {
             let mut request = named("web");
             change(&mut request, text.to_owned());
-            refused(fixture.vms.create_vm(Request::new(request)).await, field, text);
+            refused(fixture.vms.create_vm(asked(request)).await, field, text);
         }
     }
     for text in ["a\nb", "a\0b", "\x1b[2J", "wеb", long.as_str()] {
         let mut request = named("web");
         spec_of(&mut request).boot_args = text.to_owned();
-        refused(fixture.vms.create_vm(Request::new(request)).await, "spec.boot_args", text);
+        refused(fixture.vms.create_vm(asked(request)).await, "spec.boot_args", text);
     }
     assert_eq!(fixture.list(v1::ListVmsRequest::default()).await.expect("empty").total_size, 0);
 }
@@ -140,14 +136,14 @@ async fn hostile_tokens_and_etags_are_refused_and_change_nothing() {
         let page = v1::ListVmsRequest { page_token: (*text).to_owned(), ..Default::default() };
         assert_eq!(reason(&fixture.list(page).await.expect_err(text)), "PAGE_TOKEN_INVALID");
         let join = v1::JoinHostRequest { token: (*text).to_owned(), ..Default::default() };
-        let status = fixture.hosts.join_host(Request::new(join)).await.expect_err(text);
+        let status = fixture.hosts.join_host(asked(join)).await.expect_err(text);
         assert_eq!(reason(&status), "JOIN_TOKEN_INVALID");
         let delete = v1::DeleteVmRequest {
             vm: "web".to_owned(),
             etag: (*text).to_owned(),
             ..Default::default()
         };
-        let status = fixture.vms.delete_vm(Request::new(delete)).await.expect_err(text);
+        let status = fixture.vms.delete_vm(asked(delete)).await.expect_err(text);
         assert_eq!(reason(&status), "ETAG_MISMATCH");
     }
     assert_eq!(fixture.get("web").await.expect("there").generation, 1);

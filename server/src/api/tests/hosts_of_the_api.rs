@@ -14,7 +14,7 @@ impl Fixture {
     async fn token(&self, host_name: &str) -> String {
         let host_name = host_name.to_owned();
         let request = v1::CreateJoinTokenRequest { host_name, ..Default::default() };
-        self.hosts.create_join_token(Request::new(request)).await.expect("made").into_inner().token
+        self.hosts.create_join_token(asked(request)).await.expect("made").into_inner().token
     }
 
     async fn join(
@@ -30,7 +30,7 @@ impl Fixture {
             agent_address: "192.0.2.7:7072".to_owned(),
             ..Default::default()
         };
-        self.hosts.join_host(Request::new(request)).await.map(Response::into_inner)
+        self.hosts.join_host(asked(request)).await.map(Response::into_inner)
     }
 }
 
@@ -76,11 +76,10 @@ async fn all_problems_of_a_join_are_listed_at_once_after_its_token() {
         host_id: "no".to_owned(),
         ..v1::JoinHostRequest::default()
     };
-    let refused =
-        fixture.hosts.join_host(Request::new(request.clone())).await.expect_err("a token");
+    let refused = fixture.hosts.join_host(asked(request.clone())).await.expect_err("a token");
     assert_eq!(reason(&refused), "JOIN_TOKEN_INVALID");
     let request = v1::JoinHostRequest { token: fixture.token("").await, ..request };
-    let refused = fixture.hosts.join_host(Request::new(request)).await.expect_err("the rest");
+    let refused = fixture.hosts.join_host(asked(request)).await.expect_err("the rest");
     assert_eq!(fields(&refused), ["name", "certificate_request_pem", "agent_address", "host_id"]);
 }
 
@@ -114,14 +113,14 @@ async fn a_joining_host_chooses_no_labels_and_gets_those_of_its_token() {
         labels: [("bad key".to_owned(), String::new())].into(),
         ..Default::default()
     };
-    let refused = fixture.hosts.create_join_token(Request::new(bad)).await.expect_err("no label");
+    let refused = fixture.hosts.create_join_token(asked(bad)).await.expect_err("no label");
     assert_eq!(fields(&refused), [r#"labels["bad key"]"#]);
     for (name, of_token) in [("one", Some("a")), ("two", None)] {
         let request = v1::CreateJoinTokenRequest {
             labels: of_token.map(labels).unwrap_or_default(),
             ..Default::default()
         };
-        let made = fixture.hosts.create_join_token(Request::new(request)).await.expect("made");
+        let made = fixture.hosts.create_join_token(asked(request)).await.expect("made");
         let request = v1::JoinHostRequest {
             token: made.into_inner().token,
             name: name.to_owned(),
@@ -130,7 +129,7 @@ async fn a_joining_host_chooses_no_labels_and_gets_those_of_its_token() {
             labels: labels("secrets"),
             ..Default::default()
         };
-        let joined = fixture.hosts.join_host(Request::new(request)).await.expect("joined");
+        let joined = fixture.hosts.join_host(asked(request)).await.expect("joined");
         assert_eq!(joined.into_inner().labels, of_token.map(labels).unwrap_or_default(), "{name}");
     }
 }
@@ -142,7 +141,7 @@ async fn a_join_token_has_a_short_life() {
         let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
         let request =
             v1::CreateJoinTokenRequest { ttl, host_name: "-x".to_owned(), ..Default::default() };
-        let refused = fixture.hosts.create_join_token(Request::new(request)).await;
+        let refused = fixture.hosts.create_join_token(asked(request)).await;
         assert_eq!(
             fields(&refused.expect_err("out of range")),
             ["ttl", "host_name"],
@@ -157,7 +156,7 @@ async fn a_host_can_be_read_changed_cordoned_and_deleted() {
     let joined = fixture.join(&fixture.token("").await, "one", &key()).await.expect("joined");
     let get = async |host: &str| {
         let request = v1::GetHostRequest { host: host.to_owned() };
-        fixture.hosts.get_host(Request::new(request)).await.map(Response::into_inner)
+        fixture.hosts.get_host(asked(request)).await.map(Response::into_inner)
     };
     let host = get("one").await.expect("by name");
     assert_eq!(get(&joined.host_id).await.expect("by id"), host);
@@ -169,21 +168,21 @@ async fn a_host_can_be_read_changed_cordoned_and_deleted() {
         agent_address: "host.example:7072".to_owned(),
         ..Default::default()
     };
-    let updated = fixture.hosts.update_host(Request::new(update.clone())).await.expect("changed");
+    let updated = fixture.hosts.update_host(asked(update.clone())).await.expect("changed");
     assert_eq!(updated.get_ref().labels.len(), 1);
-    let stale = fixture.hosts.update_host(Request::new(update)).await.expect_err("stale");
+    let stale = fixture.hosts.update_host(asked(update)).await.expect_err("stale");
     assert_eq!(reason(&stale), "ETAG_MISMATCH");
     let cordon = v1::CordonHostRequest { host: "one".to_owned(), ..Default::default() };
-    let cordoned = fixture.hosts.cordon_host(Request::new(cordon)).await.expect("cordoned");
+    let cordoned = fixture.hosts.cordon_host(asked(cordon)).await.expect("cordoned");
     assert!(cordoned.get_ref().cordoned);
     let delete = v1::DeleteHostRequest { host: "one".to_owned(), ..Default::default() };
-    let gone = fixture.hosts.delete_host(Request::new(delete.clone())).await.expect("deleted");
+    let gone = fixture.hosts.delete_host(asked(delete.clone())).await.expect("deleted");
     assert_eq!(gone.get_ref().id, joined.host_id);
     assert_eq!(reason(&get("one").await.expect_err("gone")), "HOST_NOT_FOUND");
-    let missing = fixture.hosts.delete_host(Request::new(delete.clone())).await.expect_err("gone");
+    let missing = fixture.hosts.delete_host(asked(delete.clone())).await.expect_err("gone");
     assert_eq!(reason(&missing), "HOST_NOT_FOUND");
     let allowed = v1::DeleteHostRequest { allow_missing: true, ..delete };
-    fixture.hosts.delete_host(Request::new(allowed)).await.expect("allowed");
+    fixture.hosts.delete_host(asked(allowed)).await.expect("allowed");
 }
 
 #[tokio::test]
@@ -195,7 +194,7 @@ async fn hosts_are_listed_a_page_at_a_time() {
     let mut request = v1::ListHostsRequest { page_size: 2, ..Default::default() };
     let mut names = Vec::new();
     loop {
-        let page = fixture.hosts.list_hosts(Request::new(request.clone())).await.expect("a page");
+        let page = fixture.hosts.list_hosts(asked(request.clone())).await.expect("a page");
         let page = page.into_inner();
         names.extend(page.hosts.into_iter().map(|host| host.name));
         request.page_token = page.next_page_token;
@@ -206,7 +205,7 @@ async fn hosts_are_listed_a_page_at_a_time() {
     names.sort();
     assert_eq!(names, ["a", "b", "c"]);
     let none = v1::ListHostsRequest { label_selector: "zone=x".to_owned(), ..Default::default() };
-    let none = fixture.hosts.list_hosts(Request::new(none)).await.expect("a page");
+    let none = fixture.hosts.list_hosts(asked(none)).await.expect("a page");
     assert!(none.get_ref().hosts.is_empty());
 }
 
@@ -238,12 +237,12 @@ async fn a_named_host_that_can_not_take_the_vm_is_refused_with_the_reason() {
 impl Fixture {
     async fn inventory(&self, host: &str) -> Status {
         let request = v1::GetHostInventoryRequest { host: host.to_owned(), ..Default::default() };
-        self.hosts.get_host_inventory(Request::new(request)).await.expect_err("nobody is there")
+        self.hosts.get_host_inventory(asked(request)).await.expect_err("nobody is there")
     }
 
     async fn sweep(&self, host: &str) -> Status {
         let request = v1::SweepHostRequest { host: host.to_owned(), dry_run: false };
-        self.hosts.sweep_host(Request::new(request)).await.expect_err("nobody is there")
+        self.hosts.sweep_host(asked(request)).await.expect_err("nobody is there")
     }
 }
 

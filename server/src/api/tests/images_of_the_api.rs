@@ -11,13 +11,14 @@ impl Fixture {
     }
 
     async fn upload(&self, content: &[u8]) -> String {
-        let mut upload = self.api.images.begin_upload("alice").await.expect("begun");
+        let mut upload =
+            self.api.images.begin_upload("alice", Default::default()).await.expect("begun");
         upload.append(bytes::Bytes::copy_from_slice(content)).await.expect("appended");
         upload.finish("file".to_owned()).await.expect("kept").0
     }
 
     async fn import(&self, request: v1::ImportImageRequest) -> Result<v1::Image, Status> {
-        self.images().import_image(Request::new(request)).await.map(Response::into_inner)
+        self.images().import_image(asked(request)).await.map(Response::into_inner)
     }
 
     async fn imported(&self, name: &str, content: &[u8]) -> v1::Image {
@@ -30,7 +31,7 @@ impl Fixture {
     async fn rm(&self, name: &str, allow_missing: bool) -> Result<v1::Image, Status> {
         let request =
             v1::DeleteImageRequest { name: name.to_owned(), allow_missing, ..Default::default() };
-        self.images().delete_image(Request::new(request)).await.map(Response::into_inner)
+        self.images().delete_image(asked(request)).await.map(Response::into_inner)
     }
 }
 
@@ -53,11 +54,11 @@ async fn an_image_is_imported_shown_used_and_deleted() {
     let root = fixture.imported("r", b"root").await;
     assert_eq!((kernel.kind(), root.kind()), (v1::ImageKind::Kernel, v1::ImageKind::Root));
     assert_eq!(root.origin, "upload file");
-    let made = fixture.vms.create_vm(Request::new(naming("k", "r"))).await.expect("created");
+    let made = fixture.vms.create_vm(asked(naming("k", "r"))).await.expect("created");
     let spec = made.into_inner().spec.expect("given");
     assert_eq!(spec.root_image.expect("given").sha256, root.sha256);
     assert_eq!(spec.kernel.expect("given").sha256, kernel.sha256);
-    let request = Request::new(v1::GetImageRequest { name: "r".to_owned() });
+    let request = asked(v1::GetImageRequest { name: "r".to_owned() });
     let shown = fixture.images().get_image(request).await.expect("there").into_inner();
     assert_eq!((shown.vm_count, shown.hosts.len()), (1, 0));
 
@@ -65,7 +66,7 @@ async fn an_image_is_imported_shown_used_and_deleted() {
     assert_eq!((used.code(), &*reason(&used)), (Code::FailedPrecondition, "IMAGE_IN_USE"));
     assert!(used.message().contains("web"), "{}", used.message());
     let gone = v1::DeleteVmRequest { vm: "web".to_owned(), ..Default::default() };
-    fixture.vms.delete_vm(Request::new(gone)).await.expect("deleted");
+    fixture.vms.delete_vm(asked(gone)).await.expect("deleted");
     fixture.rm("r", false).await.expect("unused");
     let missing = fixture.rm("r", false).await.expect_err("gone");
     assert_eq!((missing.code(), &*reason(&missing)), (Code::NotFound, "IMAGE_NOT_FOUND"));
@@ -169,8 +170,8 @@ async fn a_list_of_images_pages_through_all_of_them_once() {
     }
     let (mut names, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = v1::ListImagesRequest { page_size: 3, page_token };
-        let page = fixture.images().list_images(Request::new(request)).await.expect("listed");
+        let request = v1::ListImagesRequest { page_size: 3, page_token, ..Default::default() };
+        let page = fixture.images().list_images(asked(request)).await.expect("listed");
         let page = page.into_inner();
         assert!(page.images.len() <= 3);
         names.extend(page.images.into_iter().map(|image| image.name));
@@ -182,7 +183,8 @@ async fn a_list_of_images_pages_through_all_of_them_once() {
     names.sort();
     let all: Vec<String> = (0..7).map(|number| format!("image-{number}")).collect();
     assert_eq!(names, all);
-    let foreign = v1::ListImagesRequest { page_size: 3, page_token: "AAAA".to_owned() };
-    let refused = fixture.images().list_images(Request::new(foreign)).await.expect_err("foreign");
+    let page_token = "AAAA".to_owned();
+    let foreign = v1::ListImagesRequest { page_size: 3, page_token, ..Default::default() };
+    let refused = fixture.images().list_images(asked(foreign)).await.expect_err("foreign");
     assert_eq!(reason(&refused), "PAGE_TOKEN_INVALID");
 }

@@ -27,9 +27,9 @@ impl Vms {
         mut message: v1::ListVmsRequest,
     ) -> Result<v1::ListVmsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = PageQuery::of("ListVms", &message);
+        let query = PageQuery::of("ListVms", &message).seen_by(caller);
         let size = page_size(message.page_size)?;
-        let filter = convert::filter(message.filter, &self.api.view)?;
+        let filter = convert::filter(message.filter, &self.api, caller)?;
         let now = Instant::now();
         let pages = &self.api.pages;
         let cursor = pages.read(&query, &token)?;
@@ -66,17 +66,18 @@ impl Vms {
     pub(super) async fn events(
         &self,
         mut message: v1::ListVmEventsRequest,
-        secrets: Secrets,
+        caller: &Caller,
     ) -> Result<v1::ListVmEventsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
-        let query = PageQuery::of("ListVmEvents", &message);
+        let query = PageQuery::of("ListVmEvents", &message).seen_by(caller);
+        let secrets = Secrets::for_caller(caller);
         let size = page_size(message.page_size)?;
         let mut problems = Vec::new();
-        let parsed = parse_vm(&message.vm, "vm", &mut problems);
+        let parsed = parse_vm(&message.vm, "vm", &mut problems, caller);
         let vm = all_or_problems(parsed, problems)?;
-        let id = match self.api.view.resolve(&vm) {
+        let id = match self.api.seen(&vm, caller) {
             Some(record) => record.id(),
-            None => self.gone_id(&vm).await?,
+            None => self.gone_id(&vm, caller).await?,
         };
         let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
         let after = u64::try_from(after).unwrap_or(u64::MAX);
@@ -104,13 +105,19 @@ impl Vms {
 }
 
 impl Vms {
-    /// The id of a VM that is gone; of a name, the one that had it last.
-    async fn gone_id(&self, vm: &VmRef) -> Result<VmId, Status> {
-        let gone = match vm {
-            VmRef::Id(id) => {
-                self.api.store.was_deleted(*id).await.map(|known| known.then_some(*id))
+    /// The id of a VM that is gone and was there for this caller; of a name, the one that had it last.
+    async fn gone_id(&self, vm: &VmRef, caller: &Caller) -> Result<VmId, Status> {
+        let store = &self.api.store;
+        let gone = match (vm, caller.only()) {
+            (VmRef::Id(id), None) => store.was_deleted(*id).await.map(|known| known.then_some(*id)),
+            (VmRef::Id(id), Some(own)) => {
+                let of = store.deleted_of(*id).await;
+                of.map(|project| project.filter(|project| project == own).map(|_| *id))
             }
-            VmRef::Name(name) => self.api.store.last_deleted(name).await,
+            (VmRef::Name(named), _) if caller.sees(&named.project) => {
+                store.last_deleted(named).await
+            }
+            (VmRef::Name(_), _) => Ok(None),
         };
         let gone = gone.map_err(|error| status::read_failed(&error))?;
         gone.ok_or_else(|| status::vm_not_found(vm))
@@ -120,20 +127,21 @@ impl Vms {
     pub(super) async fn explained(
         &self,
         text: &str,
-        secrets: Secrets,
+        caller: &Caller,
     ) -> Result<v1::ExplainVmResponse, Status> {
+        let secrets = Secrets::for_caller(caller);
         let mut problems = Vec::new();
-        let parsed = parse_vm(text, "vm", &mut problems);
+        let parsed = parse_vm(text, "vm", &mut problems, caller);
         let vm = all_or_problems(parsed, problems)?;
-        let Some(record) = self.api.view.resolve(&vm) else {
-            let id = self.gone_id(&vm).await?;
+        let Some(record) = self.api.seen(&vm, caller) else {
+            let id = self.gone_id(&vm, caller).await?;
             let status = v1::VmStatus { state: v1::VmState::Deleted.into(), ..Default::default() };
-            let name = match &vm {
-                VmRef::Name(name) => name.clone(),
-                VmRef::Id(_) => String::new(),
+            let (name, project) = match &vm {
+                VmRef::Name(named) => (named.name.clone(), named.project.to_string()),
+                VmRef::Id(_) => (String::new(), String::new()),
             };
-            let gone =
-                v1::Vm { id: id.to_string(), name, status: Some(status), ..v1::Vm::default() };
+            let id = id.to_string();
+            let gone = v1::Vm { id, name, project, status: Some(status), ..v1::Vm::default() };
             return Ok(explained(gone, reconcile::explain_gone(&vm)));
         };
         let host = record.intent.host.and_then(|host| self.api.view.host(host));

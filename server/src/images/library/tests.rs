@@ -2,6 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::fixtures::at;
+use crate::model::fixtures::project;
 
 fn library(directory: &TempDir) -> Library {
     Library::open(directory.path().join("images"), 1000, 0).expect("made")
@@ -10,7 +11,7 @@ fn library(directory: &TempDir) -> Library {
 fn upload(library: &Library, name: &str, data: &[u8]) -> String {
     let mut upload = library.begin(name).expect("begun");
     library.append(&mut upload, data).expect("appended");
-    library.keep_blob(upload, at(0)).expect("kept").0
+    library.keep_blob(upload, &ProjectName::default(), at(0)).expect("kept").0
 }
 
 fn files(library: &Library) -> Vec<String> {
@@ -33,10 +34,11 @@ fn an_upload_is_found_by_its_digest_for_a_day_and_readable_by_its_owner_only() {
     let digest = upload(&library, "a", b"content");
     assert_eq!(digest, hex::encode(Sha256::digest(b"content")));
     assert_eq!(files(&library), [format!("blobs/{digest}")]);
-    let path = library.blob(&digest, at(24 * 3600)).expect("a day is not over");
+    let path =
+        library.blob(&ProjectName::default(), &digest, at(24 * 3600)).expect("a day is not over");
     assert_eq!(fs::read(&path).expect("readable"), b"content");
     assert_eq!(fs::metadata(&path).expect("there").mode() & 0o7777, 0o600);
-    assert_eq!(library.blob(&digest, at(24 * 3600 + 1)), None);
+    assert_eq!(library.blob(&ProjectName::default(), &digest, at(24 * 3600 + 1)), None);
     assert_eq!(library.expire(at(24 * 3600)).expect("readable"), 0);
     assert_eq!(library.expire(at(24 * 3600 + 1)).expect("readable"), 1);
     assert_eq!(files(&library), [""; 0]);
@@ -102,7 +104,27 @@ fn a_digest_that_is_none_reaches_no_file() {
     let directory = TempDir::new().expect("a directory");
     let library = library(&directory);
     for hostile in ["", "..", "../../etc/passwd", "/etc/passwd", &"a/".repeat(32)] {
-        assert_eq!(library.blob(hostile, at(0)), None, "{hostile}");
+        assert_eq!(library.blob(&ProjectName::default(), hostile, at(0)), None, "{hostile}");
         assert!(library.content(hostile).is_err(), "{hostile}");
     }
+}
+
+#[test]
+fn an_upload_to_one_project_is_not_there_for_another_and_goes_with_its_own() {
+    let directory = TempDir::new().expect("a directory");
+    let library = library(&directory);
+    let (shop, lab) = (project("shop"), project("lab"));
+    let mut digest = String::new();
+    for of in [&shop, &lab] {
+        let mut upload = library.begin("a").expect("begun");
+        library.append(&mut upload, b"content").expect("appended");
+        digest = library.keep_blob(upload, of, at(0)).expect("kept").0;
+    }
+    assert_eq!(library.blob(&ProjectName::default(), &digest, at(0)), None);
+    library.remove_blobs(&shop).expect("removed");
+    library.remove_blobs(&ProjectName::default()).expect("of this one nothing is removed at once");
+    assert_eq!(library.blob(&shop, &digest, at(0)), None);
+    assert!(library.blob(&lab, &digest, at(0)).is_some());
+    assert_eq!(library.expire(at(24 * 3600 + 1)).expect("readable"), 1, "below its directory too");
+    assert_eq!(library.blob(&lab, &digest, at(0)), None);
 }

@@ -8,7 +8,7 @@ use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
 use crate::model::audit_room::{AskedBy, AuditRoom};
-use crate::model::caller::{Caller, Grants, Role};
+use crate::model::caller::{Caller, Grants, Rights, Role};
 use crate::model::request::RequestKey;
 use crate::model::token::TokenRecord;
 
@@ -79,9 +79,9 @@ impl Ledger {
             _ => false,
         };
         let needed = decided.changes.iter().filter(needs).count() as u64;
-        let by = match caller.grants {
-            Grants::Role(Role::Admin) => AskedBy::Admin,
-            Grants::Role(Role::Viewer | Role::Operator) | Grants::Open => AskedBy::Others,
+        let by = match &caller.grants {
+            Grants::To(Rights::Fleet(Role::Admin)) => AskedBy::Admin,
+            Grants::To(_) | Grants::Open => AskedBy::Others,
         };
         let room = self.audit_room();
         if needed == 0 || room.has_for(needed, by) {
@@ -133,6 +133,8 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::DeleteHost(_)
         | AnyMutation::PutImage(_)
         | AnyMutation::DeleteImage(_)
+        | AnyMutation::CreateProject(_)
+        | AnyMutation::DeleteProject(_)
         | AnyMutation::CreateToken(_)
         | AnyMutation::AddToken(_)
         | AnyMutation::RevokeToken(_) => of_outcome(outcome),
@@ -157,6 +159,10 @@ fn of_outcome(outcome: &Outcome) -> Option<AuditObject> {
             Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.name))
         }
         Outcome::Token(row) | Outcome::TokenGone(Revoked { token: row, .. }) => Some(token(row)),
+        Outcome::Project(project) | Outcome::ProjectGone(project) => {
+            let name = project.name.as_str();
+            Some(AuditObject::new(AuditedKind::Project, name, name))
+        }
         Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
     }
 }

@@ -20,6 +20,7 @@ use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
+use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::DoneRequest;
 use crate::model::token::TokenRecord;
 
@@ -103,10 +104,12 @@ objects! {
     Vm(VmIntent): VmId = |vm| vm.id;
     Host(HostRecord): HostId = |host| host.id;
     JoinToken(JoinToken): String = |token| token.id.clone();
+    /// A project that was made.
+    Project(ProjectRecord): ProjectName = |project| project.name.clone();
     /// A token of a caller.
     Token(TokenRecord): String = |token| token.id.clone();
     /// The name of an image, and the content that it stands for.
-    Image(ImageRecord): String = |image| image.name.clone();
+    Image(ImageRecord): Named = |image| image.named();
 }
 
 impl Change {

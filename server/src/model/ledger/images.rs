@@ -4,7 +4,11 @@
 //! included: its host may still stand on it. A name is in use while a VM that is not being deleted
 //! refers to the content it stands for.
 //!
-//! A name that is no image of the server is a file on hosts. It is refused when every host has said
+//! A name in a spec is that of an image of the VM's project or, where that has none, of a public one,
+//! which are images of `default`. Nothing that is said of a name tells of an image that is neither.
+//!
+//! A name that is no image of the server is a file on hosts, which are the fleet's: it is for VMs of
+//! `default` alone, and never a file that the server has brought there. It is refused when every host has said
 //! which files it has and none has this one; as long as one has not been heard, or none has joined,
 //! nobody knows, and the VM is taken.
 
@@ -15,9 +19,11 @@ use banger_proto::ids::VmId;
 
 use super::change::Rows;
 use super::{Change, Decided, Edit, Ledger, Outcome, Refusal};
+use crate::model::access::{Action, Of, Resource, authorize};
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of};
 use crate::model::intent::{Desired, VmIntent};
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::{ImageRef, SpecProblem, VmSpec};
 
 /// Most names of images.
@@ -29,15 +35,18 @@ const NAMED: usize = 5;
 /// Give a name to a content that is here.
 #[derive(Debug, Clone)]
 pub struct PutImage {
+    /// Whether it is public is said beside it.
     pub image: Arc<ImageRecord>,
     /// Also when the name stands for other content.
     pub replace: bool,
+    /// Whether it is to be public; `None`: as it is.
+    pub public: Option<bool>,
 }
 
 /// Forget the name of an image that no VM uses by it.
 #[derive(Debug, Clone)]
 pub struct DeleteImage {
-    pub name: String,
+    pub image: Named,
 }
 
 /// How many names an error suggests at most, and of how many it looks for those that are near: this
@@ -80,13 +89,29 @@ impl Ledger {
         self.images.names.iter()
     }
 
-    pub fn image(&self, name: &str) -> Option<&Arc<ImageRecord>> {
-        self.images.names.get(name)
+    pub fn image(&self, named: &Named) -> Option<&Arc<ImageRecord>> {
+        self.images.names.get(named)
     }
 
-    /// How many VMs use this content.
-    pub fn image_users(&self, sha256: &str) -> usize {
-        self.images.users.get(sha256).map_or(0, BTreeSet::len)
+    /// What a name means to a VM of this project: its own image, else a public one.
+    pub fn image_for(&self, project: &ProjectName, name: &str) -> Option<&Arc<ImageRecord>> {
+        let public = || {
+            let shared = self.image(&Named::new(&ProjectName::default(), name));
+            shared.filter(|image| image.public)
+        };
+        self.image(&Named::new(project, name)).or_else(public)
+    }
+
+    /// How many VMs use this content, of those that this caller sees.
+    pub fn image_users(&self, sha256: &str, caller: &Caller) -> usize {
+        let users = self.images.users.get(sha256);
+        match caller.only() {
+            None => users.map_or(0, BTreeSet::len),
+            Some(own) => {
+                let vms = users.into_iter().flatten().filter_map(|vm| self.vms.get(vm));
+                vms.filter(|vm| vm.project == *own).count()
+            }
+        }
     }
 
     /// The digests of every content that a name or a VM refers to.
@@ -95,12 +120,16 @@ impl Ledger {
         named.chain(self.images.users.keys().cloned()).collect()
     }
 
-    pub(super) fn put_image(
-        &self,
-        image: &Arc<ImageRecord>,
-        replace: bool,
-    ) -> Result<Decided, Refusal> {
-        let known = self.image(&image.name);
+    pub(super) fn put_image(&self, put: &PutImage, caller: &Caller) -> Result<Decided, Refusal> {
+        let PutImage { image, replace, public } = put;
+        self.check_project(&image.project, caller)?;
+        let known = self.image(&image.named());
+        let was_public = known.is_some_and(|known| known.public);
+        let public = public.unwrap_or(was_public);
+        if public || was_public {
+            check_public(&image.project, caller)?;
+        }
+        let image = &Arc::new(ImageRecord { public, ..ImageRecord::clone(image) });
         // What an image boots with stays unless the import says otherwise.
         let kept = known.filter(|known| image.boot.is_none() && known.kind == image.kind);
         let image = &match kept.and_then(|known| known.boot.clone()) {
@@ -114,10 +143,15 @@ impl Ledger {
                     && known.kind == image.kind
                     && known.boot == image.boot =>
             {
+                if public != was_public {
+                    let image = Arc::new(ImageRecord { public, ..ImageRecord::clone(known) });
+                    let outcome = Outcome::Image { image: Arc::clone(&image), changed: true };
+                    return Ok(Decided { changes: vec![Change::put(image)], outcome });
+                }
                 let outcome = Outcome::Image { image: Arc::clone(known), changed: false };
                 return Ok(Decided { changes: Vec::new(), outcome });
             }
-            Some(known) if !replace => {
+            Some(known) if !*replace => {
                 let (name, sha256) = (known.name.clone(), known.sha256.clone());
                 return Err(Refusal::ImageNameTaken { name, sha256 });
             }
@@ -142,28 +176,46 @@ impl Ledger {
             problems.push(SpecProblem::new("boot", why));
         }
         for (field, name, wanted) in boot.images() {
-            let wrong = self.image(name).filter(|named| named.kind != wanted);
+            let found = self.image_for(&image.project, name);
+            let wrong = found.filter(|named| named.kind != wanted);
             problems.extend(wrong.map(|named| wrong_kind(field.to_owned(), named, wanted)));
+            // What everybody may boot has to be there for everybody.
+            if image.public && !found.is_some_and(|named| named.public) {
+                let why = format!("is {name:?}, which is no public image, and this one is to be");
+                problems.push(SpecProblem::new(field, why));
+            }
         }
         if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidFields(problems)) }
     }
 
-    pub(super) fn delete_image(&self, name: &str, caller: &Caller) -> Result<Decided, Refusal> {
-        let image =
-            self.image(name).ok_or_else(|| Refusal::ImageNotFound { name: name.to_owned() })?;
+    pub(super) fn delete_image(&self, named: &Named, caller: &Caller) -> Result<Decided, Refusal> {
+        let seen =
+            self.image(named).filter(|image| caller.only().is_none_or(|own| image.is_for(own)));
+        let image = seen.ok_or_else(|| Refusal::ImageNotFound { name: named.text() })?;
+        if image.public {
+            // VMs of others stand on it, and who they are only callers of the fleet may know.
+            authorize(caller, Action::Change, Resource::PublicImage, Of::Any)
+                .map_err(Refusal::NotPermitted)?;
+        }
+        let name = image.name.as_str();
+        let means = |project: &ProjectName| {
+            self.image_for(project, name).is_some_and(|meant| Arc::ptr_eq(meant, image))
+        };
         let carriers: Vec<String> = self
             .images()
             .filter(|other| {
                 other.boot.iter().flat_map(Boot::images).any(|(_, carried, _)| carried == name)
+                    && means(&other.project)
             })
-            .map(|other| other.name.clone())
+            .map(|other| other.named().text())
             .take(NAMED)
             .collect();
         if !carriers.is_empty() {
-            return Err(Refusal::ImageCarried { name: name.to_owned(), by: carriers });
+            return Err(Refusal::ImageCarried { name: named.text(), by: carriers });
         }
         let uses = |intent: &Arc<VmIntent>| {
             intent.desired != Desired::Absent
+                && means(&intent.project)
                 && intent.spec.images().any(|(_, used)| {
                     used.name == name && used.stored_digest() == Some(image.sha256.as_str())
                 })
@@ -172,7 +224,7 @@ impl Ledger {
         let mut vms: Vec<String> = users
             .filter_map(|vm| self.vms.get(vm))
             .filter(|intent| uses(intent))
-            .map(|intent| intent.name.clone())
+            .map(|intent| intent.named().text())
             .collect();
         if vms.is_empty() {
             let outcome = Outcome::ImageGone(Arc::clone(image));
@@ -184,7 +236,7 @@ impl Ledger {
         vms.sort_unstable();
         let more = vms.len().saturating_sub(NAMED);
         vms.truncate(NAMED);
-        Err(Refusal::ImageInUse { name: name.to_owned(), vms, more })
+        Err(Refusal::ImageInUse { name: named.text(), vms, more })
     }
 
     /// The spec with every image of the server pinned to its content. What a VM has already (`old`)
@@ -193,25 +245,28 @@ impl Ledger {
         &self,
         spec: &Arc<VmSpec>,
         old: Option<&VmSpec>,
+        project: &ProjectName,
     ) -> Result<Arc<VmSpec>, Refusal> {
-        let spec = &self.with_boot(spec, old)?;
+        let spec = &self.with_boot(spec, old, project)?;
         let mut problems = Vec::new();
         let mut nowhere = None;
         let pinned = spec.map_images(|field, asked| {
             let held = old
                 .and_then(|old| old.images().find(|(at, _)| *at == field).map(|(_, image)| image));
-            let known = held.is_some_and(|held| held.name == asked.name)
-                || self.image(&asked.name).is_some();
-            if !known && self.is_nowhere(&asked.name) {
+            let known = held.is_some_and(|held| match project.is_default() {
+                true => held.name == asked.name,
+                false => keeps(asked, held),
+            }) || self.image_for(project, &asked.name).is_some();
+            if !known && self.is_nowhere(&asked.name, project) {
                 nowhere.get_or_insert((field, asked.name.clone()));
             }
-            self.pin(field, asked, held).unwrap_or_else(|problem| {
+            self.pin(field, asked, held, project).unwrap_or_else(|problem| {
                 problems.push(problem);
                 asked.clone()
             })
         });
         if let Some((field, name)) = nowhere {
-            let near = self.near_images(&name);
+            let near = self.near_images(&name, project);
             return Err(Refusal::ImageNowhere { field, name, near });
         }
         if !problems.is_empty() {
@@ -222,7 +277,12 @@ impl Ledger {
 
     /// The spec with what it leaves open of its boot: as the VM has it, where it keeps its root
     /// image, else as that image carries it.
-    fn with_boot(&self, spec: &Arc<VmSpec>, old: Option<&VmSpec>) -> Result<Arc<VmSpec>, Refusal> {
+    fn with_boot(
+        &self,
+        spec: &Arc<VmSpec>,
+        old: Option<&VmSpec>,
+        project: &ProjectName,
+    ) -> Result<Arc<VmSpec>, Refusal> {
         if !spec.leaves_boot_open() {
             return Ok(Arc::clone(spec));
         }
@@ -231,7 +291,7 @@ impl Ledger {
             return Ok(Arc::new(spec.booted_as(old)));
         }
         let image = self
-            .image(&root.name)
+            .image_for(project, &root.name)
             .ok_or_else(|| Refusal::NothingCarried { root: root.name.clone() })?;
         match &image.boot {
             Some(boot) => Ok(Arc::new(spec.booted_with(boot))),
@@ -245,22 +305,28 @@ impl Ledger {
         }
     }
 
-    /// Whether no host has a file of this name, for certain.
-    fn is_nowhere(&self, name: &str) -> bool {
+    /// Whether no host has a file of this name that a VM of this project may boot from, for certain.
+    fn is_nowhere(&self, name: &str, project: &ProjectName) -> bool {
+        // What the server has brought there may be another project's.
+        if !project.is_default() || digest_of(name).is_some() {
+            return true;
+        }
         let lacks = |files: &Arc<BTreeSet<String>>| !files.contains(name);
         !self.hosts.is_empty()
             && self.hosts.values().all(|host| host.image_files.as_ref().is_some_and(lacks))
     }
 
     /// Names of images and of hosts' files that a mistyped one may have meant, the nearest first.
-    fn near_images(&self, wanted: &str) -> Vec<String> {
+    fn near_images(&self, wanted: &str, project: &ProjectName) -> Vec<String> {
         let most = 1 + wanted.chars().count() / 4;
         let files = self.hosts.values().filter_map(|host| host.image_files.as_ref()).take(8);
         let files = files.flat_map(|files| files.iter()).filter(|file| digest_of(file).is_none());
+        let files = files.filter(|_| project.is_default());
         let mut found: Vec<(usize, &String)> = self
             .images
             .names
             .iter()
+            .filter(|image| image.is_for(project))
             .map(|image| &image.name)
             .chain(files)
             .filter(|name| name.len().abs_diff(wanted.len()) <= most || name.starts_with(wanted))
@@ -281,11 +347,13 @@ impl Ledger {
         field: &'static str,
         asked: &ImageRef,
         held: Option<&ImageRef>,
+        project: &ProjectName,
     ) -> Result<ImageRef, SpecProblem> {
         if let Some(held) = held.filter(|held| keeps(asked, held)) {
             return Ok(held.clone());
         }
-        let Some(image) = self.image(&asked.name) else { return Ok(asked.clone()) };
+        let found = self.image_for(project, &asked.name);
+        let Some(image) = found else { return Ok(asked.clone()) };
         if asked.sha256.as_ref().is_some_and(|digest| *digest != image.sha256) {
             let why = format!("is not that of the image {}: that is {}", image.name, image.sha256);
             return Err(SpecProblem::new(format!("{field}.sha256"), why));
@@ -300,6 +368,17 @@ impl Ledger {
         }
         Ok(ImageRef::stored(&image.name, &image.sha256))
     }
+}
+
+/// Whether this caller may say of an image of this project that it is public, or no longer.
+fn check_public(project: &ProjectName, caller: &Caller) -> Result<(), Refusal> {
+    authorize(caller, Action::Change, Resource::PublicImage, Of::Project(project))
+        .map_err(Refusal::NotPermitted)?;
+    if project.is_default() {
+        return Ok(());
+    }
+    let why = "is for images of the project default";
+    Err(Refusal::InvalidFields(vec![SpecProblem::new("public", why)]))
 }
 
 /// Whether a request means the content that the VM has.

@@ -15,6 +15,7 @@ pub use super::images::{DeleteImage, PutImage};
 use super::join_token::JoinToken;
 use super::notes::{Audit, Record, RecordSweep};
 use super::outcome::{Outcome, Revoked};
+pub use super::projects::{CreateProject, DeleteProject};
 use super::references::{HostRef, IfMatch, VmRef};
 pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
 use super::{Decided, Ledger, Refusal};
@@ -23,6 +24,7 @@ use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::labels::LabelChange;
+use crate::model::project::{ProjectName, ProjectRecord};
 use crate::model::spec::{SpecMask, VmSpec, VmSpecDraft};
 use crate::model::subnet::Subnet;
 use crate::model::token::TokenRecord;
@@ -159,11 +161,17 @@ mutations! {
         |ledger, delete, caller| ledger.delete_host(delete, caller),
         |outcome| host(outcome);
     PutImage -> Arc<ImageRecord>:
-        |ledger, put, caller| ledger.put_image(&put.image, put.replace),
+        |ledger, put, caller| ledger.put_image(put, caller),
         |outcome| image(outcome);
     DeleteImage -> Arc<ImageRecord>:
-        |ledger, delete, caller| ledger.delete_image(&delete.name, caller),
+        |ledger, delete, caller| ledger.delete_image(&delete.image, caller),
         |outcome| image(outcome);
+    CreateProject -> Arc<ProjectRecord>:
+        |ledger, create, caller| ledger.create_project(&create.0),
+        |outcome| project(outcome);
+    DeleteProject -> Arc<ProjectRecord>:
+        |ledger, delete, caller| ledger.delete_project(&delete.0, caller),
+        |outcome| project(outcome);
     CreateToken -> Arc<TokenRecord>:
         |ledger, create, caller| ledger.create_token(&create.0, caller),
         |outcome| token(outcome);
@@ -204,6 +212,13 @@ fn host(outcome: Outcome) -> Option<Arc<HostRecord>> {
 fn image(outcome: Outcome) -> Option<Arc<ImageRecord>> {
     match outcome {
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => Some(image),
+        _ => None,
+    }
+}
+
+fn project(outcome: Outcome) -> Option<Arc<ProjectRecord>> {
+    match outcome {
+        Outcome::Project(project) | Outcome::ProjectGone(project) => Some(project),
         _ => None,
     }
 }
@@ -322,6 +337,8 @@ pub struct CreateVm {
     pub request_id: Option<VmId>,
     /// Checked name; empty: made from the id.
     pub name: String,
+    /// Which it is to belong to.
+    pub project: ProjectName,
     /// The wanted shape.
     pub spec: Arc<VmSpec>,
     /// The wanted power state; not [`Desired::Absent`].

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
+use crate::model::project::ProjectRecord;
 use crate::model::token::TokenRecord;
 
 /// What any mutation came to.
@@ -35,6 +36,10 @@ pub enum Outcome {
     HostGone(Arc<HostRecord>),
     /// The join token is kept.
     JoinTokenKept,
+    /// The project as it is now.
+    Project(Arc<ProjectRecord>),
+    /// The project is gone; this is its last row.
+    ProjectGone(Arc<ProjectRecord>),
     /// The token as it is now.
     Token(Arc<TokenRecord>),
     /// The token is forgotten.

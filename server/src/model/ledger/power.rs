@@ -24,7 +24,7 @@ use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, VmIntent};
 impl Ledger {
     pub(super) fn set_power(&self, asked: &SetPower, caller: &Caller) -> Result<Decided, Refusal> {
         let power = asked.power;
-        let old = self.living(&asked.vm, asked.etag.as_deref())?;
+        let old = self.living(&asked.vm, asked.etag.as_deref(), caller)?;
         let Some((new, kind)) = wish(old, power, caller)? else {
             return Ok(unchanged(old));
         };

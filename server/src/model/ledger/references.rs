@@ -1,21 +1,25 @@
-//! How requests name what they are about: by id or by name, and which state of it they have seen.
+//! How requests name what they are about: by id, or by a name, which of a VM is one in its project;
+//! and which state of it they have seen.
+
+use std::fmt;
 
 use banger_proto::ids::{HostId, VmId};
+
+use crate::model::project::Named;
 
 /// A VM as requests name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VmRef {
     Id(VmId),
-    /// By the name of a living VM.
-    Name(String),
+    /// By the name of a living VM, in its project.
+    Name(Named),
 }
 
-impl std::fmt::Display for VmRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for VmRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => id.fmt(f),
-            // Debug form: a reference from outside may hold anything.
-            Self::Name(name) => write!(f, "{name:?}"),
+            Self::Name(named) => named.fmt(f),
         }
     }
 }
@@ -27,8 +31,8 @@ pub enum HostRef {
     Name(String),
 }
 
-impl std::fmt::Display for HostRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for HostRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => id.fmt(f),
             Self::Name(name) => write!(f, "{name:?}"),

@@ -4,6 +4,7 @@ use banger_proto::ids::{HostId, VmId};
 use banger_proto::words::counted;
 
 use super::{HostRef, VmRef};
+use crate::model::access::Refused;
 use crate::model::intent::Desired;
 use crate::model::placement::Unsuitable;
 use crate::model::request::{RequestId, RequestTarget};
@@ -27,8 +28,9 @@ pub enum Refusal {
         /// The name of the VM that has it.
         name: String,
     },
-    /// The id belongs to a VM that was deleted; ids are never used again.
-    #[error("the id {id} belongs to a VM that was deleted, and ids are never used again")]
+    /// The id belongs to a VM that was deleted, or to one that is not the caller's; ids are never used
+    /// again, and which of the two it is is not theirs to know.
+    #[error("the id {id} is used up: it belongs to another VM, or to one that was deleted")]
     VmIdUsedUp { id: VmId },
     /// The request id was used for another request.
     #[error("the request_id {id} was used for another request")]
@@ -175,6 +177,28 @@ pub enum Refusal {
         /// Names of some of the images that carry it.
         by: Vec<String>,
     },
+    /// No project has this name, or it is not the caller's.
+    #[error("there is no project {name:?}")]
+    ProjectNotFound { name: String },
+    #[error("there is a project {name:?} already")]
+    ProjectNameTaken { name: String },
+    #[error(
+        "project {name} still has {} and {}",
+        counted(*vms as u64, "VM"),
+        counted(*images as u64, "image")
+    )]
+    ProjectNotEmpty {
+        name: String,
+        /// How many, those that are being deleted included.
+        vms: usize,
+        images: usize,
+    },
+    /// The project that is meant where none is named.
+    #[error("the project {name} is always there")]
+    ProjectStays { name: String },
+    /// What was found is not for this caller's role.
+    #[error("{0}")]
+    NotPermitted(Refused),
     /// No token has this id, and none is held by this name.
     #[error("there is no token {token:?}")]
     TokenNotFound {

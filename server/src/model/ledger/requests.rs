@@ -27,7 +27,7 @@ impl Ledger {
         let done = request.and_then(|key| Some((key, self.done.get(&key.id)?)));
         if let Some((key, done)) = done {
             self.check_caller(caller)?;
-            return self.again(key, mutation, done);
+            return self.again(key, mutation, done, caller);
         }
         let mut decided = self.decide(caller, mutation)?;
         decided.changes.extend(audited(caller, mutation, request, &decided));
@@ -52,8 +52,10 @@ impl Ledger {
         key: &RequestKey,
         mutation: &AnyMutation,
         done: &DoneRequest,
+        caller: &Caller,
     ) -> Result<Decided, Refusal> {
-        if done.key.fingerprint != key.fingerprint || !self.may_mean(mutation, &done.target) {
+        let same = done.key.fingerprint == key.fingerprint;
+        if !same || !self.may_mean(mutation, &done.target) || !self.is_for(&done.target, caller) {
             return Err(Refusal::RequestIdTaken { id: key.id });
         }
         let gone = || Refusal::DoneAndGone { what: done.target.clone() };
@@ -68,12 +70,31 @@ impl Ledger {
             RequestTarget::Host(id) => {
                 Outcome::Host(self.host(&HostRef::Id(*id)).cloned().ok_or_else(gone)?)
             }
-            RequestTarget::Image(name) => {
-                let image = self.image(name).cloned().ok_or_else(gone)?;
+            RequestTarget::Image(named) => {
+                let image = self.image(named).cloned().ok_or_else(gone)?;
                 Outcome::Image { image, changed: false }
+            }
+            RequestTarget::Project(name) => {
+                Outcome::Project(self.projects.get(name).cloned().ok_or_else(gone)?)
             }
         };
         Ok(Decided { changes: Vec::new(), outcome })
+    }
+
+    /// Whether what a request was about is there for this caller, or was theirs as far as is known:
+    /// another's repetition of it must not show it.
+    fn is_for(&self, target: &RequestTarget, caller: &Caller) -> bool {
+        match target {
+            RequestTarget::Vm(id) => {
+                self.vm(&VmRef::Id(*id)).is_none_or(|vm| caller.sees(&vm.project))
+            }
+            RequestTarget::Image(named) => caller.sees(&named.project),
+            RequestTarget::Token(id) => {
+                self.tokens.get(id).is_none_or(|token| self.sees_token(token, caller))
+            }
+            RequestTarget::Host(_) => caller.sees_hosts(),
+            RequestTarget::Project(name) => caller.sees(name),
+        }
     }
 
     /// Whether what a mutation names can be this object: by its id, or by a name that is nobody
@@ -101,7 +122,13 @@ impl Ledger {
                 self.host(named).is_none_or(|host| host.id == *id)
             }
             (RequestTarget::Image(name), _, _, AnyMutation::DeleteImage(delete)) => {
-                delete.name == *name
+                delete.image == *name
+            }
+            (RequestTarget::Project(name), _, _, AnyMutation::CreateProject(create)) => {
+                create.0.name == *name
+            }
+            (RequestTarget::Project(name), _, _, AnyMutation::DeleteProject(delete)) => {
+                delete.0 == *name
             }
             (RequestTarget::Token(_), _, _, AnyMutation::CreateToken(_)) => true,
             (RequestTarget::Token(id), _, _, AnyMutation::RevokeToken(revoke)) => {
@@ -122,7 +149,10 @@ fn target_of(outcome: &Outcome) -> Option<RequestTarget> {
         Outcome::Vm { intent, .. } | Outcome::VmGone(intent) => Some(RequestTarget::Vm(intent.id)),
         Outcome::Host(record) | Outcome::HostGone(record) => Some(RequestTarget::Host(record.id)),
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
-            Some(RequestTarget::Image(image.name.clone()))
+            Some(RequestTarget::Image(image.named()))
+        }
+        Outcome::Project(project) | Outcome::ProjectGone(project) => {
+            Some(RequestTarget::Project(project.name.clone()))
         }
         Outcome::Token(token) => Some(RequestTarget::Token(token.id.clone())),
         Outcome::TokenGone(gone) => Some(RequestTarget::Token(gone.token.id.clone())),

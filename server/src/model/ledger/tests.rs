@@ -8,6 +8,7 @@ use crate::model::spec::{ImageDraft, SpecProblem};
 
 mod any;
 mod images;
+mod projects;
 mod tokens;
 
 const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20, guests: 1000 };
@@ -48,12 +49,16 @@ fn add_vm(ledger: &mut Ledger, number: u128, name: &str) -> Arc<VmIntent> {
 }
 
 fn power(name: &str, power: Power) -> AnyMutation {
-    AnyMutation::SetPower(SetPower { vm: VmRef::Name(name.to_owned()), etag: None, power })
+    AnyMutation::SetPower(SetPower {
+        vm: crate::model::fixtures::vm_named(name),
+        etag: None,
+        power,
+    })
 }
 
 fn update(name: &str, spec: Arc<crate::model::spec::VmSpec>, allow_restart: bool) -> AnyMutation {
     AnyMutation::UpdateVm(UpdateVm {
-        vm: VmRef::Name(name.to_owned()),
+        vm: crate::model::fixtures::vm_named(name),
         etag: None,
         spec: NewSpec::Whole(spec),
         allow_restart,
@@ -61,7 +66,7 @@ fn update(name: &str, spec: Arc<crate::model::spec::VmSpec>, allow_restart: bool
 }
 
 fn delete(name: &str) -> AnyMutation {
-    AnyMutation::DeleteVm(DeleteVm { vm: VmRef::Name(name.to_owned()), etag: None })
+    AnyMutation::DeleteVm(DeleteVm { vm: crate::model::fixtures::vm_named(name), etag: None })
 }
 
 const START: Power = Power::Start { again: false };

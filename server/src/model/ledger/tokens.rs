@@ -1,4 +1,5 @@
-//! Deciding about the tokens of callers: names are unique among those that are good, and whatever
+//! Deciding about the tokens of callers: names are unique among those that are good of the fleet or of
+//! one project, and whatever
 //! has expired goes with the next that is made. With a token go the join tokens that were made with
 //! it and that no host has used. With one that is taken back go the tokens that were made with it,
 //! and with those, unless whoever takes it back keeps them: whoever is shut out has no other door.
@@ -8,7 +9,8 @@
 //! A token that goes without those that it made (it has expired, or they are kept) leaves them to
 //! the token that it would have gone with. So no chain is cut by what ends in its middle.
 //!
-//! Who may make and take back tokens was decided before: this is asked by admins only. Whether the
+//! Who may make and take back tokens was decided before: this is asked by admins only, of the fleet
+//! or of a project, to whom no other tokens than its own are there. Whether the
 //! token that somebody calls with is there still, and good, is asked here, with every decision:
 //! nothing that is decided after a revocation is decided for whom it was taken from, nor after an
 //! expiry or the reload of a token file for whose token or line that was.
@@ -19,7 +21,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Change, Decided, JoinToken, Ledger, Outcome, Refusal, Revoked};
-use crate::model::caller::Caller;
+use crate::model::access::{Needed, Refused};
+use crate::model::caller::{Caller, Grants, Role};
 use crate::model::token::TokenRecord;
 
 /// Most tokens that are good at one time.
@@ -37,7 +40,7 @@ pub struct AddToken(pub Arc<TokenRecord>);
 /// Forget a token, so that it is good for nothing.
 #[derive(Debug, Clone)]
 pub struct RevokeToken {
-    /// Its id, or the name of its holder.
+    /// Its id, or the principal that it is of.
     pub token: String,
     /// Whether the tokens that were made with it stay.
     pub keep_made: bool,
@@ -73,9 +76,36 @@ impl Ledger {
         self.join_tokens.iter()
     }
 
+    pub fn token_by_id(&self, id: &str) -> Option<&Arc<TokenRecord>> {
+        self.tokens.get(id)
+    }
+
     pub(super) fn token(&self, reference: &str) -> Option<&Arc<TokenRecord>> {
         let by_id = self.tokens.get(reference);
-        by_id.or_else(|| self.tokens().find(|token| token.name == reference))
+        by_id.or_else(|| self.tokens().find(|token| token.is_of(reference)))
+    }
+
+    /// Whether a token is there for this caller.
+    pub(super) fn sees_token(&self, token: &TokenRecord, caller: &Caller) -> bool {
+        match token.rights.project() {
+            Some(project) => caller.sees(project),
+            None => caller.only().is_none(),
+        }
+    }
+
+    /// Whether this caller may make tokens with such rights, which are for a project that is there.
+    fn check_rights(&self, token: &TokenRecord, caller: &Caller) -> Result<(), Refusal> {
+        match (token.rights.project(), &caller.grants) {
+            (Some(project), _) => self.check_project(project, caller),
+            (None, Grants::To(has)) if has.project().is_some() => {
+                Err(Refusal::NotPermitted(Refused::Role {
+                    who: Arc::clone(&caller.actor),
+                    has: has.clone(),
+                    needed: Needed::Fleet(Role::Admin),
+                }))
+            }
+            (None, Grants::To(_) | Grants::Open) => Ok(()),
+        }
     }
 
     pub(super) fn create_token(
@@ -83,6 +113,7 @@ impl Ledger {
         token: &Arc<TokenRecord>,
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
+        self.check_rights(token, caller)?;
         let (mut changes, mut good) = (Vec::new(), 0);
         let mut expired = BTreeSet::new();
         for known in self.tokens() {
@@ -93,7 +124,8 @@ impl Ledger {
             }
             good += 1;
             // Ids are random: two that are the same are as unlikely as two secrets.
-            if known.name == token.name || known.id == token.id {
+            let same = known.name == token.name && known.rights.project() == token.rights.project();
+            if same || known.id == token.id {
                 return Err(Refusal::TokenNameTaken {
                     name: token.name.clone(),
                     by: known.id.clone(),
@@ -125,7 +157,8 @@ impl Ledger {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         let missing = || Refusal::TokenNotFound { token: revoke.token.clone() };
-        let token = self.token(&revoke.token).ok_or_else(missing)?;
+        let found = self.token(&revoke.token).filter(|token| self.sees_token(token, caller));
+        let token = found.ok_or_else(missing)?;
         // The first admin's token is for making others and is then taken back: at first there is
         // nobody else who could.
         let by_itself = caller.token.as_deref().is_some_and(|own| self.goes_along(own, &token.id));

@@ -14,6 +14,7 @@ use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::placement::{self, NoHost, Unsuitable};
+use crate::model::project::Named;
 use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
 
 /// Most VMs placed by one mutation, so that one group of the writer stays small.
@@ -25,8 +26,20 @@ type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 impl Ledger {
     pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
         let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
+        self.check_project(&create.project, caller)?;
+        if create.spec.placement().host.is_some() && !caller.sees_hosts() {
+            let why = "is for callers of the whole fleet; name labels of hosts instead";
+            return Err(Refusal::InvalidFields(vec![SpecProblem::new("spec.placement.host", why)]));
+        }
         if let Some(existing) = self.created_before(create) {
+            if !caller.sees(&existing.project) {
+                // As one that was deleted: whose it is, or was, is not theirs to know.
+                let ours = |id: VmId| existing.id == id || existing.request_id == Some(id);
+                let id = create.request_id.filter(|id| ours(*id)).unwrap_or(create.id);
+                return Err(Refusal::VmIdUsedUp { id });
+            }
             let same_id = !create.id_is_given || existing.id == create.id;
+            let same_id = same_id && existing.project == create.project;
             if same_id && self.is_create_of(create, fingerprint, existing) {
                 return Ok(unchanged(existing));
             }
@@ -41,11 +54,12 @@ impl Ledger {
             return Err(Refusal::LimitReached { what: "VMs", limit: self.config.max_vms });
         }
         let name = self.free_name(create)?;
-        let spec = self.pin_images(&create.spec, None)?;
+        let spec = self.pin_images(&create.spec, None, &create.project)?;
         let place = self.find_place(&spec, create.id)?;
         let mut intent = VmIntent {
             id: create.id,
             name,
+            project: create.project.clone(),
             spec,
             desired: create.desired,
             host: None,
@@ -104,7 +118,7 @@ impl Ledger {
     }
 
     fn free_name(&self, create: &CreateVm) -> Result<String, Refusal> {
-        let taken = |name: String| match self.names.get(&name) {
+        let taken = |name: String| match self.names.get(&Named::new(&create.project, &name)) {
             Some(by) => Err(Refusal::VmNameTaken { name, by: *by }),
             None => Ok(name),
         };
@@ -117,7 +131,7 @@ impl Ledger {
     }
 
     pub(super) fn update_vm(&self, update: &UpdateVm, caller: &Caller) -> Result<Decided, Refusal> {
-        let old = self.living(&update.vm, update.etag.as_deref())?;
+        let old = self.living(&update.vm, update.etag.as_deref(), caller)?;
         let asked = match &update.spec {
             NewSpec::Whole(spec) => Arc::clone(spec),
             NewSpec::Parts(draft, mask) => {
@@ -125,7 +139,7 @@ impl Ledger {
                 Arc::new(merged.map_err(Refusal::of_spec)?)
             }
         };
-        let spec = &self.pin_images(&asked, Some(&old.spec))?;
+        let spec = &self.pin_images(&asked, Some(&old.spec), &old.project)?;
         let changes = old.spec.changes(spec);
         if changes.is_empty() {
             return Ok(unchanged(old));
@@ -156,7 +170,7 @@ impl Ledger {
                 fields: needs_stop,
             });
         }
-        self.check_growth(old, spec)?;
+        self.check_growth(old, spec, caller)?;
         let mut new = next(old, caller);
         new.spec = Arc::clone(spec);
         new.stop_grace = DEFAULT_STOP_GRACE;
@@ -178,7 +192,7 @@ impl Ledger {
     }
 
     /// A placed VM that grows must fit where it is. Shrinking always does.
-    fn check_growth(&self, old: &VmIntent, spec: &VmSpec) -> Result<(), Refusal> {
+    fn check_growth(&self, old: &VmIntent, spec: &VmSpec, caller: &Caller) -> Result<(), Refusal> {
         let Some(entry) = old.host.and_then(|host| self.hosts.get(&host)) else { return Ok(()) };
         let (before, after) = (old.spec.resources(), spec.resources());
         if after.minus(before) == crate::model::host::Resources::default() {
@@ -187,12 +201,17 @@ impl Ledger {
         let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
         let capacity = entry.capacity.ok_or_else(|| refused(Unsuitable::NotYetSeen))?;
         let others = entry.used().booked.minus(before);
-        placement::check_room(after, others, self.config.overcommit.limit(capacity))
-            .map_err(|shortage| refused(Unsuitable::NoRoom(shortage)))
+        placement::check_room(after, others, self.config.overcommit.limit(capacity)).map_err(
+            |shortage| match caller.sees_hosts() {
+                true => refused(Unsuitable::NoRoom(shortage)),
+                // How much is left says how much others have.
+                false => refused(Unsuitable::Full),
+            },
+        )
     }
 
     pub(super) fn delete_vm(&self, delete: &DeleteVm, caller: &Caller) -> Result<Decided, Refusal> {
-        let old = self.matching(&delete.vm, delete.etag.as_deref())?;
+        let old = self.matching(&delete.vm, delete.etag.as_deref(), caller)?;
         if old.desired == Desired::Absent {
             return Ok(unchanged(old));
         }
@@ -215,7 +234,7 @@ impl Ledger {
     }
 
     pub(super) fn forget_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
-        let last = self.matching(&VmRef::Id(vm), None)?;
+        let last = self.matching(&VmRef::Id(vm), None, caller)?;
         if last.desired != Desired::Absent {
             return Err(Refusal::NotAbsent { name: last.name.clone(), desired: last.desired });
         }
@@ -227,7 +246,7 @@ impl Ledger {
     }
 
     pub(super) fn place_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
-        let old = self.matching(&VmRef::Id(vm), None)?;
+        let old = self.matching(&VmRef::Id(vm), None, caller)?;
         if old.host.is_some() || old.desired == Desired::Absent {
             return Ok(unchanged(old));
         }
@@ -312,13 +331,15 @@ impl Ledger {
         }
     }
 
-    /// The VM, when the etag is its present one.
+    /// The VM, when it is there for this caller and the etag is its present one.
     pub(super) fn matching(
         &self,
         vm: &VmRef,
         etag: Option<&str>,
+        caller: &Caller,
     ) -> Result<&Arc<VmIntent>, Refusal> {
-        let intent = self.vm(vm).ok_or_else(|| Refusal::VmNotFound(vm.clone()))?;
+        let seen = self.vm_seen(vm, caller);
+        let intent = seen.ok_or_else(|| Refusal::VmNotFound(vm.clone()))?;
         if etag.is_some_and(|given| given != intent.etag()) {
             return Err(Refusal::EtagMismatch { what: format!("VM {}", intent.name) });
         }
@@ -326,8 +347,13 @@ impl Ledger {
     }
 
     /// The same, when it is not being deleted.
-    pub(super) fn living(&self, vm: &VmRef, etag: Option<&str>) -> Result<&Arc<VmIntent>, Refusal> {
-        let intent = self.matching(vm, etag)?;
+    pub(super) fn living(
+        &self,
+        vm: &VmRef,
+        etag: Option<&str>,
+        caller: &Caller,
+    ) -> Result<&Arc<VmIntent>, Refusal> {
+        let intent = self.matching(vm, etag, caller)?;
         if intent.desired == Desired::Absent {
             return Err(Refusal::VmDeleting { name: intent.name.clone() });
         }

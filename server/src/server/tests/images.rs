@@ -19,7 +19,7 @@ async fn keep(
     content: &[u8],
 ) -> String {
     let (record, digest) = image(name, kind, content);
-    let put = AnyMutation::PutImage(PutImage { image: record, replace: true });
+    let put = AnyMutation::PutImage(PutImage { image: record, replace: true, public: None });
     // Named first, so that it is not taken for one that nothing refers to.
     server.store().submit(caller(), put).await.expect("stored");
     let path = directory.path().join("state/images/sha256").join(&digest);
@@ -215,7 +215,7 @@ async fn wait_for(what: &str, holds: impl Fn() -> bool) {
 // === uploads ===
 
 fn part(data: Vec<u8>) -> v1::UploadBlobRequest {
-    v1::UploadBlobRequest { file_name: "disk.img".to_owned(), data, size_bytes: 0 }
+    v1::UploadBlobRequest { file_name: "disk.img".to_owned(), data, ..Default::default() }
 }
 
 #[tokio::test]

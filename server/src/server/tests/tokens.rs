@@ -620,7 +620,7 @@ async fn all_that_is_wrong_with_a_token_is_said_at_once_and_a_repetition_makes_n
     }
     let (mut names, mut page_token) = (Vec::new(), String::new());
     loop {
-        let list = v1::ListTokensRequest { page_size: 3, page_token };
+        let list = v1::ListTokensRequest { page_size: 3, page_token, ..Default::default() };
         let page = stage.tokens.list_tokens(by(ROOT, list)).await.expect("a page").into_inner();
         names.extend(page.tokens.into_iter().map(|token| token.name));
         page_token = page.next_page_token;

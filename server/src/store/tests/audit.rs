@@ -161,7 +161,7 @@ async fn reopened_with_room(directory: TempDir, max_audit: u64) -> Fixture {
 #[tokio::test]
 async fn where_the_audit_is_full_nothing_is_changed_and_nothing_of_it_goes_before_its_time() {
     let fixture = with_room(100).await;
-    let grants = |role| Caller { grants: Grants::Role(role), ..calling("a/CreateVm") };
+    let grants = |role| Caller { grants: Grants::fleet(role), ..calling("a/CreateVm") };
     let (operator, admin) = (grants(Role::Operator), grants(Role::Admin));
     let mut made = 0;
     let mut make = async |store: &Store, caller: &Caller| {

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
+use crate::model::project::{Named, ProjectName};
 use crate::testing::image;
 
 fn put(image: Arc<ImageRecord>) -> AnyMutation {
-    AnyMutation::PutImage(PutImage { image, replace: true })
+    AnyMutation::PutImage(PutImage { image, replace: true, public: None })
 }
 
 #[tokio::test]
@@ -29,7 +30,9 @@ async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
     let (newer, kernel) = image("k", StoredKind::Kernel, b"new");
     fixture.make(put(newer)).await.expect("replaced");
     fixture.make(put(image("gone", StoredKind::Initrd, b"x").0)).await.expect("stored");
-    let gone = AnyMutation::DeleteImage(DeleteImage { name: "gone".to_owned() });
+    let gone = AnyMutation::DeleteImage(DeleteImage {
+        image: Named::new(&ProjectName::default(), "gone"),
+    });
     fixture.make(gone).await.expect("deleted");
     let spec = spec_with(|draft| {
         draft.root_image = Some(ImageDraft { name: "r".to_owned(), sha256: String::new() });
@@ -38,9 +41,16 @@ async fn images_and_what_vms_are_pinned_to_are_there_after_a_restart() {
     fixture.make(vm).await.expect("created");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
-    assert_eq!(fixture.store.image("r"), Some((odd, 1)));
-    let names: Vec<_> =
-        fixture.store.images().into_iter().map(|(image, _)| image.sha256.clone()).collect();
+    assert_eq!(
+        fixture.store.image(&Named::new(&ProjectName::default(), "r"), &caller()),
+        Some((odd, 1))
+    );
+    let names: Vec<_> = fixture
+        .store
+        .images(&caller())
+        .into_iter()
+        .map(|(image, _)| image.sha256.clone())
+        .collect();
     assert_eq!(names, [kernel.clone(), digest.clone()]);
     let vm = fixture.store.vm(&VmRef::Id(vm_id(1))).expect("there");
     assert_eq!(vm.spec.root_image().stored_digest(), Some(&*digest));

@@ -17,6 +17,7 @@ use crate::model::fixtures::record_of;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{CreateToken, RevokeToken, SetCordon};
+use crate::model::project::{Named, ProjectName};
 use crate::model::request::RequestId;
 use crate::model::status::VmState;
 use crate::model::token::TokenRecord;
@@ -142,7 +143,7 @@ async fn a_little_of_everything() -> Fixture {
     fixture.make(AnyMutation::Forget(Forget { vm: vm_id(4) })).await.expect("forgotten");
     let crashed = line(vm_id(2), EventKind::Entered(VmState::Crashed), 2);
     fixture.make(AnyMutation::Record(Record { events: vec![crashed] })).await.expect("written");
-    let put = PutImage { image: Arc::new(root_image()), replace: false };
+    let put = PutImage { image: Arc::new(root_image()), replace: false, public: None };
     fixture.store.submit(caller(), put).await.expect("stored");
     for token in [record_of(1, "ci"), made_token()] {
         fixture.store.submit(caller(), CreateToken(Arc::new(token))).await.expect("kept");
@@ -191,6 +192,9 @@ async fn a_database_of_every_release_opens_with_all_that_it_holds_and_goes_on() 
         let web = vm(1);
         assert_eq!((web.desired, web.host), (Desired::Paused, Some(host_id(1))), "{release}");
         assert_eq!(web.spec.labels().get("app").map(String::as_str), Some("web"), "{release}");
+        assert!(web.project.is_default(), "{release}");
+        let gone = fixture.store.deleted_of(vm_id(4)).await.expect("readable");
+        assert_eq!(gone, Some(Default::default()), "{release}");
         assert!(web.net.is_some() && web.request_id == Some(vm_id(99)), "{release}");
         let rebooted = vm(2);
         assert_eq!(rebooted.generation, Generation(2), "{release}");
@@ -222,7 +226,8 @@ async fn the_newest_database_opens_with_every_kind_of_object() {
     let open = open_in(&directory).await;
     let fixture = started(open, directory);
     let store = &fixture.store;
-    assert_eq!(store.image("alpine"), Some((Arc::new(root_image()), 0)));
+    let alpine = Named::new(&ProjectName::default(), "alpine");
+    assert_eq!(store.image(&alpine, &caller()), Some((Arc::new(root_image()), 0)));
     let tokens: Vec<TokenRecord> = store.tokens().iter().map(|t| TokenRecord::clone(t)).collect();
     assert_eq!(tokens, [record_of(1, "ci"), made_token()]);
     assert_eq!(store.host_sweeps(host_id(1), 10).await.expect("readable"), [sweep()]);

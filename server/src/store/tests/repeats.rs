@@ -152,7 +152,7 @@ async fn a_repetition_in_one_group_with_the_first_is_known_and_of_another_object
     let key = RequestKey { id: RequestId(Uuid::from_u128(7)), fingerprint: [1; 32] };
     let power = Power::Reboot { grace: Duration::from_secs(1), reset_root_disk: false };
     let reboot = |vm| SetPower { vm, etag: None, power };
-    let by_name = || reboot(VmRef::Name("web".to_owned()));
+    let by_name = || reboot(crate::model::fixtures::vm_named("web"));
     let ask = |mutation| fixture.store.submit_once(caller(), Some(key), mutation);
     let by_id = reboot(VmRef::Id(vm_id(1)));
     let (one, two, three) = tokio::join!(ask(by_name()), ask(by_name()), ask(by_id));

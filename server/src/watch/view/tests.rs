@@ -7,6 +7,7 @@ use super::super::watcher::{ChangeBatch, Changes, WatchEnd, Watcher};
 use super::*;
 use crate::clock::ManualClock;
 use crate::model::filter::VmFilter;
+use crate::model::fixtures::project;
 use crate::model::host::HostState;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
@@ -62,6 +63,8 @@ impl Client {
     fn take(&mut self, batch: &ChangeBatch, filter: Option<&VmFilter>) {
         let initial = batch.revision.is_none() || batch.completes_initial_state;
         let mut apply = |kind: ChangeKind, record: &VmRecord| {
+            let its = filter.is_none_or(|filter| filter.is_of(&record.intent.project));
+            assert!(its, "{kind:?} of a VM of {}", record.intent.project);
             if !initial {
                 assert!(record.revision > self.last, "changes come in order, each once");
                 self.last = record.revision;
@@ -512,7 +515,9 @@ impl World {
                 let labels: &[(&str, &str)] = if *label { &[("tier", "web")] } else { &[] };
                 let was_placed = self.intents.get(vm).is_some_and(|i| i.host.is_some());
                 let host = (*placed || was_placed).then(|| host_id(1));
+                let project = project(if vm % 2 == 0 { "default" } else { "shop" });
                 let intent = VmIntent {
+                    project,
                     spec: spec(labels),
                     desired: *desired,
                     host,
@@ -542,10 +547,13 @@ impl World {
     }
 }
 
-fn filters() -> [VmFilter; 3] {
+fn filters() -> [VmFilter; 5] {
+    let shop = || Some(project("shop"));
     let selector = Selector::parse("tier=web").expect("a selector");
     [
         VmFilter::default(),
+        VmFilter { project: shop(), ..VmFilter::default() },
+        VmFilter { project: shop(), selector: selector.clone(), ..VmFilter::default() },
         VmFilter { selector, ..VmFilter::default() },
         VmFilter { states: vec![VmState::Running, VmState::Pending], ..VmFilter::default() },
     ]

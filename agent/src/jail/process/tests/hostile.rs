@@ -239,8 +239,7 @@ async fn priv_a_local_user_with_the_name_socket_and_id_of_a_vm_is_nobody() {
 }
 
 #[tokio::test]
-async fn priv_of_strangers_who_are_called_as_vmms_nothing_is_read_and_nobody_of_ours_is_missed()
-{
+async fn priv_of_strangers_who_are_called_as_vmms_nothing_is_read_and_nobody_of_ours_is_missed() {
     const IN_JAIL: &str = r#"
 import os, sys, time
 os.chroot(sys.argv[1])

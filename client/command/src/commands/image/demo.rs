@@ -96,6 +96,7 @@ pub(super) async fn upload_all(api: &Images, wanted: &DemoArgs) -> Result<Vec<Im
             blob_sha256,
             kind: kind.into(),
             replace: true,
+            public: wanted.public.then_some(true),
             boot,
             ..ImportImageRequest::default()
         };

@@ -10,7 +10,9 @@ from . import v1
 class VmCalls:
     """The life of virtual machines.
 
-    Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM.
+    Wherever a request has a field `vm`, it takes an id (UUID) or the name of a living VM. A name alone
+    is one of the caller's project, which is `default` for callers of the whole fleet; `shop/web` is
+    `web` of the project `shop`. What is another project's answers as what is not there.
     """
 
     def __init__(self, link: Link) -> None:
@@ -404,6 +406,10 @@ class ImageCalls:
     """Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
     that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
     name that is no image of the server means a file in the host's own image directory.
+
+    An image belongs to a project, in which its name is unique. A VM boots from images of its own
+    project and, where that has none of the name, from public ones, which are images of the project
+    `default`. Files of hosts are for VMs of `default` alone.
     """
 
     def __init__(self, link: Link) -> None:
@@ -519,6 +525,61 @@ class TokenCalls:
         """
         return self._link.unary(
             Method("banger.v1.TokenService", "RevokeToken", v1.RevokeTokenRequest, v1.Token),
+            request,
+            timeout,
+        )
+
+    def who_am_i(
+        self, request: v1.WhoAmIRequest, *, timeout: float | None = None
+    ) -> v1.WhoAmIResponse:
+        """Who calls, and what they may do.
+        """
+        return self._link.unary(
+            Method("banger.v1.TokenService", "WhoAmI", v1.WhoAmIRequest, v1.WhoAmIResponse),
+            request,
+            timeout,
+        )
+
+
+class ProjectCalls:
+    """Projects: the border between people on one fleet. Every VM, image and upload belongs to one, for
+    good, and names are unique within it. Hosts belong to the fleet. The project `default` is always
+    there, and is meant where a request says none.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def create_project(
+        self, request: v1.CreateProjectRequest, *, timeout: float | None = None
+    ) -> v1.Project:
+        """Makes a project. For admins of the fleet.
+        """
+        return self._link.unary(
+            Method("banger.v1.ProjectService", "CreateProject", v1.CreateProjectRequest, v1.Project),
+            request,
+            timeout,
+        )
+
+    def list_projects(
+        self, request: v1.ListProjectsRequest, *, timeout: float | None = None
+    ) -> v1.ListProjectsResponse:
+        """By name, those that the caller sees.
+        """
+        return self._link.unary(
+            Method("banger.v1.ProjectService", "ListProjects", v1.ListProjectsRequest, v1.ListProjectsResponse),
+            request,
+            timeout,
+        )
+
+    def delete_project(
+        self, request: v1.DeleteProjectRequest, *, timeout: float | None = None
+    ) -> v1.Project:
+        """Takes away a project that has no VMs and no images, and with it the tokens of its callers and what
+        they have uploaded. For admins of the fleet.
+        """
+        return self._link.unary(
+            Method("banger.v1.ProjectService", "DeleteProject", v1.DeleteProjectRequest, v1.Project),
             request,
             timeout,
         )

@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/image.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.banger.v1.ImageKind\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x13\n\x0bguest_agent\x18\x07 \x01(\x08\x12\x10\n\x08vm_count\x18\x08 \x01(\r\x12#\n\x05hosts\x18\t \x03(\x0b\x32\x14.banger.v1.ImageHost\x12\r\n\x05notes\x18\n \x03(\t\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\"\n\x04\x62oot\x18\x0c \x01(\x0b\x32\x14.banger.v1.ImageBoot\">\n\tImageBoot\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x0e\n\x06initrd\x18\x02 \x01(\t\x12\x11\n\tboot_args\x18\x03 \x01(\t\"U\n\tImageHost\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x15\n\rbytes_present\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xc0\x02\n\x12ImportImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x62lob_sha256\x18\x03 \x01(\t\x12\x1a\n\x12registry_reference\x18\x04 \x01(\t\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.banger.v1.ImageKind\x12\x1b\n\x13without_guest_agent\x18\x06 \x01(\x08\x12\x15\n\rroot_size_mib\x18\x07 \x01(\r\x12\x0f\n\x07replace\x18\x08 \x01(\x08\x12,\n\x0c\x64\x65vice_nodes\x18\t \x01(\x0e\x32\x16.banger.v1.DeviceNodes\x12\x0e\n\x06\x63hoice\x18\n \x01(\t\x12\"\n\x04\x62oot\x18\x0b \x01(\x0b\x32\x14.banger.v1.ImageBoot\x12\x10\n\x08platform\x18\x0c \x01(\t\"\x84\x01\n\x13ImportImageProgress\x12#\n\x04step\x18\x01 \x01(\x0e\x32\x15.banger.v1.ImportStep\x12\x12\n\ndone_bytes\x18\x02 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\x1f\n\x05image\x18\x04 \x01(\x0b\x32\x10.banger.v1.Image\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x11ListImagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x12ListImagesResponse\x12 \n\x06images\x18\x01 \x03(\x0b\x32\x10.banger.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12\x44\x65leteImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\x11UploadBlobRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"8\n\x12UploadBlobResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04*j\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_KIND_KERNEL\x10\x01\x12\x13\n\x0fIMAGE_KIND_ROOT\x10\x02\x12\x15\n\x11IMAGE_KIND_INITRD\x10\x03*\x85\x01\n\nImportStep\x12\x1b\n\x17IMPORT_STEP_UNSPECIFIED\x10\x00\x12\x14\n\x10IMPORT_STEP_PULL\x10\x01\x12\x15\n\x11IMPORT_STEP_CHECK\x10\x02\x12\x15\n\x11IMPORT_STEP_WRITE\x10\x03\x12\x16\n\x12IMPORT_STEP_DIGEST\x10\x04*w\n\x0b\x44\x65viceNodes\x12\x1c\n\x18\x44\x45VICE_NODES_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45VICE_NODES_KEEP\x10\x01\x12\x1a\n\x16\x44\x45VICE_NODES_LEAVE_OUT\x10\x02\x12\x17\n\x13\x44\x45VICE_NODES_REFUSE\x10\x03\x32\xbc\x03\n\x0cImageService\x12>\n\x0bImportImage\x12\x1d.banger.v1.ImportImageRequest\x1a\x10.banger.v1.Image\x12Z\n\x17ImportImageWithProgress\x12\x1d.banger.v1.ImportImageRequest\x1a\x1e.banger.v1.ImportImageProgress0\x01\x12\x38\n\x08GetImage\x12\x1a.banger.v1.GetImageRequest\x1a\x10.banger.v1.Image\x12I\n\nListImages\x12\x1c.banger.v1.ListImagesRequest\x1a\x1d.banger.v1.ListImagesResponse\x12>\n\x0b\x44\x65leteImage\x12\x1d.banger.v1.DeleteImageRequest\x1a\x10.banger.v1.Image\x12K\n\nUploadBlob\x12\x1c.banger.v1.UploadBlobRequest\x1a\x1d.banger.v1.UploadBlobResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/image.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.banger.v1.ImageKind\x12\x0e\n\x06origin\x18\x06 \x01(\t\x12\x13\n\x0bguest_agent\x18\x07 \x01(\x08\x12\x10\n\x08vm_count\x18\x08 \x01(\r\x12#\n\x05hosts\x18\t \x03(\x0b\x32\x14.banger.v1.ImageHost\x12\r\n\x05notes\x18\n \x03(\t\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\"\n\x04\x62oot\x18\x0c \x01(\x0b\x32\x14.banger.v1.ImageBoot\x12\x0f\n\x07project\x18\r \x01(\t\x12\x0e\n\x06public\x18\x0e \x01(\x08\">\n\tImageBoot\x12\x0e\n\x06kernel\x18\x01 \x01(\t\x12\x0e\n\x06initrd\x18\x02 \x01(\t\x12\x11\n\tboot_args\x18\x03 \x01(\t\"U\n\tImageHost\x12\x0f\n\x07host_id\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x15\n\rbytes_present\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"\xf1\x02\n\x12ImportImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x13\n\x0b\x62lob_sha256\x18\x03 \x01(\t\x12\x1a\n\x12registry_reference\x18\x04 \x01(\t\x12\"\n\x04kind\x18\x05 \x01(\x0e\x32\x14.banger.v1.ImageKind\x12\x1b\n\x13without_guest_agent\x18\x06 \x01(\x08\x12\x15\n\rroot_size_mib\x18\x07 \x01(\r\x12\x0f\n\x07replace\x18\x08 \x01(\x08\x12,\n\x0c\x64\x65vice_nodes\x18\t \x01(\x0e\x32\x16.banger.v1.DeviceNodes\x12\x0e\n\x06\x63hoice\x18\n \x01(\t\x12\"\n\x04\x62oot\x18\x0b \x01(\x0b\x32\x14.banger.v1.ImageBoot\x12\x10\n\x08platform\x18\x0c \x01(\t\x12\x0f\n\x07project\x18\r \x01(\t\x12\x13\n\x06public\x18\x0e \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_public\"\x84\x01\n\x13ImportImageProgress\x12#\n\x04step\x18\x01 \x01(\x0e\x32\x15.banger.v1.ImportStep\x12\x12\n\ndone_bytes\x18\x02 \x01(\x04\x12\x13\n\x0btotal_bytes\x18\x03 \x01(\x04\x12\x1f\n\x05image\x18\x04 \x01(\x0b\x32\x10.banger.v1.Image\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x11ListImagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\"O\n\x12ListImagesResponse\x12 \n\x06images\x18\x01 \x03(\x0b\x32\x10.banger.v1.Image\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x12\x44\x65leteImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Y\n\x11UploadBlobRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07project\x18\x04 \x01(\t\"8\n\x12UploadBlobResponse\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04*j\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_KIND_KERNEL\x10\x01\x12\x13\n\x0fIMAGE_KIND_ROOT\x10\x02\x12\x15\n\x11IMAGE_KIND_INITRD\x10\x03*\x85\x01\n\nImportStep\x12\x1b\n\x17IMPORT_STEP_UNSPECIFIED\x10\x00\x12\x14\n\x10IMPORT_STEP_PULL\x10\x01\x12\x15\n\x11IMPORT_STEP_CHECK\x10\x02\x12\x15\n\x11IMPORT_STEP_WRITE\x10\x03\x12\x16\n\x12IMPORT_STEP_DIGEST\x10\x04*w\n\x0b\x44\x65viceNodes\x12\x1c\n\x18\x44\x45VICE_NODES_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45VICE_NODES_KEEP\x10\x01\x12\x1a\n\x16\x44\x45VICE_NODES_LEAVE_OUT\x10\x02\x12\x17\n\x13\x44\x45VICE_NODES_REFUSE\x10\x03\x32\xbc\x03\n\x0cImageService\x12>\n\x0bImportImage\x12\x1d.banger.v1.ImportImageRequest\x1a\x10.banger.v1.Image\x12Z\n\x17ImportImageWithProgress\x12\x1d.banger.v1.ImportImageRequest\x1a\x1e.banger.v1.ImportImageProgress0\x01\x12\x38\n\x08GetImage\x12\x1a.banger.v1.GetImageRequest\x1a\x10.banger.v1.Image\x12I\n\nListImages\x12\x1c.banger.v1.ListImagesRequest\x1a\x1d.banger.v1.ListImagesResponse\x12>\n\x0b\x44\x65leteImage\x12\x1d.banger.v1.DeleteImageRequest\x1a\x10.banger.v1.Image\x12K\n\nUploadBlob\x12\x1c.banger.v1.UploadBlobRequest\x1a\x1d.banger.v1.UploadBlobResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'banger.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEKIND']._serialized_start=1371
-  _globals['_IMAGEKIND']._serialized_end=1477
-  _globals['_IMPORTSTEP']._serialized_start=1480
-  _globals['_IMPORTSTEP']._serialized_end=1613
-  _globals['_DEVICENODES']._serialized_start=1615
-  _globals['_DEVICENODES']._serialized_end=1734
+  _globals['_IMAGEKIND']._serialized_start=1487
+  _globals['_IMAGEKIND']._serialized_end=1593
+  _globals['_IMPORTSTEP']._serialized_start=1596
+  _globals['_IMPORTSTEP']._serialized_end=1729
+  _globals['_DEVICENODES']._serialized_start=1731
+  _globals['_DEVICENODES']._serialized_end=1850
   _globals['_IMAGE']._serialized_start=70
-  _globals['_IMAGE']._serialized_end=375
-  _globals['_IMAGEBOOT']._serialized_start=377
-  _globals['_IMAGEBOOT']._serialized_end=439
-  _globals['_IMAGEHOST']._serialized_start=441
-  _globals['_IMAGEHOST']._serialized_end=526
-  _globals['_IMPORTIMAGEREQUEST']._serialized_start=529
-  _globals['_IMPORTIMAGEREQUEST']._serialized_end=849
-  _globals['_IMPORTIMAGEPROGRESS']._serialized_start=852
-  _globals['_IMPORTIMAGEPROGRESS']._serialized_end=984
-  _globals['_GETIMAGEREQUEST']._serialized_start=986
-  _globals['_GETIMAGEREQUEST']._serialized_end=1017
-  _globals['_LISTIMAGESREQUEST']._serialized_start=1019
-  _globals['_LISTIMAGESREQUEST']._serialized_end=1077
-  _globals['_LISTIMAGESRESPONSE']._serialized_start=1079
-  _globals['_LISTIMAGESRESPONSE']._serialized_end=1158
-  _globals['_DELETEIMAGEREQUEST']._serialized_start=1160
-  _globals['_DELETEIMAGEREQUEST']._serialized_end=1237
-  _globals['_UPLOADBLOBREQUEST']._serialized_start=1239
-  _globals['_UPLOADBLOBREQUEST']._serialized_end=1311
-  _globals['_UPLOADBLOBRESPONSE']._serialized_start=1313
-  _globals['_UPLOADBLOBRESPONSE']._serialized_end=1369
-  _globals['_IMAGESERVICE']._serialized_start=1737
-  _globals['_IMAGESERVICE']._serialized_end=2181
+  _globals['_IMAGE']._serialized_end=408
+  _globals['_IMAGEBOOT']._serialized_start=410
+  _globals['_IMAGEBOOT']._serialized_end=472
+  _globals['_IMAGEHOST']._serialized_start=474
+  _globals['_IMAGEHOST']._serialized_end=559
+  _globals['_IMPORTIMAGEREQUEST']._serialized_start=562
+  _globals['_IMPORTIMAGEREQUEST']._serialized_end=931
+  _globals['_IMPORTIMAGEPROGRESS']._serialized_start=934
+  _globals['_IMPORTIMAGEPROGRESS']._serialized_end=1066
+  _globals['_GETIMAGEREQUEST']._serialized_start=1068
+  _globals['_GETIMAGEREQUEST']._serialized_end=1099
+  _globals['_LISTIMAGESREQUEST']._serialized_start=1101
+  _globals['_LISTIMAGESREQUEST']._serialized_end=1176
+  _globals['_LISTIMAGESRESPONSE']._serialized_start=1178
+  _globals['_LISTIMAGESRESPONSE']._serialized_end=1257
+  _globals['_DELETEIMAGEREQUEST']._serialized_start=1259
+  _globals['_DELETEIMAGEREQUEST']._serialized_end=1336
+  _globals['_UPLOADBLOBREQUEST']._serialized_start=1338
+  _globals['_UPLOADBLOBREQUEST']._serialized_end=1427
+  _globals['_UPLOADBLOBRESPONSE']._serialized_start=1429
+  _globals['_UPLOADBLOBRESPONSE']._serialized_end=1485
+  _globals['_IMAGESERVICE']._serialized_start=1853
+  _globals['_IMAGESERVICE']._serialized_end=2297
 # @@protoc_insertion_point(module_scope)

@@ -46,7 +46,7 @@ DEVICE_NODES_LEAVE_OUT: DeviceNodes
 DEVICE_NODES_REFUSE: DeviceNodes
 
 class Image(_message.Message):
-    __slots__ = ("name", "sha256", "size_bytes", "create_time", "kind", "origin", "guest_agent", "vm_count", "hosts", "notes", "created_by", "boot")
+    __slots__ = ("name", "sha256", "size_bytes", "create_time", "kind", "origin", "guest_agent", "vm_count", "hosts", "notes", "created_by", "boot", "project", "public")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,8 @@ class Image(_message.Message):
     NOTES_FIELD_NUMBER: _ClassVar[int]
     CREATED_BY_FIELD_NUMBER: _ClassVar[int]
     BOOT_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     sha256: str
     size_bytes: int
@@ -71,7 +73,9 @@ class Image(_message.Message):
     notes: _containers.RepeatedScalarFieldContainer[str]
     created_by: str
     boot: ImageBoot
-    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., origin: _Optional[str] = ..., guest_agent: _Optional[bool] = ..., vm_count: _Optional[int] = ..., hosts: _Optional[_Iterable[_Union[ImageHost, _Mapping[str, _Any]]]] = ..., notes: _Optional[_Iterable[str]] = ..., created_by: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ...) -> None: ...
+    project: str
+    public: bool
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., origin: _Optional[str] = ..., guest_agent: _Optional[bool] = ..., vm_count: _Optional[int] = ..., hosts: _Optional[_Iterable[_Union[ImageHost, _Mapping[str, _Any]]]] = ..., notes: _Optional[_Iterable[str]] = ..., created_by: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ..., project: _Optional[str] = ..., public: _Optional[bool] = ...) -> None: ...
 
 class ImageBoot(_message.Message):
     __slots__ = ("kernel", "initrd", "boot_args")
@@ -96,7 +100,7 @@ class ImageHost(_message.Message):
     def __init__(self, host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., bytes_present: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ImportImageRequest(_message.Message):
-    __slots__ = ("name", "source", "blob_sha256", "registry_reference", "kind", "without_guest_agent", "root_size_mib", "replace", "device_nodes", "choice", "boot", "platform")
+    __slots__ = ("name", "source", "blob_sha256", "registry_reference", "kind", "without_guest_agent", "root_size_mib", "replace", "device_nodes", "choice", "boot", "platform", "project", "public")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     BLOB_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +113,8 @@ class ImportImageRequest(_message.Message):
     CHOICE_FIELD_NUMBER: _ClassVar[int]
     BOOT_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     source: str
     blob_sha256: str
@@ -121,7 +127,9 @@ class ImportImageRequest(_message.Message):
     choice: str
     boot: ImageBoot
     platform: str
-    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., blob_sha256: _Optional[str] = ..., registry_reference: _Optional[str] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., without_guest_agent: _Optional[bool] = ..., root_size_mib: _Optional[int] = ..., replace: _Optional[bool] = ..., device_nodes: _Optional[_Union[DeviceNodes, str]] = ..., choice: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ..., platform: _Optional[str] = ...) -> None: ...
+    project: str
+    public: bool
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[str] = ..., blob_sha256: _Optional[str] = ..., registry_reference: _Optional[str] = ..., kind: _Optional[_Union[ImageKind, str]] = ..., without_guest_agent: _Optional[bool] = ..., root_size_mib: _Optional[int] = ..., replace: _Optional[bool] = ..., device_nodes: _Optional[_Union[DeviceNodes, str]] = ..., choice: _Optional[str] = ..., boot: _Optional[_Union[ImageBoot, _Mapping[str, _Any]]] = ..., platform: _Optional[str] = ..., project: _Optional[str] = ..., public: _Optional[bool] = ...) -> None: ...
 
 class ImportImageProgress(_message.Message):
     __slots__ = ("step", "done_bytes", "total_bytes", "image")
@@ -142,12 +150,14 @@ class GetImageRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListImagesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "project")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    project: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., project: _Optional[str] = ...) -> None: ...
 
 class ListImagesResponse(_message.Message):
     __slots__ = ("images", "next_page_token")
@@ -168,14 +178,16 @@ class DeleteImageRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class UploadBlobRequest(_message.Message):
-    __slots__ = ("file_name", "data", "size_bytes")
+    __slots__ = ("file_name", "data", "size_bytes", "project")
     FILE_NAME_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     file_name: str
     data: bytes
     size_bytes: int
-    def __init__(self, file_name: _Optional[str] = ..., data: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    project: str
+    def __init__(self, file_name: _Optional[str] = ..., data: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., project: _Optional[str] = ...) -> None: ...
 
 class UploadBlobResponse(_message.Message):
     __slots__ = ("sha256", "size_bytes")

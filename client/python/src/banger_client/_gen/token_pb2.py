@@ -26,29 +26,33 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/token.proto\x12\tbanger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd5\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1d\n\x04role\x18\x03 \x01(\x0e\x32\x0f.banger.v1.Role\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\x18\n\x10\x63reated_by_token\x18\x08 \x01(\t\x12\"\n\x04made\x18\t \x03(\x0b\x32\x14.banger.v1.MadeToken\x12\x12\n\nmade_count\x18\n \x01(\r\x12\x18\n\x10join_token_count\x18\x0b \x01(\r\"%\n\tMadeToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"}\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x04role\x18\x02 \x01(\x0e\x32\x0f.banger.v1.Role\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"F\n\x13\x43reateTokenResponse\x12\x1f\n\x05token\x18\x01 \x01(\x0b\x32\x10.banger.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\":\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"O\n\x12ListTokensResponse\x12 \n\x06tokens\x18\x01 \x03(\x0b\x32\x10.banger.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x12RevokeTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x11\n\tkeep_made\x18\x04 \x01(\x08*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x32\xe7\x01\n\x0cTokenService\x12L\n\x0b\x43reateToken\x12\x1d.banger.v1.CreateTokenRequest\x1a\x1e.banger.v1.CreateTokenResponse\x12I\n\nListTokens\x12\x1c.banger.v1.ListTokensRequest\x1a\x1d.banger.v1.ListTokensResponse\x12>\n\x0bRevokeToken\x12\x1d.banger.v1.RevokeTokenRequest\x1a\x10.banger.v1.Tokenb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62\x61nger/v1/token.proto\x12\tbanger.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1d\n\x04role\x18\x03 \x01(\x0e\x32\x0f.banger.v1.Role\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x07 \x01(\t\x12\x18\n\x10\x63reated_by_token\x18\x08 \x01(\t\x12\"\n\x04made\x18\t \x03(\x0b\x32\x14.banger.v1.MadeToken\x12\x12\n\nmade_count\x18\n \x01(\r\x12\x18\n\x10join_token_count\x18\x0b \x01(\r\x12\x0f\n\x07project\x18\x0c \x01(\t\"%\n\tMadeToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8e\x01\n\x12\x43reateTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x04role\x18\x02 \x01(\x0e\x32\x0f.banger.v1.Role\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0f\n\x07project\x18\x05 \x01(\t\"F\n\x13\x43reateTokenResponse\x12\x1f\n\x05token\x18\x01 \x01(\x0b\x32\x10.banger.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"K\n\x11ListTokensRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\"O\n\x12ListTokensResponse\x12 \n\x06tokens\x18\x01 \x03(\x0b\x32\x10.banger.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x12RevokeTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x11\n\tkeep_made\x18\x04 \x01(\x08\"\x0f\n\rWhoAmIRequest\"\x96\x01\n\x0eWhoAmIResponse\x12\x11\n\tprincipal\x18\x01 \x01(\t\x12\x1d\n\x04role\x18\x02 \x01(\x0e\x32\x0f.banger.v1.Role\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x10\n\x08token_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*d\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x12\n\x0eROLE_DEVELOPER\x10\x04\x32\xa6\x02\n\x0cTokenService\x12L\n\x0b\x43reateToken\x12\x1d.banger.v1.CreateTokenRequest\x1a\x1e.banger.v1.CreateTokenResponse\x12I\n\nListTokens\x12\x1c.banger.v1.ListTokensRequest\x1a\x1d.banger.v1.ListTokensResponse\x12>\n\x0bRevokeToken\x12\x1d.banger.v1.RevokeTokenRequest\x1a\x10.banger.v1.Token\x12=\n\x06WhoAmI\x12\x18.banger.v1.WhoAmIRequest\x1a\x19.banger.v1.WhoAmIResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'banger.v1.token_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=923
-  _globals['_ROLE']._serialized_end=1003
+  _globals['_ROLE']._serialized_start=1145
+  _globals['_ROLE']._serialized_end=1245
   _globals['_TOKEN']._serialized_start=102
-  _globals['_TOKEN']._serialized_end=443
-  _globals['_MADETOKEN']._serialized_start=445
-  _globals['_MADETOKEN']._serialized_end=482
-  _globals['_CREATETOKENREQUEST']._serialized_start=484
-  _globals['_CREATETOKENREQUEST']._serialized_end=609
-  _globals['_CREATETOKENRESPONSE']._serialized_start=611
-  _globals['_CREATETOKENRESPONSE']._serialized_end=681
-  _globals['_LISTTOKENSREQUEST']._serialized_start=683
-  _globals['_LISTTOKENSREQUEST']._serialized_end=741
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=743
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=822
-  _globals['_REVOKETOKENREQUEST']._serialized_start=824
-  _globals['_REVOKETOKENREQUEST']._serialized_end=921
-  _globals['_TOKENSERVICE']._serialized_start=1006
-  _globals['_TOKENSERVICE']._serialized_end=1237
+  _globals['_TOKEN']._serialized_end=460
+  _globals['_MADETOKEN']._serialized_start=462
+  _globals['_MADETOKEN']._serialized_end=499
+  _globals['_CREATETOKENREQUEST']._serialized_start=502
+  _globals['_CREATETOKENREQUEST']._serialized_end=644
+  _globals['_CREATETOKENRESPONSE']._serialized_start=646
+  _globals['_CREATETOKENRESPONSE']._serialized_end=716
+  _globals['_LISTTOKENSREQUEST']._serialized_start=718
+  _globals['_LISTTOKENSREQUEST']._serialized_end=793
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=795
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=874
+  _globals['_REVOKETOKENREQUEST']._serialized_start=876
+  _globals['_REVOKETOKENREQUEST']._serialized_end=973
+  _globals['_WHOAMIREQUEST']._serialized_start=975
+  _globals['_WHOAMIREQUEST']._serialized_end=990
+  _globals['_WHOAMIRESPONSE']._serialized_start=993
+  _globals['_WHOAMIRESPONSE']._serialized_end=1143
+  _globals['_TOKENSERVICE']._serialized_start=1248
+  _globals['_TOKENSERVICE']._serialized_end=1542
 # @@protoc_insertion_point(module_scope)

@@ -73,6 +73,13 @@ from .image_pb2 import (
     UploadBlobRequest as UploadBlobRequest,
     UploadBlobResponse as UploadBlobResponse,
 )
+from .project_pb2 import (
+    CreateProjectRequest as CreateProjectRequest,
+    DeleteProjectRequest as DeleteProjectRequest,
+    ListProjectsRequest as ListProjectsRequest,
+    ListProjectsResponse as ListProjectsResponse,
+    Project as Project,
+)
 from .token_pb2 import (
     CreateTokenRequest as CreateTokenRequest,
     CreateTokenResponse as CreateTokenResponse,
@@ -82,6 +89,8 @@ from .token_pb2 import (
     RevokeTokenRequest as RevokeTokenRequest,
     Role as Role,
     Token as Token,
+    WhoAmIRequest as WhoAmIRequest,
+    WhoAmIResponse as WhoAmIResponse,
 )
 from .vm_pb2 import (
     AttachConsoleRequest as AttachConsoleRequest,

@@ -101,7 +101,7 @@ VM_EVENT_TYPE_MODIFIED: VmEventType
 VM_EVENT_TYPE_REMOVED: VmEventType
 
 class Vm(_message.Message):
-    __slots__ = ("id", "name", "spec", "desired_state", "status", "generation", "etag", "revision", "create_time", "update_time")
+    __slots__ = ("id", "name", "spec", "desired_state", "status", "generation", "etag", "revision", "create_time", "update_time", "project")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +112,7 @@ class Vm(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     spec: VmSpec
@@ -122,7 +123,8 @@ class Vm(_message.Message):
     revision: int
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., status: _Optional[_Union[VmStatus, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
+    project: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., status: _Optional[_Union[VmStatus, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., project: _Optional[str] = ...) -> None: ...
 
 class VmSpec(_message.Message):
     __slots__ = ("vcpus", "memory_mib", "kernel", "root_image", "root_disk_mib", "work_disk", "boot_args", "metadata", "network", "rate_limits", "labels", "placement", "restart_policy", "initrd")
@@ -325,20 +327,22 @@ class VmDevices(_message.Message):
     def __init__(self, tap: _Optional[str] = ..., base_loop: _Optional[str] = ..., cow_loop: _Optional[str] = ..., snapshot: _Optional[str] = ..., cow_used_sectors: _Optional[int] = ..., cow_total_sectors: _Optional[int] = ..., api_socket: _Optional[str] = ..., vsock_socket: _Optional[str] = ..., vmm: _Optional[str] = ..., root_disk: _Optional[str] = ...) -> None: ...
 
 class CreateVmRequest(_message.Message):
-    __slots__ = ("id", "name", "spec", "desired_state", "request_id", "validate_only")
+    __slots__ = ("id", "name", "spec", "desired_state", "request_id", "validate_only", "project")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     DESIRED_STATE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     spec: VmSpec
     desired_state: DesiredState
     request_id: str
     validate_only: bool
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    project: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., project: _Optional[str] = ...) -> None: ...
 
 class GetVmRequest(_message.Message):
     __slots__ = ("vm",)
@@ -357,14 +361,16 @@ class ListVmsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[VmFilter, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class VmFilter(_message.Message):
-    __slots__ = ("label_selector", "host", "states")
+    __slots__ = ("label_selector", "host", "states", "project")
     LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     label_selector: str
     host: str
     states: _containers.RepeatedScalarFieldContainer[VmState]
-    def __init__(self, label_selector: _Optional[str] = ..., host: _Optional[str] = ..., states: _Optional[_Iterable[_Union[VmState, str]]] = ...) -> None: ...
+    project: str
+    def __init__(self, label_selector: _Optional[str] = ..., host: _Optional[str] = ..., states: _Optional[_Iterable[_Union[VmState, str]]] = ..., project: _Optional[str] = ...) -> None: ...
 
 class ListVmsResponse(_message.Message):
     __slots__ = ("vms", "next_page_token", "revision", "total_size")

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::caller::Role;
+use crate::model::caller::{Rights, Role};
 use crate::model::fixtures::at;
 
 fn record(number: u8, name: &str, expires: i64) -> Arc<TokenRecord> {
@@ -7,7 +7,7 @@ fn record(number: u8, name: &str, expires: i64) -> Arc<TokenRecord> {
         id: format!("bgr_{number:016x}"),
         sha256: digest(&text(number)),
         name: name.to_owned(),
-        role: Role::Operator,
+        rights: Rights::Fleet(Role::Operator),
         created_by: "alice".to_owned(),
         created_by_token: None,
         goes_with: None,
@@ -30,7 +30,7 @@ fn known(identities: &Identities, number: u8, now: i64) -> Option<Arc<Identity>>
 
 fn file(lines: &[(&str, &str, Role)]) -> BTreeMap<String, Principal> {
     let line = |(token, name, role): &(&str, &str, Role)| {
-        ((*token).to_owned(), Principal { name: (*name).into(), role: *role })
+        ((*token).to_owned(), Principal { name: (*name).into(), rights: Rights::Fleet(*role) })
     };
     lines.iter().map(line).collect()
 }
@@ -42,7 +42,8 @@ fn a_token_is_good_from_its_commit_to_its_revocation_which_ends_what_goes_on() {
     assert!(known(&identities, 1, 0).is_none());
     identities.committed(&[Change::put(Arc::clone(&token))]);
     let identity = known(&identities, 1, 0).expect("let in");
-    assert_eq!((&*identity.principal.name, identity.principal.role), ("ci", Role::Operator));
+    let Principal { name, rights } = &identity.principal;
+    assert_eq!((&**name, rights), ("ci", &Rights::Fleet(Role::Operator)));
     // That it was used is written down: nobody is cut off for it.
     let used = TokenRecord { last_used_at: Some(at(1)), ..TokenRecord::clone(&token) };
     identities.committed(&[Change::put(Arc::new(used))]);
@@ -87,7 +88,7 @@ fn a_reload_of_the_file_ends_those_that_it_changes_and_nobody_else() {
     let ended = before.map(|identity| identity.gone.is_cancelled());
     assert_eq!(ended, [false, true, true]);
     assert!(!made.gone.is_cancelled());
-    assert_eq!(of(b).expect("let in").principal.role, Role::Viewer);
+    assert_eq!(of(b).expect("let in").principal.rights, Rights::Fleet(Role::Viewer));
     assert!(of(c).is_none());
 }
 

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::{ImageRef, VmSpec};
 use crate::testing::image;
 
 fn put(ledger: &mut Ledger, name: &str, kind: StoredKind, content: &[u8]) -> String {
     let (record, digest) = image(name, kind, content);
-    make(ledger, AnyMutation::PutImage(PutImage { image: record, replace: true })).expect("stored");
+    make(ledger, AnyMutation::PutImage(PutImage { image: record, replace: true, public: None }))
+        .expect("stored");
     digest
 }
 
@@ -33,7 +35,7 @@ fn with_web() -> (Ledger, String, String) {
 }
 
 fn web(ledger: &Ledger) -> Arc<VmIntent> {
-    Arc::clone(ledger.vm(&VmRef::Name("web".to_owned())).expect("there"))
+    Arc::clone(ledger.vm(&crate::model::fixtures::vm_named("web")).expect("there"))
 }
 
 #[test]
@@ -105,7 +107,9 @@ fn an_image_goes_only_when_no_vm_uses_it_and_the_refusal_names_those_that_do() {
         let name = format!("db-{number}");
         vm(make(&mut ledger, create_with(number, &name, naming("k", "vmlinux", ""))));
     }
-    let forget = |name: &str| AnyMutation::DeleteImage(DeleteImage { name: name.to_owned() });
+    let forget = |name: &str| {
+        AnyMutation::DeleteImage(DeleteImage { image: Named::new(&ProjectName::default(), name) })
+    };
     let refused = make(&mut ledger, forget("k")).expect_err("in use");
     let words = "image k is used by VM db-2, db-3, db-4, db-5, db-6 and 3 more";
     assert_eq!(refused.to_string(), words);
@@ -125,8 +129,11 @@ fn an_image_goes_only_when_no_vm_uses_it_and_the_refusal_names_those_that_do() {
 fn a_name_whose_content_no_vm_uses_goes_though_a_vm_has_what_it_was_before() {
     let (mut ledger, _, _) = with_web();
     put(&mut ledger, "r", StoredKind::Root, b"newer");
-    make(&mut ledger, AnyMutation::DeleteImage(DeleteImage { name: "r".to_owned() }))
-        .expect("unused");
+    make(
+        &mut ledger,
+        AnyMutation::DeleteImage(DeleteImage { image: Named::new(&ProjectName::default(), "r") }),
+    )
+    .expect("unused");
     // web goes on with what it has, also through an update of something else.
     let mut spec = naming("k", "r", "");
     spec = Arc::new(
@@ -141,7 +148,8 @@ fn the_same_image_again_changes_nothing() {
     let (mut ledger, _, _) = with_web();
     let (record, _) = image("r", StoredKind::Root, b"root");
     let later = ImageRecord { origin: "elsewhere".to_owned(), ..ImageRecord::clone(&record) };
-    let again = AnyMutation::PutImage(PutImage { image: Arc::new(later), replace: false });
+    let again =
+        AnyMutation::PutImage(PutImage { image: Arc::new(later), replace: false, public: None });
     match make(&mut ledger, again) {
         Ok(Outcome::Image { image, changed: false }) => assert_eq!(image, record),
         other => panic!("{other:?}"),
@@ -169,7 +177,7 @@ fn put_booted(
         boot_args: String::new(),
     };
     let image = Arc::new(ImageRecord { boot: Some(boot), ..ImageRecord::clone(&record) });
-    make(ledger, AnyMutation::PutImage(PutImage { image, replace: true }))
+    make(ledger, AnyMutation::PutImage(PutImage { image, replace: true, public: None }))
 }
 
 #[test]
@@ -223,10 +231,14 @@ fn what_an_image_boots_with_fits_stays_unless_said_otherwise_and_is_not_deleted_
     let Err(Refusal::InvalidFields(problems)) = refused else { panic!("{refused:?}") };
     assert_eq!(problems[0].field, "boot.initrd");
     put(&mut ledger, "demo", StoredKind::Root, b"newer content, and nothing said of its boot");
-    let boot = ledger.image("demo").and_then(|image| image.boot.clone());
+    let boot = ledger
+        .image(&Named::new(&ProjectName::default(), "demo"))
+        .and_then(|image| image.boot.clone());
     assert_eq!(boot.map(|boot| boot.kernel).as_deref(), Some("k"));
     make(&mut ledger, delete("web")).expect("deleted");
-    let forget = |name: &str| AnyMutation::DeleteImage(DeleteImage { name: name.to_owned() });
+    let forget = |name: &str| {
+        AnyMutation::DeleteImage(DeleteImage { image: Named::new(&ProjectName::default(), name) })
+    };
     let refused = make(&mut ledger, forget("k")).expect_err("carried");
     assert_eq!(refused.to_string(), "image k is what demo boots with");
     make(&mut ledger, forget("demo")).expect("unused");
@@ -267,7 +279,7 @@ fn an_image_that_neither_the_server_nor_any_host_has_is_refused_with_what_is_nea
     // A file of a host is an image, too; and an update is asked the same.
     vm(make(&mut ledger, create_with(2, "db", naming("k", "demo-root", ""))));
     let update = AnyMutation::UpdateVm(UpdateVm {
-        vm: VmRef::Name("db".to_owned()),
+        vm: crate::model::fixtures::vm_named("db"),
         etag: None,
         spec: NewSpec::Whole(naming("kk", "demo-root", "")),
         allow_restart: true,

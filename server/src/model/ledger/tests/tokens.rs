@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::audit::{AuditObject, AuditRecord};
-use crate::model::caller::{CallOf, Caller, Role, SERVER};
+use crate::model::caller::{CallOf, Caller, Rights, Role, SERVER};
 use crate::model::fixtures::record_of;
 use crate::model::request::{RequestId, RequestKey, RequestTarget};
 
@@ -44,7 +44,11 @@ fn a_token_that_has_expired_goes_with_the_next_and_keeps_no_name() {
     make(&mut ledger, create(1, "ci")).expect("kept");
     let expired = record_of(1, "ci").expires_at;
     let late = expired.as_second() - at(0).as_second();
-    let new = TokenRecord { role: Role::Viewer, expires_at: at(late + 9), ..record_of(2, "ci") };
+    let new = TokenRecord {
+        rights: Rights::Fleet(Role::Viewer),
+        expires_at: at(late + 9),
+        ..record_of(2, "ci")
+    };
     make_at(&mut ledger, CreateToken(Arc::new(new.clone())).into(), late).expect("kept");
     assert_eq!(ledger.tokens().map(|token| &**token).collect::<Vec<_>>(), [&new]);
 }

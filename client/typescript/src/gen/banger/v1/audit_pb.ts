@@ -21,7 +21,7 @@ export const file_banger_v1_audit: GenFile = /*@__PURE__*/
  */
 export type AuditObject = Message<"banger.v1.AuditObject"> & {
   /**
-   * "vm", "host", "image", "upload", "token", "join-token" or "backup".
+   * "vm", "host", "image", "upload", "project", "token", "join-token" or "backup".
    *
    * @generated from field: string kind = 1;
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/image.proto.
  */
 export const file_banger_v1_image: GenFile = /*@__PURE__*/
-  fileDesc("ChViYW5nZXIvdjEvaW1hZ2UucHJvdG8SCWJhbmdlci52MSKxAgoFSW1hZ2USDAoEbmFtZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIgoEa2luZBgFIAEoDjIULmJhbmdlci52MS5JbWFnZUtpbmQSDgoGb3JpZ2luGAYgASgJEhMKC2d1ZXN0X2FnZW50GAcgASgIEhAKCHZtX2NvdW50GAggASgNEiMKBWhvc3RzGAkgAygLMhQuYmFuZ2VyLnYxLkltYWdlSG9zdBINCgVub3RlcxgKIAMoCRISCgpjcmVhdGVkX2J5GAsgASgJEiIKBGJvb3QYDCABKAsyFC5iYW5nZXIudjEuSW1hZ2VCb290Ij4KCUltYWdlQm9vdBIOCgZrZXJuZWwYASABKAkSDgoGaW5pdHJkGAIgASgJEhEKCWJvb3RfYXJncxgDIAEoCSJVCglJbWFnZUhvc3QSDwoHaG9zdF9pZBgBIAEoCRIRCglob3N0X25hbWUYAiABKAkSFQoNYnl0ZXNfcHJlc2VudBgDIAEoBBINCgVlcnJvchgEIAEoCSLAAgoSSW1wb3J0SW1hZ2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGc291cmNlGAIgASgJEhMKC2Jsb2Jfc2hhMjU2GAMgASgJEhoKEnJlZ2lzdHJ5X3JlZmVyZW5jZRgEIAEoCRIiCgRraW5kGAUgASgOMhQuYmFuZ2VyLnYxLkltYWdlS2luZBIbChN3aXRob3V0X2d1ZXN0X2FnZW50GAYgASgIEhUKDXJvb3Rfc2l6ZV9taWIYByABKA0SDwoHcmVwbGFjZRgIIAEoCBIsCgxkZXZpY2Vfbm9kZXMYCSABKA4yFi5iYW5nZXIudjEuRGV2aWNlTm9kZXMSDgoGY2hvaWNlGAogASgJEiIKBGJvb3QYCyABKAsyFC5iYW5nZXIudjEuSW1hZ2VCb290EhAKCHBsYXRmb3JtGAwgASgJIoQBChNJbXBvcnRJbWFnZVByb2dyZXNzEiMKBHN0ZXAYASABKA4yFS5iYW5nZXIudjEuSW1wb3J0U3RlcBISCgpkb25lX2J5dGVzGAIgASgEEhMKC3RvdGFsX2J5dGVzGAMgASgEEh8KBWltYWdlGAQgASgLMhAuYmFuZ2VyLnYxLkltYWdlIh8KD0dldEltYWdlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjoKEUxpc3RJbWFnZXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIk8KEkxpc3RJbWFnZXNSZXNwb25zZRIgCgZpbWFnZXMYASADKAsyEC5iYW5nZXIudjEuSW1hZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk0KEkRlbGV0ZUltYWdlUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDWFsbG93X21pc3NpbmcYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCSJIChFVcGxvYWRCbG9iUmVxdWVzdBIRCglmaWxlX25hbWUYASABKAkSDAoEZGF0YRgCIAEoDBISCgpzaXplX2J5dGVzGAMgASgEIjgKElVwbG9hZEJsb2JSZXNwb25zZRIOCgZzaGEyNTYYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBCpqCglJbWFnZUtpbmQSGgoWSU1BR0VfS0lORF9VTlNQRUNJRklFRBAAEhUKEUlNQUdFX0tJTkRfS0VSTkVMEAESEwoPSU1BR0VfS0lORF9ST09UEAISFQoRSU1BR0VfS0lORF9JTklUUkQQAyqFAQoKSW1wb3J0U3RlcBIbChdJTVBPUlRfU1RFUF9VTlNQRUNJRklFRBAAEhQKEElNUE9SVF9TVEVQX1BVTEwQARIVChFJTVBPUlRfU1RFUF9DSEVDSxACEhUKEUlNUE9SVF9TVEVQX1dSSVRFEAMSFgoSSU1QT1JUX1NURVBfRElHRVNUEAQqdwoLRGV2aWNlTm9kZXMSHAoYREVWSUNFX05PREVTX1VOU1BFQ0lGSUVEEAASFQoRREVWSUNFX05PREVTX0tFRVAQARIaChZERVZJQ0VfTk9ERVNfTEVBVkVfT1VUEAISFwoTREVWSUNFX05PREVTX1JFRlVTRRADMrwDCgxJbWFnZVNlcnZpY2USPgoLSW1wb3J0SW1hZ2USHS5iYW5nZXIudjEuSW1wb3J0SW1hZ2VSZXF1ZXN0GhAuYmFuZ2VyLnYxLkltYWdlEloKF0ltcG9ydEltYWdlV2l0aFByb2dyZXNzEh0uYmFuZ2VyLnYxLkltcG9ydEltYWdlUmVxdWVzdBoeLmJhbmdlci52MS5JbXBvcnRJbWFnZVByb2dyZXNzMAESOAoIR2V0SW1hZ2USGi5iYW5nZXIudjEuR2V0SW1hZ2VSZXF1ZXN0GhAuYmFuZ2VyLnYxLkltYWdlEkkKCkxpc3RJbWFnZXMSHC5iYW5nZXIudjEuTGlzdEltYWdlc1JlcXVlc3QaHS5iYW5nZXIudjEuTGlzdEltYWdlc1Jlc3BvbnNlEj4KC0RlbGV0ZUltYWdlEh0uYmFuZ2VyLnYxLkRlbGV0ZUltYWdlUmVxdWVzdBoQLmJhbmdlci52MS5JbWFnZRJLCgpVcGxvYWRCbG9iEhwuYmFuZ2VyLnYxLlVwbG9hZEJsb2JSZXF1ZXN0Gh0uYmFuZ2VyLnYxLlVwbG9hZEJsb2JSZXNwb25zZSgBYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChViYW5nZXIvdjEvaW1hZ2UucHJvdG8SCWJhbmdlci52MSLSAgoFSW1hZ2USDAoEbmFtZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIvCgtjcmVhdGVfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIgoEa2luZBgFIAEoDjIULmJhbmdlci52MS5JbWFnZUtpbmQSDgoGb3JpZ2luGAYgASgJEhMKC2d1ZXN0X2FnZW50GAcgASgIEhAKCHZtX2NvdW50GAggASgNEiMKBWhvc3RzGAkgAygLMhQuYmFuZ2VyLnYxLkltYWdlSG9zdBINCgVub3RlcxgKIAMoCRISCgpjcmVhdGVkX2J5GAsgASgJEiIKBGJvb3QYDCABKAsyFC5iYW5nZXIudjEuSW1hZ2VCb290Eg8KB3Byb2plY3QYDSABKAkSDgoGcHVibGljGA4gASgIIj4KCUltYWdlQm9vdBIOCgZrZXJuZWwYASABKAkSDgoGaW5pdHJkGAIgASgJEhEKCWJvb3RfYXJncxgDIAEoCSJVCglJbWFnZUhvc3QSDwoHaG9zdF9pZBgBIAEoCRIRCglob3N0X25hbWUYAiABKAkSFQoNYnl0ZXNfcHJlc2VudBgDIAEoBBINCgVlcnJvchgEIAEoCSLxAgoSSW1wb3J0SW1hZ2VSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGc291cmNlGAIgASgJEhMKC2Jsb2Jfc2hhMjU2GAMgASgJEhoKEnJlZ2lzdHJ5X3JlZmVyZW5jZRgEIAEoCRIiCgRraW5kGAUgASgOMhQuYmFuZ2VyLnYxLkltYWdlS2luZBIbChN3aXRob3V0X2d1ZXN0X2FnZW50GAYgASgIEhUKDXJvb3Rfc2l6ZV9taWIYByABKA0SDwoHcmVwbGFjZRgIIAEoCBIsCgxkZXZpY2Vfbm9kZXMYCSABKA4yFi5iYW5nZXIudjEuRGV2aWNlTm9kZXMSDgoGY2hvaWNlGAogASgJEiIKBGJvb3QYCyABKAsyFC5iYW5nZXIudjEuSW1hZ2VCb290EhAKCHBsYXRmb3JtGAwgASgJEg8KB3Byb2plY3QYDSABKAkSEwoGcHVibGljGA4gASgISACIAQFCCQoHX3B1YmxpYyKEAQoTSW1wb3J0SW1hZ2VQcm9ncmVzcxIjCgRzdGVwGAEgASgOMhUuYmFuZ2VyLnYxLkltcG9ydFN0ZXASEgoKZG9uZV9ieXRlcxgCIAEoBBITCgt0b3RhbF9ieXRlcxgDIAEoBBIfCgVpbWFnZRgEIAEoCzIQLmJhbmdlci52MS5JbWFnZSIfCg9HZXRJbWFnZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSJLChFMaXN0SW1hZ2VzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIPCgdwcm9qZWN0GAMgASgJIk8KEkxpc3RJbWFnZXNSZXNwb25zZRIgCgZpbWFnZXMYASADKAsyEC5iYW5nZXIudjEuSW1hZ2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk0KEkRlbGV0ZUltYWdlUmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDWFsbG93X21pc3NpbmcYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCSJZChFVcGxvYWRCbG9iUmVxdWVzdBIRCglmaWxlX25hbWUYASABKAkSDAoEZGF0YRgCIAEoDBISCgpzaXplX2J5dGVzGAMgASgEEg8KB3Byb2plY3QYBCABKAkiOAoSVXBsb2FkQmxvYlJlc3BvbnNlEg4KBnNoYTI1NhgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEKmoKCUltYWdlS2luZBIaChZJTUFHRV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRSU1BR0VfS0lORF9LRVJORUwQARITCg9JTUFHRV9LSU5EX1JPT1QQAhIVChFJTUFHRV9LSU5EX0lOSVRSRBADKoUBCgpJbXBvcnRTdGVwEhsKF0lNUE9SVF9TVEVQX1VOU1BFQ0lGSUVEEAASFAoQSU1QT1JUX1NURVBfUFVMTBABEhUKEUlNUE9SVF9TVEVQX0NIRUNLEAISFQoRSU1QT1JUX1NURVBfV1JJVEUQAxIWChJJTVBPUlRfU1RFUF9ESUdFU1QQBCp3CgtEZXZpY2VOb2RlcxIcChhERVZJQ0VfTk9ERVNfVU5TUEVDSUZJRUQQABIVChFERVZJQ0VfTk9ERVNfS0VFUBABEhoKFkRFVklDRV9OT0RFU19MRUFWRV9PVVQQAhIXChNERVZJQ0VfTk9ERVNfUkVGVVNFEAMyvAMKDEltYWdlU2VydmljZRI+CgtJbXBvcnRJbWFnZRIdLmJhbmdlci52MS5JbXBvcnRJbWFnZVJlcXVlc3QaEC5iYW5nZXIudjEuSW1hZ2USWgoXSW1wb3J0SW1hZ2VXaXRoUHJvZ3Jlc3MSHS5iYW5nZXIudjEuSW1wb3J0SW1hZ2VSZXF1ZXN0Gh4uYmFuZ2VyLnYxLkltcG9ydEltYWdlUHJvZ3Jlc3MwARI4CghHZXRJbWFnZRIaLmJhbmdlci52MS5HZXRJbWFnZVJlcXVlc3QaEC5iYW5nZXIudjEuSW1hZ2USSQoKTGlzdEltYWdlcxIcLmJhbmdlci52MS5MaXN0SW1hZ2VzUmVxdWVzdBodLmJhbmdlci52MS5MaXN0SW1hZ2VzUmVzcG9uc2USPgoLRGVsZXRlSW1hZ2USHS5iYW5nZXIudjEuRGVsZXRlSW1hZ2VSZXF1ZXN0GhAuYmFuZ2VyLnYxLkltYWdlEksKClVwbG9hZEJsb2ISHC5iYW5nZXIudjEuVXBsb2FkQmxvYlJlcXVlc3QaHS5iYW5nZXIudjEuVXBsb2FkQmxvYlJlc3BvbnNlKAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Image
@@ -62,14 +62,15 @@ export type Image = Message<"banger.v1.Image"> & {
   guestAgent: boolean;
 
   /**
-   * VMs that use it.
+   * VMs that use its content, of those that the caller sees.
    *
    * @generated from field: uint32 vm_count = 8;
    */
   vmCount: number;
 
   /**
-   * The hosts that have it, or are being sent it.
+   * The hosts that have it, or are being sent it. Empty for callers of one project: hosts are the
+   * fleet's.
    *
    * @generated from field: repeated banger.v1.ImageHost hosts = 9;
    */
@@ -95,6 +96,20 @@ export type Image = Message<"banger.v1.Image"> & {
    * @generated from field: banger.v1.ImageBoot boot = 12;
    */
   boot?: ImageBoot | undefined;
+
+  /**
+   * The project that it belongs to. Never changes.
+   *
+   * @generated from field: string project = 13;
+   */
+  project: string;
+
+  /**
+   * Whether VMs of every project may boot from it. Only images of `default` are ever public.
+   *
+   * @generated from field: bool public = 14;
+   */
+  public: boolean;
 };
 
 /**
@@ -269,6 +284,23 @@ export type ImportImageRequest = Message<"banger.v1.ImportImageRequest"> & {
    * @generated from field: string platform = 12;
    */
   platform: string;
+
+  /**
+   * The project that it is to belong to. Empty: the caller's, which is `default` for callers of the
+   * whole fleet.
+   *
+   * @generated from field: string project = 13;
+   */
+  project: string;
+
+  /**
+   * Whether VMs of every project may boot from it; for operators of the fleet, and images of `default`.
+   * Not set: as the image of this name, if there is one, else not. Other than it is needs no `replace`
+   * where the content is the same.
+   *
+   * @generated from field: optional bool public = 14;
+   */
+  public?: boolean | undefined;
 };
 
 /**
@@ -323,6 +355,8 @@ export const ImportImageProgressSchema: GenMessage<ImportImageProgress> = /*@__P
  */
 export type GetImageRequest = Message<"banger.v1.GetImageRequest"> & {
   /**
+   * Of the caller's project, or a public one; `shop/alpine` is `alpine` of the project `shop`.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -348,6 +382,13 @@ export type ListImagesRequest = Message<"banger.v1.ListImagesRequest"> & {
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Only those of this project. Empty: all that the caller sees, public ones included.
+   *
+   * @generated from field: string project = 3;
+   */
+  project: string;
 };
 
 /**
@@ -384,6 +425,8 @@ export const ListImagesResponseSchema: GenMessage<ListImagesResponse> = /*@__PUR
  */
 export type DeleteImageRequest = Message<"banger.v1.DeleteImageRequest"> & {
   /**
+   * Of the caller's project; `shop/alpine` is `alpine` of the project `shop`.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -433,6 +476,14 @@ export type UploadBlobRequest = Message<"banger.v1.UploadBlobRequest"> & {
    * @generated from field: uint64 size_bytes = 3;
    */
   sizeBytes: bigint;
+
+  /**
+   * The project whose imports may use it; in the first message only. Empty: the caller's, which is
+   * `default` for callers of the whole fleet.
+   *
+   * @generated from field: string project = 4;
+   */
+  project: string;
 };
 
 /**
@@ -601,6 +652,10 @@ export const DeviceNodesSchema: GenEnum<DeviceNodes> = /*@__PURE__*/
  * Kernels, initial RAM disks and root file systems kept by the server and brought to the hosts
  * that need them. A VM that names one is pinned to its content when it is created (ImageRef); a
  * name that is no image of the server means a file in the host's own image directory.
+ *
+ * An image belongs to a project, in which its name is unique. A VM boots from images of its own
+ * project and, where that has none of the name, from public ones, which are images of the project
+ * `default`. Files of hosts are for VMs of `default` alone.
  *
  * @generated from service banger.v1.ImageService
  */

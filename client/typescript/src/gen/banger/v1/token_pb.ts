@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/token.proto.
  */
 export const file_banger_v1_token: GenFile = /*@__PURE__*/
-  fileDesc("ChViYW5nZXIvdjEvdG9rZW4ucHJvdG8SCWJhbmdlci52MSLVAgoFVG9rZW4SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIdCgRyb2xlGAMgASgOMg8uYmFuZ2VyLnYxLlJvbGUSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpjcmVhdGVkX2J5GAcgASgJEhgKEGNyZWF0ZWRfYnlfdG9rZW4YCCABKAkSIgoEbWFkZRgJIAMoCzIULmJhbmdlci52MS5NYWRlVG9rZW4SEgoKbWFkZV9jb3VudBgKIAEoDRIYChBqb2luX3Rva2VuX2NvdW50GAsgASgNIiUKCU1hZGVUb2tlbhIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJIn0KEkNyZWF0ZVRva2VuUmVxdWVzdBIMCgRuYW1lGAEgASgJEh0KBHJvbGUYAiABKA4yDy5iYW5nZXIudjEuUm9sZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCSJGChNDcmVhdGVUb2tlblJlc3BvbnNlEh8KBXRva2VuGAEgASgLMhAuYmFuZ2VyLnYxLlRva2VuEg4KBnNlY3JldBgCIAEoCSI6ChFMaXN0VG9rZW5zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJPChJMaXN0VG9rZW5zUmVzcG9uc2USIAoGdG9rZW5zGAEgAygLMhAuYmFuZ2VyLnYxLlRva2VuEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJhChJSZXZva2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkSFQoNYWxsb3dfbWlzc2luZxgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJEhEKCWtlZXBfbWFkZRgEIAEoCCpQCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEhEKDVJPTEVfT1BFUkFUT1IQAhIOCgpST0xFX0FETUlOEAMy5wEKDFRva2VuU2VydmljZRJMCgtDcmVhdGVUb2tlbhIdLmJhbmdlci52MS5DcmVhdGVUb2tlblJlcXVlc3QaHi5iYW5nZXIudjEuQ3JlYXRlVG9rZW5SZXNwb25zZRJJCgpMaXN0VG9rZW5zEhwuYmFuZ2VyLnYxLkxpc3RUb2tlbnNSZXF1ZXN0Gh0uYmFuZ2VyLnYxLkxpc3RUb2tlbnNSZXNwb25zZRI+CgtSZXZva2VUb2tlbhIdLmJhbmdlci52MS5SZXZva2VUb2tlblJlcXVlc3QaEC5iYW5nZXIudjEuVG9rZW5iBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChViYW5nZXIvdjEvdG9rZW4ucHJvdG8SCWJhbmdlci52MSLmAgoFVG9rZW4SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIdCgRyb2xlGAMgASgOMg8uYmFuZ2VyLnYxLlJvbGUSLwoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1sYXN0X3VzZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpjcmVhdGVkX2J5GAcgASgJEhgKEGNyZWF0ZWRfYnlfdG9rZW4YCCABKAkSIgoEbWFkZRgJIAMoCzIULmJhbmdlci52MS5NYWRlVG9rZW4SEgoKbWFkZV9jb3VudBgKIAEoDRIYChBqb2luX3Rva2VuX2NvdW50GAsgASgNEg8KB3Byb2plY3QYDCABKAkiJQoJTWFkZVRva2VuEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkijgEKEkNyZWF0ZVRva2VuUmVxdWVzdBIMCgRuYW1lGAEgASgJEh0KBHJvbGUYAiABKA4yDy5iYW5nZXIudjEuUm9sZRImCgN0dGwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKcmVxdWVzdF9pZBgEIAEoCRIPCgdwcm9qZWN0GAUgASgJIkYKE0NyZWF0ZVRva2VuUmVzcG9uc2USHwoFdG9rZW4YASABKAsyEC5iYW5nZXIudjEuVG9rZW4SDgoGc2VjcmV0GAIgASgJIksKEUxpc3RUb2tlbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJEg8KB3Byb2plY3QYAyABKAkiTwoSTGlzdFRva2Vuc1Jlc3BvbnNlEiAKBnRva2VucxgBIAMoCzIQLmJhbmdlci52MS5Ub2tlbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYQoSUmV2b2tlVG9rZW5SZXF1ZXN0Eg0KBXRva2VuGAEgASgJEhUKDWFsbG93X21pc3NpbmcYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCRIRCglrZWVwX21hZGUYBCABKAgiDwoNV2hvQW1JUmVxdWVzdCKWAQoOV2hvQW1JUmVzcG9uc2USEQoJcHJpbmNpcGFsGAEgASgJEh0KBHJvbGUYAiABKA4yDy5iYW5nZXIudjEuUm9sZRIPCgdwcm9qZWN0GAMgASgJEhAKCHRva2VuX2lkGAQgASgJEi8KC2V4cGlyZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCpkCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1ZJRVdFUhABEhEKDVJPTEVfT1BFUkFUT1IQAhIOCgpST0xFX0FETUlOEAMSEgoOUk9MRV9ERVZFTE9QRVIQBDKmAgoMVG9rZW5TZXJ2aWNlEkwKC0NyZWF0ZVRva2VuEh0uYmFuZ2VyLnYxLkNyZWF0ZVRva2VuUmVxdWVzdBoeLmJhbmdlci52MS5DcmVhdGVUb2tlblJlc3BvbnNlEkkKCkxpc3RUb2tlbnMSHC5iYW5nZXIudjEuTGlzdFRva2Vuc1JlcXVlc3QaHS5iYW5nZXIudjEuTGlzdFRva2Vuc1Jlc3BvbnNlEj4KC1Jldm9rZVRva2VuEh0uYmFuZ2VyLnYxLlJldm9rZVRva2VuUmVxdWVzdBoQLmJhbmdlci52MS5Ub2tlbhI9CgZXaG9BbUkSGC5iYW5nZXIudjEuV2hvQW1JUmVxdWVzdBoZLmJhbmdlci52MS5XaG9BbUlSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Token
@@ -27,7 +27,8 @@ export type Token = Message<"banger.v1.Token"> & {
   id: string;
 
   /**
-   * The principal: what the history calls who did something by it. A DNS label, unique among tokens.
+   * A DNS label, unique among the tokens of the fleet, or of its project. With `<project>/` before it
+   * where it has one, it is the principal: what the history calls who did something by it.
    *
    * @generated from field: string name = 2;
    */
@@ -94,6 +95,13 @@ export type Token = Message<"banger.v1.Token"> & {
    * @generated from field: uint32 join_token_count = 11;
    */
   joinTokenCount: number;
+
+  /**
+   * The project that it is good for, and nothing else. Empty: the whole fleet.
+   *
+   * @generated from field: string project = 12;
+   */
+  project: string;
 };
 
 /**
@@ -162,6 +170,14 @@ export type CreateTokenRequest = Message<"banger.v1.CreateTokenRequest"> & {
    * @generated from field: string request_id = 4;
    */
   requestId: string;
+
+  /**
+   * The project that it is to be good for. Empty: the caller's, which for admins of the fleet is the
+   * whole fleet.
+   *
+   * @generated from field: string project = 5;
+   */
+  project: string;
 };
 
 /**
@@ -211,6 +227,13 @@ export type ListTokensRequest = Message<"banger.v1.ListTokensRequest"> & {
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Only those of this project. Empty: all that the caller sees.
+   *
+   * @generated from field: string project = 3;
+   */
+  project: string;
 };
 
 /**
@@ -249,7 +272,8 @@ export const ListTokensResponseSchema: GenMessage<ListTokensResponse> = /*@__PUR
  */
 export type RevokeTokenRequest = Message<"banger.v1.RevokeTokenRequest"> & {
   /**
-   * Id or name.
+   * Id or name. A name alone is one of the caller's project, for admins of the fleet of the fleet;
+   * `shop/ci` is `ci` of the project `shop`.
    *
    * @generated from field: string token = 1;
    */
@@ -287,7 +311,68 @@ export const RevokeTokenRequestSchema: GenMessage<RevokeTokenRequest> = /*@__PUR
   messageDesc(file_banger_v1_token, 6);
 
 /**
- * What a principal may do. Each may all that those before it may.
+ * @generated from message banger.v1.WhoAmIRequest
+ */
+export type WhoAmIRequest = Message<"banger.v1.WhoAmIRequest"> & {
+};
+
+/**
+ * Describes the message banger.v1.WhoAmIRequest.
+ * Use `create(WhoAmIRequestSchema)` to create a new message.
+ */
+export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
+  messageDesc(file_banger_v1_token, 7);
+
+/**
+ * @generated from message banger.v1.WhoAmIResponse
+ */
+export type WhoAmIResponse = Message<"banger.v1.WhoAmIResponse"> & {
+  /**
+   * As the history says it; "local" or "anonymous" where the server asks for no token and none was
+   * shown.
+   *
+   * @generated from field: string principal = 1;
+   */
+  principal: string;
+
+  /**
+   * @generated from field: banger.v1.Role role = 2;
+   */
+  role: Role;
+
+  /**
+   * The project that is all they see. Empty: the whole fleet.
+   *
+   * @generated from field: string project = 3;
+   */
+  project: string;
+
+  /**
+   * Id of the token, where it was made by a call.
+   *
+   * @generated from field: string token_id = 4;
+   */
+  tokenId: string;
+
+  /**
+   * When that is good no longer.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 5;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message banger.v1.WhoAmIResponse.
+ * Use `create(WhoAmIResponseSchema)` to create a new message.
+ */
+export const WhoAmIResponseSchema: GenMessage<WhoAmIResponse> = /*@__PURE__*/
+  messageDesc(file_banger_v1_token, 8);
+
+/**
+ * What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
+ * there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
+ * each may all that those before it may.
  *
  * @generated from enum banger.v1.Role
  */
@@ -307,18 +392,25 @@ export enum Role {
   VIEWER = 1,
 
   /**
-   * Everything about VMs, what is in them, hosts and images.
+   * Of the fleet: everything about VMs, what is in them, hosts and images.
    *
    * @generated from enum value: ROLE_OPERATOR = 2;
    */
   OPERATOR = 2,
 
   /**
-   * Everything.
+   * Everything; of a project its tokens too.
    *
    * @generated from enum value: ROLE_ADMIN = 3;
    */
   ADMIN = 3,
+
+  /**
+   * Of a project: everything about its VMs, what is in them, and its images.
+   *
+   * @generated from enum value: ROLE_DEVELOPER = 4;
+   */
+  DEVELOPER = 4,
 }
 
 /**
@@ -365,6 +457,16 @@ export const TokenService: GenService<{
     methodKind: "unary";
     input: typeof RevokeTokenRequestSchema;
     output: typeof TokenSchema;
+  },
+  /**
+   * Who calls, and what they may do.
+   *
+   * @generated from rpc banger.v1.TokenService.WhoAmI
+   */
+  whoAmI: {
+    methodKind: "unary";
+    input: typeof WhoAmIRequestSchema;
+    output: typeof WhoAmIResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_banger_v1_token, 0);

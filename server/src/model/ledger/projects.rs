@@ -1,0 +1,101 @@
+//! Deciding about projects: made by a name that is free, taken away when nothing belongs to them.
+//!
+//! With a project go the tokens of its callers, so that nobody calls for what is not there, nor for
+//! another that gets its name later. Who may make and take away projects was decided before.
+
+use std::sync::Arc;
+
+use super::{Change, Decided, Ledger, Outcome, Refusal};
+use crate::model::caller::Caller;
+use crate::model::project::{ProjectName, ProjectRecord};
+
+/// Most projects.
+const MAX_PROJECTS: usize = 10_000;
+
+/// Keep a project.
+#[derive(Debug, Clone)]
+pub struct CreateProject(pub Arc<ProjectRecord>);
+
+/// Forget a project that is empty.
+#[derive(Debug, Clone)]
+pub struct DeleteProject(pub ProjectName);
+
+/// What belongs to a project.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProjectUse {
+    /// Those that are being deleted included.
+    pub vms: usize,
+    pub images: usize,
+}
+
+impl Ledger {
+    /// Every project that was made, by name: `default` is none of them.
+    pub fn projects(&self) -> impl Iterator<Item = &Arc<ProjectRecord>> {
+        self.projects.iter()
+    }
+
+    /// Whether there is such a project for this caller.
+    pub fn has_project(&self, project: &ProjectName, caller: &Caller) -> bool {
+        let there = project.is_default() || self.projects.get(project).is_some();
+        there && caller.sees(project)
+    }
+
+    /// What belongs to each project that has anything.
+    pub fn project_uses(&self) -> std::collections::BTreeMap<ProjectName, ProjectUse> {
+        let mut uses: std::collections::BTreeMap<ProjectName, ProjectUse> = Default::default();
+        for vm in self.vms() {
+            uses.entry(vm.project.clone()).or_default().vms += 1;
+        }
+        for image in self.images() {
+            uses.entry(image.project.clone()).or_default().images += 1;
+        }
+        uses
+    }
+
+    /// Refuses a project that is not there for this caller, in the same words whatever the cause.
+    pub(super) fn check_project(
+        &self,
+        project: &ProjectName,
+        caller: &Caller,
+    ) -> Result<(), Refusal> {
+        match self.has_project(project, caller) {
+            true => Ok(()),
+            false => Err(Refusal::ProjectNotFound { name: project.to_string() }),
+        }
+    }
+
+    pub(super) fn create_project(&self, project: &Arc<ProjectRecord>) -> Result<Decided, Refusal> {
+        if project.name.is_default() || self.projects.get(&project.name).is_some() {
+            return Err(Refusal::ProjectNameTaken { name: project.name.to_string() });
+        }
+        if self.projects.len() >= MAX_PROJECTS {
+            return Err(Refusal::LimitReached { what: "projects", limit: MAX_PROJECTS });
+        }
+        Ok(Decided {
+            changes: vec![Change::put(Arc::clone(project))],
+            outcome: Outcome::Project(Arc::clone(project)),
+        })
+    }
+
+    pub(super) fn delete_project(
+        &self,
+        name: &ProjectName,
+        caller: &Caller,
+    ) -> Result<Decided, Refusal> {
+        self.check_project(name, caller)?;
+        let name_text = || name.to_string();
+        let Some(project) = self.projects.get(name) else {
+            return Err(Refusal::ProjectStays { name: name_text() });
+        };
+        let ProjectUse { vms, images } = self.project_uses().remove(name).unwrap_or_default();
+        if vms + images > 0 {
+            return Err(Refusal::ProjectNotEmpty { name: name_text(), vms, images });
+        }
+        // Whatever was made with one of them is of the project too.
+        let its = self.tokens().filter(|token| token.rights.project() == Some(name));
+        let mut changes: Vec<Change> =
+            its.map(|token| Change::remove(Arc::clone(token), caller.at)).collect();
+        changes.push(Change::remove(Arc::clone(project), caller.at));
+        Ok(Decided { changes, outcome: Outcome::ProjectGone(Arc::clone(project)) })
+    }
+}

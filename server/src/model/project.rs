@@ -1,0 +1,133 @@
+//! Projects: the border between people on one fleet.
+//!
+//! Every VM, image and upload belongs to one, for good; names are unique within it. Who sees what of
+//! which project is decided in [`super::access`]. The project [`ProjectName::default`] is always
+//! there and is no row: whoever asks for no other never hears of projects.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
+
+use super::names::check_name;
+
+/// What the project is called that is always there.
+pub const DEFAULT: &str = "default";
+
+static DEFAULT_NAME: LazyLock<Arc<str>> = LazyLock::new(|| DEFAULT.into());
+
+/// The name of a project: a DNS label. Whether there is such a project is the ledger's to say.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectName(Arc<str>);
+
+impl ProjectName {
+    /// A name as somebody has written it.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text == DEFAULT {
+            return Ok(Self::default());
+        }
+        check_name(text)?;
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_default(&self) -> bool {
+        *self.0 == *DEFAULT
+    }
+}
+
+/// The project that is always there.
+impl Default for ProjectName {
+    fn default() -> Self {
+        Self(Arc::clone(&DEFAULT_NAME))
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name in a project: what finds a living VM, or an image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Named {
+    pub project: ProjectName,
+    pub name: String,
+}
+
+impl Named {
+    pub fn new(project: &ProjectName, name: &str) -> Self {
+        Self { project: project.clone(), name: name.to_owned() }
+    }
+
+    /// One as somebody has written it: `name`, which is of their own project `home`, or
+    /// `project/name`. What is behind the slash is not looked at.
+    ///
+    /// # Errors
+    /// The rule that the name of the project breaks.
+    pub fn parse(text: &str, home: &ProjectName) -> Result<Self, &'static str> {
+        match text.split_once('/') {
+            None => Ok(Self::new(home, text)),
+            Some((project, name)) => Ok(Self::new(&ProjectName::parse(project)?, name)),
+        }
+    }
+
+    /// As it is written where nobody's own project is meant: `name` is of `default`.
+    pub fn text(&self) -> String {
+        match self.project.is_default() {
+            true => self.name.clone(),
+            false => format!("{}/{}", self.project, self.name),
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Debug form: a name from outside may hold anything.
+        write!(f, "{:?}", self.text())
+    }
+}
+
+/// A project that was made: a row of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRecord {
+    pub name: ProjectName,
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_of_its_own_project_unless_it_says_another() {
+        let home = ProjectName::parse("shop").expect("a label");
+        for (text, project, name) in
+            [("web", "shop", "web"), ("lab/web", "lab", "web"), ("default/web", "default", "web")]
+        {
+            let named = Named::parse(text, &home).expect("written well");
+            assert_eq!((named.project.as_str(), named.name.as_str()), (project, name), "{text}");
+        }
+        assert!(Named::parse("/web", &home).is_err() && Named::parse("A/web", &home).is_err());
+        // A second slash is in the name, whose own rules refuse it.
+        assert_eq!(Named::parse("a/b/c", &home).map(|named| named.name), Ok("b/c".to_owned()));
+    }
+
+    #[test]
+    fn a_project_is_called_as_a_vm_may_be() {
+        for bad in ["", "Shop", "-shop", "shop/web", "a b", "0190f5e1-0000-7000-8000-000000000000"]
+        {
+            assert!(ProjectName::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(ProjectName::parse("default"), Ok(ProjectName::default()));
+    }
+}

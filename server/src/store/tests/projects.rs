@@ -1,0 +1,64 @@
+//! Projects over restarts.
+
+use super::*;
+use crate::model::caller::{ProjectRole, Rights};
+use crate::model::fixtures::{project, project_record, record_of};
+use crate::model::ledger::{CreateProject, CreateToken, DeleteProject};
+use crate::model::project::Named;
+
+#[tokio::test]
+async fn projects_and_what_belongs_to_them_are_there_after_a_restart() {
+    let fixture = fixture().await;
+    fixture.make(CreateProject(project_record("shop")).into()).await.expect("made");
+    let web = |number, of: &str| CreateVm { project: project(of), ..create(number, "web") };
+    fixture.make(web(1, "default").into()).await.expect("created");
+    let image = |of: &str| {
+        let (image, _) = crate::testing::image("r", crate::model::image::StoredKind::Root, b"r");
+        let image = ImageRecord { project: project(of), ..ImageRecord::clone(&image) };
+        PutImage { image: Arc::new(image), replace: false, public: None }
+    };
+    fixture.make(image("default").into()).await.expect("stored");
+    fixture.make(image("shop").into()).await.expect("stored");
+    let rights = Rights::Project(project("shop"), ProjectRole::Developer);
+    let token = TokenRecord { rights, ..record_of(1, "ci") };
+    fixture.make(CreateToken(Arc::new(token.clone())).into()).await.expect("made");
+    fixture.make(CreateToken(Arc::new(record_of(2, "ci"))).into()).await.expect("made");
+
+    let (open, directory) = fixture.reopened().await;
+    let fixture = started(open, directory);
+    assert_eq!(fixture.store.projects(), [project_record("shop")]);
+    let images = fixture.store.images(&caller());
+    let images: Vec<String> = images.iter().map(|(image, _)| image.named().text()).collect();
+    assert_eq!(images, ["r", "shop/r"]);
+    assert_eq!(fixture.store.token(&token.id).as_deref(), Some(&token));
+    // The name is free in a project and taken in the other, in the database too.
+    let refused = fixture.make(web(2, "default").into()).await;
+    assert!(matches!(refused, Err(MutateError::Refused(Refusal::VmNameTaken { .. }))));
+}
+
+#[tokio::test]
+async fn a_later_project_by_the_same_name_hears_nothing_of_the_first() {
+    let fixture = fixture().await;
+    let shop = || project("shop");
+    fixture.make(CreateProject(project_record("shop")).into()).await.expect("made");
+    let kept = |name, kind| {
+        let (image, _) = crate::testing::image(name, kind, b"public");
+        PutImage { image, replace: false, public: Some(true) }
+    };
+    use crate::model::image::StoredKind;
+    fixture.make(kept("vmlinux", StoredKind::Kernel).into()).await.expect("stored");
+    fixture.make(kept("root.ext4", StoredKind::Root).into()).await.expect("stored");
+    let web = CreateVm { project: shop(), ..create(1, "web") };
+    fixture.make(web.into()).await.expect("created");
+    // It has no host, so that it is gone at once.
+    fixture.make(delete(1)).await.expect("deleted");
+    let named = Named::new(&shop(), "web");
+    let last = fixture.store.last_deleted(&named).await.expect("readable");
+    assert_eq!(last, Some(vm_id(1)));
+    assert_eq!(fixture.store.deleted_of(vm_id(1)).await.expect("readable"), Some(shop()));
+    fixture.make(DeleteProject(shop()).into()).await.expect("empty");
+    fixture.make(CreateProject(project_record("shop")).into()).await.expect("made");
+    assert_eq!(fixture.store.last_deleted(&named).await.expect("readable"), None);
+    assert_eq!(fixture.store.deleted_of(vm_id(1)).await.expect("readable"), None);
+    assert!(fixture.store.was_deleted(vm_id(1)).await.expect("readable"), "its id is used up");
+}
