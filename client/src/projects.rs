@@ -1,7 +1,9 @@
 //! The calls about projects, one to one, and who the caller is.
 
 use banger_proto::v1::project_service_client::ProjectServiceClient;
-use banger_proto::v1::{CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest, Project};
+use banger_proto::v1::{
+    CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest, Project, UpdateProjectRequest,
+};
 
 use crate::connect::{Link, Transport};
 use crate::error::{Call, ClientError};
@@ -28,6 +30,19 @@ impl Projects {
             .change("CreateProject", request, |r| {
                 let mut rpc = self.rpc.clone();
                 async move { rpc.create_project(r).await }
+            })
+            .await
+    }
+
+    /// Gives a project another quota.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`, `NOT_PERMITTED`.
+    pub async fn update(&self, request: UpdateProjectRequest) -> Result<Project, ClientError> {
+        self.link
+            .change("UpdateProject", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.update_project(r).await }
             })
             .await
     }

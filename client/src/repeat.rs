@@ -11,7 +11,7 @@ use banger_proto::v1::{
     CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
     DeleteHostRequest, DeleteImageRequest, DeleteProjectRequest, DeleteVmRequest, PauseVmRequest,
     RebootVmRequest, ResumeVmRequest, RevokeTokenRequest, StartVmRequest, StopVmRequest,
-    UncordonHostRequest, UpdateHostRequest, UpdateVmRequest,
+    UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest, UpdateVmRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -42,7 +42,7 @@ named! {
     UpdateVmRequest DeleteVmRequest StartVmRequest StopVmRequest RebootVmRequest PauseVmRequest
     ResumeVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest UncordonHostRequest
     DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
-    DeleteProjectRequest
+    UpdateProjectRequest DeleteProjectRequest
 }
 
 impl Named for CreateVmRequest {

@@ -6380,6 +6380,25 @@ pub struct Project {
     /// Images that belong to it.
     #[prost(uint32, tag = "5")]
     pub image_count: u32,
+    /// What its VMs may come to. Not set: nothing bounds them but the fleet. `default` has none.
+    #[prost(message, optional, tag = "6")]
+    pub quota: ::core::option::Option<ProjectResources>,
+    /// What its VMs come to, those that are being deleted included, which count until they are gone.
+    #[prost(message, optional, tag = "7")]
+    pub used: ::core::option::Option<ProjectResources>,
+}
+/// What VMs come to, as they book it on hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectResources {
+    /// In a quota, 0 in any field: nothing bounds that.
+    #[prost(uint64, tag = "1")]
+    pub vms: u64,
+    #[prost(uint64, tag = "2")]
+    pub vcpus: u64,
+    #[prost(uint64, tag = "3")]
+    pub memory_mib: u64,
+    #[prost(uint64, tag = "4")]
+    pub disk_mib: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateProjectRequest {
@@ -6388,6 +6407,21 @@ pub struct CreateProjectRequest {
     pub name: ::prost::alloc::string::String,
     /// UUID of this request: the same again changes nothing and is answered with the project as it is.
     #[prost(string, tag = "2")]
+    pub request_id: ::prost::alloc::string::String,
+    /// As in Project.
+    #[prost(message, optional, tag = "3")]
+    pub quota: ::core::option::Option<ProjectResources>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateProjectRequest {
+    /// One that was made: `default` has no quota.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The whole of it; not set: none. What is there already stays, whatever it comes to.
+    #[prost(message, optional, tag = "2")]
+    pub quota: ::core::option::Option<ProjectResources>,
+    /// UUID of this request: the same again changes nothing and is answered as things stand.
+    #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6533,6 +6567,28 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("banger.v1.ProjectService", "CreateProject"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a project another quota. For admins of the fleet.
+        pub async fn update_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/UpdateProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "UpdateProject"));
+            self.inner.unary(req, path, codec).await
+        }
         /// By name, those that the caller sees.
         pub async fn list_projects(
             &mut self,
@@ -6600,6 +6656,11 @@ pub mod project_service_server {
         async fn create_project(
             &self,
             request: tonic::Request<super::CreateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// Gives a project another quota. For admins of the fleet.
+        async fn update_project(
+            &self,
+            request: tonic::Request<super::UpdateProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
         /// By name, those that the caller sees.
         async fn list_projects(
@@ -6725,6 +6786,51 @@ pub mod project_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ProjectService/UpdateProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::UpdateProjectRequest>
+                    for UpdateProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::update_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateProjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7600,6 +7706,8 @@ pub enum ErrorReason {
     ProjectNameTaken = 91,
     /// FAILED_PRECONDITION: the project still has VMs or images.
     ProjectNotEmpty = 92,
+    /// RESOURCE_EXHAUSTED: the project would come to more than its quota.
+    QuotaExceeded = 93,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -7666,6 +7774,7 @@ impl ErrorReason {
             Self::ProjectNotFound => "ERROR_REASON_PROJECT_NOT_FOUND",
             Self::ProjectNameTaken => "ERROR_REASON_PROJECT_NAME_TAKEN",
             Self::ProjectNotEmpty => "ERROR_REASON_PROJECT_NOT_EMPTY",
+            Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -7729,6 +7838,7 @@ impl ErrorReason {
             "ERROR_REASON_PROJECT_NOT_FOUND" => Some(Self::ProjectNotFound),
             "ERROR_REASON_PROJECT_NAME_TAKEN" => Some(Self::ProjectNameTaken),
             "ERROR_REASON_PROJECT_NOT_EMPTY" => Some(Self::ProjectNotEmpty),
+            "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             _ => None,
         }
     }

@@ -49,6 +49,7 @@ repeatable! {
     "UncordonHost" UncordonHostRequest.host;
     "DeleteImage" DeleteImageRequest.name;
     "RevokeToken" RevokeTokenRequest.token;
+    "UpdateProject" UpdateProjectRequest.name;
     "DeleteProject" DeleteProjectRequest.name;
 }
 

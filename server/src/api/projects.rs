@@ -11,8 +11,9 @@ use tracing::info;
 use super::page::{Cursor, PageQuery, page_size};
 use super::{Api, convert, once, status};
 use crate::model::caller::Caller;
-use crate::model::ledger::{CreateProject, DeleteProject, ProjectUse, Refusal};
-use crate::model::project::{DEFAULT, ProjectName, ProjectRecord};
+use crate::model::host::Resources;
+use crate::model::ledger::{CreateProject, DeleteProject, ProjectUse, Refusal, UpdateProject};
+use crate::model::project::{DEFAULT, ProjectName, ProjectRecord, Quota};
 use crate::model::request::RequestTarget;
 use crate::store::MutateError;
 
@@ -26,6 +27,11 @@ impl Projects {
     /// Over the server's parts.
     pub fn new(api: Api) -> Self {
         Self { api }
+    }
+
+    fn now(&self, project: &ProjectRecord) -> v1::Project {
+        let uses = self.api.store.project_uses();
+        shown(project, uses.get(&project.name).copied().unwrap_or_default())
     }
 
     fn list(
@@ -44,6 +50,7 @@ impl Projects {
             name: DEFAULT.to_owned(),
             vm_count: number(used(&default).vms),
             image_count: number(used(&default).images),
+            used: Some(booked(used(&default))),
             ..v1::Project::default()
         }];
         let made = self.api.store.projects();
@@ -77,7 +84,30 @@ fn shown(project: &ProjectRecord, used: ProjectUse) -> v1::Project {
         created_by: project.created_by.clone(),
         vm_count: number(used.vms),
         image_count: number(used.images),
+        quota: (project.quota != Quota::default()).then(|| {
+            let Quota { vms, vcpus, memory_mib, disk_mib } = project.quota;
+            v1::ProjectResources { vms, vcpus, memory_mib, disk_mib }
+        }),
+        used: Some(booked(used)),
     }
+}
+
+fn booked(used: ProjectUse) -> v1::ProjectResources {
+    let Resources { vcpus, memory_mib, disk_mib, guests } = used.booked;
+    v1::ProjectResources { vms: guests.into(), vcpus: vcpus.into(), memory_mib, disk_mib }
+}
+
+/// A quota from a request.
+///
+/// # Errors
+/// A number is larger than any that is kept.
+fn quota(asked: Option<v1::ProjectResources>) -> Result<Quota, Status> {
+    const MOST: u64 = 1 << 53;
+    let v1::ProjectResources { vms, vcpus, memory_mib, disk_mib } = asked.unwrap_or_default();
+    if [vms, vcpus, memory_mib, disk_mib].into_iter().any(|number| number > MOST) {
+        return Err(status::invalid_field("quota", "has a number of more than 2^53"));
+    }
+    Ok(Quota { vms, vcpus, memory_mib, disk_mib })
 }
 
 fn number(count: usize) -> u32 {
@@ -102,18 +132,31 @@ impl ProjectService for Projects {
     ) -> Result<Response<v1::Project>, Status> {
         let key = once::key(request.get_ref())?;
         let name = parse(&request.get_ref().name)?;
+        let quota = quota(request.get_ref().quota)?;
         let caller = self.api.caller(&request)?;
         let create = CreateProject(Arc::new(ProjectRecord {
             name,
             created_at: caller.at,
             created_by: caller.actor.to_string(),
+            quota,
         }));
         let made = self.api.store.submit_once(caller, key, create).await;
         let made = made.map_err(status::mutation_failed)?;
         info!(project = %made.name, by = made.created_by, "a project was made");
-        let uses = self.api.store.project_uses();
-        let used = uses.get(&made.name).copied().unwrap_or_default();
-        Ok(Response::new(shown(&made, used)))
+        Ok(Response::new(self.now(&made)))
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<v1::UpdateProjectRequest>,
+    ) -> Result<Response<v1::Project>, Status> {
+        let message = request.get_ref();
+        let key = once::key(message)?;
+        let update = UpdateProject { name: parse(&message.name)?, quota: quota(message.quota)? };
+        let caller = self.api.caller(&request)?;
+        let changed = self.api.store.submit_once(caller, key, update).await;
+        let changed = changed.map_err(status::mutation_failed)?;
+        Ok(Response::new(self.now(&changed)))
     }
 
     async fn list_projects(

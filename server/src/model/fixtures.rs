@@ -10,7 +10,7 @@ use super::caller::{Caller, Ended, Grants, ProjectRole, Rights, Role};
 use super::history::{EventKind, HistoryEvent};
 use super::intent::Desired;
 use super::ledger::{CreateVm, JoinHost, JoinToken, VmRef};
-use super::project::{Named, ProjectName, ProjectRecord};
+use super::project::{Named, ProjectName, ProjectRecord, Quota};
 use super::spec::{ImageDraft, ImageRef, VmSpec, VmSpecDraft};
 use super::token::TokenRecord;
 
@@ -84,7 +84,8 @@ pub(crate) fn caller_of(name: &str, role: ProjectRole) -> Caller {
 
 pub(crate) fn project_record(name: &str) -> Arc<ProjectRecord> {
     let created_by = "alice".to_owned();
-    Arc::new(ProjectRecord { name: project(name), created_at: at(0), created_by })
+    let quota = Quota::default();
+    Arc::new(ProjectRecord { name: project(name), created_at: at(0), created_by, quota })
 }
 
 pub(crate) fn create(number: u128, name: &str) -> CreateVm {

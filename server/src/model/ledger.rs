@@ -42,7 +42,7 @@ pub use self::mutation::{
     AddToken, AnyMutation, CreateJoinToken, CreateProject, CreateToken, CreateVm, DeleteHost,
     DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, Mutation, NewSpec, NoteTokenUses,
     Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost,
-    UpdateVm, VmAnswer,
+    UpdateProject, UpdateVm, VmAnswer,
 };
 pub use self::notes::{Audit, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
@@ -54,7 +54,7 @@ use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
 use super::intent::{Desired, VmIntent};
 use super::placement::Overcommit;
-use super::project::{Named, ProjectRecord};
+use super::project::{Named, ProjectName, ProjectRecord};
 use super::subnet::Subnet;
 use super::token::TokenRecord;
 
@@ -114,6 +114,8 @@ pub struct Ledger {
     host_names: HashMap<String, HostId>,
     join_tokens: Rows<JoinToken>,
     projects: Rows<ProjectRecord>,
+    /// What the VMs of each project that has any book.
+    usage: HashMap<ProjectName, Resources>,
     tokens: Rows<TokenRecord>,
     images: ImageTable,
     /// How many records of who did what there are.
@@ -135,6 +137,7 @@ impl Ledger {
             host_names: HashMap::new(),
             join_tokens: Rows::default(),
             projects: Rows::default(),
+            usage: HashMap::new(),
             tokens: Rows::default(),
             images: ImageTable::default(),
             audit_records: 0,
@@ -298,6 +301,8 @@ impl Ledger {
                 self.pending.insert((intent.created_at, intent.id));
             }
         }
+        let used = self.usage.entry(intent.project.clone()).or_default();
+        *used = used.plus(intent.spec.resources());
         self.images.book(intent);
         self.vms.insert(intent.id, Arc::clone(intent));
     }
@@ -305,6 +310,12 @@ impl Ledger {
     fn remove_vm(&mut self, id: VmId) {
         let Some(old) = self.vms.remove(&id) else { return };
         self.images.release(&old);
+        if let Some(used) = self.usage.get_mut(&old.project) {
+            *used = used.minus(old.spec.resources());
+            if used.guests == 0 {
+                self.usage.remove(&old.project);
+            }
+        }
         self.names.remove(&old.named());
         if let Some(request) = old.request_id {
             self.requests.remove(&request);

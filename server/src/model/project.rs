@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 
+use super::host::Resources;
 use super::names::check_name;
 
 /// What the project is called that is always there.
@@ -102,6 +103,53 @@ pub struct ProjectRecord {
     pub created_at: Timestamp,
     /// Who made it.
     pub created_by: String,
+    pub quota: Quota,
+}
+
+/// What the VMs of a project may come to; 0: nothing bounds that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    pub vms: u64,
+    pub vcpus: u64,
+    pub memory_mib: u64,
+    pub disk_mib: u64,
+}
+
+/// What of a quota would be passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverQuota {
+    pub what: &'static str,
+    pub allowed: u64,
+    /// So much is used of it, by others than what was asked for.
+    pub used: u64,
+    /// So much was asked for.
+    pub wanted: u64,
+}
+
+impl Quota {
+    /// Whether a VM that books `wants`, where it booked `had`, fits beside what others of the project
+    /// use. What does not grow always does: a quota that was made smaller takes nothing away.
+    ///
+    /// # Errors
+    /// What would be passed, the first.
+    pub fn check(
+        self,
+        others: Resources,
+        had: Resources,
+        wants: Resources,
+    ) -> Result<(), OverQuota> {
+        let of = |r: Resources| [r.guests.into(), r.vcpus.into(), r.memory_mib, r.disk_mib];
+        let allowed = [self.vms, self.vcpus, self.memory_mib, self.disk_mib];
+        let whats = ["VMs", "vCPUs", "MiB of memory", "MiB of disk"];
+        let (others, had, wants): ([u64; 4], [u64; 4], [u64; 4]) = (of(others), of(had), of(wants));
+        let rows = whats.into_iter().zip(allowed).zip(others).zip(had).zip(wants);
+        for ((((what, allowed), used), had), wanted) in rows {
+            if allowed > 0 && wanted > had && used.saturating_add(wanted) > allowed {
+                return Err(OverQuota { what, allowed, used, wanted });
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +168,22 @@ mod tests {
         assert!(Named::parse("/web", &home).is_err() && Named::parse("A/web", &home).is_err());
         // A second slash is in the name, whose own rules refuse it.
         assert_eq!(Named::parse("a/b/c", &home).map(|named| named.name), Ok("b/c".to_owned()));
+    }
+
+    #[test]
+    fn a_quota_bounds_what_grows_and_nothing_that_it_does_not_name() {
+        let of = |guests, vcpus| Resources { guests, vcpus, ..Resources::default() };
+        let quota = Quota { vms: 2, vcpus: 8, ..Quota::default() };
+        let none = Resources::default();
+        assert_eq!(quota.check(of(1, 4), none, of(1, 4)), Ok(()));
+        let passed = |what, allowed, used, wanted| Err(OverQuota { what, allowed, used, wanted });
+        assert_eq!(quota.check(of(2, 4), none, of(1, 1)), passed("VMs", 2, 2, 1));
+        assert_eq!(quota.check(of(1, 5), none, of(1, 4)), passed("vCPUs", 8, 5, 4));
+        // It was made smaller since: what is there stays, and may shrink.
+        assert_eq!(quota.check(of(9, 90), of(1, 4), of(1, 4)), Ok(()));
+        assert_eq!(quota.check(of(9, 90), of(1, 4), of(1, 5)), passed("vCPUs", 8, 90, 5));
+        let memory = Resources { memory_mib: u64::MAX, ..of(1, 1) };
+        assert_eq!(quota.check(none, none, memory), Ok(()), "nothing bounds memory");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::batch::Batch;
 use super::error::StoreError;
+use super::meta::to_sql;
 use super::table::Table;
 use crate::model::ledger::Ledger;
-use crate::model::project::{ProjectName, ProjectRecord};
+use crate::model::project::{ProjectName, ProjectRecord, Quota};
 
 impl Table for ProjectRecord {
     fn put(batch: &mut Batch, rows: &[&Self]) {
@@ -17,13 +18,21 @@ impl Table for ProjectRecord {
             .iter()
             .map(|project| {
                 let made = project.created_at.as_microsecond();
-                json!([project.name.as_str(), made, project.created_by])
+                let Quota { vms, vcpus, memory_mib, disk_mib } = project.quota;
+                let quota = [vms, vcpus, memory_mib, disk_mib].map(to_sql);
+                json!([project.name.as_str(), made, project.created_by, quota])
             })
             .collect();
         batch.add_rows(
-            "INSERT INTO projects (name, created_at, created_by)
-             SELECT value->>0, value->>1, value->>2 FROM json_each(?) WHERE true
-             ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO projects (name, created_at, created_by, quota_vms, quota_vcpus,
+                 quota_memory_mib, quota_disk_mib)
+             SELECT value->>0, value->>1, value->>2, value->>'$[3][0]', value->>'$[3][1]',
+                 value->>'$[3][2]', value->>'$[3][3]'
+             FROM json_each(?) WHERE true
+             ON CONFLICT (name) DO UPDATE SET quota_vms = excluded.quota_vms,
+                 quota_vcpus = excluded.quota_vcpus,
+                 quota_memory_mib = excluded.quota_memory_mib,
+                 quota_disk_mib = excluded.quota_disk_mib",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -41,10 +50,14 @@ impl Table for ProjectRecord {
     }
 
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
-        let rows = sqlx::query("SELECT name, created_at, created_by FROM projects")
-            .fetch_all(connection)
-            .await
-            .map_err(StoreError::during("read projects"))?;
+        let rows = sqlx::query(
+            "SELECT name, created_at, created_by, quota_vms, quota_vcpus, quota_memory_mib,
+                 quota_disk_mib
+             FROM projects",
+        )
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during("read projects"))?;
         rows.iter().map(read_row).collect()
     }
 }
@@ -52,7 +65,16 @@ impl Table for ProjectRecord {
 fn read_row(row: &SqliteRow) -> Result<ProjectRecord, StoreError> {
     let name: String = get(row, "name")?;
     let bad = |column| StoreError::Corrupt { table: "projects", column, row: name.clone() };
+    let number = |column: &'static str| -> Result<u64, StoreError> {
+        u64::try_from(get::<i64>(row, column)?).map_err(|_| bad(column))
+    };
     Ok(ProjectRecord {
+        quota: Quota {
+            vms: number("quota_vms")?,
+            vcpus: number("quota_vcpus")?,
+            memory_mib: number("quota_memory_mib")?,
+            disk_mib: number("quota_disk_mib")?,
+        },
         created_at: Timestamp::from_microsecond(get(row, "created_at")?)
             .map_err(|_| bad("created_at"))?,
         created_by: get(row, "created_by")?,

@@ -1,13 +1,16 @@
 //! `banger project …`.
 
-use clap::Subcommand;
+use banger_client::v1::ProjectResources;
+use clap::{Args, Subcommand};
 
+use super::value;
 use crate::complete;
 use banger_terminal::args::Yes;
 
 const HELP: &str = "\
 Examples:
   banger project create shop
+  banger project update shop --vms 20 --vcpus 40 --memory 64G --disk 500G
   banger token create ann --project shop --role developer
   banger --project shop vm ls";
 
@@ -19,6 +22,16 @@ pub(crate) enum ProjectCommand {
         /// Their names.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        #[command(flatten)]
+        quota: QuotaArgs,
+    },
+    /// Gives projects another quota: the whole of it, none without a flag.
+    Update {
+        /// Their names.
+        #[arg(required = true, value_name = "NAME", add = complete::projects())]
+        names: Vec<String>,
+        #[command(flatten)]
+        quota: QuotaArgs,
     },
     /// Lists projects with what belongs to them.
     #[command(visible_alias = "list")]
@@ -35,4 +48,34 @@ pub(crate) enum ProjectCommand {
         #[command(flatten)]
         yes: Yes,
     },
+}
+
+/// What the VMs of a project may come to; what is not said is not bounded.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct QuotaArgs {
+    /// How many VMs it may have.
+    #[arg(long, value_name = "N", help_heading = "Quota")]
+    pub(crate) vms: Option<u64>,
+    /// How many vCPUs these may have together.
+    #[arg(long, value_name = "N", help_heading = "Quota")]
+    pub(crate) vcpus: Option<u64>,
+    /// How much memory, such as 64G.
+    #[arg(long, value_parser = value::mebibytes, value_name = "SIZE", help_heading = "Quota")]
+    pub(crate) memory: Option<u32>,
+    /// How much disk, such as 500G.
+    #[arg(long, value_parser = value::mebibytes, value_name = "SIZE", help_heading = "Quota")]
+    pub(crate) disk: Option<u32>,
+}
+
+impl QuotaArgs {
+    /// As the API has it; none where nothing is bounded.
+    pub(crate) fn resources(&self) -> Option<ProjectResources> {
+        let quota = ProjectResources {
+            vms: self.vms.unwrap_or_default(),
+            vcpus: self.vcpus.unwrap_or_default(),
+            memory_mib: self.memory.unwrap_or_default().into(),
+            disk_mib: self.disk.unwrap_or_default().into(),
+        };
+        (quota != ProjectResources::default()).then_some(quota)
+    }
 }

@@ -1,7 +1,8 @@
 //! `banger project`: made, listed, taken away; and `banger whoami`.
 
 use banger_client::v1::{
-    CreateProjectRequest, DeleteProjectRequest, ListProjectsResponse, Project,
+    CreateProjectRequest, DeleteProjectRequest, ListProjectsResponse, Project, ProjectResources,
+    UpdateProjectRequest,
 };
 
 use super::for_each;
@@ -12,16 +13,24 @@ use crate::session::Session;
 use banger_terminal::ask::confirm;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::table::{columns, plain};
-use banger_terminal::text::{age, clean, moment};
+use banger_terminal::text::{age, clean, mebibytes, moment};
 
 pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<(), Failure> {
     let api = &session.client.projects();
     let (projects, outcome) = match command {
-        ProjectCommand::Create { names } => {
+        ProjectCommand::Create { names, quota } => {
+            let quota = quota.resources();
             let make = |name: String| async move {
-                Ok(api.create(CreateProjectRequest { name, ..Default::default() }).await?)
+                Ok(api.create(CreateProjectRequest { name, quota, ..Default::default() }).await?)
             };
             for_each(&names, make).await
+        }
+        ProjectCommand::Update { names, quota } => {
+            let quota = quota.resources();
+            let change = |name: String| async move {
+                Ok(api.update(UpdateProjectRequest { name, quota, ..Default::default() }).await?)
+            };
+            for_each(&names, change).await
         }
         ProjectCommand::Ls => (api.list_all().await?, Ok(())),
         ProjectCommand::Rm { names, allow_missing, yes } => {
@@ -52,15 +61,28 @@ fn print(session: &Session, projects: Vec<Project>) -> Result<(), Failure> {
             let row = |project: &Project| {
                 vec![
                     plain(&project.name),
-                    plain(project.vm_count.to_string()),
+                    plain(of(project, |r| r.vms, |n| n.to_string())),
+                    plain(of(project, |r| r.vcpus, |n| n.to_string())),
+                    plain(of(project, |r| r.memory_mib, mebibytes)),
+                    plain(of(project, |r| r.disk_mib, mebibytes)),
                     plain(project.image_count.to_string()),
                     plain(age(project.create_time, now())),
                     plain(&project.created_by),
                 ]
             };
-            columns(&["NAME", "VMS", "IMAGES", "AGE", "BY"], m.projects.iter().map(row))
+            let names = ["NAME", "VMS", "VCPUS", "MEMORY", "DISK", "IMAGES", "AGE", "BY"];
+            columns(&names, m.projects.iter().map(row))
         },
     )
+}
+
+/// `3/20`: so much is used, of so much; the first alone where nothing bounds it.
+fn of(project: &Project, pick: fn(&ProjectResources) -> u64, write: fn(u64) -> String) -> String {
+    let used = write(project.used.as_ref().map_or(0, pick));
+    match project.quota.as_ref().map_or(0, pick) {
+        0 => used,
+        allowed => format!("{used}/{}", write(allowed)),
+    }
 }
 
 pub(super) async fn whoami(session: &Session) -> Result<(), Failure> {

@@ -52,6 +52,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.ImageService/DeleteImage", Change, Image),
     ("/banger.v1.ProjectService/CreateProject", Change, Project),
     ("/banger.v1.ProjectService/ListProjects", Read, Project),
+    ("/banger.v1.ProjectService/UpdateProject", Change, Project),
     ("/banger.v1.ProjectService/DeleteProject", Change, Project),
     ("/banger.v1.TokenService/CreateToken", Change, Token),
     ("/banger.v1.TokenService/ListTokens", Read, Token),

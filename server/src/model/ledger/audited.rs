@@ -134,6 +134,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::PutImage(_)
         | AnyMutation::DeleteImage(_)
         | AnyMutation::CreateProject(_)
+        | AnyMutation::UpdateProject(_)
         | AnyMutation::DeleteProject(_)
         | AnyMutation::CreateToken(_)
         | AnyMutation::AddToken(_)

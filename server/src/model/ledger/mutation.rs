@@ -15,7 +15,7 @@ pub use super::images::{DeleteImage, PutImage};
 use super::join_token::JoinToken;
 use super::notes::{Audit, Record, RecordSweep};
 use super::outcome::{Outcome, Revoked};
-pub use super::projects::{CreateProject, DeleteProject};
+pub use super::projects::{CreateProject, DeleteProject, UpdateProject};
 use super::references::{HostRef, IfMatch, VmRef};
 pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
 use super::{Decided, Ledger, Refusal};
@@ -168,6 +168,9 @@ mutations! {
         |outcome| image(outcome);
     CreateProject -> Arc<ProjectRecord>:
         |ledger, create, caller| ledger.create_project(&create.0),
+        |outcome| project(outcome);
+    UpdateProject -> Arc<ProjectRecord>:
+        |ledger, update, caller| ledger.update_project(update, caller),
         |outcome| project(outcome);
     DeleteProject -> Arc<ProjectRecord>:
         |ledger, delete, caller| ledger.delete_project(&delete.0, caller),

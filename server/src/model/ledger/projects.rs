@@ -1,4 +1,5 @@
-//! Deciding about projects: made by a name that is free, taken away when nothing belongs to them.
+//! Deciding about projects: made by a name that is free, taken away when nothing belongs to them, and
+//! what their VMs may come to.
 //!
 //! With a project go the tokens of its callers, so that nobody calls for what is not there, nor for
 //! another that gets its name later. Who may make and take away projects was decided before.
@@ -7,7 +8,9 @@ use std::sync::Arc;
 
 use super::{Change, Decided, Ledger, Outcome, Refusal};
 use crate::model::caller::Caller;
-use crate::model::project::{ProjectName, ProjectRecord};
+use crate::model::host::Resources;
+use crate::model::project::{ProjectName, ProjectRecord, Quota};
+use crate::model::spec::SpecProblem;
 
 /// Most projects.
 const MAX_PROJECTS: usize = 10_000;
@@ -15,6 +18,13 @@ const MAX_PROJECTS: usize = 10_000;
 /// Keep a project.
 #[derive(Debug, Clone)]
 pub struct CreateProject(pub Arc<ProjectRecord>);
+
+/// Give a project another quota.
+#[derive(Debug, Clone)]
+pub struct UpdateProject {
+    pub name: ProjectName,
+    pub quota: Quota,
+}
 
 /// Forget a project that is empty.
 #[derive(Debug, Clone)]
@@ -26,6 +36,8 @@ pub struct ProjectUse {
     /// Those that are being deleted included.
     pub vms: usize,
     pub images: usize,
+    /// What the VMs book.
+    pub booked: Resources,
 }
 
 impl Ledger {
@@ -43,8 +55,9 @@ impl Ledger {
     /// What belongs to each project that has anything.
     pub fn project_uses(&self) -> std::collections::BTreeMap<ProjectName, ProjectUse> {
         let mut uses: std::collections::BTreeMap<ProjectName, ProjectUse> = Default::default();
-        for vm in self.vms() {
-            uses.entry(vm.project.clone()).or_default().vms += 1;
+        for (project, booked) in &self.usage {
+            let of = uses.entry(project.clone()).or_default();
+            (of.vms, of.booked) = (booked.guests as usize, *booked);
         }
         for image in self.images() {
             uses.entry(image.project.clone()).or_default().images += 1;
@@ -77,6 +90,39 @@ impl Ledger {
         })
     }
 
+    pub(super) fn update_project(
+        &self,
+        update: &UpdateProject,
+        caller: &Caller,
+    ) -> Result<Decided, Refusal> {
+        self.check_project(&update.name, caller)?;
+        let Some(known) = self.projects.get(&update.name) else {
+            let why = "is default, which has no quota";
+            return Err(Refusal::InvalidFields(vec![SpecProblem::new("name", why)]));
+        };
+        if known.quota == update.quota {
+            let outcome = Outcome::Project(Arc::clone(known));
+            return Ok(Decided { changes: Vec::new(), outcome });
+        }
+        let project = ProjectRecord { quota: update.quota, ..ProjectRecord::clone(known) };
+        let project = Arc::new(project);
+        let changes = vec![Change::put(Arc::clone(&project))];
+        Ok(Decided { changes, outcome: Outcome::Project(project) })
+    }
+
+    /// Refuses a VM that would take its project past its quota. `had`: what it books already.
+    pub(super) fn check_quota(
+        &self,
+        project: &ProjectName,
+        had: Resources,
+        wants: Resources,
+    ) -> Result<(), Refusal> {
+        let Some(record) = self.projects.get(project) else { return Ok(()) };
+        let others = self.usage.get(project).copied().unwrap_or_default().minus(had);
+        let refused = |passed| Refusal::QuotaExceeded { project: project.to_string(), passed };
+        record.quota.check(others, had, wants).map_err(refused)
+    }
+
     pub(super) fn delete_project(
         &self,
         name: &ProjectName,
@@ -87,7 +133,7 @@ impl Ledger {
         let Some(project) = self.projects.get(name) else {
             return Err(Refusal::ProjectStays { name: name_text() });
         };
-        let ProjectUse { vms, images } = self.project_uses().remove(name).unwrap_or_default();
+        let ProjectUse { vms, images, .. } = self.project_uses().remove(name).unwrap_or_default();
         if vms + images > 0 {
             return Err(Refusal::ProjectNotEmpty { name: name_text(), vms, images });
         }

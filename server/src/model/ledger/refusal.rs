@@ -7,6 +7,7 @@ use super::{HostRef, VmRef};
 use crate::model::access::Refused;
 use crate::model::intent::Desired;
 use crate::model::placement::Unsuitable;
+use crate::model::project::OverQuota;
 use crate::model::request::{RequestId, RequestTarget};
 use crate::model::spec::{SpecProblem, SpecRefusal};
 
@@ -193,6 +194,12 @@ pub enum Refusal {
         vms: usize,
         images: usize,
     },
+    /// The VM would take its project past its quota.
+    #[error(
+        "project {project} may have {} {}, others of its VMs have {}, and this one needs {}",
+        passed.allowed, passed.what, passed.used, passed.wanted
+    )]
+    QuotaExceeded { project: String, passed: OverQuota },
     /// The project that is meant where none is named.
     #[error("the project {name} is always there")]
     ProjectStays { name: String },

@@ -127,6 +127,9 @@ impl Ledger {
             (RequestTarget::Project(name), _, _, AnyMutation::CreateProject(create)) => {
                 create.0.name == *name
             }
+            (RequestTarget::Project(name), _, _, AnyMutation::UpdateProject(update)) => {
+                update.name == *name
+            }
             (RequestTarget::Project(name), _, _, AnyMutation::DeleteProject(delete)) => {
                 delete.0 == *name
             }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
+use crate::model::host::Resources;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
 use crate::model::placement::{self, NoHost, Unsuitable};
 use crate::model::project::Named;
@@ -55,6 +56,7 @@ impl Ledger {
         }
         let name = self.free_name(create)?;
         let spec = self.pin_images(&create.spec, None, &create.project)?;
+        self.check_quota(&create.project, Resources::default(), spec.resources())?;
         let place = self.find_place(&spec, create.id)?;
         let mut intent = VmIntent {
             id: create.id,
@@ -170,6 +172,7 @@ impl Ledger {
                 fields: needs_stop,
             });
         }
+        self.check_quota(&old.project, old.spec.resources(), spec.resources())?;
         self.check_growth(old, spec, caller)?;
         let mut new = next(old, caller);
         new.spec = Arc::clone(spec);

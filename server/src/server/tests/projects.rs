@@ -213,6 +213,10 @@ async fn ask(
             let request = v1::RevokeTokenRequest { token: held, ..Default::default() };
             call!(tokens.revoke_token(request))
         }
+        "UpdateProject" => {
+            let request = v1::UpdateProjectRequest { name: project, ..Default::default() };
+            call!(projects.update_project(request))
+        }
         "DeleteProject" => {
             let request = v1::DeleteProjectRequest { name: project, ..Default::default() };
             call!(projects.delete_project(request))

@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::caller::{ProjectRole, Rights};
 use crate::model::fixtures::{project, project_record, record_of};
-use crate::model::ledger::{CreateProject, CreateToken, DeleteProject};
-use crate::model::project::Named;
+use crate::model::ledger::{CreateProject, CreateToken, DeleteProject, UpdateProject};
+use crate::model::project::{Named, Quota};
 
 #[tokio::test]
 async fn projects_and_what_belongs_to_them_are_there_after_a_restart() {
@@ -24,9 +24,14 @@ async fn projects_and_what_belongs_to_them_are_there_after_a_restart() {
     fixture.make(CreateToken(Arc::new(token.clone())).into()).await.expect("made");
     fixture.make(CreateToken(Arc::new(record_of(2, "ci"))).into()).await.expect("made");
 
+    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    let update = UpdateProject { name: project("shop"), quota };
+    fixture.make(update.into()).await.expect("it is there");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
-    assert_eq!(fixture.store.projects(), [project_record("shop")]);
+    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    let shop = ProjectRecord { quota, ..(*project_record("shop")).clone() };
+    assert_eq!(fixture.store.projects(), [Arc::new(shop)]);
     let images = fixture.store.images(&caller());
     let images: Vec<String> = images.iter().map(|(image, _)| image.named().text()).collect();
     assert_eq!(images, ["r", "shop/r"]);

@@ -561,6 +561,17 @@ class ProjectCalls:
             timeout,
         )
 
+    def update_project(
+        self, request: v1.UpdateProjectRequest, *, timeout: float | None = None
+    ) -> v1.Project:
+        """Gives a project another quota. For admins of the fleet.
+        """
+        return self._link.unary(
+            Method("banger.v1.ProjectService", "UpdateProject", v1.UpdateProjectRequest, v1.Project),
+            request,
+            timeout,
+        )
+
     def list_projects(
         self, request: v1.ListProjectsRequest, *, timeout: float | None = None
     ) -> v1.ListProjectsResponse:

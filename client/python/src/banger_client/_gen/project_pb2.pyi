@@ -10,26 +10,54 @@ from typing import Any as _Any, ClassVar as _ClassVar, Optional as _Optional, Un
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Project(_message.Message):
-    __slots__ = ("name", "create_time", "created_by", "vm_count", "image_count")
+    __slots__ = ("name", "create_time", "created_by", "vm_count", "image_count", "quota", "used")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     CREATED_BY_FIELD_NUMBER: _ClassVar[int]
     VM_COUNT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
     name: str
     create_time: _timestamp_pb2.Timestamp
     created_by: str
     vm_count: int
     image_count: int
-    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., created_by: _Optional[str] = ..., vm_count: _Optional[int] = ..., image_count: _Optional[int] = ...) -> None: ...
+    quota: ProjectResources
+    used: ProjectResources
+    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., created_by: _Optional[str] = ..., vm_count: _Optional[int] = ..., image_count: _Optional[int] = ..., quota: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ..., used: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class ProjectResources(_message.Message):
+    __slots__ = ("vms", "vcpus", "memory_mib", "disk_mib")
+    VMS_FIELD_NUMBER: _ClassVar[int]
+    VCPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    DISK_MIB_FIELD_NUMBER: _ClassVar[int]
+    vms: int
+    vcpus: int
+    memory_mib: int
+    disk_mib: int
+    def __init__(self, vms: _Optional[int] = ..., vcpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., disk_mib: _Optional[int] = ...) -> None: ...
 
 class CreateProjectRequest(_message.Message):
-    __slots__ = ("name", "request_id")
+    __slots__ = ("name", "request_id", "quota")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_FIELD_NUMBER: _ClassVar[int]
     name: str
     request_id: str
-    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    quota: ProjectResources
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ..., quota: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class UpdateProjectRequest(_message.Message):
+    __slots__ = ("name", "quota", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    quota: ProjectResources
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., quota: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ListProjectsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -79,6 +79,8 @@ from .project_pb2 import (
     ListProjectsRequest as ListProjectsRequest,
     ListProjectsResponse as ListProjectsResponse,
     Project as Project,
+    ProjectResources as ProjectResources,
+    UpdateProjectRequest as UpdateProjectRequest,
 )
 from .token_pb2 import (
     CreateTokenRequest as CreateTokenRequest,

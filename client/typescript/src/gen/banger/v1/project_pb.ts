@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/project.proto.
  */
 export const file_banger_v1_project: GenFile = /*@__PURE__*/
-  fileDesc("ChdiYW5nZXIvdjEvcHJvamVjdC5wcm90bxIJYmFuZ2VyLnYxIoMBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNyZWF0ZWRfYnkYAyABKAkSEAoIdm1fY291bnQYBCABKA0SEwoLaW1hZ2VfY291bnQYBSABKA0iOAoUQ3JlYXRlUHJvamVjdFJlcXVlc3QSDAoEbmFtZRgBIAEoCRISCgpyZXF1ZXN0X2lkGAIgASgJIjwKE0xpc3RQcm9qZWN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiVQoUTGlzdFByb2plY3RzUmVzcG9uc2USJAoIcHJvamVjdHMYASADKAsyEi5iYW5nZXIudjEuUHJvamVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiTwoURGVsZXRlUHJvamVjdFJlcXVlc3QSDAoEbmFtZRgBIAEoCRIVCg1hbGxvd19taXNzaW5nGAIgASgIEhIKCnJlcXVlc3RfaWQYAyABKAky7QEKDlByb2plY3RTZXJ2aWNlEkQKDUNyZWF0ZVByb2plY3QSHy5iYW5nZXIudjEuQ3JlYXRlUHJvamVjdFJlcXVlc3QaEi5iYW5nZXIudjEuUHJvamVjdBJPCgxMaXN0UHJvamVjdHMSHi5iYW5nZXIudjEuTGlzdFByb2plY3RzUmVxdWVzdBofLmJhbmdlci52MS5MaXN0UHJvamVjdHNSZXNwb25zZRJECg1EZWxldGVQcm9qZWN0Eh8uYmFuZ2VyLnYxLkRlbGV0ZVByb2plY3RSZXF1ZXN0GhIuYmFuZ2VyLnYxLlByb2plY3RiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChdiYW5nZXIvdjEvcHJvamVjdC5wcm90bxIJYmFuZ2VyLnYxItoBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNyZWF0ZWRfYnkYAyABKAkSEAoIdm1fY291bnQYBCABKA0SEwoLaW1hZ2VfY291bnQYBSABKA0SKgoFcXVvdGEYBiABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcxIpCgR1c2VkGAcgASgLMhsuYmFuZ2VyLnYxLlByb2plY3RSZXNvdXJjZXMiVAoQUHJvamVjdFJlc291cmNlcxILCgN2bXMYASABKAQSDQoFdmNwdXMYAiABKAQSEgoKbWVtb3J5X21pYhgDIAEoBBIQCghkaXNrX21pYhgEIAEoBCJkChRDcmVhdGVQcm9qZWN0UmVxdWVzdBIMCgRuYW1lGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSKgoFcXVvdGEYAyABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcyJkChRVcGRhdGVQcm9qZWN0UmVxdWVzdBIMCgRuYW1lGAEgASgJEioKBXF1b3RhGAIgASgLMhsuYmFuZ2VyLnYxLlByb2plY3RSZXNvdXJjZXMSEgoKcmVxdWVzdF9pZBgDIAEoCSI8ChNMaXN0UHJvamVjdHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlUKFExpc3RQcm9qZWN0c1Jlc3BvbnNlEiQKCHByb2plY3RzGAEgAygLMhIuYmFuZ2VyLnYxLlByb2plY3QSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk8KFERlbGV0ZVByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkSFQoNYWxsb3dfbWlzc2luZxgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJMrMCCg5Qcm9qZWN0U2VydmljZRJECg1DcmVhdGVQcm9qZWN0Eh8uYmFuZ2VyLnYxLkNyZWF0ZVByb2plY3RSZXF1ZXN0GhIuYmFuZ2VyLnYxLlByb2plY3QSRAoNVXBkYXRlUHJvamVjdBIfLmJhbmdlci52MS5VcGRhdGVQcm9qZWN0UmVxdWVzdBoSLmJhbmdlci52MS5Qcm9qZWN0Ek8KDExpc3RQcm9qZWN0cxIeLmJhbmdlci52MS5MaXN0UHJvamVjdHNSZXF1ZXN0Gh8uYmFuZ2VyLnYxLkxpc3RQcm9qZWN0c1Jlc3BvbnNlEkQKDURlbGV0ZVByb2plY3QSHy5iYW5nZXIudjEuRGVsZXRlUHJvamVjdFJlcXVlc3QaEi5iYW5nZXIudjEuUHJvamVjdGIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Project
@@ -52,6 +52,20 @@ export type Project = Message<"banger.v1.Project"> & {
    * @generated from field: uint32 image_count = 5;
    */
   imageCount: number;
+
+  /**
+   * What its VMs may come to. Not set: nothing bounds them but the fleet. `default` has none.
+   *
+   * @generated from field: banger.v1.ProjectResources quota = 6;
+   */
+  quota?: ProjectResources | undefined;
+
+  /**
+   * What its VMs come to, those that are being deleted included, which count until they are gone.
+   *
+   * @generated from field: banger.v1.ProjectResources used = 7;
+   */
+  used?: ProjectResources | undefined;
 };
 
 /**
@@ -60,6 +74,42 @@ export type Project = Message<"banger.v1.Project"> & {
  */
 export const ProjectSchema: GenMessage<Project> = /*@__PURE__*/
   messageDesc(file_banger_v1_project, 0);
+
+/**
+ * What VMs come to, as they book it on hosts.
+ *
+ * @generated from message banger.v1.ProjectResources
+ */
+export type ProjectResources = Message<"banger.v1.ProjectResources"> & {
+  /**
+   * In a quota, 0 in any field: nothing bounds that.
+   *
+   * @generated from field: uint64 vms = 1;
+   */
+  vms: bigint;
+
+  /**
+   * @generated from field: uint64 vcpus = 2;
+   */
+  vcpus: bigint;
+
+  /**
+   * @generated from field: uint64 memory_mib = 3;
+   */
+  memoryMib: bigint;
+
+  /**
+   * @generated from field: uint64 disk_mib = 4;
+   */
+  diskMib: bigint;
+};
+
+/**
+ * Describes the message banger.v1.ProjectResources.
+ * Use `create(ProjectResourcesSchema)` to create a new message.
+ */
+export const ProjectResourcesSchema: GenMessage<ProjectResources> = /*@__PURE__*/
+  messageDesc(file_banger_v1_project, 1);
 
 /**
  * @generated from message banger.v1.CreateProjectRequest
@@ -78,6 +128,13 @@ export type CreateProjectRequest = Message<"banger.v1.CreateProjectRequest"> & {
    * @generated from field: string request_id = 2;
    */
   requestId: string;
+
+  /**
+   * As in Project.
+   *
+   * @generated from field: banger.v1.ProjectResources quota = 3;
+   */
+  quota?: ProjectResources | undefined;
 };
 
 /**
@@ -85,7 +142,40 @@ export type CreateProjectRequest = Message<"banger.v1.CreateProjectRequest"> & {
  * Use `create(CreateProjectRequestSchema)` to create a new message.
  */
 export const CreateProjectRequestSchema: GenMessage<CreateProjectRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 1);
+  messageDesc(file_banger_v1_project, 2);
+
+/**
+ * @generated from message banger.v1.UpdateProjectRequest
+ */
+export type UpdateProjectRequest = Message<"banger.v1.UpdateProjectRequest"> & {
+  /**
+   * One that was made: `default` has no quota.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The whole of it; not set: none. What is there already stays, whatever it comes to.
+   *
+   * @generated from field: banger.v1.ProjectResources quota = 2;
+   */
+  quota?: ProjectResources | undefined;
+
+  /**
+   * UUID of this request: the same again changes nothing and is answered as things stand.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message banger.v1.UpdateProjectRequest.
+ * Use `create(UpdateProjectRequestSchema)` to create a new message.
+ */
+export const UpdateProjectRequestSchema: GenMessage<UpdateProjectRequest> = /*@__PURE__*/
+  messageDesc(file_banger_v1_project, 3);
 
 /**
  * @generated from message banger.v1.ListProjectsRequest
@@ -109,7 +199,7 @@ export type ListProjectsRequest = Message<"banger.v1.ListProjectsRequest"> & {
  * Use `create(ListProjectsRequestSchema)` to create a new message.
  */
 export const ListProjectsRequestSchema: GenMessage<ListProjectsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 2);
+  messageDesc(file_banger_v1_project, 4);
 
 /**
  * @generated from message banger.v1.ListProjectsResponse
@@ -133,7 +223,7 @@ export type ListProjectsResponse = Message<"banger.v1.ListProjectsResponse"> & {
  * Use `create(ListProjectsResponseSchema)` to create a new message.
  */
 export const ListProjectsResponseSchema: GenMessage<ListProjectsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 3);
+  messageDesc(file_banger_v1_project, 5);
 
 /**
  * @generated from message banger.v1.DeleteProjectRequest
@@ -164,7 +254,7 @@ export type DeleteProjectRequest = Message<"banger.v1.DeleteProjectRequest"> & {
  * Use `create(DeleteProjectRequestSchema)` to create a new message.
  */
 export const DeleteProjectRequestSchema: GenMessage<DeleteProjectRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 4);
+  messageDesc(file_banger_v1_project, 6);
 
 /**
  * Projects: the border between people on one fleet. Every VM, image and upload belongs to one, for
@@ -182,6 +272,16 @@ export const ProjectService: GenService<{
   createProject: {
     methodKind: "unary";
     input: typeof CreateProjectRequestSchema;
+    output: typeof ProjectSchema;
+  },
+  /**
+   * Gives a project another quota. For admins of the fleet.
+   *
+   * @generated from rpc banger.v1.ProjectService.UpdateProject
+   */
+  updateProject: {
+    methodKind: "unary";
+    input: typeof UpdateProjectRequestSchema;
     output: typeof ProjectSchema;
   },
   /**
