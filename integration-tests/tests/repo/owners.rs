@@ -78,6 +78,7 @@ fn a_grpc_status_is_only_built_at_the_edge() {
         &words,
         &[
             "server/src/api/status.rs",
+            "server/src/api/status/guests.rs",
             "agent/src/rpc/status.rs",
             "agent/src/host/fakes/vmm/guests.rs",
         ],

@@ -20,6 +20,7 @@ mod columns;
 mod epoch;
 mod error;
 mod events;
+mod file;
 mod hosts;
 mod images;
 mod join_tokens;
@@ -37,20 +38,15 @@ mod vms;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use banger_proto::ids::{Epoch, HostId, VmId};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +54,7 @@ pub use self::audit::{AuditFollow, AuditLook, AuditNext, AuditPage, AuditStretch
 pub use self::backup::{BackupError, BackupNote, backup};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
+use self::file::{close_whole, connect, lock, options};
 use self::query::Question;
 pub use self::query::{KeptContents, Query};
 pub use self::restore::{
@@ -425,8 +422,8 @@ impl Store {
         Ok(!vms::used_up(&self.readers, &[vm]).await?.is_empty())
     }
 
-    /// Which project a VM belonged to that is gone, as long as its id is remembered and that project
-    /// is there.
+    /// Which project a VM belonged to that is gone, as long as its id is remembered and that
+    /// project is there.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -477,54 +474,8 @@ pub async fn raise_epoch(path: &Path, now: Timestamp) -> Result<Epoch, OpenError
     Ok(epoch)
 }
 
-/// Takes the log into the database and closes it. False when somebody else reads the database: then
-/// its log is needed still.
-async fn close_whole(mut connection: SqliteConnection) -> Result<bool, StoreError> {
-    let failed = || StoreError::during("take the log into the database");
-    let (busy, _, _): (i64, i64, i64) = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(failed())?;
-    sqlx::Connection::close(connection).await.map_err(failed())?;
-    Ok(busy == 0)
-}
-
 fn is_for(image: &ImageRecord, caller: &Caller) -> bool {
     caller.only().is_none_or(|own| image.is_for(own))
-}
-
-/// The lock that keeps a second server off the database; it goes with the file handle.
-fn lock(path: &Path) -> Result<fs::File, OpenError> {
-    let failed = |source| OpenError::Lock { path: path.to_owned(), source };
-    // SQLite makes its own files like this one: for the owner only.
-    private_file(path).map_err(failed)?;
-    let file = private_file(&path.with_extension("lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-fn private_file(path: &Path) -> std::io::Result<fs::File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        // After a burst the log shrinks again, to 64 MiB.
-        .pragma("journal_size_limit", "67108864")
-        .disable_statement_logging()
-}
-
-async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    options(path).connect().await
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@
 //! The audit's numbers go on above all that were ever given out, so that whoever sends its records
 //! elsewhere has no number twice; its first one tells of the restore.
 //!
-//! The past let in whom somebody has shut out since. Where the old database can be read, who that is
-//! is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`]. One of an earlier
-//! release is read from a copy that is brought up to date, never changed itself.
+//! The past let in whom somebody has shut out since. Where the old database can be read, who that
+//! is is named, and stays shut out unless whoever restores says otherwise: [`ShutOut`]. One of an
+//! earlier release is read from a copy that is brought up to date, never changed itself.
 
 mod old;
 mod shut_out;
@@ -243,7 +243,7 @@ impl Drop for DatabaseCopy {
 
 /// Copies the bytes alone: the copy is its owner's to read and write, whatever the other is.
 fn copy_privately(from: &Path, to: &Path) -> std::io::Result<()> {
-    let mut copy = super::private_file(to)?;
+    let mut copy = super::file::private_file(to)?;
     std::io::copy(&mut fs::File::open(from)?, &mut copy)?;
     copy.sync_all()
 }
@@ -255,8 +255,8 @@ fn begins_as_a_database(path: &Path) -> bool {
     read.is_ok() && magic == *MAGIC
 }
 
-/// Checks the copy, brings its schema up to date, shuts out of it who is to be, and gives it the new
-/// epoch.
+/// Checks the copy, brings its schema up to date, shuts out of it who is to be, and gives it the
+/// new epoch.
 async fn check(
     copy: &Path,
     from: &Path,

@@ -1,7 +1,11 @@
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use banger_proto::ids::{Generation, Revision};
 use tempfile::TempDir;
+
+use sqlx::SqliteConnection;
 
 use super::*;
 use crate::model::fixtures::{at, caller, create, host_id, join, line, spec_with, token, vm_id};

@@ -1,3 +1,4 @@
+use crate::fleet::guests::GuestError;
 use banger_proto::ids::{HostId, VmId};
 
 use super::*;

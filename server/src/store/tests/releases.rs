@@ -1,11 +1,11 @@
 //! Databases of earlier servers open, and one of a later server is refused with a sentence.
 //!
-//! `server/src/store/fixtures/<version>.sql` is a dump of a database as that server wrote it, before
-//! the first release `<version>-schema-<n>.sql`, where `n` is its newest migration (`0.1.0.sql` has
-//! schema 1). `cargo test -p banger-server -- --ignored write_the_database` writes that of the
-//! present schema: run it before a release, and add the file to [`RELEASES`]. None is ever changed.
-//! A kind of object that is new goes into [`a_little_of_everything`], and what it is to be after the
-//! years into [`the_newest_database_opens_with_every_kind_of_object`].
+//! `server/src/store/fixtures/<version>.sql` is a dump of a database as that server wrote it,
+//! before the first release `<version>-schema-<n>.sql`, where `n` is its newest migration
+//! (`0.1.0.sql` has schema 1). `cargo test -p banger-server -- --ignored write_the_database` writes
+//! that of the present schema: run it before a release, and add the file to [`RELEASES`]. None is
+//! ever changed. A kind of object that is new goes into [`a_little_of_everything`], and what it is
+//! to be after the years into [`the_newest_database_opens_with_every_kind_of_object`].
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -173,7 +173,7 @@ async fn write_the_database_of_this_release() {
 
 pub(super) async fn database_of(dump: &str) -> TempDir {
     let directory = TempDir::new().expect("a directory");
-    drop(private_file(&database(&directory)).expect("a file"));
+    drop(super::super::file::private_file(&database(&directory)).expect("a file"));
     let mut connection = connect(&database(&directory)).await.expect("opens");
     let loading = sqlx::raw_sql(AssertSqlSafe(dump.to_owned())).execute(&mut connection);
     loading.await.expect("a dump that can be loaded");
