@@ -24,7 +24,7 @@ BUILD=(cc:gcc)
 # images ask them what banger wrote (server/images/src/testing.rs).
 CHECK=(
   python3:python3 git:git systemd-analyze:systemd openssl:openssl
-  cpio:cpio tar:tar gzip:gzip lz4:lz4 xz:xz-utils zstd:zstd
+  cpio:cpio tar:tar gzip:gzip bzip2:bzip2 lz4:lz4 xz:xz-utils zstd:zstd
   mke2fs:e2fsprogs e2fsck:e2fsprogs debugfs:e2fsprogs
 )
 GUESTS=(qemu-system-x86_64:qemu-system-x86 ip:iproute2 iptables:iptables nft:nftables ping:iputils-ping)
