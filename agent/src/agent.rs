@@ -2,8 +2,9 @@
 //! here.
 //!
 //! Start: identity, epoch, supervisor (which takes over what is on the host), sweep, listeners. The
-//! server is let in when every VM was looked at. Shutdown is the reverse, has a deadline, and touches
-//! no guest: tasks of VMs end after the effect they are at, and the next life goes on from there.
+//! server is let in when every VM was looked at. Shutdown is the reverse, has a deadline, and
+//! touches no guest: tasks of VMs end after the effect they are at, and the next life goes on from
+//! there.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -122,12 +123,13 @@ pub struct RunningAgent {
     parts: Vec<JoinHandle<()>>,
 }
 
-/// Says what is wrong with a configuration and the host's identity, and starts nothing. Gives what is to
-/// be said besides: a host that has not joined yet can't start, and is to be checked before it does.
+/// Says what is wrong with a configuration and the host's identity, and starts nothing. Gives what
+/// is to be said besides: a host that has not joined yet can't start, and is to be checked before
+/// it does.
 ///
 /// # Errors
-/// As a start with it would; not what only the machine says (`banger-agent doctor`), or what only a start
-/// finds out, such as an address that is taken.
+/// As a start with it would; not what only the machine says (`banger-agent doctor`), or what only a
+/// start finds out, such as an address that is taken.
 pub fn check(config: &AgentConfig) -> Result<Vec<String>, StartError> {
     match checked(config) {
         Ok(_) => Ok(Vec::new()),

@@ -1,9 +1,9 @@
 //! What an operator may set of the agent: its configuration file, defaults, and the check of all of
 //! it.
 //!
-//! A TOML file, every key with a default, unknown keys refused; flags override the file. `main` reads
-//! it, [`AgentConfig::check`] lists all problems at once, and the rest of the agent takes it as
-//! given.
+//! A TOML file, every key with a default, unknown keys refused; flags override the file. `main`
+//! reads it, [`AgentConfig::check`] lists all problems at once, and the rest of the agent takes it
+//! as given.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,8 +49,8 @@ pub struct AgentConfig {
     pub listen: SocketAddr,
     /// Where `/metrics` and `/healthz` are.
     pub metrics_listen: SocketAddr,
-    /// Names by which `metrics_listen` is reached, beside addresses and `localhost`. Requests by other
-    /// names are refused.
+    /// Names by which `metrics_listen` is reached, beside addresses and `localhost`. Requests by
+    /// other names are refused.
     pub names: Vec<String>,
     /// Holds identity, records, disks, images and jails. Made with mode 0700 when it is not there.
     pub state_dir: PathBuf,
@@ -102,8 +102,8 @@ pub struct ReserveConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DisksConfig {
-    /// Disks take room as guests write, not when they are made. More of them fit; and when the host's
-    /// disk runs full, guests lose their root disks.
+    /// Disks take room as guests write, not when they are made. More of them fit; and when the
+    /// host's disk runs full, guests lose their root disks.
     pub sparse: bool,
     /// The level of a store, in hundredths, from which on it is made larger, or an alarm raised.
     pub alarm_percent: u8,
@@ -133,12 +133,13 @@ pub struct GuestsConfig {
     /// How many neighbours the host looks for on behalf of all guests, within ten seconds; 0: any
     /// number.
     pub max_neighbours: u32,
-    /// How many fragments of packets all guests together may send at once, and a tenth of that in each
-    /// second; 0: any number.
+    /// How many fragments of packets all guests together may send at once, and a tenth of that in
+    /// each second; 0: any number.
     pub max_fragments: u32,
     /// How many one guest may send at once, and an eighth of that in each second; 0: any number.
     pub max_fragments_per_guest: u32,
-    /// Addresses that no guest reaches, whatever its egress: where clouds tell machines their secrets.
+    /// Addresses that no guest reaches, whatever its egress: where clouds tell machines their
+    /// secrets.
     pub closed_addresses: Vec<AddressRange>,
 }
 
@@ -271,7 +272,8 @@ impl AgentConfig {
     /// is read if it is there, and the defaults hold if not.
     ///
     /// # Errors
-    /// When the file can't be read or understood, or values do not fit: then all of them are listed.
+    /// When the file can't be read or understood, or values do not fit: then all of them are
+    /// listed.
     pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Self, ConfigError> {
         let config = settings::load::<Self>("agent", path, DEFAULT_PATH)?.with(overrides);
         config.check()?;

@@ -4,10 +4,10 @@
 //! other's living things; and two VMMs of one user id can reach into each other. A claim is a file
 //! in a directory of root's, which an agent holds locked while it lives. It stays when the agent
 //! ends, because guests run on without their agent: it counts for as long as a process runs as one
-//! of its user ids. The directory lies in memory, and is empty after a boot as the machine is. A claim
-//! is there whole or not at all; one that can't be understood is somebody's, whose share nobody knows,
-//! and so keeps every agent from starting until a person has looked. So does a machine on which it can't
-//! be read as whom processes run.
+//! of its user ids. The directory lies in memory, and is empty after a boot as the machine is. A
+//! claim is there whole or not at all; one that can't be understood is somebody's, whose share
+//! nobody knows, and so keeps every agent from starting until a person has looked. So does a
+//! machine on which it can't be read as whom processes run.
 //!
 //! Ids that an operator did not choose are chosen here, where nobody else has any: no other agent,
 //! no account, and nobody's subordinate ids ([`ids`]), by which an unprivileged user can be any of
@@ -330,8 +330,8 @@ fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClaimErr
     move |source| ClaimError::Io { verb, path, source }
 }
 
-/// The claims that can't be understood, each with what is wrong with it: they keep every agent of the
-/// machine from starting.
+/// The claims that can't be understood, each with what is wrong with it: they keep every agent of
+/// the machine from starting.
 ///
 /// # Errors
 /// Claims, or what is on the machine, can't be read; that does the same.
@@ -339,8 +339,8 @@ pub fn unclear(directory: &Path) -> io::Result<Vec<String>> {
     files::unclear(directory, &MachineNow::read()?)
 }
 
-/// Takes the agent's share of the machine. `now` reads what is on it, `owned` are the ids that are other
-/// people's.
+/// Takes the agent's share of the machine. `now` reads what is on it, `owned` are the ids that are
+/// other people's.
 ///
 /// # Errors
 /// Another agent or a user of the machine has a part of it; nothing was changed.

@@ -198,8 +198,8 @@ impl Metrics {
         self.inner.removals.get_or_create(&Removal { kind, result }).inc();
     }
 
-    /// What the kernel has counted of refused packets so far. It begins anew when the tables of guests are
-    /// made anew.
+    /// What the kernel has counted of refused packets so far. It begins anew when the tables of
+    /// guests are made anew.
     pub fn refused(&self, now: &BTreeMap<RefusedFor, u64>) {
         let mut before = self.inner.refused_before.lock();
         for (why, packets) in now {

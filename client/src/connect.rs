@@ -3,8 +3,8 @@
 //! An [`Endpoint`] is checked when it is made, so that a bad address or CA file is an error before
 //! anything is sent. A [`Client`] is cheap to clone; its connection is made anew by itself when it
 //! breaks, and a call that was under way then fails with [`ClientError::Interrupted`]. A token goes
-//! in plain text to this machine only, and there to nobody but root, the caller and the server's own
-//! user, unless more is allowed in so many words.
+//! in plain text to this machine only, and there to nobody but root, the caller and the server's
+//! own user, unless more is allowed in so many words.
 
 use std::fmt;
 use std::future::Future;
@@ -115,16 +115,16 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// Allows the token over plain http to another machine, where anyone on the way can read it, and
-    /// on this machine to whoever listens there.
+    /// Allows the token over plain http to another machine, where anyone on the way can read it,
+    /// and on this machine to whoever listens there.
     #[must_use]
     pub fn allow_plaintext_token(mut self, allow: bool) -> Self {
         self.plaintext_token = allow;
         self
     }
 
-    /// The project that is meant where a call names none: names of VMs, images and tokens are in it,
-    /// lists and watches show it alone, and what is made is made in it.
+    /// The project that is meant where a call names none: names of VMs, images and tokens are in
+    /// it, lists and watches show it alone, and what is made is made in it.
     ///
     /// # Errors
     /// What can be no name of a project.
@@ -229,8 +229,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A name as the server is to understand it: of the project that is meant, unless it is an id or
-    /// says another.
+    /// A name as the server is to understand it: of the project that is meant, unless it is an id
+    /// or says another.
     pub(crate) fn named(&self, name: &str) -> String {
         let is_id = name.parse::<banger_proto::ids::VmId>().is_ok() || name.starts_with("bgr_");
         match &self.project {

@@ -56,7 +56,8 @@ pub fn documents() -> Vec<String> {
     all
 }
 
-/// The blocks of a document that have a command of ours or of a client of ours, or are a program.
+/// The blocks of a document that have a command of banger or of one of its clients, or are a
+/// program.
 ///
 /// # Panics
 /// When there is no such document.

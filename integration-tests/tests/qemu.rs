@@ -63,7 +63,8 @@ fn priv_a_real_guest_lives_under_qemu_through_the_death_of_its_agent() {
         let whole = BTreeSet::from(["process", "jail", "rule", "tap", "directory"]);
         assert!(kinds.is_superset(&whole), "{objects:?}");
         assert!(objects.iter().all(|[.., s]| s == "HOST_OBJECT_STATE_OWNED"), "{objects:?}");
-        // The guest agent: it says that the guest is ready and which boot this is, and runs programs.
+        // The guest agent: it says that the guest is ready and which boot this is, and runs
+        // programs.
         stage.banger(&["vm", "wait", VM, "--ready", "--timeout", "2m"]);
         let guest = stage.json(&["vm", "get", VM])["status"]["guest"].clone();
         println!("guest: {guest}");

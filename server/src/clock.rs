@@ -1,8 +1,9 @@
 //! What time it is, as an argument.
 //!
 //! Wall-clock times are shown and stored; nothing is decided by them but whether a token or a
-//! certificate is good, so that a clock that jumps can't kill or revive a host. What must elapse (heartbeats, back-off, deadlines) is measured with
-//! the runtime's monotonic clock. This is the one file that asks the system for the time.
+//! certificate is good, so that a clock that jumps can't kill or revive a host. What must elapse
+//! (heartbeats, back-off, deadlines) is measured with the runtime's monotonic clock. This is the
+//! one file that asks the system for the time.
 
 use std::fmt;
 use std::sync::Arc;

@@ -396,11 +396,11 @@ fn check_domain(domain: &str) -> Result<(), String> {
 /// Reads a token file of one of these: principal by token.
 ///
 /// # Errors
-/// When it can't be read, or others than its owner may read it, or it is another's, or lines are not
-/// `<principal> <token> [<role>]` with a token of 16 characters or more that does not begin as those
-/// do that are made by calls, and a principal that the history has for nobody else: then all of
-/// those are listed, by number, never by content. Such a principal is no warning: the history would
-/// be wrong from then on, and the mend is another word in that line.
+/// When it can't be read, or others than its owner may read it, or it is another's, or lines are
+/// not `<principal> <token> [<role>]` with a token of 16 characters or more that does not begin as
+/// those do that are made by calls, and a principal that the history has for nobody else: then all
+/// of those are listed, by number, never by content. Such a principal is no warning: the history
+/// would be wrong from then on, and the mend is another word in that line.
 pub fn read_token_file(
     path: &Path,
     owners: Owners,

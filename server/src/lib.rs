@@ -32,8 +32,8 @@
 //! 10. [`clock`], [`metrics`], [`commands`]: the time, what an operator can see, and what one runs
 //!     beside the server.
 //!
-//! Dependencies point one way: `fleet` and `store` do not know each other. `reconcile` joins them, and
-//! `api` where a call reaches a guest.
+//! Dependencies point one way: `fleet` and `store` do not know each other. `reconcile` joins them,
+//! and `api` where a call reaches a guest.
 
 pub mod api;
 pub mod clock;

@@ -3,8 +3,8 @@
 //! Driven by the service. The work is done on a thread of its own, a few pieces of 64 KiB ahead of
 //! the stream at most. Inwards nothing is written outside of the directory that was named, whatever
 //! the archive says, and device nodes are refused; outwards symlinks are packed as such and never
-//! followed. A stream that is broken off is no archive that ended, and leaves no half of a file. What
-//! can go wrong: a path is not there, an archive is none, the disk is full.
+//! followed. A stream that is broken off is no archive that ended, and leaves no half of a file.
+//! What can go wrong: a path is not there, an archive is none, the disk is full.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -39,8 +39,8 @@ enum Piece {
     End,
 }
 
-/// The most that is read of one entry before its content: long names and the map of its holes, which are
-/// kept in memory.
+/// The most that is read of one entry before its content: long names and the map of its holes,
+/// which are kept in memory.
 const HEADERS: u64 = 4 * 1024 * 1024;
 
 /// Reads what comes in pieces, for a while no more than so many bytes.

@@ -96,9 +96,9 @@ async fn serial_at(port: &Path, sessions: mpsc::Sender<DuplexStream>) -> std::io
     if !file.metadata()?.file_type().is_char_device() {
         return Err(std::io::Error::other("it is no character device"));
     }
-    // One for each direction: the operations of one wait for each other. Reading and writing is done
-    // by threads, because the port says that its end is reached whenever no host has it open, which
-    // epoll, and tokio, take for the end for good.
+    // One for each direction: the operations of one wait for each other. Reading and writing is
+    // done by threads, because the port says that its end is reached whenever no host has it open,
+    // which epoll, and tokio, take for the end for good.
     let writer = tokio::fs::File::from_std(file.try_clone()?);
     let link = Link::new(tokio::fs::File::from_std(file), writer);
     serve(link, Some(NOBODY_THERE), sessions).await

@@ -1,9 +1,9 @@
 //! Who is ended when the guest's memory is full: anybody else first.
 //!
 //! A guest whose memory is full is one that its operator wants to look into. The kernel ends the
-//! process with the highest score (proc_pid_oom_score_adj(5)); unless it is told otherwise, that may be
-//! the guest agent, and with it every program that was started through it. So the agent takes the
-//! lowest score, and gives each program that it starts the usual one.
+//! process with the highest score (proc_pid_oom_score_adj(5)); unless it is told otherwise, that
+//! may be the guest agent, and with it every program that was started through it. So the agent
+//! takes the lowest score, and gives each program that it starts the usual one.
 //!
 //! Driven by the program at its start, and between fork and exec of every program. What can go
 //! wrong: the agent is not root; then it keeps the score that it has, and so do its programs.

@@ -8,15 +8,15 @@ use crate::host::AddressRange;
 /// Where clouds have their metadata services, each with who says so.
 const METADATA: [&str; 6] = [
     // Link-local, RFC 3927: 169.254.169.254 of AWS, Google, Azure, Oracle, IBM, OpenStack and most
-    // others, 169.254.170.2 and .23 of containers on AWS, 169.254.42.42 of Scaleway, 169.254.0.23 of
-    // Tencent.
+    // others, 169.254.170.2 and .23 of containers on AWS, 169.254.42.42 of Scaleway, 169.254.0.23
+    // of Tencent.
     "169.254.0.0/16",
     // Alibaba: "Overview of ECS instance metadata", alibabacloud.com/help/en/ecs.
     "100.100.100.200",
     // Azure, the VM agent's wire server: "What is IP address 168.63.129.16?", learn.microsoft.com.
     "168.63.129.16",
-    // Oracle, before Oracle Cloud Infrastructure ("Compute Classic"), by the lists of others: its own
-    // pages of today name the link-local one alone.
+    // Oracle, before Oracle Cloud Infrastructure ("Compute Classic"), by the lists of others: its
+    // own pages of today name the link-local one alone.
     "192.0.0.192",
     // Volcano Engine and BytePlus: "Viewing instance metadata", docs.byteplus.com/en/docs/ecs.
     "100.96.0.96",
@@ -34,8 +34,8 @@ const MAX_CONNECTIONS: u32 = 1 << 20;
 /// neighbours that a host may well have.
 const NEIGHBOURS: RangeInclusive<u32> = 16..=1 << 16;
 
-/// `guests.max_fragments` and that of one guest: in a second a tenth and an eighth are one and more, and the
-/// most is 600 MiB of fragments that wait for others.
+/// `guests.max_fragments` and that of one guest: in a second a tenth and an eighth are one and
+/// more, and the most is 600 MiB of fragments that wait for others.
 const FRAGMENTS: RangeInclusive<u32> = 16..=1 << 16;
 
 /// The ranges that are closed unless the operator says otherwise.

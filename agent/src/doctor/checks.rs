@@ -288,9 +288,9 @@ impl Machine {
         check("forwarding", on, false, found, "sysctl -w net.ipv4.ip_forward=1")
     }
 
-    /// Forwarding is switched on for the whole machine: whoever reaches one of its interfaces reaches
-    /// what is behind the others, unless the policy says no. The agent sets it where it finds
-    /// forwarding off; where it was on before, that is somebody's wish.
+    /// Forwarding is switched on for the whole machine: whoever reaches one of its interfaces
+    /// reaches what is behind the others, unless the policy says no. The agent sets it where it
+    /// finds forwarding off; where it was on before, that is somebody's wish.
     fn router_check(&self) -> Check {
         let closed = self.forward_policy.as_deref() == Some("DROP");
         let well = closed || self.forwarding == Some(false);
@@ -406,8 +406,8 @@ impl Machine {
     }
 }
 
-/// Rules ahead of the jumps to our chains, of what `iptables-save` prints. Chains of banger's other agents
-/// are no strangers; what is not jumped to has nothing ahead of it.
+/// Rules ahead of the jumps to our chains, of what `iptables-save` prints. Chains of banger's other
+/// agents are no strangers; what is not jumped to has nothing ahead of it.
 pub(super) fn rules_ahead(filter: &str, chains: &Chains) -> Vec<String> {
     let mut ahead = Vec::new();
     for (from, ours) in [("FORWARD", &chains.forward), ("INPUT", &chains.input)] {

@@ -1,6 +1,6 @@
-//! Whether the bound on neighbours knows the way to the world: it always lets guests through to a gateway
-//! that has an IPv4 address, and without one counts every address of the world. Pure but for the look at
-//! what kind of interface there is.
+//! Whether the bound on neighbours knows the way to the world: it always lets guests through to a
+//! gateway that has an IPv4 address, and without one counts every address of the world. Pure but
+//! for the look at what kind of interface there is.
 
 use std::path::Path;
 

@@ -50,7 +50,8 @@ pub(super) fn checks(seen: &MachineSeen) -> Vec<Check> {
     checks
 }
 
-/// A finding about a recommendation: `Ok` with what was found, or `Err` with that and what mends it.
+/// A finding about a recommendation: `Ok` with what was found, or `Err` with that and what mends
+/// it.
 fn finding(name: &'static str, found: Result<String, (String, String)>) -> Check {
     let (ok, message, mend) = match found {
         Ok(message) => (true, message, String::new()),

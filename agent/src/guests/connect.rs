@@ -1,10 +1,10 @@
 //! Keeping the channel of one VM: connect, greet, ask who is there, hold, and again.
 //!
-//! Driven by [`super::GuestChannel::follow`], as a task that is aborted when the process is another. Back-off
-//! from a twentieth of a second, because a microVM boots in a tenth, to two seconds, because an image
-//! without a guest agent never answers. A channel that was held for a while begins the back-off anew; one
-//! that a guest breaks as soon as it stands does not: each is told, and a hostile one would have it told
-//! twenty times a second.
+//! Driven by [`super::GuestChannel::follow`], as a task that is aborted when the process is
+//! another. Back-off from a twentieth of a second, because a microVM boots in a tenth, to two
+//! seconds, because an image without a guest agent never answers. A channel that was held for a
+//! while begins the back-off anew; one that a guest breaks as soon as it stands does not: each is
+//! told, and a hostile one would have it told twenty times a second.
 
 use std::io;
 use std::sync::Arc;
@@ -36,8 +36,8 @@ const GREETING_LIMIT: Duration = Duration::from_secs(30);
 /// How long the first answer may take.
 const HELLO_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often an idle connection is tried, and how long the answer may take: a guest that is emulated
-/// on a busy machine is slow.
+/// How often an idle connection is tried, and how long the answer may take: a guest that is
+/// emulated on a busy machine is slow.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 
 /// How much a guest may send ahead, for one call and for all.

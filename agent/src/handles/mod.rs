@@ -5,8 +5,8 @@
 //! pid) and when. They live with the VM's task, and beside it in `handles.json`, written *before*
 //! an object is made: the file may name a thing that does not exist, never the reverse.
 //!
-//! [`mod@file`] reads and writes `handles.json`; missing or corrupt it is a warning. What follows from
-//! the hints at the start of the agent is decided in `vm`.
+//! [`mod@file`] reads and writes `handles.json`; missing or corrupt it is a warning. What follows
+//! from the hints at the start of the agent is decided in `vm`.
 
 pub mod file;
 
@@ -36,8 +36,8 @@ pub struct ProcessHandle {
     pub ending: bool,
     /// When an agent started it; `None` when it was found.
     pub started_at: Option<jiff::Timestamp>,
-    /// The user that it was started as, and is for as long as it lives, whatever ids the agent gives to
-    /// others by now. `None` when it was found, until the kernel has said it.
+    /// The user that it was started as, and is for as long as it lives, whatever ids the agent
+    /// gives to others by now. `None` when it was found, until the kernel has said it.
     #[serde(default)]
     pub user: Option<u32>,
 }

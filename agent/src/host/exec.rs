@@ -181,7 +181,8 @@ pub trait Exec: Send + Sync {
     /// Runs a tool to its end. An exit code other than 0 is an answer, not an error.
     async fn run(&self, call: &ToolCall) -> HostResult<ToolOutput>;
 
-    /// Starts a program in a session of its own and, where we are root, in an IPC namespace of its own.
+    /// Starts a program in a session of its own and, where we are root, in an IPC namespace of its
+    /// own.
     fn launch(&self, call: LaunchCall) -> HostResult<Child>;
 
     /// Where a program lies.
@@ -378,10 +379,10 @@ impl Exec for RealExec {
     }
 }
 
-/// What a program that we leave alone does not share with us, in the child before the exec. A session: a
-/// Ctrl-C in our terminal is not for the guests, and the terminal itself neither. An IPC namespace:
-/// memory and messages that are shared by a key (`shmget(2)`, `mq_open(2)`) would stay behind a VMM
-/// that made them, and be everybody's. Only root makes one; nobody else starts VMMs.
+/// What a program that we leave alone does not share with us, in the child before the exec. A
+/// session: a Ctrl-C in our terminal is not for the guests, and the terminal itself neither. An IPC
+/// namespace: memory and messages that are shared by a key (`shmget(2)`, `mq_open(2)`) would stay
+/// behind a VMM that made them, and be everybody's. Only root makes one; nobody else starts VMMs.
 fn set_apart() -> io::Result<()> {
     nix::unistd::setsid()?;
     match nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWIPC) {

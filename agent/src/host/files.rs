@@ -134,8 +134,8 @@ pub trait Files: Send + Sync {
         size_bytes: u64,
     ) -> HostResult<Change>;
 
-    /// Cuts a file that is longer than `size_bytes` to that. What a VMM writes it may make longer, too, up
-    /// to what a file system allows, which is no size to reckon with.
+    /// Cuts a file that is longer than `size_bytes` to that. What a VMM writes it may make longer,
+    /// too, up to what a file system allows, which is no size to reckon with.
     async fn shorten(&self, dir: &PathPart, file: &PathPart, size_bytes: u64)
     -> HostResult<Change>;
 

@@ -42,8 +42,8 @@ pub trait Firewall: Send + Sync {
     async fn count_rules(&self) -> HostResult<BTreeMap<GuestKey, usize>>;
 
     /// Whether the guest's rules are in the kernel, as far as was seen at the last look: after
-    /// every change that the agent makes, and at every [`Firewall::list`], which also looks for the uplinks.
-    /// Costs nothing.
+    /// every change that the agent makes, and at every [`Firewall::list`], which also looks for the
+    /// uplinks. Costs nothing.
     async fn observe(&self, key: &GuestKey) -> HostResult<Option<GuestNet>>;
 
     /// The uplinks, as far as guests leave by any, by the last look. Costs nothing.
@@ -57,8 +57,9 @@ pub trait Firewall: Send + Sync {
     /// [`NoUplink`](super::HostErrorKind::NoUplink) without a default route; no command was run.
     async fn ensure(&self, guest: &GuestNet) -> HostResult<Change>;
 
-    /// Has nothing forwarded that no rule accepts, on a host where forwarding is on because of guests
-    /// alone: where [`Firewall::ensure`] found it off in this boot. Elsewhere nothing is changed.
+    /// Has nothing forwarded that no rule accepts, on a host where forwarding is on because of
+    /// guests alone: where [`Firewall::ensure`] found it off in this boot. Elsewhere nothing is
+    /// changed.
     async fn ensure_closed(&self) -> HostResult<Change>;
 
     /// Removes the guest's rules. Forwarding stays as it is.

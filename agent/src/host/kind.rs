@@ -55,8 +55,8 @@ impl VmmKind {
         }
     }
 
-    /// How many threads and processes it may have beside one for each virtual processor. Firecracker has
-    /// two; QEMU some, and up to 64 that wait for its disks (`util/thread-pool.c`).
+    /// How many threads and processes it may have beside one for each virtual processor.
+    /// Firecracker has two; QEMU some, and up to 64 that wait for its disks (`util/thread-pool.c`).
     #[must_use]
     pub const fn tasks_beside_vcpus(self) -> u32 {
         match self {

@@ -32,8 +32,9 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Whether it is another guest's and has something that only one guest can have. Ethernet addresses
-    /// follow from addresses; the names of taps are short hashes of ids, of which two may be the same.
+    /// Whether it is another guest's and has something that only one guest can have. Ethernet
+    /// addresses follow from addresses; the names of taps are short hashes of ids, of which two may
+    /// be the same.
     #[must_use]
     pub fn rivals(&self, other: &Self) -> bool {
         (self.address == other.address || self.uid == other.uid || self.tap == other.tap)
@@ -49,8 +50,8 @@ impl Pin {
     }
 }
 
-/// Why packets of guests are refused that would be let through if they were fewer, or about something
-/// else. The names are those of counters in the kernel, and of a metric.
+/// Why packets of guests are refused that would be let through if they were fewer, or about
+/// something else. The names are those of counters in the kernel, and of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusedFor {
     /// A fragment is longer than any frame.
@@ -110,16 +111,17 @@ pub trait Pins: Send + Sync {
     /// address had before.
     ///
     /// # Errors
-    /// [`AddressTaken`](HostErrorKind::AddressTaken) when the address or the user is that of another
-    /// guest that is pinned and has its tap: nothing was done.
+    /// [`AddressTaken`](HostErrorKind::AddressTaken) when the address or the user is that of
+    /// another guest that is pinned and has its tap: nothing was done.
     async fn ensure(&self, pin: &Pin) -> HostResult<Change>;
 
-    /// Has packets of guests go on to every gateway of the host's default routes, however many neighbours
-    /// guests have it look for. To be called when routes may have changed; without pins nothing is done.
+    /// Has packets of guests go on to every gateway of the host's default routes, however many
+    /// neighbours guests have it look for. To be called when routes may have changed; without pins
+    /// nothing is done.
     async fn ensure_gateways(&self) -> HostResult<Change>;
 
-    /// How many packets of guests were refused since our tables were made or replaced. Those that do not
-    /// count are left out.
+    /// How many packets of guests were refused since our tables were made or replaced. Those that
+    /// do not count are left out.
     async fn refused(&self) -> HostResult<BTreeMap<RefusedFor, u64>>;
 
     /// Removes a guest's pin; with the last one our tables go.

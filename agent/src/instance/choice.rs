@@ -1,5 +1,5 @@
-//! Which user ids an agent gets beside those of everybody else. Pure: what is taken was looked at by
-//! the caller.
+//! Which user ids an agent gets beside those of everybody else. Pure: what is taken was looked at
+//! by the caller.
 
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ pub(super) fn choose(
         let all: Vec<_> = taken.iter().chain(&earlier).cloned().collect();
         first_free(u64::from(start), u64::from(uids), &all)
     };
-    // What the configuration of earlier versions came with is nobody's choice, and an update of banger
-    // is no reason to stop: where it belongs to somebody by now, it counts as left out.
+    // What the configuration of earlier versions came with is nobody's choice, and an update of
+    // banger is no reason to stop: where it belongs to somebody by now, it counts as left out.
     let came_with = |first: u32| {
         let wanted = range(first, uids);
         first == FIRST_UID

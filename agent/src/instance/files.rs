@@ -1,10 +1,10 @@
-//! Claims as files: opened without following a link or waiting for anybody, written whole or not at all,
-//! read up to a bound.
+//! Claims as files: opened without following a link or waiting for anybody, written whole or not at
+//! all, read up to a bound.
 //!
-//! Driven by whoever claims, in turn with all others, and by the doctor. What can go wrong: what lies in a
-//! claim's place can't be understood. An empty file that nobody holds is what earlier versions left
-//! where they refused an agent: nobody's, unless something of its instance is on the machine, for an agent
-//! of those versions that was killed while it wrote left one, too.
+//! Driven by whoever claims, in turn with all others, and by the doctor. What can go wrong: what
+//! lies in a claim's place can't be understood. An empty file that nobody holds is what earlier
+//! versions left where they refused an agent: nobody's, unless something of its instance is on the
+//! machine, for an agent of those versions that was killed while it wrote left one, too.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -73,14 +73,15 @@ pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<File> {
     // What an agent left that died here.
     file.set_len(0)?;
     file.write_all(text)?;
-    // Where `/run` is a disk, a claim that a loss of power emptied would keep every agent from starting.
+    // Where `/run` is a disk, a claim that a loss of power emptied would keep every agent from
+    // starting.
     file.sync_all()?;
     fs::rename(&new, path)?;
     Ok(file)
 }
 
-/// A claim and whether an agent holds it; `None` if it is gone by now or nobody's, or why it can't be
-/// understood. `held` where the caller knows. To be called in turn with those who claim.
+/// A claim and whether an agent holds it; `None` if it is gone by now or nobody's, or why it can't
+/// be understood. `held` where the caller knows. To be called in turn with those who claim.
 pub(super) fn look(
     path: &Path,
     held: Option<bool>,
@@ -121,8 +122,8 @@ fn whose_empty(path: &Path, held: bool, now: &MachineNow) -> Option<String> {
     Some(format!("it is empty, and interface {interface} is of its instance"))
 }
 
-/// The claims of a directory that can't be understood, each with what is wrong with it; none where there
-/// is no directory. Changes nothing.
+/// The claims of a directory that can't be understood, each with what is wrong with it; none where
+/// there is no directory. Changes nothing.
 ///
 /// # Errors
 /// They can't be listed.

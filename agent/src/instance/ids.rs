@@ -1,8 +1,8 @@
 //! Whose user and group ids are: accounts, and the subordinate ids by which an unprivileged user is
 //! many others in a user namespace (subuid(5)).
 //!
-//! Read from files of `/etc`, as text, below a root directory. What another source of the name service
-//! hands out (LDAP, SSSD) is not seen; `banger-agent doctor` says what was looked at.
+//! Read from files of `/etc`, as text, below a root directory. What another source of the name
+//! service hands out (LDAP, SSSD) is not seen; `banger-agent doctor` says what was looked at.
 
 use std::ops::Range;
 use std::path::Path;

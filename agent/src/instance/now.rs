@@ -1,5 +1,5 @@
-//! What is on the machine now: as which users processes run, and which interfaces there are. The claim
-//! of an agent that does not run counts for as long as something of it is there.
+//! What is on the machine now: as which users processes run, and which interfaces there are. The
+//! claim of an agent that does not run counts for as long as something of it is there.
 //!
 //! Read once a claim, in turn with all others. What can go wrong: it can't be read; then the agent
 //! does not know whose guests run, and nobody gets an id.
@@ -44,9 +44,9 @@ impl MachineNow {
     }
 }
 
-/// The user ids that the processes of a `/proc` run as: real, effective, saved and that for files. The
-/// owner of a process's directory is the effective one alone. A process that ends meanwhile is none; any
-/// other that can't be read may be somebody's guest, and is an error.
+/// The user ids that the processes of a `/proc` run as: real, effective, saved and that for files.
+/// The owner of a process's directory is the effective one alone. A process that ends meanwhile is
+/// none; any other that can't be read may be somebody's guest, and is an error.
 pub(super) fn running_uids(proc: &Path) -> io::Result<BTreeSet<u32>> {
     let mut uids = BTreeSet::new();
     for entry in fs::read_dir(proc)? {
@@ -76,8 +76,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH))
 }
 
-/// The line `Uid:` of proc_pid_status(5). The name above it is the process's own to choose, any bytes but
-/// a line's end; so nothing but this line is taken for text.
+/// The line `Uid:` of proc_pid_status(5). The name above it is the process's own to choose, any
+/// bytes but a line's end; so nothing but this line is taken for text.
 fn uids_in(status: &[u8]) -> Option<[u32; 4]> {
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     let words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();

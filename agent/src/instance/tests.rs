@@ -103,8 +103,8 @@ fn no_two_agents_have_a_user_id_in_common() {
 }
 
 /// A claim as it is written now, with a value in every field. It has no format of its own, because
-/// the directory is empty after a boot; but an agent that was updated meets the claims of others that
-/// were not, and they its own.
+/// the directory is empty after a boot; but an agent that was updated meets the claims of others
+/// that were not, and they its own.
 #[test]
 fn a_claim_is_written_as_it_was_before() {
     let claim = Claim {
@@ -151,7 +151,8 @@ fn damages() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 #[test]
 fn a_claim_that_cannot_be_understood_is_said_and_never_taken_for_free() {
     for (what, content, why) in damages() {
-        // Of another agent, and of an earlier life of this one: which ids its guests have is not known.
+        // Of another agent, and of an earlier life of this one: which ids its guests have is not
+        // known.
         for tag in ["b0", "b9"] {
             let temp = tempfile::tempdir().unwrap();
             let path = temp.path().join("b9.json");
@@ -409,8 +410,8 @@ fn a_share_is_given_back_in_turn_with_those_who_claim() {
     let held = claim(temp.path(), &agent("bg", "/a", 200_000), nobody).unwrap();
     let turn = take_turn(temp.path()).unwrap();
     let giving = std::thread::spawn(move || held.give_back().unwrap());
-    // Whoever has the turn finds what it has opened still there: a second claim cannot come to hold a
-    // file that has no name any more.
+    // Whoever has the turn finds what it has opened still there: a second claim cannot come to hold
+    // a file that has no name any more.
     let path = temp.path().join("bg.json");
     let opened = files::open(&path).unwrap();
     assert!(matches!(opened.try_lock(), Err(TryLockError::WouldBlock)));

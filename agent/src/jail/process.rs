@@ -293,8 +293,8 @@ fn is_a_jailer(process: &ProcessFacts) -> bool {
     process.comm == "jailer" || process.arguments.get(1).is_some_and(|word| word == QEMU_JAILER)
 }
 
-/// Whether a process is a jailer by what nobody but root can be: a program of ours that root runs. One
-/// that runs with root's rights for somebody else has no user.
+/// Whether a process is a jailer by what nobody but root can be: a program of the agent's that root
+/// runs. One that runs with root's rights for somebody else has no user.
 pub fn is_our_jailer(process: &ProcessFacts) -> bool {
     process.user == Some(0)
         && is_a_jailer(process)

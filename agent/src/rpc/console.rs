@@ -131,8 +131,8 @@ impl Reader {
         }
         let live = self.live.as_mut()?;
         // Cancel-safe: of the feed, and a task that ended is only looked at once. What was printed
-        // goes before the end of its VM: a guest's last words. A guest that prints without end keeps
-        // no agent from stopping.
+        // goes before the end of its VM: a guest's last words. A guest that prints without end
+        // keeps no agent from stopping.
         tokio::select! {
             biased;
             () = self.draining.cancelled() => Some(Err(status::shutting_down())),

@@ -3,11 +3,10 @@
 //! Driven by the service. A stream of the server's becomes a stream to the guest, with the flow
 //! control of both: whoever is slow holds up the other end and nothing is gathered between. Where
 //! the server ends its requests the guest's end; where it breaks them off, or lets go of the call,
-//! they never end, which would look whole to the guest, but its stream is reset. This is also the one
-//! edge where answers of a guest come in, and each has its price here, however many a guest packs
-//! together. What can go wrong:
-//! the guest agent is not reached, refuses, or is lost in the middle; whatever it says of that is
-//! shortened.
+//! they never end, which would look whole to the guest, but its stream is reset. This is also the
+//! one edge where answers of a guest come in, and each has its price here, however many a guest
+//! packs together. What can go wrong: the guest agent is not reached, refuses, or is lost in the
+//! middle; whatever it says of that is shortened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,8 +125,8 @@ fn inputs(input: Option<ExecInput>) -> Vec<guest::ExecRequest> {
 enum Begins {
     /// When it says that it is going to.
     Head,
-    /// When it has said something. A program that has begun is told of at once, and until then nothing
-    /// runs that could be waited for.
+    /// When it has said something. A program that has begun is told of at once, and until then
+    /// nothing runs that could be waited for.
     Word,
 }
 
@@ -142,7 +141,7 @@ struct Call<H> {
 }
 
 /// An answer of a guest, as it goes on.
-trait Answer {
+trait GuestAnswer {
     type To: Send + 'static;
 
     /// How much data is in it.
@@ -159,7 +158,7 @@ async fn begun<T, H>(
     call: Call<H>,
 ) -> Result<Response<AnswerStream<T::To>>, Status>
 where
-    T: Answer + Send + 'static,
+    T: GuestAnswer + Send + 'static,
     H: Send + 'static,
 {
     let beginning = async {
@@ -193,7 +192,7 @@ where
     Ok(Response::new(answers.boxed()))
 }
 
-impl Answer for guest::ExecResponse {
+impl GuestAnswer for guest::ExecResponse {
     type To = wire::ExecResponse;
 
     fn data(&self) -> usize {
@@ -208,7 +207,7 @@ impl Answer for guest::ExecResponse {
     }
 }
 
-impl Answer for guest::CopyOutResponse {
+impl GuestAnswer for guest::CopyOutResponse {
     type To = wire::CopyOutResponse;
 
     fn data(&self) -> usize {
@@ -220,7 +219,7 @@ impl Answer for guest::CopyOutResponse {
     }
 }
 
-impl Answer for guest::ForwardResponse {
+impl GuestAnswer for guest::ForwardResponse {
     type To = wire::ForwardResponse;
 
     fn data(&self) -> usize {

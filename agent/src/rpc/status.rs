@@ -1,8 +1,8 @@
 //! The only builder of `tonic::Status` in the agent; simulated guests have their own.
 //!
-//! What a host says of itself (a tool's complaint, a path, the words of a VMM's log) goes into messages
-//! only as text of a bounded length: it comes back as a header, and one that is too large would break the
-//! call off instead of explaining it.
+//! What a host says of itself (a tool's complaint, a path, the words of a VMM's log) goes into
+//! messages only as text of a bounded length: it comes back as a header, and one that is too large
+//! would break the call off instead of explaining it.
 
 use std::collections::HashMap;
 

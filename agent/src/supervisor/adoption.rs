@@ -221,7 +221,8 @@ impl Supervisor {
                 step,
                 format!("process {} runs and there is no directory for it", identity.pid),
             )),
-            // Without a jail to compare with, a process that says the VM's id is taken for another's.
+            // Without a jail to compare with, a process that says the VM's id is taken for
+            // another's.
             Liveness::CannotTell(_)
                 if matches!(shared.host.jails.observe(&names.jail).await, Ok(None)) =>
             {

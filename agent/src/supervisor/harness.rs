@@ -326,7 +326,8 @@ impl World {
         broken
     }
 
-    /// I1 and I4 of one VM at rest: the report is of the newest assignment and of the process there is.
+    /// I1 and I4 of one VM at rest: the report is of the newest assignment and of the process there
+    /// is.
     fn report_is_so(&self, report: &VmReport) -> Option<Broken> {
         let acknowledged = self.acknowledged.get(&report.vm)?;
         if report.accepted != acknowledged.version || report.settled != Some(report.accepted) {

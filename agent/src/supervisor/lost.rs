@@ -1,10 +1,10 @@
-//! Guests that may live and whose record is lost, or is of another user than they run as: as whom they run
-//! is asked of the kernel, so that no other guest gets their user, and with it their address. Their pins
-//! say the same, and can be flushed.
+//! Guests that may live and whose record is lost, or is of another user than they run as: as whom
+//! they run is asked of the kernel, so that no other guest gets their user, and with it their
+//! address. Their pins say the same, and can be flushed.
 //!
-//! Looked at when the agent starts, before any assignment is heard, and then by the watch over the network
-//! for as long as there are any. What can go wrong: their processes can't be read; then nobody gets an
-//! address until they can.
+//! Looked at when the agent starts, before any assignment is heard, and then by the watch over the
+//! network for as long as there are any. What can go wrong: their processes can't be read; then
+//! nobody gets an address until they can.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,9 +68,9 @@ impl Supervisor {
     }
 
     /// As whom the processes of a jail run.
-    async fn users_in(&self, jail: &JailId, table: &ProcessTable) -> HostResult<Found> {
+    async fn users_in(&self, jail: &JailId, table: &ProcessTable) -> HostResult<UsersFound> {
         let host = &self.0.shared.host;
-        let mut found = Found::default();
+        let mut found = UsersFound::default();
         for (process, named) in table.claims() {
             if named == *jail {
                 found.claim(process.pid, process.user, is_our_jailer(process));
@@ -97,17 +97,17 @@ enum WordOfRecords {
 
 /// The users of a jail's processes.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
+struct UsersFound {
     /// Of those in its control group, which nobody enters but by root: it is theirs.
     members: BTreeSet<u32>,
-    /// Of whoever says that it is of the jail. That is believed, because all that is at stake is its own
-    /// user; but of the jail's guest it says nothing.
+    /// Of whoever says that it is of the jail. That is believed, because all that is at stake is
+    /// its own user; but of the jail's guest it says nothing.
     claimed: BTreeSet<u32>,
     /// One that has no user of its own yet.
     untold: Option<Pid>,
 }
 
-impl Found {
+impl UsersFound {
     fn member(&mut self, pid: Pid, user: Option<u32>) {
         match user.filter(|user| *user != 0) {
             Some(user) => drop(self.members.insert(user)),
@@ -115,7 +115,7 @@ impl Found {
         }
     }
 
-    /// `jailer`: a program of ours that root runs, which may not have come to the group yet.
+    /// `jailer`: a program of the agent's that root runs, which may not have come to the group yet.
     fn claim(&mut self, pid: Pid, user: Option<u32>, jailer: bool) {
         match user {
             Some(0) if jailer => self.untold = Some(pid),
@@ -124,12 +124,12 @@ impl Found {
         }
     }
 
-    /// Whose users are to be kept from others beside the one that is held for the guest: none where all
-    /// run as that one.
+    /// Whose users are to be kept from others beside the one that is held for the guest: none where
+    /// all run as that one.
     ///
     /// # Errors
-    /// The process that it can't be told of. One member says it for all: nobody in a jail becomes another
-    /// user.
+    /// The process that it can't be told of. One member says it for all: nobody in a jail becomes
+    /// another user.
     fn beside(&self, held: Option<u32>, word: WordOfRecords) -> Result<BTreeSet<u32>, Pid> {
         let is_told = !self.members.is_empty() || held.is_some() && word == WordOfRecords::Future;
         if let (Some(pid), false) = (self.untold, is_told) {

@@ -6,10 +6,10 @@
 //! long as it is not what was made: who undoes the same thing again as soon as it is mended gives
 //! two looks in a row that are equal and both bad. The VM's own task looks again and its plan says
 //! what to mend, so nothing is decided here, and only what is no VM's is mended: that the host
-//! forwards for guests alone, and that its gateways are always let through. What can go wrong: a part
-//! cannot be read; then it counts as what it was. A look does not end; then it is given up. Looks have a least distance, so
-//! that a flood of changes, ours among them, costs a bounded part of the time, and a greatest one,
-//! however slow the machine is.
+//! forwards for guests alone, and that its gateways are always let through. What can go wrong: a
+//! part cannot be read; then it counts as what it was. A look does not end; then it is given up.
+//! Looks have a least distance, so that a flood of changes, ours among them, costs a bounded part
+//! of the time, and a greatest one, however slow the machine is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,8 +73,9 @@ enum Wakes {
     Some(Vec<VmId>),
 }
 
-/// Whom to wake: also whoever is new, because what its own task saw may be over already, and whoever
-/// is unwell, because what its task did about it may be undone already. Who is gone needs nobody.
+/// Whom to wake: also whoever is new, because what its own task saw may be over already, and
+/// whoever is unwell, because what its task did about it may be undone already. Who is gone needs
+/// nobody.
 fn wakes(before: &Picture, now: &Picture, unwell: &BTreeSet<VmId>) -> Wakes {
     let shared = |picture: &Picture| {
         (picture.bridge.clone(), picture.uplinks.clone(), picture.clash.clone())

@@ -1,14 +1,15 @@
 //! Which VM of the host has which address, and which user with it: one has each.
 //!
-//! A VM takes both before its guest is pinned and keeps them until nothing is left that lives by them:
-//! no process, no jail, no pin. So of two assignments with one address, as a server sends whose database
-//! was restored, the second waits for the end of the first, however their effects meet. In memory only:
-//! the start of the agent notes for each VM that has something here what its record says, two with one
-//! address included, before any assignment is heard, and its look lets go of what nothing stands on.
+//! A VM takes both before its guest is pinned and keeps them until nothing is left that lives by
+//! them: no process, no jail, no pin. So of two assignments with one address, as a server sends
+//! whose database was restored, the second waits for the end of the first, however their effects
+//! meet. In memory only: the start of the agent notes for each VM that has something here what its
+//! record says, two with one address included, before any assignment is heard, and its look lets go
+//! of what nothing stands on.
 //!
-//! The pins in the kernel say the same of guests whose record is lost, and are asked as well; but they
-//! can be flushed, and a pin without its tap counts for nothing there. So the agent also
-//! notes the users that such guests run as, by a look at their processes; while it can't look, nobody
+//! The pins in the kernel say the same of guests whose record is lost, and are asked as well; but
+//! they can be flushed, and a pin without its tap counts for nothing there. So the agent also notes
+//! the users that such guests run as, by a look at their processes; while it can't look, nobody
 //! takes an address.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +59,8 @@ impl AddressHolders {
     /// Takes a guest's address and user, in place of those that it had.
     ///
     /// # Errors
-    /// [`AddressTaken`](crate::host::HostErrorKind::AddressTaken): another guest has one of them, or may
-    /// have: it can't be told as whom guests run whose record is lost.
+    /// [`AddressTaken`](crate::host::HostErrorKind::AddressTaken): another guest has one of them,
+    /// or may have: it can't be told as whom guests run whose record is lost.
     pub fn take(&self, pin: &Pin) -> HostResult<()> {
         let mut holders = self.0.lock();
         if let Some(error) = holders.refusal(pin) {
@@ -69,8 +70,8 @@ impl AddressHolders {
         Ok(())
     }
 
-    /// Notes as whom guests run whose record is lost; or why that can't be told, and then what was known
-    /// of them stays.
+    /// Notes as whom guests run whose record is lost; or why that can't be told, and then what was
+    /// known of them stays.
     pub fn note_lost(&self, seen: Result<BTreeMap<GuestKey, BTreeSet<u32>>, String>) {
         let mut holders = self.0.lock();
         match seen {

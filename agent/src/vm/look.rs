@@ -26,8 +26,8 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 /// How long the end of a process is waited for whose API has just ceased to answer.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// How long nothing may come on the console of a dead process until all of it was heard, and how long
-/// that is waited for in all.
+/// How long nothing may come on the console of a dead process until all of it was heard, and how
+/// long that is waited for in all.
 const CONSOLE_QUIET: Duration = Duration::from_millis(100);
 const CONSOLE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -58,8 +58,8 @@ impl Vm {
         }
     }
 
-    /// Whether a process whose API answered until now is gone within a moment: a VMM that ends takes
-    /// its socket away before itself, and that is no fault of its own.
+    /// Whether a process whose API answered until now is gone within a moment: a VMM that ends
+    /// takes its socket away before itself, and that is no fault of its own.
     async fn is_ending(&self, probe: &Probe) -> bool {
         let Probe::Alive(alive) = probe else { return false };
         if alive.vmm.present().is_some() || self.memory.mute > 0 || self.memory.attempt.is_some() {
@@ -149,8 +149,8 @@ impl Vm {
         }
     }
 
-    /// Asks the kernel as whom the process runs: a hint may be missing, or of an agent that kept none. A
-    /// jailer, which is still root, is on the way to the user that it was told.
+    /// Asks the kernel as whom the process runs: a hint may be missing, or of an agent that kept
+    /// none. A jailer, which is still root, is on the way to the user that it was told.
     async fn find_user(&self) {
         let Some(process) = self.handles.get().process else { return };
         let ProcessIdentity { pid, start_ticks, .. } = process.identity;
@@ -200,7 +200,8 @@ impl Vm {
             return;
         }
         // Whatever it ended of: it was to end, and should the hint that we were at it be lost, that
-        // is no crash to stay down for. With a failed attempt behind it the process never had a guest.
+        // is no crash to stay down for. With a failed attempt behind it the process never had a
+        // guest.
         let wanted_down = self.record.get().is_some_and(|record| record.must_end());
         let starting = self.memory.attempt.is_some();
         let asked = !starting && (ended.ending || wanted_down || self.memory.failure.is_some());

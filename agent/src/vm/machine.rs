@@ -100,8 +100,9 @@ impl Vm {
         self.search_all = true;
     }
 
-    /// Notes that it has the address of its record, whoever else has it too: before the first look a
-    /// process of any VM of which something is here may live, and two records can name one address.
+    /// Notes that it has the address of its record, whoever else has it too: before the first look
+    /// a process of any VM of which something is here may live, and two records can name one
+    /// address.
     pub fn keep_address(&self) {
         let net = self.record.get().and_then(|record| self.network_of(&record));
         if let Some(net) = net {
@@ -152,9 +153,9 @@ impl Vm {
         Some(NetWanted::of(shape, &self.names, bridge, self.uid(shape)))
     }
 
-    /// The user that a VMM of this shape runs as: that of the process that there is, or the one that the
-    /// next gets. The base may be another than when the process was started, and its tap and its pin are
-    /// for the user that it is.
+    /// The user that a VMM of this shape runs as: that of the process that there is, or the one
+    /// that the next gets. The base may be another than when the process was started, and its tap
+    /// and its pin are for the user that it is.
     pub(super) fn uid(&self, shape: &Shape) -> u32 {
         let process = self.handles.get().process;
         let user = process.and_then(|process| process.user);

@@ -4,8 +4,8 @@
 //! task, which notes progress and at last removes the directory. All of them write under one lock,
 //! so that a delete and a late assignment cannot pass each other; what comes later still is held
 //! against the [stale guard](super::stale). What can go wrong: the disk is full (the assignment is
-//! refused, nothing changes), the directory is gone (it is made again, because what is held is what the
-//! server was told), or the file cannot be read at the start of the agent (then the VM is kept,
+//! refused, nothing changes), the directory is gone (it is made again, because what is held is what
+//! the server was told), or the file cannot be read at the start of the agent (then the VM is kept,
 //! reported, and left alone until the server speaks).
 
 use std::sync::Arc;
@@ -194,8 +194,8 @@ impl RecordCell {
             && let Err(error) = self.write(files, record).await
         {
             if new == Change::Made {
-                // A directory without a record would be taken for a VM whose record is lost. One that
-                // was there may hold disks, and stays.
+                // A directory without a record would be taken for a VM whose record is lost. One
+                // that was there may hold disks, and stays.
                 let _ = files.remove_dir(&self.names.dir).await;
             }
             return Err(error);
@@ -282,8 +282,8 @@ impl RecordCell {
         let (dir, file) = (&self.names.dir, naming::part(naming::file::RECORD));
         let content = encode(&record);
         match files.replace(dir, &file, &content).await {
-            // What is held outlives its directory: somebody removed it, or an agent that is gone did,
-            // whose last call the kernel finished late.
+            // What is held outlives its directory: somebody removed it, or an agent that is gone
+            // did, whose last call the kernel finished late.
             Err(error) if error.kind == HostErrorKind::NotFound => {
                 files.ensure_dir(dir).await?;
                 files.replace(dir, &file, &content).await?;

@@ -26,8 +26,8 @@ impl Session {
 /// Which server is meant by flags, environment and contexts.
 pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
     let chosen = global.chosen();
-    // A machine without a home directory, or with a file that can't be read, can still name a server
-    // by hand: nothing of the file goes into that.
+    // A machine without a home directory, or with a file that can't be read, can still name a
+    // server by hand: nothing of the file goes into that.
     let contexts = match Contexts::default_path() {
         _ if chosen.server.is_some() && chosen.context.is_none() => Contexts::default(),
         Ok(path) => Contexts::load(&path)?,

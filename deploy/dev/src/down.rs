@@ -74,7 +74,8 @@ pub(super) async fn down(printer: Printer, args: DownArgs) -> Result<(), Failure
     Ok(())
 }
 
-/// What there is to say at the end; of what is left only where nobody takes any of it away after this.
+/// What there is to say at the end; of what is left only where nobody takes any of it away after
+/// this.
 fn ending(root: &Path, is_gone: bool, rest_follows: bool) -> String {
     let root = root.display();
     match (is_gone, rest_follows) {

@@ -10,8 +10,8 @@
 //! <dir>/agents/<name>/      state of each agent
 //! ```
 //!
-//! Only these are ever removed, and of these only what `banger dev` made (`made`): a state directory
-//! named by mistake keeps what was in it.
+//! Only these are ever removed, and of these only what `banger dev` made (`made`): a state
+//! directory named by mistake keeps what was in it.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -202,7 +202,8 @@ impl Layout {
         }
     }
 
-    /// Takes the lock, and makes the directories, readable by their owner only: they will hold keys.
+    /// Takes the lock, and makes the directories, readable by their owner only: they will hold
+    /// keys.
     pub(super) fn begin(&self) -> Result<Begun, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
         let make = |path: &Path| {
@@ -333,8 +334,8 @@ impl Layout {
     }
 }
 
-/// Opens a lock's file, made where it is not there, for its owner only: whoever may open it can hold
-/// the lock (flock(2)) and keep everybody out. One of an earlier release could be read by all.
+/// Opens a lock's file, made where it is not there, for its owner only: whoever may open it can
+/// hold the lock (flock(2)) and keep everybody out. One of an earlier release could be read by all.
 pub(super) fn lock_file(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     let mut options = File::options();

@@ -33,8 +33,8 @@ pub(super) fn agent(server: &Service, index: usize, any: bool) -> Result<Service
 fn pick(base: SocketAddr, offset: u16) -> Result<SocketAddr, Failure> {
     let mut address = base;
     if base.port() == 0 {
-        // Free now; that nobody takes it before our process does is likely, not certain. The system gives
-        // one again that we have let go of, and no two of our processes may have the same.
+        // Free now; that nobody takes it before our process does is likely, not certain. The system
+        // gives one again that we have let go of, and no two of our processes may have the same.
         loop {
             let free = TcpListener::bind(base).and_then(|listener| listener.local_addr());
             let free = free.map_err(|error| Failure::io("find a free port", error))?;

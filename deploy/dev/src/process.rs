@@ -126,8 +126,8 @@ pub(super) enum Stopped {
     Killed,
 }
 
-/// Servers and agents of this user, joining ones too, whose state lies in this set-up. What they are
-/// called for people, and who they are.
+/// Servers and agents of this user, joining ones too, whose state lies in this set-up. What they
+/// are called for people, and who they are.
 pub(super) fn of_set_up(layout: &Layout) -> Result<Vec<(String, Identity)>, Failure> {
     let failed = |error: procfs::ProcError| Failure::Other(anyhow::Error::new(error));
     let me = rustix::process::geteuid().as_raw();

@@ -1,6 +1,6 @@
-//! What one set-up of `banger dev` takes of this machine: a letter for the tags of its agents, a pool
-//! of addresses, user ids. Nothing of it is anybody else's: another set-up's, the installed agent's,
-//! or the machine's own.
+//! What one set-up of `banger dev` takes of this machine: a letter for the tags of its agents, a
+//! pool of addresses, user ids. Nothing of it is anybody else's: another set-up's, the installed
+//! agent's, or the machine's own.
 //!
 //! Driven by `up` when a set-up of real guests is made. Claims of agents are the files that
 //! `banger-agent` keeps in `/run/banger-agents`. What can go wrong: everything is taken.

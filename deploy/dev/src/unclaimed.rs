@@ -43,8 +43,8 @@ fn of(record: &Record, hosts: &[Host]) -> Vec<(String, String)> {
     listed.collect()
 }
 
-/// Makes all of them the server's, wanted stopped. It names some hundreds at a time, and the next once
-/// those are its own.
+/// Makes all of them the server's, wanted stopped. It names some hundreds at a time, and the next
+/// once those are its own.
 pub(super) async fn claim(record: &Record, client: &Client) -> Result<(), Failure> {
     let mut claimed = BTreeSet::new();
     loop {

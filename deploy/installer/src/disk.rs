@@ -223,8 +223,8 @@ impl Disk {
         }
     }
 
-    /// Removes a file, or a directory with all that is in it; of a link only the link. False when there
-    /// was none.
+    /// Removes a file, or a directory with all that is in it; of a link only the link. False when
+    /// there was none.
     pub(super) fn remove_whole(&self, path: &Path) -> anyhow::Result<bool> {
         let is_directory = fs::symlink_metadata(self.at(path)?).is_ok_and(|found| found.is_dir());
         if is_directory { self.remove_tree(path) } else { self.remove(path) }

@@ -7,11 +7,12 @@
 //!   uninstall: VMs? ─ stop, disable ─ remove what the record names and nobody changed
 //! ```
 //!
-//! Only root changes anything; anybody may ask how things stand. The files it lays down are part of this program (`payload`), the programs lie beside
-//! it or in `--from`. What to do with each file is decided by a pure function (`plan`) from what is
-//! there, what is to be there, and what was laid down before (`record`); `disk` does it without a
-//! choice of its own. Everything outside of files is behind one trait (`machine`), so that an
-//! update that goes wrong can be tried without a machine that breaks.
+//! Only root changes anything; anybody may ask how things stand. The files it lays down are part of
+//! this program (`payload`), the programs lie beside it or in `--from`. What to do with each file
+//! is decided by a pure function (`plan`) from what is there, what is to be there, and what was
+//! laid down before (`record`); `disk` does it without a choice of its own. Everything outside of
+//! files is behind one trait (`machine`), so that an update that goes wrong can be tried without a
+//! machine that breaks.
 //!
 //! No step of any command stops a guest: the agent's unit ends only the agent, and the slice of the
 //! guests is never stopped. What can go wrong is said with what was done before it; each command

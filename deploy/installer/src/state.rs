@@ -1,8 +1,10 @@
-//! What server and agent keep in their state directories, by name: a purge takes that and nothing else.
+//! What server and agent keep in their state directories, by name: a purge takes that and nothing
+//! else.
 //!
-//! Whoever configured a directory that was there may have files of their own in it, before the install and
-//! after it. What is in a place that only banger has a use for is banger's, with all that is in it. A new
-//! file of server or agent needs its line here; one that is missing is left behind and named.
+//! Whoever configured a directory that was there may have files of their own in it, before the
+//! install and after it. What is in a place that only banger has a use for is banger's, with all
+//! that is in it. A new file of server or agent needs its line here; one that is missing is left
+//! behind and named.
 
 use std::path::{Path, PathBuf};
 

@@ -109,8 +109,8 @@ pub struct TestHost {
     judged: AtomicBool,
 }
 
-/// A test that fails for another reason at first, an answer of the API that did not come, still tells
-/// whether the emulator died.
+/// A test that fails for another reason at first, an answer of the API that did not come, still
+/// tells whether the emulator died.
 impl Drop for TestHost {
     fn drop(&mut self) {
         if std::thread::panicking()
@@ -198,8 +198,8 @@ impl TestHost {
         self.client.run(command, input, limit).map_err(|error| self.why(error))
     }
 
-    /// Why the host could not be asked. Prints the proof, once, where it was the emulator's fault (see
-    /// [`emulator`]).
+    /// Why the host could not be asked. Prints the proof, once, where it was the emulator's fault
+    /// (see [`emulator`]).
     fn why(&self, error: io::Error) -> HostError {
         let silent = self.machine.is_down().is_none() && self.is_silent();
         let (what, proof) = match self.machine.is_down() {

@@ -1,8 +1,8 @@
 //! A disposable host in QEMU for banger's tests, and the small programs that run inside it.
 //!
-//! Driven by `integration-tests/testhost/tests/testhost*.rs`. Apart from the rest of the integration tests
-//! because it needs neither the server nor the agent to compile, and because its programs must be
-//! linked statically (a jail holds no libraries).
+//! Driven by `integration-tests/testhost/tests/testhost*.rs`. Apart from the rest of the
+//! integration tests because it needs neither the server nor the agent to compile, and because its
+//! programs must be linked statically (a jail holds no libraries).
 //!
 //! - [`host`]: the driver. Builds and caches image and kernel, starts QEMU, runs commands in it.
 //! - [`control`]: the wire between the driver and the host, and both its ends.

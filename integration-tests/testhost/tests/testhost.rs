@@ -383,7 +383,8 @@ async fn a_full_disk_of_the_host_is_a_reason_and_no_vm_of_it_is_stuck() {
         .await;
     assert!(!fleet.sh("ls /data/agent/vms").contains(&fuller.id), "it left nothing");
 
-    // An agent that dies comes back and finds its VM; what is to go goes, and what is to stop stops.
+    // An agent that dies comes back and finds its VM; what is to go goes, and what is to stop
+    // stops.
     let epoch = status(&running).agent_epoch;
     fleet.kill_agent(&FIRST);
     fleet.start_agent(&FIRST);

@@ -47,8 +47,8 @@ pub(super) const BY: [(&str, &str, &str, &str); 15] = [
     ("deploy/README.md", "echo TOKEN | banger-agent join", REJOIN, REJOINED),
 ];
 
-/// A document, how the block begins, and why it is not run as it is written. That its commands, flags,
-/// targets and crates are there is tested of these, too.
+/// A document, how the block begins, and why it is not run as it is written. That its commands,
+/// flags, targets and crates are there is tested of these, too.
 pub(super) const NOT_RUN: [(&str, &str, &str); 12] = [
     ("docs/FIRST-FLEET.md", "make deb", "a release build, copied to machines that are not there"),
     (

@@ -1,9 +1,9 @@
-//! docs/FIRST-FLEET.md, followed from the server's certificate to a host that is online: TLS, tokens
-//! and the line that is pasted, by the commands of the page.
+//! docs/FIRST-FLEET.md, followed from the server's certificate to a host that is online: TLS,
+//! tokens and the line that is pasted, by the commands of the page.
 //!
-//! What differs is where things are: `/etc/banger` and `/root` are directories of this test, nothing
-//! is given to the user `banger`, `one` is called `localhost` and listens on a port that is free,
-//! and what the page asks of systemd is done by this test. The host is simulated.
+//! What differs is where things are: `/etc/banger` and `/root` are directories of this test,
+//! nothing is given to the user `banger`, `one` is called `localhost` and listens on a port that is
+//! free, and what the page asks of systemd is done by this test. The host is simulated.
 
 use std::fs;
 use std::path::{Path, PathBuf};

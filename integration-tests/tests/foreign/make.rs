@@ -13,8 +13,8 @@ use banger_integration_tests::fleet::free_addresses;
 use banger_integration_tests::pages::{block, top};
 use banger_integration_tests::programs::{command, ours, programs_dir};
 
-/// As who has no rights, the first that may run the programs: nobody; or, where nobody else may look
-/// into the tree, root in a user namespace, which has no rights outside of it.
+/// As who has no rights, the first that may run the programs: nobody; or, where nobody else may
+/// look into the tree, root in a user namespace, which has no rights outside of it.
 const WITHOUT_RIGHTS: [&[&str]; 2] =
     [&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], &["unshare", "--user"]];
 

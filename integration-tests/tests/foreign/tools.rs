@@ -12,8 +12,8 @@ pub(super) fn demo(fleet: &Fleet) {
     import(fleet, &["demo", "--kernel", "demo-kernel"], tree.path());
 }
 
-/// What else a demo has where guests are real, an initial RAM disk; and beside it in a home directory
-/// an archive of somebody's.
+/// What else a demo has where guests are real, an initial RAM disk; and beside it in a home
+/// directory an archive of somebody's.
 pub(super) fn rest_of_demo(fleet: &Fleet, home: &Path) {
     // The record at the end of a cpio archive, without any before it.
     let name = b"TRAILER!!!\0";

@@ -6,8 +6,8 @@ use banger_integration_tests::programs::command;
 
 use super::stage::{tool, until};
 
-/// What is on the machine of an agent with this tag: its claim, its links, chains of iptables, tables
-/// of nftables.
+/// What is on the machine of an agent with this tag: its claim, its links, chains of iptables,
+/// tables of nftables.
 pub(crate) fn of_instance(tag: &str) -> Vec<String> {
     let link =
         |line: &&str| line.contains(&format!(" {tag}br0:")) || line.contains(&format!(" {tag}-"));

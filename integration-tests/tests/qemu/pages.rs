@@ -1,8 +1,8 @@
-//! What the first pages say to type, word for word, on a host with real guests; and a join where the
-//! machine uses what would be its guests' network.
+//! What the first pages say to type, word for word, on a host with real guests; and a join where
+//! the machine uses what would be its guests' network.
 //!
-//! What differs: packages are not downloaded but copied from where they were fetched before, and the
-//! guest agent lies beside the build.
+//! What differs: packages are not downloaded but copied from where they were fetched before, and
+//! the guest agent lies beside the build.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -179,11 +179,12 @@ impl Stage {
         }
     }
 
-    /// Stops and removes everything. What was there before the start stays: the host's configuration,
-    /// and its directory where images were put into it; nothing of a VM is in that.
+    /// Stops and removes everything. What was there before the start stays: the host's
+    /// configuration, and its directory where images were put into it; nothing of a VM is in that.
     pub(crate) fn down(&self) {
         let tag = self.tag();
-        // The claim at least; the bridge comes with the first guest, chains and tables go with the last.
+        // The claim at least; the bridge comes with the first guest, chains and tables go with the
+        // last.
         let there = machine::of_instance(&tag);
         assert!(!there.is_empty(), "the claim is there, at least");
         if let Err(words) = self.dev(&["down", "--yes"]) {

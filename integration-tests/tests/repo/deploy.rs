@@ -95,8 +95,8 @@ fn a_service_that_could_not_start_is_started_again_for_ever() {
     for unit in ["banger-server.service", "banger-agent.service"] {
         let text = tree::read(&format!("deploy/systemd/{unit}"));
         let (head, service) = text.split_once("\n[Service]\n").expect("it has a service");
-        // systemd gives up after five starts in ten seconds unless this is 0, and reads it in [Unit]
-        // alone.
+        // systemd gives up after five starts in ten seconds unless this is 0, and reads it in
+        // [Unit] alone.
         assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
         let value = |key: &str| service.lines().find_map(|line| line.strip_prefix(key));
         assert_eq!(value("Restart="), Some("always"), "{unit}");

@@ -283,8 +283,8 @@ fn every_top_module_has_a_place_in_the_map() {
     assert!(missing.is_empty(), "not in the map of docs/ARCHITECTURE.md: {missing:?}");
 }
 
-/// The words of a text in small letters, each between spaces: `ImageDelivery` and `image_delivery` are
-/// " image delivery ".
+/// The words of a text in small letters, each between spaces: `ImageDelivery` and `image_delivery`
+/// are " image delivery ".
 fn words_of(text: &str) -> String {
     let mut words = " ".to_owned();
     let mut small = false;

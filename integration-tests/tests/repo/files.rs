@@ -146,3 +146,27 @@ fn the_changelog_has_one_line_per_change_under_known_headings() {
         }
     }
 }
+
+/// How wide a line of a comment may be, as rustfmt keeps code.
+const WIDTH: usize = 100;
+
+#[test]
+fn comments_are_no_wider_than_code() {
+    // What can't be broken, an address, a table, a drawing, may stand out.
+    let breaks = |line: &str| {
+        let mut words = line.trim_start().split(' ').skip(1);
+        !words.next().is_some_and(|first| first.starts_with('|')) && words.next().is_some()
+    };
+    let mut wide = Vec::new();
+    for file in tree::rust() {
+        let mut drawn = false;
+        let lines = file.text.lines().enumerate();
+        for (at, line) in lines.filter(|(_, line)| line.trim_start().starts_with("//")) {
+            drawn ^= line.contains("```");
+            if !drawn && breaks(line) && line.chars().count() > WIDTH {
+                wide.push(format!("{}:{}", file.path, at + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "comments wider than {WIDTH}:\n{}", wide.join("\n"));
+}

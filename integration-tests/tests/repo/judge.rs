@@ -1,6 +1,6 @@
-//! What `make test` makes of a test that failed while the emulator died: tried again with a new host
-//! only where the emulator died under every test that failed, so that no failure of banger hides
-//! behind it.
+//! What `make test` makes of a test that failed while the emulator died: tried again with a new
+//! host only where the emulator died under every test that failed, so that no failure of banger
+//! hides behind it.
 
 use std::fs;
 use std::path::Path;

@@ -48,8 +48,9 @@ const SERVER: Arrows = &[
     ("main", ANY),
 ];
 
-/// `supervisor → vm → report → guests, jail → handles, naming → host`; the seams in `host` know no VM.
-/// The edge says what it needs as a trait, which `supervisor` implements: so its arrow to `rpc`.
+/// `supervisor → vm → report → guests, jail → handles, naming → host`; the seams in `host` know no
+/// VM. The edge says what it needs as a trait, which `supervisor` implements: so its arrow to
+/// `rpc`.
 const AGENT: Arrows = &[
     ("clock", &[]),
     ("host", &["clock"]),
@@ -103,8 +104,8 @@ const AGENT: Arrows = &[
     ("main", ANY),
 ];
 
-/// `make → demo, oci, registry → package, root → kernel, layer, guest, ext4 → tree, tarball → blob`;
-/// what a caller sees knows nothing of how it is done.
+/// `make → demo, oci, registry → package, root → kernel, layer, guest, ext4 → tree, tarball →
+/// blob`; what a caller sees knows nothing of how it is done.
 const IMAGES: Arrows = &[
     ("error", &[]),
     ("options", &[]),

@@ -55,8 +55,8 @@ pub(super) fn children_of(code: &str, path: &str) -> BTreeSet<String> {
 }
 
 /// The names that a module takes from its own children and so passes on to all below it, each with
-/// the child: `pub use child::Name`, `use self::child::{Name, deeper::Other as Another}`. The name of
-/// a child itself is not among them.
+/// the child: `pub use child::Name`, `use self::child::{Name, deeper::Other as Another}`. The name
+/// of a child itself is not among them.
 pub(super) fn passed_on(code: &str) -> BTreeMap<String, String> {
     let children: BTreeSet<&str> = code
         .lines()

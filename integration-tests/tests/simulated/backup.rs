@@ -1,5 +1,5 @@
-//! The page on backups is followed word for word: its commands are taken from docs/OPERATIONS.md. So
-//! is what deploy/README.md says of going back to an older release's database.
+//! The page on backups is followed word for word: its commands are taken from docs/OPERATIONS.md.
+//! So is what deploy/README.md says of going back to an older release's database.
 //!
 //! What differs is only where things are: the page's directories stand for ones of this test, and
 //! what it asks of systemd is done to this test's server.

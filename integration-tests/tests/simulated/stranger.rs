@@ -163,7 +163,8 @@ async fn bound_answers_that_nobody_reads_hold_little() {
     })
     .await;
     let grown = peak(fleet.server_pid()).saturating_sub(before);
-    // Three MiB for each of 64 streams: some answers of a hundred KiB and what HTTP/2 buffers of them.
+    // Three MiB for each of 64 streams: some answers of a hundred KiB and what HTTP/2 buffers of
+    // them.
     assert!(grown < 4 * GROWTH_KIB, "the server grew by {grown} KiB");
 }
 

@@ -6,8 +6,8 @@
 
 use std::io::{self, Read};
 
-/// A file up to this size is read before its header is written: those of `/proc` and `/sys` are said
-/// to have another size than they have.
+/// A file up to this size is read before its header is written: those of `/proc` and `/sys` are
+/// said to have another size than they have.
 pub const READ_FIRST: u64 = 64 * 1024;
 
 /// The most that is read of a file that is said to be small.

@@ -1,10 +1,10 @@
 //! Who listens at an address of this machine: asked before a secret goes there, and when one cannot
 //! listen there oneself.
 //!
-//! A port of loopback belongs to whoever binds it first, any user of the machine. The kernel says whose
-//! a socket is ([`table`]). [`near`] connects for callers that are about to send a token in plain text;
-//! [`holder`] names who has the port that a service was to have. Where the kernel does not say (another
-//! system, another network namespace), nothing is known, and that is no error.
+//! A port of loopback belongs to whoever binds it first, any user of the machine. The kernel says
+//! whose a socket is ([`table`]). [`near`] connects for callers that are about to send a token in
+//! plain text; [`holder`] names who has the port that a service was to have. Where the kernel does
+//! not say (another system, another network namespace), nothing is known, and that is no error.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +17,8 @@ mod table;
 
 pub use near::{SERVICE_USER, Stranger};
 
-/// Listens at an address. Where somebody else does, the error names the user and the process, as far as
-/// they can be seen.
+/// Listens at an address. Where somebody else does, the error names the user and the process, as
+/// far as they can be seen.
 ///
 /// # Errors
 /// Those of binding.

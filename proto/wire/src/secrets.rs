@@ -2,10 +2,10 @@
 //!
 //! One rule for all secrets: a file that others than its owner may read is refused, whatever is in
 //! it, and so is one whose owner is neither root nor the user of this process: its owner may read
-//! and change it, and a service of root's would do as that user says. Where root only looks, or acts
-//! for whoever called it, [`Owners::AnyForRoot`] is said. What is no regular file is refused too: a FIFO or a device may give nothing for ever, and
-//! would hang whoever reads it. Kind and mode are asked of the file that is open, so that what was
-//! looked at is what is read.
+//! and change it, and a service of root's would do as that user says. Where root only looks, or
+//! acts for whoever called it, [`Owners::AnyForRoot`] is said. What is no regular file is refused
+//! too: a FIFO or a device may give nothing for ever, and would hang whoever reads it. Kind and
+//! mode are asked of the file that is open, so that what was looked at is what is read.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -69,8 +69,8 @@ pub enum SecretError {
 pub enum Owners {
     /// Root's, and those of the user that this process runs as: for a service, which goes by them.
     Ours,
-    /// Where this process is root's, everybody's, too: for a check of what a service is to read that
-    /// runs as another user, and for a command that a user has root run.
+    /// Where this process is root's, everybody's, too: for a check of what a service is to read
+    /// that runs as another user, and for a command that a user has root run.
     AnyForRoot,
 }
 
@@ -120,8 +120,8 @@ struct Facts {
 
 fn open(path: &Path) -> Result<(File, Facts), SecretError> {
     let failed = |source| SecretError::Read { path: path.to_owned(), source };
-    // Without this flag, to open a FIFO is to wait until somebody writes to it. A regular file is read
-    // as ever (open(2)).
+    // Without this flag, to open a FIFO is to wait until somebody writes to it. A regular file is
+    // read as ever (open(2)).
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let file = opened.map_err(failed)?;

@@ -7,9 +7,9 @@
 //! What can go wrong besides: the VM has no host, the host can't be reached, too many streams are
 //! open.
 //!
-//! That a guest is opened is in the audit before it is, and its end after it ([`super::uses`]): what
-//! can't be told is not done. [`streams`] counts them and ends them, [`convert`] is messages to the
-//! model and back.
+//! That a guest is opened is in the audit before it is, and its end after it ([`super::uses`]):
+//! what can't be told is not done. [`streams`] counts them and ends them, [`convert`] is messages
+//! to the model and back.
 
 mod convert;
 pub mod streams;

@@ -55,7 +55,8 @@ impl Projects {
         }];
         let made = self.api.store.projects();
         all.extend(made.iter().map(|project| shown(project, used(&project.name))));
-        // By a digest of the name, as images: one that comes or goes between two pages moves no other.
+        // By a digest of the name, as images: one that comes or goes between two pages moves no
+        // other.
         let mut all: Vec<(u128, v1::Project)> = all
             .into_iter()
             .filter(|shown| caller.only().is_none_or(|own| own.as_str() == shown.name))

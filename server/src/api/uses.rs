@@ -2,9 +2,9 @@
 //! has ended, however it ends.
 //!
 //! A [`Use`] is there once its beginning is stored, and held for as long; when it goes, its end is
-//! written. So there is no end without its beginning. What is missing is the end of what was under way
-//! when the server was killed. Dropped before its end was told, a use counts as broken off: by its
-//! caller, or because that one may call no longer.
+//! written. So there is no end without its beginning. What is missing is the end of what was under
+//! way when the server was killed. Dropped before its end was told, a use counts as broken off: by
+//! its caller, or because that one may call no longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,8 +79,8 @@ impl Use {
             (api.store.clone(), Arc::clone(&api.clock), api.endings.clone());
         let (of_it, let_in) = (caller.for_the_record(), let_in.clone());
         let (tell, told) = oneshot::channel();
-        // Goes on when its caller goes away, who may have begun all the same: nobody is told then, and
-        // the use ends as soon as it has begun.
+        // Goes on when its caller goes away, who may have begun all the same: nobody is told then,
+        // and the use ends as soon as it has begun.
         api.endings.0.spawn(async move {
             let begun = store.submit(caller, Audit { records, events }).await;
             let begun = begun.map(|()| Self {

@@ -12,9 +12,9 @@ pub struct LimitsConfig {
     pub max_vms: usize,
     /// Most hosts, 1 to 100 000.
     pub max_hosts: usize,
-    /// Most records of who did what, 1000 to 10 billion, of some 300 bytes each: 20 million are 6 GB.
-    /// None goes before its time: what needs one is refused at 95 % to all but admins, at the whole to
-    /// everybody.
+    /// Most records of who did what, 1000 to 10 billion, of some 300 bytes each: 20 million are 6
+    /// GB. None goes before its time: what needs one is refused at 95 % to all but admins, at the
+    /// whole to everybody.
     pub max_audit_records: u64,
     /// Most connections to the API, 16 to 1 million; never more than half of the files that the
     /// server may have open.

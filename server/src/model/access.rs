@@ -40,8 +40,8 @@ pub enum Resource {
     Image,
     /// Images that VMs of every project may boot from, and which they are.
     PublicImage,
-    /// What of the server's own machine an import may use: files below its import directories, names
-    /// and passwords for registries, registries on it.
+    /// What of the server's own machine an import may use: files below its import directories,
+    /// names and passwords for registries, registries on it.
     ImportSource,
     /// Tokens of callers.
     Token,

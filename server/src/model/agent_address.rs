@@ -1,10 +1,11 @@
-//! Where the server reaches an agent: what may be said of it, and what a name may stand for when the
-//! server dials it. Pure.
+//! Where the server reaches an agent: what may be said of it, and what a name may stand for when
+//! the server dials it. Pure.
 //!
-//! A host says it when it joins, an operator later; the server dials it for as long as the host is in
-//! the fleet, and shows what came of it. So it never leads to the server itself, unless the host is
-//! the server's machine, nor to where clouds tell machines their secrets. A name is looked at twice:
-//! as text here, and as what it stands for each time before it is dialled, which somebody else decides.
+//! A host says it when it joins, an operator later; the server dials it for as long as the host is
+//! in the fleet, and shows what came of it. So it never leads to the server itself, unless the host
+//! is the server's machine, nor to where clouds tell machines their secrets. A name is looked at
+//! twice: as text here, and as what it stands for each time before it is dialled, which somebody
+//! else decides.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,8 +1,8 @@
 //! How many records of who did what there may be, and who gets none when there is little room left.
 //!
-//! What is kept is never let go before its time to make room: whoever floods the audit would push out
-//! what they did before. So what needs a record is refused, as it is where the disk is full, and
-//! first to those who are no admins: an admin can take back the token of whoever does it.
+//! What is kept is never let go before its time to make room: whoever floods the audit would push
+//! out what they did before. So what needs a record is refused, as it is where the disk is full,
+//! and first to those who are no admins: an admin can take back the token of whoever does it.
 
 /// How many records there are, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

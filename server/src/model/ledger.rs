@@ -211,8 +211,8 @@ impl Ledger {
         }
     }
 
-    /// Tells which addresses the VMs have that a host holds. Those of VMs that nobody has claimed are
-    /// given to no other. As with [`Self::set_capacity`].
+    /// Tells which addresses the VMs have that a host holds. Those of VMs that nobody has claimed
+    /// are given to no other. As with [`Self::set_capacity`].
     pub fn set_addresses(&mut self, host: HostId, addresses: &BTreeMap<VmId, Ipv4Addr>) {
         if let Some(entry) = self.hosts.get_mut(&host) {
             let mut slots = entry.slots_of(addresses);

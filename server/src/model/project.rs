@@ -1,7 +1,7 @@
 //! Projects: the border between people on one fleet.
 //!
-//! Every VM, image and upload belongs to one, for good; names are unique within it. Who sees what of
-//! which project is decided in [`super::access`]. The project [`ProjectName::default`] is always
+//! Every VM, image and upload belongs to one, for good; names are unique within it. Who sees what
+//! of which project is decided in [`super::access`]. The project [`ProjectName::default`] is always
 //! there and is no row: whoever asks for no other never hears of projects.
 
 use std::fmt;
@@ -127,8 +127,9 @@ pub struct OverQuota {
 }
 
 impl Quota {
-    /// Whether a VM that books `wants`, where it booked `had`, fits beside what others of the project
-    /// use. What does not grow always does: a quota that was made smaller takes nothing away.
+    /// Whether a VM that books `wants`, where it booked `had`, fits beside what others of the
+    /// project use. What does not grow always does: a quota that was made smaller takes nothing
+    /// away.
     ///
     /// # Errors
     /// What would be passed, the first.

@@ -148,7 +148,8 @@ impl std::fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Reads a CA that may be there, and makes none; `None`: there is none, or it is only half made.
+    /// Reads a CA that may be there, and makes none; `None`: there is none, or it is only half
+    /// made.
     ///
     /// # Errors
     /// It is there and can't be used.

@@ -3,9 +3,9 @@
 //! How an image [stands](ImageStanding) on a host is asked by plans and people, and asking changes
 //! nothing; the driver of the host begins a transfer where its plan says so. One transfer for each
 //! host and image, one at a time for each host, a few in all. A transfer that broke off is due
-//! again after a back-off, for as long as a VM needs it, and waits behind those that came meanwhile:
-//! slots are given in order. A host that takes too little, or for too long, loses its slot. Whether
-//! a host has a file is what its facts say, and what its agent has answered since.
+//! again after a back-off, for as long as a VM needs it, and waits behind those that came
+//! meanwhile: slots are given in order. A host that takes too little, or for too long, loses its
+//! slot. Whether a host has a file is what its facts say, and what its agent has answered since.
 //!
 //! Holds no VM up but those that need the image: the driver goes on with the others meanwhile.
 

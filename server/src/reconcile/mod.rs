@@ -5,8 +5,8 @@
 //!
 //! - A pass is woken by a request, by an observation, by a timer or by a start of the server, and
 //!   is the same for all: a wake-up carries no data.
-//! - [`plan`] decides, from values to values; driver, placement and apply do what it says and make no
-//!   choice; [`explain()`] puts the same decision into words.
+//! - [`plan`] decides, from values to values; driver, placement and apply do what it says and make
+//!   no choice; [`explain()`] puts the same decision into words.
 //! - Every command carries `(epoch, generation)`, and sending it twice is harmless. Whether it
 //!   arrived is seen, not assumed: until the agent's observation shows it, it is sent again.
 //! - An agent's failure is its VM's alone: one VM backs off, the others go on.

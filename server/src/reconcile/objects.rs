@@ -4,8 +4,8 @@
 //! say which of those VMs the server knows, and where. Before a sweep the agent is told of every VM
 //! that the server knows, on whatever host: nothing of them is removed. Who asked for a sweep is
 //! stored before the agent is told. Looks are shared and few at a time ([`super::looks`]). What can
-//! go wrong: the agent is not there, or does not answer in time; a sweep then may have happened, and
-//! the inventory shows it.
+//! go wrong: the agent is not there, or does not answer in time; a sweep then may have happened,
+//! and the inventory shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -200,7 +200,8 @@ fn unreachable(health: &HostHealth, connected: bool) -> Option<UnknownWhy> {
     match health.state {
         HostState::Online if connected => None,
         HostState::Connecting => Some(UnknownWhy::HostNotYetSeen),
-        // Online without a connection: it was heard a moment ago, and its health follows in seconds.
+        // Online without a connection: it was heard a moment ago, and its health follows in
+        // seconds.
         HostState::Online | HostState::Suspect | HostState::Offline => {
             Some(UnknownWhy::HostUnreachable)
         }

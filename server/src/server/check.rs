@@ -1,12 +1,12 @@
 //! `check-config`, and what a start refuses before it touches anything: one function for both.
 //!
-//! Root checks for a server that may run as another user, and root may read everything. So the check is
-//! made as the user whose the state directory is, on a thread of its own: what that user may not read, or
-//! has no right to, it refuses as the start will. What can go wrong besides: there is no state directory
-//! yet, and nobody knows whose it will be; that is said.
+//! Root checks for a server that may run as another user, and root may read everything. So the
+//! check is made as the user whose the state directory is, on a thread of its own: what that user
+//! may not read, or has no right to, it refuses as the start will. What can go wrong besides: there
+//! is no state directory yet, and nobody knows whose it will be; that is said.
 //!
-//! What only a start finds out: an address that is taken, a database that a later release wrote, a disk
-//! that is full.
+//! What only a start finds out: an address that is taken, a database that a later release wrote, a
+//! disk that is full.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -24,8 +24,8 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::ServerConfig;
 use crate::pki::CertificateAuthority;
 
-/// Says what is wrong with a configuration and the files it names, and starts nothing. Gives what is to
-/// be said besides.
+/// Says what is wrong with a configuration and the files it names, and starts nothing. Gives what
+/// is to be said besides.
 ///
 /// # Errors
 /// As a start with it would, as the user that it will run as.
@@ -95,8 +95,8 @@ struct User {
 }
 
 impl User {
-    /// Whose this is, as the files in a directory like `/etc` say it (passwd(5), group(5)); whom they do
-    /// not name has the group that it is of.
+    /// Whose this is, as the files in a directory like `/etc` say it (passwd(5), group(5)); whom
+    /// they do not name has the group that it is of.
     fn of(metadata: &Metadata, etc: &Path) -> Self {
         let uid = metadata.uid();
         let text = |name| fs::read(etc.join(name)).unwrap_or_default();

@@ -2,8 +2,8 @@
 //!
 //! Read from their files at start, and again when an operator asks (SIGHUP): all of them are good,
 //! or all stay as they were. New connections see the new certificate and new calls the new tokens;
-//! connections go on, and so do calls under way, but for those whose token is gone or says otherwise
-//! now.
+//! connections go on, and so do calls under way, but for those whose token is gone or says
+//! otherwise now.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,15 @@
-//! The first admin's token: made at a start where every call needs a token and no admin has one that
-//! is good, so that nobody is locked out of a new server, nor of one whose admins' tokens have all
-//! expired.
+//! The first admin's token: made at a start where every call needs a token and no admin has one
+//! that is good, so that nobody is locked out of a new server, nor of one whose admins' tokens have
+//! all expired.
 //!
 //! It is in a file that only the server's user can read; the log has the path and never the token.
-//! The file is there before the token is good: a start that is cut off between the two makes another.
+//! The file is there before the token is good: a start that is cut off between the two makes
+//! another.
 //!
-//! Which tokens are good goes by the clock, and a machine's clock may be wrong when it starts. So this
-//! adds a token and takes nothing away: tokens that seem to have expired stay, and so does a file with
-//! one of them. Where it comes to nothing the server serves all the same: VMs need nobody who calls.
+//! Which tokens are good goes by the clock, and a machine's clock may be wrong when it starts. So
+//! this adds a token and takes nothing away: tokens that seem to have expired stay, and so does a
+//! file with one of them. Where it comes to nothing the server serves all the same: VMs need nobody
+//! who calls.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -95,8 +97,8 @@ fn numbered(name: &str, number: u32) -> String {
     if number == 1 { name.to_owned() } else { format!("{name}-{number}") }
 }
 
-/// The first file that is not there, or that has no token which is stored, such as one of a start that
-/// was cut off. Where all have one, the last.
+/// The first file that is not there, or that has no token which is stored, such as one of a start
+/// that was cut off. Where all have one, the last.
 fn free_file(state_dir: &Path, known: &[Arc<TokenRecord>]) -> PathBuf {
     let path = |number| state_dir.join(numbered("first-admin", number) + ".token");
     let is_free = |path: &PathBuf| match File::open(path) {

@@ -1,5 +1,5 @@
-//! Has the store let go of what is too old, a small step at a time, and says when the audit has little
-//! room left.
+//! Has the store let go of what is too old, a small step at a time, and says when the audit has
+//! little room left.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ fn pause(tidied: Tidied) -> Duration {
     if tidied.more { (tidied.took * (SHARE - 1)).clamp(shortest, longest) } else { REST }
 }
 
-/// Whether to say that there is little room, which was last said then: once, and again after a while.
+/// Whether to say that there is little room, which was last said then: once, and again after a
+/// while.
 fn is_to_be_warned_of(room: AuditRoom, warned: &mut Option<Timestamp>, now: Timestamp) -> bool {
     if !room.is_short() {
         *warned = None;

@@ -1,4 +1,5 @@
-//! What the server does every second for those who read: bookmarks, old pages, revisions in reserve.
+//! What the server does every second for those who read: bookmarks, old pages, revisions in
+//! reserve.
 
 use std::sync::Arc;
 use std::time::Duration;

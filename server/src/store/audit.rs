@@ -27,12 +27,12 @@ const DISORDER: SignedDuration = SignedDuration::from_hours(1);
 /// How many records go in one step at most: more than can come between two, however many write.
 pub(super) const STEP: i64 = 16_384;
 
-/// How many records of refused calls of strangers are kept, and how many of callers with an identity:
-/// the newest of each.
+/// How many records of refused calls of strangers are kept, and how many of callers with an
+/// identity: the newest of each.
 pub(super) const MAX_REFUSED: i64 = 100_000;
 
-/// More records than are written in a second in the long run: a restore goes by it where it does not
-/// know what was given out since the backup.
+/// More records than are written in a second in the long run: a restore goes by it where it does
+/// not know what was given out since the backup.
 pub(super) const NUMBERS_PER_SECOND: u64 = 1 << 16;
 
 /// How far numbers jump when a backup was restored, in addition.

@@ -1,5 +1,5 @@
-//! A new epoch: above every one before, with revisions and the audit's numbers that go on above all that
-//! were given out. It begins when the past was put in the place of the present.
+//! A new epoch: above every one before, with revisions and the audit's numbers that go on above all
+//! that were given out. It begins when the past was put in the place of the present.
 
 use banger_proto::ids::Epoch;
 use jiff::Timestamp;
@@ -34,10 +34,10 @@ impl HighMarks {
     }
 }
 
-/// Begins a new epoch, above this one and what is known, and not below the time in seconds: a backup
-/// does not know how often it was restored, and time does. Revisions and the audit's numbers go on in
-/// the same way, above those of this database, those that are known, and as many as can have been
-/// given out by now.
+/// Begins a new epoch, above this one and what is known, and not below the time in seconds: a
+/// backup does not know how often it was restored, and time does. Revisions and the audit's numbers
+/// go on in the same way, above those of this database, those that are known, and as many as can
+/// have been given out by now.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     known: HighMarks,

@@ -1,5 +1,5 @@
-//! Epoch, revisions, numbers of commits and events, and other counters in the database: read, reserved,
-//! raised.
+//! Epoch, revisions, numbers of commits and events, and other counters in the database: read,
+//! reserved, raised.
 
 use std::ops::Range;
 

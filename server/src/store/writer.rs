@@ -186,7 +186,8 @@ impl Writer {
                 () = closing.cancelled(), if !queue.is_closed() => queue.close(),
             }
         }
-        // Before the writer: whoever closes last takes the log into the database, and readers can't.
+        // Before the writer: whoever closes last takes the log into the database, and readers
+        // can't.
         self.readers.close().await;
         if let Some(connection) = self.connection.take() {
             match close_whole(connection).await {

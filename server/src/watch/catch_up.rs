@@ -10,8 +10,8 @@
 //!
 //! With a filter, what it showed where the skipping began is not known: of a VM from before then
 //! the stream may be told `Removed` though it was not shown it, or `Modified` of one it was not;
-//! never the reverse, that a VM it was shown and that no longer matches stays with it. Only of other
-//! projects than the filter's it is told nothing: a VM never changes its project.
+//! never the reverse, that a VM it was shown and that no longer matches stays with it. Only of
+//! other projects than the filter's it is told nothing: a VM never changes its project.
 
 use std::collections::HashSet;
 

@@ -66,7 +66,8 @@ pub(super) async fn attend(
     let (mut fed, mut read, mut exit) = (false, false, None);
     let mut broken = None;
     while told && !(read && exit.is_some()) {
-        // Each arm is cancel-safe: waiting has no effect, and the two futures go on where they were.
+        // Each arm is cancel-safe: waiting has no effect, and the two futures go on where they
+        // were.
         tokio::select! {
             () = outputs.closed() => break,
             status = child.wait(), if exit.is_none() => {

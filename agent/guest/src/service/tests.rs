@@ -464,7 +464,8 @@ async fn after_a_host_that_was_killed_the_next_one_begins_cleanly() {
             break started.pid;
         }
     };
-    // Killed: nothing more is said, and what came is not read. Then bytes of a frame that never ends.
+    // Killed: nothing more is said, and what came is not read. Then bytes of a frame that never
+    // ends.
     first.carrying.abort();
     let _ = first.carrying.await;
     pipe.clone()

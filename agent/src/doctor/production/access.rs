@@ -1,5 +1,5 @@
-//! Who else may touch what is a VM's: paths that the jailer trusts, user ids that VMs run as; and what
-//! a VM may touch that is its host's.
+//! Who else may touch what is a VM's: paths that the jailer trusts, user ids that VMs run as; and
+//! what a VM may touch that is its host's.
 
 use super::finding;
 use crate::doctor::Check;

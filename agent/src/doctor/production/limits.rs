@@ -22,7 +22,8 @@ const PROCESSES: u64 = 65_536;
 /// `gc_thresh3` in `60-banger.conf`.
 const SHIPPED_NEIGHBOURS: u64 = 32_768;
 
-/// For how many guests that have all the connections that they may the host's table should have room.
+/// For how many guests that have all the connections that they may the host's table should have
+/// room.
 const GREEDY_GUESTS: u64 = 256;
 
 /// "The host kernel must be regularly patched", and Firecracker's kernel policy.
@@ -133,8 +134,8 @@ pub(super) fn processes(seen: &MachineSeen) -> Check {
     finding("processes", found)
 }
 
-/// The kernel's one table of neighbours: the half of it is the host's own. The entries of pinned guests
-/// are permanent, which the table's bound does not count.
+/// The kernel's one table of neighbours: the half of it is the host's own. The entries of pinned
+/// guests are permanent, which the table's bound does not count.
 pub(super) fn neighbours(seen: &MachineSeen) -> Check {
     let of_guests = u64::from(seen.max_neighbours);
     let found = match (seen.neighbours.as_deref().and_then(number), of_guests) {

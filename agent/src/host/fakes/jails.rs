@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::files::full;
+use super::kernel::FakeKernel;
 use super::kernel::gate::{Repeat, Seam};
 use super::kernel::space::{BLOCK, Full};
 use super::kernel::state::{ApiLink, FakeJail, JailEntry, State, file_id, refuse};
@@ -97,7 +98,7 @@ impl State {
     }
 
     /// Takes away what a jailer and a VMM left.
-    pub(super) fn clean_jail(&mut self, id: &JailId) {
+    fn clean_jail(&mut self, id: &JailId) {
         let Some(jail) = self.jails.get_mut(id) else { return };
         (jail.pidfile, jail.socket) = (None, None);
         for path in leftovers(jail.vmm).into_iter().chain([in_jail::VSOCK]) {
@@ -149,6 +150,13 @@ impl State {
         if let Some(root) = jail.root {
             self.space.unlink(root);
         }
+    }
+}
+
+impl FakeKernel {
+    /// Somebody takes away what a jailer and a VMM left in the jail.
+    pub fn clean_jail(&self, jail: &JailId) {
+        self.with(|state| state.clean_jail(jail));
     }
 }
 

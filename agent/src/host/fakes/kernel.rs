@@ -119,7 +119,8 @@ impl FakeKernel {
         self.with(|state| state.capacity = capacity.into());
     }
 
-    /// The VM's process runs as another user: root, as a jailer does at first. Whether there was one.
+    /// The VM's process runs as another user: root, as a jailer does at first. Whether there was
+    /// one.
     pub fn set_user(&self, jail: &crate::host::JailId, user: u32) -> bool {
         self.with(|state| {
             let pid = state.pid_of(jail);
@@ -158,8 +159,8 @@ impl FakeKernel {
         self.inner.core.lock().gate.trace.clear();
     }
 
-    /// What must never happen and did: two live VMMs in one jail or as one user, an idempotent effect
-    /// that changed something when it was repeated.
+    /// What must never happen and did: two live VMMs in one jail or as one user, an idempotent
+    /// effect that changed something when it was repeated.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         let mut core = self.inner.core.lock();

@@ -128,8 +128,8 @@ impl JailTree {
         ]
     }
 
-    /// Whether an entry of the runtime directory may belong to one of the agent's jails: a link that leads into
-    /// another agent's jails is that agent's.
+    /// Whether an entry of the runtime directory may belong to one of the agent's jails: a link
+    /// that leads into another agent's jails is that agent's.
     fn is_own_entry(&self, name: &str) -> rustix::io::Result<bool> {
         use std::os::unix::ffi::OsStrExt as _;
         match rustix::fs::readlinkat(&self.runtime, name, Vec::new()) {

@@ -42,8 +42,8 @@ pub struct LinuxConfig {
     pub scratch_dir: PathBuf,
     /// The jailer's `--chroot-base-dir`.
     pub jail_dir: PathBuf,
-    /// The user ids of guests, now and from before: only theirs and root's processes are listed, and what
-    /// is in a jail.
+    /// The user ids of guests, now and from before: only theirs and root's processes are listed,
+    /// and what is in a jail.
     pub guest_users: Vec<Range<u64>>,
     /// The runtime directory, with the sockets.
     pub runtime_dir: PathBuf,

@@ -9,7 +9,8 @@ const ROOT: u32 = 0;
 const GUESTS: u32 = 200_002;
 const STRANGERS: u32 = 1000;
 
-/// A process as it is found: whether it is in the jail's group, whether it is a jailer, and its user.
+/// A process as it is found: whether it is in the jail's group, whether it is a jailer, and its
+/// user.
 #[derive(Debug, Clone)]
 struct Process {
     member: bool,
@@ -17,8 +18,8 @@ struct Process {
     user: Option<u32>,
 }
 
-fn found(processes: &[Process]) -> Found {
-    let mut found = Found::default();
+fn found(processes: &[Process]) -> UsersFound {
+    let mut found = UsersFound::default();
     for (n, process) in processes.iter().enumerate() {
         let pid = Pid::new(100 + n as u32).unwrap();
         if process.member {

@@ -1,5 +1,5 @@
-//! Two VMs with one address, as a server may ask for whose database was restored: one after the other,
-//! however their effects meet.
+//! Two VMs with one address, as a server may ask for whose database was restored: one after the
+//! other, however their effects meet.
 
 use std::net::Ipv4Addr;
 

@@ -43,8 +43,8 @@ async fn the_image_below_a_disk_stays_though_the_spec_names_another() {
         other
     };
     let old = assignment_of(1, 1, 1, Power::Running).shape.expect("given").root_image.name;
-    // Until it is started over the other one its disk is what the guest wrote, over the old one: the
-    // spec may yet be changed back.
+    // Until it is started over the other one its disk is what the guest wrote, over the old one:
+    // the spec may yet be changed back.
     world.assign(newer(2, Power::Stopped)).await;
     world.settles(1, Phase::Stopped).await;
     for restarted in [false, true] {

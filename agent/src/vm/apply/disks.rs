@@ -46,7 +46,8 @@ pub(super) async fn copy_root(
     let image = &shape.root_image.name;
     let copied = hands.host.files.ensure_copy(dir, &file, image).await?;
     // As long as the spec says. Its holes are room that the guest may come to need, as those of a
-    // store are. Never as long as the file says, which is its VMM's: a spec does not become smaller.
+    // store are. Never as long as the file says, which is its VMM's: a spec does not become
+    // smaller.
     let image = stores::image(hands, image).await?;
     let size = cow::copy_size(bytes_of(shape.root_disk_mib), image.size_bytes);
     let cut = hands.host.files.shorten(dir, &file, size).await?;

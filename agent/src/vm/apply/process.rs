@@ -172,8 +172,8 @@ fn document(hands: &Hands<'_>, shape: &Shape) -> String {
 }
 
 /// The command line of the spec; and the network for a kernel or an init that reads `ip=`
-/// (Documentation/admin-guide/nfs/nfsroot.rst), unless the spec has said it otherwise. That word has
-/// room for two name servers; the documents that a guest is told have all of them.
+/// (Documentation/admin-guide/nfs/nfsroot.rst), unless the spec has said it otherwise. That word
+/// has room for two name servers; the documents that a guest is told have all of them.
 fn boot_args(shape: &Shape, dns: &[Ipv4Addr]) -> String {
     let mut args = shape.boot_args.clone();
     if args.split_ascii_whitespace().any(|word| word.starts_with("ip=")) {

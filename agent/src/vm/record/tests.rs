@@ -132,10 +132,10 @@ fn a_record_of_every_format_is_read_with_all_that_it_says() {
     }
 }
 
-/// `vm.json` as it is written now, with a value in every field. The types of [`Record`] are those that
-/// the agent works with: a field that is renamed, or is new, shows here. A new one needs a default
-/// for the files that lack it, and is added to this text; anything else is a new [`FORMAT`], with its
-/// first text among [`FORMATS`].
+/// `vm.json` as it is written now, with a value in every field. The types of [`Record`] are those
+/// that the agent works with: a field that is renamed, or is new, shows here. A new one needs a
+/// default for the files that lack it, and is added to this text; anything else is a new
+/// [`FORMAT`], with its first text among [`FORMATS`].
 const WRITTEN: &str = include_str!("fixtures/vm-1-written.json");
 
 #[test]

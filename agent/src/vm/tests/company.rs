@@ -1,5 +1,5 @@
-//! A machine on which the VM under test is not alone: another VM of the agent runs there, and things
-//! of other people that look like ours lie about. None of it may ever be touched.
+//! A machine on which the VM under test is not alone: another VM of the agent runs there, and
+//! things of other people that look like ours lie about. None of it may ever be touched.
 
 use crate::assignment::Power;
 use crate::host::fakes::FakeKernel;

@@ -24,8 +24,8 @@ use crate::vm::fixtures::vm_id;
 /// Effects from any machine to rest: everything taken apart, twice, and built.
 const EFFECTS: u64 = 120;
 
-/// How long one walk may take on a machine that is busy; it takes a twentieth of a second on one that
-/// is not.
+/// How long one walk may take on a machine that is busy; it takes a twentieth of a second on one
+/// that is not.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Rounds of the sweep until it finds nothing more.
@@ -382,8 +382,8 @@ async fn walk(steps: Vec<Step>, last: Power) -> (Vec<Broken>, Vec<String>) {
     (broken, kernel.trace())
 }
 
-/// Does what has to end, in an agent's time that costs nothing, within moments: a walk without an end
-/// says which it is and takes the test down, where a limit from outside would name none.
+/// Does what has to end, in an agent's time that costs nothing, within moments: a walk without an
+/// end says which it is and takes the test down, where a limit from outside would name none.
 fn ends<T>(how: String, work: impl FnOnce() -> T) -> T {
     let (done, waits) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! What reaches into a guest: [`console`], [`program`] (exec and run), [`copy`], [`forward`] and
-//! [`ssh`]. [`terminal`] is this side's keyboard and screen, [`ready`] waits for a guest agent, [`ends`] says
-//! when a signal ends the command.
+//! [`ssh`]. [`terminal`] is this side's keyboard and screen, [`ready`] waits for a guest agent,
+//! [`ends`] says when a signal ends the command.
 
 pub(super) mod console;
 pub(super) mod copy;

@@ -2,8 +2,8 @@
 //!
 //! Written by `up` under the lock, before anything is made but the directory and the lock: whatever
 //! of its places is not there yet is its own from then on. It outlives a start that failed, whose
-//! logs stay, and goes last of all. A set-up of an earlier release has a record and no such list; all
-//! of its directories are its own.
+//! logs stay, and goes last of all. A set-up of an earlier release has a record and no such list;
+//! all of its directories are its own.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,12 +1,13 @@
-//! Which process is the VMM of which VM of this machine's agent, by what nobody but root can make so.
+//! Which process is the VMM of which VM of this machine's agent, by what nobody but root can make
+//! so.
 //!
 //! Driven by every look at the guests. What a process says of itself (its name, its arguments) is
-//! anybody's to write. It is a VM's by its root directory, which is the VM's jail; where that jail is
-//! gone, by its words only if it also runs as root or as one of the agent's own users and behind the
-//! program of a VMM. Everybody else's is passed over: no reason to wait, to refuse or to take an update
-//! back. The agent judges the same way (`agent/src/jail/process.rs`), with its claim in
-//! `/run/banger-agents` for its users. What can go wrong: a process ends while it is looked at, and is
-//! none.
+//! anybody's to write. It is a VM's by its root directory, which is the VM's jail; where that jail
+//! is gone, by its words only if it also runs as root or as one of the agent's own users and behind
+//! the program of a VMM. Everybody else's is passed over: no reason to wait, to refuse or to take
+//! an update back. The agent judges the same way (`agent/src/jail/process.rs`), with its claim in
+//! `/run/banger-agents` for its users. What can go wrong: a process ends while it is looked at, and
+//! is none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -82,8 +83,8 @@ impl Share {
         share
     }
 
-    /// The VMM of each VM that has one: of several processes in a jail the oldest, which has started
-    /// the others.
+    /// The VMM of each VM that has one: of several processes in a jail the oldest, which has
+    /// started the others.
     pub(super) fn guests(&self, all: impl Iterator<Item = Process>) -> Vec<Guest> {
         let mut oldest: BTreeMap<String, Guest> = BTreeMap::new();
         for guest in all.filter_map(|process| self.guest(&process)) {

@@ -1,8 +1,8 @@
 //! Line c: how many events a second reach all watchers together. The peer is etcd's `Watch`.
 //!
-//! One client has [`WRITERS`] changes under way at a time; the streams, as many as are asked for, on
-//! [`CONNECTIONS`] connections receive every change. What is counted is events times watchers until the last
-//! watcher has the last event. Each watcher counts that it got every event once.
+//! One client has [`WRITERS`] changes under way at a time; the streams, as many as are asked for,
+//! on [`CONNECTIONS`] connections receive every change. What is counted is events times watchers
+//! until the last watcher has the last event. Each watcher counts that it got every event once.
 
 use std::path::Path;
 use std::sync::Arc;

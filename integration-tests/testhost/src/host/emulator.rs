@@ -1,13 +1,13 @@
 //! Whether it was the emulator that died, and the proof.
 //!
-//! QEMU's emulation of a processor that virtualizes loses the outer machine now and then, and then no
-//! test can tell anything of banger. Such an end is told apart from every failure of banger by what
-//! banger cannot do from the user space of a host: reset the machine without a word of its kernel,
-//! panic it below KVM, stop its processors, or keep QEMU itself from answering. Everything else (a
-//! panic anywhere else, a host out of memory, one that answers slowly) counts as a failure.
+//! QEMU's emulation of a processor that virtualizes loses the outer machine now and then, and then
+//! no test can tell anything of banger. Such an end is told apart from every failure of banger by
+//! what banger cannot do from the user space of a host: reset the machine without a word of its
+//! kernel, panic it below KVM, stop its processors, or keep QEMU itself from answering. Everything
+//! else (a panic anywhere else, a host out of memory, one that answers slowly) counts as a failure.
 //!
-//! The verdict is one line of a failed test's output that begins with [`DIED`]; `make test` prints it
-//! in its summary and runs that test again with a new host, twice at most.
+//! The verdict is one line of a failed test's output that begins with [`DIED`]; `make test` prints
+//! it in its summary and runs that test again with a new host, twice at most.
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
@@ -60,9 +60,9 @@ impl fmt::Display for Look {
     }
 }
 
-/// Of a host that was silent for [`SILENCE`] while QEMU ran on: what its processors did, by two looks.
-/// The monitor asks no processor, so that one that is mute is QEMU standing still, whatever runs in
-/// the host. Pure.
+/// Of a host that was silent for [`SILENCE`] while QEMU ran on: what its processors did, by two
+/// looks. The monitor asks no processor, so that one that is mute is QEMU standing still, whatever
+/// runs in the host. Pure.
 #[must_use]
 pub fn silent(console: &str, looks: [&Look; 2]) -> Option<String> {
     if out_of_memory(console) || console.contains("Kernel panic") {

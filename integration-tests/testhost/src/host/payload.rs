@@ -62,8 +62,8 @@ fn build(into: &Path, guest: &GuestImages, files: &[(String, PathBuf)]) -> Resul
     }
     for (name, path) in files {
         let target = bin.join(name);
-        // Debugging information is most of a program, and names are a third of the rest. A panic says
-        // where it was without them, and reading less is minutes less under emulation.
+        // Debugging information is most of a program, and names are a third of the rest. A panic
+        // says where it was without them, and reading less is minutes less under emulation.
         Tool::new("strip").arg("--strip-all").arg("-o").arg(&target).arg(path).run()?;
         make_executable(&target)?;
     }

@@ -27,8 +27,8 @@ use crate::control::client::Client;
 /// From the start of QEMU to the first answer of the control program.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 
-/// A host without a default PATH would not be worth much. A kernel that locks up says where, and goes
-/// down: two minutes, for emulation on a busy machine is slow.
+/// A host without a default PATH would not be worth much. A kernel that locks up says where, and
+/// goes down: two minutes, for emulation on a busy machine is slow.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 net.ifnames=0 mitigations=off \
                             watchdog_thresh=60 softlockup_panic=1";
 

@@ -1,15 +1,18 @@
 //! How fast a guest is listened to: a bound on what costs its host work and is delivered to nobody.
 //!
-//! Used by the host's end of a link. What comes before the greeting is looked at byte by byte and dropped;
-//! of what comes after it, HTTP/2 bounds the data (its windows) and nothing else: frames of unknown types,
-//! pings and settings come as fast as a guest likes. So frames are told apart here, by their heads alone
-//! (RFC 9113, section 4.1), and each has its price. Whoever is over the bound is not cut off, but read no
-//! further until the second is over: the stream below is full then, and the guest waits.
+//! Used by the host's end of a link. What comes before the greeting is looked at byte by byte and
+//! dropped; of what comes after it, HTTP/2 bounds the data (its windows) and nothing else: frames
+//! of unknown types, pings and settings come as fast as a guest likes. So frames are told apart
+//! here, by their heads alone (RFC 9113, section 4.1), and each has its price. Whoever is over the
+//! bound is not cut off, but read no further until the second is over: the stream below is full
+//! then, and the guest waits.
 //!
-//! A frame of data may have many messages in it; those are priced where they are taken ([`Answers`]).
+//! A frame of data may have many messages in it; those are priced where they are taken
+//! ([`Answers`]).
 //!
-//! Pure but for [`Pace::new`], which reads the clock, and [`Answers`], which waits by it; [`Pace::after`] is
-//! given the time. Nothing can go wrong: what is no HTTP/2 has some price, and is for the library to refuse.
+//! Pure but for [`Pace::new`], which reads the clock, and [`Answers`], which waits by it;
+//! [`Pace::after`] is given the time. Nothing can go wrong: what is no HTTP/2 has some price, and
+//! is for the library to refuse.
 
 use std::time::Duration;
 
@@ -18,12 +21,12 @@ use tokio::time::Instant;
 /// The price of a frame, in bytes, whatever is in it.
 const FRAME: u64 = 256;
 
-/// What is read in a second before a session begins: a link's buffers with what an older session had
-/// still to say are some hundred KiB.
+/// What is read in a second before a session begins: a link's buffers with what an older session
+/// had still to say are some hundred KiB.
 pub(super) const JUNK: u64 = 1 << 20;
 
-/// What frames may cost in a second. A copy at full speed takes few: its data is free, and a guest that
-/// is sent data gives back room 30,000 times a second at a gigabyte.
+/// What frames may cost in a second. A copy at full speed takes few: its data is free, and a guest
+/// that is sent data gives back room 30,000 times a second at a gigabyte.
 pub(super) const FRAMES: u64 = 16 << 20;
 
 /// The length of a frame's head, and the type of frames of data.
@@ -102,12 +105,12 @@ impl Pace {
     }
 }
 
-/// What the answers of one guest may cost in a second, all its calls together: 32,768 that have next to
-/// nothing in them.
+/// What the answers of one guest may cost in a second, all its calls together: 32,768 that have
+/// next to nothing in them.
 const ANSWERS: u64 = 8 << 20;
 
-/// How fast answers are taken out of a guest's frames: many small ones fit in one, and each has its way to
-/// go to whoever asked. Paid by whoever takes them, before the next is looked at.
+/// How fast answers are taken out of a guest's frames: many small ones fit in one, and each has its
+/// way to go to whoever asked. Paid by whoever takes them, before the next is looked at.
 #[derive(Debug)]
 pub struct Answers(tokio::sync::Mutex<Pace>);
 
@@ -118,9 +121,9 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Pays for an answer with this much data in it, and waits if that was too much. What has as much
-    /// in it as a frame costs is free: its window pays for it. Who waits has the others of the guest wait
-    /// too.
+    /// Pays for an answer with this much data in it, and waits if that was too much. What has as
+    /// much in it as a frame costs is free: its window pays for it. Who waits has the others of the
+    /// guest wait too.
     pub async fn pay(&self, data: usize) {
         let price = FRAME.saturating_sub(u64::try_from(data).unwrap_or(u64::MAX));
         if price == 0 {

@@ -1,7 +1,7 @@
 //! Byte stuffing, as in RFC 1662 (PPP in HDLC-like framing): the flag never appears within data.
 //!
-//! Pure. What can go wrong: behind an escape comes what is never sent there, and the session is broken.
-//! Random data grows by one byte in 128.
+//! Pure. What can go wrong: behind an escape comes what is never sent there, and the session is
+//! broken. Random data grows by one byte in 128.
 
 /// Marks the beginning of a session. Never data, not even behind an escape.
 pub const FLAG: u8 = 0x7e;
@@ -47,10 +47,10 @@ pub enum End {
 }
 
 impl Unstuffer {
-    /// Takes a piece up to its first flag, or to what no sender writes, and appends the data in it to
-    /// `out`: at least one byte for two of the piece, but for an escape at either end of it. Were
-    /// escapes taken without end, a sender that is paid by the data could have any number of bytes
-    /// read for nothing.
+    /// Takes a piece up to its first flag, or to what no sender writes, and appends the data in it
+    /// to `out`: at least one byte for two of the piece, but for an escape at either end of it.
+    /// Were escapes taken without end, a sender that is paid by the data could have any number of
+    /// bytes read for nothing.
     pub fn take(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Taken {
         for (at, &byte) in piece.iter().enumerate() {
             let used = at + 1;

@@ -1,7 +1,8 @@
 //! Who has the port that a service was to have, for the sentence with which it does not start.
 //!
-//! Which process it is, is seen by root and by whoever runs as the same user: everybody's descriptors
-//! are looked through, up to a bound. A socket that is bound and does not listen is in no table.
+//! Which process it is, is seen by root and by whoever runs as the same user: everybody's
+//! descriptors are looked through, up to a bound. A socket that is bound and does not listen is in
+//! no table.
 
 use std::fmt;
 use std::fs;

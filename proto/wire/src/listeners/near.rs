@@ -1,14 +1,14 @@
 //! A connection to this machine's own loopback, made only to somebody who may be shown a secret.
 //!
 //! Driven by clients that send a token in plain text. Looked at is the very connection, once it is
-//! made: whose the other end of it is, or, while it waits to be accepted, whose the listener is. To look
-//! for a listener first and to connect then would be a race that a stranger wins. Every connection is
-//! looked at, also one that is made anew after the server was restarted.
+//! made: whose the other end of it is, or, while it waits to be accepted, whose the listener is. To
+//! look for a listener first and to connect then would be a race that a stranger wins. Every
+//! connection is looked at, also one that is made anew after the server was restarted.
 //!
 //! Root, the caller, and the user that the server's unit runs as may have the token. What can go
-//! wrong: somebody else listens ([`Stranger`]). Where the other end is not in the kernel's table (it is
-//! in another network namespace, or the system has no such table) nobody can say, and the connection is
-//! taken.
+//! wrong: somebody else listens ([`Stranger`]). Where the other end is not in the kernel's table
+//! (it is in another network namespace, or the system has no such table) nobody can say, and the
+//! connection is taken.
 
 use std::fmt;
 use std::io;

@@ -1,13 +1,15 @@
-//! The kernel's table of TCP sockets: `/proc/self/net/tcp` and `tcp6`, a line for each (proc_net(5)).
+//! The kernel's table of TCP sockets: `/proc/self/net/tcp` and `tcp6`, a line for each
+//! (proc_net(5)).
 //!
-//! Anybody may have any number of sockets, so the table is read line by line and only what was asked
-//! for is kept.
+//! Anybody may have any number of sockets, so the table is read line by line and only what was
+//! asked for is kept.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Both tables. By the process and not by `/proc/net`, which a service that sees processes alone has not.
+/// Both tables. By the process and not by `/proc/net`, which a service that sees processes alone
+/// has not.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 /// The state of a socket that listens (`TCP_LISTEN`).
@@ -21,7 +23,8 @@ pub(super) struct Row {
     pub(super) listens: bool,
     /// Whose it is, as this process' user namespace counts.
     pub(super) uid: u32,
-    /// 0: no process has it open; it waits to be accepted, or is about to go. Then `uid` says nothing.
+    /// 0: no process has it open; it waits to be accepted, or is about to go. Then `uid` says
+    /// nothing.
     pub(super) inode: u64,
 }
 

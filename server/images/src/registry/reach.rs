@@ -45,8 +45,8 @@ pub(super) fn local(address: IpAddr) -> Option<&'static str> {
         Meant::Tunnel => return Some("an address of a tunnel or translator"),
     };
     let metadata: [IpAddr; 8] = [
-        // Alibaba, Azure, Oracle, Volcano Engine and BytePlus, UCloud, then AWS, Google and Oracle by
-        // IPv6; the others' are link-local. The agent's list for guests says who says so.
+        // Alibaba, Azure, Oracle, Volcano Engine and BytePlus, UCloud, then AWS, Google and Oracle
+        // by IPv6; the others' are link-local. The agent's list for guests says who says so.
         Ipv4Addr::new(100, 100, 100, 200).into(),
         Ipv4Addr::new(168, 63, 129, 16).into(),
         Ipv4Addr::new(192, 0, 0, 192).into(),

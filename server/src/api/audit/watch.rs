@@ -1,9 +1,9 @@
 //! `WatchAudit`: records as they are written.
 //!
-//! A stream has a place in the order of all records, and reads what comes after it when the one before
-//! has been taken: whoever reads slowly holds nothing but that place. A wake-up says that something was
-//! written and carries nothing. Ends of a stream: `OUT_OF_RANGE` when what comes next was let go,
-//! `UNAVAILABLE` when the server shuts down, and as every call when its caller is gone.
+//! A stream has a place in the order of all records, and reads what comes after it when the one
+//! before has been taken: whoever reads slowly holds nothing but that place. A wake-up says that
+//! something was written and carries nothing. Ends of a stream: `OUT_OF_RANGE` when what comes next
+//! was let go, `UNAVAILABLE` when the server shuts down, and as every call when its caller is gone.
 
 use std::sync::Arc;
 use std::time::Duration;

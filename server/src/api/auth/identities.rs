@@ -2,12 +2,12 @@
 //! by the digests of their tokens.
 //!
 //! A call is looked up here and nowhere else, whatever the number of tokens. The file's are told by
-//! who reads it, at start and on a reload; the others by the store's commits, in their order, before
-//! whoever asked is answered. An identity that goes, by a revocation, its expiry or a reload, ends
-//! the calls that are under way by it: each holds its [`Identity::gone`].
+//! who reads it, at start and on a reload; the others by the store's commits, in their order,
+//! before whoever asked is answered. An identity that goes, by a revocation, its expiry or a
+//! reload, ends the calls that are under way by it: each holds its [`Identity::gone`].
 //!
-//! The map is keyed by digests, which whoever guesses at tokens cannot choose: how long a look takes
-//! tells nothing of a token.
+//! The map is keyed by digests, which whoever guesses at tokens cannot choose: how long a look
+//! takes tells nothing of a token.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! Calls that were refused for who made them, on their way to the audit: few of each caller and few in
-//! all, so that nobody fills the disk or the store's queue.
+//! Calls that were refused for who made them, on their way to the audit: few of each caller and few
+//! in all, so that nobody fills the disk or the store's queue.
 //!
-//! Those without an identity are counted by address, or by the /64 of IPv6 that one machine has; those
-//! with one by principal. Each of the two kinds has bounds and room of its own here, and a number of
-//! rows of its own in the store, so that neither pushes out the other. What is past a bound is
-//! counted, and the counts are records when their minute is over: one of all strangers, one of each
-//! principal. Nothing waits for the store: a task takes what has gathered, every second.
+//! Those without an identity are counted by address, or by the /64 of IPv6 that one machine has;
+//! those with one by principal. Each of the two kinds has bounds and room of its own here, and a
+//! number of rows of its own in the store, so that neither pushes out the other. What is past a
+//! bound is counted, and the counts are records when their minute is over: one of all strangers,
+//! one of each principal. Nothing waits for the store: a task takes what has gathered, every
+//! second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -180,9 +180,9 @@ enum Next<T> {
     Ended(Status),
 }
 
-/// What is there goes first, so that nobody loses the last words of a program; but not for ever: a guest
-/// that never stops talking is heard no longer than one that says nothing. `turn` counts what was handed
-/// out. Cancel-safe: a message is taken only where it is handed out.
+/// What is there goes first, so that nobody loses the last words of a program; but not for ever: a
+/// guest that never stops talking is heard no longer than one that says nothing. `turn` counts what
+/// was handed out. Cancel-safe: a message is taken only where it is handed out.
 async fn next_of<T>(
     output: &mut Output<T>,
     ended: impl Future<Output = Status>,

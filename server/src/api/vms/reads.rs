@@ -105,7 +105,8 @@ impl Vms {
 }
 
 impl Vms {
-    /// The id of a VM that is gone and was there for this caller; of a name, the one that had it last.
+    /// The id of a VM that is gone and was there for this caller; of a name, the one that had it
+    /// last.
     async fn gone_id(&self, vm: &VmRef, caller: &Caller) -> Result<VmId, Status> {
         let store = &self.api.store;
         let gone = match (vm, caller.only()) {

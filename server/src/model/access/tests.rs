@@ -65,8 +65,8 @@ fn a_viewer_changes_nothing_and_sees_no_secret() {
     }
 }
 
-/// Whatever the role and the kind, what is another project's is not there, also where the role would
-/// not do for what is one's own: the two refusals would tell that it exists.
+/// Whatever the role and the kind, what is another project's is not there, also where the role
+/// would not do for what is one's own: the two refusals would tell that it exists.
 #[test]
 fn nothing_of_another_project_is_there() {
     let lab = ProjectName::parse("lab").expect("a label");

@@ -59,9 +59,9 @@ impl Ledger {
         self.audit_records = records;
     }
 
-    /// Refuses what would need more records than there is room for. What has ended or was refused is
-    /// written in any case: there was room for its beginning, or it has a bound of its own. So is a
-    /// revocation, which ends a flood, and the token of an admin where nobody has one.
+    /// Refuses what would need more records than there is room for. What has ended or was refused
+    /// is written in any case: there was room for its beginning, or it has a bound of its own. So
+    /// is a revocation, which ends a flood, and the token of an admin where nobody has one.
     pub(super) fn check_audit_room(
         &self,
         caller: &Caller,

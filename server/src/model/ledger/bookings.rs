@@ -28,7 +28,8 @@ pub(super) struct HostBookings {
     pub(super) available: bool,
     /// Names of the files in its image directory; `None` while it has not been heard.
     pub(super) image_files: Option<Arc<BTreeSet<String>>>,
-    /// Slots of VMs that it holds and nobody has claimed: after a restore these are guests that live.
+    /// Slots of VMs that it holds and nobody has claimed: after a restore these are guests that
+    /// live.
     unclaimed: BTreeMap<VmId, u32>,
     used: HostUse,
     slots: AddressSlots,
@@ -91,9 +92,9 @@ impl HostBookings {
         }
     }
 
-    /// Notes that a VM has got its slot now, not earlier: the next one comes after it, so that a slot
-    /// that was freed rests for as long as there are others. What peers of the VM that had it still
-    /// send then meets nobody.
+    /// Notes that a VM has got its slot now, not earlier: the next one comes after it, so that a
+    /// slot that was freed rests for as long as there are others. What peers of the VM that had it
+    /// still send then meets nobody.
     pub(super) fn note_given(&mut self, intent: &VmIntent) {
         if let Some(net) = intent.net {
             self.slots.next = net.slot.saturating_add(1);

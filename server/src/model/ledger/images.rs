@@ -4,13 +4,14 @@
 //! included: its host may still stand on it. A name is in use while a VM that is not being deleted
 //! refers to the content it stands for.
 //!
-//! A name in a spec is that of an image of the VM's project or, where that has none, of a public one,
-//! which are images of `default`. Nothing that is said of a name tells of an image that is neither.
+//! A name in a spec is that of an image of the VM's project or, where that has none, of a public
+//! one, which are images of `default`. Nothing that is said of a name tells of an image that is
+//! neither.
 //!
-//! A name that is no image of the server is a file on hosts, which are the fleet's: it is for VMs of
-//! `default` alone, and never a file that the server has brought there. It is refused when every host has said
-//! which files it has and none has this one; as long as one has not been heard, or none has joined,
-//! nobody knows, and the VM is taken.
+//! A name that is no image of the server is a file on hosts, which are the fleet's: it is for VMs
+//! of `default` alone, and never a file that the server has brought there. It is refused when every
+//! host has said which files it has and none has this one; as long as one has not been heard, or
+//! none has joined, nobody knows, and the VM is taken.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -305,7 +306,8 @@ impl Ledger {
         }
     }
 
-    /// Whether no host has a file of this name that a VM of this project may boot from, for certain.
+    /// Whether no host has a file of this name that a VM of this project may boot from, for
+    /// certain.
     fn is_nowhere(&self, name: &str, project: &ProjectName) -> bool {
         // What the server has brought there may be another project's.
         if !project.is_default() || digest_of(name).is_some() {

@@ -1,5 +1,5 @@
-//! Mutations that write down what was decided or done elsewhere, and decide nothing themselves: what
-//! hosts report, sweeps, and uses of the API that change no object.
+//! Mutations that write down what was decided or done elsewhere, and decide nothing themselves:
+//! what hosts report, sweeps, and uses of the API that change no object.
 
 use super::Decided;
 use super::change::Change;

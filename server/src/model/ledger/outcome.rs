@@ -1,5 +1,5 @@
-//! What a mutation came to, whichever it was: the ledger says it, each mutation reads its answer out
-//! of it.
+//! What a mutation came to, whichever it was: the ledger says it, each mutation reads its answer
+//! out of it.
 
 use std::sync::Arc;
 

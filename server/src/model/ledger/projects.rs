@@ -1,5 +1,5 @@
-//! Deciding about projects: made by a name that is free, taken away when nothing belongs to them, and
-//! what their VMs may come to.
+//! Deciding about projects: made by a name that is free, taken away when nothing belongs to them,
+//! and what their VMs may come to.
 //!
 //! With a project go the tokens of its callers, so that nobody calls for what is not there, nor for
 //! another that gets its name later. Who may make and take away projects was decided before.

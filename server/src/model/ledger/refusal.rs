@@ -29,8 +29,8 @@ pub enum Refusal {
         /// The name of the VM that has it.
         name: String,
     },
-    /// The id belongs to a VM that was deleted, or to one that is not the caller's; ids are never used
-    /// again, and which of the two it is is not theirs to know.
+    /// The id belongs to a VM that was deleted, or to one that is not the caller's; ids are never
+    /// used again, and which of the two it is is not theirs to know.
     #[error("the id {id} is used up: it belongs to another VM, or to one that was deleted")]
     VmIdUsedUp { id: VmId },
     /// The request id was used for another request.

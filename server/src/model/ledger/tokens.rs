@@ -1,10 +1,9 @@
-//! Deciding about the tokens of callers: names are unique among those that are good of the fleet or of
-//! one project, and whatever
-//! has expired goes with the next that is made. With a token go the join tokens that were made with
-//! it and that no host has used. With one that is taken back go the tokens that were made with it,
-//! and with those, unless whoever takes it back keeps them: whoever is shut out has no other door.
-//! Nobody keeps what their own token would take along, so that whoever has stolen one can't cut what
-//! they made with it loose before it is taken back.
+//! Deciding about the tokens of callers: names are unique among those that are good of the fleet or
+//! of one project, and whatever has expired goes with the next that is made. With a token go the
+//! join tokens that were made with it and that no host has used. With one that is taken back go the
+//! tokens that were made with it, and with those, unless whoever takes it back keeps them: whoever
+//! is shut out has no other door. Nobody keeps what their own token would take along, so that
+//! whoever has stolen one can't cut what they made with it loose before it is taken back.
 //!
 //! A token that goes without those that it made (it has expired, or they are kept) leaves them to
 //! the token that it would have gone with. So no chain is cut by what ends in its middle.
@@ -211,8 +210,8 @@ impl Ledger {
         found
     }
 
-    /// Tokens that stay when these go, as they are from then on. Each of those that go is passed once,
-    /// however long their chain is and however many stay behind it.
+    /// Tokens that stay when these go, as they are from then on. Each of those that go is passed
+    /// once, however long their chain is and however many stay behind it.
     fn left_by(&self, gone: &BTreeSet<&str>) -> Vec<Change> {
         let mut heirs: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut changes = Vec::new();
@@ -239,7 +238,8 @@ impl Ledger {
         changes
     }
 
-    /// The end of all join tokens that were made with one of these tokens and that no host has used.
+    /// The end of all join tokens that were made with one of these tokens and that no host has
+    /// used.
     fn unused_join_tokens_of(&self, makers: &BTreeSet<&str>, at: Timestamp) -> Vec<Change> {
         let unused = self.join_tokens.iter().filter(|token| token.used_for.is_none());
         unused

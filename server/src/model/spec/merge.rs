@@ -151,7 +151,8 @@ impl VmSpecDraft {
             }
         }
         let mut new = self.check()?;
-        // What is kept is kept to the letter: a document as it was written, images as they are pinned.
+        // What is kept is kept to the letter: a document as it was written, images as they are
+        // pinned.
         if !mask.names("spec.metadata") {
             new.metadata.clone_from(&old.metadata);
         }

@@ -384,8 +384,8 @@ proptest! {
     ) {
         let (mut intent, mut observation) = (intent, first);
         let mut case = Case::new(HostState::Online);
-        // Each fate costs a command; a VM may have to be placed, seen, sent once more, confirmed and
-        // forgotten.
+        // Each fate costs a command; a VM may have to be placed, seen, sent once more, confirmed
+        // and forgotten.
         let bound = fates.len() + 5;
         let mut fates = fates.into_iter();
         let mut rested = None;

@@ -1,8 +1,8 @@
 //! What a database says before a restore replaces it. Nothing of it is needed; whatever can be read
 //! keeps out whom somebody has shut out, and numbers from being given twice.
 //!
-//! One of an earlier release is copied, and the copy brought up to date: the original is what there is
-//! to go back to.
+//! One of an earlier release is copied, and the copy brought up to date: the original is what there
+//! is to go back to.
 
 use std::path::Path;
 

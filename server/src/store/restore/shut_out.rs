@@ -2,9 +2,9 @@
 //!
 //! The past that a restore makes the truth let in whom somebody has shut out since: hosts that were
 //! deleted, given another key or cordoned, tokens that were taken back, join tokens that were used.
-//! Two ledgers are compared, that of the backup and that of the state it replaces, and what is to be
-//! changed in the backup follows from them: such hosts come back cordoned, such tokens not at all.
-//! Nothing here is known where the old state can't be read.
+//! Two ledgers are compared, that of the backup and that of the state it replaces, and what is to
+//! be changed in the backup follows from them: such hosts come back cordoned, such tokens not at
+//! all. Nothing here is known where the old state can't be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

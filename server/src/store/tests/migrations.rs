@@ -1,9 +1,9 @@
-//! A migration is never changed once it is in a release, or in the main branch: a database keeps the
-//! checksum of each file that made it, and is refused when the file has another. Not one comment in
-//! it may change.
+//! A migration is never changed once it is in a release, or in the main branch: a database keeps
+//! the checksum of each file that made it, and is refused when the file has another. Not one
+//! comment in it may change.
 //!
-//! A new migration is a new file with the next number, and a line at the end of [`WRITTEN`]; the test
-//! that fails without it prints that line.
+//! A new migration is a new file with the next number, and a line at the end of [`WRITTEN`]; the
+//! test that fails without it prints that line.
 
 use std::fmt::Write as _;
 

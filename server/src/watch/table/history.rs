@@ -103,7 +103,8 @@ fn of_root_disk(before: Sight, vm: &ObservedVm, record: &VmRecord, lines: &mut V
         (before, Some(now), Some(fault)) if before != Some(now) => {
             add(EventKind::RootDiskAlarm, &fault.reason, record.status.message.clone());
         }
-        // A VM without a process has no store that could fill up; what became of it is its own line.
+        // A VM without a process has no store that could fill up; what became of it is its own
+        // line.
         (Some(_), None, _) if vm.process.is_some() => {
             add(EventKind::RootDiskAlarmOver, "", String::new());
         }

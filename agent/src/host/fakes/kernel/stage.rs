@@ -226,11 +226,6 @@ impl FakeKernel {
         })
     }
 
-    /// Somebody takes away what a jailer and a VMM left in the jail.
-    pub fn clean_jail(&self, jail: &JailId) {
-        self.with(|state| state.clean_jail(jail));
-    }
-
     /// Somebody changes what lies at the API socket's place. Whether there was a jail.
     pub fn set_api_socket(&self, jail: &JailId, entry: SocketEntry) -> bool {
         self.with(|state| {

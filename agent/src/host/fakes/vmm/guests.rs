@@ -97,8 +97,8 @@ fn run(command: &[&str]) -> Option<(Vec<u8>, i32)> {
     }
 }
 
-/// What a guest agent that was taken over does: takes a program and says nothing of it, or answers in
-/// pieces of this size without end.
+/// What a guest agent that was taken over does: takes a program and says nothing of it, or answers
+/// in pieces of this size without end.
 fn hostile(command: &[String]) -> Option<Stream<wire::ExecResponse>> {
     let [word, rest @ ..] = command else { return None };
     match word.as_str() {

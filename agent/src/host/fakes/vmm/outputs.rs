@@ -75,8 +75,8 @@ impl Outputs for Seam {
     async fn ensure(&self, id: &JailId, dir: &PathPart) -> HostResult<Change> {
         let life = self.life;
         self.effect("outputs.ensure", id.to_string(), Repeat::MustBeSo, |state| {
-            // What only the memory of an agent holds is not made once that is dead, as an object of the
-            // kernel is whose call was under way.
+            // What only the memory of an agent holds is not made once that is dead, as an object of
+            // the kernel is whose call was under way.
             if life < state.life {
                 return Ok(Change::AlreadySo);
             }

@@ -92,9 +92,9 @@ pub(crate) fn open_beneath(
     some_tries(|| rustix::fs::openat2(dir, path, flags, mode, NO_ESCAPE))
 }
 
-/// Tries to open something again when the kernel asks for it, because a rename elsewhere raced with the
-/// walk. It asks for the same without end while somebody has a lease on the file (`F_SETLEASE`, fcntl(2))
-/// and it is opened without waiting: then that is the answer.
+/// Tries to open something again when the kernel asks for it, because a rename elsewhere raced with
+/// the walk. It asks for the same without end while somebody has a lease on the file (`F_SETLEASE`,
+/// fcntl(2)) and it is opened without waiting: then that is the answer.
 pub(super) fn some_tries(
     mut open: impl FnMut() -> rustix::io::Result<OwnedFd>,
 ) -> rustix::io::Result<OwnedFd> {

@@ -277,8 +277,8 @@ impl Files for LinuxFiles {
             };
             is_regular(&fd, "reserve room for", &path)?;
             let before = beneath::file_facts(&fd).map_err(failed)?;
-            // Asked first: what is taken within the file's length before the disk turns out to be full
-            // could not be given back, as nobody could tell it from what was reserved before.
+            // Asked first: what is taken within the file's length before the disk turns out to be
+            // full could not be given back, as nobody could tell it from what was reserved before.
             let lacks = size_bytes.saturating_sub(before.allocated_bytes);
             let fits = fits(&fd, lacks);
             let reserved = fits.and_then(|()| reserve(&fd, before.size_bytes, size_bytes));
@@ -367,7 +367,8 @@ impl Files for LinuxFiles {
     }
 }
 
-/// Whether these bytes can be taken from a file's file system at all: by root, from its last blocks too.
+/// Whether these bytes can be taken from a file's file system at all: by root, from its last blocks
+/// too.
 fn fits(fd: &OwnedFd, bytes: u64) -> rustix::io::Result<()> {
     let room = rustix::fs::fstatvfs(fd)?;
     // Some have no number of blocks to tell.

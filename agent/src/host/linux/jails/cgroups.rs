@@ -2,11 +2,12 @@
 //! systemd does not count them to it.
 //!
 //! The jailer moves itself into a group that exists (`--parent-cgroup` without `--cgroup`,
-//! `Env::new` in its `env.rs`), so that the group is made here, and bounded before anything is in it. Its
-//! own way to bounds (`--cgroup`) makes a further group below, which the agent would not look into.
+//! `Env::new` in its `env.rs`), so that the group is made here, and bounded before anything is in
+//! it. Its own way to bounds (`--cgroup`) makes a further group below, which the agent would not
+//! look into.
 //!
-//! What can go wrong: a controller is not there, or belongs to a hierarchy of version 1; then what it
-//! would bound is not, and `banger-agent doctor` says so.
+//! What can go wrong: a controller is not there, or belongs to a hierarchy of version 1; then what
+//! it would bound is not, and `banger-agent doctor` says so.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -59,8 +60,8 @@ impl Cgroups {
         self.path(id).is_dir()
     }
 
-    /// A group that is there and bounded. The bounds of one in which a guest of an earlier agent runs
-    /// stay as they are: this is asked for before a start alone.
+    /// A group that is there and bounded. The bounds of one in which a guest of an earlier agent
+    /// runs stay as they are: this is asked for before a start alone.
     pub(super) fn ensure(&self, id: &JailId, bounds: JailBounds) -> HostResult<bool> {
         let made = self.make(id)?;
         Ok(self.bound(id, bounds)? || made)
@@ -163,9 +164,9 @@ impl Cgroups {
             .collect())
     }
 
-    /// Ends every process in a group: at once by `cgroup.kill`, which no fork outruns, where the kernel
-    /// has it (5.14), and each by itself. A process whose first thread has ended is passed over by
-    /// `cgroup.kill`, which signals that thread alone.
+    /// Ends every process in a group: at once by `cgroup.kill`, which no fork outruns, where the
+    /// kernel has it (5.14), and each by itself. A process whose first thread has ended is passed
+    /// over by `cgroup.kill`, which signals that thread alone.
     fn kill(&self, id: &JailId) -> HostResult<()> {
         let path = self.path(id).join("cgroup.kill");
         match std::fs::OpenOptions::new().write(true).open(&path) {

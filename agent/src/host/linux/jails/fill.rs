@@ -92,8 +92,9 @@ impl JailRoot<'_> {
         }
     }
 
-    /// A copy has the owner, the mode, the size and the modification time that [`Self::copy`] gave it
-    /// last of all, so that a half-made one is none. It is ours: its reader can change none of them.
+    /// A copy has the owner, the mode, the size and the modification time that [`Self::copy`] gave
+    /// it last of all, so that a half-made one is none. It is ours: its reader can change none of
+    /// them.
     fn is_copy_of(&self, copy: &Stat, source: &Stat) -> bool {
         FileType::from_raw_mode(copy.st_mode) == FileType::RegularFile
             && copy.st_mode & 0o7777 == COPY_MODE

@@ -1,7 +1,8 @@
 //! What is left of all jails, and what somebody mounted in our directories: one look each.
 //!
 //! Driven by the inventory of the host. What can go wrong: a jail goes while it is looked at (it is
-//! left out), or a directory in it was replaced by something else (what it occupies is not counted).
+//! left out), or a directory in it was replaced by something else (what it occupies is not
+//! counted).
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -75,7 +76,8 @@ impl JailTree {
         }
     }
 
-    /// The directory of a jail, whole or in part, and what it was built for: that with a root first.
+    /// The directory of a jail, whole or in part, and what it was built for: that with a root
+    /// first.
     fn find_dir(
         &self,
         id: &JailId,

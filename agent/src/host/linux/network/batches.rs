@@ -1,8 +1,8 @@
 //! Changes of a table of the kernel, many at once: those that come while one change is applied are
 //! taken together in the next, so that a hundred guests that start cost a few calls of a tool.
 //!
-//! Driven by the firewall and the pins. What can go wrong is what the table says: a change that fails
-//! as a whole fails everybody who is in it, each with the same words.
+//! Driven by the firewall and the pins. What can go wrong is what the table says: a change that
+//! fails as a whole fails everybody who is in it, each with the same words.
 
 use std::sync::Arc;
 

@@ -1,15 +1,16 @@
 //! Our chains by way of `iptables-save` and `iptables-restore`.
 //!
 //! Every change is the same three steps: read what is there, work out the whole of our chains,
-//! apply it in one `iptables-restore --noflush -w` if it differs. Callers that come while one change
-//! is being applied are taken together in the next.
+//! apply it in one `iptables-restore --noflush -w` if it differs. Callers that come while one
+//! change is being applied are taken together in the next.
 //!
-//! Guests with address translation need packets forwarded, and the kernel's switch for that is for all of
-//! a machine's interfaces. So whoever finds it off first closes what was closed until then: the policy of
-//! `FORWARD` becomes `DROP`, as Docker does it, and what others accept there is theirs to say. Where it is
-//! on already the machine forwards for somebody, and stays as it is. Which of the two it was is noted in the
-//! runtime directory, for this boot: with a flush of the rules the policy goes too, and is put back where
-//! the switch was ours. A chain of our own would drop also what others accept.
+//! Guests with address translation need packets forwarded, and the kernel's switch for that is for
+//! all of a machine's interfaces. So whoever finds it off first closes what was closed until then:
+//! the policy of `FORWARD` becomes `DROP`, as Docker does it, and what others accept there is
+//! theirs to say. Where it is on already the machine forwards for somebody, and stays as it is.
+//! Which of the two it was is noted in the runtime directory, for this boot: with a flush of the
+//! rules the policy goes too, and is put back where the switch was ours. A chain of our own would
+//! drop also what others accept.
 //!
 //! What can go wrong: somebody holds the lock of the tables (waited for, for ten seconds), somebody
 //! flushed our rules (the next change puts back all that this life of the agent asked for), or the
@@ -42,7 +43,8 @@ const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// The note in the runtime directory that it was us who switched forwarding on: the boot's id.
 const SWITCHED_ON: &str = "forwarding";
 
-/// Nothing is forwarded that no rule accepts. A chain of the kernel keeps its rules with `--noflush`.
+/// Nothing is forwarded that no rule accepts. A chain of the kernel keeps its rules with
+/// `--noflush`.
 const NOTHING_FORWARDED: &str = "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n";
 
 /// Our chains.
@@ -193,8 +195,8 @@ impl Rules {
         if on.await? {
             return Ok(());
         }
-        // Before it: at no moment is this machine a router between its other interfaces. The note comes
-        // first, so that no crash leaves the switch on and nobody who keeps the policy.
+        // Before it: at no moment is this machine a router between its other interfaces. The note
+        // comes first, so that no crash leaves the switch on and nobody who keeps the policy.
         let note = self.switched_on.clone();
         blocking(move || {
             std::fs::read_to_string(BOOT)

@@ -1,16 +1,17 @@
 //! Pins by way of `nft` (nft(8)) and rtnetlink(7).
 //!
-//! A change is one `nft -f` of some elements; before it the chains are looked at, which costs the same
-//! with any number of guests. When they are not whole, or when the elements cannot be changed as they
-//! were last seen, everything is read, and both tables are replaced in one transaction. Callers that
-//! come while one change is being applied are taken together in the next.
+//! A change is one `nft -f` of some elements; before it the chains are looked at, which costs the
+//! same with any number of guests. When they are not whole, or when the elements cannot be changed
+//! as they were last seen, everything is read, and both tables are replaced in one transaction.
+//! Callers that come while one change is being applied are taken together in the next.
 //!
-//! One set is no guest's: the gateways of the host's default routes, which the bound on neighbours always
-//! lets through. It is filled when the tables are replaced, and kept by whoever hears of routes.
+//! One set is no guest's: the gateways of the host's default routes, which the bound on neighbours
+//! always lets through. It is filled when the tables are replaced, and kept by whoever hears of
+//! routes.
 //!
 //! What can go wrong: `nft` is missing, somebody flushed our tables (the next change, or the next
-//! pass of a VM after a look, puts back all that this life of the agent asked for), or the agent was
-//! restarted (the guests are read back from the tables).
+//! pass of a VM after a look, puts back all that this life of the agent asked for), or the agent
+//! was restarted (the guests are read back from the tables).
 //!
 //! An alternative that lost: `ebtables` and `arptables`, which have no sets, no transaction over
 //! both, and are a translation to nftables on every distribution of today.
@@ -319,9 +320,9 @@ impl Tables {
         self.layout.read(bridge, inet).map_err(unreadable)
     }
 
-    /// Reads everything, and notes which guests are whole. Gives all pins that can be read, whole or
-    /// not, and for each guest whether it is. Called while changes are held, so that no half-applied
-    /// one is seen.
+    /// Reads everything, and notes which guests are whole. Gives all pins that can be read, whole
+    /// or not, and for each guest whether it is. Called while changes are held, so that no
+    /// half-applied one is seen.
     async fn refresh(&self) -> HostResult<(Pinned, BTreeMap<GuestKey, Option<Pin>>)> {
         let bridge = self.listed("bridge", false).await?;
         let inet = self.listed("inet", false).await?;

@@ -1,8 +1,8 @@
 //! The name servers that this machine asks, for guests that are to ask the same.
 //!
-//! `/etc/resolv.conf` names them (resolv.conf(5)). A stub that listens on loopback (systemd-resolved,
-//! dnsmasq) is of no use to a guest; behind systemd-resolved the real ones are in a file of its own.
-//! A file that is missing or cannot be read names none.
+//! `/etc/resolv.conf` names them (resolv.conf(5)). A stub that listens on loopback
+//! (systemd-resolved, dnsmasq) is of no use to a guest; behind systemd-resolved the real ones are
+//! in a file of its own. A file that is missing or cannot be read names none.
 
 use std::fs::File;
 use std::io::Read;

@@ -97,9 +97,9 @@ async fn set_ipv4(
     .await
 }
 
-/// Has the kernel take nothing that comes by the interface itself, past its bridge: nothing is routed
-/// to it, so no sender is at home there (`rp_filter` of ip-sysctl; questions by ARP are held to it,
-/// unless they name no sender: `arp_ignore` 8 answers none at all).
+/// Has the kernel take nothing that comes by the interface itself, past its bridge: nothing is
+/// routed to it, so no sender is at home there (`rp_filter` of ip-sysctl; questions by ARP are held
+/// to it, unless they name no sender: `arp_ignore` 8 answers none at all).
 async fn no_way_past_the_bridge(verb: &'static str, name: &str) -> HostResult<()> {
     set_ipv4(verb, name, "rp_filter", "1").await?;
     set_ipv4(verb, name, "arp_ignore", "8").await

@@ -40,8 +40,8 @@ pub(crate) fn udp(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> Ve
     ipv4(17, from.0, to.0, &datagram)
 }
 
-/// An IPv4 packet with an ICMP error in it: nobody has the port that this packet was for. Of an even
-/// length.
+/// An IPv4 packet with an ICMP error in it: nobody has the port that this packet was for. Of an
+/// even length.
 pub(crate) fn port_unreachable(from: Ipv4Addr, to: Ipv4Addr, about: &[u8]) -> Vec<u8> {
     icmp(from, to, [3, 3], 0, about)
 }

@@ -1,8 +1,8 @@
 //! By which devices packets leave for the world, and over which gateways, from `ip route`.
 //!
-//! Driven by the facts, the doctor, the firewall, which translates towards each device, and the pins,
-//! which always let guests' packets go on to a gateway. What can go wrong: there is no default route, in
-//! no table; or one that names no gateway by an IPv4 address.
+//! Driven by the facts, the doctor, the firewall, which translates towards each device, and the
+//! pins, which always let guests' packets go on to a gateway. What can go wrong: there is no
+//! default route, in no table; or one that names no gateway by an IPv4 address.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -62,8 +62,8 @@ fn gateway(words: &[&str]) -> Option<Ipv4Addr> {
     word_after(words, "via")?.parse().ok()
 }
 
-/// All ways out by the default routes with the lowest metric. A route over several devices has packets
-/// leave by each of them.
+/// All ways out by the default routes with the lowest metric. A route over several devices has
+/// packets leave by each of them.
 fn parse_ways_out(text: &str) -> Vec<WayOut> {
     let alive: Vec<Path> = parse_paths(text).into_iter().filter(|path| path.alive).collect();
     let best = alive.iter().map(|path| path.metric).min();
@@ -144,9 +144,9 @@ pub(crate) async fn observe_uplinks(exec: &dyn Exec) -> HostResult<Vec<LinkName>
     Ok(devices.into_iter().collect())
 }
 
-/// Every gateway of a default route in any table, and those of the kernel's choice. Also the ones that
-/// are not taken now: another route may go the next moment, and guests' packets may have rules of their
-/// own. None is an answer.
+/// Every gateway of a default route in any table, and those of the kernel's choice. Also the ones
+/// that are not taken now: another route may go the next moment, and guests' packets may have rules
+/// of their own. None is an answer.
 pub(crate) async fn observe_gateways(exec: &dyn Exec) -> HostResult<BTreeSet<Ipv4Addr>> {
     let all = parse_paths(&show_default(exec, Some("all")).await?);
     let choices = observe_choices(exec).await;

@@ -2,8 +2,8 @@
 //!
 //! A process whose parent we are can say how it ended; one that an earlier life started is init's
 //! child and cannot. What can go wrong: nothing asks for a status; then it is forgotten when there
-//! are many. And a VMM that was taken over makes processes whose parent is its own, us (`CLONE_PARENT`):
-//! nobody started them here, so that nobody would wait for them: [`strays`] does.
+//! are many. And a VMM that was taken over makes processes whose parent is its own, us
+//! (`CLONE_PARENT`): nobody started them here, so that nobody would wait for them: [`strays`] does.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;

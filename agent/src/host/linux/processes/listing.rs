@@ -1,13 +1,13 @@
-//! Which processes of a name may be ours, without reading what strangers say.
+//! Which processes of a name may be the agent's, without reading what strangers say.
 //!
-//! Anybody may start processes of any name, with any arguments, in any number. So the kernel's words
-//! come first: as whom a process runs, and, if that is nobody of ours, whether its root directory is one
-//! of our jails. Of the others nothing is kept or read. A user of ours may be a VMM that was taken over
-//! and forks without end: of each user the oldest processes are kept, and so the VMM itself, and no user
-//! takes another's place.
+//! Anybody may start processes of any name, with any arguments, in any number. So the kernel's
+//! words come first: as whom a process runs, and, if that is neither the agent's user nor a
+//! guest's, whether its root directory is a jail. Of the others nothing is kept or read. A guest's
+//! user may be a VMM that was taken over and forks without end: of each user the oldest processes
+//! are kept, and so the VMM itself, and no user takes another's place.
 //!
-//! Driven by every reading of the process table. What can go wrong: `/proc` or the jails can't be read;
-//! then there is no list.
+//! Driven by every reading of the process table. What can go wrong: `/proc` or the jails can't be
+//! read; then there is no list.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -25,7 +25,7 @@ const MOST_OF_A_USER: usize = 256;
 /// Reads the roots of all jails.
 pub(crate) type JailRoots = Arc<dyn Fn() -> HostResult<BTreeSet<FileId>> + Send + Sync>;
 
-/// As whom, or where, processes of ours run.
+/// As whom, or where, the agent and its guests run.
 #[derive(Clone, Default)]
 pub(crate) struct Ours {
     /// The user ids of guests, now and from before. Root's and the agent's own are always ours.
@@ -53,7 +53,7 @@ impl Ours {
             let entry = entry.map_err(|error| HostError::io("list", "processes", error))?;
             let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
             let Some(pid) = number.and_then(Pid::new) else { continue };
-            // The cheap questions first: there are many processes and few of ours.
+            // The cheap questions first: there are many processes and few VMMs.
             let Some(dir) = open_proc(pid).map_err(failed)? else { continue };
             let dir = dir.as_fd();
             let comm = read_file(dir, "comm").map_err(failed)?.unwrap_or_default();

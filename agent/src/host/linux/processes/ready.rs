@@ -18,7 +18,7 @@ pub(crate) fn writable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, stays open until it is dropped, and is moved into the `AsyncFd`,
-    // which gives nobody a way to close or replace it.
+    // SAFETY: an `OwnedFd` is open, stays open until it is dropped, and is moved into the
+    // `AsyncFd`, which gives nobody a way to close or replace it.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }

@@ -1,4 +1,5 @@
-//! What this machine runs guests with: which VMM, how root disks are made, and whether QEMU has KVM.
+//! What this machine runs guests with: which VMM, how root disks are made, and whether QEMU has
+//! KVM.
 //!
 //! Driven by the facts and by the launcher. The configuration decides; where it says "auto", what
 //! the machine can: a `/dev/kvm` that really runs a guest means Firecracker, else QEMU if it is

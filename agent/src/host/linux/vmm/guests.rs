@@ -1,10 +1,10 @@
 //! Streams to guest agents: Firecracker's vsock socket, and a virtio-serial port of QEMU's.
 //!
-//! Firecracker serves vsock on a Unix socket in the jail: whoever connects says `CONNECT <port>` and
-//! is answered `OK <number>` once the guest has taken the connection (its `docs/vsock.md`); when
-//! nobody listens in the guest the connection is closed. QEMU has a socket in the jail that is the
-//! port itself. What can go wrong: there is no such socket, as in a VM that was started before there
-//! were guest agents.
+//! Firecracker serves vsock on a Unix socket in the jail: whoever connects says `CONNECT <port>`
+//! and is answered `OK <number>` once the guest has taken the connection (its `docs/vsock.md`);
+//! when nobody listens in the guest the connection is closed. QEMU has a socket in the jail that is
+//! the port itself. What can go wrong: there is no such socket, as in a VM that was started before
+//! there were guest agents.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,11 +2,11 @@
 //!
 //! That the file is there proves nothing: it opens and answers on machines that run no usual guest,
 //! because their KVM emulates instruction by instruction (software "paravirtual" KVM inside another
-//! VM). So a machine of one page and one processor is made; it counts to 200,000 in real mode, counts
-//! bits, loads a floating-point number, adds two numbers and halts. Where the processor does it, that
-//! takes a fraction of a millisecond; where it is emulated, it takes long, or ends at an instruction
-//! that the emulator does not know (`popcnt` and `fld1` are none of Linux's). Asked by the preflight
-//! of a start and by `doctor`.
+//! VM). So a machine of one page and one processor is made; it counts to 200,000 in real mode,
+//! counts bits, loads a floating-point number, adds two numbers and halts. Where the processor does
+//! it, that takes a fraction of a millisecond; where it is emulated, it takes long, or ends at an
+//! instruction that the emulator does not know (`popcnt` and `fld1` are none of Linux's). Asked by
+//! the preflight of a start and by `doctor`.
 #![expect(unsafe_code, reason = "there is no safe binding of KVM's ioctls")]
 
 use std::io;
@@ -234,8 +234,9 @@ fn map_fd(fd: &OwnedFd, length: usize) -> io::Result<Mapping> {
 #[cfg(target_arch = "x86_64")]
 fn map(length: usize, flags: i32, fd: i32) -> io::Result<Mapping> {
     let protection = nix::libc::PROT_READ | nix::libc::PROT_WRITE;
-    // SAFETY: a new mapping where the kernel chooses touches no memory of this process; the descriptor, if
-    // any, is open for the length of the call, and the mapping holds what is behind it.
+    // SAFETY: a new mapping where the kernel chooses touches no memory of this process; the
+    // descriptor, if any, is open for the length of the call, and the mapping holds what is behind
+    // it.
     let at = unsafe { nix::libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
     if at == nix::libc::MAP_FAILED {
         return Err(io::Error::last_os_error());

@@ -1,6 +1,6 @@
 //! The VMMs: [`firecracker`] and [`qemu`], which of them this machine runs ([`choice`], [`kvm`],
-//! [`version`]), and what comes out of them ([`outputs`], [`guests`]). Here: each call is handed to the VMM that a
-//! jail was built for.
+//! [`version`]), and what comes out of them ([`outputs`], [`guests`]). Here: each call is handed to
+//! the VMM that a jail was built for.
 //!
 //! A host has one VMM for new guests, and may still have guests of the other, from before the
 //! choice changed. Where a jail lies says which (see [`super::jails`]); it is asked anew each time,

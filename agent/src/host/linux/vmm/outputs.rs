@@ -1,9 +1,9 @@
 //! Collects what comes out of the jails' FIFOs, and of QEMU's console sockets, into bounded files.
 //!
-//! A task for each FIFO and socket of a VM, waiting for it. A file that reached its bound becomes the
-//! older part (`console.log.1`) and a new one is begun, so that at most twice the bound is kept. A
-//! guest that prints without end is read at a bounded rate; the rest it loses itself (see the
-//! launcher).
+//! A task for each FIFO and socket of a VM, waiting for it. A file that reached its bound becomes
+//! the older part (`console.log.1`) and a new one is begun, so that at most twice the bound is
+//! kept. A guest that prints without end is read at a bounded rate; the rest it loses itself (see
+//! the launcher).
 //!
 //! What a guest prints is also said to whoever follows its console, after it was written: the ring
 //! and its readers are in `host/console.rs`, [`consoles`] has what is kept and what is typed.

@@ -1,7 +1,7 @@
 //! How often a signal that ends programs goes to the program in the guest before it ends this one.
 //!
-//! The program is a guest's, which may ignore whatever it is sent: whoever ends `banger` is not to wait
-//! for it. Pure but for the clock.
+//! The program is a guest's, which may ignore whatever it is sent: whoever ends `banger` is not to
+//! wait for it. Pure but for the clock.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ const HANGUP: u32 = 1;
 const INTERRUPT: u32 = 2;
 const TERMINATE: u32 = 15;
 
-/// How many interrupts the program gets; the next is for us. Ctrl-C is typed at programs that go on.
+/// How many interrupts the program gets; the next is for us. Ctrl-C is typed at programs that go
+/// on.
 const INTERRUPTS: u32 = 2;
 
 /// How long a program may take to end that was sent what is no question.

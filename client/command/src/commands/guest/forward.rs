@@ -92,8 +92,8 @@ async fn join(
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), ForwardEnd> {
     let (input, output) = vms.forward(vm, port).await?;
-    // Dropping the input is its end, dropping the output breaks the call off. So the input goes first
-    // only where it has ended.
+    // Dropping the input is its end, dropping the output breaks the call off. So the input goes
+    // first only where it has ended.
     let (mut input, mut output) = (Some(input), output);
     let there = async {
         while let Some(open) = &input {

@@ -124,8 +124,8 @@ pub(super) async fn run(
 /// A program in a guest that was asked for: what goes into it and what comes out of it.
 type Begun = (GuestInput<ExecVmRequest>, GuestStream<ExecVmResponse>);
 
-/// Asks for a program, until it has begun, is refused, or somebody has enough of waiting: a guest may
-/// take its time to say anything.
+/// Asks for a program, until it has begun, is refused, or somebody has enough of waiting: a guest
+/// may take its time to say anything.
 async fn begin(
     session: &Session,
     vm: &str,

@@ -115,8 +115,8 @@ impl Filter {
             }
         }
         if other {
-            // Character sets, keypad, insert mode, margins, origin; and new line, which a soft reset
-            // leaves as it is.
+            // Character sets, keypad, insert mode, margins, origin; and new line, which a soft
+            // reset leaves as it is.
             out += "\x0f\x1b(B\x1b[!p\x1b[20l";
         }
         if style {
@@ -148,8 +148,8 @@ impl Filter {
                     (_, left) => State::String(left - 1),
                 };
             }
-            // A control character in the middle of a sequence: terminals act on it at once. Here the
-            // sequence is over.
+            // A control character in the middle of a sequence: terminals act on it at once. Here
+            // the sequence is over.
             State::Escape | State::Control | State::Ignored if c.is_control() => {
                 self.state = State::Text;
                 self.text(c, out);

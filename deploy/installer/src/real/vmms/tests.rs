@@ -1,4 +1,5 @@
-//! A machine's agent with its VMs, in a temporary directory; VMMs and strangers are programs that run.
+//! A machine's agent with its VMs, in a temporary directory; VMMs and strangers are programs that
+//! run.
 
 use super::*;
 use std::io::{BufRead as _, BufReader};

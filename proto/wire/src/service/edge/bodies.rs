@@ -2,13 +2,13 @@
 //!
 //! Who asks decides. A caller without an identity ([`Standing::Stranger`]) has small messages, few
 //! calls at a time and little time; one with an identity has what the API needs. Authentication
-//! puts the standing into the request's extensions, and for how long it holds ([`Proof`]); a request
-//! without one is a stranger's.
+//! puts the standing into the request's extensions, and for how long it holds ([`Proof`]); a
+//! request without one is a stranger's.
 //!
-//! An answer holds memory for as long as its caller does not read it, one that is a stream the most.
-//! Calls of strangers have few places, of all connections together, and those with streams fewer;
-//! when these are taken, the connection with the oldest of the address that has the most ends
-//! ([`Places`]), and the newcomer begins when that one has let go of what it held.
+//! An answer holds memory for as long as its caller does not read it, one that is a stream the
+//! most. Calls of strangers have few places, of all connections together, and those with streams
+//! fewer; when these are taken, the connection with the oldest of the address that has the most
+//! ends ([`Places`]), and the newcomer begins when that one has let go of what it held.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -125,8 +125,8 @@ where
     let mut tidy = interval(TIDY_EVERY);
     tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // Cancel-safe: `accept_one` loses no connection when dropped, and a tick that is not taken is
-        // no loss.
+        // Cancel-safe: `accept_one` loses no connection when dropped, and a tick that is not taken
+        // is no loss.
         let accepted = tokio::select! {
             accepted = accept.accept_one() => accepted,
             _ = tidy.tick() => {

@@ -188,7 +188,8 @@ fn an_image_that_carries_its_kernel_is_all_that_a_vm_needs_and_the_vm_stays_what
     let initrd = |vm: &VmIntent| vm.spec.initrd().map(|image| image.name.clone());
     assert_eq!(*made.spec.kernel(), ImageRef::stored("k", &kernel));
     assert_eq!(initrd(&made).as_deref(), Some("i"));
-    // Whatever the image carries later: the same create is known, and the same spec changes nothing.
+    // Whatever the image carries later: the same create is known, and the same spec changes
+    // nothing.
     put_booted(&mut ledger, b"demo", None).expect("another boot");
     put(&mut ledger, "k", StoredKind::Kernel, b"newer");
     let (again, changed) = vm(make(&mut ledger, create_with(2, "db", Arc::clone(&open))));

@@ -300,8 +300,8 @@ impl FirewallLayout {
     }
 }
 
-/// Whether `iptables-save` says that nothing is forwarded which no rule accepts. Other tables have a
-/// chain of that name, too; without the table `filter` all is forwarded.
+/// Whether `iptables-save` says that nothing is forwarded which no rule accepts. Other tables have
+/// a chain of that name, too; without the table `filter` all is forwarded.
 pub(super) fn forwards_nothing(text: &str) -> bool {
     let tables = text.split("\n*");
     let filter = tables

@@ -1,10 +1,12 @@
-//! The kernel's table of connections (conntrack), by ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`).
+//! The kernel's table of connections (conntrack), by ctnetlink
+//! (`linux/netfilter/nfnetlink_conntrack.h`).
 //!
-//! An entry outlives the guest that it is of: to the next guest with the address the kernel hands what
-//! the peers of the last one still send. So who is pinned begins with none, and who goes leaves none.
+//! An entry outlives the guest that it is of: to the next guest with the address the kernel hands
+//! what the peers of the last one still send. So who is pinned begins with none, and who goes
+//! leaves none.
 //!
-//! The table is read once for many guests, and looked through here: kernels before 6.10 delete by whole
-//! entries only. What can go wrong: a kernel without ctnetlink, which is said and no failure.
+//! The table is read once for many guests, and looked through here: kernels before 6.10 delete by
+//! whole entries only. What can go wrong: a kernel without ctnetlink, which is said and no failure.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -107,8 +109,8 @@ fn message(kind: u16, flags: u16, attributes: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Hears all answers to one request. The kernel has each ready when it is asked for: netlink answers
-/// while it is sent to, and goes on with a dump while it is read from.
+/// Hears all answers to one request. The kernel has each ready when it is asked for: netlink
+/// answers while it is sent to, and goes on with a dump while it is read from.
 fn answers(socket: &Socket, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(ENOUGH);
     loop {

@@ -3,8 +3,8 @@
 //!
 //! A port of a guest learns nothing (`learning off`) and takes frames only from the address of a
 //! static forwarding entry (`locked on`, from Linux 5.18; an older kernel ignores it, and the rules
-//! do the same). The host's neighbour entry is permanent: nobody who answers first changes it. Every
-//! permanent neighbour on the guests' bridge is ours.
+//! do the same). The host's neighbour entry is permanent: nobody who answers first changes it.
+//! Every permanent neighbour on the guests' bridge is ours.
 //!
 //! What can go wrong: bridge or tap are not there, which is an answer and no error.
 

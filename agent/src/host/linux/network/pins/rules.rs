@@ -1,8 +1,8 @@
 //! The pins as values: rendered for `nft -f`, read back from `nft -j`. No I/O.
 //!
-//! What changes with guests is in sets keyed by tap, so that a change costs the same with ten guests
-//! and with ten thousand. The chains never change: each rule carries a digest of all of them in its
-//! comment, by which it is seen that they are whole and of this version and configuration.
+//! What changes with guests is in sets keyed by tap, so that a change costs the same with ten
+//! guests and with ten thousand. The chains never change: each rule carries a digest of all of them
+//! in its comment, by which it is seen that they are whole and of this version and configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -91,8 +91,8 @@ impl PinLayout {
     }
 
     /// The input that changes the pins of some guests. `gone` are in the kernel as they are said;
-    /// `passed_on` are addresses whose connections are counted anew; `kept` are the guests there are
-    /// to be.
+    /// `passed_on` are addresses whose connections are counted anew; `kept` are the guests there
+    /// are to be.
     pub(super) fn render_change(
         &self,
         gone: &[&Pin],
@@ -212,8 +212,8 @@ impl PinLayout {
         Ok(RefusedFor::ALL.into_iter().filter_map(of).collect())
     }
 
-    /// The input of `nft -c -f` by which a machine is asked whether it takes all of this: everything that
-    /// is ever written, for a guest that there is not.
+    /// The input of `nft -c -f` by which a machine is asked whether it takes all of this:
+    /// everything that is ever written, for a guest that there is not.
     pub(crate) fn trial(&self) -> String {
         let trial =
             Self { subnet: self.subnet.or_else(|| "192.0.2.0/24".parse().ok()), ..self.clone() };

@@ -54,8 +54,8 @@ pub(in crate::host::linux) fn device() -> rustix::io::Result<OwnedFd> {
     rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Attaches the device to a tap. Whoever may not make one may attach to one that it owns. `IFF_VNET_HDR`
-/// as Firecracker and QEMU ask for.
+/// Attaches the device to a tap. Whoever may not make one may attach to one that it owns.
+/// `IFF_VNET_HDR` as Firecracker and QEMU ask for.
 pub(in crate::host::linux) fn attach(tun: &OwnedFd, name: &str) -> rustix::io::Result<()> {
     let mut ask = InterfaceRequest {
         name: [0; 16],

@@ -1,8 +1,10 @@
-//! Children that nobody started here: reaped, so that none stays as a zombie for as long as we live.
+//! Children that nobody started here: reaped, so that none stays as a zombie for as long as we
+//! live.
 //!
-//! Driven by a task of its own, every few seconds. A child is nobody's if its user is not ours and it is
-//! not in the table of VMMs: tools run as our own user, and whoever starts a VMM holds a lock until it
-//! is in the table. Such a child has no waiter, so that its pid is its own until we wait for it here.
+//! Driven by a task of its own, every few seconds. A child is nobody's if its user is not ours and
+//! it is not in the table of VMMs: tools run as our own user, and whoever starts a VMM holds a lock
+//! until it is in the table. Such a child has no waiter, so that its pid is its own until we wait
+//! for it here.
 //!
 //! What can go wrong: somebody makes them faster than they are reaped, which their control group
 //! bounds; a kernel does not list children (`CONFIG_PROC_CHILDREN`), and then they stay.

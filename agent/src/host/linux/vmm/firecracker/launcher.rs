@@ -1,15 +1,16 @@
 //! Starts a jailer: its `docs/jailer.md`.
 //!
 //! It is run undaemonized and without a pid namespace of its own, so that it, and the VMM that it
-//! execs, is one process and our child, whose exit code we learn. It has a session and an IPC namespace
-//! of its own and outlives us.
+//! execs, is one process and our child, whose exit code we learn. It has a session and an IPC
+//! namespace of its own and outlives us.
 //!
 //! Its three standard descriptors are FIFOs in the jail, so that a later life of the agent can open
-//! them again. Firecracker 1.16 gives the guest's serial console its standard input and output, both
-//! or none: told of a file by `PUT /serial` it would never read an input (`setup_serial_device`,
-//! `device_manager/mod.rs`). So its output is `console.fifo`, its input `console-in.fifo` (which it
-//! listens to as it is a FIFO: `SerialWrapper::init`, `devices/legacy/serial.rs`), and `log.fifo`
-//! gets its errors and, by `--log-path`, its log from the first line on.
+//! them again. Firecracker 1.16 gives the guest's serial console its standard input and output,
+//! both or none: told of a file by `PUT /serial` it would never read an input
+//! (`setup_serial_device`, `device_manager/mod.rs`). So its output is `console.fifo`, its input
+//! `console-in.fifo` (which it listens to as it is a FIFO: `SerialWrapper::init`,
+//! `devices/legacy/serial.rs`), and `log.fifo` gets its errors and, by `--log-path`, its log from
+//! the first line on.
 //!
 //! Each is opened for reading and writing and non-blocking: a FIFO whose reader is gone would kill
 //! the writer by SIGPIPE, one that is full would block it, and one whose writer is gone would end
@@ -117,8 +118,8 @@ fn open_ends(tree: &JailTree, id: &JailId) -> HostResult<[OwnedFd; 3]> {
     Ok(ends)
 }
 
-/// Throws away what is in a FIFO: no more than one holds (`fs.pipe-max-size`, 1 MiB), since somebody may
-/// be writing to it.
+/// Throws away what is in a FIFO: no more than one holds (`fs.pipe-max-size`, 1 MiB), since
+/// somebody may be writing to it.
 fn drain(fifo: &OwnedFd) {
     let mut chunk = [0; 4096];
     for _ in 0..512 {

@@ -1,17 +1,18 @@
-//! What a QEMU may not ask the kernel, whatever it has become: a seccomp filter (seccomp(2)) that it
-//! is born with. It is beside QEMU's own (`-sandbox`), which knows nothing of networks.
+//! What a QEMU may not ask the kernel, whatever it has become: a seccomp filter (seccomp(2)) that
+//! it is born with. It is beside QEMU's own (`-sandbox`), which knows nothing of networks.
 //!
-//! A VMM holds its tap open, and the tun device answers requests on that descriptor without asking for
-//! a privilege (`__tun_chr_ioctl`, `drivers/net/tun.c`): among them `SIOCSIFHWADDR`. A tap that takes
-//! its neighbour's Ethernet address has the bridge hand the neighbour's frames to itself, and so cuts
-//! it off. Of the requests to the tun device those are left that QEMU makes of a tap that it is given;
-//! of those to sockets and interfaces, none. Sockets are local ones, and none is connected by QEMU. What
-//! could do the same another way is shut, too: rings of requests that no filter sees (`io_uring`), and
-//! user namespaces, in which it would have all privileges over a network of its own.
+//! A VMM holds its tap open, and the tun device answers requests on that descriptor without asking
+//! for a privilege (`__tun_chr_ioctl`, `drivers/net/tun.c`): among them `SIOCSIFHWADDR`. A tap that
+//! takes its neighbour's Ethernet address has the bridge hand the neighbour's frames to itself, and
+//! so cuts it off. Of the requests to the tun device those are left that QEMU makes of a tap that
+//! it is given; of those to sockets and interfaces, none. Sockets are local ones, and none is
+//! connected by QEMU. What could do the same another way is shut, too: rings of requests that no
+//! filter sees (`io_uring`), and user namespaces, in which it would have all privileges over a
+//! network of its own.
 //!
-//! Nothing of it outlives it or falls to its parent, the agent. Memory, messages and semaphores that
-//! are shared by a key stay behind their makers; a process that is made with `CLONE_PARENT` is the
-//! agent's child, to be waited for by it; a lease on a file makes whoever opens the file wait.
+//! Nothing of it outlives it or falls to its parent, the agent. Memory, messages and semaphores
+//! that are shared by a key stay behind their makers; a process that is made with `CLONE_PARENT` is
+//! the agent's child, to be waited for by it; a lease on a file makes whoever opens the file wait.
 //!
 //! Driven by [`jail`](super::jail), as its last step. What can go wrong: the kernel has no filters.
 //! Filters are compiled by `seccompiler`, as Firecracker's are; a program of another architecture's
@@ -33,8 +34,8 @@ const TUN: u64 = 0x5400;
 const TUN_REQUESTS: std::ops::RangeInclusive<u64> = 200..=255;
 
 /// What QEMU asks of a tap that it is given (`net/tap-linux.c`): TUNGETFEATURES, TUNSETOFFLOAD,
-/// TUNGETIFF, TUNSETSNDBUF, TUNGETVNETHDRSZ, TUNSETVNETHDRSZ, TUNSETVNETLE, TUNSETVNETBE. They change
-/// how frames are laid out in its own reads and writes, and no interface.
+/// TUNGETIFF, TUNSETSNDBUF, TUNGETVNETHDRSZ, TUNSETVNETHDRSZ, TUNSETVNETLE, TUNSETVNETBE. They
+/// change how frames are laid out in its own reads and writes, and no interface.
 const TUN_ALLOWED: [u64; 8] = [207, 208, 210, 212, 215, 216, 220, 222];
 
 /// Kind and number of a request, without its size and direction.
@@ -56,8 +57,8 @@ pub(super) enum FilterError {
     Set(#[from] seccompiler::Error),
 }
 
-/// The filters, in the order in which they are set: calls that fall back to an older one when they are
-/// said not to be there, and what is refused.
+/// The filters, in the order in which they are set: calls that fall back to an older one when they
+/// are said not to be there, and what is refused.
 fn programs() -> Result<[BpfProgram; 2], BackendError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let compile = |rules, errno: i32| -> Result<BpfProgram, BackendError> {
@@ -111,8 +112,8 @@ fn absent() -> Result<Rules, BackendError> {
 }
 
 /// Calls that QEMU has no use for, whatever they are asked: to other processes, namespaces and
-/// programs of the kernel; to what outlives who made it; to keys, and to more of the kernel than this
-/// QEMU needs (its disks are read and written by threads: `aio=threads`).
+/// programs of the kernel; to what outlives who made it; to keys, and to more of the kernel than
+/// this QEMU needs (its disks are read and written by threads: `aio=threads`).
 const NEVER: [libc::c_long; 16] = [
     libc::SYS_connect,
     libc::SYS_unshare,

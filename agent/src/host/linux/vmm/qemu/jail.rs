@@ -10,17 +10,18 @@
 //! are not copied: the process has a mount namespace of its own, in which the host's `/usr` is
 //! mounted read-only into the jail. Outside of that namespace the jail's `usr` is an empty
 //! directory, and with the process the mounts are gone. `-sandbox spawn=deny` keeps QEMU from
-//! executing anything of what it sees there. Of all that it sees it can write `/run`, with its sockets,
-//! its disks and its FIFO, and nothing else: a QEMU that was taken over makes names nowhere else.
+//! executing anything of what it sees there. Of all that it sees it can write `/run`, with its
+//! sockets, its disks and its FIFO, and nothing else: a QEMU that was taken over makes names
+//! nowhere else.
 //!
 //! Its tap is opened for it, as its user, so that the kernel refuses a tap that is not its own; the
 //! device of taps is not in the jail. What it may ask of it, and of networks at all, is by
 //! [`filter`]. Nor is `/dev/kvm`, unless its guest runs by it. It has an IPC namespace of
 //! its own: what it shares by a key is gone with it.
 //!
-//! Driven by [`launcher`](super::launcher), in a process of one thread. What can go wrong: a step is
-//! refused; it is said on standard error, which is the VMM's log, and the process ends. A jail is
-//! entered once: what is there already is refused.
+//! Driven by [`launcher`](super::launcher), in a process of one thread. What can go wrong: a step
+//! is refused; it is said on standard error, which is the VMM's log, and the process ends. A jail
+//! is entered once: what is there already is refused.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -142,8 +143,8 @@ fn make_directory(path: &str, mode: u32) -> Result<(), Refused> {
         .map_err(at("set the mode of a directory in the jail"))
 }
 
-/// The root stays root's: its user reads and enters it, and writes nowhere but in `run` and into the
-/// files that were given to it. The directories above let nobody in from outside.
+/// The root stays root's: its user reads and enters it, and writes nowhere but in `run` and into
+/// the files that were given to it. The directories above let nobody in from outside.
 fn close_root() -> Result<(), Refused> {
     std::fs::set_permissions(".", std::fs::Permissions::from_mode(0o755))
         .map_err(at("set the mode of the jail's root"))

@@ -4,8 +4,9 @@
 //! client at a time, and only a connection that is held hears events. A task reads; answers go to
 //! whoever asked, by number, so that one that came too late is nobody's. What can go wrong: QEMU
 //! ends or sends what is no message (the session is over, everyone waiting is told), does not
-//! answer (the caller gives up and the session is dropped), or was taken over and sends without end:
-//! then it is read no faster than [`AT_ONCE`] a second, and of its events only so many are heard.
+//! answer (the caller gives up and the session is dropped), or was taken over and sends without
+//! end: then it is read no faster than [`AT_ONCE`] a second, and of its events only so many are
+//! heard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use super::qmp::{self, Event, Message};
 /// The longest line that is read; the longest we ask for is a few hundred bytes.
 const LINE_LIMIT: usize = 64 * 1024;
 
-/// How much is read before a pause of a second, unless QEMU pauses itself: in bytes, a line counting
-/// for at least [`LEAST`]. Usual are some lines for each command, and none in between.
+/// How much is read before a pause of a second, unless QEMU pauses itself: in bytes, a line
+/// counting for at least [`LEAST`]. Usual are some lines for each command, and none in between.
 const AT_ONCE: usize = 256 * 1024;
 const LEAST: usize = 256;
 const PAUSE: Duration = Duration::from_secs(1);

@@ -5,10 +5,10 @@
 //! (`x`), DECRQM (`$p`), DECRQCRA (`*y`), XTVERSION (`>q`), the keyboard protocol (`?u`), mouse and
 //! focus reports (modes 1000 to 1016); because it acts: windows and titles (`t`), printing (`i`),
 //! locking the keyboard (mode 2), lights (`q`), and the switch out of UTF-8 (`ESC %`); because it
-//! takes what others have written: a full reset (`ESC c`), which clears the lines that were scrolled
-//! away and the tab stops with the screen, and the pattern of E (`ESC # 8`); and because it changes
-//! what the keys of the next program mean: new line (mode 20), by which Enter sends two characters.
-//! Programs ask for none of these but `reset`, which also sends what is let through.
+//! takes what others have written: a full reset (`ESC c`), which clears the lines that were
+//! scrolled away and the tab stops with the screen, and the pattern of E (`ESC # 8`); and because
+//! it changes what the keys of the next program mean: new line (mode 20), by which Enter sends two
+//! characters. Programs ask for none of these but `reset`, which also sends what is let through.
 
 use super::Left;
 
@@ -82,8 +82,8 @@ pub(super) fn control(sequence: &str, left: &mut Left) -> Option<String> {
             left.other = true;
             whole()
         }
-        // Insert: the other ANSI modes lock the keyboard, echo, or change what Enter sends. To put new
-        // line back is harmless, and consoles of old begin with it.
+        // Insert: the other ANSI modes lock the keyboard, echo, or change what Enter sends. To put
+        // new line back is harmless, and consoles of old begin with it.
         (None, "", 'h') if numbers == "4" => {
             left.other = true;
             whole()

@@ -13,30 +13,32 @@
 //! output       to what is no pinned tap: no ARP for one, which is what the host asks and answers there
 //! ```
 //!
-//! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from guest
-//! to guest, or on from a guest without a connection, a guest speaks of errors of its own connections
-//! alone (`errors`), it has so many of them and no more, guests together have the host look for so many
-//! neighbours and no more, and the users that VMMs run as send nothing by the host's network. Packets of
-//! guests come by the bridge; but a frame to the address of LLDP (01:80:c2:00:00:0e) passes no hook of
-//! the bridge, whatever is in it, and comes by the tap.
+//! `inet <table>` sees packets: none that says it comes by a tap itself, nothing is routed from
+//! guest to guest, or on from a guest without a connection, a guest speaks of errors of its own
+//! connections alone (`errors`), it has so many of them and no more, guests together have the host
+//! look for so many neighbours and no more, and the users that VMMs run as send nothing by the
+//! host's network. Packets of guests come by the bridge; but a frame to the address of LLDP
+//! (01:80:c2:00:00:0e) passes no hook of the bridge, whatever is in it, and comes by the tap.
 //!
-//! A port of our bridge that is no pinned tap is known by no name: an interface that was renamed, or
-//! somebody else's. So what a pinned tap lets through is sealed with a mark, and the host takes nothing
-//! from the bridge without it (`past_the_bridge`, which takes the mark off again); what the host sends
-//! to the bridge is sealed too, and leaves by pinned taps only. ARP passes no hook of `inet`. It is
-//! told by the subnet, which is on no other bridge of the machine, and where frames come to the host or
-//! from it, so that what other bridges pass from port to port is not touched. `meta ibrname` would say
-//! all of this more shortly; not every kernel has it (`NFT_BRIDGE_META`), and without it no guest could
-//! be pinned. A third table, `arp`, would do for ARP what the seal does; but an earlier version that is
-//! put back replaces two tables, seals no ARP, and would have its guests cut off by the third.
+//! A port of our bridge that is no pinned tap is known by no name: an interface that was renamed,
+//! or somebody else's. So what a pinned tap lets through is sealed with a mark, and the host takes
+//! nothing from the bridge without it (`past_the_bridge`, which takes the mark off again); what the
+//! host sends to the bridge is sealed too, and leaves by pinned taps only. ARP passes no hook of
+//! `inet`. It is told by the subnet, which is on no other bridge of the machine, and where frames
+//! come to the host or from it, so that what other bridges pass from port to port is not touched.
+//! `meta ibrname` would say all of this more shortly; not every kernel has it (`NFT_BRIDGE_META`),
+//! and without it no guest could be pinned. A third table, `arp`, would do for ARP what the seal
+//! does; but an earlier version that is put back replaces two tables, seals no ARP, and would have
+//! its guests cut off by the third.
 //!
-//! A guest that scans the network of the uplink has its host ask by ARP for each address, and each takes
-//! a place in the kernel's one table of neighbours; when that is full the host loses its own. So what is
-//! forwarded for guests goes to as many next hops within [`MET_SECS`] as `neighbours` says, and an eighth
-//! of these for one guest (`met`). A next hop that answers keeps its place for as long as guests talk by
-//! it; one that was only looked for loses it. The gateways of the host's default routes need no place:
-//! whatever guests have looked for, nobody is cut off from the world. Interfaces that are neither Ethernet
-//! nor IP over InfiniBand have no neighbours (a VPN, PPP), and nothing is bounded there.
+//! A guest that scans the network of the uplink has its host ask by ARP for each address, and each
+//! takes a place in the kernel's one table of neighbours; when that is full the host loses its own.
+//! So what is forwarded for guests goes to as many next hops within [`MET_SECS`] as `neighbours`
+//! says, and an eighth of these for one guest (`met`). A next hop that answers keeps its place for
+//! as long as guests talk by it; one that was only looked for loses it. The gateways of the host's
+//! default routes need no place: whatever guests have looked for, nobody is cut off from the world.
+//! Interfaces that are neither Ethernet nor IP over InfiniBand have no neighbours (a VPN, PPP), and
+//! nothing is bounded there.
 //!
 //! Both tables hold whatever becomes of the iptables rules.
 
@@ -55,8 +57,8 @@ pub struct PinLayout {
     pub mark: String,
     /// The guests' bridge.
     pub bridge: LinkName,
-    /// What the names of our taps begin with. One that is not pinned lets nothing through: nobody has
-    /// said yet, or remembers, who its guest is.
+    /// What the names of our taps begin with. One that is not pinned lets nothing through: nobody
+    /// has said yet, or remembers, who its guest is.
     pub taps: String,
     /// The guests' subnet, where it is known.
     pub subnet: Option<Subnet>,
@@ -66,8 +68,8 @@ pub struct PinLayout {
     pub connections: u32,
     /// How many next hops the host looks for on behalf of all guests; 0: any number.
     pub neighbours: u32,
-    /// How many fragments of packets all guests may send at once, and a tenth of that in a second; 0: any
-    /// number.
+    /// How many fragments of packets all guests may send at once, and a tenth of that in a second;
+    /// 0: any number.
     pub fragments: u32,
     /// How many one guest may send at once, and an eighth of that in a second; 0: any number.
     pub fragments_of_one: u32,
@@ -102,22 +104,24 @@ const KEYED: [(&str, &str, &str); 5] = [
 /// The set of the host's gateways, which changes with its routes.
 pub(in super::super) const GATEWAYS: &str = "gateways";
 
-/// The kinds of interfaces on which a next hop is looked for by ARP (`linux/if_arp.h`): Ethernet, and IP
-/// over InfiniBand.
+/// The kinds of interfaces on which a next hop is looked for by ARP (`linux/if_arp.h`): Ethernet,
+/// and IP over InfiniBand.
 pub(crate) const WITH_NEIGHBOURS: [u32; 2] = [1, 32];
 
-/// Elements of a set that the kernel fills with guests' addresses: more than any subnet of guests has.
+/// Elements of a set that the kernel fills with guests' addresses: more than any subnet of guests
+/// has.
 const MANY: u32 = 1 << 20;
 
-/// How long a next hop that did not answer keeps its place, in seconds. Longer than the kernel asks for
-/// a neighbour (three times, a second each) and keeps an entry whatever comes (five seconds).
+/// How long a next hop that did not answer keeps its place, in seconds. Longer than the kernel asks
+/// for a neighbour (three times, a second each) and keeps an entry whatever comes (five seconds).
 const MET_SECS: u32 = 10;
 
 /// The longest fragment, in bytes: a VMM may hand over a packet that is longer than any frame.
 const LONGEST_FRAGMENT: u32 = 1500;
 
-/// The least that a guest may say of how long a packet its path takes, in bytes: the least of any path of
-/// IPv6 (RFC 8200, 5). Linux believes down to 552 (`net.ipv4.route.min_pmtu`), for ten minutes.
+/// The least that a guest may say of how long a packet its path takes, in bytes: the least of any
+/// path of IPv6 (RFC 8200, 5). Linux believes down to 552 (`net.ipv4.route.min_pmtu`), for ten
+/// minutes.
 const LEAST_MTU: u16 = 1280;
 
 /// Before every other chain: what is spoofed is seen by nobody.
@@ -205,10 +209,11 @@ impl PinLayout {
         sets
     }
 
-    /// What is forwarded for guests, by next hop. After every other chain: nobody takes a place by what
-    /// is not let through.
+    /// What is forwarded for guests, by next hop. After every other chain: nobody takes a place by
+    /// what is not let through.
     fn met(&self) -> Chain {
-        // An eighth for one guest: half at once, and the other half in the time that a place is kept.
+        // An eighth for one guest: half at once, and the other half in the time that a place is
+        // kept.
         let (burst, a_minute) = (self.neighbours / 16, self.neighbours / 16 * 60 / MET_SECS);
         let refuse = refuse(RefusedFor::Neighbours);
         let rules = vec![
@@ -219,8 +224,8 @@ impl PinLayout {
             ),
             // The host's own, and as many as its routes name.
             format!("rt ip nexthop @{GATEWAYS} accept"),
-            // One that answers is met anew with each packet. Not by what is only related: a guest makes
-            // such errors itself, about what nobody ever answered.
+            // One that answers is met anew with each packet. Not by what is only related: a guest
+            // makes such errors itself, about what nobody ever answered.
             "ct state established rt ip nexthop @neighbours \
              update @neighbours { rt ip nexthop } accept"
                 .to_owned(),
@@ -239,9 +244,9 @@ impl PinLayout {
     /// Fragments that guests send, before the host puts any together.
     ///
     /// The kernel puts fragments together in one buffer for the whole host
-    /// (`net.ipv4.ipfrag_high_thresh`, 4 MiB), where one of an Ethernet frame's length takes 2.3 KiB for up
-    /// to 30 seconds: guests that never complete a packet fill it with four times what all of them may send
-    /// at once.
+    /// (`net.ipv4.ipfrag_high_thresh`, 4 MiB), where one of an Ethernet frame's length takes 2.3
+    /// KiB for up to 30 seconds: guests that never complete a packet fill it with four times what
+    /// all of them may send at once.
     fn fragments(&self) -> Vec<String> {
         let fragment = "ether type ip ip frag-off & 0x3fff != 0";
         let mut rules = vec![format!(
@@ -266,9 +271,9 @@ impl PinLayout {
         rules
     }
 
-    /// ICMP. A guest is no router: of what only routers say it says nothing, and of packets that did not
-    /// arrive only what was its own. Such an error names a packet of somebody within it: the kernel looks
-    /// up whose connection that was, and so do we.
+    /// ICMP. A guest is no router: of what only routers say it says nothing, and of packets that
+    /// did not arrive only what was its own. Such an error names a packet of somebody within it:
+    /// the kernel looks up whose connection that was, and so do we.
     ///
     /// | let through | why, and what it changes for whom |
     /// |---|---|
@@ -282,7 +287,8 @@ impl PinLayout {
             "meta l4proto != icmp accept".to_owned(),
             "icmp type { echo-request, echo-reply, timestamp-request, timestamp-reply } accept"
                 .to_owned(),
-            // Redirects, source quench, advertisements of routers, and whatever nobody has heard of.
+            // Redirects, source quench, advertisements of routers, and whatever nobody has heard
+            // of.
             format!(
                 "icmp type != {{ destination-unreachable, time-exceeded, parameter-problem }} {refuse}"
             ),
@@ -379,8 +385,8 @@ impl PinLayout {
             self.errors(),
         ];
         if let Some(subnet) = self.subnet {
-            // `meta protocol`: within a priority tag (VLAN 0), which the host reads as if there were none,
-            // it is what comes after the tag. Of two such tags it is the second.
+            // `meta protocol`: within a priority tag (VLAN 0), which the host reads as if there
+            // were none, it is what comes after the tag. Of two such tags it is the second.
             let ours = format!("meta protocol arp arp daddr ip {subnet} drop");
             let tags = "meta protocol { 8021q, 8021ad } @ll,112,16 & 0x0fff == 0 drop";
             let to_host =
@@ -410,8 +416,8 @@ impl PinLayout {
     }
 
     /// The mark of packets between the host and a pinned tap: set in one table and looked at in the
-    /// other, for as long as they are on the bridge. Of this instance alone, because every bridge of
-    /// the machine passes the table `bridge`.
+    /// other, for as long as they are on the bridge. Of this instance alone, because every bridge
+    /// of the machine passes the table `bridge`.
     fn seal(&self) -> String {
         let digest = Sha256::digest(self.table.as_bytes());
         format!("0x{}", hex::encode(&digest[..4]))

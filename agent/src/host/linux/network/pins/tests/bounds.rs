@@ -117,7 +117,8 @@ impl Uplink {
 const ETHERNET: u32 = 1;
 const INFINIBAND: u32 = 32;
 
-/// A host whose uplink is in a large network, and pins that bound what guests have it look for there.
+/// A host whose uplink is in a large network, and pins that bound what guests have it look for
+/// there.
 pub(super) async fn host_in_a_large_network(neighbours: u32) -> NftPins {
     host_with(&[pin(2), pin(3)]).await;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();

@@ -1,5 +1,5 @@
-//! A hostile guest against host, gateway and neighbour. Every attack is made twice: from a tap that is
-//! not pinned, where it has to work (or the test proves nothing), and from one that is.
+//! A hostile guest against host, gateway and neighbour. Every attack is made twice: from a tap that
+//! is not pinned, where it has to work (or the test proves nothing), and from one that is.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -426,8 +426,8 @@ async fn rename(pin: &Pin) {
     .await;
 }
 
-/// Questions by ARP for the gateway, in every dress in which the host reads one, and what the host may
-/// learn from each: an address that is nobody's.
+/// Questions by ARP for the gateway, in every dress in which the host reads one, and what the host
+/// may learn from each: an address that is nobody's.
 fn questions(mac: [u8; 6]) -> Vec<(&'static str, Ipv4Addr, Vec<u8>)> {
     let nobody = |n| Ipv4Addr::new(10, 64, 7, n);
     let plain = |n| arp(BROADCAST, mac, 1, (mac, nobody(n)), ([0; 6], GATEWAY));

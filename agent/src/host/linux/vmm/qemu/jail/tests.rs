@@ -1,4 +1,5 @@
-//! The jail as what runs in it finds it: a Python in place of QEMU, which lies beneath `/usr` as well.
+//! The jail as what runs in it finds it: a Python in place of QEMU, which lies beneath `/usr` as
+//! well.
 
 use super::*;
 use crate::host::linux::network::test_net::in_namespace;
@@ -33,8 +34,8 @@ print("remove", tried("/kernel", os.remove))
 print("read", open("/kernel").read())
 "#;
 
-/// What a QEMU that was taken over tries of networks. A request of the tun device that was let through has an
-/// answer of the device, or an error that is not ours.
+/// What a QEMU that was taken over tries of networks. A request of the tun device that was let
+/// through has an answer of the device, or an error that is not ours.
 const REACH: &str = r#"
 import ctypes, errno, fcntl, os, socket, struct
 libc = ctypes.CDLL(None, use_errno=True)
