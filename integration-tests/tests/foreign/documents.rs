@@ -60,7 +60,7 @@ fn documents_every_block_of_commands_is_run_by_somebody() {
 fn script(block: &str, api: &str) -> String {
     let block =
         block.replace("127.0.0.1:7070", api).replace("\n$ ", "\n").replace("HOST", "host-0");
-    let endless = ["banger vm watch", "WatchVms"];
+    let endless = ["banger vm watch", "WatchVms", "banger audit --follow"];
     let mut out = "set -euo pipefail\n".to_owned();
     for line in block.lines() {
         if endless.iter().any(|word| line.contains(word)) {
