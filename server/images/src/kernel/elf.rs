@@ -90,6 +90,9 @@ pub(crate) fn check_static<'data>(
 /// The most modules that one needs: those of Linux that need most need about thirty.
 const MOST_NEEDED: usize = 256;
 
+/// The longest name of a module (`MODULE_NAME_LEN` of Linux).
+const LONGEST_NAME: usize = 56;
+
 /// The modules that a module needs, as its `.modinfo` says (depmod(8)); `None` if it is none, or
 /// needs more than any.
 pub(crate) fn depends(module: &[u8]) -> Option<Vec<String>> {
@@ -102,7 +105,8 @@ pub(crate) fn depends(module: &[u8]) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(named.unwrap_or_default());
     let named = text.split(',').filter(|name| !name.is_empty());
     let names: Vec<_> = named.take(MOST_NEEDED + 1).map(module_name).collect();
-    (names.len() <= MOST_NEEDED).then_some(names)
+    let are_names = names.iter().all(|name| name.len() <= LONGEST_NAME);
+    (names.len() <= MOST_NEEDED && are_names).then_some(names)
 }
 
 /// Names of modules are written with `-` or `_`, and mean the same.

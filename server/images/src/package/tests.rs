@@ -182,6 +182,10 @@ fn modules_that_a_package_has_without_end_are_too_many() {
     // One that names more than any of Linux needs.
     let error = modules_of(file(kernel(), "first", &names("a", 257))).expect_err("too many");
     assert!(matches!(error, ImportError::Damaged { .. }), "{error:?}");
+    // Or by a name that no module has.
+    let long = ["n".repeat(57)];
+    let error = modules_of(file(kernel(), "first", &long)).expect_err("too long");
+    assert!(matches!(error, ImportError::Damaged { .. }), "{error:?}");
     // A few that name more in all than there are.
     let first = file(kernel(), "first", &names("a", 4));
     let wide = names("a", 4).iter().fold(first, |tar, name| file(tar, name, &names(name, 256)));
