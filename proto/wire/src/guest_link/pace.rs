@@ -105,9 +105,13 @@ impl Pace {
     }
 }
 
-/// What the answers of one guest may cost in a second, all its calls together: 32,768 that have
-/// next to nothing in them.
+/// What the answers of one guest may cost in a second, all its calls together: 32,768 that are not
+/// large.
 const ANSWERS: u64 = 8 << 20;
+
+/// A guest agent of banger sends what it has in parts of 64 KiB; of parts of this length a link at
+/// its full speed brings no more than others are allowed.
+const LARGE: usize = 32 << 10;
 
 /// How fast answers are taken out of a guest's frames: many small ones fit in one, and each has its
 /// way to go to whoever asked. Paid by whoever takes them, before the next is looked at.
@@ -121,16 +125,14 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Pays for an answer with this much data in it, and waits if that was too much. What has as
-    /// much in it as a frame costs is free: its window pays for it. Who waits has the others of the
-    /// guest wait too.
+    /// Pays for an answer with this much data in it, and waits if that was too much. One that is
+    /// [`LARGE`] is free: its window pays for it. Who waits has the others of the guest wait too.
     pub async fn pay(&self, data: usize) {
-        let price = FRAME.saturating_sub(u64::try_from(data).unwrap_or(u64::MAX));
-        if price == 0 {
+        if data >= LARGE {
             return;
         }
         let mut pace = self.0.lock().await;
-        if let Some(pause) = pace.after(price, Instant::now()) {
+        if let Some(pause) = pace.after(FRAME, Instant::now()) {
             tokio::time::sleep(pause).await;
         }
     }
