@@ -30,6 +30,9 @@ pub const SERVICE_USER: &str = "banger";
 const LOOKS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How often it is looked at again that is not in the table.
+const UNSEEN: u32 = 3;
+
 /// Somebody listens on this machine who is not to have a secret of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
@@ -79,13 +82,25 @@ async fn to(uri: http::Uri) -> io::Result<TokioIo<TcpStream>> {
     let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(80))).await?;
     stream.set_nodelay(true)?;
     let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
+    if !there.ip().to_canonical().is_loopback() {
+        let text = format!("{host} stands for {}, which is not this machine", there.ip());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let mut unseen = 0;
     for _ in 0..LOOKS {
-        let look = tokio::task::spawn_blocking(move || other_end(&rows(here, there), there));
+        let look =
+            tokio::task::spawn_blocking(move || other_end(&rows(here, there), there, may_have_it));
         match look.await.map_err(io::Error::other)? {
             OtherEnd::Of(uid) if !may_have_it(uid) => {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, Stranger { uid }));
             }
-            OtherEnd::Of(_) | OtherEnd::Unknown => return Ok(TokioIo::new(stream)),
+            OtherEnd::Of(_) => return Ok(TokioIo::new(stream)),
+            // The table is not read at one moment: what it lacks once it may have had all the time.
+            OtherEnd::Unknown if unseen == UNSEEN => return Ok(TokioIo::new(stream)),
+            OtherEnd::Unknown => {
+                unseen += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
             OtherEnd::Nobodys => tokio::time::sleep(PAUSE).await,
         }
     }
@@ -99,19 +114,21 @@ fn rows(here: SocketAddr, there: SocketAddr) -> Vec<Row> {
     table::read(|row| row.local == there && row.remote == here || row.listens_at(there))
 }
 
-/// Pure.
-fn other_end(rows: &[Row], there: SocketAddr) -> OtherEnd {
+/// Whose it is, for whom `may_have_it` says who may have the secret. Pure.
+fn other_end(rows: &[Row], there: SocketAddr, may_have_it: impl Fn(u32) -> bool) -> OtherEnd {
     let end = rows.iter().find(|row| !row.listens);
-    if let Some(end) = end.filter(|end| end.inode != 0) {
-        return OtherEnd::Of(end.uid);
-    }
+    let held = end.filter(|end| end.inode != 0);
     // Who listens at this very address has its connections, before who listens everywhere.
     let at = |row: &&Row| row.listens && row.local.ip() == there.ip().to_canonical();
     let listener = rows.iter().find(at).or_else(|| rows.iter().find(|row| row.listens));
-    match (listener, end) {
-        (Some(listener), _) => OtherEnd::Of(listener.uid),
-        (None, Some(_)) => OtherEnd::Nobodys,
-        (None, None) => OtherEnd::Unknown,
+    // Both, where both are there: for some kinds of sockets it is the kernel that takes
+    // connections, as root, for whoever listens.
+    match (held, listener, end) {
+        (Some(held), Some(listener), _) if may_have_it(held.uid) => OtherEnd::Of(listener.uid),
+        (Some(held), _, _) => OtherEnd::Of(held.uid),
+        (None, Some(listener), _) => OtherEnd::Of(listener.uid),
+        (None, None, Some(_)) => OtherEnd::Nobodys,
+        (None, None, None) => OtherEnd::Unknown,
     }
 }
 

@@ -91,7 +91,7 @@ fn row(local: &str, remote: &str, uid: u32, inode: u64) -> Row {
 #[test]
 fn the_other_end_of_the_connection_says_more_than_who_listens() {
     let there = "127.0.0.1:7070";
-    let of = |rows: &[Row]| other_end(rows, there.parse().unwrap());
+    let of = |rows: &[Row]| other_end(rows, there.parse().unwrap(), |uid| uid == 0);
     let listener = |uid| row(there, "0.0.0.0:0", uid, 7);
     let end = |uid, inode| row(there, "127.0.0.1:50000", uid, inode);
     assert_eq!(of(&[]), OtherEnd::Unknown);
@@ -101,6 +101,10 @@ fn the_other_end_of_the_connection_says_more_than_who_listens() {
     assert_eq!(of(&[end(0, 0)]), OtherEnd::Nobodys);
     assert_eq!(of(&[end(1000, 8)]), OtherEnd::Of(1000));
     assert_eq!(of(&[listener(0), end(1000, 8)]), OtherEnd::Of(1000));
+    // Nor is one believed that the kernel has taken for somebody who listens.
+    assert_eq!(of(&[listener(1000), end(0, 8)]), OtherEnd::Of(1000));
+    assert_eq!(of(&[listener(0), end(0, 8)]), OtherEnd::Of(0));
+    assert_eq!(of(&[end(0, 8)]), OtherEnd::Of(0));
     let everywhere = row("0.0.0.0:7070", "0.0.0.0:0", 0, 9);
     assert_eq!(of(&[everywhere, listener(1000), end(0, 0)]), OtherEnd::Of(1000));
 }
