@@ -205,6 +205,11 @@ impl Disk {
         if is_link { self.remove(link).map(drop) } else { Ok(()) }
     }
 
+    /// Whether something is a link, which may lead anywhere.
+    pub(super) fn is_link(&self, path: &Path) -> anyhow::Result<bool> {
+        Ok(fs::symlink_metadata(self.at(path)?).is_ok_and(|found| found.is_symlink()))
+    }
+
     /// Removes a file. False when there was none.
     pub(super) fn remove(&self, path: &Path) -> anyhow::Result<bool> {
         match fs::remove_file(self.at(path)?) {

@@ -54,7 +54,7 @@ pub(super) const COMMAND: &str = "banger";
 pub(super) enum Kind {
     /// A program: ours.
     Program,
-    /// A unit: ours; the operator's changes belong into drop-ins.
+    /// A unit: ours; the operator's changes belong in drop-ins.
     Unit,
     /// User, directories, kernel settings: ours.
     Support,

@@ -66,6 +66,11 @@ pub(super) fn purge(disk: &Disk, part: Part, dir: &Path) -> anyhow::Result<Purge
             Some((room, pattern)) => (dir.join(room), pattern),
             None => (dir.to_owned(), *place),
         };
+        // Whoever owns the directory may have put a link there, and what it leads to is not
+        // banger's.
+        if room != dir && disk.is_link(&room)? {
+            continue;
+        }
         for name in disk.names(&room)?.into_iter().filter(|name| is_called(name, pattern)) {
             purged.removed |= disk.remove_whole(&room.join(name))?;
         }

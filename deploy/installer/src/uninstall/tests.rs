@@ -117,6 +117,11 @@ async fn a_purge_takes_what_banger_made_and_leaves_and_names_the_rest() {
     made.iter().chain(&theirs).for_each(|path| fake.put(path, "x"));
     let link = fake.dir.path().join("srv/data/images/blobs");
     std::os::unix::fs::symlink(fake.dir.path().join("srv/elsewhere"), &link).unwrap();
+    // And one in place of a directory of its own leads no further either.
+    fake.put("srv/other/host.json", "x");
+    let room = fake.dir.path().join("var/lib/banger-agent/identity");
+    let _ = std::fs::remove_dir_all(&room);
+    std::os::unix::fs::symlink(fake.dir.path().join("srv/other"), &room).unwrap();
     let disk = fake.disk();
     let (server, agent) = (Path::new("/srv/data"), Path::new("/var/lib/banger-agent"));
     uninstall_with(&fake, false, true).await.unwrap();
@@ -130,9 +135,10 @@ async fn a_purge_takes_what_banger_made_and_leaves_and_names_the_rest() {
     let left = |part, dir| state::purge(&disk, part, dir).unwrap();
     let of_server = ["ca/of-somebody.pem", "photos", "precious"].map(|path| server.join(path));
     assert_eq!(left(Part::Server, server), Purged { removed: false, left: of_server.to_vec() });
-    let of_agent = vec![agent.join("images/vmlinux-mine")];
+    assert!(fake.has("srv/other/host.json") && room.symlink_metadata().is_ok());
+    let of_agent = vec![agent.join("identity"), agent.join("images/vmlinux-mine")];
     assert_eq!(left(Part::Agent, agent), Purged { removed: false, left: of_agent.clone() });
-    assert_eq!(named(&of_agent), "/var/lib/banger-agent/images/vmlinux-mine");
+    assert_eq!(named(&of_agent[1..]), "/var/lib/banger-agent/images/vmlinux-mine");
     let many: Vec<_> = (0..12).map(|n| PathBuf::from(format!("/{n}"))).collect();
     assert!(named(&many).ends_with("/9 and 2 more"), "{}", named(&many));
 }
