@@ -13,20 +13,22 @@ use std::path::PathBuf;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::*;
-use crate::model::fixtures::record_of;
+use crate::model::caller::{ProjectRole, Rights};
+use crate::model::fixtures::{project, project_record, record_of};
 use crate::model::image::{Boot, ImageRecord, StoredKind};
 use crate::model::inventory::SweepRecord;
-use crate::model::ledger::{CreateToken, RevokeToken, SetCordon};
-use crate::model::project::{Named, ProjectName};
+use crate::model::ledger::{CreateProject, CreateToken, RevokeToken, SetCordon};
+use crate::model::project::{Named, ProjectName, ProjectRecord, Quota};
 use crate::model::request::RequestId;
 use crate::model::status::VmState;
 use crate::model::token::TokenRecord;
 use crate::testing::image;
 
 /// Every server whose databases open, oldest first.
-pub(super) const RELEASES: [(&str, &str); 2] = [
+pub(super) const RELEASES: [(&str, &str); 3] = [
     ("0.1.0", include_str!("../fixtures/0.1.0.sql")),
     ("0.1.0-schema-11", include_str!("../fixtures/0.1.0-schema-11.sql")),
+    ("0.1.0-schema-16", include_str!("../fixtures/0.1.0-schema-16.sql")),
 ];
 
 async fn dump(connection: &mut SqliteConnection) -> String {
@@ -97,6 +99,17 @@ fn made_token() -> TokenRecord {
     TokenRecord { created_by_token: maker.clone(), goes_with: maker, ..record_of(2, "bot") }
 }
 
+/// A project with a quota, and a token of it.
+fn shop() -> ProjectRecord {
+    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    ProjectRecord { quota, ..(*project_record("shop")).clone() }
+}
+
+fn token_of_shop() -> TokenRecord {
+    let rights = Rights::Project(project("shop"), ProjectRole::Developer);
+    TokenRecord { rights, ..record_of(3, "ann") }
+}
+
 fn made_join_token() -> JoinToken {
     JoinToken { created_by_token: Some(record_of(1, "ci").id), ..token("made") }
 }
@@ -143,9 +156,13 @@ async fn a_little_of_everything() -> Fixture {
     fixture.make(AnyMutation::Forget(Forget { vm: vm_id(4) })).await.expect("forgotten");
     let crashed = line(vm_id(2), EventKind::Entered(VmState::Crashed), 2);
     fixture.make(AnyMutation::Record(Record { events: vec![crashed] })).await.expect("written");
+    let (public, _) = image("public", StoredKind::Kernel, b"kernel");
+    let put = PutImage { image: public, replace: false, public: Some(true) };
+    fixture.store.submit(caller(), put).await.expect("stored");
     let put = PutImage { image: Arc::new(root_image()), replace: false, public: None };
     fixture.store.submit(caller(), put).await.expect("stored");
-    for token in [record_of(1, "ci"), made_token()] {
+    fixture.store.submit(caller(), CreateProject(Arc::new(shop()))).await.expect("made");
+    for token in [record_of(1, "ci"), made_token(), token_of_shop()] {
         fixture.store.submit(caller(), CreateToken(Arc::new(token))).await.expect("kept");
     }
     fixture.store.submit(caller(), CreateJoinToken(made_join_token())).await.expect("kept");
@@ -220,16 +237,26 @@ async fn a_database_of_every_release_opens_with_all_that_it_holds_and_goes_on() 
 }
 
 #[tokio::test]
-async fn the_newest_database_opens_with_every_kind_of_object() {
-    let (_, dump) = RELEASES[RELEASES.len() - 1];
+async fn the_newest_databases_open_with_every_kind_of_object() {
+    let [_, before_projects, newest] = RELEASES;
+    has_every_kind(before_projects.1, false).await;
+    has_every_kind(newest.1, true).await;
+}
+
+async fn has_every_kind(dump: &str, has_projects: bool) {
     let directory = database_of(dump).await;
     let open = open_in(&directory).await;
     let fixture = started(open, directory);
     let store = &fixture.store;
     let alpine = Named::new(&ProjectName::default(), "alpine");
     assert_eq!(store.image(&alpine, &caller()), Some((Arc::new(root_image()), 0)));
+    let public = store.image(&Named::new(&ProjectName::default(), "public"), &caller());
+    assert_eq!(public.map(|(image, _)| image.public), has_projects.then_some(true));
+    assert_eq!(store.projects(), Vec::from_iter(has_projects.then(|| Arc::new(shop()))));
     let tokens: Vec<TokenRecord> = store.tokens().iter().map(|t| TokenRecord::clone(t)).collect();
-    assert_eq!(tokens, [record_of(1, "ci"), made_token()]);
+    let mut wanted = vec![record_of(1, "ci"), made_token()];
+    wanted.extend(has_projects.then(token_of_shop));
+    assert_eq!(tokens, wanted);
     assert_eq!(store.host_sweeps(host_id(1), 10).await.expect("readable"), [sweep()]);
     // The request that named itself, again: the answer of then, although the host is cordoned.
     let (cordoner, key, cordon) = cordon_once();

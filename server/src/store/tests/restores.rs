@@ -446,6 +446,10 @@ async fn an_old_state_of_an_earlier_release_is_compared_and_kept_as_it_was() {
             schema::found(&mut connect(path).await.expect("opens")).await.expect("readable")
         };
         let before = schema_of(&path).await;
+        if before == schema::known() {
+            // Not an earlier one, until the next migration.
+            continue;
+        }
         assert!(before < schema::known(), "{release}");
         let looked = restore(&path, &copy, at(10), LOOK).await.expect("can be restored");
         assert_eq!(schema_of(&path).await, before, "{release}");
