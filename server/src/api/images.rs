@@ -393,7 +393,7 @@ impl ImageApi {
         mut stream: Streaming<v1::UploadBlobRequest>,
     ) -> Result<v1::UploadBlobResponse, Status> {
         let mut project = caller.home();
-        let upload = self.api.images.begin_upload(&caller.actor, project.clone()).await;
+        let upload = self.api.images.begin_upload(&caller.party(), project.clone()).await;
         let mut upload = upload.map_err(status::keep_failed)?;
         let mut file_name = None;
         let bytes_of = |part: &Result<Option<v1::UploadBlobRequest>, Status>| {

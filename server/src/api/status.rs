@@ -388,7 +388,9 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::DoneAndGone { what: RequestTarget::Project(_) }
         | Refusal::ProjectNotFound { .. } => (Code::NotFound, R::ProjectNotFound),
         Refusal::QuotaExceeded { .. } => (Code::ResourceExhausted, R::QuotaExceeded),
-        Refusal::ProjectNameTaken { .. } => (Code::AlreadyExists, R::ProjectNameTaken),
+        Refusal::ProjectNameTaken { .. } | Refusal::ProjectNameUsed { .. } => {
+            (Code::AlreadyExists, R::ProjectNameTaken)
+        }
         Refusal::ProjectNotEmpty { .. } | Refusal::ProjectStays { .. } => {
             (Code::FailedPrecondition, R::ProjectNotEmpty)
         }

@@ -205,7 +205,7 @@ impl Images {
         report: Report,
     ) -> Result<Arc<ImageRecord>, ImportFailure> {
         // The slot first: who waits for its share keeps nobody else from the name.
-        let _slot = self.imports.take(&caller.actor).await.ok_or(ImportFailure::Closed)?;
+        let _slot = self.imports.take(&caller.party()).await.ok_or(ImportFailure::Closed)?;
         let name = self.turn(&format!("{}/{}", wish.project, wish.name));
         let _mine = name.lock().await;
         self.library.check_room(0).map_err(ImportFailure::Keep)?;

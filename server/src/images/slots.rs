@@ -1,8 +1,11 @@
 //! Slots: so many at a time, and no caller more than a share of them.
 //!
 //! Driven by uploads and imports. A caller that has its share waits for itself; the others go on.
-//! The names of callers are those of the API's tokens, so there are few, and they are forgotten
+//! A caller is a party here ([`Caller::party`]): a principal of the fleet, or all of a project's
+//! together, whose admin makes as many of them as they like. There are few, and they are forgotten
 //! when they hold nothing.
+//!
+//! [`Caller::party`]: crate::model::caller::Caller::party
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

@@ -170,6 +170,12 @@ fn needed(action: Action, resource: Resource) -> Option<(Role, Option<ProjectRol
 }
 
 impl Caller {
+    /// Who they are where few of something are shared: a principal of the fleet, or all of a
+    /// project's together, whose admin makes as many of them as they like.
+    pub fn party(&self) -> String {
+        self.only().map_or_else(|| self.actor.to_string(), |project| format!("{project}/"))
+    }
+
     /// Whether what belongs to this project is there for them. Every lookup of a VM, an image or a
     /// token goes by it.
     pub fn sees(&self, project: &ProjectName) -> bool {

@@ -114,6 +114,8 @@ pub struct Ledger {
     host_names: HashMap<String, HostId>,
     join_tokens: Rows<JoinToken>,
     projects: Rows<ProjectRecord>,
+    /// The names of those that have gone since the start: watches still know their VMs.
+    gone_projects: BTreeSet<ProjectName>,
     /// What the VMs of each project that has any book.
     usage: HashMap<ProjectName, Resources>,
     tokens: Rows<TokenRecord>,
@@ -137,6 +139,7 @@ impl Ledger {
             host_names: HashMap::new(),
             join_tokens: Rows::default(),
             projects: Rows::default(),
+            gone_projects: BTreeSet::new(),
             usage: HashMap::new(),
             tokens: Rows::default(),
             images: ImageTable::default(),
@@ -174,7 +177,12 @@ impl Ledger {
                     self.host_names.remove(&last.name);
                 }
                 Change::JoinToken(edit) => self.join_tokens.apply(edit),
-                Change::Project(edit) => self.projects.apply(edit),
+                Change::Project(edit) => {
+                    if let Edit::Remove { last, .. } = edit {
+                        self.gone_projects.insert(last.name.clone());
+                    }
+                    self.projects.apply(edit);
+                }
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),

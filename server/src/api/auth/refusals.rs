@@ -2,11 +2,11 @@
 //! in all, so that nobody fills the disk or the store's queue.
 //!
 //! Those without an identity are counted by address, or by the /64 of IPv6 that one machine has;
-//! those with one by principal. Each of the two kinds has bounds and room of its own here, and a
-//! number of rows of its own in the store, so that neither pushes out the other. What is past a
-//! bound is counted, and the counts are records when their minute is over: one of all strangers,
-//! one of each principal. Nothing waits for the store: a task takes what has gathered, every
-//! second.
+//! those with one by principal, all of a project's together, since its admin makes them. Each of
+//! the two kinds has bounds and room of its own here, and a number of rows of its own in the store,
+//! so that neither pushes out the other. What is past a bound is counted, and the counts are
+//! records when their minute is over: one of all strangers, one of each principal. Nothing waits
+//! for the store: a task takes what has gathered, every second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,13 +31,14 @@ const OF_THE_CALLER: [ErrorReason; 3] =
 /// For so long calls are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
 
-/// Records in that time of one address without an identity, or one principal.
+/// Records in that time of one address without an identity, or one principal, or one project.
 const OF_ONE: u32 = 10;
 
 /// Of all strangers.
 const OF_STRANGERS: Bounds = Bounds { of_all: 60, waiting: 512 };
 
-/// Of all with an identity: an admin has made each, so that there may be more of them.
+/// Of all with an identity: an admin of the fleet has made each, or its project, so that there may
+/// be more of them.
 const OF_KNOWN: Bounds = Bounds { of_all: 600, waiting: 4096 };
 
 /// Bounds of one kind of callers.
@@ -180,7 +181,7 @@ impl Refusals {
         gathered.turn(at);
         gathered.since.get_or_insert(at);
         if known {
-            gathered.known.note(caller.actor.to_string(), record);
+            gathered.known.note(caller.party(), record);
         } else {
             let peer = caller.call.as_ref().and_then(|call| call.peer);
             let network = peer.map(|peer| network(peer.ip()).to_string());

@@ -104,3 +104,16 @@ fn a_refusal_names_who_was_refused_and_the_role_that_would_do() {
         "eve is viewer of project shop; this needs the role viewer of the whole fleet"
     );
 }
+
+#[test]
+fn all_of_a_project_are_one_party_and_each_of_the_fleet_is_one() {
+    let named = |actor: &str, caller: &Caller| Caller { actor: actor.into(), ..caller.clone() };
+    let of_shop = of_shop(ProjectRole::Developer);
+    let (ann, bob) = (named("shop/ann", &of_shop), named("shop/bob", &of_shop));
+    assert_eq!(ann.party(), bob.party());
+    // Nobody of the fleet is called so: their names have no slash.
+    let operator = caller(Grants::fleet(Role::Operator));
+    let (shop, ci) = (named("shop", &operator), named("ci", &operator));
+    assert_eq!((shop.party(), ci.party()), ("shop".to_owned(), "ci".to_owned()));
+    assert_eq!(ann.party(), "shop/");
+}

@@ -61,15 +61,18 @@ impl Ledger {
 
     /// Refuses what would need more records than there is room for. What has ended or was refused
     /// is written in any case: there was room for its beginning, or it has a bound of its own. So
-    /// is a revocation, which ends a flood, and the token of an admin where nobody has one.
+    /// is a revocation, which ends a flood, and the token of an admin where nobody has one; but
+    /// not one that keeps what was made, of which the same tokens can be kept again and again.
     pub(super) fn check_audit_room(
         &self,
         caller: &Caller,
         mutation: &AnyMutation,
         decided: &Decided,
     ) -> Result<(), Refusal> {
-        if let AnyMutation::RevokeToken(_) | AnyMutation::AddToken(_) = mutation {
-            return Ok(());
+        match mutation {
+            AnyMutation::AddToken(_) => return Ok(()),
+            AnyMutation::RevokeToken(revoke) if !revoke.keep_made => return Ok(()),
+            _ => {}
         }
         let needs = |change: &&Change| match change {
             Change::Audit(record) => match record.step {

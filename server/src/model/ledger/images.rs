@@ -30,6 +30,9 @@ use crate::model::spec::{ImageRef, SpecProblem, VmSpec};
 /// Most names of images.
 const MAX_IMAGES: usize = 10_000;
 
+/// Most of one project but `default`, which is the operators': the others have room.
+const MAX_IMAGES_OF_PROJECT: usize = 1_000;
+
 /// How many VMs an error names at most.
 const NAMED: usize = 5;
 
@@ -160,10 +163,20 @@ impl Ledger {
             None if self.images.names.len() >= MAX_IMAGES => {
                 return Err(Refusal::LimitReached { what: "images", limit: MAX_IMAGES });
             }
+            None if self.images_of(&image.project) >= MAX_IMAGES_OF_PROJECT => {
+                let (what, limit) = ("images of a project", MAX_IMAGES_OF_PROJECT);
+                return Err(Refusal::LimitReached { what, limit });
+            }
             None => {}
         }
         let outcome = Outcome::Image { image: Arc::clone(image), changed: true };
         Ok(Decided { changes: vec![Change::put(Arc::clone(image))], outcome })
+    }
+
+    /// How many images a project has; none of `default`, which has all the room there is.
+    fn images_of(&self, project: &ProjectName) -> usize {
+        let its = self.images().filter(|image| image.project == *project);
+        if project.is_default() { 0 } else { its.count() }
     }
 
     /// Whether what an image is to be booted with can be that. A name that is no image of the

@@ -81,6 +81,9 @@ impl Ledger {
         if project.name.is_default() || self.projects.get(&project.name).is_some() {
             return Err(Refusal::ProjectNameTaken { name: project.name.to_string() });
         }
+        if self.gone_projects.contains(&project.name) {
+            return Err(Refusal::ProjectNameUsed { name: project.name.to_string() });
+        }
         if self.projects.len() >= MAX_PROJECTS {
             return Err(Refusal::LimitReached { what: "projects", limit: MAX_PROJECTS });
         }

@@ -183,6 +183,12 @@ pub enum Refusal {
     ProjectNotFound { name: String },
     #[error("there is a project {name:?} already")]
     ProjectNameTaken { name: String },
+    /// The name of a project that has gone. What is still told of its VMs, to a watch that resumes,
+    /// would be told to the next by that name.
+    #[error(
+        "project {name:?} was deleted; its name can be given again once the server was restarted"
+    )]
+    ProjectNameUsed { name: String },
     #[error(
         "project {name} still has {} and {}",
         counted(*vms as u64, "VM"),

@@ -27,6 +27,9 @@ use crate::model::token::TokenRecord;
 /// Most tokens that are good at one time.
 const MAX_TOKENS: usize = 100_000;
 
+/// Most of one project, whose admins make them: the others have room.
+const MAX_TOKENS_OF_PROJECT: usize = 1_000;
+
 /// Keep a token.
 #[derive(Debug, Clone)]
 pub struct CreateToken(pub Arc<TokenRecord>);
@@ -113,7 +116,8 @@ impl Ledger {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         self.check_rights(token, caller)?;
-        let (mut changes, mut good) = (Vec::new(), 0);
+        let (mut changes, mut good, mut of_project) = (Vec::new(), 0, 0);
+        let project = token.rights.project();
         let mut expired = BTreeSet::new();
         for known in self.tokens() {
             if !known.is_good(caller.at) {
@@ -123,7 +127,9 @@ impl Ledger {
             }
             good += 1;
             // Ids are random: two that are the same are as unlikely as two secrets.
-            let same = known.name == token.name && known.rights.project() == token.rights.project();
+            let is_beside = known.rights.project() == project;
+            of_project += usize::from(project.is_some() && is_beside);
+            let same = is_beside && known.name == token.name;
             if same || known.id == token.id {
                 return Err(Refusal::TokenNameTaken {
                     name: token.name.clone(),
@@ -134,6 +140,10 @@ impl Ledger {
         if good >= MAX_TOKENS {
             return Err(Refusal::LimitReached { what: "tokens", limit: MAX_TOKENS });
         }
+        if of_project >= MAX_TOKENS_OF_PROJECT {
+            let (what, limit) = ("tokens of a project", MAX_TOKENS_OF_PROJECT);
+            return Err(Refusal::LimitReached { what, limit });
+        }
         changes.extend(self.unused_join_tokens_of(&expired, caller.at));
         changes.extend(self.left_by(&expired));
         changes.push(Change::put(Arc::clone(token)));
@@ -141,7 +151,10 @@ impl Ledger {
     }
 
     pub(super) fn add_token(&self, token: &Arc<TokenRecord>) -> Result<Decided, Refusal> {
-        let same = |known: &&Arc<TokenRecord>| known.name == token.name || known.id == token.id;
+        let same = |known: &&Arc<TokenRecord>| {
+            let is_beside = known.rights.project() == token.rights.project();
+            known.name == token.name && is_beside || known.id == token.id
+        };
         if let Some(known) = self.tokens().find(same) {
             let (name, by) = (token.name.clone(), known.id.clone());
             return Err(Refusal::TokenNameTaken { name, by });

@@ -62,6 +62,13 @@ async fn a_later_project_by_the_same_name_hears_nothing_of_the_first() {
     assert_eq!(last, Some(vm_id(1)));
     assert_eq!(fixture.store.deleted_of(vm_id(1)).await.expect("readable"), Some(shop()));
     fixture.make(DeleteProject(shop()).into()).await.expect("empty");
+    // A watch could resume from before, and would be told the VMs of the first.
+    let again = fixture.make(CreateProject(project_record("shop")).into()).await;
+    let Err(MutateError::Refused(Refusal::ProjectNameUsed { .. })) = again else {
+        panic!("{again:?}")
+    };
+    let (open, directory) = fixture.reopened().await;
+    let fixture = started(open, directory);
     fixture.make(CreateProject(project_record("shop")).into()).await.expect("made");
     assert_eq!(fixture.store.last_deleted(&named).await.expect("readable"), None);
     assert_eq!(fixture.store.deleted_of(vm_id(1)).await.expect("readable"), None);

@@ -388,3 +388,46 @@ fn tokens_of_a_project_are_made_listed_and_taken_back_in_it() {
     let left: Vec<String> = ledger.tokens().map(|token| token.principal()).collect();
     assert_eq!(left, ["lab/ci"]);
 }
+
+#[test]
+fn no_project_holds_what_there_are_few_of_for_all() {
+    let mut ledger = with_projects();
+    // Tokens, which its admin makes.
+    for number in 4_096..5_096_u32 {
+        let (id, rights) = (
+            format!("bgr_{number:016x}"),
+            Rights::Project(project("shop"), ProjectRole::Developer),
+        );
+        let token = TokenRecord { id, rights, ..record_of(1, &format!("t{number}")) };
+        make(&mut ledger, CreateToken(Arc::new(token)).into()).expect("there is room");
+    }
+    let token = |number, of: &str| {
+        let rights = Rights::Project(project(of), ProjectRole::Developer);
+        CreateToken(Arc::new(TokenRecord { rights, ..record_of(number, "more") })).into()
+    };
+    let refused = make(&mut ledger, token(254, "shop"));
+    assert!(matches!(refused, Err(Refusal::LimitReached { limit: 1_000, .. })), "{refused:?}");
+    make(&mut ledger, token(255, "lab")).expect("another has room");
+    // Images by their names.
+    let named = |name: &str, of: &str| {
+        let (record, _) = image(name, StoredKind::Root, b"root");
+        let record = ImageRecord { project: project(of), ..ImageRecord::clone(&record) };
+        PutImage { image: Arc::new(record), replace: false, public: None }.into()
+    };
+    for number in 0..1_000 {
+        make(&mut ledger, named(&format!("i{number}"), "shop")).expect("there is room");
+    }
+    let refused = make(&mut ledger, named("more", "shop"));
+    assert!(matches!(refused, Err(Refusal::LimitReached { limit: 1_000, .. })), "{refused:?}");
+    make(&mut ledger, named("more", "lab")).expect("another has room");
+    make(&mut ledger, named("more", "default")).expect("so have the operators");
+}
+
+#[test]
+fn a_token_of_a_project_takes_no_name_from_the_first_admin() {
+    let mut ledger = with_projects();
+    let rights = Rights::Project(project("shop"), ProjectRole::Admin);
+    let theirs = TokenRecord { rights, ..record_of(1, "admin") };
+    make(&mut ledger, CreateToken(Arc::new(theirs)).into()).expect("made");
+    make(&mut ledger, AddToken(Arc::new(record_of(2, "admin"))).into()).expect("made beside it");
+}

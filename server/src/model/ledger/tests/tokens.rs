@@ -384,3 +384,17 @@ fn a_create_and_a_revocation_that_name_themselves_are_done_once() {
     let taken = once(&revoke("ci"), 2);
     assert!(matches!(taken, Err(Refusal::RequestIdTaken { .. })), "{taken:?}");
 }
+
+#[test]
+fn where_the_audit_is_full_tokens_are_taken_back_and_none_is_kept() {
+    let mut ledger = family();
+    ledger.set_audit_records(ledger.audit_room().max);
+    let call = CallOf { method: "a/RevokeToken", peer: None };
+    let by = Caller { call: Some(call.into()), ..caller() };
+    let decide = |keep_made| {
+        let revoke = RevokeToken { token: "ci".to_owned(), keep_made }.into();
+        ledger.decide_once(&by, &revoke, None).map(|decided| decided.outcome)
+    };
+    assert!(matches!(decide(true), Err(Refusal::AuditFull { .. })));
+    assert!(matches!(decide(false), Ok(Outcome::TokenGone(_))));
+}
