@@ -1,12 +1,12 @@
 //! Changes that name themselves, so that they can be repeated and are done once.
 //!
 //! A connection that breaks during a change leaves open whether it took effect. Each change of a
-//! VM, a host's record or an image's name has a `request_id` by which the server knows a
-//! repetition; where the caller gives none, one is made here. Those without one (drain, sweep, join
-//! tokens, imports, uploads and streams to a guest) are sent once. The same request is then sent
-//! again, for a while, when its connection broke. What can go wrong is that it breaks each time:
-//! then the outcome is not known, and the error says so. A deadline that passed is not tried again:
-//! the caller's patience is over.
+//! VM, a host's record, an image's name, a project or a token has a `request_id` by which the
+//! server knows a repetition; where the caller gives none, one is made here. Those without one
+//! (drain, sweep, join tokens, imports, uploads and streams to a guest) are sent once. The same
+//! request is then sent again, for a while, when its connection broke. What can go wrong is that it
+//! breaks each time: then the outcome is not known, and the error says so. A deadline that passed
+//! is not tried again: the caller's patience is over.
 
 use banger_proto::v1::{
     CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,

@@ -1,5 +1,5 @@
-//! Guests that may live and whose record is lost, or is of another user than they run as: as whom
-//! they run is asked of the kernel, so that no other guest gets their user, and with it their
+//! Guests that may live and whose record is lost, or is of another user than they run as: the agent
+//! asks the kernel as whom they run, so that no other guest gets their user, and with it their
 //! address. Their pins say the same, and can be flushed.
 //!
 //! Looked at when the agent starts, before any assignment is heard, and then by the watch over the

@@ -78,8 +78,8 @@ pub enum Failure {
     Several(Vec<(String, Failure)>),
     /// A program in a guest ended with this; it has said what there is to say.
     Program(u8),
-    /// A program in a guest was not run, or not to its end: for the exit code, which is the
-    /// program's else.
+    /// A program in a guest was not run, or not to its end: for the exit code, which is
+    /// otherwise the program's.
     NotRun(Box<Failure>),
     /// Nobody reads standard output any more: not an error.
     Closed,

@@ -5791,7 +5791,7 @@ pub struct WhoAmIResponse {
 }
 /// What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
 /// there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
-/// each may all that those before it may.
+/// each may do all that those before it may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {

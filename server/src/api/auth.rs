@@ -5,7 +5,7 @@
 //! that, [`identities`] whose a token is. Where the server asks for no tokens, which is on loopback
 //! or because an operator insists, everybody who reaches the listener without one is an admin. A
 //! request's [`Standing`] says whether its caller has shown an identity, which the layers inside go
-//! by. A call ends when its caller may call no longer: [`mod@until_gone`]. A call has one caller,
+//! by. A call ends when its caller may no longer call: [`mod@until_gone`]. A call has one caller,
 //! whom its one token names: nothing else proves anything here, no certificate of the connection,
 //! and no token of another call on it. What this layer finds is of when the headers came, and the
 //! message may come much later: [`LetIn`] is for asking again before anything is done. Whom it

@@ -60,7 +60,7 @@ impl Vms {
         Ok(Call { caller: self.api.caller(request)?, let_in: LetIn::of(request), deadline })
     }
 
-    /// The first message of a client, in time, and the rest. Whoever may call no longer when it
+    /// The first message of a client, in time, and the rest. Whoever may no longer call when it
     /// comes is refused.
     async fn first_of<M, S>(&self, call: &Call, messages: S) -> Result<(M, S), Status>
     where

@@ -91,7 +91,7 @@ impl Api {
     /// their headers, and what is decided goes by when it is.
     ///
     /// # Errors
-    /// They may call no longer: the message came after their token had gone.
+    /// They may no longer call: the message came after their token had gone.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let now = self.clock.now();
         LetIn::of(request).check(now)?;

@@ -4,7 +4,7 @@
 //! A [`Use`] is there once its beginning is stored, and held for as long; when it goes, its end is
 //! written. So there is no end without its beginning. What is missing is the end of what was under
 //! way when the server was killed. Dropped before its end was told, a use counts as broken off: by
-//! its caller, or because that one may call no longer.
+//! its caller, or because that one may no longer call.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,11 @@
 //! Room for the disks: asked for before anything is made, reserved when they are, and more of it
 //! for a store that fills up.
 //!
-//! How much is the plan's. Room is asked for at the moment it is taken, since all VMs of the host
-//! share it: a guard, reckoned in [`crate::vm::cow`], that lets the effect fail and chooses
-//! nothing. What can go wrong: the host's disk has no room; then a VM that is to start does not,
-//! and one that runs keeps the store it has and says so.
+//! How much follows from spec and image, and for one that grows from the plan. Room is asked for at
+//! the moment it is taken, since all VMs of the host share it: a guard, reckoned in
+//! [`crate::vm::cow`], that lets the effect fail and chooses nothing. What can go wrong: the host's
+//! disk has no room; then a VM that is to start does not, and one that runs keeps the store it has
+//! and says so.
 
 use super::{Done, Failed, Hands, Learnt, Trouble};
 use crate::assignment::Shape;

@@ -28,7 +28,7 @@ type Sha = [u8; 32];
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) principal: Principal,
-    /// Cancelled when they may call no longer.
+    /// Cancelled when they may no longer call.
     pub(super) gone: CancellationToken,
     /// The same for those who decide about what they have begun, and do not wait.
     pub(super) ended: Ended,
@@ -204,7 +204,7 @@ impl Identity {
         Self { principal, gone: CancellationToken::new(), ended: Ended::default(), made }
     }
 
-    /// They may call no longer: first nothing more is decided for them, then their calls end.
+    /// They may no longer call: first nothing more is decided for them, then their calls end.
     fn end(&self) {
         self.ended.set();
         self.gone.cancel();

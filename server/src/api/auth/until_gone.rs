@@ -1,4 +1,4 @@
-//! Ends a call that is under way when its caller may call no longer.
+//! Ends a call that is under way when its caller may no longer call.
 //!
 //! It is dropped at once, whether its message has come or not, and its answer, which may have begun
 //! as a stream, ends as refused. Only a revocation goes on for [`GRACE`]: whoever takes back the

@@ -372,7 +372,7 @@ export const WhoAmIResponseSchema: GenMessage<WhoAmIResponse> = /*@__PURE__*/
 /**
  * What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
  * there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
- * each may all that those before it may.
+ * each may do all that those before it may do.
  *
  * @generated from enum banger.v1.Role
  */
