@@ -63,5 +63,11 @@ pub const MAX_STOP_GRACE: Duration = Duration::from_secs(3600);
 /// the sender also counts bytes.
 pub const MAX_ASSIGNMENTS_PER_MESSAGE: usize = 256;
 
-/// VMs in one part of an inventory: at most about 2 KiB each.
+/// Most files of a host's image directory that are told.
+pub const MAX_HOST_IMAGES: usize = 4096;
+
+/// Most things that a fault names as left behind; the others are left out.
+pub const MAX_LEFT_BEHIND: usize = 16;
+
+/// Most VMs in one part of an inventory; the sender also counts bytes.
 pub const INVENTORY_PART_VMS: usize = 500;

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt;
 
+use banger_proto::words;
 use banger_wire::causes::with_causes;
 
 /// Whether an idempotent verb found work to do.
@@ -139,10 +140,11 @@ impl HostError {
         self
     }
 
-    /// The whole chain in one line, for a fault message or a log field.
+    /// The whole chain in one line, for a fault message or a log field: a bounded sentence, for a
+    /// tool, a kernel or a VMM may have written any part of it.
     #[must_use]
     pub fn chain(&self) -> String {
-        with_causes(self)
+        words::sentence(with_causes(self))
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::bounds::{
-    MAX_COMMAND_LINE_BYTES, MAX_METADATA_BYTES, MAX_STOP_GRACE, MEMORY_MIB, ROOT_DISK_MIB, VCPUS,
-    WORK_DISK_MIB,
+    MAX_COMMAND_LINE_BYTES, MAX_LEFT_BEHIND, MAX_METADATA_BYTES, MAX_STOP_GRACE, MEMORY_MIB,
+    ROOT_DISK_MIB, VCPUS, WORK_DISK_MIB,
 };
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use banger_proto::v1::GuestStatus;
+use banger_proto::words;
 
 use crate::assignment::{
     Assignment, Exit, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape,
@@ -306,8 +307,13 @@ fn fault(fault: &Fault) -> wire::Fault {
     wire::Fault {
         reason: fault.reason.as_str().to_owned(),
         step: fault.step.to_owned(),
-        message: fault.message.clone(),
-        left_behind: fault.left_behind.clone(),
+        message: words::sentence(fault.message.clone()),
+        left_behind: fault
+            .left_behind
+            .iter()
+            .take(MAX_LEFT_BEHIND)
+            .map(|object| words::name(object.clone()))
+            .collect(),
         retrying: fault.retry_at.is_some(),
     }
 }
@@ -317,7 +323,7 @@ fn exit(exit: &Exit) -> wire::Exit {
         crashed: exit.crashed,
         code: exit.code,
         signal: exit.signal,
-        message: exit.message.clone(),
+        message: words::sentence(exit.message.clone()),
         time: Some(timestamp(exit.at)),
         reason: exit.cause.as_str().to_owned(),
     }

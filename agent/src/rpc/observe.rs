@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::observe_response::Event;
-use banger_proto::bounds::INVENTORY_PART_VMS;
+use banger_proto::bounds::{INVENTORY_PART_VMS, MAX_HOST_IMAGES, MAX_MESSAGE_BYTES};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -21,6 +22,9 @@ use crate::report::{Reported, VmReport};
 
 /// Messages on their way to one reader; more wait in its subscription, coalesced.
 const QUEUE: usize = 64;
+
+/// Most bytes of VMs in one part of an inventory; the rest of a message is for what is around them.
+const PART_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
 type Sent = Result<wire::ObserveResponse, Status>;
 
@@ -91,19 +95,22 @@ async fn run<A: AgentApi>(
     }
 }
 
-/// At least one part: an empty inventory is told too.
+/// At least one part: an empty inventory is told too. No part has more VMs or bytes than a message
+/// may, so that no VM keeps the others of its host from being told.
 fn inventory_parts(reports: &[Arc<VmReport>]) -> Vec<wire::InventoryPart> {
-    let mut parts: Vec<wire::InventoryPart> = reports
-        .chunks(INVENTORY_PART_VMS)
-        .map(|chunk| {
-            let vms = chunk.iter().map(|report| convert::observed(report)).collect();
-            wire::InventoryPart { vms, last: false }
-        })
-        .collect();
-    match parts.last_mut() {
-        Some(last) => last.last = true,
-        None => parts.push(wire::InventoryPart { vms: Vec::new(), last: true }),
+    let mut parts = Vec::new();
+    let (mut vms, mut bytes) = (Vec::new(), 0);
+    for report in reports {
+        let vm = convert::observed(report);
+        let size = vm.encoded_len();
+        if vms.len() == INVENTORY_PART_VMS || (bytes + size > PART_BYTES && !vms.is_empty()) {
+            parts.push(wire::InventoryPart { vms: std::mem::take(&mut vms), last: false });
+            bytes = 0;
+        }
+        bytes += size;
+        vms.push(vm);
     }
+    parts.push(wire::InventoryPart { vms, last: true });
     parts
 }
 
@@ -119,7 +126,7 @@ fn change_event(change: Reported) -> Event {
 
 /// The facts as sent.
 pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
-    let images = facts.images.iter().map(|image| wire::ImageFile {
+    let images = facts.images.iter().take(MAX_HOST_IMAGES).map(|image| wire::ImageFile {
         name: image.name.to_string(),
         size_bytes: image.size_bytes,
         sha256: image.sha256.clone().unwrap_or_default(),
@@ -148,3 +155,6 @@ pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
         heartbeat_interval: prost_types::Duration::try_from(facts.heartbeat_interval).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests;

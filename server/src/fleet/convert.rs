@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
+use banger_proto::bounds::{MAX_HOST_IMAGES, MAX_LEFT_BEHIND};
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use banger_proto::v1::GuestStatus;
 use banger_proto::words;
@@ -31,12 +32,6 @@ pub(super) mod objects;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its {0} can't be read")]
 pub(super) struct Unreadable(pub(super) &'static str);
-
-/// Most files of a host's image directory that are told.
-const MAX_IMAGES: usize = 4096;
-
-/// Most things of a VM that are told as left behind; the others are left out.
-const MAX_LEFT_BEHIND: usize = 16;
 
 /// More than this no machine has: 65,536 CPUs, 64 TiB of memory, an EiB of disk.
 const MOST: Resources =
@@ -276,7 +271,7 @@ fn facts(facts: wire::HostFacts) -> Result<HostFacts, Unreadable> {
     {
         return Err(Unreadable("capacity"));
     }
-    if facts.images.len() > MAX_IMAGES {
+    if facts.images.len() > MAX_HOST_IMAGES {
         return Err(Unreadable("list of more than 4096 images"));
     }
     Ok(HostFacts {

@@ -122,7 +122,7 @@ fn capacities_that_no_machine_has_and_images_without_end_are_refused() {
         lie(&mut said);
         assert_eq!(facts(said).expect_err("no machine"), Unreadable("capacity"));
     }
-    let images = vec![image(); MAX_IMAGES + 1];
+    let images = vec![image(); MAX_HOST_IMAGES + 1];
     facts(wire::HostFacts { images, ..Default::default() }).expect_err("too many");
     let forged = wire::ImageFile { sha256: "../../etc/shadow".to_owned(), ..image() };
     facts(wire::HostFacts { images: vec![forged], ..Default::default() }).expect_err("no digest");

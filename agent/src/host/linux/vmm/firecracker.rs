@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use banger_proto::words;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -117,7 +118,7 @@ impl FirecrackerApi {
         }
         let words = serde_json::from_slice::<FaultMessage>(&body).map_or_else(
             |_| format!("status {status}"),
-            |fault| fault.fault_message.chars().filter(|c| !c.is_control()).take(500).collect(),
+            |fault| words::clean(fault.fault_message, 500),
         );
         Err(HostError::new(HostErrorKind::Refused, verb, id)
             .detail(format!("{path} answered: {words}")))
@@ -184,13 +185,14 @@ impl Vmm for FirecrackerApi {
         let verb = "ask the state of";
         let odd = |words: String| HostError::new(HostErrorKind::Other, verb, id).detail(words);
         let body = self.call(id, verb, Method::GET, "/", None).await?;
+        // What a parser says of an answer quotes it, however long it is.
         let info: InstanceInfo = serde_json::from_slice(&body)
-            .map_err(|error| odd("the API's answer is no description".to_owned()).because(error))?;
+            .map_err(|_| odd("the API's answer is no description".to_owned()))?;
         match info.state.as_str() {
             "Not started" => Ok(VmmState::NotStarted),
             "Running" => Ok(VmmState::Running),
             "Paused" => Ok(VmmState::Paused),
-            other => Err(odd(format!("it says it is {other:?}"))),
+            other => Err(odd(format!("it says it is {}", words::word(other.to_owned())))),
         }
     }
 

@@ -212,3 +212,24 @@ async fn an_endless_answer_is_cut_off() {
     f.serve(move |_| (200, endless));
     assert!(f.api.describe(&id()).await.is_err());
 }
+
+#[tokio::test]
+async fn what_a_vmm_that_was_taken_over_says_of_itself_is_told_in_a_sentence() {
+    // A mebibyte of characters that each become six when they are quoted.
+    let steering: &'static str = String::leak("\u{7f}".repeat(ANSWER_LIMIT - 100));
+    for answer in [
+        format!("{{\"state\":\"{steering}\"}}"),
+        format!("\"{steering}\""),
+        format!("{{\"fault_message\":\"{steering}\"}}"),
+    ] {
+        for status in [200, 400] {
+            let f = api(Duration::from_secs(20));
+            let answer: &'static str = String::leak(answer.clone());
+            f.serve(move |_| (status, answer));
+            let error = f.api.describe(&id()).await.unwrap_err();
+            let told = error.chain();
+            assert!(told.len() <= 500 * 3 + 200, "{} bytes", told.len());
+            assert!(!told.chars().any(char::is_control), "{told:?}");
+        }
+    }
+}

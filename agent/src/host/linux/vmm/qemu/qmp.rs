@@ -5,6 +5,7 @@
 //! answers each by its `id`, and sends events in between. What can go wrong: a line that is no such
 //! message, which a VMM that was taken over may send at will; it is an error and never more.
 
+use banger_proto::words;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -76,16 +77,17 @@ struct Refusal {
 
 /// Reads one line.
 pub(super) fn parse(line: &str) -> Result<Message, String> {
-    let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    // What a parser says of a line quotes it, however long it is.
+    let line: Line =
+        serde_json::from_str(line).map_err(|error| words::clean(error.to_string(), 500))?;
     match line {
         Line { event: Some(name), data, .. } => Ok(Message::Event(event(&name, &data))),
         Line { answer: Some(value), id: Some(id), .. } => {
             Ok(Message::Answer { id, result: Ok(value) })
         }
         Line { error: Some(refusal), id: Some(id), .. } => {
-            let words = format!("{}: {}", refusal.class, refusal.desc);
-            let words = words.chars().filter(|c| !c.is_control()).take(500).collect();
-            Ok(Message::Answer { id, result: Err(words) })
+            let said = format!("{}: {}", refusal.class, refusal.desc);
+            Ok(Message::Answer { id, result: Err(words::clean(said, 500)) })
         }
         Line { greeting: Some(_), .. } => Ok(Message::Greeting),
         Line { .. } => Err("neither a greeting, an answer nor an event".to_owned()),
@@ -124,10 +126,7 @@ pub(super) fn state(answer: &Value) -> Result<VmmState, String> {
         Some("prelaunch") => Ok(VmmState::NotStarted),
         Some("running") => Ok(VmmState::Running),
         Some("paused") => Ok(VmmState::Paused),
-        Some(other) => {
-            let other: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
-            Err(format!("it says it is {other:?}"))
-        }
+        Some(other) => Err(format!("it says it is {}", words::word(other.to_owned()))),
         None => Err("its answer has no status".to_owned()),
     }
 }

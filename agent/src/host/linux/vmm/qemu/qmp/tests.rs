@@ -42,7 +42,7 @@ fn states_are_read_and_an_unknown_one_is_said() {
     let say = |text: &str| state(&json!({ "status": text }));
     assert_eq!(say("prelaunch"), Ok(VmmState::NotStarted));
     assert_eq!(say("paused"), Ok(VmmState::Paused));
-    assert_eq!(say("guest-panicked"), Err("it says it is \"guest-panicked\"".to_owned()));
+    assert_eq!(say("guest-panicked"), Err("it says it is guest-panicked".to_owned()));
     assert!(state(&json!({})).is_err());
 }
 
