@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use procfs::FromRead;
 use procfs::process::Stat;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open, pidfd_send_signal};
 
@@ -126,12 +126,19 @@ fn started(pid: Pid) -> rustix::io::Result<Option<ProcessStart>> {
     Ok(stat.map(|stat| ProcessStart { start_ticks: stat.starttime, zombie: is_dead(&stat) }))
 }
 
-/// A process' root directory as it is.
+/// A process' root directory as it is: by the link that the kernel makes, not by name. A zombie has
+/// none; another's may be barred.
+///
+/// The directory may be in a file system that its owner serves, and has stopped serving (FUSE,
+/// beneath an overlay so that it is asked for root too). So it is not walked through, and its
+/// attributes are those that the kernel has.
 fn root_of(dir: BorrowedFd<'_>) -> Option<FileId> {
-    // With the dot: what the link leads to, seen from inside, not the link. A zombie has none;
-    // another's may be barred.
-    let stat = rustix::fs::statat(dir, "root/.", AtFlags::empty()).ok()?;
-    Some(FileId { device: stat.st_dev, inode: stat.st_ino })
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(dir, "root", flags, Mode::empty()).ok()?;
+    let as_known = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let seen = statx(root, "", as_known, StatxFlags::INO).ok()?;
+    let device = makedev(seen.stx_dev_major, seen.stx_dev_minor);
+    Some(FileId { device, inode: seen.stx_ino })
 }
 
 fn observe(pid: Pid) -> rustix::io::Result<Option<ProcessFacts>> {

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use procfs::process::{Process, Stat, Status};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags, StatxFlags, makedev, statx};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -159,11 +159,14 @@ fn is_dead(stat: &Stat) -> bool {
 }
 
 /// A process' root directory as it is, not by name: by `/proc/<pid>/root`, which the kernel makes.
+/// A stranger's may be in a file system that he serves, and has stopped serving: it is not walked
+/// through, and its attributes are those that the kernel has (as the agent looks, too).
 fn root_of(process: &Process) -> Option<DirId> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = process.open_relative_flags("root/.", flags).ok()?;
-    let seen = root.metadata().ok()?;
-    Some((seen.dev(), seen.ino()))
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let root = process.open_relative_flags("root", flags).ok()?;
+    let as_known = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let seen = statx(root, "", as_known, StatxFlags::INO).ok()?;
+    Some((makedev(seen.stx_dev_major, seen.stx_dev_minor), seen.stx_ino))
 }
 
 /// Whether the file that a process executes is called what a VMM's is.

@@ -274,3 +274,31 @@ while True:
     assert_eq!(says.next().unwrap().unwrap(), "done");
     assert!(ground.is_listed(&child, "firecracker").await);
 }
+
+#[tokio::test]
+async fn priv_a_local_user_whose_root_directory_answers_nobody_holds_nobody_up() {
+    let ground = Ground::new(4);
+    let node = ground.temp.path().join("fuse.node");
+    // As distributions have it; here only root might open the machine's own.
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let fuse = rustix::fs::makedev(10, 229);
+    let at = rustix::fs::CWD;
+    rustix::fs::mknodat(at, &node, rustix::fs::FileType::CharacterDevice, mode, fuse).unwrap();
+    std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let base = ground.temp.path().to_string_lossy().into_owned();
+    let node = node.to_string_lossy().into_owned();
+    let arguments = ["-c", include_str!("mute_root.py"), &node, &base, "firecracker"];
+    let mut mute = start(Path::new("/usr/bin/python3"), &arguments, 0);
+    let mut says = BufReader::new(mute.0.stdout.take().unwrap()).lines();
+    assert_eq!(says.next().expect("a root of his own is made").unwrap(), "done");
+    // Were he asked, nobody would answer until he is ended.
+    let limit = std::time::Duration::from_secs(20);
+    let listed = tokio::time::timeout(limit, ground.is_listed(&mute, "firecracker")).await;
+    let found = tokio::time::timeout(limit, ground.find(None)).await;
+    let seen = tokio::time::timeout(limit, ground.host.processes.observe(pid_of(&mute))).await;
+    drop(mute);
+    assert!(listed.is_ok_and(|listed| !listed), "he is a stranger, and is not waited for");
+    assert!(matches!(found, Ok(Liveness::Dead(_) | Liveness::SomebodyElses { .. })), "{found:?}");
+    let seen = seen.expect("who is looked at by number is not waited for either");
+    assert_eq!(seen.unwrap().expect("he lives").user, Some(65_534));
+}

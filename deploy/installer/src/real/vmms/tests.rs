@@ -118,6 +118,31 @@ fn priv_a_local_user_with_the_name_and_id_of_a_vm_is_no_guest_of_the_machine() {
     assert_eq!(ground.guests(), []);
 }
 
+/// A local user whose root directory stops answering: the agent's tests have the same.
+const MUTE_ROOT: &str = include_str!("../../../../../agent/src/jail/process/tests/mute_root.py");
+
+#[test]
+fn priv_a_local_user_whose_root_directory_answers_nobody_holds_nothing_up() {
+    let ground = Ground::new();
+    fs::create_dir_all(ground.jail(VM)).unwrap();
+    let node = ground.temp.path().join("fuse.node");
+    // As distributions have it; here only root might open the machine's own.
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, &node, kind, mode, makedev(10, 229)).unwrap();
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o666)).unwrap();
+    let [node, base] = [&node, ground.temp.path()].map(|path| path.to_string_lossy().into_owned());
+    let arguments = ["-c", MUTE_ROOT, &node, &base, FIRECRACKER];
+    let mute = start(Path::new("/usr/bin/python3"), &arguments, 0);
+    let (told, guests) = std::sync::mpsc::channel();
+    let looking = std::thread::spawn(move || told.send(ground.guests()));
+    // Were he asked, nobody would answer until he is ended.
+    let guests = guests.recv_timeout(std::time::Duration::from_secs(20));
+    drop(mute);
+    looking.join().unwrap().unwrap();
+    assert_eq!(guests, Ok(Vec::new()), "he is a stranger");
+}
+
 #[test]
 fn priv_where_a_jail_is_gone_root_and_the_agents_own_users_are_believed() {
     for (user, is_believed) in [(0, true), (VMM, true), (VMM + 16, false), (STRANGER, false)] {
