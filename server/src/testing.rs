@@ -49,6 +49,7 @@ pub(crate) fn intent(number: u32) -> VmIntent {
         generation: Generation(1),
         boot_number: 0,
         root_disk_number: 0,
+        root_image_mib: 0,
         stop_grace: DEFAULT_STOP_GRACE,
         fingerprint: Fingerprint([0; 32]),
         request_id: None,

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::etag::etag;
+use super::host::Resources;
 use super::placement::NoHost;
 use super::project::{Named, ProjectName};
 use super::spec::VmSpec;
@@ -139,6 +140,9 @@ pub struct VmIntent {
     pub boot_number: u64,
     /// Raised whenever the root disk must be made anew.
     pub root_disk_number: u64,
+    /// How long the content of the root image is, in MiB, rounded up: the root disk is as long at
+    /// least. 0: nobody here knows, as for a file of the hosts.
+    pub root_image_mib: u64,
     /// How long the guest has to shut down by itself when it is to stop.
     pub stop_grace: Duration,
     /// Of the request that created the VM.
@@ -159,6 +163,11 @@ impl VmIntent {
     /// What finds it while it lives, besides its id.
     pub fn named(&self) -> Named {
         Named::new(&self.project, &self.name)
+    }
+
+    /// What it counts for in the quota of its project.
+    pub fn counted(&self) -> Resources {
+        self.spec.counted(self.root_image_mib)
     }
 
     /// The etag of this generation.

@@ -116,7 +116,7 @@ pub struct Ledger {
     projects: Rows<ProjectRecord>,
     /// The names of those that have gone since the start: watches still know their VMs.
     gone_projects: BTreeSet<ProjectName>,
-    /// What the VMs of each project that has any book.
+    /// What the VMs of each project that has any count for.
     usage: HashMap<ProjectName, Resources>,
     tokens: Rows<TokenRecord>,
     images: ImageTable,
@@ -310,7 +310,7 @@ impl Ledger {
             }
         }
         let used = self.usage.entry(intent.project.clone()).or_default();
-        *used = used.plus(intent.spec.resources());
+        *used = used.plus(intent.counted());
         self.images.book(intent);
         self.vms.insert(intent.id, Arc::clone(intent));
     }
@@ -319,7 +319,7 @@ impl Ledger {
         let Some(old) = self.vms.remove(&id) else { return };
         self.images.release(&old);
         if let Some(used) = self.usage.get_mut(&old.project) {
-            *used = used.minus(old.spec.resources());
+            *used = used.minus(old.counted());
             if used.guests == 0 {
                 self.usage.remove(&old.project);
             }

@@ -127,7 +127,7 @@ pub struct OverQuota {
 }
 
 impl Quota {
-    /// Whether a VM that books `wants`, where it booked `had`, fits beside what others of the
+    /// Whether a VM that counts for `wants`, where it did for `had`, fits beside what others of the
     /// project use. What does not grow always does: a quota that was made smaller takes nothing
     /// away.
     ///

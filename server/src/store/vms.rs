@@ -29,7 +29,7 @@ struct Row<'a>(&'a VmIntent);
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let vm = self.0;
-        let mut row = serializer.serialize_tuple(19)?;
+        let mut row = serializer.serialize_tuple(20)?;
         row.serialize_element(&vm.id)?;
         row.serialize_element(&vm.name)?;
         row.serialize_element(&vm.spec.to_json())?;
@@ -50,6 +50,7 @@ impl Serialize for Row<'_> {
         row.serialize_element(&vm.traceparent)?;
         row.serialize_element(&vm.actor)?;
         row.serialize_element(vm.project.as_str())?;
+        row.serialize_element(&vm.root_image_mib)?;
         row.end()
     }
 }
@@ -62,16 +63,17 @@ impl Table for VmIntent {
         batch.add_rows(
             "INSERT INTO vms (id, name, spec, desired, host, slot, address, pending, generation,
                  boot_number, root_disk_number, stop_grace_ms, fingerprint, request_id, created_at,
-                 updated_at, traceparent, actor, project)
+                 updated_at, traceparent, actor, project, root_image_mib)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, value->>10, value->>11, unhex(value->>12),
                  value->>13, value->>14, value->>15, value->>16, value->>17,
-                 value->>18
+                 value->>18, value->>19
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET spec = excluded.spec, desired = excluded.desired,
                  host = excluded.host, slot = excluded.slot, address = excluded.address,
                  pending = excluded.pending, generation = excluded.generation,
                  boot_number = excluded.boot_number, root_disk_number = excluded.root_disk_number,
+                 root_image_mib = excluded.root_image_mib,
                  stop_grace_ms = excluded.stop_grace_ms, updated_at = excluded.updated_at,
                  traceparent = excluded.traceparent, actor = excluded.actor",
             rows,
@@ -106,7 +108,7 @@ impl Table for VmIntent {
         let rows = sqlx::query(
             "SELECT id, name, spec, desired, host, slot, address, pending, generation, boot_number,
                  root_disk_number, stop_grace_ms, fingerprint, request_id, created_at, updated_at,
-                 traceparent, actor, project
+                 traceparent, actor, project, root_image_mib
              FROM vms",
         )
         .fetch_all(connection)
@@ -207,6 +209,7 @@ fn read_row(row: &SqliteRow, loaded: &Ledger) -> Result<VmIntent, StoreError> {
         generation: Generation(count("generation")?),
         boot_number: count("boot_number")?,
         root_disk_number: count("root_disk_number")?,
+        root_image_mib: count("root_image_mib")?,
         stop_grace: Duration::from_millis(count("stop_grace_ms")?),
         fingerprint: Fingerprint(fingerprint.try_into().map_err(|_| bad("fingerprint"))?),
         request_id: id_of("request_id")?

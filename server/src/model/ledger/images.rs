@@ -289,6 +289,24 @@ impl Ledger {
         Ok(if pinned == **spec { Arc::clone(spec) } else { Arc::new(pinned) })
     }
 
+    /// How long the root image of a spec is that was pinned, in MiB, rounded up. 0 for a file of
+    /// the hosts, and for what a VM (`old`) keeps of which nobody noted it.
+    pub(super) fn root_image_mib(
+        &self,
+        pinned: &VmSpec,
+        old: Option<&VmIntent>,
+        project: &ProjectName,
+    ) -> u64 {
+        let root = pinned.root_image();
+        let Some(digest) = root.stored_digest() else { return 0 };
+        match self.image_for(project, &root.name).filter(|image| image.sha256 == digest) {
+            Some(image) => image.size_bytes.div_ceil(1 << 20),
+            None => old
+                .filter(|old| old.spec.root_image().stored_digest() == Some(digest))
+                .map_or(0, |old| old.root_image_mib),
+        }
+    }
+
     /// The spec with what it leaves open of its boot: as the VM has it, where it keeps its root
     /// image, else as that image carries it.
     fn with_boot(

@@ -36,7 +36,7 @@ pub struct ProjectUse {
     /// Those that are being deleted included.
     pub vms: usize,
     pub images: usize,
-    /// What the VMs book.
+    /// What the VMs count for.
     pub booked: Resources,
 }
 
@@ -113,7 +113,7 @@ impl Ledger {
         Ok(Decided { changes, outcome: Outcome::Project(project) })
     }
 
-    /// Refuses a VM that would take its project past its quota. `had`: what it books already.
+    /// Refuses a VM that would take its project past its quota. `had`: what it counts for already.
     pub(super) fn check_quota(
         &self,
         project: &ProjectName,

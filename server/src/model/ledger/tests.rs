@@ -9,6 +9,7 @@ use crate::model::spec::{ImageDraft, SpecProblem};
 mod any;
 mod images;
 mod projects;
+mod quotas;
 mod tokens;
 
 const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20, guests: 1000 };

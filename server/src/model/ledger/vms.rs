@@ -56,7 +56,9 @@ impl Ledger {
         }
         let name = self.free_name(create)?;
         let spec = self.pin_images(&create.spec, None, &create.project)?;
-        self.check_quota(&create.project, Resources::default(), spec.resources())?;
+        let root_image_mib = self.root_image_mib(&spec, None, &create.project);
+        let wants = spec.counted(root_image_mib);
+        self.check_quota(&create.project, Resources::default(), wants)?;
         let place = self.find_place(&spec, create.id)?;
         let mut intent = VmIntent {
             id: create.id,
@@ -70,6 +72,7 @@ impl Ledger {
             generation: Generation(1),
             boot_number: 1,
             root_disk_number: 1,
+            root_image_mib,
             stop_grace: DEFAULT_STOP_GRACE,
             fingerprint,
             request_id: create.request_id,
@@ -172,10 +175,12 @@ impl Ledger {
                 fields: needs_stop,
             });
         }
-        self.check_quota(&old.project, old.spec.resources(), spec.resources())?;
+        let root_image_mib = self.root_image_mib(spec, Some(old), &old.project);
+        self.check_quota(&old.project, old.counted(), spec.counted(root_image_mib))?;
         self.check_growth(old, spec, caller)?;
         let mut new = next(old, caller);
         new.spec = Arc::clone(spec);
+        new.root_image_mib = root_image_mib;
         new.stop_grace = DEFAULT_STOP_GRACE;
         new.boot_number += u64::from(restart);
         new.root_disk_number += u64::from(old.spec.root_disk_is_lost(spec));

@@ -109,6 +109,15 @@ impl VmSpec {
         self.restart_policy
     }
 
+    /// What the VM counts for in the quota of its project, with a root image of this length: as it
+    /// books, but a root disk is never shorter than its image, whatever the spec says. The same
+    /// wherever it runs: a host that keeps only what differs from the image takes less.
+    pub fn counted(&self, root_image_mib: u64) -> Resources {
+        let booked = self.resources();
+        let longer = root_image_mib.saturating_sub(u64::from(self.root_disk_mib));
+        Resources { disk_mib: booked.disk_mib.saturating_add(longer), ..booked }
+    }
+
     /// What the VM books on its host. Both disks count in full: hosts reserve them when they
     /// are made.
     pub fn resources(&self) -> Resources {

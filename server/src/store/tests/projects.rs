@@ -1,5 +1,7 @@
 //! Projects over restarts.
 
+use sqlx::AssertSqlSafe;
+
 use super::*;
 use crate::model::caller::{ProjectRole, Rights};
 use crate::model::fixtures::{project, project_record, record_of};
@@ -39,6 +41,38 @@ async fn projects_and_what_belongs_to_them_are_there_after_a_restart() {
     // The name is free in a project and taken in the other, in the database too.
     let refused = fixture.make(web(2, "default").into()).await;
     assert!(matches!(refused, Err(MutateError::Refused(Refusal::VmNameTaken { .. }))));
+}
+
+#[tokio::test]
+async fn how_long_a_root_image_is_outlives_a_restart_and_is_found_for_vms_of_before() {
+    use crate::model::image::StoredKind;
+    let fixture = fixture().await;
+    fixture.make(CreateProject(project_record("shop")).into()).await.expect("made");
+    for (name, kind) in [("vmlinux", StoredKind::Kernel), ("root.ext4", StoredKind::Root)] {
+        let (image, _) = crate::testing::image(name, kind, name.as_bytes());
+        let size_bytes = (2000 << 20) + 1;
+        let image = ImageRecord { project: project("shop"), size_bytes, ..(*image).clone() };
+        let put = PutImage { image: Arc::new(image), replace: false, public: None };
+        fixture.make(put.into()).await.expect("stored");
+    }
+    let web = CreateVm { project: project("shop"), ..create(1, "web") };
+    fixture.make(web.into()).await.expect("created");
+    let (open, directory) = fixture.reopened().await;
+    drop(open);
+    let length = || async {
+        let open = open_in(&directory).await;
+        open.vms().map(|vm| vm.root_image_mib).collect::<Vec<_>>()
+    };
+    assert_eq!(length().await, [2001]);
+    // As the server before left it: the column is the migration's.
+    let mut connection = connect(&database(&directory)).await.expect("opens");
+    let migration = include_str!("../../../migrations/0017_root_image_lengths.sql");
+    let before = "ALTER TABLE vms DROP COLUMN root_image_mib";
+    for statements in [before, migration] {
+        let done = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection);
+        done.await.expect("a table of VMs");
+    }
+    assert_eq!(length().await, [2001]);
 }
 
 #[tokio::test]

@@ -4,13 +4,13 @@ use super::*;
 use crate::model::caller::{ProjectRole, Rights};
 use crate::model::fixtures::{caller_of, project, project_record, record_of};
 use crate::model::image::{ImageRecord, StoredKind};
-use crate::model::project::{Named, OverQuota, ProjectName, Quota};
+use crate::model::project::{Named, ProjectName};
 use crate::model::request::{RequestId, RequestKey};
 use crate::model::token::TokenRecord;
 use crate::testing::image;
 
 /// A host, and two projects besides the one that is always there.
-fn with_projects() -> Ledger {
+pub(super) fn with_projects() -> Ledger {
     let mut ledger = with_host();
     for name in ["shop", "lab"] {
         make(&mut ledger, CreateProject(project_record(name)).into()).expect("made");
@@ -24,11 +24,11 @@ fn with_projects() -> Ledger {
     ledger
 }
 
-fn developer(of: &str) -> Caller {
+pub(super) fn developer(of: &str) -> Caller {
     caller_of(of, ProjectRole::Developer)
 }
 
-fn make_as(
+pub(super) fn make_as(
     ledger: &mut Ledger,
     caller: &Caller,
     mutation: impl Into<AnyMutation>,
@@ -38,7 +38,7 @@ fn make_as(
     Ok(decided.outcome)
 }
 
-fn vm_of(number: u128, name: &str, of: &str) -> CreateVm {
+pub(super) fn vm_of(number: u128, name: &str, of: &str) -> CreateVm {
     CreateVm { project: project(of), ..create(number, name) }
 }
 
@@ -46,7 +46,7 @@ fn named(of: &str, name: &str) -> VmRef {
     VmRef::Name(Named::new(&project(of), name))
 }
 
-fn remove(vm: VmRef) -> DeleteVm {
+pub(super) fn remove(vm: VmRef) -> DeleteVm {
     DeleteVm { vm, etag: None }
 }
 
@@ -186,7 +186,7 @@ fn put_image(ledger: &mut Ledger, of: &str, name: &str, kind: StoredKind, conten
     make(ledger, put.into()).expect("stored");
 }
 
-fn booting(number: u128, of: &str, kernel: &str, root: &str) -> CreateVm {
+pub(super) fn booting(number: u128, of: &str, kernel: &str, root: &str) -> CreateVm {
     let image = |name: &str| Some(ImageDraft { name: name.to_owned(), sha256: String::new() });
     let (kernel, root) = (image(kernel), image(root));
     let spec = spec_with(|draft| (draft.kernel, draft.root_image) = (kernel, root));
@@ -284,55 +284,6 @@ fn what_everybody_boots_from_is_for_operators_of_the_fleet() {
     make(&mut ledger, shut.into()).expect("the same content");
     let refused = make_as(&mut ledger, &developer("shop"), vm_of(2, "db", "shop"));
     assert!(matches!(refused, Err(Refusal::ImageNowhere { .. })), "{refused:?}");
-}
-
-// === quotas ===
-
-#[test]
-fn of_many_creates_at_the_last_of_a_quota_one_is_made() {
-    let mut ledger = with_projects();
-    let quota = Quota { vms: 3, ..Quota::default() };
-    let update = UpdateProject { name: project("shop"), quota };
-    make(&mut ledger, update.into()).expect("it is there");
-    let shop = developer("shop");
-    for number in [1, 2] {
-        vm(make_as(&mut ledger, &shop, vm_of(number, "", "shop")));
-    }
-    let made =
-        (10..210).filter(|number| make_as(&mut ledger, &shop, vm_of(*number, "", "shop")).is_ok());
-    assert_eq!(made.count(), 1);
-    let passed = OverQuota { what: "VMs", allowed: 3, used: 3, wanted: 1 };
-    let full = Refusal::QuotaExceeded { project: "shop".to_owned(), passed };
-    assert_eq!(make_as(&mut ledger, &shop, vm_of(300, "", "shop")), Err(full.clone()));
-    // A repetition is no further VM, others have their own, and what goes makes room.
-    vm(make_as(&mut ledger, &shop, vm_of(1, "", "shop")));
-    vm(make_as(&mut ledger, &developer("lab"), vm_of(301, "", "lab")));
-    make_as(&mut ledger, &shop, remove(VmRef::Id(vm_id(1)))).expect("wanted gone");
-    assert_eq!(make_as(&mut ledger, &shop, vm_of(300, "", "shop")), Err(full), "it may be there");
-    make(&mut ledger, Forget { vm: vm_id(1) }.into()).expect("forgotten");
-    vm(make_as(&mut ledger, &shop, vm_of(300, "", "shop")));
-}
-
-#[test]
-fn a_vm_grows_within_its_quota_alone() {
-    let mut ledger = with_projects();
-    vm(make(&mut ledger, vm_of(1, "web", "shop").into()));
-    let vcpus = u64::from(ledger.vm(&VmRef::Id(vm_id(1))).expect("there").spec.vcpus()) + 1;
-    let quota = Quota { vcpus, ..Quota::default() };
-    make(&mut ledger, UpdateProject { name: project("shop"), quota }.into()).expect("there");
-    let to = |vcpus: u64| UpdateVm {
-        vm: VmRef::Id(vm_id(1)),
-        etag: None,
-        spec: NewSpec::Whole(spec_with(|draft| draft.vcpus = vcpus as u32)),
-        allow_restart: true,
-    };
-    make(&mut ledger, to(vcpus).into()).expect("the last of it");
-    let refused = make(&mut ledger, to(vcpus + 1).into());
-    assert!(matches!(refused, Err(Refusal::QuotaExceeded { .. })), "{refused:?}");
-    make(&mut ledger, to(1).into()).expect("less");
-    let name = ProjectName::default();
-    let refused = make(&mut ledger, UpdateProject { name, quota }.into());
-    assert!(matches!(refused, Err(Refusal::InvalidFields(_))), "{refused:?}");
 }
 
 // === their end ===
