@@ -15,6 +15,7 @@ use banger_proto::v1;
 use jiff::Timestamp;
 
 use crate::model::access::Secrets;
+use crate::model::audience::Audience;
 use crate::model::caller::{ProjectRole, Rights, Role};
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
@@ -30,7 +31,7 @@ use crate::watch::{HostSnapshot, View, VmRecord};
 pub use self::filter::filter;
 
 /// A VM at one revision.
-pub fn vm(record: &VmRecord, domain: &str, secrets: Secrets) -> v1::Vm {
+pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
     vm_of(
         &record.intent,
         &record.observation,
@@ -38,13 +39,13 @@ pub fn vm(record: &VmRecord, domain: &str, secrets: Secrets) -> v1::Vm {
         record.host.as_deref(),
         record.revision,
         domain,
-        secrets,
+        to,
     )
 }
 
 /// The same for who asks how it is now, with when its host last said that it is so.
-pub fn vm_now(record: &VmRecord, view: &View, domain: &str, secrets: Secrets) -> v1::Vm {
-    let mut vm = self::vm(record, domain, secrets);
+pub fn vm_now(record: &VmRecord, view: &View, domain: &str, to: Audience) -> v1::Vm {
+    let mut vm = self::vm(record, domain, to);
     if let Some(status) = &mut vm.status {
         status.confirmed_at = view.confirmed(record).map(timestamp);
     }
@@ -59,14 +60,14 @@ pub fn vm_of(
     host: Option<&HostView>,
     revision: Revision,
     domain: &str,
-    secrets: Secrets,
+    to: Audience,
 ) -> v1::Vm {
     v1::Vm {
         id: intent.id.to_string(),
         name: intent.name.clone(),
-        spec: Some(spec(&intent.spec, secrets)),
+        spec: Some(spec(&intent.spec, to.secrets)),
         desired_state: desired(intent.desired).into(),
-        status: Some(vm_status(intent, observation, status, host, domain, secrets)),
+        status: Some(vm_status(intent, observation, status, host, domain, to)),
         generation: intent.generation.0,
         etag: intent.etag(),
         revision: revision.0,
@@ -82,7 +83,7 @@ fn vm_status(
     status: &VmStatus,
     host: Option<&HostView>,
     domain: &str,
-    secrets: Secrets,
+    to: Audience,
 ) -> v1::VmStatus {
     let seen: Option<&ObservedVm> = match observation {
         Observation::Present(seen) => Some(seen),
@@ -92,7 +93,7 @@ fn vm_status(
     v1::VmStatus {
         state: state(status.state).into(),
         reason: status.reason.to_string(),
-        message: sentence(&status.message, secrets),
+        message: to.told(&status.reason, &status.message),
         observed_at: seen.map(|seen| timestamp(seen.observed_at)),
         host_id: intent.host.as_ref().map(HostId::to_string).unwrap_or_default(),
         host_name: host.map(|host| host.record.name.clone()).unwrap_or_default(),
@@ -107,7 +108,7 @@ fn vm_status(
         },
         host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
         process: seen.and_then(|seen| seen.process).map(process),
-        exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, secrets)),
+        exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, to)),
         restart_count: seen.map_or(0, |seen| seen.restart_count),
         adopted_at: seen.and_then(|seen| seen.adopted_at).map(timestamp),
         agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
@@ -243,28 +244,13 @@ fn process(seen: ProcessSeen) -> v1::VmProcess {
     v1::VmProcess { pid, start_ticks, start_time: start_time.map(timestamp) }
 }
 
-/// What an agent puts before what a guest's console says. Earlier ones, of which the history has
-/// sentences, put the words of a panic before the last lines.
-const CONSOLE: [&str; 2] = ["; its console ends: ", PANIC_WORDS];
-const PANIC_WORDS: &str = ": Kernel panic - not syncing";
-
-/// A sentence that may come from a host, as somebody may see it: up to where a console begins that
-/// is not for them.
-pub fn sentence(text: &str, secrets: Secrets) -> String {
-    let console = CONSOLE.iter().filter_map(|words| text.find(words)).min();
-    match (secrets, console) {
-        (Secrets::Hidden, Some(begins)) => text[..begins].to_owned(),
-        (Secrets::Shown | Secrets::Hidden, _) => text.to_owned(),
-    }
-}
-
-fn exit(seen: &ExitSeen, secrets: Secrets) -> v1::VmExit {
+fn exit(seen: &ExitSeen, to: Audience) -> v1::VmExit {
     let ExitSeen { cause, crashed, code, signal, message, time } = seen;
     v1::VmExit {
         crashed: *crashed,
         code: *code,
         signal: *signal,
-        message: sentence(message, secrets),
+        message: to.told("", message),
         time: time.map(timestamp),
         reason: cause.as_str().to_owned(),
     }
@@ -297,13 +283,13 @@ fn devices(seen: &DevicesSeen) -> v1::VmDevices {
 }
 
 /// A line of history, as somebody may see it.
-pub fn history_event(event: StoredEvent, secrets: Secrets) -> v1::VmHistoryEvent {
+pub fn history_event(event: StoredEvent, to: Audience) -> v1::VmHistoryEvent {
     v1::VmHistoryEvent {
         time: Some(timestamp(event.at)),
         generation: event.generation.0,
         r#type: event.kind,
+        message: to.told(&event.reason, &event.message),
         reason: event.reason,
-        message: sentence(&event.message, secrets),
         actor: event.actor,
         times: event.times,
         last_time: Some(timestamp(event.last_at)),

@@ -28,6 +28,7 @@ use super::uses::Use;
 use super::vms::Vms;
 use super::{ResponseStream, status};
 use crate::fleet::guests::{GuestError, GuestLink};
+use crate::model::audience::Audience;
 use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::caller::Caller;
 use crate::model::guest::{CopyTo, ExecIn, check_own_name, check_path};
@@ -45,6 +46,8 @@ struct Reached {
     record: Arc<VmRecord>,
     link: Arc<dyn GuestLink>,
     permit: Permit,
+    /// Who is told how it fails.
+    to: Audience,
 }
 
 /// What is known of a call before its first message.
@@ -74,6 +77,7 @@ impl Vms {
     /// Finds the VM's host, and room for one more stream.
     fn reach(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
         let record = self.find(vm, &call.caller)?;
+        let to = Audience::of(&call.caller);
         let name = &record.intent.name;
         let Some(host) = record.intent.host else { return Err(status::vm_not_placed(name)) };
         let permit = self.api.streams.admit(record.id(), &call.caller.actor)?;
@@ -81,9 +85,10 @@ impl Vms {
         let Some(link) = link else {
             let host = self.api.view.host(host).map(|host| host.view.record.name.clone());
             let host = host.unwrap_or_default();
-            return Err(status::guest_lost(name, &host, "the server has no contact with it"));
+            let why = "the server has no contact with it";
+            return Err(status::guest_lost(name, &host, Some(why)));
         };
-        Ok(Reached { record, link, permit })
+        Ok(Reached { record, link, permit, to })
     }
 
     /// The same, for what a guest must run for.
@@ -95,13 +100,14 @@ impl Vms {
             // Has no host as yet, which is said so.
             VmState::Pending if record.intent.host.is_none() => self.reach(vm, call),
             state => {
-                let message = &record.status.message;
-                Err(status::vm_not_running(&record.intent.name, convert::state(state), message))
+                let shown = &record.status;
+                let message = Audience::of(&call.caller).told(&shown.reason, &shown.message);
+                Err(status::vm_not_running(&record.intent.name, convert::state(state), &message))
             }
         }
     }
 
-    fn failed(&self, record: &VmRecord, failure: &GuestError) -> Status {
+    fn failed(&self, record: &VmRecord, failure: &GuestError, to: Audience) -> Status {
         let host = record.intent.host.and_then(|host| self.api.view.host(host));
         let view = host.as_ref().map(|host| &host.view);
         let guest = status::GuestOf {
@@ -109,6 +115,7 @@ impl Vms {
             id: record.id(),
             host: view.map_or("", |view| &view.record.name),
             simulated: view.is_some_and(|view| view.facts.as_ref().is_some_and(|f| f.simulated)),
+            sees_hosts: to.sees_hosts,
         };
         status::guest_failed(&guest, failure)
     }
@@ -133,7 +140,7 @@ impl Vms {
         opening: impl Future<Output = Result<T, GuestError>>,
     ) -> Result<T, Status> {
         opening.await.map_err(|failure| {
-            let status = self.failed(&reached.record, &failure);
+            let status = self.failed(&reached.record, &failure, reached.to);
             using.end::<()>(Err(&status));
             status
         })
@@ -149,10 +156,10 @@ impl Vms {
         faults: Option<streams::Faults>,
         message: fn(T) -> M,
     ) -> ResponseStream<M> {
-        let Reached { record, permit, .. } = reached;
+        let Reached { record, permit, to, .. } = reached;
         let guard = Guard::new(&self.api.view, record.id(), call.deadline, faults, permit);
         let this = self.clone();
-        guard.around(output, message, using, move |failure| this.failed(&record, failure))
+        guard.around(output, message, using, move |failure| this.failed(&record, failure, to))
     }
 
     pub(super) async fn console_read(
@@ -210,7 +217,7 @@ impl Vms {
         let output = match reached.link.exec(reached.record.id(), input).await {
             Ok(output) => output,
             Err(failure) => {
-                let failed = self.failed(&reached.record, &failure);
+                let failed = self.failed(&reached.record, &failure, reached.to);
                 using.end::<()>(Err(&failed));
                 let reason = failed.get_details_error_info().map(|info| info.reason);
                 // The sentence may have more of the command in it, and what the guest says: it is
@@ -250,11 +257,12 @@ impl Vms {
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
         let reached = self.reach_running(&vm, &call)?;
         let mut using = self.open(&reached, &call, Vec::new()).await?;
-        let Reached { record, link, permit } = reached;
+        let Reached { record, link, permit, to: audience } = reached;
         let copying = link.copy_in(record.id(), to, input);
         let guard = Guard::new(&self.api.view, record.id(), call.deadline, Some(faults), permit);
         let copied = guard.until(copying).await;
-        let copied = copied.and_then(|copied| copied.map_err(|why| self.failed(&record, &why)));
+        let copied =
+            copied.and_then(|copied| copied.map_err(|why| self.failed(&record, &why, audience)));
         using.end(copied.as_ref());
         let copied = copied?;
         Ok(v1::CopyToVmResponse { entries: copied.entries, bytes: copied.bytes })

@@ -108,7 +108,7 @@ impl ImageApi {
         report: Report,
     ) -> Result<v1::Image, Status> {
         let image = self.api.images.import(wish, &caller, report).await;
-        let image = image.map_err(status::import_failed)?;
+        let image = image.map_err(|failure| status::import_failed(failure, &caller))?;
         info!(image = image.name, sha256 = image.sha256, origin = image.origin, "image imported");
         // The name may stand for something else, or nothing, by now.
         let named = image.named();
@@ -392,9 +392,10 @@ impl ImageApi {
         caller: &Caller,
         mut stream: Streaming<v1::UploadBlobRequest>,
     ) -> Result<v1::UploadBlobResponse, Status> {
+        let failed = |failure| status::keep_failed(failure, caller);
         let mut project = caller.home();
         let upload = self.api.images.begin_upload(&caller.party(), project.clone()).await;
-        let mut upload = upload.map_err(status::keep_failed)?;
+        let mut upload = upload.map_err(failed)?;
         let mut file_name = None;
         let bytes_of = |part: &Result<Option<v1::UploadBlobRequest>, Status>| {
             let part = part.as_ref().ok().and_then(Option::as_ref);
@@ -402,7 +403,7 @@ impl ImageApi {
         };
         // A stream that breaks off is an error here, and the upload goes with it.
         while let Some(message) =
-            upload.next(stream.message(), bytes_of).await.map_err(status::keep_failed)??
+            upload.next(stream.message(), bytes_of).await.map_err(failed)??
         {
             if file_name.is_none() {
                 project = self.api.project(&message.project, caller)?;
@@ -410,7 +411,7 @@ impl ImageApi {
             }
             if file_name.is_none() && message.size_bytes > 0 {
                 // What would not be kept is refused before it was sent.
-                upload.expect(message.size_bytes).map_err(status::keep_failed)?;
+                upload.expect(message.size_bytes).map_err(failed)?;
             }
             if message.data.len() > MAX_CHUNK_BYTES {
                 let why = format!("has more than {MAX_CHUNK_BYTES} bytes");
@@ -418,13 +419,13 @@ impl ImageApi {
             }
             file_name.get_or_insert_with(|| printable(&message.file_name));
             if !message.data.is_empty() {
-                upload.append(message.data.into()).await.map_err(status::keep_failed)?;
+                upload.append(message.data.into()).await.map_err(failed)?;
             }
         }
         // It may have gone meanwhile, and what was uploaded to it with it.
         self.api.project(project.as_str(), caller)?;
         let (sha256, size_bytes) =
-            upload.finish(file_name.unwrap_or_default()).await.map_err(status::keep_failed)?;
+            upload.finish(file_name.unwrap_or_default()).await.map_err(failed)?;
         Ok(v1::UploadBlobResponse { sha256, size_bytes })
     }
 }

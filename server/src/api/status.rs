@@ -15,6 +15,7 @@ use crate::images::ImportFailure;
 use crate::images::library::KeepError;
 use crate::images::sources::SourceError;
 use crate::model::access::Refused;
+use crate::model::caller::Caller;
 use crate::model::ledger::Refusal;
 use crate::model::placement::Unsuitable;
 use crate::model::project::ProjectName;
@@ -307,8 +308,11 @@ pub fn read_failed(failure: &StoreError) -> Status {
     }
 }
 
+/// What whoever may not know how much room there is reads of a server that has none.
+const NO_ROOM: &str = "the server has no room for more images";
+
 /// An upload or an image that could not be kept.
-pub fn keep_failed(failure: KeepError) -> Status {
+pub fn keep_failed(failure: KeepError, caller: &Caller) -> Status {
     let (code, reason) = match &failure {
         KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
         KeepError::TooLarge { .. } | KeepError::TooSlow(_) => {
@@ -318,11 +322,15 @@ pub fn keep_failed(failure: KeepError) -> Status {
             return internal(format!("the server could not {what}: {source}"));
         }
     };
-    error(code, reason, failure.to_string())
+    let message = match failure {
+        KeepError::Full(_) if !caller.sees_hosts() => NO_ROOM.to_owned(),
+        failure => failure.to_string(),
+    };
+    error(code, reason, message)
 }
 
 /// An import that came to nothing.
-pub fn import_failed(failure: ImportFailure) -> Status {
+pub fn import_failed(failure: ImportFailure, caller: &Caller) -> Status {
     let message = failure.to_string();
     let (code, reason) = match failure {
         ImportFailure::NoBlob(_) => (Code::NotFound, ErrorReason::BlobNotFound),
@@ -333,11 +341,14 @@ pub fn import_failed(failure: ImportFailure) -> Status {
             }
         },
         ImportFailure::Conversion { error, .. } => conversion(&error),
-        ImportFailure::Keep(failure) => return keep_failed(failure),
+        ImportFailure::Keep(failure) => return keep_failed(failure, caller),
         ImportFailure::Store(failure) => return mutation_failed(failure),
         ImportFailure::Closed => return shutting_down(),
     };
-    error(code, reason, message)
+    match reason {
+        ErrorReason::ImageStoreFull if !caller.sees_hosts() => error(code, reason, NO_ROOM),
+        reason => error(code, reason, message),
+    }
 }
 
 fn conversion(failure: &ImportError) -> (Code, ErrorReason) {

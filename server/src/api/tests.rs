@@ -27,6 +27,7 @@ mod hostile;
 mod hosts_of_the_api;
 mod images_of_the_api;
 mod repeated;
+mod told_of_the_api;
 mod uses_of_the_api;
 
 /// A request of an admin, as the layer hands it on.

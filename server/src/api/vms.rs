@@ -20,7 +20,7 @@ use super::wait::{WaitTarget, Waited};
 use super::{
     Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
 };
-use crate::model::access::Secrets;
+use crate::model::audience::Audience;
 use crate::model::caller::Caller;
 use crate::model::intent::{DEFAULT_STOP_GRACE, VmIntent};
 use crate::model::ledger::{
@@ -56,18 +56,18 @@ impl Vms {
         M: Mutation<Answer = VmAnswer>,
     {
         let caller = self.api.caller(request)?;
-        let secrets = Secrets::for_caller(&caller);
+        let to = Audience::of(&caller);
         let answer = self.api.store.submit_once(caller, key, mutation).await;
-        self.answered(answer, secrets).map(Response::new)
+        self.answered(answer, to).map(Response::new)
     }
 
     fn answered(
         &self,
         answer: Result<VmAnswer, MutateError>,
-        secrets: Secrets,
+        to: Audience,
     ) -> Result<v1::Vm, Status> {
         match answer {
-            Ok(answer) => Ok(self.shown(&answer.intent, secrets)),
+            Ok(answer) => Ok(self.shown(&answer.intent, to)),
             Err(MutateError::Refused(Refusal::DoneAndGone {
                 what: request::RequestTarget::Vm(id),
             })) => {
@@ -80,28 +80,33 @@ impl Vms {
     }
 
     /// The VM after a mutation.
-    fn shown(&self, intent: &VmIntent, secrets: Secrets) -> v1::Vm {
+    fn shown(&self, intent: &VmIntent, to: Audience) -> v1::Vm {
         match self.api.view.get(intent.id) {
-            Some(record) => convert::vm(&record, &self.api.domain, secrets),
-            None => self.gone(intent, secrets),
+            Some(record) => convert::vm(&record, &self.api.domain, to),
+            None => self.gone(intent, to),
         }
     }
 
     /// A VM for who asks how it is now.
-    pub(super) fn now(&self, record: &VmRecord, secrets: Secrets) -> v1::Vm {
-        convert::vm_now(record, &self.api.view, &self.api.domain, secrets)
+    pub(super) fn now(&self, record: &VmRecord, to: Audience) -> v1::Vm {
+        convert::vm_now(record, &self.api.view, &self.api.domain, to)
     }
 
     /// A VM that the view does not show any more.
-    fn gone(&self, last: &VmIntent, secrets: Secrets) -> v1::Vm {
+    fn gone(&self, last: &VmIntent, to: Audience) -> v1::Vm {
         let gone = VmStatus::deleted(last, self.api.clock.now());
         let revision = self.api.view.revision();
         let domain = &self.api.domain;
-        convert::vm_of(last, &Observation::Absent, &gone, None, revision, domain, secrets)
+        convert::vm_of(last, &Observation::Absent, &gone, None, revision, domain, to)
     }
 
-    /// A VM that was not stored.
-    fn imagined(&self, intent: &VmIntent, secrets: Secrets) -> v1::Vm {
+    /// A VM that was not stored. Which host it would have, and with which address, tells how full
+    /// hosts are, which a project is told for VMs alone that it has.
+    fn imagined(&self, intent: &VmIntent, to: Audience) -> v1::Vm {
+        let intent = &match to.sees_hosts {
+            true => intent.clone(),
+            false => VmIntent { host: None, net: None, ..intent.clone() },
+        };
         let host = intent.host.and_then(|host| self.api.view.host(host)).map(|host| host.view);
         let context = StatusContext {
             epoch: self.api.store.epoch(),
@@ -112,7 +117,7 @@ impl Vms {
         let shown = VmStatus::of(intent, &Observation::Absent, context);
         let revision = banger_proto::ids::Revision(0);
         let (host, domain) = (host.as_deref(), &self.api.domain);
-        convert::vm_of(intent, &Observation::Absent, &shown, host, revision, domain, secrets)
+        convert::vm_of(intent, &Observation::Absent, &shown, host, revision, domain, to)
     }
 
     pub(super) fn find(&self, text: &str, caller: &Caller) -> Result<Arc<VmRecord>, Status> {
@@ -236,7 +241,7 @@ impl Vms {
             Waited::Superseded => v1::WaitOutcome::Superseded,
             Waited::Timeout => v1::WaitOutcome::Timeout,
         };
-        let vm = Some(self.now(&record, Secrets::for_caller(caller)));
+        let vm = Some(self.now(&record, Audience::of(caller)));
         Ok(v1::WaitVmResponse { vm, outcome: outcome.into() })
     }
 }
@@ -280,21 +285,21 @@ impl VmService for Vms {
         if !validate_only {
             return self.submit(&request, None, create).await;
         }
-        let secrets = Secrets::for_caller(&caller);
+        let to = Audience::of(&caller);
         let answer = self.api.store.check(&caller, create).await;
         let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
         Ok(Response::new(if changed {
-            self.imagined(&intent, secrets)
+            self.imagined(&intent, to)
         } else {
-            self.shown(&intent, secrets)
+            self.shown(&intent, to)
         }))
     }
 
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {
         let caller = self.api.caller(&request)?;
         let record = self.find(&request.get_ref().vm, &caller)?;
-        let secrets = Secrets::for_caller(&caller);
-        Ok(Response::new(self.now(&record, secrets)))
+        let to = Audience::of(&caller);
+        Ok(Response::new(self.now(&record, to)))
     }
 
     async fn list_vms(
@@ -343,12 +348,12 @@ impl VmService for Vms {
         let vm = parse_vm(&message.vm, "vm", &mut problems, &caller);
         let vm = all_or_problems(vm, problems)?;
         let delete = DeleteVm { vm, etag: if_match(&message.etag) };
-        let secrets = Secrets::for_caller(&caller);
+        let to = Audience::of(&caller);
         match self.api.store.submit_once(caller, key, delete).await {
             Err(MutateError::Refused(Refusal::VmNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Vm::default()))
             }
-            answer => self.answered(answer, secrets).map(Response::new),
+            answer => self.answered(answer, to).map(Response::new),
         }
     }
 

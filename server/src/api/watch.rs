@@ -4,8 +4,7 @@
 //! front of it: [`VmServiceWithWatch`] serves the path of `WatchVms` itself, with a codec whose
 //! responses are already bytes, and hands every other call on. A response is the concatenation of
 //! its fields, and an event is a field, so that a response is put together from events that were
-//! encoded once, when the first stream came by: once for those who see metadata, and once for those
-//! who do not.
+//! encoded once for each audience, when the first stream of it came by.
 //!
 //! A response has at most about [`FRAME_BYTES`], whatever a change weighs: what is more goes into
 //! the next. Each but the last of a batch says the revision of its own last event, so that a client
@@ -38,7 +37,7 @@ use tower::Service;
 
 pub use self::hosts::watch_hosts;
 use super::{Api, ResponseStream, convert, status};
-use crate::model::access::Secrets;
+use crate::model::audience::Audience;
 use crate::model::filter::VmFilter;
 use crate::watch::{ChangeBatch, ChangeKind, Changes, Encoded, Event, Segment, WatchEnd, Watcher};
 
@@ -137,12 +136,12 @@ fn tail(revision: Option<Revision>, complete: bool) -> Bytes {
     out.freeze()
 }
 
-fn encode_segment(api: &Api, events: &[Event], secrets: Secrets) -> Encoded {
+fn encode_segment(api: &Api, events: &[Event], to: Audience) -> Encoded {
     let mut bytes = BytesMut::new();
     let ends = events
         .iter()
         .map(|event| {
-            let vm = convert::vm(&event.record, &api.domain, secrets);
+            let vm = convert::vm(&event.record, &api.domain, to);
             put_event(&mut bytes, event.kind(), event.revision(), vm);
             bytes.len()
         })
@@ -156,9 +155,9 @@ fn push_segment(
     segment: &Segment,
     after: Revision,
     filter: Option<&VmFilter>,
-    secrets: Secrets,
+    to: Audience,
 ) {
-    let encoded = segment.encoded(secrets, |events| encode_segment(api, events, secrets));
+    let encoded = segment.encoded(to, |events| encode_segment(api, events, to));
     if filter.is_none() && segment.first() > after && encoded.bytes.len() <= FRAME_BYTES {
         return packer.push(encoded.bytes.clone(), segment.last());
     }
@@ -185,7 +184,7 @@ fn frames_of(
     api: &Api,
     batch: &ChangeBatch,
     filter: Option<&VmFilter>,
-    secrets: Secrets,
+    to: Audience,
 ) -> VecDeque<Frame> {
     let ordered = batch.revision.is_some() && !batch.completes_initial_state;
     let mut packer = Packer { ordered, ..Packer::default() };
@@ -193,14 +192,14 @@ fn frames_of(
         Changes::Own(own) => {
             for (kind, record) in own {
                 let mut bytes = BytesMut::new();
-                let vm = convert::vm(record, &api.domain, secrets);
+                let vm = convert::vm(record, &api.domain, to);
                 put_event(&mut bytes, *kind, record.revision, vm);
                 packer.push(bytes.freeze(), record.revision);
             }
         }
         Changes::Shared { segments, after } => {
             for segment in segments {
-                push_segment(&mut packer, api, segment, *after, filter, secrets);
+                push_segment(&mut packer, api, segment, *after, filter, to);
             }
         }
     }
@@ -224,11 +223,11 @@ fn ended(end: WatchEnd) -> Status {
 async fn next_frames(
     api: &Api,
     watcher: &mut Watcher,
-    secrets: Secrets,
+    to: Audience,
 ) -> Result<VecDeque<Frame>, WatchEnd> {
     loop {
         let batch = watcher.next().await?;
-        let frames = frames_of(api, &batch, watcher.filter(), secrets);
+        let frames = frames_of(api, &batch, watcher.filter(), to);
         if !frames.is_empty() {
             return Ok(frames);
         }
@@ -237,12 +236,12 @@ async fn next_frames(
     }
 }
 
-fn frames(api: Api, watcher: Watcher, secrets: Secrets) -> ResponseStream<Frame> {
+fn frames(api: Api, watcher: Watcher, to: Audience) -> ResponseStream<Frame> {
     let ready = VecDeque::new();
     Box::pin(stream::unfold(Some((api, watcher, ready)), move |state| async move {
         let (api, mut watcher, mut ready) = state?;
         if ready.is_empty() {
-            match next_frames(&api, &mut watcher, secrets).await {
+            match next_frames(&api, &mut watcher, to).await {
                 Ok(frames) => ready = frames,
                 Err(end) => return Some((Err(ended(end)), None)),
             }
@@ -261,12 +260,12 @@ impl WatchVms {
         request: tonic::Request<v1::WatchVmsRequest>,
     ) -> Result<ResponseStream<Frame>, Status> {
         let caller = self.0.caller(&request)?;
-        let secrets = Secrets::for_caller(&caller);
+        let to = Audience::of(&caller);
         let request = request.into_inner();
         let filter = convert::filter(request.filter, &self.0, &caller)?;
         let after = request.after_revision.map(Revision);
         let watcher = self.0.view.watch(after, filter).map_err(ended)?;
-        Ok(frames(self.0.clone(), watcher, secrets))
+        Ok(frames(self.0.clone(), watcher, to))
     }
 }
 

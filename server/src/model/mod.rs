@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agent_address;
+pub mod audience;
 pub mod audit;
 pub mod audit_room;
 pub mod caller;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::audience::TRANSFER_FAILED;
 use crate::model::host::HostFacts;
 use crate::model::image::host_file;
 use crate::model::intent::{Desired, VmIntent};
@@ -145,9 +146,7 @@ fn sentence(
             Some((text, look_again))
         }
         ImageStanding::Failed { error, again } => {
-            let text = format!(
-                "image {image} could not be brought to host {host}: {error}; it is tried again"
-            );
+            let text = format!("image {image}{TRANSFER_FAILED}{host}: {error}; it is tried again");
             Some((text, again))
         }
     }

@@ -1,11 +1,10 @@
 //! The newest changes, shared by all streams that keep up.
 //!
 //! Changes are kept in segments: all that one commit or one report changed, at most
-//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once for streams
-//! that see secrets and once for those that do not, by the first that sends it, as the
-//! concatenation of its events; a stream that shows everything copies the whole, one with a filter
-//! copies the events it shows. The view owns the ring and its mutex; a stream takes segments out by
-//! `Arc` and encodes without the mutex.
+//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once for each
+//! audience, by the first stream that sends it, as the concatenation of its events; a stream that
+//! shows everything copies the whole, one with a filter copies the events it shows. The view owns
+//! the ring and its mutex; a stream takes segments out by `Arc` and encodes without the mutex.
 //!
 //! The ring is bounded by events and by bytes. What falls off it is still in the table.
 
@@ -16,7 +15,7 @@ use banger_proto::ids::Revision;
 use bytes::Bytes;
 
 use super::record::VmRecord;
-use crate::model::access::Secrets;
+use crate::model::audience::Audience;
 use crate::model::filter::VmFilter;
 
 /// Most events of one segment.
@@ -100,8 +99,8 @@ impl Encoded {
 #[derive(Debug)]
 pub struct Segment {
     events: Box<[Event]>,
-    whole: OnceLock<Encoded>,
-    without_secrets: OnceLock<Encoded>,
+    /// For each audience, by its index.
+    encoded: [OnceLock<Encoded>; Audience::ALL.len()],
 }
 
 impl Segment {
@@ -120,14 +119,10 @@ impl Segment {
         self.events.first().map_or(Revision(0), Event::revision)
     }
 
-    /// The segment as bytes, for streams with or without secrets; `encode` runs once for each in
-    /// the life of the segment.
-    pub fn encoded(&self, secrets: Secrets, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
-        let encoded = match secrets {
-            Secrets::Shown => &self.whole,
-            Secrets::Hidden => &self.without_secrets,
-        };
-        encoded.get_or_init(|| encode(&self.events))
+    /// The segment as bytes for an audience; `encode` runs once for each in the life of the
+    /// segment.
+    pub fn encoded(&self, to: Audience, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
+        self.encoded[to.index()].get_or_init(|| encode(&self.events))
     }
 }
 
@@ -174,11 +169,7 @@ impl Ring {
     fn push_segment(&mut self, events: Vec<Event>, weight: usize) {
         self.events += events.len();
         self.weight += weight;
-        let segment = Segment {
-            events: events.into(),
-            whole: OnceLock::new(),
-            without_secrets: OnceLock::new(),
-        };
+        let segment = Segment { events: events.into(), encoded: Default::default() };
         self.segments.push_back((weight, Arc::new(segment)));
     }
 

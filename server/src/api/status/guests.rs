@@ -22,11 +22,14 @@ pub struct GuestOf<'a> {
     pub host: &'a str,
     /// Whether that host only pretends.
     pub simulated: bool,
+    /// Whether whoever asks may know where it is, and how it fares.
+    pub sees_hosts: bool,
 }
 
-/// The host of a VM can't be reached.
-pub fn guest_lost(vm: &str, host: &str, why: &str) -> Status {
-    let message = format!("host {host} of VM {vm} can't be reached: {why}");
+/// The host of a VM can't be reached; why is not for everybody.
+pub fn guest_lost(vm: &str, host: &str, why: Option<&str>) -> Status {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!("host {host} of VM {vm} can't be reached{why}");
     error(Code::Unavailable, ErrorReason::HostUnreachable, message)
 }
 
@@ -35,9 +38,11 @@ const NOT_HELD: &str = "ASSIGNMENT_NOT_FOUND";
 
 /// A stream to a guest came to nothing, or to an end that is none.
 pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
-    let GuestOf { vm, id, host, simulated } = *guest;
+    let GuestOf { vm, id, host, simulated, sees_hosts } = *guest;
+    // The network's words have the address of the agent in them.
+    let why = |words: String| sees_hosts.then_some(words);
     match failure {
-        GuestError::Link(lost) => guest_lost(vm, host, &lost.to_string()),
+        GuestError::Link(lost) => guest_lost(vm, host, why(lost.to_string()).as_deref()),
         GuestError::Silent { after } => {
             let message = format!(
                 "the guest of VM {vm} on host {host} did not begin to answer within {} s; it hangs, \
@@ -53,7 +58,7 @@ pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
         }
         // What shuts down is the agent, not this server.
         GuestError::Said { reason, message, .. } if reason == word(ErrorReason::ShuttingDown) => {
-            guest_lost(vm, host, message)
+            guest_lost(vm, host, why(message.clone()).as_deref())
         }
         // Its words go on with its own reason, which may be newer than this server.
         GuestError::Said { code, reason, message } => {

@@ -30,7 +30,7 @@ fn reason(status: &Status) -> String {
 #[test]
 fn what_an_agent_says_of_a_vm_by_its_id_is_told_by_its_name() {
     let (id, other): (VmId, VmId) = (vm_id(1), vm_id(2));
-    let of = |simulated| GuestOf { vm: "web", id, host: "one", simulated };
+    let of = |simulated| GuestOf { vm: "web", id, host: "one", simulated, sees_hosts: true };
     let said = |message: String| GuestError::Said {
         code: Code::FailedPrecondition,
         reason: "GUEST_AGENT_UNREACHABLE".to_owned(),
@@ -220,7 +220,8 @@ fn whatever_a_caller_has_put_into_an_error_it_fits_a_header() {
 
 #[test]
 fn what_an_agent_or_a_guest_refuses_is_no_refusal_of_the_caller() {
-    let of = GuestOf { vm: "web", id: crate::testing::vm_id(1), host: "b0", simulated: false };
+    let id = crate::testing::vm_id(1);
+    let of = GuestOf { vm: "web", id, host: "b0", simulated: false, sees_hosts: true };
     for (said, code) in [
         (Code::PermissionDenied, Code::FailedPrecondition),
         (Code::Unauthenticated, Code::FailedPrecondition),

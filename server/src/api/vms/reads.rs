@@ -3,6 +3,7 @@
 //! The pages of one list of VMs come from one snapshot; history is read from the store beside the
 //! writer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use banger_proto::ids::VmId;
@@ -13,9 +14,10 @@ use tonic::Status;
 use super::Vms;
 use crate::api::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use crate::api::{all_or_problems, convert, parse_vm, status};
-use crate::model::access::Secrets;
+use crate::model::audience::Audience;
 use crate::model::caller::Caller;
 use crate::model::filter::VmFilter;
+use crate::model::host::HostView;
 use crate::model::ledger::VmRef;
 use crate::reconcile::{self, Explanation};
 use crate::watch::{Snapshot, VmRecord};
@@ -44,8 +46,7 @@ impl Vms {
                 (snapshot, None, total)
             }
         };
-        let show =
-            |record: &VmRecord| convert::vm(record, &self.api.domain, Secrets::for_caller(caller));
+        let show = |record: &VmRecord| convert::vm(record, &self.api.domain, Audience::of(caller));
         let (vms, more_after) = page(&snapshot, &filter, after, size, show);
         let next_page_token = match more_after {
             Some(last) => {
@@ -70,7 +71,7 @@ impl Vms {
     ) -> Result<v1::ListVmEventsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
         let query = PageQuery::of("ListVmEvents", &message).seen_by(caller);
-        let secrets = Secrets::for_caller(caller);
+        let to = Audience::of(caller);
         let size = page_size(message.page_size)?;
         let mut problems = Vec::new();
         let parsed = parse_vm(&message.vm, "vm", &mut problems, caller);
@@ -88,7 +89,7 @@ impl Vms {
         let (mut bytes, mut last, mut more) = (0, 0, false);
         for event in stored {
             let number = event.number;
-            let event = convert::history_event(event, secrets);
+            let event = convert::history_event(event, to);
             bytes += event.encoded_len() + 8;
             if events.len() == size || (bytes > MAX_PAGE_BYTES && !events.is_empty()) {
                 more = true;
@@ -130,7 +131,7 @@ impl Vms {
         text: &str,
         caller: &Caller,
     ) -> Result<v1::ExplainVmResponse, Status> {
-        let secrets = Secrets::for_caller(caller);
+        let to = Audience::of(caller);
         let mut problems = Vec::new();
         let parsed = parse_vm(text, "vm", &mut problems, caller);
         let vm = all_or_problems(parsed, problems)?;
@@ -146,13 +147,24 @@ impl Vms {
             return Ok(explained(gone, reconcile::explain_gone(&vm)));
         };
         let host = record.intent.host.and_then(|host| self.api.view.host(host));
-        let host = host.as_ref().map(|host| &*host.view);
+        let host = host.as_ref().map(|host| host_for(&host.view, to));
         let now = self.api.clock.now();
-        let explanation = reconcile::explain(&record, host, &self.api.knowledge, now);
-        let sentences = explanation.sentences.iter();
-        let sentences = sentences.map(|text| convert::sentence(text, secrets)).collect();
-        Ok(explained(self.now(&record, secrets), Explanation { sentences, ..explanation }))
+        let mut told = VmRecord::clone(&record);
+        told.observation = to.observation(&record.observation);
+        told.trouble = record.trouble.as_ref().map(|trouble| Arc::new(to.trouble(trouble)));
+        let explanation = reconcile::explain(&told, host.as_ref(), &self.api.knowledge, now);
+        let sentences = explanation.sentences.iter().map(|text| to.told("", text)).collect();
+        Ok(explained(self.now(&record, to), Explanation { sentences, ..explanation }))
     }
+}
+
+/// The host of a VM, for an explanation: how it fares in words only to those who may know hosts.
+fn host_for(host: &HostView, to: Audience) -> HostView {
+    let mut host = host.clone();
+    if !to.sees_hosts {
+        host.health.message = String::new();
+    }
+    host
 }
 
 fn explained(vm: v1::Vm, explanation: Explanation) -> v1::ExplainVmResponse {
