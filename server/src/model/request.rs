@@ -73,11 +73,15 @@ impl FromStr for RequestTarget {
     }
 }
 
+/// A request that was done: a row of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoneRequest {
     /// Which, and what it asked for.
     pub key: RequestKey,
     /// What it was about.
     pub target: RequestTarget,
+    /// The project that was all that whoever asked for it saw; `None`: they saw the fleet, or asked
+    /// before that was kept.
+    pub project: Option<ProjectName>,
     pub at: Timestamp,
 }

@@ -76,7 +76,7 @@ use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
     AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, ProjectUse,
-    Refusal, VmAnswer, VmRef,
+    VmAnswer, VmRef,
 };
 use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::RequestKey;
@@ -245,12 +245,9 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`].
     pub async fn check(&self, caller: &Caller, create: CreateVm) -> Result<VmAnswer, MutateError> {
-        let create = AnyMutation::from(create);
-        let used_up = vms::used_up(&self.readers, &writer::given_ids(&create)).await?;
-        if let Some(id) = used_up.first() {
-            return Err(Refusal::VmIdUsedUp { id: *id }.into());
-        }
-        let outcome = self.ledger.lock().decide(caller, &create)?.outcome;
+        let given = writer::given_ids(&AnyMutation::from(create.clone()));
+        let used_up = vms::used_up(&self.readers, &given).await?;
+        let outcome = self.ledger.lock().check_create(&create, caller, &used_up)?.outcome;
         answer_of::<CreateVm>(outcome)
     }
 

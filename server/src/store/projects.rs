@@ -37,12 +37,17 @@ impl Table for ProjectRecord {
         );
     }
 
-    /// The VMs that were deleted in it are nobody's from then on.
+    /// The VMs that were deleted in it are nobody's from then on, nor is what was asked for in it.
     fn remove(batch: &mut Batch, gone: &[(&Self, Timestamp)]) {
         let keys: Vec<_> = gone.iter().map(|(project, _)| project.name.as_str()).collect();
         let keys = json!(keys).to_string();
         batch.add_rows(
             "UPDATE deleted_vms SET project = ''
+             WHERE project IN (SELECT value FROM json_each(?))",
+            keys.clone(),
+        );
+        batch.add_rows(
+            "UPDATE requests SET project = ''
              WHERE project IN (SELECT value FROM json_each(?))",
             keys.clone(),
         );

@@ -6,6 +6,7 @@ use sqlx::{Row as _, SqlitePool};
 
 use super::batch::Batch;
 use super::error::StoreError;
+use crate::model::project::ProjectName;
 use crate::model::request::{DoneRequest, RequestId, RequestKey};
 
 /// Writes requests that were done with this group.
@@ -21,12 +22,13 @@ pub(super) fn put(batch: &mut Batch, requests: &[&DoneRequest]) {
                 hex::encode(done.key.fingerprint),
                 done.target.to_string(),
                 done.at.as_microsecond(),
+                done.project.as_ref().map_or("", |project| project.as_str()),
             ])
         })
         .collect();
     batch.add_rows(
-        "INSERT INTO requests (id, fingerprint, target, at)
-         SELECT value->>0, unhex(value->>1), value->>2, value->>3 FROM json_each(?)",
+        "INSERT INTO requests (id, fingerprint, target, at, project)
+         SELECT value->>0, unhex(value->>1), value->>2, value->>3, value->>4 FROM json_each(?)",
         serde_json::Value::from(rows).to_string(),
     );
 }
@@ -42,7 +44,7 @@ pub(super) async fn find(
     let failed = || StoreError::during("look for requests that were done");
     let wanted: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let rows = sqlx::query(
-        "SELECT id, fingerprint, target, at FROM requests
+        "SELECT id, fingerprint, target, at, project FROM requests
          WHERE id IN (SELECT value FROM json_each(?))",
     )
     .bind(json!(wanted).to_string())
@@ -55,12 +57,17 @@ pub(super) async fn find(
             let bad = |column| StoreError::Corrupt { table: "requests", column, row: id.clone() };
             let fingerprint: Vec<u8> = row.try_get("fingerprint").map_err(failed())?;
             let target: String = row.try_get("target").map_err(failed())?;
+            let project: String = row.try_get("project").map_err(failed())?;
             Ok(DoneRequest {
                 key: RequestKey {
                     id: RequestId(id.parse().map_err(|_| bad("id"))?),
                     fingerprint: fingerprint.try_into().map_err(|_| bad("fingerprint"))?,
                 },
                 target: target.parse().map_err(|()| bad("target"))?,
+                project: match &*project {
+                    "" => None,
+                    name => Some(ProjectName::parse(name).map_err(|_| bad("project"))?),
+                },
                 at: Timestamp::from_microsecond(row.try_get("at").map_err(failed())?)
                     .map_err(|_| bad("at"))?,
             })

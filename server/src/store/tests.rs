@@ -13,7 +13,7 @@ use crate::model::history::EventKind;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired};
 use crate::model::ledger::{
     Change, CreateJoinToken, DeleteHost, DeleteImage, DeleteVm, Edit, Forget, JoinToken, Outcome,
-    Power, PutImage, Record, RecordSweep, SetPower,
+    Power, PutImage, Record, RecordSweep, Refusal, SetPower,
 };
 use crate::model::spec::ImageDraft;
 

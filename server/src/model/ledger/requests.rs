@@ -35,7 +35,8 @@ impl Ledger {
         if let Some(key) = request
             && let Some(target) = target_of(&decided.outcome)
         {
-            let done = DoneRequest { key: *key, target, at: caller.at };
+            let done =
+                DoneRequest { key: *key, target, project: caller.only().cloned(), at: caller.at };
             decided.changes.push(Change::Request(done));
         }
         Ok(decided)
@@ -55,7 +56,7 @@ impl Ledger {
         caller: &Caller,
     ) -> Result<Decided, Refusal> {
         let same = done.key.fingerprint == key.fingerprint;
-        if !same || !self.may_mean(mutation, &done.target) || !self.is_for(&done.target, caller) {
+        if !same || !self.may_mean(mutation, &done.target) || !self.is_for(done, caller) {
             return Err(Refusal::RequestIdTaken { id: key.id });
         }
         let gone = || Refusal::DoneAndGone { what: done.target.clone() };
@@ -81,20 +82,25 @@ impl Ledger {
         Ok(Decided { changes: Vec::new(), outcome })
     }
 
-    /// Whether what a request was about is there for this caller, or was theirs as far as is known:
-    /// another's repetition of it must not show it.
-    fn is_for(&self, target: &RequestTarget, caller: &Caller) -> bool {
-        match target {
+    /// Whether a repetition by this caller may be told what became of it: what it was about is
+    /// there for them, or it was asked for by somebody who sees what they see. Of what is gone
+    /// nobody else is told that it was.
+    fn is_for(&self, done: &DoneRequest, caller: &Caller) -> bool {
+        let Some(own) = caller.only() else { return true };
+        let shown = match &done.target {
             RequestTarget::Vm(id) => {
-                self.vm(&VmRef::Id(*id)).is_none_or(|vm| caller.sees(&vm.project))
+                self.vm(&VmRef::Id(*id)).is_some_and(|vm| caller.sees(&vm.project))
             }
-            RequestTarget::Image(named) => caller.sees(&named.project),
+            RequestTarget::Image(named) => {
+                self.image(named).is_some_and(|image| image.project == *own)
+            }
             RequestTarget::Token(id) => {
-                self.tokens.get(id).is_none_or(|token| self.sees_token(token, caller))
+                self.tokens.get(id).is_some_and(|token| self.sees_token(token, caller))
             }
             RequestTarget::Host(_) => caller.sees_hosts(),
-            RequestTarget::Project(name) => caller.sees(name),
-        }
+            RequestTarget::Project(name) => self.has_project(name, caller),
+        };
+        shown || done.project.as_ref() == Some(own)
     }
 
     /// Whether what a mutation names can be this object: by its id, or by a name that is nobody

@@ -26,29 +26,54 @@ type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 
 impl Ledger {
     pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
+        self.create_vm_knowing(create, caller, &[])
+    }
+
+    /// What a create would come to now that is not to be stored, with those of its ids that were
+    /// found used up. Changes nothing.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn check_create(
+        &self,
+        create: &CreateVm,
+        caller: &Caller,
+        used_up: &[VmId],
+    ) -> Result<Decided, Refusal> {
+        self.check_caller(caller)?;
+        self.create_vm_knowing(create, caller, used_up)
+    }
+
+    fn create_vm_knowing(
+        &self,
+        create: &CreateVm,
+        caller: &Caller,
+        used_up: &[VmId],
+    ) -> Result<Decided, Refusal> {
         let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
         self.check_project(&create.project, caller)?;
         if create.spec.placement().host.is_some() && !caller.sees_hosts() {
             let why = "is for callers of the whole fleet; name labels of hosts instead";
             return Err(Refusal::InvalidFields(vec![SpecProblem::new("spec.placement.host", why)]));
         }
-        if let Some(existing) = self.created_before(create) {
-            if !caller.sees(&existing.project) {
-                // As one that was deleted: whose it is, or was, is not theirs to know.
-                let ours = |id: VmId| existing.id == id || existing.request_id == Some(id);
-                let id = create.request_id.filter(|id| ours(*id)).unwrap_or(create.id);
-                return Err(Refusal::VmIdUsedUp { id });
-            }
-            let same_id = !create.id_is_given || existing.id == create.id;
-            let same_id = same_id && existing.project == create.project;
-            if same_id && self.is_create_of(create, fingerprint, existing) {
-                return Ok(unchanged(existing));
-            }
-            return Err(Refusal::VmIdTaken { id: existing.id, name: existing.name.clone() });
-        }
+        // In one order, whether what has an id is there, is somebody else's, or is gone: which of
+        // the last two it is nobody is told.
         for id in [Some(create.id), create.request_id].into_iter().flatten() {
-            if self.used_up.contains(&id) {
-                return Err(Refusal::VmIdUsedUp { id });
+            match self.created_as(id) {
+                Some(existing) if caller.sees(&existing.project) => {
+                    let same_id = !create.id_is_given || existing.id == create.id;
+                    let same_id = same_id && existing.project == create.project;
+                    if same_id && self.is_create_of(create, fingerprint, existing) {
+                        return Ok(unchanged(existing));
+                    }
+                    let name = existing.name.clone();
+                    return Err(Refusal::VmIdTaken { id: existing.id, name });
+                }
+                Some(_) => return Err(Refusal::VmIdUsedUp { id }),
+                None if self.used_up.contains(&id) || used_up.contains(&id) => {
+                    return Err(Refusal::VmIdUsedUp { id });
+                }
+                None => {}
             }
         }
         if self.vms.len() >= self.config.max_vms {
@@ -110,16 +135,9 @@ impl Ledger {
         })
     }
 
-    /// The VM that an earlier create with the same id or request id has made.
-    fn created_before(&self, create: &CreateVm) -> Option<&Arc<VmIntent>> {
-        let by_request = |request: VmId| {
-            let id = self.requests.get(&request).copied().unwrap_or(request);
-            self.vms.get(&id)
-        };
-        self.vms
-            .get(&create.id)
-            .or_else(|| self.requests.get(&create.id).and_then(|id| self.vms.get(id)))
-            .or_else(|| create.request_id.and_then(by_request))
+    /// The VM that a create with this id, or request id, has made.
+    fn created_as(&self, id: VmId) -> Option<&Arc<VmIntent>> {
+        self.vms.get(&id).or_else(|| self.requests.get(&id).and_then(|vm| self.vms.get(vm)))
     }
 
     fn free_name(&self, create: &CreateVm) -> Result<String, Refusal> {

@@ -76,6 +76,41 @@ async fn how_long_a_root_image_is_outlives_a_restart_and_is_found_for_vms_of_bef
 }
 
 #[tokio::test]
+async fn a_create_that_only_asks_tells_no_id_that_is_gone_from_one_that_lives() {
+    let fixture = fixture().await;
+    for name in ["shop", "lab"] {
+        fixture.make(CreateProject(project_record(name)).into()).await.expect("made");
+    }
+    use crate::model::image::StoredKind;
+    for (name, kind) in [("vmlinux", StoredKind::Kernel), ("root.ext4", StoredKind::Root)] {
+        let (image, _) = crate::testing::image(name, kind, name.as_bytes());
+        let put = PutImage { image, replace: false, public: Some(true) };
+        fixture.make(put.into()).await.expect("stored");
+    }
+    for number in [1, 2] {
+        let create = CreateVm { project: project("lab"), ..create(number, "") };
+        fixture.make(create.into()).await.expect("created");
+    }
+    // It has no host, so that it is gone at once.
+    fixture.make(delete(2)).await.expect("deleted");
+    let shop = crate::model::fixtures::caller_of("shop", ProjectRole::Developer);
+    let asked = |number, of: &str, host: &str| CreateVm {
+        project: project(of),
+        spec: spec_with(|draft| draft.placement_host = host.to_owned()),
+        ..create(number, "")
+    };
+    // However else the request is wrong: both in the same order.
+    for (of, host) in [("shop", ""), ("shop", "one"), ("lab", ""), ("none", "")] {
+        let answer = async |number| {
+            let refused = fixture.store.check(&shop, asked(number, of, host)).await;
+            let Err(MutateError::Refused(refused)) = refused else { panic!("{refused:?}") };
+            refused.to_string().replace(&vm_id(number).to_string(), "ID")
+        };
+        assert_eq!(answer(1).await, answer(2).await, "{of} {host}");
+    }
+}
+
+#[tokio::test]
 async fn a_later_project_by_the_same_name_hears_nothing_of_the_first() {
     let fixture = fixture().await;
     let shop = || project("shop");

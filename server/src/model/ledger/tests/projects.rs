@@ -147,6 +147,38 @@ fn a_repetition_by_another_project_shows_nothing() {
     assert!(ledger.decide_once(&developer("lab"), &stop, Some(&key)).is_ok());
     let shown = ledger.decide_once(&developer("shop"), &stop, Some(&key));
     assert_eq!(shown.err(), Some(Refusal::RequestIdTaken { id }));
+    // Nor once it is gone, which is theirs to know who asked, and the fleet's.
+    make(&mut ledger, remove(VmRef::Id(vm_id(1))).into()).expect("wanted gone");
+    make(&mut ledger, Forget { vm: vm_id(1) }.into()).expect("forgotten");
+    let shown = ledger.decide_once(&developer("shop"), &stop, Some(&key));
+    assert_eq!(shown.err(), Some(Refusal::RequestIdTaken { id }));
+    for caller in [developer("lab"), caller()] {
+        let shown = ledger.decide_once(&caller, &stop, Some(&key));
+        assert!(matches!(shown, Err(Refusal::DoneAndGone { .. })), "{shown:?}");
+    }
+}
+
+#[test]
+fn of_two_ids_the_first_that_is_taken_is_named_whether_its_vm_lives_or_not() {
+    let asked = |id, request_id| CreateVm {
+        request_id: Some(vm_id(request_id)),
+        spec: spec_with(|draft| draft.placement_host = String::new()),
+        ..vm_of(id, "", "shop")
+    };
+    let mut ledger = with_projects();
+    let first = CreateVm { request_id: Some(vm_id(8)), ..vm_of(1, "web", "lab") };
+    vm(make(&mut ledger, first.into()));
+    ledger.note_used_up([vm_id(2), vm_id(9)]);
+    let shop = developer("shop");
+    // Of lab, 1 and 8 are living and 2 and 9 gone; 3 is free.
+    for (id, request_id, named) in
+        [(1, 8, 1), (2, 9, 2), (1, 9, 1), (2, 8, 2), (3, 8, 8), (3, 9, 9), (8, 1, 8), (9, 2, 9)]
+    {
+        let create = asked(id, request_id);
+        let used_up = Err(Refusal::VmIdUsedUp { id: vm_id(named) });
+        assert_eq!(ledger.decide(&shop, &create.clone().into()).map(drop), used_up);
+        assert_eq!(ledger.check_create(&create, &shop, &[]).map(drop), used_up);
+    }
 }
 
 // === hosts ===
