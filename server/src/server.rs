@@ -445,6 +445,7 @@ fn image_settings(config: &ServerConfig) -> ImageSettings {
         max_imports: config.images.max_imports,
         max_import: Duration::from_secs(config.images.max_import_secs),
         local_registries: config.images.local_registries.clone(),
+        private_registries: config.images.private_registries.clone(),
         docker_config: config.images.docker_config.clone(),
         ..ImageSettings::default()
     }

@@ -52,7 +52,8 @@ pub use error::{ErrorClass, ImportError, Refusal};
 pub use made::{Kind, Made, Note, Wanted};
 pub use make::{make, make_from_path};
 pub use options::{
-    Cancel, Credentials, Devices, Limits, Options, Progress, Registries, Report, Room, Step,
+    Cancel, Credentials, Devices, Limits, Options, PrivateRegistries, Progress, Registries, Report,
+    Room, Step,
 };
 pub use pace::{Pace, Patience, TooSlow};
 pub use pack::pack_directory;

@@ -45,6 +45,8 @@ pub struct Registries {
     /// Registries, as host or `host:port`, that may be at addresses of this machine or of its link.
     /// All others that are there are refused, after a redirect too.
     pub local: Vec<String>,
+    /// Which may be at addresses of private networks.
+    pub private: PrivateRegistries,
     /// Docker's `config.json`, for names and passwords.
     pub docker_config: Option<PathBuf>,
     /// An `http://` proxy for every registry; without it what `HTTPS_PROXY`, `ALL_PROXY` and
@@ -57,11 +59,22 @@ pub struct Registries {
     pub back_off: Duration,
 }
 
+/// Which registries may be at addresses of private networks (RFC 1918, RFC 4193 and the like),
+/// where a server also reaches what is no registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrivateRegistries {
+    /// All of them.
+    All,
+    /// These, as host or `host:port`; others that are there are refused, after a redirect too.
+    Named(Vec<String>),
+}
+
 impl Default for Registries {
     fn default() -> Self {
         let (local, docker_config, proxy) = (Vec::new(), None, None);
         let (patience, back_off) = (Patience::default(), Duration::from_secs(1));
-        Self { local, docker_config, proxy, patience, back_off }
+        let private = PrivateRegistries::All;
+        Self { local, private, docker_config, proxy, patience, back_off }
     }
 }
 

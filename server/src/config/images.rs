@@ -26,6 +26,9 @@ pub struct ImagesConfig {
     /// Registries, as host or `host:port`, that may be at addresses of this machine or of its link.
     /// Whoever may call the API can ask them. Those that are not named here are refused there.
     pub local_registries: Vec<String>,
+    /// Registries, as host or `host:port`, at addresses of private networks that imports of callers
+    /// of projects may ask. Others there only callers of the whole fleet may have asked.
+    pub private_registries: Vec<String>,
     /// Docker's `config.json`, absolute, for names and passwords of registries. Whoever may call
     /// the API can then import what they open.
     pub docker_config: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl Default for ImagesConfig {
             max_transfers: 4,
             guest_agent: PathBuf::from("/usr/lib/banger/banger-guest"),
             local_registries: Vec::new(),
+            private_registries: Vec::new(),
             docker_config: None,
         }
     }
@@ -64,10 +68,15 @@ impl ImagesConfig {
                 path.display()
             ));
         }
-        for registry in &self.local_registries {
-            if registry.is_empty() || registry.contains(['/', '@', ' ']) {
-                let why = "which is not a host or host:port";
-                problems.push(format!("images.local_registries has {registry:?}, {why}"));
+        for (key, named) in [
+            ("local_registries", &self.local_registries),
+            ("private_registries", &self.private_registries),
+        ] {
+            for registry in named {
+                if registry.is_empty() || registry.contains(['/', '@', ' ']) {
+                    let why = "which is not a host or host:port";
+                    problems.push(format!("images.{key} has {registry:?}, {why}"));
+                }
             }
         }
         if self.max_upload_bytes == 0 {

@@ -21,8 +21,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use banger_images::{
-    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Platform, Registries, Report,
-    Source, Wanted,
+    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Platform, PrivateRegistries,
+    Registries, Report, Source, Wanted,
 };
 use banger_wire::causes::with_causes;
 use parking_lot::Mutex;
@@ -67,7 +67,7 @@ pub struct Wish {
     /// Whether VMs of every project may boot from it; `None`: as it is.
     pub public: Option<bool>,
     /// Whether it may be made with what the server's machine has: names and passwords for
-    /// registries, registries on it.
+    /// registries, registries on it and in private networks.
     pub trusted: bool,
     /// Where it is to come from.
     pub from: ImportSource,
@@ -335,6 +335,10 @@ impl Images {
                     self.settings.local_registries.clone()
                 } else {
                     Vec::new()
+                },
+                private: match wish.trusted {
+                    true => PrivateRegistries::All,
+                    false => PrivateRegistries::Named(self.settings.private_registries.clone()),
                 },
                 docker_config: self.settings.docker_config.clone().filter(|_| wish.trusted),
                 ..Registries::default()

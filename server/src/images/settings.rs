@@ -20,6 +20,8 @@ pub struct ImageSettings {
     pub patience: Patience,
     /// Registries that may be on this machine.
     pub local_registries: Vec<String>,
+    /// Registries in private networks that imports of projects may ask.
+    pub private_registries: Vec<String>,
     /// Docker's file of names and passwords.
     pub docker_config: Option<PathBuf>,
 }
@@ -33,6 +35,7 @@ impl Default for ImageSettings {
             max_import: Duration::from_secs(3600),
             patience: Patience::default(),
             local_registries: Vec::new(),
+            private_registries: Vec::new(),
             docker_config: None,
         }
     }

@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use super::auth::{Challenge, basic};
-use super::reach::{self, Refused};
+use super::reach::{self, May, Refused};
 use super::{Cause, Stream};
 use crate::pace::{Pace, TooSlow};
 use crate::{Credentials, ImportError, Reference, Registries};
@@ -215,7 +215,7 @@ impl Client {
             Some("http") if self.plain && local => true,
             // Whoever is refused anyhow is told why.
             Some("http") => {
-                reach::check_literal(authority)?;
+                reach::check_literal(authority, May::of(&self.settings, authority.as_str()))?;
                 return Err(format!("{uri} is not encrypted").into());
             }
             _ => return Err(format!("{uri} is not encrypted").into()),
@@ -225,7 +225,7 @@ impl Client {
         let none = Matcher::builder().build();
         // As everywhere, this machine itself is asked without a proxy.
         let proxies = if local { &none } else { &self.proxies };
-        let tcp = reach::connect(uri, port, &self.settings.local, proxies).await?;
+        let tcp = reach::connect(uri, port, &self.settings, proxies).await?;
         let stream: Box<dyn Stream> = if plain {
             tcp
         } else {

@@ -3,8 +3,10 @@
 //! Driven by [`super::http`] for every request, those after a redirect and for a token too. The
 //! caller of an import chooses the name, and a registry chooses where it redirects to; so addresses
 //! that only this machine and its closest neighbours have are refused, unless the operator has
-//! named the registry ([`local`](crate::options::Registries::local)). The names are looked up here
-//! and the connection goes to the very addresses that were looked at. Behind a proxy it is the
+//! named the registry ([`local`](crate::options::Registries::local)), and so are those of private
+//! networks where whoever asks is to reach no others there
+//! ([`private`](crate::options::Registries::private)). The names are looked up here and the
+//! connection goes to the very addresses that were looked at. Behind a proxy it is the
 //! proxy that looks names up, and that decides; literal addresses are refused all the same.
 //!
 //! What can go wrong: the address is refused, or nobody answers at any of them.
@@ -22,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Cause, Stream};
+use crate::{PrivateRegistries, Registries};
 
 /// Before the next address is tried beside those that have not answered (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -76,6 +79,60 @@ pub(super) fn local(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// Why an address is only of a network that is not everybody's.
+pub(super) fn private(address: IpAddr) -> Option<&'static str> {
+    let Meant::One(address) = meant(address) else { return None };
+    let is_private = match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            // RFC 6598 (shared by carriers), 6890 (protocol assignments), 2544 (benchmarks), and
+            // what is reserved.
+            let shared = a == 100 && (64..128).contains(&b);
+            let assigned = (a, b, c) == (192, 0, 0) || a == 198 && (18..20).contains(&b);
+            v4.is_private() || shared || assigned || a >= 240
+        }
+        // fc00::/7 (RFC 4193).
+        IpAddr::V6(v6) => v6.segments()[0] & 0xfe00 == 0xfc00,
+    };
+    is_private.then_some("an address of a private network")
+}
+
+/// Which addresses an authority may have, beside those that everybody reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct May {
+    /// Of this machine and its closest neighbours.
+    local: bool,
+    /// Of private networks.
+    private: bool,
+}
+
+impl May {
+    /// As the operator has said of it.
+    pub(super) fn of(settings: &Registries, authority: &str) -> Self {
+        let local = is_named(&settings.local, authority);
+        let private = match &settings.private {
+            PrivateRegistries::All => true,
+            PrivateRegistries::Named(named) => local || is_named(named, authority),
+        };
+        Self { local, private }
+    }
+
+    /// Why it is not asked at this address, if so.
+    fn refusal(self, authority: &str, address: IpAddr) -> Option<Cause> {
+        match (local(address), private(address)) {
+            (Some(why), _) if !self.local => Some(refusal(authority, why)),
+            (_, Some(why)) if !self.private => Some(
+                Refused(format!(
+                    "{authority} is {why}, where a project's imports look for no registry; an \
+                     operator may name it in images.private_registries"
+                ))
+                .into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// Where an address leads.
 enum Meant {
     /// To this one.
@@ -108,17 +165,19 @@ fn meant(address: IpAddr) -> Meant {
     })
 }
 
-/// Refuses an authority that is a literal address, or means one, that is nobody's registry.
-pub(super) fn check_literal(authority: &http::uri::Authority) -> Result<(), Cause> {
+/// Refuses an authority that is a literal address, or means one, where it may not be asked.
+pub(super) fn check_literal(authority: &http::uri::Authority, may: May) -> Result<(), Cause> {
     let host = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
-    let why = match host.parse() {
-        Ok(address) => local(address),
+    let this_server = || Some(refusal(authority.as_str(), "this server itself"));
+    let refused = match host.parse() {
+        Ok(address) => may.refusal(authority.as_str(), address),
+        Err(_) if may.local => None,
         // RFC 6761 §6.3.
-        Err(_) if host.eq_ignore_ascii_case("localhost") => Some("this server itself"),
-        Err(_) if host.to_ascii_lowercase().ends_with(".localhost") => Some("this server itself"),
+        Err(_) if host.eq_ignore_ascii_case("localhost") => this_server(),
+        Err(_) if host.to_ascii_lowercase().ends_with(".localhost") => this_server(),
         Err(_) => None,
     };
-    why.map_or(Ok(()), |why| Err(refusal(authority.as_str(), why)))
+    refused.map_or(Ok(()), Err)
 }
 
 fn refusal(authority: &str, why: &str) -> Cause {
@@ -138,14 +197,12 @@ pub(super) struct Refused(String);
 pub(super) async fn connect(
     uri: &Uri,
     port: u16,
-    named: &[String],
+    settings: &Registries,
     proxies: &Matcher,
 ) -> Result<Box<dyn Stream>, Cause> {
     let authority = uri.authority().ok_or("an address without a host")?;
-    let may_be_local = is_named(named, authority.as_str());
-    if !may_be_local {
-        check_literal(authority)?;
-    }
+    let may = May::of(settings, authority.as_str());
+    check_literal(authority, may)?;
     if let Some(proxy) = proxies.intercept(uri) {
         return tunnel(&proxy, authority.host(), port).await;
     }
@@ -154,9 +211,9 @@ pub(super) async fn connect(
     let mut good = Vec::new();
     let mut refused = None;
     for address in found {
-        match local(address.ip()) {
-            Some(why) if !may_be_local => refused = Some(refusal(authority.as_str(), why)),
-            _ => good.push(address),
+        match may.refusal(authority.as_str(), address.ip()) {
+            Some(why) => refused = Some(why),
+            None => good.push(address),
         }
     }
     match (good.is_empty(), refused) {

@@ -64,11 +64,57 @@ fn only_what_an_operator_named_is_local() {
         assert!(!is_named(&named, bad), "{bad}");
     }
     for text in ["localhost", "LOCALHOST.", "x.localhost:80", "127.0.0.1:5000", "[::1]"] {
-        let authority = text.parse().expect("an authority");
-        let error = check_literal(&authority).expect_err("it is refused").to_string();
+        let authority: http::uri::Authority = text.parse().expect("an authority");
+        let may = May::of(&Registries::default(), authority.as_str());
+        let error = check_literal(&authority, may).expect_err("it is refused").to_string();
         assert!(error.contains("images.local_registries"), "{error}");
     }
-    assert!(check_literal(&"registry.example:5000".parse().expect("an authority")).is_ok());
+    let other: http::uri::Authority = "registry.example:5000".parse().expect("an authority");
+    let may = May::of(&Registries::default(), other.as_str());
+    assert!(check_literal(&other, may).is_ok());
+}
+
+#[test]
+fn in_private_networks_only_what_an_operator_named_is_asked_for_a_project() {
+    let named = vec!["10.0.0.5:5000".to_owned(), "registry.corp".to_owned()];
+    let of_project =
+        Registries { private: PrivateRegistries::Named(named), ..Registries::default() };
+    let check = |settings: &Registries, text: &str| {
+        let authority: http::uri::Authority = text.parse().expect("an authority");
+        check_literal(&authority, May::of(settings, text)).map_err(|error| error.to_string())
+    };
+    for address in [
+        "10.0.0.5:443",
+        "10.255.1.1",
+        "172.16.0.1",
+        "172.31.255.1:80",
+        "192.168.1.2",
+        "100.64.0.1",
+        "100.127.0.1",
+        "192.0.0.8",
+        "198.18.0.1",
+        "240.0.0.1",
+        "[fd12::5]",
+        "[fc00::1]:5000",
+        "[::ffff:10.0.0.5]",
+        "[64:ff9b::a00:5]",
+        "[2002:c0a8:102::1]",
+    ] {
+        let refused = check(&of_project, address).expect_err(address);
+        assert!(refused.contains("images.private_registries"), "{refused}");
+        assert_eq!(check(&Registries::default(), address), Ok(()), "{address}");
+    }
+    for address in ["10.0.0.5:5000", "93.184.216.34", "172.32.0.1", "100.128.0.1", "[2606:2800::1]"]
+    {
+        assert_eq!(check(&of_project, address), Ok(()), "{address}");
+    }
+    // A name that leads there, too: the addresses that it has are looked at.
+    let within = "10.1.2.3".parse().expect("an address");
+    assert!(May::of(&of_project, "rebound.example").refusal("rebound.example", within).is_some());
+    assert!(May::of(&of_project, "registry.corp").refusal("registry.corp", within).is_none());
+    // What is named there is not let onto this machine by it.
+    let here = "127.0.0.1".parse().expect("an address");
+    assert!(May::of(&of_project, "registry.corp").refusal("registry.corp", here).is_some());
 }
 
 #[test]
