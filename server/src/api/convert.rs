@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::model::access::Secrets;
 use crate::model::audience::Audience;
-use crate::model::caller::{ProjectRole, Rights, Role};
+use crate::model::caller::{Caller, ProjectRole, Rights, Role};
 use crate::model::host::{HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
@@ -168,8 +168,18 @@ pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
     }
 }
 
-/// An image with the hosts that have it or are being sent it.
-pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) -> v1::Image {
+/// An image with the hosts that have it or are being sent it. Who made one of another project,
+/// which is public, and of what, is theirs alone.
+pub fn image(
+    image: &ImageRecord,
+    vm_count: usize,
+    hosts: Vec<v1::ImageHost>,
+    caller: &Caller,
+) -> v1::Image {
+    let told = |text: &str| match caller.sees(&image.project) {
+        true => text.to_owned(),
+        false => String::new(),
+    };
     v1::Image {
         name: image.name.clone(),
         sha256: image.sha256.clone(),
@@ -181,12 +191,15 @@ pub fn image(image: &ImageRecord, vm_count: usize, hosts: Vec<v1::ImageHost>) ->
             StoredKind::Initrd => v1::ImageKind::Initrd,
         }
         .into(),
-        origin: image.origin.clone(),
+        origin: told(&image.origin),
         guest_agent: image.guest_agent,
         vm_count: u32::try_from(vm_count).unwrap_or(u32::MAX),
         hosts,
-        notes: image.notes.clone(),
-        created_by: image.created_by.clone(),
+        notes: match caller.sees(&image.project) {
+            true => image.notes.clone(),
+            false => Vec::new(),
+        },
+        created_by: told(&image.created_by),
         boot: image.boot.as_ref().map(|boot| v1::ImageBoot {
             kernel: boot.kernel.clone(),
             initrd: boot.initrd.clone().unwrap_or_default(),

@@ -127,8 +127,8 @@ impl Vms {
         call: &Call,
         events: Vec<HistoryEvent>,
     ) -> Result<Use, Status> {
-        let (id, name) = (reached.record.id(), &reached.record.intent.name);
-        let object = AuditObject::new(AuditedKind::Vm, id, name);
+        let (id, named) = (reached.record.id(), reached.record.intent.named());
+        let object = AuditObject::new(AuditedKind::Vm, id, &named.text());
         Use::begin(&self.api, &call.caller, &call.let_in, object, events).await
     }
 

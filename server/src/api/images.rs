@@ -90,7 +90,7 @@ impl ImageApi {
             .iter()
             .map(|(image, users)| {
                 let hosts = at.get(image.sha256.as_str()).cloned().unwrap_or_default();
-                convert::image(image, *users, hosts)
+                convert::image(image, *users, hosts, caller)
             })
             .collect()
     }
@@ -355,11 +355,12 @@ impl ImageService for ImageApi {
             Err(_) if allow_missing => return Ok(missing()),
             Err(status) => return Err(status),
         };
-        match self.api.store.submit_once(caller, key, DeleteImage { image: named }).await {
+        let delete = DeleteImage { image: named };
+        match self.api.store.submit_once(caller.clone(), key, delete).await {
             Ok(image) => {
                 info!(image = image.name, sha256 = image.sha256, "image deleted");
                 self.api.delivery.tidy_soon();
-                Ok(Response::new(convert::image(&image, 0, Vec::new())))
+                Ok(Response::new(convert::image(&image, 0, Vec::new(), &caller)))
             }
             Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => Ok(missing()),
             Err(MutateError::Refused(Refusal::ImageNotFound { .. })) if allow_missing => {

@@ -59,7 +59,12 @@ impl Projects {
         // other.
         let mut all: Vec<(u128, v1::Project)> = all
             .into_iter()
-            .filter(|shown| caller.only().is_none_or(|own| own.as_str() == shown.name))
+            .filter_map(|shown| match caller.only() {
+                None => Some(shown),
+                // Who made it is a caller of the fleet, whose names are the fleet's.
+                Some(own) => (own.as_str() == shown.name)
+                    .then(|| v1::Project { created_by: String::new(), ..shown }),
+            })
             .map(|shown| (key(&shown.name), shown))
             .collect();
         all.sort_by_key(|(key, _)| *key);

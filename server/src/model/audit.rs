@@ -122,6 +122,7 @@ pub struct AuditObject {
     pub kind: AuditedKind,
     /// Of an image or an upload the sha256 of its content; of a backup when it was made.
     pub id: String,
+    /// What belongs to a project has it before its name, with a slash, but for `default`.
     pub name: String,
 }
 

@@ -4,12 +4,29 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 use super::*;
-use crate::model::fixtures::{at, spec, spec_with};
+use crate::model::fixtures::{at, caller, caller_of, spec, spec_with};
 use crate::model::spec::{ImageDraft, SpecRefusal};
 use crate::testing::{health, host_record, vm_id};
 
 fn value(kind: Kind) -> Value {
     Value { kind: Some(kind) }
+}
+
+#[test]
+fn who_made_a_public_image_and_of_what_is_told_to_who_sees_its_project() {
+    let (record, _) = crate::testing::image("alpine", StoredKind::Root, b"root");
+    let record =
+        ImageRecord { public: true, notes: vec!["of ann".to_owned()], ..(*record).clone() };
+    for (caller, sees) in [
+        (caller_of("shop", ProjectRole::Admin), false),
+        (caller_of("default", ProjectRole::Viewer), true),
+        (caller(), true),
+    ] {
+        let shown = super::image(&record, 0, Vec::new(), &caller);
+        assert_eq!((&*shown.name, shown.public), ("alpine", true));
+        let told = [&shown.origin, &shown.created_by].map(|text| !text.is_empty());
+        assert_eq!((told, !shown.notes.is_empty()), ([sees; 2], sees), "{}", caller.actor);
+    }
 }
 
 #[test]

@@ -97,6 +97,13 @@ impl Ledger {
 /// What a mutation takes along or leaves that it is not about. Tokens that have expired and go with
 /// the next that is made were good for nothing, so that nobody asks what became of them.
 fn others(mutation: &AnyMutation, decided: &Decided) -> Vec<(AuditEffect, AuditObject)> {
+    if let AnyMutation::DeleteProject(_) = mutation {
+        let went = decided.changes.iter().filter_map(|change| match change {
+            Change::Token(Edit::Remove { last, .. }) => Some(token(last)),
+            _ => None,
+        });
+        return went.map(|object| (AuditEffect::WentAlong, object)).collect();
+    }
     let (AnyMutation::RevokeToken(revoke), Outcome::TokenGone(gone)) = (mutation, &decided.outcome)
     else {
         return Vec::new();
@@ -111,8 +118,9 @@ fn others(mutation: &AnyMutation, decided: &Decided) -> Vec<(AuditEffect, AuditO
     went.chain(kept.map(|made| (AuditEffect::Kept, token(made)))).collect()
 }
 
+/// By the name that its calls have in the audit: `shop/ann` in a project.
 fn token(token: &TokenRecord) -> AuditObject {
-    AuditObject::new(AuditedKind::Token, &token.id, &token.name)
+    AuditObject::new(AuditedKind::Token, &token.id, &token.principal())
 }
 
 /// Its name is that of the host that it is made for.
@@ -154,13 +162,13 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
 fn of_outcome(outcome: &Outcome) -> Option<AuditObject> {
     match outcome {
         Outcome::Vm { intent, .. } | Outcome::VmGone(intent) => {
-            Some(AuditObject::new(AuditedKind::Vm, intent.id, &intent.name))
+            Some(AuditObject::new(AuditedKind::Vm, intent.id, &intent.named().text()))
         }
         Outcome::Host(host) | Outcome::HostGone(host) => {
             Some(AuditObject::new(AuditedKind::Host, host.id, &host.name))
         }
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
-            Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.name))
+            Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.named().text()))
         }
         Outcome::Token(row) | Outcome::TokenGone(Revoked { token: row, .. }) => Some(token(row)),
         Outcome::Project(project) | Outcome::ProjectGone(project) => {

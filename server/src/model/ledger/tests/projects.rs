@@ -1,7 +1,8 @@
 //! Projects: names within them, and what is not there for whom.
 
 use super::*;
-use crate::model::caller::{ProjectRole, Rights};
+use crate::model::audit::{AuditObject, AuditRecord};
+use crate::model::caller::{CallOf, ProjectRole, Rights};
 use crate::model::fixtures::{caller_of, project, project_record, record_of};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::project::{Named, ProjectName};
@@ -344,6 +345,40 @@ fn a_project_goes_when_it_is_empty_and_its_tokens_with_it() {
     assert!(matches!(stays, Err(Refusal::ProjectStays { .. })), "{stays:?}");
     let taken = make(&mut ledger, CreateProject(project_record("default")).into());
     assert!(matches!(taken, Err(Refusal::ProjectNameTaken { .. })), "{taken:?}");
+}
+
+#[test]
+fn what_goes_with_a_project_has_a_record_each_and_objects_are_named_with_theirs() {
+    let mut ledger = with_projects();
+    let rights = Rights::Project(project("shop"), ProjectRole::Admin);
+    let token = TokenRecord { rights, ..record_of(1, "ann") };
+    make(&mut ledger, CreateToken(Arc::new(token)).into()).expect("made");
+    let call = CallOf { method: "a/Any", peer: None };
+    let by = Caller { call: Some(call.into()), ..caller() };
+    let audited = |ledger: &mut Ledger, mutation: AnyMutation| -> Vec<String> {
+        let decided = ledger.decide_once(&by, &mutation, None).expect("done");
+        ledger.apply(&decided.changes);
+        let records = decided.changes.iter().filter_map(|change| match change {
+            Change::Audit(record) => Some(record),
+            _ => None,
+        });
+        let named = |object: &AuditObject| format!("{} {}", object.kind, object.name);
+        let line = |record: &Arc<AuditRecord>| match (&record.object, &record.because_of) {
+            (Some(object), Some((effect, cause))) => {
+                format!("{} {} {}", named(object), effect.as_str(), named(cause))
+            }
+            (object, _) => object.as_ref().map(named).unwrap_or_default(),
+        };
+        records.map(line).collect()
+    };
+    assert_eq!(audited(&mut ledger, vm_of(1, "web", "shop").into()), ["vm shop/web"]);
+    assert_eq!(audited(&mut ledger, vm_of(2, "web", "default").into()), ["vm web"]);
+    assert_eq!(audited(&mut ledger, remove(VmRef::Id(vm_id(1))).into()), ["vm shop/web"]);
+    make(&mut ledger, Forget { vm: vm_id(1) }.into()).expect("forgotten");
+    assert_eq!(
+        audited(&mut ledger, DeleteProject(project("shop")).into()),
+        ["project shop", "token shop/ann WENT_ALONG project shop"]
+    );
 }
 
 #[test]
