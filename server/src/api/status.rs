@@ -436,9 +436,10 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::TokenNameTaken { .. } => (Code::AlreadyExists, R::TokenNameTaken),
         Refusal::KeepsOwn { .. } => (Code::PermissionDenied, R::NotPermitted),
         Refusal::CallerGone => (Code::Unauthenticated, R::TokenInvalid),
-        Refusal::LimitReached { .. } | Refusal::NoSubnetLeft { .. } | Refusal::AuditFull { .. } => {
-            (Code::ResourceExhausted, R::LimitReached)
-        }
+        Refusal::LimitReached { .. }
+        | Refusal::NoSubnetLeft { .. }
+        | Refusal::AuditFull { .. }
+        | Refusal::AuditShareFull { .. } => (Code::ResourceExhausted, R::LimitReached),
     };
     let mut details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
     if let Refusal::NeedsStoppedVm { fields, .. } = refusal {

@@ -264,7 +264,7 @@ impl WatchVms {
         let request = request.into_inner();
         let filter = convert::filter(request.filter, &self.0, &caller)?;
         let after = request.after_revision.map(Revision);
-        let watcher = self.0.view.watch(after, filter).map_err(ended)?;
+        let watcher = self.0.view.watch(after, filter, &caller.party()).map_err(ended)?;
         Ok(frames(self.0.clone(), watcher, to))
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caller::{ANONYMOUS, Caller, LOCAL, SERVER};
+use super::project::ProjectName;
 
 /// What a record tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +184,8 @@ pub struct AuditRecord {
     pub at: Timestamp,
     pub step: AuditStep,
     pub principal: Arc<str>,
+    /// The project that is all that they see; `None`: they see the fleet, or it is no call.
+    pub project: Option<ProjectName>,
     /// Id of the token that was made by a call; may be empty.
     pub token_id: String,
     /// Address and port; may be empty.
@@ -209,6 +212,7 @@ impl AuditRecord {
             at: caller.at,
             step,
             principal: Arc::clone(&caller.actor),
+            project: caller.only().cloned(),
             token_id: caller.token.as_deref().unwrap_or_default().to_owned(),
             peer: call.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             method: call.method.to_owned(),
@@ -227,6 +231,14 @@ impl AuditRecord {
         let step = AuditStep::LeftOut(count);
         let record = Self::of_the_server(step, "", None, AuditOutcome::open(), at);
         Self { principal: whose.into(), ..record }
+    }
+
+    /// The project whose share of the audit it is in. What was refused has a bound of its own.
+    pub fn share(&self) -> Option<&ProjectName> {
+        match self.step {
+            AuditStep::Done | AuditStep::Began | AuditStep::Ended => self.project.as_ref(),
+            AuditStep::Refused | AuditStep::LeftOut(_) => None,
+        }
     }
 
     /// Whether whoever it tells of has shown no identity.
@@ -251,6 +263,7 @@ impl AuditRecord {
             at,
             step,
             principal: SERVER.into(),
+            project: None,
             token_id: String::new(),
             peer: String::new(),
             method: method.to_owned(),

@@ -3,6 +3,13 @@
 //! What is kept is never let go before its time to make room: whoever floods the audit would push
 //! out what they did before. So what needs a record is refused, as it is where the disk is full,
 //! and first to those who are no admins: an admin can take back the token of whoever does it.
+//!
+//! Of what is for all, a project has at most a quarter of what is left for others besides: one that
+//! writes without end has a fifth of it, and however many do, one that has few is let write. (So do
+//! switches share a buffer: Choudhury and Hahne, "Dynamic queue length thresholds", 1998.)
+
+/// For each record of a project's callers so many are left for others.
+const SHARE_OF_LEFT: u64 = 4;
 
 /// How many records there are, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +40,12 @@ impl AuditRoom {
         }
     }
 
+    /// Whether the callers of a project who have so many may have so many more.
+    pub fn has_share_for(self, share: u64, more: u64) -> bool {
+        let left = self.limit(AskedBy::Others).saturating_sub(self.records);
+        share.saturating_add(more).saturating_mul(SHARE_OF_LEFT) <= left
+    }
+
     /// Whether whoever runs the server should hear of it: a fifth is left, or less.
     pub fn is_short(self) -> bool {
         self.records >= self.max - self.max / 5
@@ -54,5 +67,23 @@ mod tests {
             assert_eq!(room(records).has_for(1, AskedBy::Others), others, "{records}");
         }
         assert!(!room(0).has_for(u64::MAX, AskedBy::Admin));
+    }
+
+    #[test]
+    fn however_many_projects_write_what_they_may_one_that_has_few_still_may() {
+        for greedy in [1_usize, 3, 20] {
+            // One after the other, as much as each may.
+            let mut shares = vec![0_u64; greedy];
+            let room = |shares: &[u64]| AuditRoom { records: shares.iter().sum(), max: 10_000 };
+            while let Some(next) = shares.iter().position(|s| room(&shares).has_share_for(*s, 1)) {
+                shares[next] += 1;
+            }
+            let full = room(&shares);
+            assert_eq!(shares[0], 1900, "a fifth of what is for all");
+            assert!(full.has_share_for(0, 20) && full.has_for(100, AskedBy::Others), "{shares:?}");
+        }
+        let some = AuditRoom { records: 9_000, max: 10_000 };
+        assert!(some.has_share_for(0, 125) && !some.has_share_for(0, 126));
+        assert!(!some.has_share_for(u64::MAX, 1));
     }
 }

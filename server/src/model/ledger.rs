@@ -122,6 +122,8 @@ pub struct Ledger {
     images: ImageTable,
     /// How many records of who did what there are.
     audit_records: u64,
+    /// How many of them are of callers of each project.
+    audit_shares: HashMap<ProjectName, u64>,
 }
 
 impl Ledger {
@@ -144,6 +146,7 @@ impl Ledger {
             tokens: Rows::default(),
             images: ImageTable::default(),
             audit_records: 0,
+            audit_shares: HashMap::new(),
         }
     }
 
@@ -186,7 +189,7 @@ impl Ledger {
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
                 Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
-                Change::Audit(_) => self.audit_records += 1,
+                Change::Audit(record) => self.count_audit(record),
                 Change::Event(_) | Change::Sweep(_) => {}
             }
         }

@@ -5,6 +5,8 @@
 
 mod follow;
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
@@ -16,6 +18,7 @@ use super::batch::Batch;
 use super::error::StoreError;
 use super::meta::to_sql;
 use crate::model::audit::{AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep};
+use crate::model::project::ProjectName;
 
 /// How many records one look goes through.
 const LOOKED_AT: i64 = 10_000;
@@ -129,22 +132,41 @@ pub(super) fn append(batch: &mut Batch, records: &[&AuditRecord]) {
                 because_of.map_or("", |(_, cause)| cause.kind.as_str()),
                 because_of.map_or("", |(_, cause)| &cause.id),
                 because_of.map_or("", |(_, cause)| &cause.name),
+                record.project.as_ref().map_or("", |project| project.as_str()),
             ])
         })
         .collect();
     batch.add_rows(
         "INSERT INTO audit (at, step, principal, token_id, peer, method, object_kind, object_id,
              object_name, code, reason, trace_id, request_id, call_id, left_out, effect,
-             cause_kind, cause_id, cause_name)
+             cause_kind, cause_id, cause_name, project)
          SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
              value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13,
-             value->>14, value->>15, value->>16, value->>17, value->>18
+             value->>14, value->>15, value->>16, value->>17, value->>18,
+             value->>19
          FROM json_each(?) ORDER BY key",
         serde_json::Value::from(rows).to_string(),
     );
     // To count them takes a read of all of them.
     batch.add("UPDATE meta SET value = value + ? WHERE key = 'audit_records'");
     batch.number(i64::try_from(records.len()).unwrap_or(i64::MAX));
+}
+
+/// How many records the callers of each project have. Counted as they are written and go.
+pub(super) async fn shares(
+    connection: &mut SqliteConnection,
+) -> Result<HashMap<ProjectName, u64>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT project, records FROM audit_shares")
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::during("read the shares of the audit"))?;
+    let share = |(project, records): (String, i64)| {
+        let bad =
+            |column| StoreError::Corrupt { table: "audit_shares", column, row: project.clone() };
+        let name = ProjectName::parse(&project).map_err(|_| bad("project"))?;
+        Ok((name, u64::try_from(records).map_err(|_| bad("records"))?))
+    };
+    rows.into_iter().map(share).collect()
 }
 
 /// The greatest number that was given out; 0 where there was no audit yet.
@@ -211,7 +233,7 @@ pub(super) async fn read(readers: &SqlitePool, look: &AuditLook) -> Result<Audit
     let rows = sqlx::query(
         "SELECT number, at, step, principal, token_id, peer, method, object_kind, object_id,
              object_name, code, reason, trace_id, request_id, call_id, left_out, effect,
-             cause_kind, cause_id, cause_name
+             cause_kind, cause_id, cause_name, project
          FROM audit
          WHERE number < ?1 AND number >= ?2
              AND (?3 = '' OR principal = ?3) AND (?4 = '' OR method = ?4)
@@ -270,6 +292,10 @@ fn read_row(row: &SqliteRow) -> Result<StoredAudit, StoreError> {
         at: Timestamp::from_microsecond(at).map_err(|_| bad("at"))?,
         step: AuditStep::read(&text("step")?, left_out).ok_or_else(|| bad("step"))?,
         principal: text("principal")?.into(),
+        project: match &*text("project")? {
+            "" => None,
+            name => Some(ProjectName::parse(name).map_err(|_| bad("project"))?),
+        },
         token_id: text("token_id")?,
         peer: text("peer")?,
         method: text("method")?,

@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::batch::Batch;
 use super::error::StoreError;
-use super::meta;
+use super::{audit, meta};
 use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
 use crate::model::host::HostRecord;
@@ -156,7 +156,8 @@ macro_rules! tables {
                 let rows = rows.into_iter().map(|row| Change::put(Arc::new(row)));
                 ledger.apply(&rows.collect::<Vec<_>>());
             )*
-            ledger.set_audit_records(meta::read(connection, meta::AUDIT_RECORDS).await?);
+            let records = meta::read(connection, meta::AUDIT_RECORDS).await?;
+            ledger.set_audit_records(records, audit::shares(connection).await?);
             Ok(ledger)
         }
     };

@@ -240,12 +240,16 @@ impl Writer {
         self.ready().await?;
         let Some(connection) = &mut self.connection else { return Err(MutateError::Closed) };
         let started = Instant::now();
-        let tidied = retention::step(connection, keep, now).await;
-        if tidied.is_err() {
+        let stepping = async {
+            let tidied = retention::step(connection, keep, now).await?;
+            Ok::<_, StoreError>((tidied, audit::shares(connection).await?))
+        };
+        let stepped = stepping.await;
+        if stepped.is_err() {
             self.connection = None;
         }
-        let tidied = tidied?;
-        self.ledger.lock().set_audit_records(tidied.audit_left);
+        let (tidied, shares) = stepped?;
+        self.ledger.lock().set_audit_records(tidied.audit_left, shares);
         Ok(Tidied { took: started.elapsed(), ..tidied })
     }
 

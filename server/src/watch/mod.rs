@@ -23,6 +23,7 @@
 mod catch_up;
 mod record;
 mod ring;
+mod start_states;
 mod table;
 mod view;
 mod wait;

@@ -6,15 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
 
 use super::record::VmRecord;
+use super::start_states::StartStates;
 use super::table::{After, Effects, HostEntry, Limits, Snapshot, ViewTable};
 use super::waiters::Waiters;
 use crate::clock::SharedClock;
@@ -25,13 +24,6 @@ use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, Edit, HostRef, VmRef};
 use crate::model::observed::ObservedVm;
 use crate::model::status::{Trouble, VmState};
-
-/// How long a stream may leave its state at the start unread before it is told to begin anew.
-/// However long it takes in all: a client of a hundred thousand VMs may be slow.
-const SNAPSHOT_LIFE: Duration = Duration::from_secs(60);
-
-/// Most states at the start that are kept for streams to read. Each holds what has changed since.
-const MAX_SNAPSHOTS: usize = 64;
 
 /// A host as readers see it.
 #[derive(Debug, Clone)]
@@ -83,7 +75,7 @@ pub struct View {
     drivers: Mutex<HashMap<HostId, Arc<Notify>>>,
     placement: Notify,
     history: mpsc::Sender<HistoryEvent>,
-    snapshots: Mutex<Vec<(Instant, Arc<Snapshot>)>>,
+    snapshots: Mutex<StartStates>,
 }
 
 impl View {
@@ -272,7 +264,7 @@ impl View {
     /// Lets idle streams say where they are, and lets go of snapshots that nobody reads. Called
     /// every few seconds.
     pub fn tick(&self) {
-        self.snapshots.lock().retain(|(read, _)| read.elapsed() < SNAPSHOT_LIFE);
+        self.snapshots.lock().forget_unread();
         self.signal.send_modify(|signal| signal.tick += 1);
     }
 
@@ -299,10 +291,7 @@ impl View {
 
     /// A stream goes on reading this snapshot: it is kept for a while longer.
     pub(super) fn is_read(&self, snapshot: &Arc<Snapshot>) {
-        let mut snapshots = self.snapshots.lock();
-        if let Some(kept) = snapshots.iter_mut().find(|(_, kept)| Arc::ptr_eq(kept, snapshot)) {
-            kept.0 = Instant::now();
-        }
+        self.snapshots.lock().is_read(snapshot);
     }
 
     pub(super) fn waiters(&self) -> &Waiters {
@@ -317,24 +306,11 @@ impl View {
     // === inside ===
 
     /// Snapshots for the state at the start of streams are held here and only here, so that a
-    /// stream that does not read can't keep old versions of the table alive.
-    pub(super) fn shared_snapshot(&self) -> Arc<Snapshot> {
+    /// stream that does not read can't keep old versions of the table alive. Few are, and whoever
+    /// has most of them makes room.
+    pub(super) fn shared_snapshot(&self, party: &str) -> Arc<Snapshot> {
         let snapshot = self.snapshot();
-        let mut snapshots = self.snapshots.lock();
-        if let Some((_, last)) = snapshots.last()
-            && last.revision == snapshot.revision
-        {
-            return Arc::clone(last);
-        }
-        if snapshots.len() >= MAX_SNAPSHOTS {
-            let unread = snapshots.iter().enumerate().min_by_key(|(_, (read, _))| *read);
-            if let Some((index, _)) = unread {
-                snapshots.remove(index);
-            }
-        }
-        let snapshot = Arc::new(snapshot);
-        snapshots.push((Instant::now(), Arc::clone(&snapshot)));
-        snapshot
+        self.snapshots.lock().take_or_share(snapshot, party)
     }
 
     fn change(&self, change: impl FnOnce(&mut ViewTable, &mut Effects)) {

@@ -70,7 +70,8 @@ pub enum Changes {
 }
 
 impl View {
-    /// A stream of changes after a revision, or of the state now and then changes.
+    /// A stream of changes after a revision, or of the state now and then changes, for a party: see
+    /// [`Caller::party`](crate::model::caller::Caller::party).
     ///
     /// # Errors
     /// The revision is not of this life of the server, or too long ago.
@@ -78,6 +79,7 @@ impl View {
         self: &Arc<Self>,
         after: Option<Revision>,
         filter: VmFilter,
+        party: &str,
     ) -> Result<Watcher, WatchEnd> {
         let signal = self.signal();
         match after {
@@ -86,7 +88,7 @@ impl View {
             }
             Some(after) => Err(WatchEnd::TooOld { after }),
             None => {
-                let snapshot = self.shared_snapshot();
+                let snapshot = self.shared_snapshot(party);
                 Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
             }
         }

@@ -3,12 +3,15 @@
 //!
 //! A new mutation does not compile until it is said here what its record is about.
 
+use std::collections::HashMap;
+
 use super::{AnyMutation, Change, Decided, Edit, JoinToken, Ledger, Outcome, Refusal, Revoked};
 use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
 use crate::model::audit_room::{AskedBy, AuditRoom};
 use crate::model::caller::{Caller, Grants, Rights, Role};
+use crate::model::project::ProjectName;
 use crate::model::request::RequestKey;
 use crate::model::token::TokenRecord;
 
@@ -54,9 +57,19 @@ impl Ledger {
         AuditRoom { records: self.audit_records, max: self.config.max_audit }
     }
 
-    /// Tells how many records there are: what was let go is no decision.
-    pub fn set_audit_records(&mut self, records: u64) {
+    /// Tells how many records there are, and how many of the callers of each project: what was let
+    /// go is no decision.
+    pub fn set_audit_records(&mut self, records: u64, shares: HashMap<ProjectName, u64>) {
         self.audit_records = records;
+        self.audit_shares = shares;
+    }
+
+    /// Takes a record over.
+    pub(super) fn count_audit(&mut self, record: &AuditRecord) {
+        self.audit_records += 1;
+        if let Some(project) = record.share() {
+            *self.audit_shares.entry(project.clone()).or_default() += 1;
+        }
     }
 
     /// Refuses what would need more records than there is room for. What has ended or was refused
@@ -87,10 +100,19 @@ impl Ledger {
             Grants::To(_) | Grants::Open => AskedBy::Others,
         };
         let room = self.audit_room();
-        if needed == 0 || room.has_for(needed, by) {
+        if needed == 0 {
             return Ok(());
         }
-        Err(Refusal::AuditFull { limit: room.limit(by) })
+        if let Some(project) = caller.only() {
+            let share = self.audit_shares.get(project).copied().unwrap_or(0);
+            if !room.has_share_for(share, needed) {
+                return Err(Refusal::AuditShareFull { project: project.to_string() });
+            }
+        }
+        match room.has_for(needed, by) {
+            true => Ok(()),
+            false => Err(Refusal::AuditFull { limit: room.limit(by) }),
+        }
     }
 }
 

@@ -134,6 +134,12 @@ pub enum Refusal {
         /// How many there may be when this caller asks.
         limit: u64,
     },
+    /// The callers of a project have as many records as they may beside what is left for others.
+    #[error(
+        "the audit has no room for more records of callers of project {project}, so that nothing is \
+         changed that would need one: ask an admin of the fleet"
+    )]
+    AuditShareFull { project: String },
     /// No image with this name.
     #[error("there is no image {name:?}")]
     ImageNotFound { name: String },

@@ -59,7 +59,7 @@ pub(in crate::store) async fn next(
     let rows = sqlx::query(
         "SELECT number, at, step, principal, token_id, peer, method, object_kind, object_id,
              object_name, code, reason, trace_id, request_id, call_id, left_out, effect,
-             cause_kind, cause_id, cause_name
+             cause_kind, cause_id, cause_name, project
          FROM audit
          WHERE number > ?1 AND number <= ?2
              AND (?3 = '' OR principal = ?3) AND (?4 = '' OR method = ?4)

@@ -4,9 +4,9 @@ use super::*;
 use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
-use crate::model::caller::{CallOf, Grants, Role};
-use crate::model::fixtures::record_of;
-use crate::model::ledger::{Audit, CreateToken, RevokeToken};
+use crate::model::caller::{CallOf, Grants, ProjectRole, Role};
+use crate::model::fixtures::{caller_of, project, project_record, record_of};
+use crate::model::ledger::{Audit, CreateProject, CreateToken, RevokeToken};
 use crate::model::retention::Retention;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -207,6 +207,53 @@ async fn where_the_audit_is_full_nothing_is_changed_and_nothing_of_it_goes_befor
     let fixture = reopened_with_room(fixture.directory, 1000).await;
     assert_eq!(make(&fixture.store, &operator).await, None);
     assert_eq!(fixture.store.audit_room().records, 2);
+}
+
+#[tokio::test]
+async fn no_project_fills_the_audit_and_what_it_has_is_counted_over_restarts_and_as_it_goes() {
+    let mut fixture = with_room(200).await;
+    for name in ["shop", "lab"] {
+        fixture.make(CreateProject(project_record(name)).into()).await.expect("made");
+    }
+    let of = |name: &str, step| {
+        let shop = caller_of(name, ProjectRole::Admin);
+        let caller = Caller { call: calling("a/AttachConsole").call, ..shop };
+        let record = AuditRecord::of(&caller, step, AuditOutcome::open()).expect("a call");
+        (caller, Audit { records: vec![record], events: Vec::new() })
+    };
+    // Whether the callers of a project may open a guest once more.
+    let opens = async |store: &Store, name: &str| {
+        let (caller, audit) = of(name, AuditStep::Began);
+        match store.submit(caller, audit).await {
+            Ok(()) => true,
+            Err(MutateError::Refused(Refusal::AuditShareFull { project })) => {
+                assert_eq!(project, name);
+                false
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    // Refused calls have a bound of their own.
+    let (shop, refused) = of("shop", AuditStep::Refused);
+    fixture.store.submit(shop, refused).await.expect("written");
+    let mut opened = 0;
+    while opens(&fixture.store, "shop").await {
+        opened += 1;
+    }
+    // Of 190 for all but admins one was there: for each of theirs four are left.
+    assert_eq!(opened, 38);
+    assert!(opens(&fixture.store, "lab").await, "others have what is left");
+    for _ in 0..2 {
+        fixture.store.close().await;
+        fixture = reopened_with_room(fixture.directory, 200).await;
+        assert!(!opens(&fixture.store, "shop").await, "as many as before the restart");
+    }
+    let stored = all(&fixture.store).await;
+    let of_lab = stored.first().map(|stored| stored.record.project.clone());
+    assert_eq!(of_lab, Some(Some(project("lab"))));
+    // What goes by its age makes room.
+    fixture.store.tidy(KEEP, at(9000)).await.expect("tidied");
+    assert!(opens(&fixture.store, "shop").await);
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::super::ring::ChangeKind;
+use super::super::start_states::{MAX_SNAPSHOTS, SNAPSHOT_LIFE};
 use super::super::watcher::{ChangeBatch, Changes, WatchEnd, Watcher};
 use super::*;
 use crate::clock::ManualClock;
@@ -196,7 +198,7 @@ fn a_vm_no_intent_knows_is_unclaimed_until_one_does() {
 fn the_last_event_of_a_vm_is_removed_with_state_deleted() {
     let view = view();
     put(&view, &intent(1));
-    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    let mut watcher = view.watch(None, VmFilter::default(), "ann").expect("from now");
     let mut client = Client { exact: true, ..Client::default() };
     client.read(&mut watcher, 10);
     forget(&view, &intent(1));
@@ -215,12 +217,12 @@ fn a_revision_of_another_life_or_long_past_is_too_old() {
     view.load([&host_record(1)], [&Arc::new(intent(1))]);
     let start = view.revision();
     let too_old = |after| {
-        let end = view.watch(Some(after), VmFilter::default()).expect_err("it is too old");
+        let end = view.watch(Some(after), VmFilter::default(), "ann").expect_err("it is too old");
         assert_eq!(end, WatchEnd::TooOld { after });
     };
     too_old(FIRST);
     too_old(Revision(start.0 + 1));
-    view.watch(Some(start), VmFilter::default()).expect("this life");
+    view.watch(Some(start), VmFilter::default(), "ann").expect("this life");
     for number in 2..5 {
         put(&view, &intent(number));
         forget(&view, &intent(number));
@@ -233,7 +235,7 @@ fn a_watcher_that_can_not_be_made_whole_is_told_so() {
     let limits = Limits { ring_events: 1, tombstones: 1, ..Limits::default() };
     let (view, _history) = view_with(limits);
     put(&view, &intent(1));
-    let mut watcher = view.watch(Some(view.revision()), VmFilter::default()).expect("known");
+    let mut watcher = view.watch(Some(view.revision()), VmFilter::default(), "ann").expect("known");
     for number in 2..5 {
         put(&view, &intent(number));
         forget(&view, &intent(number));
@@ -244,7 +246,7 @@ fn a_watcher_that_can_not_be_made_whole_is_told_so() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_watcher_is_told_where_it_is_and_a_draining_server_ends_it() {
     let view = view();
-    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    let mut watcher = view.watch(None, VmFilter::default(), "ann").expect("from now");
     let first = watcher.next().await.expect("the state at the start");
     assert!(first.completes_initial_state && first.revision == Some(FIRST));
     view.tick();
@@ -258,7 +260,7 @@ async fn an_idle_watcher_is_told_where_it_is_and_a_draining_server_ends_it() {
 async fn a_state_at_the_start_that_is_not_read_is_let_go() {
     let view = view();
     put(&view, &intent(1));
-    let mut watcher = view.watch(None, VmFilter::default()).expect("from now");
+    let mut watcher = view.watch(None, VmFilter::default(), "ann").expect("from now");
     tokio::time::advance(SNAPSHOT_LIFE).await;
     view.tick();
     assert_eq!(watcher.take().expect_err("it is let go"), WatchEnd::Unread);
@@ -270,8 +272,8 @@ async fn a_state_at_the_start_that_is_read_slowly_is_read_to_its_end() {
     for number in 1..=900 {
         put(&view, &intent(number));
     }
-    let mut slow = view.watch(None, VmFilter::default()).expect("from now");
-    let mut unread = view.watch(None, VmFilter::default()).expect("from now");
+    let mut slow = view.watch(None, VmFilter::default(), "ann").expect("from now");
+    let mut unread = view.watch(None, VmFilter::default(), "ann").expect("from now");
     put(&view, &intent(901));
     let mut client = Client { exact: true, ..Client::default() };
     let mut parts = 0;
@@ -296,10 +298,24 @@ fn states_at_the_start_are_few_and_the_one_that_is_not_read_goes_first() {
     let mut streams = Vec::new();
     for number in 1..=u32::try_from(MAX_SNAPSHOTS).expect("few") + 1 {
         put(&view, &intent(number));
-        streams.push(view.watch(None, VmFilter::default()).expect("from now"));
+        streams.push(view.watch(None, VmFilter::default(), "ann").expect("from now"));
     }
     assert_eq!(streams[0].take().expect_err("it was not read"), WatchEnd::Unread);
     assert!(streams.iter_mut().skip(1).all(|stream| stream.take().is_ok()));
+}
+
+#[test]
+fn whoever_begins_streams_without_end_takes_the_state_at_the_start_of_nobody_else() {
+    let view = view();
+    put(&view, &intent(1));
+    let mut ann = view.watch(None, VmFilter::default(), "ann").expect("from now");
+    let mut of_eve = Vec::new();
+    for number in 2..=u32::try_from(3 * MAX_SNAPSHOTS).expect("few") {
+        put(&view, &intent(number));
+        of_eve.push(view.watch(None, VmFilter::default(), "shop/").expect("from now"));
+    }
+    assert!(ann.take().is_ok(), "hers was read longest ago");
+    assert_eq!(of_eve[0].take().expect_err("made room"), WatchEnd::Unread);
 }
 
 #[test]
@@ -311,7 +327,7 @@ fn a_stream_that_skips_is_told_added_of_what_it_was_not_shown_and_nothing_of_wha
     for number in 2..=8 {
         put(&view, &intent(number));
     }
-    let mut watcher = view.watch(Some(start), VmFilter::default()).expect("known");
+    let mut watcher = view.watch(Some(start), VmFilter::default(), "ann").expect("known");
     let mut client = Client { last: start, exact: true, ..Client::default() };
     client.vms.insert(vm_id(1), start);
     client.read(&mut watcher, 1);
@@ -583,16 +599,16 @@ proptest! {
             // What a filter has shown is not known of what was skipped.
             let exact = filter.is_empty();
             for eager in [true, false] {
-                let watcher = view.watch(None, filter.clone()).expect("from now");
+                let watcher = view.watch(None, filter.clone(), "ann").expect("from now");
                 streams.push((watcher, Client { exact, ..Client::default() }, eager));
             }
-            let resumed = view.watch(Some(start), filter.clone()).expect("known");
+            let resumed = view.watch(Some(start), filter.clone(), "ann").expect("known");
             streams.push((resumed, Client { last: start, exact, ..Client::default() }, false));
         }
         for (index, step) in steps.iter().enumerate() {
             if index == begin {
                 for filter in filters() {
-                    let watcher = view.watch(None, filter).expect("from now");
+                    let watcher = view.watch(None, filter, "ann").expect("from now");
                     streams.push((watcher, Client::default(), false));
                 }
             }
@@ -631,7 +647,7 @@ proptest! {
         let mut streams: Vec<_> = filters()
             .into_iter()
             .map(|filter| {
-                let watcher = view.watch(None, filter).expect("from now");
+                let watcher = view.watch(None, filter, "ann").expect("from now");
                 (watcher, Client { exact: true, ..Client::default() })
             })
             .collect();

@@ -388,7 +388,7 @@ fn a_create_and_a_revocation_that_name_themselves_are_done_once() {
 #[test]
 fn where_the_audit_is_full_tokens_are_taken_back_and_none_is_kept() {
     let mut ledger = family();
-    ledger.set_audit_records(ledger.audit_room().max);
+    ledger.set_audit_records(ledger.audit_room().max, HashMap::new());
     let call = CallOf { method: "a/RevokeToken", peer: None };
     let by = Caller { call: Some(call.into()), ..caller() };
     let decide = |keep_made| {
