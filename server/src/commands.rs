@@ -187,6 +187,15 @@ fn shut_out(line: &mut impl FnMut(String), restored: &Restored, keep: bool) {
         .collect();
     let used = format!("join tokens that were used or taken back since the backup, which {comes}");
     tokens(line, &unused, &used);
+    for (names, what, shut) in [
+        (&restored.shut_out.images, "images that are public no longer", "are not public"),
+        (&restored.shut_out.quotas, "projects with a smaller quota", "keep the smaller"),
+    ] {
+        if !names.is_empty() {
+            line(format!("{what} since the backup, which {}:", comes_back(shut)));
+        }
+        names.iter().for_each(|name| line(format!("  {name}")));
+    }
     let made = "tokens that the backup does not know, which are good no longer";
     tokens(line, &restored.shut_out.unknown_tokens, made);
 }
@@ -232,6 +241,8 @@ mod tests {
             hosts: vec![host(1, HostShutOut::Deleted), host(2, HostShutOut::Rekeyed)],
             tokens: vec![token("mallory")],
             join_tokens: (0..30).map(|number| format!("j{number}")).collect(),
+            images: vec!["base".to_owned()],
+            quotas: vec!["shop".to_owned()],
             unknown_tokens: vec![token("later")],
         };
         let restored = Restored {
@@ -263,6 +274,8 @@ mod tests {
             "  b2",
             "tokens that were taken back since the backup, which are left out:\n  bgr_mallory  mallory",
             "  j19\n  and 10 more",
+            "public no longer since the backup, which are not public:\n  base",
+            "a smaller quota since the backup, which keep the smaller:\n  shop",
             "which are good no longer:\n  bgr_later  later",
         ] {
             assert!(told.contains(said), "{said}: {told}");

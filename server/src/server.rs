@@ -231,6 +231,11 @@ impl Server {
         };
         let (stop_parts, cut) = (CancellationToken::new(), CancellationToken::new());
         let library = image_library(&config)?;
+        let projects = store.projects().iter().map(|project| project.name.clone()).collect();
+        library.keep_blobs_of(&projects).map_err(|source| {
+            let path = config.images_dir();
+            StartError::Images { path, source }
+        })?;
         let images = Arc::new(Images::new(
             store.clone(),
             Arc::clone(&library),

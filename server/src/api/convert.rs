@@ -102,10 +102,7 @@ fn vm_status(
         guest_address: intent.net.map(|net| net.address.to_string()).unwrap_or_default(),
         mac_address: intent.net.map(|net| net.mac.to_string()).unwrap_or_default(),
         vsock_cid: intent.net.map_or(0, |net| net.cid),
-        dns_name: match intent.project.is_default() {
-            true => format!("{}.{domain}", intent.name),
-            false => format!("{}.{}.{domain}", intent.name, intent.project),
-        },
+        dns_name: intent.dns_name(domain),
         host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
         process: seen.and_then(|seen| seen.process).map(process),
         exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, to)),

@@ -104,7 +104,7 @@ fn shape(command: &Command, net: &GuestNet) -> wire::Shape {
                 Egress::Nat => true,
                 Egress::None => false,
             },
-            dns_name: format!("{}.{}", intent.name, net.dns_domain),
+            dns_name: intent.dns_name(&net.dns_domain),
         }),
         rate_limits: Some(wire::RateLimits {
             disk_bytes_per_second: limits.disk_bytes_per_second,

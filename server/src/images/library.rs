@@ -282,6 +282,25 @@ impl Library {
         }
     }
 
+    /// Removes the uploads to every project but these, as at a start: a server that was killed when
+    /// a project had gone has left its uploads, and the next of that name is another's.
+    ///
+    /// # Errors
+    /// They can't be looked at, or not removed.
+    pub fn keep_blobs_of(&self, projects: &BTreeSet<ProjectName>) -> io::Result<usize> {
+        let mut gone = 0;
+        for entry in fs::read_dir(self.blobs())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let known = projects.iter().any(|project| *project.as_str() == *name);
+            if entry.file_type()?.is_dir() && !known {
+                fs::remove_dir_all(entry.path())?;
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
     fn expire_in(&self, directory: &Path, now: Timestamp) -> io::Result<usize> {
         let mut gone = 0;
         for entry in fs::read_dir(directory)? {

@@ -165,6 +165,14 @@ impl VmIntent {
         Named::new(&self.project, &self.name)
     }
 
+    /// What it is called in the DNS below this domain: two projects may each have a `web`.
+    pub fn dns_name(&self, domain: &str) -> String {
+        match self.project.is_default() {
+            true => format!("{}.{domain}", self.name),
+            false => format!("{}.{}.{domain}", self.name, self.project),
+        }
+    }
+
     /// What it counts for in the quota of its project.
     pub fn counted(&self) -> Resources {
         self.spec.counted(self.root_image_mib)

@@ -127,6 +127,21 @@ pub struct OverQuota {
 }
 
 impl Quota {
+    /// The quota that bounds by both: of each number the smaller, where one bounds it at all.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let smaller = |a: u64, b: u64| match (a, b) {
+            (0, bound) | (bound, 0) => bound,
+            (a, b) => a.min(b),
+        };
+        Self {
+            vms: smaller(self.vms, other.vms),
+            vcpus: smaller(self.vcpus, other.vcpus),
+            memory_mib: smaller(self.memory_mib, other.memory_mib),
+            disk_mib: smaller(self.disk_mib, other.disk_mib),
+        }
+    }
+
     /// Whether a VM that counts for `wants`, where it did for `had`, fits beside what others of the
     /// project use. What does not grow always does: a quota that was made smaller takes nothing
     /// away.
@@ -185,6 +200,14 @@ mod tests {
         assert_eq!(quota.check(of(9, 90), of(1, 4), of(1, 5)), passed("vCPUs", 8, 90, 5));
         let memory = Resources { memory_mib: u64::MAX, ..of(1, 1) };
         assert_eq!(quota.check(none, none, memory), Ok(()), "nothing bounds memory");
+    }
+
+    #[test]
+    fn of_two_quotas_the_smaller_number_bounds_and_none_is_no_bound() {
+        let one = Quota { vms: 2, vcpus: 0, memory_mib: 9, disk_mib: 0 };
+        let other = Quota { vms: 3, vcpus: 4, memory_mib: 8, disk_mib: 0 };
+        let both = Quota { vms: 2, vcpus: 4, memory_mib: 8, disk_mib: 0 };
+        assert_eq!((one.and(other), other.and(one)), (both, both));
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl RestoreError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedVm {
     pub id: VmId,
+    /// With its project before it, but for `default`.
     pub name: String,
     /// The name of its host; empty when it had none.
     pub host: String,
@@ -341,10 +342,17 @@ fn records(
             Some(AuditObject::new(AuditedKind::Host, host.id, &host.name))
         }
         Change::Token(Edit::Remove { last, .. }) => {
-            Some(AuditObject::new(AuditedKind::Token, &last.id, &last.name))
+            Some(AuditObject::new(AuditedKind::Token, &last.id, &last.principal()))
         }
         Change::JoinToken(Edit::Remove { last, .. }) => {
             Some(AuditObject::new(AuditedKind::JoinToken, &last.id, ""))
+        }
+        Change::Image(Edit::Put(image)) => {
+            Some(AuditObject::new(AuditedKind::Image, &image.sha256, &image.named().text()))
+        }
+        Change::Project(Edit::Put(project)) => {
+            let name = project.name.as_str();
+            Some(AuditObject::new(AuditedKind::Project, name, name))
         }
         _ => None,
     });
@@ -364,7 +372,8 @@ fn missing_from(
     let named: BTreeMap<_, _> = missing
         .map(|vm| {
             let host = vm.host.and_then(host).unwrap_or_default();
-            ((vm.name.clone(), vm.id), NamedVm { id: vm.id, name: vm.name.clone(), host })
+            let name = vm.named().text();
+            ((name.clone(), vm.id), NamedVm { id: vm.id, name, host })
         })
         .collect();
     named.into_values().collect()

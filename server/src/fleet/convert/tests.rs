@@ -35,6 +35,12 @@ fn an_assignment_leaves_nothing_open() {
     assert_eq!(network.prefix_length, 20);
     assert!(network.nat);
     assert_eq!(network.dns_name, "vm-1.banger.internal");
+    // Two projects may have a VM of this name on one host.
+    let of_shop = VmIntent { project: crate::model::fixtures::project("shop"), ..intent(1) };
+    let command = Command { version: version(7), intent: Arc::new(of_shop) };
+    let shape = super::assignment(&command, &net()).shape.expect("a shape");
+    let network = shape.network.expect("a network");
+    assert_eq!(network.dns_name, "vm-1.shop.banger.internal");
 }
 
 #[test]

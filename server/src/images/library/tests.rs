@@ -128,3 +128,22 @@ fn an_upload_to_one_project_is_not_there_for_another_and_goes_with_its_own() {
     assert_eq!(library.expire(at(24 * 3600 + 1)).expect("readable"), 1, "below its directory too");
     assert_eq!(library.blob(&lab, &digest, at(0)), None);
 }
+
+#[test]
+fn uploads_of_projects_that_are_gone_go_at_the_start() {
+    let directory = TempDir::new().expect("a directory");
+    let library = library(&directory);
+    let (shop, lab) = (project("shop"), project("lab"));
+    let digest = upload(&library, "a", b"content");
+    for of in [&shop, &lab] {
+        let mut upload = library.begin("a").expect("begun");
+        library.append(&mut upload, b"content").expect("appended");
+        library.keep_blob(upload, of, at(0)).expect("kept");
+    }
+    // The server was killed between the end of shop and that of its uploads.
+    assert_eq!(library.keep_blobs_of(&BTreeSet::from([lab.clone()])).expect("looked at"), 1);
+    assert_eq!(library.blob(&shop, &digest, at(0)), None, "the next shop is another");
+    for of in [&lab, &ProjectName::default()] {
+        assert!(library.blob(of, &digest, at(0)).is_some(), "{of}");
+    }
+}

@@ -4,7 +4,8 @@
 //! deleted, given another key or cordoned, tokens that were taken back, join tokens that were used.
 //! Two ledgers are compared, that of the backup and that of the state it replaces, and what is to
 //! be changed in the backup follows from them: such hosts come back cordoned, such tokens not at
-//! all. Nothing here is known where the old state can't be read.
+//! all. Images that were public then and are no longer do not become so again, and a quota that was
+//! made smaller stays as small. Nothing here is known where the old state can't be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
 use crate::model::host::HostRecord;
+use crate::model::image::ImageRecord;
 use crate::model::ledger::{Change, HostRef, Ledger};
+use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::token::TokenRecord;
 
 /// How a host was shut out.
@@ -51,6 +54,10 @@ pub struct ShutOut {
     pub tokens: Vec<NamedToken>,
     /// Ids of join tokens of the backup that are good and were used or taken back since.
     pub join_tokens: Vec<String>,
+    /// Names of images that are public in the backup and have been so no longer since.
+    pub images: Vec<String>,
+    /// Projects with a quota that was made smaller since.
+    pub quotas: Vec<String>,
     /// The other way: good tokens that the backup does not know.
     pub unknown_tokens: Vec<NamedToken>,
 }
@@ -72,6 +79,8 @@ impl ShutOut {
             hosts: hosts.collect(),
             tokens: missing(backup, before, now),
             join_tokens: join_tokens.map(|token| token.id.clone()).collect(),
+            images: no_longer_public(backup, before).map(|image| image.named().text()).collect(),
+            quotas: tighter(backup, before).map(|project| project.name.to_string()).collect(),
             unknown_tokens: missing(before, backup, now),
         }
     }
@@ -101,8 +110,33 @@ impl ShutOut {
         });
         let join_tokens = backup.join_tokens().filter(|token| self.join_tokens.contains(&token.id));
         let join_tokens = join_tokens.map(|token| Change::remove(Arc::clone(token), now));
-        cordoned.chain(tokens).chain(join_tokens).collect()
+        let images = no_longer_public(backup, before).map(|image| {
+            Change::put(Arc::new(ImageRecord { public: false, ..ImageRecord::clone(image) }))
+        });
+        let quotas = tighter(backup, before).map(|project| Change::put(Arc::new(project)));
+        cordoned.chain(tokens).chain(join_tokens).chain(images).chain(quotas).collect()
     }
+}
+
+/// Public images of the backup that are not so any more.
+fn no_longer_public<'a>(
+    backup: &'a Ledger,
+    before: &'a Ledger,
+) -> impl Iterator<Item = &'a Arc<ImageRecord>> {
+    let is_public = |named: &Named| before.image(named).is_some_and(|image| image.public);
+    backup.images().filter(move |image| image.public && !is_public(&image.named()))
+}
+
+/// Projects of the backup, with the quota that each is to have, where it was made smaller since.
+fn tighter<'a>(
+    backup: &'a Ledger,
+    before: &'a Ledger,
+) -> impl Iterator<Item = ProjectRecord> + use<'a> {
+    let since = |name: &ProjectName| before.projects().find(|project| project.name == *name);
+    backup.projects().filter_map(move |project| {
+        let quota = project.quota.and(since(&project.name)?.quota);
+        (quota != project.quota).then(|| ProjectRecord { quota, ..ProjectRecord::clone(project) })
+    })
 }
 
 fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
@@ -121,6 +155,6 @@ fn missing(here: &Ledger, there: &Ledger, now: Timestamp) -> Vec<NamedToken> {
     let known: HashSet<&str> = there.tokens().map(|token| token.id.as_str()).collect();
     let gone = |token: &&Arc<TokenRecord>| token.is_good(now) && !known.contains(token.id.as_str());
     let named =
-        |token: &Arc<TokenRecord>| NamedToken { id: token.id.clone(), name: token.name.clone() };
+        |token: &Arc<TokenRecord>| NamedToken { id: token.id.clone(), name: token.principal() };
     here.tokens().filter(gone).map(named).collect()
 }

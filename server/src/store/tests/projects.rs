@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::*;
 use crate::model::caller::{ProjectRole, Rights};
 use crate::model::fixtures::{project, project_record, record_of};
-use crate::model::ledger::{CreateProject, CreateToken, DeleteProject, UpdateProject};
+use crate::model::ledger::{CreateProject, CreateToken, DeleteImage, DeleteProject, UpdateProject};
 use crate::model::project::{Named, Quota};
 
 #[tokio::test]
@@ -108,6 +108,66 @@ async fn a_create_that_only_asks_tells_no_id_that_is_gone_from_one_that_lives() 
         };
         assert_eq!(answer(1).await, answer(2).await, "{of} {host}");
     }
+}
+
+#[tokio::test]
+async fn what_is_public_no_longer_and_a_quota_that_is_smaller_stay_so_over_a_restore() {
+    use crate::model::image::StoredKind;
+    let fixture = fixture().await;
+    for name in ["shop", "lab"] {
+        fixture.make(CreateProject(project_record(name)).into()).await.expect("made");
+    }
+    let quota = |name, vms, vcpus| {
+        let quota = Quota { vms, vcpus, ..Quota::default() };
+        AnyMutation::from(UpdateProject { name: project(name), quota })
+    };
+    let image = |name, public| {
+        let (image, _) = crate::testing::image(name, StoredKind::Root, b"root");
+        AnyMutation::from(PutImage { image, replace: true, public: Some(public) })
+    };
+    for made in [quota("shop", 9, 0), quota("lab", 1, 1)] {
+        fixture.make(made).await.expect("there");
+    }
+    for name in ["base", "shut", "deleted"] {
+        fixture.make(image(name, true)).await.expect("stored");
+    }
+    let web = CreateVm { project: project("shop"), ..create(1, "web") };
+    let kernel = crate::testing::image("vmlinux", StoredKind::Kernel, b"kernel").0;
+    let put = PutImage { image: kernel, replace: true, public: Some(true) };
+    fixture.make(put.into()).await.expect("stored");
+    fixture.make(image("root.ext4", true)).await.expect("stored");
+    fixture.make(web.into()).await.expect("created");
+    let copy = fixture.directory.path().join("copy");
+    let note = BackupNote { made_at: at(5), version: "1".to_owned(), ca_sha256: "ca".to_owned() };
+    backup(&database(&fixture.directory), &copy, &note).await.expect("made");
+    let gone = DeleteImage { image: Named::new(&Default::default(), "deleted") };
+    for since in [
+        quota("shop", 3, 8),
+        // More than then is the past's to say.
+        quota("lab", 7, 0),
+        image("shut", false),
+        gone.into(),
+        delete(1),
+    ] {
+        fixture.make(since).await.expect("it is there");
+    }
+    fixture.store.close().await;
+    let path = database(&fixture.directory);
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+    assert_eq!(restored.shut_out.images, ["deleted", "shut"]);
+    assert_eq!(restored.shut_out.quotas, ["shop"]);
+    let again: Vec<_> = restored.made_again.iter().map(|vm| vm.name.as_str()).collect();
+    assert_eq!(again, ["shop/web"]);
+    let open = open_in(&fixture.directory).await;
+    let fixture = started(open, fixture.directory);
+    let images = fixture.store.images(&caller());
+    let public = images.iter().filter(|(image, _)| image.public);
+    let public: Vec<_> = public.map(|(image, _)| image.name.as_str()).collect();
+    assert_eq!(public, ["base", "root.ext4", "vmlinux"]);
+    let quotas = fixture.store.projects();
+    let quotas: Vec<_> =
+        quotas.iter().map(|project| (project.quota.vms, project.quota.vcpus)).collect();
+    assert_eq!(quotas, [(1, 1), (3, 8)], "of lab and shop");
 }
 
 #[tokio::test]

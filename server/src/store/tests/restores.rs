@@ -202,6 +202,8 @@ fn shut_out() -> ShutOut {
         ],
         tokens: vec![token(1, "taken-back")],
         join_tokens: vec!["again".to_owned(), "used".to_owned()],
+        images: Vec::new(),
+        quotas: Vec::new(),
         unknown_tokens: vec![token(3, "made-since")],
     }
 }
