@@ -13,6 +13,7 @@
 
 pub mod identities;
 mod methods;
+mod rates;
 pub mod refusals;
 mod until_gone;
 
@@ -27,6 +28,7 @@ use banger_wire::service::edge::connection::{Connection, Proof};
 use banger_wire::trace;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -35,6 +37,7 @@ use self::identities::{Found, Identities, Identity};
 pub use self::methods::METHODS;
 pub(in crate::api) use self::methods::method_named;
 use self::methods::{asked, method_at};
+use self::rates::Rates;
 use self::refusals::Refusals;
 use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
@@ -50,6 +53,7 @@ struct Callers {
     anybody: Arc<str>,
     clock: SharedClock,
     refusals: Refusals,
+    rates: Rates,
 }
 
 /// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
@@ -62,7 +66,8 @@ impl AuthLayer {
     pub fn new(loopback: bool, clock: SharedClock) -> Self {
         let anybody = if loopback { LOCAL } else { ANONYMOUS }.into();
         let (identities, refusals) = (Identities::default(), Refusals::default());
-        Self(Arc::new(Callers { identities, anybody, clock, refusals }))
+        let rates = Rates::default();
+        Self(Arc::new(Callers { identities, anybody, clock, refusals, rates }))
     }
 
     /// From now on these are the principals of the token file; if there are any, every call needs a
@@ -74,6 +79,12 @@ impl AuthLayer {
     /// From now on every call needs a token, whether the file has any or not.
     pub fn ask_always(&self) {
         self.0.identities.ask_always();
+    }
+
+    /// From now on the callers of each project together may call so often a second; 0: as often as
+    /// they like.
+    pub fn bound_projects(&self, calls_per_second: u32) {
+        self.0.rates.bound(calls_per_second);
     }
 
     /// Calls that were refused, for the audit.
@@ -171,6 +182,9 @@ impl Callers {
             self.refusals.note(&caller, identity.is_some(), at, &status);
             status
         })?;
+        self.rates
+            .admit(&caller, Instant::now())
+            .map_err(|wait| status::called_too_often(self.rates.per_second(), wait))?;
         let standing = match caller.grants {
             Grants::To(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
             Grants::To(_) | Grants::Open => Standing::Stranger,

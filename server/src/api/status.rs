@@ -224,6 +224,15 @@ pub fn limit_reached(limit: usize, what: &str) -> Status {
     error(Code::ResourceExhausted, ErrorReason::LimitReached, message)
 }
 
+/// The callers of a project call more often than they may. What is begun goes on.
+pub fn called_too_often(per_second: u32, wait: std::time::Duration) -> Status {
+    let message = format!(
+        "the limit of {per_second} calls a second of a project is reached; call again in {:.3} s",
+        wait.as_secs_f64()
+    );
+    error(Code::ResourceExhausted, ErrorReason::LimitReached, message)
+}
+
 /// A VM without a host has no guest to reach.
 pub fn vm_not_placed(vm: &str) -> Status {
     let message = format!("VM {vm} has no host yet, so there is no guest to reach");

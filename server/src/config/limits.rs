@@ -21,6 +21,9 @@ pub struct LimitsConfig {
     pub max_connections: usize,
     /// Most of them from one address, or one /64 of IPv6.
     pub max_connections_per_address: usize,
+    /// Most calls a second of all callers of one project together, at most 1 million, with ten
+    /// times as many at once after a rest; 0: nothing bounds them. Streams count when they begin.
+    pub project_calls_per_second: u32,
 }
 
 impl Default for LimitsConfig {
@@ -32,6 +35,7 @@ impl Default for LimitsConfig {
             max_audit_records: max_audit,
             max_connections: 8192,
             max_connections_per_address: 2048,
+            project_calls_per_second: 200,
         }
     }
 }
@@ -60,6 +64,12 @@ impl LimitsConfig {
             if !(16..=1_000_000).contains(&count) {
                 problems.push(format!("limits.{key} is {count}; must be 16 to 1000000"));
             }
+        }
+        if self.project_calls_per_second > 1_000_000 {
+            let calls = self.project_calls_per_second;
+            problems.push(format!(
+                "limits.project_calls_per_second is {calls}; must be at most 1000000"
+            ));
         }
         problems
     }

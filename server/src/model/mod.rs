@@ -25,6 +25,7 @@ pub mod names;
 pub mod observed;
 pub mod placement;
 pub mod project;
+pub mod rate;
 pub mod request;
 pub mod retention;
 pub mod spec;

@@ -289,3 +289,44 @@ async fn a_role_that_does_not_do_is_refused_before_the_method_is_reached() {
     let admin = format!("Bearer {TOKEN}");
     assert_eq!(call(&layer, "/unknown/Method", Some(&admin)).await, Ok("alice".to_owned()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_project_that_calls_without_end_keeps_nobody_else_from_calling() {
+    let of = |project: &str| {
+        let project = ProjectName::parse(project).expect("a label");
+        Rights::Project(project, ProjectRole::Developer)
+    };
+    let tokens = [
+        ("shop-ann-0123456789", "shop/ann", of("shop")),
+        ("shop-bob-0123456789", "shop/bob", of("shop")),
+        ("lab-eve-01234567890", "lab/eve", of("lab")),
+        (TOKEN, "alice", Rights::Fleet(Role::Viewer)),
+    ];
+    let tokens = tokens
+        .map(|(token, name, rights)| (token.to_owned(), Principal { name: name.into(), rights }));
+    let layer = layer(true);
+    layer.admit(&tokens.into());
+    layer.bound_projects(2);
+    let path = "/banger.v1.VmService/ListVms";
+    let let_in =
+        async |token: &str| call(&layer, path, Some(&format!("Bearer {token}"))).await.map(drop);
+    const TOO_MANY: &str = "8";
+    for _ in 0..10 {
+        assert_eq!(let_in("shop-ann-0123456789").await, Ok(()));
+        assert_eq!(let_in("shop-bob-0123456789").await, Ok(()));
+    }
+    for token in ["shop-ann-0123456789", "shop-bob-0123456789"] {
+        assert_eq!(let_in(token).await, Err(TOO_MANY.to_owned()), "{token}: they are one party");
+    }
+    for _ in 0..20 {
+        assert_eq!(let_in("lab-eve-01234567890").await, Ok(()));
+    }
+    for _ in 0..100 {
+        assert_eq!(let_in(TOKEN).await, Ok(()), "of the fleet");
+    }
+    tokio::time::advance(std::time::Duration::from_millis(500)).await;
+    assert_eq!(let_in("shop-ann-0123456789").await, Ok(()));
+    assert_eq!(let_in("shop-ann-0123456789").await, Err(TOO_MANY.to_owned()));
+    layer.bound_projects(0);
+    assert_eq!(let_in("shop-ann-0123456789").await, Ok(()), "nothing bounds them");
+}
