@@ -29,8 +29,9 @@ use crate::watch::{View, VmWait};
 /// Streams that may be open to one VM.
 pub const MAX_STREAMS_PER_VM: usize = 64;
 
-/// Streams that one principal may have open.
-pub const MAX_STREAMS_PER_PRINCIPAL: usize = 512;
+/// Streams that one party may have open: a principal of the fleet, or all of a project together,
+/// whose admin makes as many of them as they like.
+pub const MAX_STREAMS_PER_PARTY: usize = 512;
 
 /// The streams that are open. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -39,14 +40,14 @@ pub struct Streams(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     of_vms: HashMap<VmId, usize>,
-    of_principals: HashMap<Arc<str>, usize>,
+    of_parties: HashMap<Arc<str>, usize>,
 }
 
 /// Room for one stream, given back when it is dropped.
 pub struct Permit {
     streams: Streams,
     vm: VmId,
-    principal: Arc<str>,
+    party: Arc<str>,
 }
 
 impl fmt::Debug for Permit {
@@ -56,23 +57,23 @@ impl fmt::Debug for Permit {
 }
 
 impl Streams {
-    /// Takes room for one more.
+    /// Takes room for one more of a party.
     ///
     /// # Errors
     /// `LIMIT_REACHED`, with the limit.
-    pub fn admit(&self, vm: VmId, principal: &Arc<str>) -> Result<Permit, Status> {
+    pub fn admit(&self, vm: VmId, party: &Arc<str>) -> Result<Permit, Status> {
         let mut open = self.0.lock();
         let count = |count: Option<&usize>| count.copied().unwrap_or(0);
         if count(open.of_vms.get(&vm)) >= MAX_STREAMS_PER_VM {
             return Err(status::limit_reached(MAX_STREAMS_PER_VM, "open streams to one VM"));
         }
-        if count(open.of_principals.get(principal)) >= MAX_STREAMS_PER_PRINCIPAL {
-            let what = "open streams of one principal";
-            return Err(status::limit_reached(MAX_STREAMS_PER_PRINCIPAL, what));
+        if count(open.of_parties.get(party)) >= MAX_STREAMS_PER_PARTY {
+            let what = "open streams of one principal, or of all of a project";
+            return Err(status::limit_reached(MAX_STREAMS_PER_PARTY, what));
         }
         *open.of_vms.entry(vm).or_default() += 1;
-        *open.of_principals.entry(Arc::clone(principal)).or_default() += 1;
-        Ok(Permit { streams: self.clone(), vm, principal: Arc::clone(principal) })
+        *open.of_parties.entry(Arc::clone(party)).or_default() += 1;
+        Ok(Permit { streams: self.clone(), vm, party: Arc::clone(party) })
     }
 
     /// How many are open.
@@ -85,7 +86,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock();
         give_back(&mut open.of_vms, &self.vm);
-        give_back(&mut open.of_principals, &self.principal);
+        give_back(&mut open.of_parties, &self.party);
     }
 }
 

@@ -27,10 +27,10 @@ fn streams_are_limited_by_vm_and_by_principal_and_room_comes_back() {
         }
     }
     // One of them is the other's.
-    assert_eq!(streams.open(), MAX_STREAMS_PER_PRINCIPAL + 1);
+    assert_eq!(streams.open(), MAX_STREAMS_PER_PARTY + 1);
     drop(held);
     assert_eq!(streams.open(), 0);
-    assert!(streams.0.lock().of_principals.is_empty(), "nothing is remembered");
+    assert!(streams.0.lock().of_parties.is_empty(), "nothing is remembered");
 }
 
 #[tokio::test(start_paused = true)]
