@@ -143,7 +143,7 @@ impl Metrics {
         registry.register("root_disk_alarms", help, disk_alarms.clone());
         let refused = Family::default();
         let help =
-            "Packets of guests that were dropped by a bound, or as none a guest may send, by why";
+            "Packets of guests that were dropped: none a guest may send, or past a bound, by why";
         registry.register("refused_packets", help, refused.clone());
         let inner = Inner {
             registry,

@@ -50,10 +50,15 @@ impl Pin {
     }
 }
 
-/// Why packets of guests are refused that would be let through if they were fewer, or about
-/// something else. The names are those of counters in the kernel, and of a metric.
+/// Why packets of guests are refused. The names are those of counters in the kernel, and of a
+/// metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusedFor {
+    /// A frame says to be somebody else's, or is of a kind that no guest sends: IPv6, a VLAN, an
+    /// answer of DHCP. Guests that mean no harm try IPv6, and DHCP where they are set up so.
+    NotItsOwn,
+    /// It goes where no guest may go: a metadata service.
+    Closed,
     /// A fragment is longer than any frame.
     LongFragment,
     /// One guest sends too many fragments.
@@ -70,7 +75,9 @@ pub enum RefusedFor {
 
 impl RefusedFor {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
+        Self::NotItsOwn,
+        Self::Closed,
         Self::LongFragment,
         Self::FragmentsOfGuest,
         Self::FragmentsOfAll,
@@ -83,6 +90,8 @@ impl RefusedFor {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::NotItsOwn => "not_its_own",
+            Self::Closed => "closed",
             Self::LongFragment => "long_fragment",
             Self::FragmentsOfGuest => "fragments_of_guest",
             Self::FragmentsOfAll => "fragments_of_all",

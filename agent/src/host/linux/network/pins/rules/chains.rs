@@ -145,9 +145,11 @@ fn refuse(why: RefusedFor) -> String {
 /// The table that counts them.
 pub(super) const fn family_of(why: RefusedFor) -> &'static str {
     match why {
-        RefusedFor::LongFragment | RefusedFor::FragmentsOfGuest | RefusedFor::FragmentsOfAll => {
-            "bridge"
-        }
+        RefusedFor::NotItsOwn
+        | RefusedFor::Closed
+        | RefusedFor::LongFragment
+        | RefusedFor::FragmentsOfGuest
+        | RefusedFor::FragmentsOfAll => "bridge",
         RefusedFor::Icmp | RefusedFor::Connections | RefusedFor::Neighbours => "inet",
     }
 }
@@ -316,11 +318,12 @@ impl PinLayout {
         ];
         let closed: Vec<String> = self.closed().iter().map(ToString::to_string).collect();
         if !closed.is_empty() {
-            from_guest.push(format!("ether type ip ip daddr {{ {} }} drop", closed.join(", ")));
+            let refuse = refuse(RefusedFor::Closed);
+            from_guest.push(format!("ether type ip ip daddr {{ {} }} {refuse}", closed.join(", ")));
         }
         from_guest.extend(self.fragments());
         from_guest.extend([
-            "ether type ip udp sport 67 drop".to_owned(),
+            format!("ether type ip udp sport 67 {}", refuse(RefusedFor::NotItsOwn)),
             format!(
                 "ether type ip iifname . ether saddr . ip saddr @pins meta mark set {seal} accept"
             ),
@@ -328,7 +331,7 @@ impl PinLayout {
                 "ether type arp {arp} iifname . ether saddr . arp saddr ip @pins \
                  iifname . arp saddr ether . arp saddr ip @pins accept"
             ),
-            "drop".to_owned(),
+            refuse(RefusedFor::NotItsOwn),
         ]);
         let to_guest = vec![
             format!("oifname {taps} oifname != @taps drop"),

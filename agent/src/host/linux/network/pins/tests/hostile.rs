@@ -249,6 +249,10 @@ fn priv_a_hostile_guest_gets_nothing_through_but_what_is_its_own() {
             let seen: Vec<Seen> = scene.strike(&attack).await.into_iter().collect();
             assert_eq!(seen, allowed, "{}", attack.what);
         }
+        // One for each, but for the two that pass no hook of the bridge and the one that is its
+        // own.
+        let refused = pins.refused().await.unwrap().get(&RefusedFor::NotItsOwn).copied();
+        assert_eq!(refused, Some(attacks().len() as u64 - 3));
         // A flood of addresses of the attacker's invention.
         let before = Entries::open().unwrap().dump(AddressFamily::Bridge).await.unwrap().len();
         for n in 0_u16..4096 {
@@ -332,6 +336,7 @@ fn priv_addresses_that_are_closed_are_closed_whatever_the_other_rules_say() {
         for closed in ["169.254.169.254", "169.254.0.1", "100.100.100.200"] {
             assert_eq!(scene.strike(&own(closed)).await, BTreeSet::new(), "{closed}");
         }
+        assert_eq!(real().refused().await.unwrap().get(&RefusedFor::Closed), Some(&3));
     });
 }
 
