@@ -10,6 +10,7 @@
 //!   disks and the tap it is given, and refuses what the real one refuses. It runs no guest.
 //! - [`jailer`]: a stand-in with the real jailer's arguments, layout, pidfile and exit codes. It
 //!   really changes root, makes the device nodes and drops to the given user.
+//! - [`hostile`]: a guest that tries to be somebody else, and who looks whether any of it arrives.
 //! - [`oci`]: an OCI image archive that tests boot.
 //!
 //! What can go wrong is said at each; README.md beside this package has facts and timings.
@@ -18,6 +19,7 @@ pub mod arguments;
 pub mod control;
 pub mod firecracker;
 pub mod host;
+pub mod hostile;
 pub mod jailer;
 pub mod oci;
 

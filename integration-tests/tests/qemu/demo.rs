@@ -9,7 +9,7 @@ use super::stage::{self, Stage};
 use super::{done, identity, machine};
 
 /// A stage with the image `demo`, made as `make up` makes it.
-fn stage_with_demo(name: &str, demo: &banger_testhost::host::demo::Demo) -> Stage {
+pub(crate) fn stage_with_demo(name: &str, demo: &banger_testhost::host::demo::Demo) -> Stage {
     let stage = Stage::new(name, None, "");
     stage.up_and_say();
     let text = |path: &Path| path.to_str().expect("paths here are text").to_owned();

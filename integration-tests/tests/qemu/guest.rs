@@ -50,29 +50,6 @@ impl Stage {
         self.try_banger(&[&["vm", "exec", "-i", vm, "--"], program].concat(), stdin)
     }
 
-    /// The guest's root says it is somebody else, by address and by MAC, and nobody believes it; as
-    /// itself it is answered before and after.
-    pub(crate) fn is_believed_as_itself_alone(&self, vm: &str, victim: &str) {
-        const SCRIPT: &str = r#"
-gateway=$(ip route | sed -n 's/^default via \([0-9.]*\).*/\1/p')
-answered() { ping -c 1 -W "$1" "$gateway" >/dev/null 2>&1; }
-answered 20 && echo "as itself"
-ip addr add "$1/32" dev eth0
-arping -U -c 2 -w 3 -I eth0 -s "$1" "$gateway" >/dev/null 2>&1
-ping -c 1 -W 2 -I "$1" "$gateway" >/dev/null 2>&1 && echo "as $1"
-ip addr del "$1/32" dev eth0
-own=$(cat /sys/class/net/eth0/address)
-ip link set eth0 address 02:aa:bb:cc:dd:ee && cat /sys/class/net/eth0/address
-answered 2 && echo "from another MAC"
-ip link set eth0 address "$own"
-answered 20 && echo "as itself again"
-"#;
-        let done = self.exec(vm, &["sh", "-c", SCRIPT, "sh", victim]);
-        assert_eq!(done.stdout, "as itself\n02:aa:bb:cc:dd:ee\nas itself again\n", "{done:?}");
-        let neighbours = super::stage::tool("ip", &["neigh", "show", victim]);
-        assert!(!neighbours.contains("lladdr"), "{neighbours}");
-    }
-
     /// `banger vm cp` of a mebibyte to a guest, and of what the guest makes of it back here.
     pub(crate) fn copies_there_and_back(&self, vm: &str) {
         let dir = tempfile::tempdir().expect("a directory can be made");

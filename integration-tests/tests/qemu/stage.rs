@@ -37,6 +37,27 @@ pub(crate) fn make_images() -> PathBuf {
 /// Runs a test on a thread with a network of its own and other name servers, which its processes
 /// inherit.
 pub(crate) fn in_network_of_its_own(test: impl FnOnce() + Send + 'static) {
+    in_network_with(|| {
+        // An uplink that leads nowhere.
+        tool("ip", &["tuntap", "add", "up0", "mode", "tap"]);
+        uplink();
+        test();
+    });
+}
+
+/// The machine's uplink is there: it gets documentation addresses (RFC 5737).
+pub(crate) fn uplink() {
+    for words in [
+        "addr add 192.0.2.2/24 dev up0",
+        "link set up0 up",
+        "route add default via 192.0.2.1 dev up0",
+    ] {
+        tool("ip", &words.split(' ').collect::<Vec<_>>());
+    }
+}
+
+/// As [`in_network_of_its_own`], without an uplink.
+pub(crate) fn in_network_with(test: impl FnOnce() + Send + 'static) {
     use nix::sched::CloneFlags;
     let run = std::thread::spawn(|| {
         nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
@@ -47,16 +68,7 @@ pub(crate) fn in_network_of_its_own(test: impl FnOnce() + Send + 'static) {
         std::fs::write(resolvers.path(), text).expect("it can be written");
         let file = resolvers.path().to_str().expect("paths here are text");
         tool("mount", &["--bind", file, "/etc/resolv.conf"]);
-        for words in [
-            "link set lo up",
-            // An uplink that leads nowhere: documentation addresses (RFC 5737).
-            "tuntap add up0 mode tap",
-            "addr add 192.0.2.2/24 dev up0",
-            "link set up0 up",
-            "route add default via 192.0.2.1 dev up0",
-        ] {
-            tool("ip", &words.split(' ').collect::<Vec<_>>());
-        }
+        tool("ip", &["link", "set", "lo", "up"]);
         test();
     });
     if let Err(panic) = run.join() {

@@ -4,14 +4,16 @@
 //! too. What cannot be opened with the jailed user's rights is refused with the kernel's reason.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use nix::libc;
 
 use super::config;
+use crate::hostile::wire::{Wire, read_frame};
 
 /// Bytes before every frame on the tap: a virtio-net header, as the real one sets it.
 pub const VNET_HEADER: usize = 12;
@@ -48,6 +50,22 @@ pub fn open_disk(mut config: config::Drive) -> Result<Disk, String> {
         refuse(format!("Virtio backend error: Error manipulating the backing file: {error} {path}"))
     })?;
     Ok(Disk { config, file })
+}
+
+/// A tap, as what a hostile guest sends by.
+#[derive(Debug)]
+pub struct TapWire<'a>(pub &'a File);
+
+impl Wire for TapWire<'_> {
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        let bytes = [&[0; VNET_HEADER][..], frame].concat();
+        let mut tap = self.0;
+        tap.write_all(&bytes)
+    }
+
+    fn receive(&self, wait: Duration) -> io::Result<Option<Vec<u8>>> {
+        read_frame(self.0, VNET_HEADER, wait)
+    }
 }
 
 #[repr(C)]

@@ -6,6 +6,8 @@
 //! - it asks for its gateway over the tap (ARP), with the addresses of the `ip=` boot argument;
 //! - on the console it prints `guest: …` lines about both, and to each line that is typed
 //!   `guest: heard <line>`;
+//! - `hostile attack <scene>`, `hostile talk <scene>` and `hostile hush`, typed, are done with its
+//!   tap as [`crate::hostile`] has it: what holds a tap as a VMM is what a guest can be at most;
 //! - on Ctrl-Alt-Del it ends, unless the boot arguments have `testguest.ignore_shutdown`;
 //! - with `testguest.exit` it shuts itself down once it is ready.
 
@@ -13,14 +15,16 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::devices::VNET_HEADER;
+use super::devices::{TapWire, VNET_HEADER};
 use super::lock;
+use crate::hostile::guests::{Kernel, attack, talk};
 
 /// Bytes at the end of a disk in which boots are counted.
 const BLOCK: usize = 4096;
@@ -103,7 +107,8 @@ fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
     }
     print(&mut hardware.console, &["guest: ready".to_owned()]);
     if hardware.console.is_none() {
-        thread::spawn(answer_console);
+        let tap = hardware.network.take().map(|(tap, _)| Arc::new(tap));
+        thread::spawn(move || answer_console(tap.as_ref()));
     }
 
     let told = |wish: &str| hardware.boot_args.split(' ').any(|word| word == wish);
@@ -141,7 +146,8 @@ fn print(console: &mut Option<File>, lines: &[String]) {
 
 /// Answers each line that is typed, as a shell would. Only without a console of its own: as the
 /// real one, it has standard input and output or neither.
-fn answer_console() {
+fn answer_console(tap: Option<&Arc<File>>) {
+    let hushed = Arc::new(AtomicBool::new(false));
     let stdin = io::stdin();
     let mut descriptor = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
     let (mut line, mut byte) = (Vec::new(), [0]);
@@ -153,12 +159,40 @@ fn answer_console() {
                 let heard = String::from_utf8_lossy(&line).into_owned();
                 print(&mut None, &[format!("guest: heard {heard}")]);
                 line.clear();
+                obey(&heard, tap, &hushed);
             }
             Ok(_) => line.extend(byte),
             Err(nix::errno::Errno::EAGAIN) => {}
             Err(_) => return,
         }
     }
+}
+
+/// Does with the tap what it is told, beside what it does already.
+fn obey(heard: &str, tap: Option<&Arc<File>>, hushed: &Arc<AtomicBool>) {
+    let words: Vec<&str> = heard.split_whitespace().collect();
+    let (does, text) = match words[..] {
+        ["hostile", "hush"] => return hushed.store(true, Ordering::Relaxed),
+        ["hostile", does @ ("attack" | "talk"), text] => (does.to_owned(), text.to_owned()),
+        _ => return,
+    };
+    let (tap, hushed) = (tap.map(Arc::clone), Arc::clone(hushed));
+    thread::spawn(move || {
+        let mut say = |line: &str| print(&mut None, &[line.to_owned()]);
+        let (Some(tap), Ok(scene)) = (tap, text.parse()) else {
+            return say("hostile: no tap, or no scene");
+        };
+        let done = match does.as_str() {
+            "attack" => attack(&TapWire(&tap), &scene, &mut say),
+            _ => {
+                let ends = || hushed.load(Ordering::Relaxed);
+                talk(&TapWire(&tap), &scene, Kernel::None, &ends, &mut say)
+            }
+        };
+        if let Err(why) = done {
+            say(&format!("hostile {does} failed: {why}"));
+        }
+    });
 }
 
 fn boot_id() -> String {

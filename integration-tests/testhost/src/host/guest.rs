@@ -11,10 +11,11 @@ use super::HostError;
 use super::cache::Cache;
 use super::image::{Image, make_disk, write};
 use super::initramfs::Initramfs;
+use super::programs;
 use super::tool::Tool;
 
 /// Counts changes of this file that need new images.
-const FORM: &[u8] = b"2";
+const FORM: &[u8] = b"3";
 
 const GUEST_INIT: &str = include_str!("../../guest-init");
 
@@ -54,8 +55,11 @@ pub const FILES: [&str; 3] = ["vmlinux", "initrd", "root.ext4"];
 /// See [`HostError`].
 pub fn ensure(cache: &Cache, image: &Image) -> Result<GuestImages, HostError> {
     let agent = guest_agent()?;
-    let inputs = [FORM, image.key.as_bytes(), GUEST_INIT.as_bytes(), &agent];
-    let directory = cache.product("guest", &inputs, 0, |into| build(into, image, &agent))?;
+    let path = programs::hostile_guest(cache)?;
+    let hostile = fs::read(&path).map_err(HostError::file("read", &path))?;
+    let programs = [("bin/banger-guest", &agent[..]), ("bin/hostile-guest", &hostile)];
+    let inputs = [FORM, image.key.as_bytes(), GUEST_INIT.as_bytes(), &agent, &hostile];
+    let directory = cache.product("guest", &inputs, 0, |into| build(into, image, &programs))?;
     let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(GuestImages { directory, key })
 }
@@ -66,7 +70,7 @@ fn guest_agent() -> Result<Vec<u8>, HostError> {
     fs::read(&path).map_err(HostError::file("read", &path))
 }
 
-fn build(into: &Path, image: &Image, agent: &[u8]) -> Result<(), HostError> {
+fn build(into: &Path, image: &Image, programs: &[(&str, &[u8])]) -> Result<(), HostError> {
     let [kernel, initrd, root] = FILES;
     let packed = fs::read(&image.kernel).map_err(HostError::file("read", &image.kernel))?;
     let payload = lz4_payload(&packed)
@@ -77,9 +81,8 @@ fn build(into: &Path, image: &Image, agent: &[u8]) -> Result<(), HostError> {
     Tool::new("lz4").args(["-q", "-d", "-f"]).arg(&packed).arg(&unpacked).run()?;
     fs::remove_file(&packed).map_err(HostError::file("remove", &packed))?;
 
-    let programs = [("bin/banger-guest", agent)];
     let archive =
-        Initramfs::with_busybox(GUEST_INIT.as_bytes(), &programs, &image.modules, &MODULES)?;
+        Initramfs::with_busybox(GUEST_INIT.as_bytes(), programs, &image.modules, &MODULES)?;
     write(&into.join(initrd), &archive)?;
 
     let contents = into.join("contents");

@@ -41,6 +41,7 @@ pub fn ensure(
     ];
     files.extend(programs.files.iter().cloned());
     files.push(("testhost-control".to_owned(), programs::control(cache)?));
+    files.push(("hostile-guest".to_owned(), programs::hostile_guest(cache)?));
     let mut inputs = vec![FORM.to_vec(), guest.key.clone().into_bytes()];
     for (name, path) in &files {
         // What a file is, without reading all of it each time.

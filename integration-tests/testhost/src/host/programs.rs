@@ -149,6 +149,15 @@ pub fn control(cache: &Cache) -> Result<PathBuf, HostError> {
     Ok(build(cache)?.join("testhost-control"))
 }
 
+/// The program of a hostile guest, which is the host's watch as well.
+///
+/// # Errors
+///
+/// When it does not build.
+pub fn hostile_guest(cache: &Cache) -> Result<PathBuf, HostError> {
+    Ok(build(cache)?.join("hostile-guest"))
+}
+
 /// Builds this package's programs statically; answers the directory they are in.
 ///
 /// # Errors
