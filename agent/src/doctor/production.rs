@@ -35,6 +35,7 @@ pub(super) fn checks(seen: &MachineSeen) -> Vec<Check> {
         limits::neighbours(seen),
         limits::connections(seen),
         access::metadata(seen),
+        access::guest_disks(seen),
     ];
     checks.extend(processor::kvm_pit(seen));
     checks.push(processor::halt_poll(seen));

@@ -14,6 +14,7 @@ use super::machine::{Call, Machine};
 use super::payload::{self, COMMAND, Kind, Part, Release};
 use super::plan::{self, Action, Line, Target};
 use super::record::Record;
+use super::udev;
 
 /// The programs of these parts; the command is of all.
 pub(super) fn programs(parts: &[Part]) -> Vec<&'static str> {
@@ -92,11 +93,12 @@ impl Laydown {
     /// Looks at the machine and decides.
     pub(super) fn plan(
         disk: &Disk,
-        release: Release,
+        mut release: Release,
         from: &Path,
         parts: &[Part],
         record: &Record,
     ) -> anyhow::Result<Self> {
+        udev::fit(&mut release, disk)?;
         let mut targets = Vec::new();
         for name in programs(parts) {
             let source = from.join(name);

@@ -42,6 +42,7 @@ mod services;
 mod settings;
 mod state;
 mod status;
+mod udev;
 mod uninstall;
 mod update;
 

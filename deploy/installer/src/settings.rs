@@ -17,6 +17,8 @@ pub(super) struct Settings {
     pub(super) state_dir: PathBuf,
     /// Where the jails of an agent's guests lie.
     pub(super) jail_dir: PathBuf,
+    /// Where an agent's images lie.
+    pub(super) image_dir: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +26,7 @@ struct Written {
     metrics_listen: Option<SocketAddr>,
     state_dir: Option<PathBuf>,
     jail_dir: Option<PathBuf>,
+    image_dir: Option<PathBuf>,
 }
 
 impl Settings {
@@ -40,6 +43,7 @@ impl Settings {
         Ok(Self {
             metrics: written.metrics_listen.map_or(default, reachable),
             jail_dir: written.jail_dir.unwrap_or_else(|| state_dir.join("jails")),
+            image_dir: written.image_dir.unwrap_or_else(|| state_dir.join("images")),
             state_dir,
         })
     }

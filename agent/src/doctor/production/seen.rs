@@ -37,6 +37,10 @@ pub(in crate::doctor) struct MachineSeen {
     pub(super) max_connections: u32,
     /// The known metadata services that guests are not kept from.
     pub(super) open_metadata: Vec<String>,
+    /// Whether udev runs; banger's rule for it; and where the files of guests' disks lie.
+    pub(super) udev: bool,
+    pub(super) udev_rules: Option<String>,
+    pub(super) disk_dirs: Vec<PathBuf>,
     pub(super) swaps: Option<String>,
     pub(super) ksm: Option<String>,
     pub(super) memory_controllers: usize,
@@ -80,6 +84,12 @@ impl MachineSeen {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            udev: root.join("run/udev/control").exists(),
+            // The first of one name counts.
+            udev_rules: ["etc", "run", "usr/lib", "lib"]
+                .iter()
+                .find_map(|above| text(&format!("{above}/udev/rules.d/09-banger.rules"))),
+            disk_dirs: disk_dirs(config),
             swaps: text("proc/swaps"),
             ksm: text("sys/kernel/mm/ksm/run"),
             memory_controllers: memory_controllers(&root.join("sys/devices/system/edac/mc")),
@@ -97,6 +107,12 @@ impl MachineSeen {
             changeable: changeable(root, &jailer_paths(config)),
         }
     }
+}
+
+/// Where the files below guests' disks lie, as the kernel calls the places.
+fn disk_dirs(config: &AgentConfig) -> Vec<PathBuf> {
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    [config.state_dir.clone(), config.images()].map(real).into()
 }
 
 /// What the jailer is given: the VMM, its chroot base, and the jailer itself.

@@ -47,6 +47,8 @@ const HARDENED: &[(&str, &str)] = &[
     ("sys/module/kvm/parameters/halt_poll_ns", "200000\n"),
     ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nbanger:x:998:998::/:/usr/sbin/nologin\n"),
     ("etc/subuid", "alice:100000:65536\n"),
+    ("run/udev/control", ""),
+    ("usr/lib/udev/rules.d/09-banger.rules", include_str!("../../../../deploy/host/udev.rules")),
 ];
 
 /// What differs on a host where nobody has done anything.
@@ -127,6 +129,7 @@ fn a_careless_host_is_told_each_thing_with_the_command_that_mends_it() {
         changeable: vec!["/srv/jails".to_owned()],
         vm_users: Some((200_000, 265_535)),
         open_metadata: vec!["100.96.0.96".to_owned(), "100.80.80.80".to_owned()],
+        disk_dirs: vec!["/srv/guests".into()],
         ..seen(root.path())
     };
     let checks = checks(&seen);
@@ -150,6 +153,7 @@ fn a_kernel_that_shows_nothing_is_never_called_well_where_that_is_not_known() {
             "vm-users",
             "connections",
             "metadata",
+            "guest-disks",
             "kvm-halt-poll",
             "ksm",
             "smt",
@@ -260,4 +264,26 @@ fn half_of_the_hosts_neighbours_are_its_own_and_a_guest_without_a_bound_is_said(
     assert!(!with(513).ok && with(513).mend.contains("gc_thresh3=32768"));
     assert!(with(20_000).mend.contains("gc_thresh3=40000"));
     assert!(!with(0).ok && with(0).mend.contains("max_neighbours"));
+}
+
+#[test]
+fn a_rule_that_does_not_know_where_guests_disks_lie_or_is_not_there_is_said() {
+    let root = machine(&[HARDENED]);
+    let with = |dirs: &[&str], rules: Option<&str>| {
+        let disk_dirs = dirs.iter().map(Into::into).collect();
+        let udev_rules = rules.map(str::to_owned);
+        access::guest_disks(&MachineSeen { disk_dirs, udev_rules, ..seen(root.path()) })
+    };
+    let shipped = include_str!("../../../../deploy/host/udev.rules");
+    assert!(with(&["/var/lib/banger-agent"], Some(shipped)).ok);
+    let elsewhere = with(&["/srv/a b", "/var/lib/banger-agent"], Some(shipped));
+    assert!(!elsewhere.ok && elsewhere.message.ends_with("in /srv/a b"), "{elsewhere:?}");
+    // As the installer writes it, and commented out.
+    let line = "KERNEL==\"loop[0-9]*\", ATTR{loop/backing_file}==\"/srv/a*b/*\", GOTO=\"d\"\n";
+    assert!(with(&["/srv/a b"], Some(line)).ok);
+    assert!(!with(&["/srv/a b"], Some(&format!("# {line}"))).ok);
+    assert!(!with(&["/srv/a bc"], Some(line)).ok);
+    assert!(!with(&["/var/lib/banger-agent"], None).ok, "udev runs, and there is no rule");
+    let quiet = MachineSeen { udev: false, udev_rules: None, ..seen(root.path()) };
+    assert!(access::guest_disks(&quiet).ok);
 }

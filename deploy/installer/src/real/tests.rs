@@ -33,6 +33,7 @@ fn who_may_not_look_into_the_agents_directory_is_not_told_that_no_vm_runs() {
     let agent = Settings {
         metrics: ([127, 0, 0, 1], 7073).into(),
         jail_dir: state.join("agent/jails"),
+        image_dir: state.join("agent/images"),
         state_dir: state.join("agent"),
     };
     assert_eq!(machine.guests(&agent).unwrap(), [], "there is no agent");
