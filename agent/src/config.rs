@@ -222,7 +222,7 @@ impl Default for GuestsConfig {
             max_neighbours: 512,
             max_fragments: 300,
             max_fragments_per_guest: 64,
-            closed_addresses: network::metadata_services(),
+            closed_addresses: network::known_metadata_services(),
         }
     }
 }

@@ -2,27 +2,15 @@
 
 use std::ops::RangeInclusive;
 
+use banger_wire::metadata_services;
+
 use super::GuestsConfig;
 use crate::host::AddressRange;
 
-/// Where clouds have their metadata services, each with who says so.
-const METADATA: [&str; 6] = [
-    // Link-local, RFC 3927: 169.254.169.254 of AWS, Google, Azure, Oracle, IBM, OpenStack and most
-    // others, 169.254.170.2 and .23 of containers on AWS, 169.254.42.42 of Scaleway, 169.254.0.23
-    // of Tencent.
-    "169.254.0.0/16",
-    // Alibaba: "Overview of ECS instance metadata", alibabacloud.com/help/en/ecs.
-    "100.100.100.200",
-    // Azure, the VM agent's wire server: "What is IP address 168.63.129.16?", learn.microsoft.com.
-    "168.63.129.16",
-    // Oracle, before Oracle Cloud Infrastructure ("Compute Classic"), by the lists of others: its
-    // own pages of today name the link-local one alone.
-    "192.0.0.192",
-    // Volcano Engine and BytePlus: "Viewing instance metadata", docs.byteplus.com/en/docs/ecs.
-    "100.96.0.96",
-    // UCloud: docs.ucloud.cn/uhost/guide/metadata.
-    "100.80.80.80",
-];
+/// Where most clouds have their metadata services: link-local, RFC 3927. 169.254.169.254 of AWS,
+/// Google, Azure, Oracle, IBM, OpenStack and most others, 169.254.170.2 and .23 of containers on
+/// AWS, 169.254.42.42 of Scaleway, 169.254.0.23 of Tencent.
+const LINK_LOCAL: &str = "169.254.0.0/16";
 
 /// The most `guests.closed_addresses`: each packet of a guest is compared with them.
 const MAX_CLOSED: usize = 256;
@@ -39,13 +27,15 @@ const NEIGHBOURS: RangeInclusive<u32> = 16..=1 << 16;
 const FRAGMENTS: RangeInclusive<u32> = 16..=1 << 16;
 
 /// The ranges that are closed unless the operator says otherwise.
-pub(super) fn metadata_services() -> Vec<AddressRange> {
-    METADATA.iter().filter_map(|text| text.parse().ok()).collect()
+pub(super) fn known_metadata_services() -> Vec<AddressRange> {
+    let others = metadata_services::IPV4.iter().map(ToString::to_string);
+    let all = [LINK_LOCAL.to_owned()].into_iter().chain(others);
+    all.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// The known metadata services that these ranges leave open.
 pub(crate) fn open_metadata(closed: &[AddressRange]) -> Vec<AddressRange> {
-    let mut services = metadata_services();
+    let mut services = known_metadata_services();
     services.retain(|service| !closed.iter().any(|range| range.covers(*service)));
     services
 }

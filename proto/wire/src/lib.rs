@@ -4,6 +4,7 @@
 //!   connection begins cleanly whatever became of the one before.
 //! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
 //! - [`causes`]: an error and its causes in one line.
+//! - [`metadata_services`]: the addresses at which clouds tell machines their secrets.
 //! - [`announced`]: files that are packed for the other side, with the length their header says.
 //!
 //! With the feature `tls`, which whatever lives in a guest does without:
@@ -36,6 +37,7 @@ pub mod guest_link;
 pub mod limits;
 #[cfg(feature = "listeners")]
 pub mod listeners;
+pub mod metadata_services;
 pub mod resets;
 #[cfg(feature = "secrets")]
 pub mod secrets;

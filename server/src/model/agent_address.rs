@@ -9,9 +9,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use banger_wire::metadata_services;
+
 const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
-// Metadata services of clouds are there, and an agent that the server could tell is not.
+// Metadata services of most clouds are there, and an agent that the server could tell is not.
 const LINK_LOCAL: &str = "must not be a link-local address, which is another on every link";
+const METADATA: &str = "must not be the address of a cloud's metadata service";
 const LOOPBACK: &str = "must not be a loopback address: to the server that is the server itself";
 
 /// Whether a text is `address:port` and something that can be dialled from elsewhere.
@@ -63,6 +66,7 @@ fn check_ip(ip: IpAddr) -> Result<(), &'static str> {
         IpAddr::V4(v4) if v4 == Ipv4Addr::BROADCAST || v4.octets()[0] == 0 => {
             Err("must be the address of a host")
         }
+        _ if metadata_services::is_one(ip) => Err(METADATA),
         IpAddr::V4(v4) if v4.is_link_local() => Err(LINK_LOCAL),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Err(LINK_LOCAL),
         IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),

@@ -11,9 +11,10 @@
 //!
 //! What can go wrong: the address is refused, or nobody answers at any of them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use banger_wire::metadata_services;
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{Method, Request, Uri};
@@ -47,19 +48,7 @@ pub(super) fn local(address: IpAddr) -> Option<&'static str> {
         Meant::One(address) => address,
         Meant::Tunnel => return Some("an address of a tunnel or translator"),
     };
-    let metadata: [IpAddr; 8] = [
-        // Alibaba, Azure, Oracle, Volcano Engine and BytePlus, UCloud, then AWS, Google and Oracle
-        // by IPv6; the others' are link-local. The agent's list for guests says who says so.
-        Ipv4Addr::new(100, 100, 100, 200).into(),
-        Ipv4Addr::new(168, 63, 129, 16).into(),
-        Ipv4Addr::new(192, 0, 0, 192).into(),
-        Ipv4Addr::new(100, 96, 0, 96).into(),
-        Ipv4Addr::new(100, 80, 80, 80).into(),
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254).into(),
-        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254).into(),
-        Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe).into(),
-    ];
-    if metadata.contains(&address) {
+    if metadata_services::is_one(address) {
         return Some("a cloud's metadata service");
     }
     if address.is_loopback() {
