@@ -1,9 +1,15 @@
 //! The file with what an operator has set: TOML, and every key has a default.
+//!
+//! Driven by every start and by `check-config`, which root runs for others. What can go wrong: the
+//! file is none that ends (a FIFO, a device), or has no end worth reading; then it is not opened to
+//! wait, nor read into memory, but refused.
 
-use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+
+use crate::secrets::{self, SecretError};
 
 /// The configuration can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,15 @@ pub fn load<T: DeserializeOwned + Default>(
         return Ok(T::default());
     };
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
-    let text = fs::read_to_string(path).map_err(read)?;
+    let content = secrets::read_public(path).map_err(|error| match error {
+        SecretError::Read { source, .. } => read(source),
+        other => read(io::Error::new(ErrorKind::InvalidInput, other)),
+    })?;
+    let text = String::from_utf8(content)
+        .map_err(|error| read(io::Error::new(ErrorKind::InvalidData, error)))?;
     let parse = |source| ConfigError::Parse { path: path.to_owned(), service, source };
     toml::from_str(&text).map_err(|source| parse(Box::new(source)))
 }
+
+#[cfg(test)]
+mod tests;
