@@ -13,6 +13,7 @@ mod simulated {
     mod guest;
     mod hostile;
     mod images;
+    mod join_token;
     mod page;
     mod place;
     mod reasons;
