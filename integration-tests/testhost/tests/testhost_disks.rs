@@ -6,6 +6,7 @@
 
 #[expect(dead_code, reason = "shared with the other tests of the test host")]
 mod fleet;
+mod udev;
 
 use banger_client::v1::{
     PauseVmRequest, RebootVmRequest, StartVmRequest, StopVmRequest, Vm, VmDevices, VmSpec, VmState,
