@@ -31,6 +31,7 @@ mod show;
 mod status;
 mod token;
 mod vm;
+mod wait;
 mod watch;
 
 /// How many calls are under way at once where several things are named.

@@ -81,6 +81,13 @@ impl ImageService for Fake {
         request: Request<GetImageRequest>,
     ) -> Result<Response<Image>, Status> {
         let name = self.enter("GetImage", request)?.name;
+        if self.pace("GetImage").await
+            && let Some(image) = self.state().images.get_mut(&name)
+        {
+            // On its way to the first of its hosts, and half there at most.
+            let (of, sent) = (image.size_bytes, &mut image.hosts[0].bytes_present);
+            *sent = (*sent + of / 100).min(of / 2);
+        }
         self.state().images.get(&name).cloned().map(Response::new).ok_or_else(|| missing(&name))
     }
 

@@ -66,7 +66,12 @@ impl VmService for Fake {
                 desired_state: wanted.into(),
                 status: Some(VmStatus {
                     state: reached.into(),
-                    reason: if failed { "KERNEL_IMAGE_MISSING" } else { "" }.to_owned(),
+                    reason: match reached {
+                        VmState::Failed => "KERNEL_IMAGE_MISSING",
+                        VmState::Preparing => "IMAGE_TRANSFER",
+                        _ => "",
+                    }
+                    .to_owned(),
                     message: if failed { "b0 has no image \"k\"" } else { "" }.to_owned(),
                     host_name: "b0".to_owned(),
                     simulated: true,

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use banger_client::v1::Vm;
+use banger_client::v1::{Vm, VmState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
@@ -28,8 +28,17 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Progress {
     bar: ProgressBar,
     moving: Once,
-    /// What was last heard of each, by the name that was given.
-    heard: Mutex<BTreeMap<String, String>>,
+    /// What was last heard of each, by its id.
+    heard: Mutex<BTreeMap<String, Heard>>,
+}
+
+/// What was heard of a VM.
+#[derive(Default)]
+struct Heard {
+    state: &'static str,
+    line: String,
+    /// How far that is what it waits for.
+    coming: Option<String>,
 }
 
 impl Progress {
@@ -96,17 +105,40 @@ impl Progress {
         let status = vm.status.clone().unwrap_or_default();
         let state = state_name(status.state());
         let mut heard = self.lock();
-        heard.insert(vm.id.clone(), state.to_owned());
-        let line = if heard.len() == 1 {
-            format!("{}: {state}{} {}", vm.name, place(&status), status.reason)
-        } else {
-            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            heard.values().for_each(|state| *counts.entry(state).or_default() += 1);
-            let counts: Vec<_> = counts.iter().map(|(s, n)| format!("{n} {s}")).collect();
-            counts.join(", ")
+        let of_it = heard.entry(vm.id.clone()).or_default();
+        of_it.state = state;
+        of_it.line = format!("{}: {state}{} {}", vm.name, place(&status), status.reason);
+        if !waits_for_image(vm) {
+            of_it.coming = None;
+        }
+        self.show(heard);
+    }
+
+    /// Says with what was heard of a VM how far what it waits for is.
+    pub fn coming(&self, vm: &Vm, how_far: Option<String>) {
+        let mut heard = self.lock();
+        if let Some(of_it) = heard.get_mut(&vm.id) {
+            of_it.coming = how_far;
+            self.show(heard);
+        }
+    }
+
+    fn show(&self, heard: MutexGuard<'_, BTreeMap<String, Heard>>) {
+        let mut line = match heard.values().next() {
+            Some(one) if heard.len() == 1 => one.line.trim_end().to_owned(),
+            Some(_) | None => {
+                let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+                heard.values().for_each(|one| *counts.entry(one.state).or_default() += 1);
+                let counts: Vec<_> = counts.iter().map(|(s, n)| format!("{n} {s}")).collect();
+                counts.join(", ")
+            }
         };
+        // Of several, most wait for the same.
+        if let Some(coming) = heard.values().find_map(|one| one.coming.as_ref()) {
+            line += &format!("; {coming}");
+        }
         drop(heard);
-        self.say(line.trim_end());
+        self.say(&line);
     }
 
     /// Carries on until it is done or, on a terminal, somebody presses Ctrl-C: then the line is
@@ -126,10 +158,17 @@ impl Progress {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Heard>> {
         // A map of texts is never half changed.
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a VM waits for an image that is brought to its host.
+pub fn waits_for_image(vm: &Vm) -> bool {
+    vm.status.as_ref().is_some_and(|status| {
+        status.state() == VmState::Preparing && status.reason == "IMAGE_TRANSFER"
+    })
 }
 
 impl Drop for Progress {

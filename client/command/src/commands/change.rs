@@ -10,6 +10,7 @@ use banger_client::{ClientError, WaitFor, Waited};
 
 use super::for_each;
 use super::show::show;
+use super::wait::wait;
 use crate::args::vm::{ChangeArgs, RebootArgs, RmArgs, StopArgs, WaitForArgs};
 use crate::output::vms::desired;
 use crate::session::Session;
@@ -85,14 +86,14 @@ async fn change<F>(
 where
     F: Future<Output = Result<Vm, ClientError>>,
 {
-    let wait = args.wait.wanted();
+    let patience = args.wait.wanted();
     let progress = Progress::start();
     let act = |name: String| {
         let answer = call(name);
         let progress = &progress;
         async move {
             let vm = answer.await?;
-            match wait {
+            match patience {
                 None => Ok(vm),
                 Some(wanted) => settle(session, &vm, wanted, progress).await,
             }
@@ -100,7 +101,7 @@ where
     };
     let (changed, outcome) = progress.during(for_each(&args.vms.vms, act)).await?;
     drop(progress);
-    print(session, changed, args.vms.vms.len() > 1, wait.is_some())?;
+    print(session, changed, args.vms.vms.len() > 1, patience.is_some())?;
     outcome
 }
 
@@ -132,8 +133,7 @@ pub(super) async fn settle(
         return Err(Failure::Usage(text));
     }
     progress.heard(vm);
-    let wanted = WaitFor::settled(vm, timeout).ready(ready).every(progress.step());
-    let waited = session.client.vms().wait(wanted, |vm| progress.heard(vm)).await?;
+    let waited = wait(session, WaitFor::settled(vm, timeout).ready(ready), progress).await?;
     reached(waited, timeout).map(|seen| seen.unwrap_or_else(|| vm.clone()))
 }
 
@@ -158,7 +158,7 @@ pub(super) async fn remove(session: &Session, args: RmArgs) -> Result<(), Failur
     let etag = etag(&args.change)?;
     let names = &args.change.vms.vms;
     confirm(&format!("delete {} with all disks", names.join(", ")), args.yes)?;
-    let wait = args.change.wait.wanted().map(|(timeout, _)| timeout);
+    let patience = args.change.wait.wanted().map(|(timeout, _)| timeout);
     let progress = Progress::start();
     let act = |name: String| {
         let request = DeleteVmRequest {
@@ -174,10 +174,9 @@ pub(super) async fn remove(session: &Session, args: RmArgs) -> Result<(), Failur
             if missing {
                 // It was not there, and that was allowed.
                 vm.name = name;
-            } else if let Some(timeout) = wait {
+            } else if let Some(timeout) = patience {
                 progress.heard(&vm);
-                let wanted = WaitFor::gone(&vm.id, timeout).every(progress.step());
-                let waited = session.client.vms().wait(wanted, |vm| progress.heard(vm)).await?;
+                let waited = wait(session, WaitFor::gone(&vm.id, timeout), progress).await?;
                 vm = reached(waited, timeout)?.unwrap_or(vm);
             }
             Ok((vm, missing))
@@ -189,7 +188,7 @@ pub(super) async fn remove(session: &Session, args: RmArgs) -> Result<(), Failur
         .iter()
         .map(|(vm, missing)| {
             let name = clean(&vm.name);
-            match (missing, wait) {
+            match (missing, patience) {
                 (true, _) => format!("{name} was not there\n"),
                 (false, Some(_)) => format!("{name} is gone\n"),
                 // One that never had a host leaves nothing to clear away.
@@ -216,11 +215,11 @@ pub(super) async fn wait_for(session: &Session, args: WaitForArgs) -> Result<(),
             generation: args.generation,
             guest_ready: args.ready,
             timeout: args.timeout,
-            step: progress.step(),
+            step: None,
         };
         let progress = &progress;
         async move {
-            let waited = session.client.vms().wait(wanted, |vm| progress.heard(vm)).await?;
+            let waited = wait(session, wanted, progress).await?;
             match &waited.vm {
                 Some(vm) if args.ready && waited.outcome == WaitOutcome::Superseded => {
                     Err(Failure::NotReached(never_ready(vm)))

@@ -3,6 +3,7 @@
 use crate::command::{run, run_in};
 use crate::guests::start;
 use crate::screen::Screen;
+use banger_client::v1::VmState;
 use banger_fake_server as fake;
 
 #[test]
@@ -57,6 +58,45 @@ fn an_import_says_how_far_how_fast_and_how_long_on_a_terminal_and_nothing_in_a_p
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), &*said), (Some(0), ""));
+}
+
+#[test]
+fn who_waits_for_vms_reads_how_far_their_image_is_how_fast_it_comes_and_how_long_it_takes() {
+    let server = fake::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.ext4");
+    std::fs::write(&path, vec![b'x'; 16 << 20]).unwrap();
+    let imported = run(&server, &["image", "import", "disk", path.to_str().unwrap()]);
+    assert_eq!(imported.code, 0, "{}", imported.err);
+    server.state().images.get_mut("disk").unwrap().hosts[0].bytes_present = 0;
+    server.state().new_state = Some(VmState::Preparing);
+    server.state().slow.insert("GetImage");
+    let line = ["; image disk: ", " of 16M, ", "/s, ", "s left"];
+    let create = ["vm", "create", "--kernel", "k", "--image", "disk", "--wait"];
+    let mut screen = Screen::start(&server, &[&create[..], &["web"]].concat(), 100);
+    screen.until_line(&[&["web: PREPARING on b0 (simulated) IMAGE_TRANSFER"], &line[..]].concat());
+    let arrives = |names: &[&str]| {
+        let mut state = server.state();
+        for name in names {
+            let status = state.vms.get_mut(*name).unwrap().status.as_mut().unwrap();
+            status.set_state(VmState::Running);
+            status.reason.clear();
+        }
+    };
+    arrives(&["web"]);
+    let (code, shown) = screen.end();
+    assert_eq!(code, Some(0), "{:?}", String::from_utf8_lossy(&shown));
+    // Several wait for the same.
+    let mut screen = Screen::start(&server, &[&create[..], &["a", "b"]].concat(), 100);
+    screen.until_line(&[&["2 PREPARING"], &line[..]].concat());
+    arrives(&["a", "b"]);
+    assert_eq!(screen.end().0, Some(0));
+    // Nobody looks: nothing is asked, and nothing is said.
+    let asked = || server.state().calls.iter().filter(|(call, _)| *call == "GetImage").count();
+    let before = asked();
+    let ran = run(&server, &[&create[..], &["--timeout", "1s", "c"]].concat());
+    assert_eq!((ran.code, asked() - before), (7, 0), "{}", ran.err);
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use banger_client::wait::WaitFor;
 use tonic::Code;
 
 use super::super::change::reached;
+use super::super::wait::wait;
 use super::terminal::{Signals, Told};
 use crate::session::Session;
 use banger_terminal::failure::Failure;
@@ -30,9 +31,9 @@ pub(super) async fn until(
 ) -> Result<(), Failure> {
     let progress = Progress::start();
     progress.heard(vm);
-    let (client, timeout) = (session.client.vms(), wanted.timeout);
-    let waiting = client.wait(wanted.every(progress.step()), |vm| progress.heard(vm));
-    tokio::pin!(waiting);
+    let timeout = wanted.timeout;
+    // On the heap: it would make everything large that may have to wait.
+    let mut waiting = Box::pin(wait(session, wanted, &progress));
     loop {
         // Cancel-safe: the wait goes on where it was.
         tokio::select! {
