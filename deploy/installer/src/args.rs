@@ -37,7 +37,7 @@ pub struct RootDir {
 #[derive(Debug, Clone, Args)]
 pub struct ReleaseDir {
     /// Directory with banger, banger-server and banger-agent, and with banger-guest if images are
-    /// to get a guest agent [default: where this program is].
+    /// to get a guest agent [default: where this program is; of an installed one, the package].
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
 }

@@ -63,6 +63,13 @@ impl Fake {
         fake
     }
 
+    /// A machine that banger never was on.
+    pub(super) fn bare() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("usr/local/bin")).unwrap();
+        Self { dir, state: RefCell::default() }
+    }
+
     pub(super) fn disk(&self) -> Disk {
         Disk::pretended(self.dir.path().to_owned())
     }
@@ -87,6 +94,12 @@ impl Fake {
         self.put("new/banger-server", server);
         self.put("new/banger-agent", agent);
         self.dir.path().join("new")
+    }
+
+    /// Whether a unit runs, or is started again and again.
+    pub(super) fn starts(&self, unit: &str) -> bool {
+        let state = self.state.borrow();
+        state.units.contains_key(unit) || state.failing.iter().any(|failing| failing == unit)
     }
 
     pub(super) fn stop(&self, unit: &str) {
@@ -152,6 +165,12 @@ impl Machine for Fake {
         let name = call.program.rsplit('/').next().unwrap();
         let words: Vec<&str> = call.args.iter().map(String::as_str).collect();
         Ok(match (name, &words[..]) {
+            ("banger", ["system", "payload"]) => {
+                Said { out: serde_json::to_string(&crate::payload::own()).unwrap(), ..good }
+            }
+            ("banger-agent", ["doctor", ..]) => {
+                Said { out: r#"{"usable": true, "checks": []}"#.to_owned(), ..good }
+            }
             ("banger-server" | "banger-agent" | "banger", words) => {
                 let does = fs::read_to_string(&call.program).unwrap();
                 let refuses = does.contains("does not run")

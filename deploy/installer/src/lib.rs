@@ -53,6 +53,9 @@ use real::RealMachine;
 /// Where programs are laid down.
 const PROGRAM_DIR: &str = "/usr/local/bin";
 
+/// Where a package brings a release to.
+const PACKAGE_DIR: &str = "/usr/lib/banger";
+
 /// What was laid down, and the programs before the last update.
 const SYSTEM_DIR: &str = "/var/lib/banger-system";
 
@@ -115,15 +118,26 @@ fn disk_to_change(root: &RootDir) -> Result<Disk, Failure> {
     Ok(disk)
 }
 
+/// The release that a program belongs to, if nothing else is said: the directory where it is. One
+/// that is installed has only what is installed beside it; its release is the package's, if there
+/// is one.
+fn beside(program: &Path, package: &Path) -> Option<PathBuf> {
+    let dir = program.parent()?;
+    let installed = dir == Path::new(PROGRAM_DIR);
+    let from = if installed && package.join("banger").is_file() { package } else { dir };
+    Some(from.to_owned())
+}
+
 /// The directory that the programs are taken from.
 fn source(from: &ReleaseDir) -> Result<PathBuf, Failure> {
     let named = match &from.from {
         Some(dir) => dir.clone(),
-        None => {
-            std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned())).ok_or_else(
-                || Failure::Usage("this program cannot be found: give --from".to_owned()),
-            )?
-        }
+        None => std::env::current_exe()
+            .ok()
+            .and_then(|own| beside(&own, Path::new(PACKAGE_DIR)))
+            .ok_or_else(|| {
+            Failure::Usage("this program cannot be found: give --from".to_owned())
+        })?,
     };
     std::path::absolute(&named).map_err(|error| Failure::io("find the programs", error))
 }
