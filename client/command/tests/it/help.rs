@@ -1,6 +1,10 @@
 //! Golden files of every help text: a change of what can be typed shows in review.
 
+use std::path::Path;
+
 use assert_cmd::Command;
+
+use crate::command::with_vms;
 
 fn help(args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
@@ -56,12 +60,49 @@ fn the_help_texts_are_as_reviewed() {
     }
 }
 
+/// The script with which a shell completes.
+fn completion(shell: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+    let output = command.args(["completions", shell]).env_clear().output().unwrap();
+    assert!(output.status.success(), "{shell}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
-fn every_command_has_help_and_every_shell_a_completion() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
-        let output = command.args(["completions", shell]).env_clear().output().unwrap();
-        let script = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && script.contains("banger"), "{shell}");
+fn every_shell_asks_this_program_for_what_it_completes() {
+    for (shell, asks) in [
+        ("bash", "COMPLETE=\"bash\""),
+        ("zsh", "COMPLETE=\"zsh\""),
+        ("fish", "COMPLETE=fish"),
+        ("elvish", "COMPLETE=\"elvish\""),
+        ("powershell", "$env:COMPLETE = \"powershell\""),
+    ] {
+        let script = completion(shell);
+        assert!(script.contains(asks), "{shell}: {script}");
     }
+}
+
+#[test]
+fn bash_completes_by_the_script_that_it_is_given() {
+    let server = with_vms(&["web", "worker", "db"]);
+    // What bash does when somebody presses TAB behind the last word.
+    let press = |words: &str, at: usize| {
+        let tab = format!(
+            "eval \"$SCRIPT\"; COMP_WORDS=({words}); COMP_CWORD={at}; COMP_TYPE=9
+            complete -p banger | grep -q -- '-F ' || exit 3
+            $(complete -p banger | sed 's/.* -F \\([^ ]*\\) .*/\\1/') banger \"${{COMP_WORDS[COMP_CWORD]}}\"
+            printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "--noprofile", "-c", &tab]).env_clear();
+        let beside = Path::new(env!("CARGO_BIN_EXE_banger")).parent().unwrap();
+        bash.env("PATH", format!("{}:/usr/bin:/bin", beside.display()));
+        bash.env("HOME", "/nonexistent").env("BANGER_SERVER", server.url());
+        let output = bash.env("SCRIPT", completion("bash")).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(press("banger vm get w", 3), ["web", "worker"]);
+    assert_eq!(press("banger vm cre", 2), ["create"]);
 }
