@@ -197,6 +197,52 @@ fn firecracker_is_only_downloaded_with_a_checksum_from_elsewhere() {
 }
 
 #[test]
+fn firecracker_of_the_checksum_that_was_given_is_installed_and_can_be_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let script = tree::read("deploy/get-firecracker.sh");
+    let version =
+        script.lines().find_map(|line| line.strip_prefix("VERSION=")).expect("it has one");
+    // An archive as a release of Firecracker is one, and a curl that brings it.
+    let made = command(Path::new("/bin/bash"))
+        .args(["-euo", "pipefail", "-c"])
+        .arg(
+            "arch=$(uname -m); release=release-$VERSION-$arch; mkdir $release into
+            for program in firecracker jailer; do
+              printf '#!/bin/sh\necho \"this is %s $*\"\n' $program >$release/$program-$VERSION-$arch
+            done
+            tar -czf archive $release
+            printf '#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\ncp archive \"$2\"\n' >curl
+            chmod 755 curl
+            sha256sum archive | cut -d' ' -f1 | tr a-f A-F",
+        )
+        .env("VERSION", version)
+        .current_dir(directory.path())
+        .output()
+        .expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let sum = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    let output = command(Path::new("/bin/bash"))
+        .arg(tree::top().join("deploy/get-firecracker.sh"))
+        // As others write it, too.
+        .args(["--sha256", &sum])
+        .arg(at("into"))
+        .env("PATH", format!("{}:/usr/bin:/bin", directory.path().display()))
+        .current_dir(directory.path())
+        .output()
+        .expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.contains("this is firecracker --version"), "{said}");
+    for program in ["firecracker", "jailer"] {
+        let facts = fs::metadata(at("into").join(program)).expect("it is installed");
+        assert_eq!(facts.permissions().mode() & 0o7777, 0o755, "{program}");
+    }
+    assert_eq!(fs::read_dir(at("into")).expect("there").count(), 2, "and nothing else");
+}
+
+#[test]
 fn the_package_brings_every_program_and_page_that_is_laid_down() {
     let manifest: toml::Table = tree::read("client/command/Cargo.toml").parse().expect("TOML");
     let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list");
