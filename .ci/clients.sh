@@ -32,6 +32,14 @@ npm_packages() {
   echo "$want" >"$TS/node_modules/.lock"
 }
 
+# The lines of a client's page that install it: its first block.
+to_install() {
+  awk '/^```/ {if (inside) exit; inside = 1; next} inside' "$1/README.md" | grep . || {
+    echo "$1/README.md does not say how to install it" >&2
+    return 1
+  }
+}
+
 # Writes the generated code below another directory than the top.
 generate() {
   local out=$1
@@ -65,16 +73,15 @@ typescript() {
 
 # As somebody has it who installs it: no file of this tree, no devDependencies.
 npm_pack() {
-  local out
-  npm_packages
-  (cd "$TS" && npm run -s build)
+  local out lines
+  lines=$(to_install "$TS")
   out=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$out'" EXIT
-  (cd "$TS" && npm pack --silent --pack-destination "$out" >/dev/null)
   cp "$TS"/test/package/* "$out"
   cd "$out"
-  npm install --silent --no-save --prefer-offline ./banger-client-*.tgz
+  npm_config_prefer_offline=true bash -euo pipefail -c "${lines/..\/banger/$ROOT}"
+  sha256sum <"$TS/package-lock.json" >"$TS/node_modules/.lock"
   node imports.mjs
   "$TS/node_modules/.bin/tsc" -p . --typeRoots "$TS/node_modules/@types"
 }
@@ -87,13 +94,18 @@ python() {
 
 # As somebody has it who installs it: an environment of its own with the wheel and what that asks for.
 wheel() {
-  local out
+  local out lines
+  lines=$(to_install "$PY")
   out=$(mktemp -d)
   # shellcheck disable=SC2064
   trap "rm -rf '$out'" EXIT
-  (cd "$PY" && python3 -m hatchling build -t wheel -d "$out" >/dev/null)
   python3 -m venv --without-pip "$out/venv"
-  python3 -m pip --python "$out/venv/bin/python" install -q --disable-pip-version-check "$out"/*.whl
+  # What installs into that environment, with the build's program of .ci/tools.txt.
+  mkdir "$out/bin"
+  printf '#!/bin/sh\nexec "%s" -m pip --python "%s" "$@" -q --disable-pip-version-check\n' \
+    "$(command -v python3)" "$out/venv/bin/python" >"$out/bin/pip"
+  chmod +x "$out/bin/pip"
+  (cd "$ROOT" && PATH="$out/bin:$PATH" bash -euo pipefail -c "$lines")
   cp "$PY/tests/package/use.py" "$out"
   cd "$out"
   venv/bin/python use.py
