@@ -280,15 +280,18 @@ impl Hosts {
     }
 
     /// Removes what no VM owns, or says what would be removed. What stays and what could not be
-    /// removed is in the answer.
+    /// removed is in the answer. One whose answer was lost is not made again: the answer says
+    /// `repeated`, and the inventory what was removed.
     ///
     /// # Errors
     /// `HOST_NOT_FOUND`; `HOST_UNREACHABLE`: nothing was removed; `OUTCOME_UNKNOWN`: ask for the
     /// inventory.
     pub async fn sweep(&self, request: SweepHostRequest) -> Result<SweepHostResponse, ClientError> {
-        let mut rpc = self.rpc.clone();
         self.link
-            .unary(Call::change("SweepHost"), request, |r| async move { rpc.sweep_host(r).await })
+            .change("SweepHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.sweep_host(r).await }
+            })
             .await
     }
 

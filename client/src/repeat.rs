@@ -1,9 +1,9 @@
 //! Changes that name themselves, so that they can be repeated and are done once.
 //!
 //! A connection that breaks during a change leaves open whether it took effect. Each change of a
-//! VM, a host's record, an image's name, a project or a token has a `request_id` by which the
+//! VM, a host, an image's name, a project or a token has a `request_id` by which the
 //! server knows a repetition; where the caller gives none, one is made here. Those without one
-//! (drain, sweep, join tokens, imports, uploads and streams to a guest) are sent once. The same
+//! (drain, join tokens, imports, uploads and streams to a guest) are sent once. The same
 //! request is then sent again, for a while, when its connection broke. What can go wrong is that it
 //! breaks each time: then the outcome is not known, and the error says so. A deadline that passed
 //! is not tried again: the caller's patience is over.
@@ -12,7 +12,8 @@ use banger_proto::v1::{
     CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
     DeleteHostRequest, DeleteImageRequest, DeleteProjectRequest, DeleteVmRequest, PauseVmRequest,
     RebootVmRequest, ResumeVmRequest, RevokeTokenRequest, StartVmRequest, StopVmRequest,
-    UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest, UpdateVmRequest,
+    SweepHostRequest, UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest,
+    UpdateVmRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -44,6 +45,13 @@ named! {
     ResumeVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest UncordonHostRequest
     DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
     UpdateProjectRequest DeleteProjectRequest
+}
+
+impl Named for SweepHostRequest {
+    fn request_id(&mut self) -> Option<&mut String> {
+        // A dry run changes nothing.
+        (!self.dry_run).then_some(&mut self.request_id)
+    }
 }
 
 impl Named for CreateVmRequest {

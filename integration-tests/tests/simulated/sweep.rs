@@ -66,7 +66,7 @@ async fn asked(
 }
 
 async fn sweep(fleet: &Fleet, dry_run: bool) -> v1::SweepHostResponse {
-    let request = v1::SweepHostRequest { host: "host-0".to_owned(), dry_run };
+    let request = v1::SweepHostRequest { host: "host-0".to_owned(), dry_run, ..Default::default() };
     fleet.hosts().sweep_host(request).await.expect("it answers").into_inner()
 }
 
@@ -175,7 +175,8 @@ async fn sweep_a_host_that_is_away_has_no_inventory_and_says_so() {
     .await;
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     assert!(error.message().contains("host-0"), "{error:?}");
-    let request = v1::SweepHostRequest { host: "host-0".to_owned(), dry_run: false };
+    let request =
+        v1::SweepHostRequest { host: "host-0".to_owned(), dry_run: false, ..Default::default() };
     let error = fleet.hosts().sweep_host(request).await.expect_err("nobody is there");
     assert_eq!(error.code(), Code::Unavailable, "{error:?}");
 }

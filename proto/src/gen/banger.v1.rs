@@ -120,7 +120,8 @@ pub struct ExecExited {
 /// One virtual machine: what is wanted and what was last seen.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Vm {
-    /// UUID, chosen by the client or made by the server (UUIDv7). Never changes, never reused.
+    /// UUID, chosen by the client or made by the server (UUIDv7). Never changes. That of a deleted VM is
+    /// refused for `retention.deleted_ids_hours`, 168 by default.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// DNS label (RFC 1123: a-z, 0-9, '-', 1 to 63 characters), unique among living VMs of its project.
@@ -3276,6 +3277,10 @@ pub struct SweepHostRequest {
     /// Say what would be removed and remove nothing.
     #[prost(bool, tag = "2")]
     pub dry_run: bool,
+    /// Optional UUID. A repetition with the same request_id removes nothing more: see
+    /// SweepHostResponse.repeated. Remembered as in UpdateVmRequest. A dry run needs none.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SweepHostResponse {
@@ -3293,6 +3298,10 @@ pub struct SweepHostResponse {
     pub not_listed: u32,
     #[prost(message, optional, tag = "5")]
     pub policy: ::core::option::Option<SweepPolicy>,
+    /// The sweep of this request_id was begun before: nothing was removed now, and what stays is what the
+    /// host says now. What the first one has done is in GetHostInventoryResponse.recent_sweeps.
+    #[prost(bool, tag = "6")]
+    pub repeated: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeptObject {

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::auth::LetIn;
 use super::page::{MAX_PAGE, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::uses::Use;
-use super::{Api, all_or_problems, convert, new_uuid, parse_host, status};
+use super::{Api, all_or_problems, convert, new_uuid, once, parse_host, status};
 use crate::fleet::link::LinkError;
 use crate::model::audit::{AuditObject, AuditedKind};
 use crate::model::host::HostRecord;
@@ -89,7 +89,9 @@ pub(super) async fn sweep_host(
     let dry_run = request.get_ref().dry_run;
     let host = Arc::clone(&host(api, &request.get_ref().host)?.view.record);
     let here = host.id;
-    let ask = SweepAsk { id: new_uuid(api.clock.now())?, dry_run, caller: api.caller(&request)? };
+    let key = if dry_run { None } else { once::key(request.get_ref())? };
+    let (id, caller) = (new_uuid(api.clock.now())?, api.caller(&request)?);
+    let ask = SweepAsk { id, dry_run, caller, request: key };
     let swept = if dry_run {
         api.objects.sweep(here, ask).await.map_err(|error| failed(error, Effect::Nothing))?
     } else {
@@ -115,6 +117,7 @@ pub(super) async fn sweep_host(
             .collect(),
         not_listed: outcome.not_listed,
         policy: Some(policy(outcome.policy)),
+        repeated: swept.repeated,
     }))
 }
 

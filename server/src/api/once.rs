@@ -47,6 +47,7 @@ repeatable! {
     "DeleteHost" DeleteHostRequest.host;
     "CordonHost" CordonHostRequest.host;
     "UncordonHost" UncordonHostRequest.host;
+    "SweepHost" SweepHostRequest.host;
     "DeleteImage" DeleteImageRequest.name;
     "RevokeToken" RevokeTokenRequest.token;
     "UpdateProject" UpdateProjectRequest.name;

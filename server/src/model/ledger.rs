@@ -44,7 +44,7 @@ pub use self::mutation::{
     Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost,
     UpdateProject, UpdateVm, VmAnswer,
 };
-pub use self::notes::{Audit, Record, RecordSweep};
+pub use self::notes::{Audit, BeginSweep, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
 pub use self::projects::ProjectUse;
 pub use self::references::{HostRef, IfMatch, VmRef};

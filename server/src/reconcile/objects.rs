@@ -24,7 +24,8 @@ use crate::model::intent::Desired;
 use crate::model::inventory::{
     Claim, HostObject, SweepOutcome, SweepPolicy, SweepRecord, Whose, whose,
 };
-use crate::model::ledger::RecordSweep;
+use crate::model::ledger::{BeginSweep, RecordSweep};
+use crate::model::request::RequestKey;
 use crate::store::{MutateError, Store, StoreError};
 use crate::watch::View;
 
@@ -73,6 +74,8 @@ pub struct HostSweep {
     pub outcome: SweepOutcome,
     /// The names of the VMs in it.
     pub claims: BTreeMap<VmId, Claim>,
+    /// It was begun before by the same request: nothing was removed now.
+    pub repeated: bool,
 }
 
 /// Who asks for a sweep, and how.
@@ -83,6 +86,8 @@ pub struct SweepAsk {
     /// Remove nothing.
     pub dry_run: bool,
     pub caller: Caller,
+    /// Where it may be asked for again.
+    pub request: Option<RequestKey>,
 }
 
 /// Why a host could not be asked.
@@ -175,7 +180,7 @@ impl HostObjects {
 
     async fn sweep_now(&self, host: HostId, ask: SweepAsk) -> Result<HostSweep, ObjectsError> {
         let link = self.link(host)?;
-        let SweepAsk { id, dry_run, caller } = ask;
+        let SweepAsk { id, dry_run, caller, request } = ask;
         let actor: &str = &caller.actor;
         // The first look is for the VMs that the server knows and has elsewhere.
         let mut claimed: BTreeSet<VmId> = self.placed_on(host).into_iter().collect();
@@ -197,13 +202,14 @@ impl HostObjects {
             failed: 0,
             message: "asked for; the host has not answered yet".to_owned(),
         };
-        if !dry_run {
+        let begins = !dry_run && {
             tracing::info!(host.id = %host, host.name = %self.name(host), actor,
                 "a sweep of the host was asked for");
-            let written = self.write(&record, &caller).await;
-            written.map_err(ObjectsError::NotRecorded)?;
-        }
-        let swept = link.sweep(dry_run, &claimed, actor).await;
+            let by = caller.at(self.clock.now());
+            let begun = self.store.submit_once(by, request, BeginSweep(record.clone())).await;
+            begun.map_err(ObjectsError::NotRecorded)?
+        };
+        let swept = link.sweep(!begins, &claimed, actor).await;
         self.looks.begin_anew(host);
         match &swept {
             Ok(outcome) => {
@@ -218,18 +224,23 @@ impl HostObjects {
         // What was removed was removed: the caller is told of it whether or not this is written,
         // and it is written whether or not their token is there still.
         let caller = caller.for_the_record();
-        if !dry_run && let Err(error) = self.write(&record, &caller).await {
+        if begins && let Err(error) = self.write(&record, &caller).await {
             tracing::warn!(host.id = %host, actor, error = %error,
                 "what came of a sweep was not written down");
         }
-        let outcome = swept.map_err(|source| self.failed(host, source))?;
+        let mut outcome = swept.map_err(|source| self.failed(host, source))?;
+        let repeated = !dry_run && !begins;
+        if repeated {
+            // It would be now, by another sweep.
+            outcome.removed.clear();
+        }
         let named = outcome
             .removed
             .iter()
             .chain(outcome.kept.iter().map(|(object, _, _)| object))
             .chain(outcome.failed.iter().map(|(object, _)| object));
         let claims = self.claims(named);
-        Ok(HostSweep { outcome, claims })
+        Ok(HostSweep { outcome, claims, repeated })
     }
 
     async fn write(&self, record: &SweepRecord, caller: &Caller) -> Result<(), MutateError> {

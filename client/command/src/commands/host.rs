@@ -119,7 +119,7 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
             if !dry_run {
                 confirm(&format!("remove from {host} what no VM owns"), yes)?;
             }
-            let swept = api.sweep(SweepHostRequest { host, dry_run }).await?;
+            let swept = api.sweep(SweepHostRequest { host, dry_run, ..Default::default() }).await?;
             session.printer.whole(
                 &swept,
                 |s| s.removed.iter().map(|o| o.name.clone()).collect(),

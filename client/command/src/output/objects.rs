@@ -104,6 +104,10 @@ pub(crate) fn swept_summary(swept: &SweepHostResponse, dry_run: bool) -> String 
             many => format!(" {many} more stay and are not listed."),
         };
     }
+    if swept.repeated {
+        text += " The answer to the sweep was lost, and it was not made again: what it removed is in \
+                 the inventory.";
+    }
     if let Some(policy) = &swept.policy {
         text += &format!("\n{}", going_by(policy));
     }

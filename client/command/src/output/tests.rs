@@ -255,6 +255,7 @@ fn a_sweep_says_of_each_object_what_became_of_it_and_why() {
         }],
         not_listed: 2,
         policy: policy(),
+        repeated: false,
     };
     let shown = plain(&objects::swept(&swept, false)) + &objects::swept_summary(&swept, false);
     insta::assert_snapshot!(shown, @r"
@@ -267,6 +268,9 @@ fn a_sweep_says_of_each_object_what_became_of_it_and_why() {
     ");
     let dry = plain(&objects::swept(&swept, true));
     assert!(dry.contains("WOULD REMOVE"), "{dry}");
+    let again = SweepHostResponse { repeated: true, ..SweepHostResponse::default() };
+    let said = objects::swept_summary(&again, false);
+    assert!(said.contains("it was not made again: what it removed is in the inventory"), "{said}");
 }
 
 #[test]

@@ -135,7 +135,8 @@ async fn a_sweep_of_a_real_host_takes_leftovers_of_every_kind_and_nothing_that_l
 
     // A dry run until the grace period is over, then the sweep.
     let sweep = async |dry_run| {
-        let request = SweepHostRequest { host: FIRST.name.to_owned(), dry_run };
+        let request =
+            SweepHostRequest { host: FIRST.name.to_owned(), dry_run, ..Default::default() };
         hosts.sweep(request).await.map_err(|why| why.to_string())
     };
     let dry = fleet

@@ -241,7 +241,8 @@ impl Fixture {
     }
 
     async fn sweep(&self, host: &str) -> Status {
-        let request = v1::SweepHostRequest { host: host.to_owned(), dry_run: false };
+        let request =
+            v1::SweepHostRequest { host: host.to_owned(), dry_run: false, ..Default::default() };
         self.hosts.sweep_host(asked(request)).await.expect_err("nobody is there")
     }
 }

@@ -7,14 +7,13 @@ use crate::api::auth::METHODS;
 use crate::model::access::Action;
 
 /// Changes without a `request_id`, and why a repetition does no harm, or what it does.
-const WITHOUT: [(&str, &str); 11] = [
+const WITHOUT: [(&str, &str); 10] = [
     (
         "CreateJoinToken",
         "a second token, which expires unused; nobody keeps the first one's secret",
     ),
     ("JoinHost", "the same token with the same key is answered alike"),
     ("DrainHost", "it is not there yet"),
-    ("SweepHost", "what is gone is not removed again; a later sweep removes what is left then"),
     ("ImportImage", "the same content by the same name is the same image"),
     ("ImportImageWithProgress", "the same content by the same name is the same image"),
     ("UploadBlob", "the same content has the same digest"),
@@ -60,7 +59,7 @@ fn every_change_has_a_request_id_or_says_what_its_repetition_does() {
     assert!(with >= 14, "{with}");
     // The page names what a program sends again at its own risk; what opens a guest it need not.
     let page = include_str!("../../../../docs/ERRORS.md");
-    for name in ["CreateJoinToken", "SweepHost", "ImportImage", "UploadBlob"] {
+    for name in ["CreateJoinToken", "ImportImage", "UploadBlob"] {
         assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/ERRORS.md");
     }
 }

@@ -175,6 +175,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         AnyMutation::CreateJoinToken(create) => Some(join_token(&create.0)),
         AnyMutation::PlacePending(_)
         | AnyMutation::Record(_)
+        | AnyMutation::BeginSweep(_)
         | AnyMutation::RecordSweep(_)
         | AnyMutation::NoteTokenUses(_)
         | AnyMutation::Audit(_) => None,
@@ -197,6 +198,9 @@ fn of_outcome(outcome: &Outcome) -> Option<AuditObject> {
             let name = project.name.as_str();
             Some(AuditObject::new(AuditedKind::Project, name, name))
         }
-        Outcome::Placed { .. } | Outcome::Recorded | Outcome::JoinTokenKept => None,
+        Outcome::Placed { .. }
+        | Outcome::Sweep { .. }
+        | Outcome::Recorded
+        | Outcome::JoinTokenKept => None,
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 pub use super::images::{DeleteImage, PutImage};
 use super::join_token::JoinToken;
-use super::notes::{Audit, Record, RecordSweep};
+use super::notes::{Audit, BeginSweep, Record, RecordSweep};
 use super::outcome::{Outcome, Revoked};
 pub use super::projects::{CreateProject, DeleteProject, UpdateProject};
 use super::references::{HostRef, IfMatch, VmRef};
@@ -142,6 +142,12 @@ mutations! {
     Record -> ():
         |ledger, record, caller| Ok(record.decide()),
         |outcome| recorded(&outcome);
+    BeginSweep -> bool:
+        |ledger, begin, caller| Ok(begin.decide()),
+        |outcome| match outcome {
+            Outcome::Sweep { begins, .. } => Some(begins),
+            _ => None,
+        };
     RecordSweep -> ():
         |ledger, record, caller| Ok(record.decide()),
         |outcome| recorded(&outcome);

@@ -23,13 +23,24 @@ impl Record {
     }
 }
 
-/// Write down a sweep that was asked for, or what came of it.
+/// Write down what came of a sweep.
 #[derive(Debug, Clone)]
 pub struct RecordSweep(pub SweepRecord);
 
 impl RecordSweep {
     pub(super) fn decide(&self) -> Decided {
         Decided { changes: vec![Change::Sweep(self.0.clone())], outcome: Outcome::Recorded }
+    }
+}
+
+/// Write down a sweep that is to begin: once, where its request names itself.
+#[derive(Debug, Clone)]
+pub struct BeginSweep(pub SweepRecord);
+
+impl BeginSweep {
+    pub(super) fn decide(&self) -> Decided {
+        let outcome = Outcome::Sweep { host: self.0.host, begins: true };
+        Decided { changes: vec![Change::Sweep(self.0.clone())], outcome }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use banger_proto::ids::HostId;
+
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
@@ -27,6 +29,12 @@ pub enum Outcome {
         placed: usize,
         /// How many are left without a host.
         pending: usize,
+    },
+    /// A sweep of a host is written down.
+    Sweep {
+        host: HostId,
+        /// It is to begin now; else the same request began one before.
+        begins: bool,
     },
     /// The lines were written.
     Recorded,

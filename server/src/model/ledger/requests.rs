@@ -68,6 +68,9 @@ impl Ledger {
                 let intent = self.vm(&VmRef::Id(*id)).cloned().ok_or_else(gone)?;
                 Outcome::Vm { intent, changed: false }
             }
+            RequestTarget::Host(id) if matches!(mutation, AnyMutation::BeginSweep(_)) => {
+                Outcome::Sweep { host: *id, begins: false }
+            }
             RequestTarget::Host(id) => {
                 Outcome::Host(self.host(&HostRef::Id(*id)).cloned().ok_or_else(gone)?)
             }
@@ -127,6 +130,7 @@ impl Ledger {
             (RequestTarget::Host(id), _, Some(named), _) => {
                 self.host(named).is_none_or(|host| host.id == *id)
             }
+            (RequestTarget::Host(id), _, _, AnyMutation::BeginSweep(begin)) => begin.0.host == *id,
             (RequestTarget::Image(name), _, _, AnyMutation::DeleteImage(delete)) => {
                 delete.image == *name
             }
@@ -157,6 +161,7 @@ fn target_of(outcome: &Outcome) -> Option<RequestTarget> {
     match outcome {
         Outcome::Vm { intent, .. } | Outcome::VmGone(intent) => Some(RequestTarget::Vm(intent.id)),
         Outcome::Host(record) | Outcome::HostGone(record) => Some(RequestTarget::Host(record.id)),
+        Outcome::Sweep { host, .. } => Some(RequestTarget::Host(*host)),
         Outcome::Image { image, .. } | Outcome::ImageGone(image) => {
             Some(RequestTarget::Image(image.named()))
         }

@@ -207,7 +207,8 @@ async fn a_guest_is_opened_after_its_record_and_its_end_has_one_however_it_ends(
 async fn a_sweep_is_told_before_and_after_and_a_dry_run_is_not() {
     let stage = stage().await;
     let mut hosts = HostServiceClient::new(stage.channel.clone());
-    let sweep = |dry_run| v1::SweepHostRequest { host: "alpha".to_owned(), dry_run };
+    let sweep =
+        |dry_run| v1::SweepHostRequest { host: "alpha".to_owned(), dry_run, ..Default::default() };
     hosts.sweep_host(sweep(true)).await.expect("it answers");
     hosts.sweep_host(sweep(false)).await.expect("it answers");
     stage.lines_with("ENDED SweepHost host alpha OK").await;

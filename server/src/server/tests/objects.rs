@@ -53,7 +53,8 @@ impl World {
     }
 
     async fn sweep(&self, dry_run: bool) -> Result<v1::SweepHostResponse, tonic::Status> {
-        let request = v1::SweepHostRequest { host: "one".to_owned(), dry_run };
+        let request =
+            v1::SweepHostRequest { host: "one".to_owned(), dry_run, ..Default::default() };
         self.hosts.clone().sweep_host(request).await.map(tonic::Response::into_inner)
     }
 }
@@ -208,5 +209,47 @@ async fn a_sweep_without_an_answer_has_an_unknown_outcome_and_is_kept_as_that() 
     let recent = world.page(0, "", false).await.recent_sweeps;
     assert_eq!(recent.len(), 2);
     assert!(recent.iter().all(|sweep| !sweep.message.is_empty()), "{recent:?}");
+    world.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_asked_for_again_by_its_request_is_not_made_again() {
+    let world = World::new().await;
+    let names = |objects: &[v1::HostObject]| -> Vec<String> {
+        objects.iter().map(|object| object.name.clone()).collect()
+    };
+    let orphan = |name: &str| tap(name, "", wire::ObjectState::Orphan);
+    let request = v1::SweepHostRequest {
+        host: "one".to_owned(),
+        dry_run: false,
+        request_id: uuid::Uuid::from_u128(5).to_string(),
+    };
+    let ask = |request: v1::SweepHostRequest| {
+        let mut hosts = world.hosts.clone();
+        async move { hosts.sweep_host(request).await.map(tonic::Response::into_inner) }
+    };
+    world.host.agent.set_objects(vec![orphan("t-1")]);
+    // A dry run changes nothing that could be done twice.
+    let dry = ask(v1::SweepHostRequest { dry_run: true, ..request.clone() }).await;
+    assert_eq!(names(&dry.expect("it answers").removed), ["t-1"]);
+    let first = ask(request.clone()).await.expect("it answers");
+    assert_eq!((names(&first.removed), first.repeated), (vec!["t-1".to_owned()], false));
+    // What is an orphan since then is left to another sweep.
+    world.host.agent.set_objects(vec![orphan("t-2")]);
+    let by_id = world.page(0, "", false).await;
+    assert_eq!(by_id.recent_sweeps.len(), 1);
+    let again = ask(request.clone()).await.expect("it answers");
+    assert_eq!((names(&again.removed), again.repeated), (Vec::new(), true));
+    let for_real = world.host.agent.sweeps().iter().filter(|ask| !ask.dry_run).count();
+    assert_eq!(for_real, 1, "the agent was told again");
+    assert_eq!(world.page(0, "", false).await.recent_sweeps.len(), 1);
+    // One that has no answer may have been made, and is not made again either.
+    world.host.agent.fail_sweeps(Code::Unavailable);
+    let lost = v1::SweepHostRequest { request_id: uuid::Uuid::from_u128(6).to_string(), ..request };
+    assert_eq!(ask(lost.clone()).await.expect_err("it breaks").code(), Code::Unknown);
+    let told = world.host.agent.sweeps().iter().filter(|ask| !ask.dry_run).count();
+    let again = ask(lost).await;
+    let told_since = world.host.agent.sweeps().iter().filter(|ask| !ask.dry_run).count() - told;
+    assert_eq!(told_since, 0, "{again:?}");
     world.server.shutdown().await;
 }

@@ -514,7 +514,8 @@ async fn a_sweep_that_is_held_until_its_line_leaves_the_token_file_removes_nothi
     let stage = on(stage.directory, Some(file.clone())).await;
     until_online(&stage.server).await;
     let mut hosts = HostServiceClient::new(stage.channel.clone());
-    let sweep = || v1::SweepHostRequest { host: "alpha".to_owned(), dry_run: false };
+    let sweep =
+        || v1::SweepHostRequest { host: "alpha".to_owned(), dry_run: false, ..Default::default() };
 
     let look = host.agent.hold_look();
     let (mut asking, request) = (hosts.clone(), by(ops, sweep()));

@@ -430,26 +430,30 @@ class SweepRecord(_message.Message):
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., actor: _Optional[str] = ..., removed: _Optional[int] = ..., kept: _Optional[int] = ..., failed: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class SweepHostRequest(_message.Message):
-    __slots__ = ("host", "dry_run")
+    __slots__ = ("host", "dry_run", "request_id")
     HOST_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     host: str
     dry_run: bool
-    def __init__(self, host: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    request_id: str
+    def __init__(self, host: _Optional[str] = ..., dry_run: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SweepHostResponse(_message.Message):
-    __slots__ = ("removed", "kept", "failed", "not_listed", "policy")
+    __slots__ = ("removed", "kept", "failed", "not_listed", "policy", "repeated")
     REMOVED_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     NOT_LISTED_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
     removed: _containers.RepeatedCompositeFieldContainer[HostObject]
     kept: _containers.RepeatedCompositeFieldContainer[KeptObject]
     failed: _containers.RepeatedCompositeFieldContainer[FailedObject]
     not_listed: int
     policy: SweepPolicy
-    def __init__(self, removed: _Optional[_Iterable[_Union[HostObject, _Mapping[str, _Any]]]] = ..., kept: _Optional[_Iterable[_Union[KeptObject, _Mapping[str, _Any]]]] = ..., failed: _Optional[_Iterable[_Union[FailedObject, _Mapping[str, _Any]]]] = ..., not_listed: _Optional[int] = ..., policy: _Optional[_Union[SweepPolicy, _Mapping[str, _Any]]] = ...) -> None: ...
+    repeated: bool
+    def __init__(self, removed: _Optional[_Iterable[_Union[HostObject, _Mapping[str, _Any]]]] = ..., kept: _Optional[_Iterable[_Union[KeptObject, _Mapping[str, _Any]]]] = ..., failed: _Optional[_Iterable[_Union[FailedObject, _Mapping[str, _Any]]]] = ..., not_listed: _Optional[int] = ..., policy: _Optional[_Union[SweepPolicy, _Mapping[str, _Any]]] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class KeptObject(_message.Message):
     __slots__ = ("object", "reason", "message")

@@ -28,7 +28,8 @@ export const file_banger_v1_vm: GenFile = /*@__PURE__*/
  */
 export type Vm = Message<"banger.v1.Vm"> & {
   /**
-   * UUID, chosen by the client or made by the server (UUIDv7). Never changes, never reused.
+   * UUID, chosen by the client or made by the server (UUIDv7). Never changes. That of a deleted VM is
+   * refused for `retention.deleted_ids_hours`, 168 by default.
    *
    * @generated from field: string id = 1;
    */
