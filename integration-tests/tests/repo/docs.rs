@@ -65,6 +65,38 @@ fn every_error_reason_is_explained_and_no_other() {
 }
 
 #[test]
+fn every_service_and_call_of_the_api_has_its_place_on_the_page_about_it() {
+    let page = tree::read("docs/API.md");
+    let rows: BTreeMap<&str, BTreeSet<&str>> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .filter(|(service, _)| service.ends_with("Service"))
+        .map(|(service, calls)| (service, calls.split('`').skip(1).step_by(2).collect()))
+        .collect();
+    let protos = tree::files(&["proto/banger/v1"], |path| path.ends_with(".proto"));
+    let mut described: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for file in &protos {
+        let mut service = "";
+        for line in file.text.lines() {
+            if let Some(begins) = line.strip_prefix("service ") {
+                service = begins.trim_end_matches(" {");
+            } else if let Some(call) = line.strip_prefix("  rpc ") {
+                let call = call.split('(').next().unwrap_or_default();
+                described.entry(service).or_default().insert(call);
+            }
+        }
+    }
+    // What is not there yet is said below the table.
+    for calls in described.values_mut() {
+        calls.remove("DrainHost");
+    }
+    assert_eq!(rows, described);
+    let numbers = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    let counted = format!("`banger.v1`: {} services on one port", numbers[rows.len()]);
+    assert!(page.contains(&counted), "docs/API.md does not say: {counted}");
+}
+
+#[test]
 fn every_state_is_explained() {
     let explained = listed("docs/STATES.md");
     for (proto, prefix) in [

@@ -63,6 +63,11 @@ async fn of_a_deleted_vm_its_history_goes_first_and_its_id_after_the_stated_time
     fixture.tidy(3).await;
     assert!(!fixture.store.was_deleted(vm_id(1)).await.expect("readable"));
     assert!(fixture.store.was_deleted(vm_id(2)).await.expect("readable"));
+    // And from then on the first one's is as good as any.
+    fixture.make(AnyMutation::CreateVm(create(1, "again"))).await.expect("it is not refused");
+    let again = fixture.make(AnyMutation::CreateVm(create(2, "again-2"))).await;
+    let refused = matches!(again, Err(MutateError::Refused(Refusal::VmIdUsedUp { .. })));
+    assert!(refused, "{again:?}");
     // What is there is never too old, and what is gone stays gone over a restart.
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
