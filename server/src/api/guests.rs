@@ -34,6 +34,7 @@ use crate::model::caller::Caller;
 use crate::model::guest::{CopyTo, ExecIn, check_own_name, check_path};
 use crate::model::history::{EventKind, HistoryEvent};
 use crate::model::ledger::Record;
+use crate::model::observed::Observation;
 use crate::model::spec::SpecProblem;
 use crate::model::status::VmState;
 use crate::watch::VmRecord;
@@ -55,6 +56,13 @@ struct Call {
     caller: Caller,
     let_in: LetIn,
     deadline: Option<tokio::time::Instant>,
+}
+
+fn not_running(record: &VmRecord, call: &Call) -> Status {
+    let (name, state) = (&record.intent.name, convert::state(record.state()));
+    let shown = &record.status;
+    let message = Audience::of(&call.caller).told(&shown.reason, &shown.message);
+    status::vm_not_running(name, state, &message)
 }
 
 impl Vms {
@@ -99,10 +107,18 @@ impl Vms {
             VmState::Running | VmState::Starting | VmState::Unknown => self.reach(vm, call),
             // Has no host as yet, which is said so.
             VmState::Pending if record.intent.host.is_none() => self.reach(vm, call),
-            state => {
-                let shown = &record.status;
-                let message = Audience::of(&call.caller).told(&shown.reason, &shown.message);
-                Err(status::vm_not_running(&record.intent.name, convert::state(state), &message))
+            _ => Err(not_running(&record, call)),
+        }
+    }
+
+    /// The same, for its console, which its host keeps whatever the guest does; where its host
+    /// holds nothing of the VM, as while an image is brought there, there is none.
+    fn reach_console(&self, vm: &str, call: &Call) -> Result<Reached, Status> {
+        let record = self.find(vm, &call.caller)?;
+        match record.observation {
+            Observation::Absent if record.intent.host.is_some() => Err(not_running(&record, call)),
+            Observation::Absent | Observation::Unknown { .. } | Observation::Present(_) => {
+                self.reach(vm, call)
             }
         }
     }
@@ -168,7 +184,7 @@ impl Vms {
     ) -> Result<ResponseStream<v1::ReadConsoleResponse>, Status> {
         let call = self.call(&request)?;
         let v1::ReadConsoleRequest { vm, follow, tail_bytes } = request.into_inner();
-        let reached = self.reach(&vm, &call)?;
+        let reached = self.reach_console(&vm, &call)?;
         let mut using = self.open(&reached, &call, Vec::new()).await?;
         let reading = reached.link.read_console(reached.record.id(), tail_bytes, follow);
         let output = self.opened(&reached, &mut using, reading).await?;
@@ -188,7 +204,7 @@ impl Vms {
         let v1::AttachConsoleRequest { vm, tail_bytes, data } = first;
         let (input, faults) =
             Inputs::of(convert::data(data)?, rest, |message| convert::data(message.data));
-        let reached = self.reach(&vm, &call)?;
+        let reached = self.reach_console(&vm, &call)?;
         let vm = reached.record.id();
         let mut using = self.open(&reached, &call, Vec::new()).await?;
         let attaching = reached.link.attach_console(vm, tail_bytes, input);

@@ -16,7 +16,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::agent::PutFate;
 use super::*;
+use crate::model::image::StoredKind;
 
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -494,49 +496,91 @@ async fn what_makes_no_sense_is_refused_with_its_field_before_and_within_a_strea
     stage.server.shutdown().await;
 }
 
+/// How each call that reaches a guest or its console is answered, by the call's name: with what it
+/// refused, if it did.
+async fn each_call(
+    vms: &mut VmServiceClient<Channel>,
+    vm: &str,
+) -> Vec<(&'static str, Result<(), Status>)> {
+    let named = || vm.to_owned();
+    let exec = v1::ExecVmRequest { vm: named(), ..start(&["cat"]) };
+    let copy = v1::CopyToVmRequest { vm: named(), directory: "/".to_owned(), ..Default::default() };
+    let from = v1::CopyFromVmRequest { vm: named(), path: "/etc".to_owned() };
+    let port = v1::ForwardVmRequest { vm: named(), port: 22, data: Vec::new() };
+    let console = v1::ReadConsoleRequest { vm: named(), ..follow() };
+    let attach = v1::AttachConsoleRequest { vm: named(), ..Default::default() };
+    vec![
+        ("exec", vms.exec_vm(tokio_stream::once(exec)).await.map(drop)),
+        ("cp to it", vms.copy_to_vm(tokio_stream::once(copy)).await.map(drop)),
+        ("cp from it", vms.copy_from_vm(from).await.map(drop)),
+        ("forward", vms.forward_vm(tokio_stream::once(port)).await.map(drop)),
+        ("console", vms.read_console(console).await.map(drop)),
+        ("console with a keyboard", vms.attach_console(input(attach).1).await.map(drop)),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_that_does_not_run_is_said_so_at_once_by_its_state() {
     let mut stage = stage().await;
-    let wait = |state: v1::VmState| v1::WaitVmRequest {
-        vm: "one".to_owned(),
+    let wait = |vm: &str, state: v1::VmState| v1::WaitVmRequest {
+        vm: vm.to_owned(),
         state: state.into(),
         ..v1::WaitVmRequest::default()
     };
-    let pause = v1::PauseVmRequest { vm: "one".to_owned(), ..Default::default() };
-    stage.vms.pause_vm(pause).await.expect("it is stored");
-    stage.vms.wait_vm(wait(v1::VmState::Paused)).await.expect("it is paused");
-    for state in ["PAUSED", "STOPPED"] {
-        if state == "STOPPED" {
-            let stop = v1::StopVmRequest { vm: "one".to_owned(), ..Default::default() };
-            stage.vms.stop_vm(stop).await.expect("it is stored");
-            stage.vms.wait_vm(wait(v1::VmState::Stopped)).await.expect("it is stopped");
+    let vms = &mut stage.vms;
+    for (vm, state) in [("paused", v1::VmState::Paused), ("stopped", v1::VmState::Stopped)] {
+        vms.create_vm(create(vm)).await.expect("it is stored");
+        vms.wait_vm(wait(vm, v1::VmState::Running)).await.expect("it runs");
+        let vm = vm.to_owned();
+        if state == v1::VmState::Paused {
+            let pause = v1::PauseVmRequest { vm: vm.clone(), ..Default::default() };
+            vms.pause_vm(pause).await.expect("it is stored");
+        } else {
+            let stop = v1::StopVmRequest { vm: vm.clone(), ..Default::default() };
+            vms.stop_vm(stop).await.expect("it is stored");
         }
-        let copy = v1::CopyToVmRequest {
-            vm: "one".to_owned(),
-            directory: "/".to_owned(),
-            ..Default::default()
-        };
-        let asked = v1::CopyFromVmRequest { vm: "one".to_owned(), path: "/etc".to_owned() };
-        let port = v1::ForwardVmRequest { vm: "one".to_owned(), port: 22, data: Vec::new() };
-        let refusals = [
-            stage.vms.exec_vm(tokio_stream::once(start(&["cat"]))).await.map(drop),
-            stage.vms.copy_to_vm(tokio_stream::once(copy)).await.map(drop),
-            stage.vms.copy_from_vm(asked).await.map(drop),
-            stage.vms.forward_vm(tokio_stream::once(port)).await.map(drop),
-        ];
-        for refused in refusals {
-            let refused = refused.expect_err("it does not run");
+        vms.wait_vm(wait(&vm, state)).await.expect("it is so");
+    }
+    // Its image is on its way, and never comes.
+    stage.host.agent.expect_puts([PutFate::Hang]);
+    images::keep(&stage.server, &stage._directory, "slow", StoredKind::Root, b"an image").await;
+    vms.create_vm(images::using("preparing", "slow")).await.expect("it is stored");
+    vms.wait_vm(wait("preparing", v1::VmState::Preparing)).await.expect("it is so");
+    let mut nowhere = create("pending");
+    let host_labels = [("no-such-label".to_owned(), String::new())].into();
+    let placement = v1::Placement { host_labels, ..v1::Placement::default() };
+    nowhere.spec.as_mut().expect("given").placement = Some(placement);
+    vms.create_vm(nowhere).await.expect("it is stored");
+    for (vm, reason_of_guest, has_console) in [
+        ("pending", "VM_NOT_PLACED", false),
+        ("preparing", "VM_NOT_RUNNING", false),
+        ("paused", "VM_NOT_RUNNING", true),
+        ("stopped", "VM_NOT_RUNNING", true),
+    ] {
+        for (call, answer) in each_call(vms, vm).await {
+            // The console is the host's: it is shown whatever the guest does.
+            if has_console && call.starts_with("console") {
+                answer.unwrap_or_else(|refused| panic!("{vm}, {call}: {refused}"));
+                continue;
+            }
+            let Err(refused) = answer else { panic!("{vm}, {call}: it does not run") };
             let found = (refused.code(), &*reason(&refused));
-            assert_eq!(found, (Code::FailedPrecondition, "VM_NOT_RUNNING"), "{refused}");
-            assert!(refused.message().contains(&format!("VM one is {state}")), "{refused}");
-            let info = refused.get_details_error_info().expect("given");
-            assert_eq!(info.metadata["state"], state);
+            assert_eq!(found, (Code::FailedPrecondition, reason_of_guest), "{vm}, {call}");
+            assert!(refused.message().contains(&format!("VM {vm} ")), "{call}: {refused}");
+            if reason_of_guest == "VM_NOT_RUNNING" {
+                let state = vm.to_uppercase();
+                let says = format!("VM {vm} is {state}");
+                assert!(refused.message().contains(&says), "{call}: {refused}");
+                let info = refused.get_details_error_info().expect("given");
+                assert_eq!(info.metadata["state"], state, "{call}");
+            }
+            if vm == "preparing" {
+                assert!(refused.message().contains("image slow"), "{call}: {refused}");
+            }
         }
     }
-    // Nothing of it came to the agent, and nothing was written down.
+    // Nothing of it came to the agent's guest, and nothing was written down.
     assert!(stage.host.agent.guest.started.lock().unwrap().is_empty());
-    // The console is the host's: it is shown whatever the guest does.
-    stage.vms.read_console(follow()).await.expect("it opens");
     stage.server.shutdown().await;
 }
 

@@ -11,7 +11,7 @@ use crate::model::ledger::{AnyMutation, PutImage};
 use crate::testing::image;
 
 /// Has the server keep an image of this content. Answers its digest.
-async fn keep(
+pub(super) async fn keep(
     server: &RunningServer,
     directory: &tempfile::TempDir,
     name: &str,
@@ -27,7 +27,7 @@ async fn keep(
     digest
 }
 
-fn using(name: &str, root: &str) -> v1::CreateVmRequest {
+pub(super) fn using(name: &str, root: &str) -> v1::CreateVmRequest {
     let mut request = create(name);
     let image = v1::ImageRef { name: root.to_owned(), sha256: String::new() };
     request.spec.as_mut().expect("given").root_image = Some(image);
