@@ -212,6 +212,40 @@ fn priv_every_drift_of_a_running_guests_network_is_mended() {
     });
 }
 
+#[test]
+fn priv_what_tells_whose_a_running_guests_address_is_comes_back_by_itself() {
+    in_namespace(|| async {
+        let layout = || PinLayout::of_tag("bg", bridge());
+        let pins = Arc::new(NftPins::new(exec(), layout()));
+        let real = Real::start_with(|host| Host { pins, ..host }).await;
+        let pinned = || async {
+            let words = ["neigh", "show", "dev", "bgbr0", "nud", "permanent"];
+            let call = ToolCall::new(Tool::Ip, words);
+            let shown = run_ok(&*exec(), "show", "neighbours", &call).await;
+            let neighbours = shown.map_err(|error| error.chain())?;
+            // Another's eyes here, too.
+            let fresh = NftPins::new(exec(), layout());
+            let pins = crate::host::Pins::list(&fresh).await.map_err(|error| error.chain())?;
+            match (pins.values().flatten().count(), neighbours.lines().count()) {
+                (1, 1) => Ok(()),
+                _ => Err(format!("{pins:?}; {neighbours}")),
+            }
+        };
+        wait_for("the guest is pinned", &pinned).await;
+        for (tool, words) in [
+            (Tool::Ip, "neigh flush dev bgbr0 nud permanent"),
+            (Tool::Nft, "delete table bridge banger-bg"),
+            (Tool::Nft, "flush ruleset"),
+        ] {
+            let call = ToolCall::new(tool, words.split(' '));
+            run_ok(&*exec(), "undo", "pins", &call).await.unwrap();
+            wait_for(&format!("{words}: mended"), &pinned).await;
+            real.well(words).await;
+        }
+        real.agent.shutdown(Duration::from_secs(5)).await;
+    });
+}
+
 /// The moment a thing is mended it is undone again, and then another: two looks in a row that see
 /// the same must not pass for one.
 #[test]
