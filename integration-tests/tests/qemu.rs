@@ -13,6 +13,8 @@ mod guest;
 mod hostile;
 #[path = "qemu/machine.rs"]
 mod machine;
+#[path = "qemu/names.rs"]
+mod names;
 #[path = "qemu/outside.rs"]
 mod outside;
 #[path = "qemu/pages.rs"]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::names::{self, NameServer};
 use super::stage::{self, Stage};
 use super::{done, identity, machine};
 
@@ -30,10 +31,11 @@ fn address(stage: &Stage, vm: &str) -> String {
 fn priv_the_demo_is_one_name_with_the_disk_that_is_asked_for_and_a_panic_is_told() {
     let demo = stage::demo();
     stage::in_network_of_its_own(move || {
+        let name_server = NameServer::beyond_the_uplink();
         let stage = stage_with_demo("demo", &demo);
         // The image has 64 MiB.
         let create = ["vm", "create", "web", "--image", "demo", "--memory", "128M"];
-        stage.banger(&[&create[..], &["--disk", "96M", "--wait=ready"]].concat());
+        stage.banger(&[&create[..], &["--nat", "--disk", "96M", "--wait=ready"]].concat());
         let spec = stage.json(&["vm", "get", "web"])["spec"].clone();
         assert_eq!(spec["kernel"]["name"], "demo-kernel");
         assert_eq!(spec["initrd"]["name"], "demo-initrd");
@@ -43,6 +45,15 @@ fn priv_the_demo_is_one_name_with_the_disk_that_is_asked_for_and_a_panic_is_told
         let shown = stage.exec("web", &kib).stdout;
         let size: u64 = shown.trim().parse().expect("a number");
         assert!((80 << 10..=96 << 10).contains(&size), "{size} KiB of 96 MiB");
+        // Out of the box a guest with NAT knows names, from the name servers of its host.
+        let asks = ["timeout", "30", "nslookup", names::NAME];
+        let found = stage.exec("web", &asks);
+        assert_eq!((found.code, &*found.stderr), (0, ""), "{found:?}");
+        assert!(found.stdout.contains(&format!("Address: {}\n", names::ADDRESS)), "{found:?}");
+        // By its host, as all that leaves it.
+        let askers = name_server.asked();
+        let host: std::net::IpAddr = [192, 0, 2, 2].into();
+        assert!(!askers.is_empty() && askers.iter().all(|at| at.ip() == host), "{askers:?}");
         // A disk that is full is said to be.
         let fill = "dd if=/dev/zero of=/fill bs=1M 2>&1 | grep -o 'No space left on device'";
         let full = stage.exec("web", &["sh", "-c", fill]);
@@ -56,8 +67,13 @@ fn priv_the_demo_is_one_name_with_the_disk_that_is_asked_for_and_a_panic_is_told
         stage.banger(&["vm", "rm", "web", "--yes", "--wait"]);
 
         // A kernel that panics tells QEMU by its driver, which the initial RAM disk brings.
-        let create = ["vm", "create", "told", "--memory", "128M", "--wait=ready"];
+        let create = ["vm", "create", "told", "--no-nat", "--memory", "128M", "--wait=ready"];
         stage.banger(&create);
+        // One without NAT reaches no name server, though it is told of them.
+        let unknown = stage.exec("told", &asks);
+        assert_ne!(unknown.code, 0, "{unknown:?}");
+        assert!(!unknown.stdout.contains(&names::ADDRESS.to_string()), "{unknown:?}");
+        assert_eq!(name_server.asked(), [], "without NAT nothing goes out");
         let id = stage.json(&["vm", "get", "told"])["id"].as_str().expect("text").to_owned();
         let panic = "(sleep 1; echo c >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &";
         assert_eq!(stage.exec("told", &["sh", "-c", panic]), done("", "", 0));
