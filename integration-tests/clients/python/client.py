@@ -5,7 +5,7 @@ Everything it knows of the API it learns from the server by reflection, error de
 Prints one JSON object a step, so that the test that runs it can compare, and exits non-zero with
 a sentence when an answer is not what the API promises.
 
-    client.py ADDRESS [--token TOKEN] [--kernel NAME] [--initrd NAME] [--root NAME]
+    client.py ADDRESS [--token TOKEN] [--kernel NAME] [--initrd NAME] [--root NAME] [--wait SECONDS]
 
 The images of `make up` are its defaults, on real hosts and on simulated ones. A VM that it made is deleted again whatever happens.
 
@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-# Seconds a single answer, and a wait for a state, may take.
+# Seconds a single answer may take, and all that is waited for a VM if nothing else is said.
 CALL = 20
 WAIT = 60
 
@@ -119,27 +119,33 @@ def refused(api, wanted, service, name, fields):
 class Watch:
     """One stream, read until what is looked for has been seen."""
 
-    def __init__(self, api, after_revision):
+    def __init__(self, api, after_revision, wait):
         self.stream = api.call(
-            "VmService", "WatchVms", {"afterRevision": str(after_revision)}, timeout=WAIT
+            "VmService", "WatchVms", {"afterRevision": str(after_revision)}, timeout=wait
         )
+        self.wait = wait
         self.last = after_revision
 
     def until(self, vm_id, wanted):
         """Reads on until `wanted(event)` holds for an event of the VM; answers the states seen."""
         seen = []
-        for response in self.stream:
-            for event in response.events:
-                check(
-                    event.revision > self.last,
-                    f"revision {event.revision} came after {self.last}",
-                )
-                self.last = event.revision
-                if event.vm.id != vm_id:
-                    continue
-                seen.append(state(event.vm))
-                if wanted(event):
-                    return seen
+        try:
+            for response in self.stream:
+                for event in response.events:
+                    check(
+                        event.revision > self.last,
+                        f"revision {event.revision} came after {self.last}",
+                    )
+                    self.last = event.revision
+                    if event.vm.id != vm_id:
+                        continue
+                    seen.append(state(event.vm))
+                    if wanted(event):
+                        return seen
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+            return sys.exit(f"client.py: not within {self.wait} seconds; it was {seen} until then")
         return sys.exit(f"client.py: the stream ended after {seen}")
 
 
@@ -201,6 +207,7 @@ def main():
     parser.add_argument("--root", default="demo")
     parser.add_argument("--kernel")
     parser.add_argument("--initrd")
+    parser.add_argument("--wait", type=float, default=WAIT)
     arguments = parser.parse_args()
 
     api = Api(arguments.address, arguments.token)
@@ -211,7 +218,7 @@ def main():
 
     # List, then watch from the list's revision: no gap between the two.
     revision = api.call("VmService", "ListVms").revision
-    watch = Watch(api, revision)
+    watch = Watch(api, revision, arguments.wait)
 
     vm_id = str(uuid.uuid4())
     wanted = {

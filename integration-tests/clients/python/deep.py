@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Reads every VM by a list and by a stream, with the decoder that Python's protobuf brings.
+"""Reads every VM in every answer that has one, with the decoder that Python's protobuf brings.
 
     deep.py ADDRESS
 
-Prints one JSON object: how deep the metadata of each VM nests, by name, as listed and as streamed.
+Prints one JSON object: for each call, how deep the metadata of each VM nests, by name.
 """
 
 import json
@@ -37,7 +37,20 @@ def main():
         streamed += [event.vm for event in response.events]
         if response.initial_state_complete:
             break
-    print(json.dumps({"listed": depths(listed), "streamed": depths(streamed)}))
+    read = {"ListVms": depths(listed), "WatchVms": depths(streamed)}
+
+    def each(call, fields, vm_of):
+        read[call] = depths(
+            vm_of(api.call("VmService", call, {"vm": vm.id, **fields})) for vm in listed
+        )
+
+    each("GetVm", {}, lambda vm: vm)
+    each("ExplainVm", {}, lambda answer: answer.vm)
+    # It is in no state that is waited for: the answer comes when the time is over.
+    each("WaitVm", {"state": "VM_STATE_RUNNING", "timeout": "0.1s"}, lambda answer: answer.vm)
+    label = {"spec": {"labels": {"read": "deep"}}, "updateMask": "spec.labels"}
+    each("UpdateVm", label, lambda vm: vm)
+    print(json.dumps(read))
 
 
 main()

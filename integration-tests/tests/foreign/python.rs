@@ -6,6 +6,7 @@ use banger_integration_tests::fleet::Fleet;
 use banger_integration_tests::programs::{command, tool};
 use banger_integration_tests::specs::create;
 use banger_proto::bounds::MAX_METADATA_DEPTH;
+use banger_proto::v1::ListVmsRequest;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as Field};
 use serde_json::Value;
@@ -50,6 +51,27 @@ async fn a_python_client_lives_the_whole_life_of_a_vm_by_reflection_alone() {
     assert_eq!(reasons, ["VM_ID_TAKEN", "INVALID_FIELDS", "VM_NOT_FOUND", "VM_NOT_FOUND"]);
 }
 
+#[tokio::test]
+async fn a_python_client_whose_vm_finds_no_room_says_so_and_leaves_nothing_behind() {
+    let fleet = Fleet::without_hosts().await;
+    demo(&fleet);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/client.py");
+    let output = command(&tool("python3"))
+        .arg(script)
+        .arg(fleet.api().to_string())
+        .args(["--wait", "1"])
+        .output()
+        .expect("python3 can be started");
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(r#""step": "created""#), "it came so far: {said}");
+    assert!(said.contains("not within 1.0 seconds; it was ['PENDING']"), "{said}");
+    assert!(!said.contains("Traceback"), "{said}");
+    let left = fleet.vms().list_vms(ListVmsRequest::default()).await.expect("it answers");
+    assert_eq!(left.into_inner().vms, []);
+}
+
 /// A document of so many levels.
 fn nested(levels: usize, lists: bool) -> Struct {
     let leaf = Field { kind: Some(Kind::StringValue("end".to_owned())) };
@@ -64,7 +86,7 @@ fn nested(levels: usize, lists: bool) -> Struct {
 }
 
 #[tokio::test]
-async fn the_deepest_metadata_that_is_taken_is_read_by_python_in_lists_and_streams() {
+async fn the_deepest_metadata_that_is_taken_is_read_by_python_in_every_answer() {
     let fleet = Fleet::without_hosts().await;
     for (name, lists) in [("objects", false), ("lists", true)] {
         let mut request = create(name);
@@ -84,6 +106,7 @@ async fn the_deepest_metadata_that_is_taken_is_read_by_python_in_lists_and_strea
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_str(&said).expect("one object");
     let both = serde_json::json!({ "objects": MAX_METADATA_DEPTH, "lists": MAX_METADATA_DEPTH });
-    assert_eq!(read["listed"], both);
-    assert_eq!(read["streamed"], both);
+    for call in ["ListVms", "WatchVms", "GetVm", "ExplainVm", "WaitVm", "UpdateVm"] {
+        assert_eq!(read[call], both, "{call}");
+    }
 }
