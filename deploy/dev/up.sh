@@ -36,10 +36,17 @@ trap end_beside EXIT
 
 # As root any machine can run a guest: under Firecracker where KVM works and it is installed, else
 # under QEMU by software emulation. The guest agent goes into its image, and into those imported later.
-# It is built beside the programs: the last part of either build has work for one processor only.
+# All that guests need comes beside the build of the programs, which is what takes long: QEMU and the
+# packages of the first guest's image wait for a network, and the last part of either build has work
+# for one processor only. Packages that do not come now are asked for again when they are needed.
+for_guests() {
+  .ci/tools.sh guests >&2
+  .ci/guest.sh >"$1/agent"
+  deploy/dev/packages.sh >"$1/packages" || : >"$1/packages"
+}
 if is_root; then
-  .ci/tools.sh guests
-  setsid .ci/guest.sh >"$guests/agent" 2>"$guests/log" &
+  export -f for_guests
+  setsid bash -euo pipefail -c "for_guests '$guests'" >"$guests/log" 2>&1 &
   beside+=("$!")
 fi
 
@@ -73,7 +80,8 @@ if "$bin/banger" host ls -o json | grep -q '"simulated": *true'; then
 else
   simulated=no
   if ! "$bin/banger" image get demo >/dev/null 2>&1; then
-    packages=$(deploy/dev/packages.sh)
+    packages=$(<"$guests/packages")
+    packages=${packages:-$(deploy/dev/packages.sh)}
     echo
     echo "Making a small guest of Debian's packages (banger image build-demo):"
     "$bin/banger" image build-demo "$packages" --guest-agent "$agent"
