@@ -261,24 +261,37 @@ async fn a_vmm_that_dies_is_seen_at_once_and_its_policy_is_kept() {
     let marks = root_marks(&fleet, &again);
     assert!(marks.starts_with("boots 2 "), "{marks}");
 
-    // One that ends as soon as it runs is started again and again, each time later, and counted.
-    let restless = VmSpec {
-        boot_args: boot_args("testguest.exit"),
-        restart_policy: i32::from(RestartPolicy::Always),
-        ..spec()
-    };
-    let restless = fleet.create("restless", restless).await;
-    let waiting = fleet
-        .eventually("it has been started again twice and waits", async || {
-            let now = fleet.client.vms().get(&restless.id).await.map_err(|why| why.to_string())?;
-            let status = status(&now);
-            let waits = status.restart_count >= 2 && status.next_attempt_at.is_some();
-            if waits { Ok(status) } else { Err(format!("{status:#?}")) }
-        })
-        .await;
-    assert!(waiting.process.is_none() && waiting.exit.is_some(), "{waiting:#?}");
+    // One that ends as soon as it runs is started again and again, each time later, and counted;
+    // and so is one whose kernel panics, which is told as that and no shutdown.
+    for (name, does) in [("restless", "testguest.exit"), ("panics", "testguest.panic")] {
+        let restless = VmSpec {
+            boot_args: boot_args(does),
+            restart_policy: i32::from(RestartPolicy::Always),
+            ..spec()
+        };
+        let restless = fleet.create(name, restless).await;
+        let waiting = fleet
+            .eventually("it has been started again twice and waits", async || {
+                let now = fleet.client.vms().get(&restless.id).await;
+                let status = status(&now.map_err(|why| why.to_string())?);
+                let waits = status.restart_count >= 2 && status.next_attempt_at.is_some();
+                if waits { Ok(status) } else { Err(format!("{status:#?}")) }
+            })
+            .await;
+        let exit = waiting.exit.clone().expect("an exit");
+        assert!(waiting.process.is_none(), "{waiting:#?}");
+        if name == "panics" {
+            println!("a panic: {} {}", waiting.reason, exit.message);
+            assert!(exit.crashed && waiting.reason == "GUEST_PANIC", "{waiting:#?}");
+            assert_eq!(waiting.state, i32::from(VmState::Crashed), "{waiting:#?}");
+            assert!(exit.message.contains("Kernel panic - not syncing"), "{exit:#?}");
+        } else {
+            assert!(!exit.crashed && waiting.reason != "GUEST_PANIC", "{waiting:#?}");
+        }
+        fleet.delete(&restless).await;
+    }
 
-    for vm in [&vm, &leaving, &stubborn, &restless] {
+    for vm in [&vm, &leaving, &stubborn] {
         fleet.delete(vm).await;
     }
     oracle::is_as_before(&fleet, &[&FIRST], &before).await;

@@ -9,7 +9,8 @@
 //! - `hostile attack <scene>`, `hostile talk <scene>` and `hostile hush`, typed, are done with its
 //!   tap as [`crate::hostile`] has it: what holds a tap as a VMM is what a guest can be at most;
 //! - on Ctrl-Alt-Del it ends, unless the boot arguments have `testguest.ignore_shutdown`;
-//! - with `testguest.exit` it shuts itself down once it is ready.
+//! - with `testguest.exit` it shuts itself down once it is ready, with `testguest.panic` its kernel
+//!   panics then.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -113,7 +114,8 @@ fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
 
     let told = |wish: &str| hardware.boot_args.split(' ').any(|word| word == wish);
     let deaf = told("testguest.ignore_shutdown");
-    let leaves = told("testguest.exit");
+    let panics = told("testguest.panic");
+    let leaves = panics || told("testguest.exit");
     let mut state = lock(&signals.0);
     state.shut_down |= leaves;
     loop {
@@ -127,9 +129,12 @@ fn run(mut hardware: Hardware, signals: &(Mutex<Signals>, Condvar)) {
         state = signals.1.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
     }
     drop(state);
-    // The last is what a kernel says of a shutdown, by which its end is told from any other.
-    let last = ["guest: shutting down", "reboot: Restarting system"].map(str::to_owned);
-    print(&mut hardware.console, &last);
+    // What a kernel says of its end, by which it is told from any other.
+    let last = match panics {
+        true => ["Kernel panic - not syncing: sysrq triggered crash", "Rebooting in 1 seconds.."],
+        false => ["guest: shutting down", "reboot: Restarting system"],
+    };
+    print(&mut hardware.console, &last.map(str::to_owned));
     thread::sleep(SHUTDOWN);
 }
 
