@@ -3,7 +3,7 @@
 //! Every part can be killed, stopped and started again on the state it left. All state lies in one
 //! temporary directory, gone with the value.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use banger_proto::v1;
@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::machine::Machine;
+use crate::ports::free_addresses;
 use crate::programs::{Running, command, ours};
 use crate::wait::until;
 
@@ -407,16 +408,4 @@ pub fn status(vm: &v1::Vm) -> &v1::VmStatus {
 #[must_use]
 pub fn process(vm: &v1::Vm) -> Option<(u32, u64)> {
     status(vm).process.as_ref().map(|process| (process.pid, process.start_ticks))
-}
-
-/// Addresses on loopback that were free a moment ago, all different.
-///
-/// # Panics
-/// When loopback has no free ports.
-#[must_use]
-pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports")
-    });
-    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
 }

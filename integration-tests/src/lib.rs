@@ -4,6 +4,7 @@
 //! - [`fleet`]: a real server and real agents on simulated hosts, over loopback, that can be
 //!   killed, stopped and started again on the same state.
 //! - [`pages`]: the documents, and what they say to type.
+//! - [`ports`]: where programs of a test listen that nobody else does.
 //! - [`machine`]: what the simulated machine of a host holds.
 //! - [`watching`]: lists and watch streams, held to their rules.
 //! - [`proxy`]: a link that can be cut, held and slowed.
@@ -14,6 +15,7 @@
 pub mod fleet;
 pub mod machine;
 pub mod pages;
+pub mod ports;
 pub mod programs;
 pub mod proxy;
 pub mod soak;

@@ -130,7 +130,7 @@ async fn fleet(settings: &Settings) -> (Fleet, Vec<Proxy>, Canaries) {
     let mut fleet = Fleet::without_hosts().await;
     let (mut links, mut canaries) = (Vec::new(), Vec::new());
     for n in 0..settings.hosts {
-        let (name, listen) = (format!("host-{n}"), crate::fleet::free_addresses::<1>()[0]);
+        let (name, listen) = (format!("host-{n}"), crate::ports::free_addresses::<1>()[0]);
         let link = Proxy::to(listen).await;
         let options = HostOptions {
             listen: Some(listen),

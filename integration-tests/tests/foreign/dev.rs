@@ -180,16 +180,33 @@ fn a_dev_fleet_of_which_something_or_all_was_killed_comes_up_again() {
 fn what_dies_while_dev_up_waits_for_it_is_started_again() {
     let dev = Dev::new();
     dev.up("1");
-    let server = dev.pid("server");
+    let (server, address) = (dev.pid("server"), dev.server());
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     // It lives, and says nothing.
     kill(server, Signal::SIGSTOP).expect("it is ours");
     let up = dev.dev_command(&["up", "--simulate", "--detach"]).spawn();
     let mut up = up.expect("banger can be started");
-    std::thread::sleep(Duration::from_millis(500));
+    until("it asks the server", || is_connected(up.id(), port));
     kill(server, Signal::SIGKILL).expect("it is ours");
     assert!(up.wait().expect("it has ended").success());
     assert_ne!(dev.pid("server"), server);
     assert_eq!((dev.online(), dev.alive()), (vec!["b0".to_owned()], 2));
+}
+
+/// Whether a process has a connection to a port: a socket of its own in the kernel's table of them
+/// (proc_net(5)).
+fn is_connected(pid: u32, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("readable");
+    let (to, established) = (format!(":{port:04X}"), "01");
+    let sockets = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_one = fields[2].ends_with(&to) && fields[3] == established;
+        is_one.then(|| format!("socket:[{}]", fields[9]))
+    });
+    let sockets: Vec<String> = sockets.collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    links.any(|link| sockets.iter().any(|socket| Path::new(socket) == link))
 }
 
 /// Waits until something is so.

@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use banger_integration_tests::fleet::free_addresses;
 use banger_integration_tests::pages::{block, top};
+use banger_integration_tests::ports::free_addresses;
 use banger_integration_tests::programs::{Running, command, ours, programs_dir};
 use banger_integration_tests::wait::until;
 

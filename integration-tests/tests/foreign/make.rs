@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use banger_integration_tests::fleet::free_addresses;
 use banger_integration_tests::pages::{block, top};
+use banger_integration_tests::ports::free_addresses;
 use banger_integration_tests::programs::{command, ours, programs_dir};
 
 /// As who has no rights, the first that may run the programs: nobody; or, where nobody else may

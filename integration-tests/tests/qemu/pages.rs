@@ -8,8 +8,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use banger_integration_tests::fleet::free_addresses;
 use banger_integration_tests::pages::{block, top};
+use banger_integration_tests::ports::free_addresses;
 use banger_integration_tests::programs::{Running, command, ours, programs_dir, tool};
 
 use super::stage::{self, Stage};

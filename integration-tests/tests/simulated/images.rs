@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use banger_integration_tests::fleet::{Fleet, HostOptions, free_addresses, status};
+use banger_integration_tests::fleet::{Fleet, HostOptions, status};
+use banger_integration_tests::ports::free_addresses;
 use banger_integration_tests::programs::{Running, ours};
 use banger_integration_tests::specs::{create, image};
 use banger_integration_tests::wait::until;
