@@ -43,7 +43,8 @@ pub fn top() -> PathBuf {
 /// When `docs/` cannot be read.
 #[must_use]
 pub fn documents() -> Vec<String> {
-    let others = ["README.md", "CONTRIBUTING.md", "deploy/README.md"];
+    let test_host = "integration-tests/testhost/README.md";
+    let others = ["README.md", "CONTRIBUTING.md", "deploy/README.md", test_host];
     let clients = ["client/python/README.md", "client/typescript/README.md"];
     let mut all: Vec<_> = others.into_iter().chain(clients).map(str::to_owned).collect();
     for entry in fs::read_dir(top().join("docs")).expect("there are documents") {

@@ -17,5 +17,6 @@ mod foreign {
     mod make;
     mod named;
     mod python;
+    mod registry;
     mod tools;
 }

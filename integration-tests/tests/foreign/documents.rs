@@ -9,16 +9,17 @@ use std::process::{Output, Stdio};
 
 use banger_integration_tests::fleet::Fleet;
 use banger_integration_tests::pages::{block, blocks, documents, top};
-use banger_integration_tests::programs::{command, programs_dir, tool};
+use banger_integration_tests::programs::{command, programs_dir};
 
 use super::elsewhere;
+use super::registry::Registry;
 use super::tools::{demo, rest_of_demo};
 
 /// Blocks that are run here, by how they begin.
 const RUN: [(&str, &str); 9] = [
     ("README.md", "banger host ls "),
-    ("README.md", "S=http://127.0.0.1:7070/"),
-    ("docs/API.md", "buf curl "),
+    ("README.md", "make tools"),
+    ("docs/API.md", "PATH=$PWD/target/tools"),
     ("docs/FIRST-FLEET.md", "banger host ls -o name"),
     ("docs/IMAGES.md", "banger image import alpine alpine.tar"),
     ("docs/OPERATIONS.md", "banger host sweep HOST"),
@@ -30,13 +31,22 @@ const RUN: [(&str, &str); 9] = [
 /// The first token of an admin, which a server makes that asks for tokens and has none.
 const FIRST_ADMIN: (&str, &str) = ("docs/OPERATIONS.md", "journalctl -u banger-server");
 
+/// A package, made once and copied to the machines that are to be hosts.
+const PACKAGE: (&str, &str) = ("docs/FIRST-FLEET.md", "make deb");
+
+/// An image from a registry, which is one of this test.
+const REGISTRY: (&str, &str) = ("docs/IMAGES.md", "banger image import alpine-3 --registry");
+
 #[test]
 fn documents_every_block_of_commands_is_run_by_somebody() {
     let mut wrong = Vec::new();
     for document in documents() {
         for block in blocks(&document) {
             let begins = |at: &str, with: &str| at == document && block.text.starts_with(with);
-            let here = RUN.iter().chain(&[FIRST_ADMIN]).any(|(at, with)| begins(at, with));
+            let here = RUN
+                .iter()
+                .chain(&[FIRST_ADMIN, REGISTRY, PACKAGE])
+                .any(|(at, with)| begins(at, with));
             let found = elsewhere::BY.iter().find(|(at, with, ..)| begins(at, with));
             let not_run = elsewhere::NOT_RUN.iter().any(|(at, with, _)| begins(at, with));
             if let Some((_, begins, file, function)) = found {
@@ -56,10 +66,16 @@ fn documents_every_block_of_commands_is_run_by_somebody() {
 }
 
 /// What a person types, for a shell that ends at the first command that fails. What never ends by
-/// itself, such as a watch, is ended after a while; all that it is asked for is that it runs.
+/// itself, such as a watch, is ended after a while; all that it is asked for is that it runs. What
+/// `make tools` installs is there already; that there is such a target is looked at.
 fn script(block: &str, api: &str) -> String {
-    let block =
-        block.replace("127.0.0.1:7070", api).replace("\n$ ", "\n").replace("HOST", "host-0");
+    let target = programs_dir().parent().expect("a profile's directory is in target").to_owned();
+    let block = block
+        .replace("127.0.0.1:7070", api)
+        .replace("\n$ ", "\n")
+        .replace("HOST", "host-0")
+        .replace("$PWD/target", &target.display().to_string())
+        .replace("make tools\n", &format!("make -n -C {} tools >/dev/null\n", top().display()));
     let endless = ["banger vm watch", "WatchVms", "banger audit --follow"];
     let mut out = "set -euo pipefail\n".to_owned();
     for line in block.lines() {
@@ -121,19 +137,20 @@ fn shell(typed: &Path, asks: bool) -> (Vec<String>, Stdio) {
     (words(&["script", "-qec", &format!("bash {typed}"), "/dev/null"]), answers.into())
 }
 
+/// Where a system has its programs.
+const SYSTEM: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Types a script in a home directory, where what it needs lies.
 fn typed(fleet: &Fleet, home: &Path, script: &str, asks: bool) -> Output {
-    let grpcurl = tool("grpcurl");
-    let path = [programs_dir().as_path(), grpcurl.parent().expect("is in a directory")]
-        .map(|dir| dir.display().to_string())
-        .join(":");
+    // Of banger's tools a person has those alone that the page puts on the path.
+    let path = format!("{}:{SYSTEM}", programs_dir().display());
     let file = home.join("typed.sh");
     fs::write(&file, script).expect("a file");
     let (program, answers) = shell(&file, asks);
     command(Path::new(&program[0]))
         .args(&program[1..])
         .stdin(answers)
-        .env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap_or_default()))
+        .env("PATH", path)
         .env("HOME", home)
         .env("BANGER_SERVER", format!("http://{}", fleet.api()))
         .current_dir(home)
@@ -194,6 +211,72 @@ async fn documents_the_first_admin_is_made_and_replaced_by_the_lines_to_type() {
     let listed = succeeded(document, "token ls", &ask(alice));
     assert!(listed.contains("alice"), "{listed}");
     assert!(!ask(first.trim()).status.success(), "the first token is still good");
+}
+
+/// The build itself is a release's, which takes minutes: what it makes is put there.
+#[test]
+fn documents_the_package_is_copied_to_each_machine_with_what_brings_firecracker() {
+    let tree = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| tree.path().join(name);
+    for dir in ["bin", "deploy", "target/debian"] {
+        fs::create_dir_all(at(dir)).expect("made");
+    }
+    let made = "target/debian/banger_0.1.0-1_amd64.deb";
+    let brings = "deploy/get-firecracker.sh";
+    fs::copy(top().join(brings), at(brings)).expect("it is shipped");
+    let make = format!(
+        "[ \"$*\" = deb ] && /usr/bin/make -n -C {} deb >/dev/null && : >{made}",
+        top().display()
+    );
+    // What there is to copy is there; where it goes is not.
+    let scp = "for word; do case $word in *:) ;; *) [ -f $word ] || exit 1 ;; esac
+        echo $word; done >>copied";
+    for (name, text) in [("make", &*make), ("scp", scp)] {
+        let program = at("bin").join(name);
+        fs::write(&program, format!("#!/bin/sh\n{text}\n")).expect("written");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&program, executable).expect("set");
+    }
+    let (document, begins) = PACKAGE;
+    let lines = block(document, begins);
+    let output = command(Path::new("bash"))
+        .args(["-euo", "pipefail", "-c", &lines])
+        .env("PATH", format!("{}:{SYSTEM}", at("bin").display()))
+        .current_dir(tree.path())
+        .output()
+        .expect("bash can be started");
+    succeeded(document, &lines, &output);
+    let copied = fs::read_to_string(at("copied")).expect("something was copied");
+    let each =
+        ["one", "two", "three"].map(|machine| format!("{made}\n{brings}\nroot@{machine}:\n"));
+    assert_eq!(copied, each.concat());
+}
+
+#[tokio::test]
+async fn documents_an_image_comes_from_a_registry_by_the_line_to_type() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let registry = Registry::with("alpine", "3", scratch.path());
+    let config = format!("[images]\nlocal_registries = [\"{}\"]\n", registry.address);
+    let fleet = Fleet::with_config(&config).await;
+    let home = tempfile::tempdir().expect("a directory");
+    let (document, begins) = REGISTRY;
+    let at = registry.address.to_string();
+    let line = block(document, begins).replace("registry.example", &at);
+    let script = script(&line, "");
+    succeeded(document, &script, &typed(&fleet, home.path(), &script, false));
+    let look = "banger -o json image get alpine-3\n";
+    let image = succeeded(document, look, &typed(&fleet, home.path(), look, false));
+    let images: serde_json::Value = serde_json::from_str(&image).expect("it is JSON");
+    let image = &images["images"][0];
+    let origin = image["origin"].as_str().expect("it says where it came from");
+    assert!(origin.contains(&format!("{at}/alpine")), "{image}");
+    assert!(origin.contains(&registry.manifest), "{image}");
+    assert_eq!(image["kind"], "IMAGE_KIND_ROOT");
+    // Without leave, the server asks nobody on its own machine.
+    let other = Fleet::with_config("").await;
+    let refused = typed(&other, home.path(), &script, false);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("images.local_registries"), "{said}");
 }
 
 #[test]
