@@ -1,6 +1,7 @@
 //! The upgrade contract: whatever is done to banger, its guests do not notice.
 //!
-//! One host with systemd, on which banger is installed by `banger system install` and one VM runs.
+//! One host with systemd, on which banger is installed by the commands of docs/FIRST-FLEET.md and
+//! deploy/README.md, which are typed as they are there (limits of time are added), and one VM runs.
 //! Both units are restarted, stopped and started, killed, updated to another build and to broken
 //! ones, uninstalled and installed again; after each the process, its start, its control group, the
 //! guest's boot id and its disk are what they were. One host for all of it, because each step
@@ -15,7 +16,7 @@ mod installed;
 use std::collections::BTreeSet;
 
 use banger_client::v1::Vm;
-use installed::{Installed, Proof, UNITS};
+use installed::{Installed, Proof, UNITS, block, command, given, package};
 
 /// Where programs are laid down.
 const INSTALLED: &str = "/usr/local/bin";
@@ -37,24 +38,6 @@ fn worse_build(host: &Installed, directory: &str, script: &str) {
     host.sh(&format!(
         "mkdir {directory}; ln /data/new/banger* {directory}/; cd {directory}; {script}; chmod 755 *"
     ));
-}
-
-/// The build of `/data/bin` as a Debian package, with the scripts that are shipped.
-fn package(host: &Installed) {
-    host.sh("mkdir -p /data/package/DEBIAN /data/package/usr/lib/banger");
-    let control = "Package: banger\nVersion: 0.1.1\nArchitecture: amd64\n\
-                   Maintainer: nobody <nobody@localhost>\nDescription: banger in a test\n";
-    for (name, text) in [
-        ("control", control),
-        ("postinst", include_str!("../../../deploy/deb/postinst")),
-        ("prerm", include_str!("../../../deploy/deb/prerm")),
-    ] {
-        let path = format!("/data/package/DEBIAN/{name}");
-        host.host.write(&path, text.as_bytes()).expect("is written");
-        host.sh(&format!("chmod 755 {path}"));
-    }
-    host.sh("for p in banger banger-server banger-agent; do ln /data/bin/$p /data/package/usr/lib/banger/; done; \
-         dpkg-deb --build -Znone /data/package /data/banger.deb");
 }
 
 /// The very same VM, by everybody's word: the server's, the kernel's, the guest's.
@@ -81,11 +64,27 @@ fn files(host: &Installed) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     let host = Installed::boot("upgrade");
-    host.sh("cp /data/bin/firecracker /data/bin/jailer /usr/local/bin/");
+    let sum = given(&host);
     let clean = files(&host);
 
-    let said = host.ends(0, "/data/bin/banger system install");
+    let types = |lines: &str| host.ends(0, &format!("set -e; cd /root; {lines}"));
+    let first = "docs/FIRST-FLEET.md";
+    let said = types(&block(first, "apt-get update && apt-get install -y ./banger_*.deb openssl"));
+    assert!(said.contains("enabled banger-server.service"), "{said}");
+    host.sh("systemctl is-enabled banger-server && ! systemctl is-active banger-server && \
+         ! test -e /usr/local/bin/banger-agent && systemctl start banger-server");
+    // The command that is installed now brings the other part, from the package.
+    let host_block = block(first, "apt-get update && apt-get install -y ./banger_*.deb curl");
+    let said = types(&host_block.replace("HEX", &sum));
     assert!(said.contains("this host has joined no fleet yet"), "{said}");
+    assert!(said.contains("installed /usr/local/bin/firecracker"), "{said}");
+    is_build(&host, INSTALLED, "/data/bin");
+    // The other page's words for a host say the same, and ask what guests of several people need.
+    let again = block("deploy/README.md", "deploy/get-firecracker.sh --sha256 HEX");
+    let (before, doctor) = again.split_once("banger-agent doctor --production").expect("it asks");
+    types(&before.replace("HEX", &sum));
+    let (_, said) = host.try_sh(&format!("banger-agent doctor --production{doctor}"));
+    assert!(said.contains("Firecracker's recommendations for hosts in production:"), "{said}");
     host.join().await;
     host.sh("cp /data/agent/images/* /var/lib/banger-agent/images/");
     let vm = host.create("kept").await;
@@ -120,7 +119,9 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     ));
     epoch = host.epoch().await;
     other_build(&host, "/data/new");
-    let said = host.ends(0, "banger system update --from /data/new --timeout 3m");
+    let update = block("deploy/README.md", "NEW/banger system update");
+    let update = command(&update).replace("NEW", "/data/new");
+    let said = host.ends(0, &format!("{update} --timeout 3m"));
     assert!(said.contains("the VM kept its process: same pid, same start"), "{said}");
     is_the_same(&host, &vm, &was, epoch, "update").await;
     is_build(&host, INSTALLED, "/data/new");
@@ -156,9 +157,16 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
 
     // The build before is still there to go back to.
     is_build(&host, "/var/lib/banger-system/previous", "/data/bin");
+    let back = block("deploy/README.md", "banger system update --from /var/lib");
+    for build in ["/data/bin", "/data/new"] {
+        epoch = host.epoch().await;
+        host.ends(0, &format!("{} --timeout 3m", command(&back)));
+        is_build(&host, INSTALLED, build);
+        is_the_same(&host, &vm, &was, epoch, &format!("going back to {build}")).await;
+    }
 
     // As a package: its scripts do what the commands do, and no more.
-    package(&host);
+    package(&host, "0.1.1", "/data/banger.deb");
     epoch = host.epoch().await;
     host.ends(0, "dpkg -i /data/banger.deb");
     is_build(&host, INSTALLED, "/data/bin");
@@ -212,7 +220,11 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     let said = host.ends(2, "banger system uninstall --yes --purge --vms-may-keep-running");
     assert!(said.contains("cannot be used with"), "{said}");
     host.delete(&vm).await;
-    let said = host.ends(0, "banger system uninstall --yes --purge");
+    // Typed as the page says, to a terminal on which it asks.
+    let uninstall = block("deploy/README.md", "banger system uninstall --purge");
+    host.sh("echo y >/root/answer");
+    let typed = format!("script -qec '{}' /dev/null </root/answer", command(&uninstall));
+    let said = host.ends(0, &typed);
     // The images that were put there above.
     let kept = "kept what banger did not make: /var/lib/banger-agent/images/";
     assert!(said.contains(kept), "{said}");
@@ -222,7 +234,10 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     let (left, clean): (BTreeSet<_>, BTreeSet<_>) =
         (left.lines().collect(), clean.lines().collect());
     let left: Vec<_> = left.symmetric_difference(&clean).collect();
-    assert_eq!(left, [&format!("{unit}.old")], "nothing but what somebody wrote");
+    let theirs = [format!("{unit}.old")];
+    let vmm = ["firecracker", "jailer"].map(|program| format!("{INSTALLED}/{program}"));
+    let all: Vec<&str> = theirs.iter().chain(&vmm).map(String::as_str).collect();
+    assert_eq!(left, all.iter().collect::<Vec<_>>(), "nothing but what somebody put there");
     host.sh("! id banger 2>/dev/null; ! pgrep -l banger; ! pgrep firecracker; test -z \"$(losetup -a)\"");
     host.host.power_off().expect("powers off");
 }

@@ -18,8 +18,12 @@ const REJOIN: &str = "integration-tests/tests/simulated/rejoin.rs";
 const REJOINED: &str =
     "converge_a_host_joins_again_and_gets_another_key_as_the_page_says_and_keeps_its_vms";
 
+const FLEET_PAGE: &str = "docs/FIRST-FLEET.md";
+const UPGRADE: &str = "integration-tests/testhost/tests/testhost_upgrade.rs";
+const OUTLIVES: &str = "a_vm_outlives_every_restart_update_and_removal_of_banger";
+
 /// A document, how the block begins, the file of the test that runs it, and the test.
-pub(super) const BY: [(&str, &str, &str, &str); 15] = [
+pub(super) const BY: [(&str, &str, &str, &str); 21] = [
     ("README.md", "$ banger vm exec first", PAGES, ON_A_REAL_HOST),
     ("docs/FIRST-FLEET.md", "mkdir demo", PAGES, ON_A_REAL_HOST),
     ("client/python/README.md", "import banger_client", PAGES, ON_A_REAL_HOST),
@@ -45,21 +49,17 @@ pub(super) const BY: [(&str, &str, &str, &str); 15] = [
     ("docs/OPERATIONS.md", "banger host token", REJOIN, REJOINED),
     ("docs/OPERATIONS.md", "banger host cordon NAME", REJOIN, REJOINED),
     ("deploy/README.md", "echo TOKEN | banger-agent join", REJOIN, REJOINED),
+    (FLEET_PAGE, "apt-get update && apt-get install -y ./banger_*.deb openssl", UPGRADE, OUTLIVES),
+    (FLEET_PAGE, "apt-get update && apt-get install -y ./banger_*.deb curl", UPGRADE, OUTLIVES),
+    ("deploy/README.md", "deploy/get-firecracker.sh --sha256 HEX", UPGRADE, OUTLIVES),
+    ("deploy/README.md", "NEW/banger system update", UPGRADE, OUTLIVES),
+    ("deploy/README.md", "banger system update --from /var/lib", UPGRADE, OUTLIVES),
+    ("deploy/README.md", "banger system uninstall --purge", UPGRADE, OUTLIVES),
 ];
 
 /// A document, how the block begins, and why it is not run as it is written. That its commands,
 /// flags, targets and crates are there is tested of these, too.
-pub(super) const NOT_RUN: [(&str, &str, &str); 11] = [
-    (
-        "docs/FIRST-FLEET.md",
-        "apt-get update && apt-get install -y ./banger_*.deb openssl",
-        "it needs the package of a release; testhost_upgrade installs one made of the programs here",
-    ),
-    (
-        "docs/FIRST-FLEET.md",
-        "apt-get update && apt-get install -y ./banger_*.deb curl",
-        "the same, and Firecracker is downloaded",
-    ),
+pub(super) const NOT_RUN: [(&str, &str, &str); 5] = [
     ("docs/DASHBOARD.md", "make dashboard", "it writes to the tree; .ci/web.sh compares instead"),
     ("docs/DEVELOPING.md", "cargo build --workspace", "a test does not run the tests"),
     ("docs/TESTING.md", "cargo nextest run", "a test does not run the tests"),
@@ -69,18 +69,6 @@ pub(super) const NOT_RUN: [(&str, &str, &str); 11] = [
         "cargo build --release",
         "a release build; what it installs with is run by testhost_upgrade",
     ),
-    ("deploy/README.md", "deploy/get-firecracker.sh", "Firecracker is downloaded"),
-    (
-        "deploy/README.md",
-        "NEW/banger system update",
-        "testhost_upgrade updates, with a longer limit",
-    ),
-    (
-        "deploy/README.md",
-        "banger system update --from",
-        "testhost_upgrade updates, from other directories and with a longer limit",
-    ),
-    ("deploy/README.md", "banger system uninstall", "testhost_upgrade does, without being asked"),
 ];
 
 /// Why that test does not run a block: it is not there, or its file takes nothing from that page by

@@ -1,6 +1,8 @@
 //! A test host with systemd on which banger is installed as an operator does it: by
 //! `banger system install`, in its usual places, run by its units.
 
+mod given;
+
 use std::time::{Duration, Instant};
 
 use banger_client::v1::{
@@ -9,6 +11,7 @@ use banger_client::v1::{
 };
 use banger_client::{Client, Endpoint, WaitFor};
 use banger_testhost::host::TestHost;
+pub(crate) use given::{block, command, given, package};
 
 /// How long anything may take under emulation.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
