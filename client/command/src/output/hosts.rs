@@ -189,7 +189,10 @@ pub(crate) fn server_image(image: &Image, now: Timestamp) -> String {
     ]);
     if !image.hosts.is_empty() {
         let row = |host: &ImageHost| -> Row {
-            let present = bytes(host.bytes_present);
+            let mut present = bytes(host.bytes_present);
+            if host.bytes_present < image.size_bytes {
+                present += &format!(" of {}", bytes(image.size_bytes));
+            }
             vec![plain(&host.host_name), plain(present), plain(&host.error)]
         };
         out += "\n";
