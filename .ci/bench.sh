@@ -33,7 +33,7 @@ if [ "${1:-}" = compare ]; then
   for pair in 1 2 3 4 5; do
     echo "pair $pair of 5" >&2
     for side in 0 1; do
-      "${programs[side]}" --ours-only --pairs 1 --lines "${4:-a,b,c,d}" --out "$run/$side.json" >/dev/null
+      "${programs[side]}" --ours-only --pairs 1 --lines "${4:-a,b,c,d,p}" --out "$run/$side.json" >/dev/null
     done
   done
   "${programs[1]}" compare "$run/0.json" "$run/1.json" | tee "$run/table.md"

@@ -25,7 +25,7 @@ pub use self::limits::LimitsConfig;
 use crate::model::caller::{Principal, Rights, Role};
 use crate::model::ledger::LedgerConfig;
 use crate::model::names::check_name;
-use crate::model::placement::Overcommit;
+use crate::model::placement::{Overcommit, Strategy};
 use crate::model::retention::Retention;
 use crate::model::subnet::Subnet;
 use crate::model::token::{PREFIX as TOKEN_PREFIX, check_principal};
@@ -103,10 +103,24 @@ pub struct AuthConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlacementConfig {
+    /// In which order hosts are filled where a VM does not say: `spread`, the emptiest first, or
+    /// `pack`, the fullest first.
+    pub strategy: StrategyConfig,
     /// vCPUs that may be booked for each one the host has, 0.1 to 100.
     pub vcpu_overcommit: f64,
     /// Memory that may be booked for each MiB the host has, 0.1 to 100.
     pub memory_overcommit: f64,
+}
+
+/// In which order hosts are filled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StrategyConfig {
+    /// The emptiest first.
+    #[default]
+    Spread,
+    /// The fullest first.
+    Pack,
 }
 
 /// How agents are watched. An agent sends a heartbeat every few seconds; it says how often.
@@ -162,7 +176,8 @@ impl Default for ServerConfig {
 impl Default for PlacementConfig {
     fn default() -> Self {
         let Overcommit { vcpus, memory } = Overcommit::default();
-        Self { vcpu_overcommit: vcpus, memory_overcommit: memory }
+        let strategy = StrategyConfig::default();
+        Self { strategy, vcpu_overcommit: vcpus, memory_overcommit: memory }
     }
 }
 
@@ -338,6 +353,10 @@ impl ServerConfig {
             overcommit: Overcommit {
                 vcpus: self.placement.vcpu_overcommit,
                 memory: self.placement.memory_overcommit,
+            },
+            strategy: match self.placement.strategy {
+                StrategyConfig::Spread => Strategy::Spread,
+                StrategyConfig::Pack => Strategy::Pack,
             },
             guest_pool,
             guest_prefix: self.guest_prefix,

@@ -188,6 +188,7 @@ impl Server {
             .map_err(StartError::Ca)?;
 
         let ledger = config.ledger().map_err(StartError::Config)?;
+        let overcommit = ledger.overcommit;
         let stored =
             OpenStore::open(&config.database(), ledger).await.map_err(StartError::Store)?;
         let (epoch, revisions) = (stored.epoch(), stored.revisions());
@@ -270,6 +271,7 @@ impl Server {
             clock: Arc::clone(&clock),
             ca,
             domain: config.domain.as_str().into(),
+            overcommit,
             pages: Arc::clone(&pages),
             objects,
             images: Arc::clone(&images),

@@ -101,6 +101,7 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         subnet: subnet(u8::try_from(number).expect("few hosts")),
         certificate_expires_at: at(1_000_000),
         key_sha256: Some([9; 32]),
+        overcommit: crate::model::placement::HostOvercommit::default(),
         generation: 1,
         created_at: at(0),
         updated_at: at(0),

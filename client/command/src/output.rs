@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod hosts;
 pub(crate) mod objects;
+pub(crate) mod placement;
 pub(crate) mod tokens;
 pub(crate) mod vms;
 

@@ -84,6 +84,7 @@ impl VmService for Fake {
                 revision: state.revision,
                 create_time: Some(prost_types::Timestamp { seconds: EIGHT, nanos: 0 }),
                 update_time: None,
+                placement_evaluation: None,
             };
             if !request.validate_only {
                 state.vms.insert(vm.name.clone(), vm.clone());
@@ -280,6 +281,7 @@ impl VmService for Fake {
             decision: "IN_SYNC".to_owned(),
             reason: String::new(),
             explanation: vec!["The host has what is wanted.".to_owned()],
+            placement: None,
         }))
     }
 

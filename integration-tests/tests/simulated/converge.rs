@@ -101,7 +101,7 @@ async fn converge_a_new_agent_is_told_of_once_also_when_it_came_while_the_server
 }
 
 #[tokio::test]
-async fn converge_a_missing_image_is_a_failure_with_its_reason_and_heals_by_an_update() {
+async fn converge_a_missing_image_is_a_wait_with_its_reason_and_heals_by_an_update() {
     let mut fleet = Fleet::of(1).await;
     let mut request = create("web");
     request.spec.as_mut().expect("given").kernel = image("no-such-kernel");
@@ -118,16 +118,11 @@ async fn converge_a_missing_image_is_a_failure_with_its_reason_and_heals_by_an_u
     fleet.start_server().await;
     fleet.create(request).await;
     fleet.start_agent(0);
-    let failed = fleet.until_state("web", v1::VmState::Failed).await;
-    assert_eq!(status(&failed).reason, "KERNEL_IMAGE_MISSING");
-    let message = &status(&failed).message;
-    assert!(message.contains("no-such-kernel"), "{message}");
+    let is_nowhere = |vm: &v1::Vm| status(vm).reason == "NO_HOST_HAS_IMAGE";
+    let waiting = fleet.until_vm("web", "no host has its kernel", is_nowhere).await;
+    assert_eq!(status(&waiting).state(), v1::VmState::Pending);
 
-    let wait = v1::WaitVmRequest { vm: "web".to_owned(), ..Default::default() };
-    let waited = fleet.vms().wait_vm(wait).await.expect("answers").into_inner();
-    assert_eq!(waited.outcome(), v1::WaitOutcome::Failed);
-
-    let mut spec = failed.spec.expect("given");
+    let mut spec = waiting.spec.expect("given");
     spec.kernel = image("demo-kernel");
     let update = v1::UpdateVmRequest {
         vm: "web".to_owned(),

@@ -2,6 +2,7 @@
 
 use banger_integration_tests::fleet::{Fleet, status};
 use banger_integration_tests::specs::create;
+use banger_integration_tests::wait::until;
 use banger_proto::v1;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -112,6 +113,154 @@ async fn place_a_vm_books_the_disk_that_its_host_takes_for_it() {
         let most = (wanted + 4) * MIB;
         assert!((wanted * MIB..most).contains(&there), "{}: {there} of {most}", vm.name);
     }
+}
+
+async fn explained(fleet: &Fleet, vm: &str) -> v1::PlacementEvaluation {
+    let request = v1::ExplainVmRequest { vm: vm.to_owned() };
+    let explained = fleet.vms().explain_vm(request).await.expect("explained");
+    explained.into_inner().placement.expect("it lives")
+}
+
+fn best_score(found: &v1::PlacementEvaluation) -> Option<i64> {
+    found.hosts.iter().map(|host| host.score).max()
+}
+
+fn score_of_chosen(found: &v1::PlacementEvaluation) -> Option<i64> {
+    let chosen = found.hosts.iter().find(|host| host.host_id == found.chosen_host_id);
+    chosen.map(|host| host.score)
+}
+
+#[tokio::test]
+async fn place_vms_are_spread_evenly_and_every_host_has_its_score() {
+    let fleet = Fleet::of(3).await;
+    let mut counts: std::collections::BTreeMap<String, usize> = Default::default();
+    for n in 0..30 {
+        let vm = fleet.create(create(&format!("vm-{n}"))).await;
+        *counts.entry(status(&vm).host_name.clone()).or_default() += 1;
+    }
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [10, 10, 10]);
+    let found = explained(&fleet, "vm-0").await;
+    assert_eq!(found.strategy(), v1::PlacementStrategy::Spread);
+    assert_eq!((found.hosts.len(), found.suitable_hosts), (3, 3));
+    assert_eq!(score_of_chosen(&found), best_score(&found), "{found:#?}");
+
+    // What would come of a create is told without making anything.
+    let packed =
+        v1::Placement { strategy: v1::PlacementStrategy::Pack.into(), ..v1::Placement::default() };
+    let try_it = v1::CreateVmRequest { validate_only: true, ..on("packed", packed) };
+    let vm = fleet.vms().create_vm(try_it).await.expect("it would do").into_inner();
+    let found = vm.placement_evaluation.expect("told");
+    assert_eq!(found.hosts.len(), 3);
+    assert_eq!(score_of_chosen(&found), best_score(&found), "{found:#?}");
+    assert!(best_score(&found) < Some(500_000), "{found:#?}");
+}
+
+#[tokio::test]
+async fn place_replicas_that_stay_apart_are_one_a_host_however_many_come_at_once() {
+    let fleet = Fleet::of(3).await;
+    let replica = |n: usize| {
+        let rule = v1::AffinityRule {
+            vm_selector: "app in (web)".to_owned(),
+            anti: true,
+            ..v1::AffinityRule::default()
+        };
+        let placement = v1::Placement { affinity: vec![rule], ..v1::Placement::default() };
+        let mut request = on(&format!("web-{n}"), placement);
+        let spec = request.spec.as_mut().expect("given");
+        spec.labels = [("app".to_owned(), "web".to_owned())].into();
+        request
+    };
+    let creates: Vec<_> = (0..200)
+        .map(|n| {
+            let (mut vms, request) = (fleet.vms(), replica(n));
+            tokio::spawn(async move { vms.create_vm(request).await.expect("kept").into_inner() })
+        })
+        .collect();
+    let mut placed = Vec::new();
+    let mut waiting = 0;
+    for create in creates {
+        let vm = create.await.expect("it ends");
+        match status(&vm).host_name.as_str() {
+            "" => {
+                assert_eq!(status(&vm).reason, "NO_HOST_MEETS_AFFINITY");
+                waiting += 1;
+            }
+            host => placed.push((host.to_owned(), vm.name.clone())),
+        }
+    }
+    placed.sort();
+    let hosts: Vec<&str> = placed.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!((hosts, waiting), (vec!["host-0", "host-1", "host-2"], 197));
+    // Whoever goes makes room for exactly one.
+    let (host, name) = placed.swap_remove(1);
+    let delete = v1::DeleteVmRequest { vm: name.clone(), ..Default::default() };
+    fleet.vms().delete_vm(delete).await.expect("deleted");
+    fleet.until_gone(&name).await;
+    let filter = v1::VmFilter { host: host.clone(), ..v1::VmFilter::default() };
+    let list = v1::ListVmsRequest { filter: Some(filter), ..Default::default() };
+    let next = until("another has its host", async || {
+        let found = fleet.vms().list_vms(list.clone()).await.expect("listed").into_inner();
+        assert!(found.vms.len() < 2, "two on {host}");
+        found.vms.into_iter().next().ok_or("nobody has")
+    })
+    .await;
+    fleet.until_state(&next.name, v1::VmState::Running).await;
+}
+
+#[tokio::test]
+async fn place_of_those_that_wait_the_highest_priority_goes_first() {
+    let fleet = Fleet::of(1).await;
+    let big = |name: &str, priority| {
+        let placement = v1::Placement { priority, ..v1::Placement::default() };
+        with_memory(on(name, placement), 200 * 1024)
+    };
+    fleet.create(big("first", 0)).await;
+    for (name, priority) in [("old", 0), ("low", -5), ("high", 5)] {
+        let vm = fleet.create(big(name, priority)).await;
+        assert_eq!(status(&vm).state(), v1::VmState::Pending, "{name}");
+    }
+    for (gone, next) in [("first", "high"), ("high", "old"), ("old", "low")] {
+        let delete = v1::DeleteVmRequest { vm: gone.to_owned(), ..Default::default() };
+        fleet.vms().delete_vm(delete).await.expect("deleted");
+        fleet.until_state(next, v1::VmState::Running).await;
+    }
+}
+
+#[tokio::test]
+async fn place_a_refusal_of_a_named_host_says_all_that_speaks_against_it() {
+    let mut fleet = Fleet::of(1).await;
+    fleet.add_host("pooled", &["banger/pool=gpu"]).await;
+    let cordon = v1::CordonHostRequest { host: "pooled".to_owned(), ..Default::default() };
+    fleet.hosts().cordon_host(cordon).await.expect("cordoned");
+    let huge = with_memory(on_host("huge", "pooled"), 1_048_576);
+    let error = fleet.vms().create_vm(huge).await.expect_err("for three reasons");
+    let told = error.get_details_precondition_failure().expect("each by itself").violations;
+    let reasons: Vec<&str> = told.iter().map(|why| why.r#type.as_str()).collect();
+    assert_eq!(reasons, ["NO_HOST_MATCHES", "HOST_CORDONED", "NO_HOST_LARGE_ENOUGH"]);
+    assert!(told.iter().all(|why| why.subject == "pooled"), "{told:?}");
+}
+
+#[tokio::test]
+async fn place_a_host_is_booked_by_its_own_overcommit_and_shows_it() {
+    let fleet = Fleet::of(1).await;
+    let host = async || {
+        let request = v1::GetHostRequest { host: "host-0".to_owned() };
+        fleet.hosts().get_host(request).await.expect("there").into_inner()
+    };
+    let before = host().await.status.expect("given");
+    let (has, may) = (before.capacity.expect("online"), before.allocatable.expect("online"));
+    assert_eq!(may.vcpus, has.vcpus * 4);
+    let update = v1::UpdateHostRequest {
+        host: "host-0".to_owned(),
+        overcommit: Some(v1::HostOvercommit { vcpus: 0.5, memory: 0.0 }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["overcommit.vcpus".to_owned()] }),
+        ..v1::UpdateHostRequest::default()
+    };
+    fleet.hosts().update_host(update).await.expect("changed");
+    fleet.create(create("one")).await;
+    let after = host().await.status.expect("given");
+    assert_eq!(after.allocatable.expect("online").vcpus, has.vcpus / 2);
+    assert_eq!(before.addresses_free - after.addresses_free, 1);
 }
 
 #[tokio::test]

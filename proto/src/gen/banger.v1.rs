@@ -154,6 +154,9 @@ pub struct Vm {
     /// The project that it belongs to. Never changes.
     #[prost(string, tag = "11")]
     pub project: ::prost::alloc::string::String,
+    /// What is thought of every host for it. Only in the answer to a CreateVm with validate_only.
+    #[prost(message, optional, tag = "12")]
+    pub placement_evaluation: ::core::option::Option<PlacementEvaluation>,
 }
 /// The wanted shape of a VM.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -291,6 +294,124 @@ pub struct Placement {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// In which order hosts are filled. Not set: as the server is set (`placement.strategy`), which is
+    /// SPREAD where nobody has set it otherwise.
+    #[prost(enumeration = "PlacementStrategy", tag = "3")]
+    pub strategy: i32,
+    /// What the host is to be like, and near or apart from which VMs; at most 16 rules. What is on hosts
+    /// when a VM is placed counts: no VM is moved because of a rule.
+    #[prost(message, repeated, tag = "4")]
+    pub affinity: ::prost::alloc::vec::Vec<AffinityRule>,
+    /// -1000 to 1000; not set means 0. Of VMs that wait for a host the one with the highest priority is
+    /// placed first, and of equals the oldest. A VM that has a host keeps it, whatever others want.
+    #[prost(int32, tag = "5")]
+    pub priority: i32,
+    /// The pool of hosts: only hosts with the label `banger/pool` of this value take the VM. Empty: only
+    /// hosts without that label do. Named as the value of a label is, at most 63 characters.
+    #[prost(string, tag = "6")]
+    pub pool: ::prost::alloc::string::String,
+}
+/// What a VM wants of its host, or of the VMs near it. Exactly one of vm_selector and host_selector is
+/// set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AffinityRule {
+    /// Over the labels of VMs of the same project, with at least one term `key=value` or
+    /// `key in (value,value)`: that VMs that match are near, or apart. The VM itself does not count. A
+    /// hard rule to stay apart holds both ways: a VM that matches is not placed later where the VM is
+    /// that stays apart from it.
+    #[prost(string, tag = "1")]
+    pub vm_selector: ::prost::alloc::string::String,
+    /// Over the labels of hosts: that the host matches, or does not.
+    #[prost(string, tag = "2")]
+    pub host_selector: ::prost::alloc::string::String,
+    /// What is near: hosts with the same value of this label, such as `zone`. Empty: the same host.
+    /// Only with vm_selector. A host without the label is near to nothing.
+    #[prost(string, tag = "3")]
+    pub topology: ::prost::alloc::string::String,
+    /// Apart from them, or not on hosts that match, instead of near or on.
+    #[prost(bool, tag = "4")]
+    pub anti: bool,
+    /// 0: hard; a host that breaks the rule can't take the VM. A hard rule to be near VMs of which none
+    /// has a host yet lets the first of them go anywhere, if it matches itself. 1 to 100: soft; it
+    /// counts for the score, 10000 parts per million for each 1, for a host that matches, or for the
+    /// share of the matching VMs that are near.
+    #[prost(uint32, tag = "5")]
+    pub weight: u32,
+}
+/// What is thought of every host for one VM, as if it were to be placed now: the host that it has is
+/// looked at as though it were not there. Only a caller of the whole fleet is told of each host; for
+/// callers of a project hosts are counted by what speaks against them, without names and numbers.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlacementEvaluation {
+    /// By which hosts were compared.
+    #[prost(enumeration = "PlacementStrategy", tag = "1")]
+    pub strategy: i32,
+    /// The host that takes it; empty when none does, and for callers of a project.
+    #[prost(string, tag = "2")]
+    pub chosen_host_id: ::prost::alloc::string::String,
+    /// Why none does, such as "NO_HOST_HAS_ROOM" (docs/STATES.md); empty when one does.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Every host, in the order in which they joined. Empty for callers of a project.
+    #[prost(message, repeated, tag = "4")]
+    pub hosts: ::prost::alloc::vec::Vec<HostVerdict>,
+    /// How many hosts can take it.
+    #[prost(uint32, tag = "5")]
+    pub suitable_hosts: u32,
+    /// How many hosts can't, by the first reason against them.
+    #[prost(message, repeated, tag = "6")]
+    pub objections: ::prost::alloc::vec::Vec<HostObjectionCount>,
+}
+/// What is thought of one host for one VM.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HostVerdict {
+    #[prost(string, tag = "1")]
+    pub host_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host_name: ::prost::alloc::string::String,
+    /// Whether it can take the VM.
+    #[prost(bool, tag = "3")]
+    pub suitable: bool,
+    /// All that speaks against it, the most telling first; empty when it can take the VM.
+    #[prost(message, repeated, tag = "4")]
+    pub objections: ::prost::alloc::vec::Vec<HostObjection>,
+    /// How well it suits, in parts per million, where it can take the VM: the highest score takes it,
+    /// and between equals the host that joined first.
+    #[prost(int64, tag = "5")]
+    pub score: i64,
+    /// What the score is made of; they add up to it.
+    #[prost(message, repeated, tag = "6")]
+    pub score_parts: ::prost::alloc::vec::Vec<ScorePart>,
+}
+/// One thing that speaks against a host.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostObjection {
+    /// Such as "HOST_CORDONED" or "NO_HOST_HAS_ROOM" (docs/STATES.md).
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same as a sentence that goes on after the host's name.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+/// A part of a score.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScorePart {
+    /// "room": how full the host would be, 1000000 for the best by the strategy. "affinity": what the
+    /// soft rules come to.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// In parts per million.
+    #[prost(int64, tag = "2")]
+    pub value: i64,
+}
+/// Hosts that can't take a VM for the same reason.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostObjectionCount {
+    /// As in HostObjection.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub hosts: u32,
 }
 /// What was last seen of a VM.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -461,7 +582,8 @@ pub struct CreateVmRequest {
     /// It is used as the VM's id when `id` is empty.
     #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
-    /// Check everything, placement included, and store nothing.
+    /// Check everything, placement included, and store nothing. The answer says in
+    /// placement_evaluation what is thought of every host.
     #[prost(bool, tag = "6")]
     pub validate_only: bool,
     /// The project that it is to belong to. Empty: the caller's, which is `default` for callers of the
@@ -488,7 +610,8 @@ pub struct ListVmsRequest {
 /// Which VMs to show. Every field that is set must match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmFilter {
-    /// `key=value,key!=value,key,!key`; at most 16 terms.
+    /// `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms. As in
+    /// Kubernetes `!=` and `notin` match also what has no such label.
     #[prost(string, tag = "1")]
     pub label_selector: ::prost::alloc::string::String,
     /// A host by id or name.
@@ -732,6 +855,9 @@ pub struct ExplainVmResponse {
     /// Sentences, the most important first.
     #[prost(string, repeated, tag = "4")]
     pub explanation: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What is thought of every host for it now. Not set for a VM that is being deleted or gone.
+    #[prost(message, optional, tag = "5")]
+    pub placement: ::core::option::Option<PlacementEvaluation>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadConsoleRequest {
@@ -909,6 +1035,39 @@ impl EgressPolicy {
             "EGRESS_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
             "EGRESS_POLICY_NAT" => Some(Self::Nat),
             "EGRESS_POLICY_NONE" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+/// In which order hosts are filled. A host is as full as the resource that is booked most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PlacementStrategy {
+    /// As the server is set.
+    Unspecified = 0,
+    /// The emptiest first: the end of one host takes few VMs along.
+    Spread = 1,
+    /// The fullest first: hosts stay empty.
+    Pack = 2,
+}
+impl PlacementStrategy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PLACEMENT_STRATEGY_UNSPECIFIED",
+            Self::Spread => "PLACEMENT_STRATEGY_SPREAD",
+            Self::Pack => "PLACEMENT_STRATEGY_PACK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PLACEMENT_STRATEGY_UNSPECIFIED" => Some(Self::Unspecified),
+            "PLACEMENT_STRATEGY_SPREAD" => Some(Self::Spread),
+            "PLACEMENT_STRATEGY_PACK" => Some(Self::Pack),
             _ => None,
         }
     }
@@ -2914,6 +3073,20 @@ pub struct Host {
     pub status: ::core::option::Option<HostStatus>,
     #[prost(string, tag = "10")]
     pub etag: ::prost::alloc::string::String,
+    /// Where this host is booked otherwise than the server is set.
+    #[prost(message, optional, tag = "11")]
+    pub overcommit: ::core::option::Option<HostOvercommit>,
+}
+/// How much more may be booked on a host than its kernel has, 0.1 to 100: 4 is four vCPUs for each CPU.
+/// Kept to thousandths. Disk is never promised twice.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct HostOvercommit {
+    /// 0: as the server is set (`placement.vcpu_overcommit`).
+    #[prost(double, tag = "1")]
+    pub vcpus: f64,
+    /// 0: as the server is set (`placement.memory_overcommit`).
+    #[prost(double, tag = "2")]
+    pub memory: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HostStatus {
@@ -2964,6 +3137,16 @@ pub struct HostStatus {
     /// server that does not count them yet, which lists all.
     #[prost(uint32, tag = "18")]
     pub unclaimed_vm_count: u32,
+    /// What may be booked in all: the capacity times the overcommit. Less `booked` it is what is left.
+    /// Not set while the agent has not been reached since the server started.
+    #[prost(message, optional, tag = "19")]
+    pub allocatable: ::core::option::Option<HostResources>,
+    /// Guest addresses that no VM has. An unclaimed VM counts as having one.
+    #[prost(uint32, tag = "20")]
+    pub addresses_free: u32,
+    /// The overcommit that holds: of the host, or else of the server. Never 0.
+    #[prost(message, optional, tag = "21")]
+    pub overcommit: ::core::option::Option<HostOvercommit>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostResources {
@@ -3073,6 +3256,7 @@ pub struct ListHostsRequest {
     pub page_size: u32,
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// As in VmFilter.
     #[prost(string, tag = "3")]
     pub label_selector: ::prost::alloc::string::String,
 }
@@ -3102,11 +3286,16 @@ pub struct UpdateHostRequest {
     #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
     /// Which fields to change: `labels`, one label as `labels.rack` (its key may stand in backticks),
-    /// `agent_address`. What is not named stays as it is when the change is made, so that changes of
-    /// different labels need no etag. A label that is named and not given goes. Without it: all labels,
-    /// and the address if it is not empty.
+    /// `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`. What is not named stays as
+    /// it is when the change is made, so that changes of different labels need no etag. A label that is
+    /// named and not given goes. Without it: all labels, the address if it is not empty, and the
+    /// overcommit if it is set.
     #[prost(message, optional, tag = "6")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// Ratios that are 0 go back to what the server is set to. A host that is booked fuller than a new
+    /// ratio allows keeps its VMs and takes no further one.
+    #[prost(message, optional, tag = "7")]
+    pub overcommit: ::core::option::Option<HostOvercommit>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteHostRequest {
@@ -3689,7 +3878,7 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "ListHosts"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes labels or agent address of a host.
+        /// Changes labels, agent address or overcommit of a host.
         pub async fn update_host(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateHostRequest>,
@@ -3923,7 +4112,7 @@ pub mod host_service_server {
             tonic::Response<super::ListHostsResponse>,
             tonic::Status,
         >;
-        /// Changes labels or agent address of a host.
+        /// Changes labels, agent address or overcommit of a host.
         async fn update_host(
             &self,
             request: tonic::Request<super::UpdateHostRequest>,

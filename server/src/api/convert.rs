@@ -7,6 +7,7 @@
 mod filter;
 pub mod incoming;
 pub mod metadata;
+mod verdicts;
 
 use std::time::Duration;
 
@@ -23,12 +24,16 @@ use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
     DevicesSeen, ExitSeen, GuestSeen, Observation, ObservedVm, ProcessSeen,
 };
+use crate::model::placement::{HostOvercommit, Overcommit};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
 use crate::model::status::{VmState, VmStatus};
+use crate::model::subnet::FIRST_SLOT;
 use crate::store::StoredEvent;
 use crate::watch::{HostSnapshot, View, VmRecord};
 
 pub use self::filter::filter;
+pub use self::verdicts::evaluation;
+use self::verdicts::{affinity, strategy};
 
 /// A VM at one revision.
 pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
@@ -74,6 +79,8 @@ pub fn vm_of(
         create_time: Some(timestamp(intent.created_at)),
         update_time: Some(timestamp(intent.updated_at)),
         project: intent.project.to_string(),
+        // Of a create that is only checked: see `verdicts`.
+        placement_evaluation: None,
     }
 }
 
@@ -154,6 +161,10 @@ pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
         placement: (!placement.is_anywhere()).then(|| v1::Placement {
             host: placement.host.clone().unwrap_or_default(),
             host_labels: placement.host_labels.clone(),
+            strategy: strategy(placement.strategy).into(),
+            affinity: placement.affinity.iter().map(affinity).collect(),
+            priority: placement.priority,
+            pool: placement.pool.clone().unwrap_or_default(),
         }),
         restart_policy: match spec.restart_policy() {
             RestartPolicy::Never => v1::RestartPolicy::Never,
@@ -311,9 +322,13 @@ pub fn history_event(event: StoredEvent, to: Audience) -> v1::VmHistoryEvent {
 const MAX_UNCLAIMED: usize = 256;
 
 /// A host with all that is known of it now.
-pub fn host(snapshot: &HostSnapshot) -> v1::Host {
+pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
     let HostView { record, health, facts } = &*snapshot.view;
     let facts = facts.as_deref();
+    let holds = all.over(record.overcommit);
+    let HostOvercommit { vcpus_milli, memory_milli } = record.overcommit;
+    let addresses = (record.subnet.last_slot() + 1).saturating_sub(FIRST_SLOT);
+    let taken = snapshot.vm_count + snapshot.unclaimed.len();
     v1::Host {
         id: record.id.to_string(),
         name: record.name.clone(),
@@ -347,8 +362,15 @@ pub fn host(snapshot: &HostSnapshot) -> v1::Host {
                 .map(ToString::to_string)
                 .collect(),
             unclaimed_vm_count: u32::try_from(snapshot.unclaimed.len()).unwrap_or(u32::MAX),
+            allocatable: facts.map(|facts| resources(holds.limit(facts.capacity))),
+            addresses_free: addresses.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)),
+            overcommit: Some(v1::HostOvercommit { vcpus: holds.vcpus, memory: holds.memory }),
         }),
         etag: record.etag(),
+        overcommit: (record.overcommit != HostOvercommit::default()).then(|| v1::HostOvercommit {
+            vcpus: HostOvercommit::ratio(vcpus_milli),
+            memory: HostOvercommit::ratio(memory_milli),
+        }),
     }
 }
 

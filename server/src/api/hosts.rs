@@ -32,6 +32,7 @@ use crate::model::ledger::{
     UpdateHost,
 };
 use crate::model::names;
+use crate::model::placement::HostOvercommit;
 use crate::model::request::RequestKey;
 use crate::model::spec::SpecProblem;
 use crate::model::subnet::Subnet;
@@ -77,7 +78,7 @@ impl Hosts {
         let host = HostRef::Id(record.id);
         let shown =
             self.api.view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
-        Ok(Response::new(convert::host(&shown)))
+        Ok(Response::new(convert::host(&shown, self.api.overcommit)))
     }
 
     fn join(
@@ -143,7 +144,7 @@ impl Hosts {
             if key <= after || !selector.matches(&record.labels) {
                 continue;
             }
-            let host = convert::host(&host);
+            let host = convert::host(&host, self.api.overcommit);
             bytes += host.encoded_len() + 8;
             if hosts.len() == size || (bytes > MAX_PAGE_BYTES && !hosts.is_empty()) {
                 more = true;
@@ -265,7 +266,7 @@ impl HostService for Hosts {
         let host = self.host(&request.get_ref().host)?;
         let shown =
             self.api.view.resolve_host(&host).ok_or_else(|| status::host_not_found(&host))?;
-        Ok(Response::new(convert::host(&shown)))
+        Ok(Response::new(convert::host(&shown, self.api.overcommit)))
     }
 
     async fn list_hosts(
@@ -285,11 +286,32 @@ impl HostService for Hosts {
         let host = parse_host(&message.host, "host", &mut problems);
         check_labels(&message.labels, &mut problems);
         let paths = message.update_mask.map(|mask| mask.paths).filter(|paths| !paths.is_empty());
-        let (labels, names_address) = match paths {
-            None => (LabelChange::Whole(message.labels), !message.agent_address.is_empty()),
+        let (labels, named) = match paths {
+            None => {
+                let overcommit = message.overcommit.is_some();
+                let named = update::NamedFields {
+                    address: !message.agent_address.is_empty(),
+                    vcpu_overcommit: overcommit,
+                    memory_overcommit: overcommit,
+                };
+                (LabelChange::Whole(message.labels), named)
+            }
             Some(paths) => update::masked(&paths, message.labels, &mut problems),
         };
-        let agent_address = names_address.then_some(message.agent_address);
+        let agent_address = named.address.then_some(message.agent_address);
+        let overcommit = message.overcommit.unwrap_or_default();
+        let mut ratio = |named: bool, field: &str, ratio: f64| {
+            let millis = HostOvercommit::millis(ratio);
+            named.then(|| {
+                millis.unwrap_or_else(|why| {
+                    problems.push(SpecProblem::new(field, why));
+                    None
+                })
+            })
+        };
+        let vcpu_overcommit = ratio(named.vcpu_overcommit, "overcommit.vcpus", overcommit.vcpus);
+        let memory_overcommit =
+            ratio(named.memory_overcommit, "overcommit.memory", overcommit.memory);
         if let Some(Err(why)) = agent_address.as_deref().map(agent_address::check) {
             problems.push(SpecProblem::new("agent_address", why));
         }
@@ -298,6 +320,8 @@ impl HostService for Hosts {
             etag: if_match(&message.etag),
             labels,
             agent_address,
+            vcpu_overcommit,
+            memory_overcommit,
         };
         self.submit(&request, key, mutation).await
     }
@@ -317,7 +341,12 @@ impl HostService for Hosts {
             Err(MutateError::Refused(Refusal::DoneAndGone { .. })) => {
                 Ok(Response::new(v1::Host::default()))
             }
-            Ok(_) => Ok(Response::new(shown.as_ref().map(convert::host).unwrap_or_default())),
+            Ok(_) => Ok(Response::new(
+                shown
+                    .as_ref()
+                    .map(|shown| convert::host(shown, self.api.overcommit))
+                    .unwrap_or_default(),
+            )),
             Err(MutateError::Refused(Refusal::HostNotFound(_))) if message.allow_missing => {
                 Ok(Response::new(v1::Host::default()))
             }

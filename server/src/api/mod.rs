@@ -45,6 +45,7 @@ use crate::images::Images;
 use crate::model::caller::{Caller, Ended, Grants};
 use crate::model::ledger::{HostRef, VmRef};
 use crate::model::names;
+use crate::model::placement::Overcommit;
 use crate::model::project::{Named, ProjectName};
 use crate::model::spec::SpecProblem;
 use crate::pki::CertificateAuthority;
@@ -68,6 +69,8 @@ pub struct Api {
     pub ca: Arc<CertificateAuthority>,
     /// DNS names of VMs are `<name>.<domain>`.
     pub domain: Arc<str>,
+    /// How hosts are booked that are not set otherwise.
+    pub overcommit: Overcommit,
     /// Makes and reads page tokens.
     pub pages: Arc<Pages>,
     /// Asks hosts for their objects.

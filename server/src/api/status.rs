@@ -424,9 +424,15 @@ pub fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::HostNotEmpty { .. } => (Code::FailedPrecondition, R::HostNotEmpty),
         Refusal::HostUnsuitable { why, .. } => match why {
-            Unsuitable::Cordoned | Unsuitable::LabelMismatch | Unsuitable::TooSmall(_) => {
-                (Code::FailedPrecondition, R::HostUnsuitable)
-            }
+            Unsuitable::NotNamed
+            | Unsuitable::LacksImage
+            | Unsuitable::Cordoned
+            | Unsuitable::LabelMismatch
+            | Unsuitable::OtherPool
+            | Unsuitable::HostRule(_)
+            | Unsuitable::VmRule(_)
+            | Unsuitable::KeptApart
+            | Unsuitable::TooSmall(_) => (Code::FailedPrecondition, R::HostUnsuitable),
             Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
                 (Code::Unavailable, R::HostUnsuitable)
             }
@@ -458,6 +464,11 @@ pub fn refused(refusal: &Refusal) -> Status {
                 *field,
                 "needs a stopped VM",
             );
+        }
+    }
+    if let Refusal::HostUnsuitable { host, why, also } = refusal {
+        for why in std::iter::once(why).chain(also) {
+            details.add_precondition_failure_violation(why.reason(), host, why.to_string());
         }
     }
     Status::with_error_details(code, clipped(refusal.to_string()), details)

@@ -90,6 +90,7 @@ async fn fixture() -> Fixture {
         clock,
         ca: Arc::new(ca),
         domain: "banger.internal".into(),
+        overcommit: crate::model::placement::Overcommit::default(),
         pages: Arc::new(Pages::new([7; 32])),
         fleet: crate::fleet::Fleet::default(),
         streams: guests::streams::Streams::default(),

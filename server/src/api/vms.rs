@@ -288,11 +288,13 @@ impl VmService for Vms {
         let to = Audience::of(&caller);
         let answer = self.api.store.check(&caller, create).await;
         let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
-        Ok(Response::new(if changed {
-            self.imagined(&intent, to)
-        } else {
-            self.shown(&intent, to)
-        }))
+        if !changed {
+            return Ok(Response::new(self.shown(&intent, to)));
+        }
+        let mut vm = self.imagined(&intent, to);
+        let found = self.api.store.evaluate(&intent);
+        vm.placement_evaluation = Some(convert::evaluation(&found, to));
+        Ok(Response::new(vm))
     }
 
     async fn get_vm(&self, request: Request<v1::GetVmRequest>) -> Result<Response<v1::Vm>, Status> {

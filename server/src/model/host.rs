@@ -4,6 +4,7 @@
 //! with the server: facts come anew with each session, health is judged from heartbeats.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::labels::Labels;
 use super::subnet::Subnet;
 
 /// Countable things of a host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Resources {
     /// CPUs.
     pub vcpus: u32,
@@ -49,6 +50,44 @@ impl Resources {
     }
 }
 
+/// What a ratio of an overcommit may be, in thousandths.
+pub const MILLIS: RangeInclusive<u32> = 100..=100_000;
+
+/// Where one host is booked otherwise than the others, in thousandths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostOvercommit {
+    /// For vCPUs; `None`: as all hosts.
+    pub vcpus_milli: Option<u32>,
+    /// For memory; `None`: as all hosts.
+    pub memory_milli: Option<u32>,
+}
+
+impl HostOvercommit {
+    /// A ratio of a request in thousandths; 0 is `None`.
+    ///
+    /// # Errors
+    /// A sentence, when it is no ratio that may be.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be 0.1 to 100 before"
+    )]
+    pub fn millis(ratio: f64) -> Result<Option<u32>, &'static str> {
+        if ratio == 0.0 {
+            return Ok(None);
+        }
+        if !(0.1..=100.0).contains(&ratio) {
+            return Err("must be 0.1 to 100, or 0 for what the server is set to");
+        }
+        Ok(Some((ratio * 1000.0).round() as u32))
+    }
+
+    /// A ratio as a request has it; `None` is 0.
+    pub fn ratio(millis: Option<u32>) -> f64 {
+        f64::from(millis.unwrap_or(0)) / 1000.0
+    }
+}
+
 /// sha256 of a public key, as a certificate request and a certificate have it.
 pub type KeyDigest = [u8; 32];
 
@@ -66,6 +105,8 @@ pub struct HostRecord {
     pub cordoned: bool,
     /// Where its guests' addresses come from.
     pub subnet: Subnet,
+    /// Where it is booked otherwise than the server is set.
+    pub overcommit: HostOvercommit,
     /// When the newest certificate given to its agent expires.
     pub certificate_expires_at: Timestamp,
     /// The key that its agent joined with last: whoever has another is not this host. `None` for a

@@ -178,6 +178,18 @@ impl VmIntent {
         self.spec.counted(self.root_image_mib)
     }
 
+    /// It has a host and an address there, or there is a reason why not yet.
+    pub fn set_place(&mut self, place: Result<(HostId, NetAllocation), NoHost>) {
+        match place {
+            Ok((host, net)) => {
+                self.host = Some(host);
+                self.net = Some(net);
+                self.pending = None;
+            }
+            Err(why) => self.pending = Some(why),
+        }
+    }
+
     /// The etag of this generation.
     pub fn etag(&self) -> String {
         etag(b"vm", &self.id.to_string(), self.generation.0)

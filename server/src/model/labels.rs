@@ -13,6 +13,9 @@ pub const MAX_LABELS: usize = 32;
 /// Most terms of one selector.
 pub const MAX_TERMS: usize = 16;
 
+/// Most values of one term.
+pub const MAX_VALUES: usize = 64;
+
 const MAX_PART_LEN: usize = 63;
 const MAX_PREFIX_LEN: usize = 253;
 
@@ -124,22 +127,27 @@ pub fn check_all(labels: &Labels, path: &str, problems: &mut Vec<(String, String
 }
 
 /// One term of a selector.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Term {
     Equals(String, String),
     Differs(String, String),
+    In(String, BTreeSet<String>),
+    /// As `Differs`: what has no such label matches.
+    NotIn(String, BTreeSet<String>),
     Has(String),
     Lacks(String),
 }
 
 /// A label selector: every term must match. The empty selector matches everything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     terms: Vec<Term>,
+    text: String,
 }
 
 impl Selector {
-    /// Parses `key=value,key!=value,key,!key`; `==` is taken as `=`. The empty text selects all.
+    /// Parses `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; `==` is taken as `=`.
+    /// The empty text selects all.
     ///
     /// # Errors
     /// A sentence that says which term is wrong and why.
@@ -147,7 +155,7 @@ impl Selector {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let parts: Vec<&str> = text.split(',').collect();
+        let parts = split_terms(text);
         if parts.len() > MAX_TERMS {
             return Err(format!("has {} terms; at most {MAX_TERMS} are allowed", parts.len()));
         }
@@ -158,7 +166,24 @@ impl Selector {
                 parse_term(part.trim()).map_err(|why| format!("term {}: {why}", index + 1))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { terms })
+        Ok(Self { terms, text: text.trim().to_owned() })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A label that everything that matches has, with the values that it may have: what to look up.
+    /// `None` when no term names one.
+    pub fn anchor(&self) -> Option<(&str, Vec<&str>)> {
+        self.terms.iter().find_map(|term| match term {
+            Term::Equals(key, value) => Some((key.as_str(), vec![value.as_str()])),
+            Term::In(key, values) => {
+                Some((key.as_str(), values.iter().map(String::as_str).collect()))
+            }
+            Term::Differs(..) | Term::NotIn(..) | Term::Has(_) | Term::Lacks(_) => None,
+        })
     }
 
     /// Whether every term matches.
@@ -166,6 +191,10 @@ impl Selector {
         self.terms.iter().all(|term| match term {
             Term::Equals(key, value) => labels.get(key) == Some(value),
             Term::Differs(key, value) => labels.get(key) != Some(value),
+            Term::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Term::NotIn(key, values) => {
+                !labels.get(key).is_some_and(|value| values.contains(value))
+            }
             Term::Has(key) => labels.contains_key(key),
             Term::Lacks(key) => !labels.contains_key(key),
         })
@@ -177,7 +206,45 @@ impl Selector {
     }
 }
 
+/// The terms of a selector: parted by the commas that are in no parentheses.
+fn split_terms(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    text.split(|c| {
+        match c {
+            '(' => inside = true,
+            ')' => inside = false,
+            _ => {}
+        }
+        c == ',' && !inside
+    })
+    .collect()
+}
+
+/// `key in (a,b)` or `key notin (a,b)`.
+fn parse_set(head: &str, values: &str) -> Result<Term, &'static str> {
+    let values = values.strip_suffix(')').ok_or("the parenthesis must end the term")?;
+    let (key, word) =
+        head.trim().rsplit_once(char::is_whitespace).ok_or("parentheses come after in or notin")?;
+    let key = key.trim();
+    check_key(key)?;
+    let values: BTreeSet<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+    if values.len() > MAX_VALUES {
+        return Err("has more than 64 values");
+    }
+    for value in &values {
+        check_value(value)?;
+    }
+    match word {
+        "in" => Ok(Term::In(key.to_owned(), values)),
+        "notin" => Ok(Term::NotIn(key.to_owned(), values)),
+        _ => Err("parentheses come after in or notin"),
+    }
+}
+
 fn parse_term(text: &str) -> Result<Term, &'static str> {
+    if let Some((head, values)) = text.split_once('(') {
+        return parse_set(head, values);
+    }
     let checked = |key: &str, value: &str| {
         let (key, value) = (key.trim(), value.trim());
         check_key(key)?;

@@ -17,6 +17,8 @@ mod join_token;
 mod mutation;
 mod notes;
 mod outcome;
+mod peers;
+mod placing;
 mod power;
 mod projects;
 mod references;
@@ -30,7 +32,6 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
-use jiff::Timestamp;
 
 use self::bookings::HostBookings;
 pub use self::bookings::HostUse;
@@ -46,6 +47,8 @@ pub use self::mutation::{
 };
 pub use self::notes::{Audit, BeginSweep, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
+use self::peers::PeerIndex;
+use self::placing::{Turn, turn};
 pub use self::projects::ProjectUse;
 pub use self::references::{HostRef, IfMatch, VmRef};
 pub use self::refusal::Refusal;
@@ -53,7 +56,7 @@ use super::caller::Caller;
 use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
 use super::intent::{Desired, VmIntent};
-use super::placement::Overcommit;
+use super::placement::{Overcommit, Strategy};
 use super::project::{Named, ProjectName, ProjectRecord};
 use super::subnet::Subnet;
 use super::token::TokenRecord;
@@ -63,6 +66,8 @@ use super::token::TokenRecord;
 pub struct LedgerConfig {
     /// How much more may be booked than the kernel has.
     pub overcommit: Overcommit,
+    /// In which order hosts are filled, where a VM does not say.
+    pub strategy: Strategy,
     /// Where guest subnets come from.
     pub guest_pool: Subnet,
     /// Prefix length of one host's guest subnet.
@@ -79,6 +84,7 @@ impl Default for LedgerConfig {
     fn default() -> Self {
         Self {
             overcommit: Overcommit::default(),
+            strategy: Strategy::default(),
             guest_pool: "10.64.0.0/10".parse().expect("a network"),
             guest_prefix: 20,
             max_vms: 1_000_000,
@@ -104,8 +110,12 @@ pub struct Ledger {
     vms: HashMap<VmId, Arc<VmIntent>>,
     names: HashMap<Named, VmId>,
     requests: HashMap<VmId, VmId>,
-    /// VMs without a host, oldest first.
-    pending: BTreeSet<(Timestamp, VmId)>,
+    /// VMs without a host, in the order in which they get one.
+    pending: BTreeSet<Turn>,
+    /// Room may have come since all of them were looked at.
+    room_came: bool,
+    /// Where VMs with certain labels are.
+    peer_index: PeerIndex,
     /// Ids known to be used up: those forgotten in the present group, and those the writer has
     /// looked up for it. Not all there ever were: they are in the database.
     used_up: HashSet<VmId>,
@@ -135,6 +145,8 @@ impl Ledger {
             names: HashMap::new(),
             requests: HashMap::new(),
             pending: BTreeSet::new(),
+            room_came: true,
+            peer_index: PeerIndex::default(),
             used_up: HashSet::new(),
             done: requests::Done::new(),
             hosts: BTreeMap::new(),
@@ -171,6 +183,7 @@ impl Ledger {
                 Change::Vm(Edit::Put(intent)) => self.put_vm(intent),
                 Change::Vm(Edit::Remove { last, .. }) => {
                     self.remove_vm(last.id);
+                    self.room_came = true;
                     self.used_up.insert(last.id);
                     self.used_up.extend(last.request_id);
                 }
@@ -195,6 +208,14 @@ impl Ledger {
         }
     }
 
+    /// Notes what a decision that was taken over has found out: that none of the VMs that wait
+    /// could have a host now.
+    pub fn note_outcome(&mut self, outcome: &Outcome) {
+        if let Outcome::Placed { searched: true, .. } = outcome {
+            self.room_came = false;
+        }
+    }
+
     /// Tells the ledger of ids found used up in the database, for the creates of the next group.
     pub fn note_used_up(&mut self, ids: impl IntoIterator<Item = VmId>) {
         self.used_up.extend(ids);
@@ -210,6 +231,7 @@ impl Ledger {
     /// own: it is what placement goes by from now on. An unknown host is ignored.
     pub fn set_capacity(&mut self, host: HostId, capacity: Option<Resources>, available: bool) {
         if let Some(entry) = self.hosts.get_mut(&host) {
+            self.room_came |= (entry.capacity, entry.available) != (capacity, available);
             entry.capacity = capacity;
             entry.available = available;
         }
@@ -218,6 +240,7 @@ impl Ledger {
     /// Tells which files a host has in its image directory. As with [`Self::set_capacity`].
     pub fn set_image_files(&mut self, host: HostId, files: Arc<BTreeSet<String>>) {
         if let Some(entry) = self.hosts.get_mut(&host) {
+            self.room_came |= entry.image_files.as_ref() != Some(&files);
             entry.image_files = Some(files);
         }
     }
@@ -228,6 +251,7 @@ impl Ledger {
         if let Some(entry) = self.hosts.get_mut(&host) {
             let mut slots = entry.slots_of(addresses);
             slots.retain(|vm, _| !self.vms.contains_key(vm));
+            self.room_came |= *entry.unclaimed() != slots;
             entry.set_unclaimed(slots);
         }
     }
@@ -294,6 +318,8 @@ impl Ledger {
     fn put_vm(&mut self, intent: &Arc<VmIntent>) {
         let old = self.vms.get(&intent.id);
         let given = old.is_none_or(|old| (old.host, old.net) != (intent.host, intent.net));
+        // It may be smaller than before, or what it was like may have kept others away.
+        self.room_came |= old.is_some_and(|old| old.spec != intent.spec);
         self.remove_vm(intent.id);
         self.names.insert(intent.named(), intent.id);
         if let Some(request) = intent.request_id {
@@ -309,18 +335,20 @@ impl Ledger {
             // It is to be forgotten, not placed.
             None if intent.desired == Desired::Absent => {}
             None => {
-                self.pending.insert((intent.created_at, intent.id));
+                self.pending.insert(turn(intent));
             }
         }
         let used = self.usage.entry(intent.project.clone()).or_default();
         *used = used.plus(intent.counted());
         self.images.book(intent);
+        self.peer_index.add(intent);
         self.vms.insert(intent.id, Arc::clone(intent));
     }
 
     fn remove_vm(&mut self, id: VmId) {
         let Some(old) = self.vms.remove(&id) else { return };
         self.images.release(&old);
+        self.peer_index.remove(&old);
         if let Some(used) = self.usage.get_mut(&old.project) {
             *used = used.minus(old.counted());
             if used.guests == 0 {
@@ -331,13 +359,14 @@ impl Ledger {
         if let Some(request) = old.request_id {
             self.requests.remove(&request);
         }
-        self.pending.remove(&(old.created_at, old.id));
+        self.pending.remove(&turn(&old));
         if let Some(entry) = old.host.and_then(|host| self.hosts.get_mut(&host)) {
             entry.release(&old);
         }
     }
 
     fn put_host(&mut self, record: &Arc<HostRecord>) {
+        self.room_came = true;
         if let Some(entry) = self.hosts.get_mut(&record.id) {
             self.host_names.remove(&entry.record.name);
             entry.record = Arc::clone(record);

@@ -6,6 +6,7 @@
 //! refused here, with the reason as a value.
 
 pub mod access;
+pub mod affinity;
 pub mod agent_address;
 pub mod audience;
 pub mod audit;
@@ -30,6 +31,7 @@ pub mod request;
 pub mod retention;
 pub mod spec;
 pub mod status;
+pub mod strategy;
 pub mod subnet;
 pub mod token;
 

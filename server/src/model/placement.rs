@@ -1,44 +1,52 @@
-//! Which host takes a VM: the first, in the order they joined, that matches and has room.
+//! Which host takes a VM: of those that pass every [filter], the one with the highest [score].
 //!
-//! Pure: the ledger makes one [`Candidate`] a host and asks. Refusals are values, because a named
-//! host is refused to the caller at once, while "no host yet" is kept with the VM and shown.
+//! Pure: the ledger makes one [`Candidate`] a host and asks; a decision costs a few comparisons a
+//! host, however many VMs there are. Refusals are values, because a named host is refused to the
+//! caller at once, while "no host yet" is kept with the VM and shown. What is thought of every host
+//! is an [`Evaluation`], made by the same filters and the same score.
+
+mod affinity;
+mod filter;
+mod overcommit;
+mod score;
+mod verdict;
+
+use std::collections::BTreeSet;
 
 use banger_proto::ids::HostId;
 
+pub use self::affinity::Peers;
+pub use self::filter::check_room;
+pub use self::overcommit::Overcommit;
+pub use self::score::{Score, WHOLE};
+pub use self::verdict::{Evaluation, Verdict};
+pub use super::host::HostOvercommit;
 use super::host::{HostRecord, Resources};
-use super::labels::Labels;
 use super::spec::VmSpec;
+pub use super::strategy::Strategy;
 
-/// How much more may be booked than the kernel has. 1.0: exactly what it has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Overcommit {
-    /// Ratio for vCPUs.
-    pub vcpus: f64,
-    /// Ratio for memory.
-    pub memory: f64,
+/// The label that says which pool a host is in: it takes only VMs that ask for that pool.
+pub const POOL_LABEL: &str = "banger/pool";
+
+/// What is asked of a host, and by what hosts are compared.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Of the VM.
+    pub spec: &'a VmSpec,
+    /// The only host that will do.
+    pub named: Option<HostId>,
+    /// In which order hosts are filled.
+    pub strategy: Strategy,
+    /// Where the VMs are that rules are about.
+    pub peers: Peers<'a>,
 }
 
-impl Default for Overcommit {
-    fn default() -> Self {
-        Self { vcpus: 4.0, memory: 1.0 }
-    }
-}
-
-impl Overcommit {
-    /// What may be booked on a host of this capacity. Disks are never promised twice.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "capacities are far below 2^52, ratios are checked to be 0.1 to 100, casts saturate"
-    )]
-    pub fn limit(self, capacity: Resources) -> Resources {
-        Resources {
-            vcpus: (f64::from(capacity.vcpus) * self.vcpus) as u32,
-            memory_mib: (capacity.memory_mib as f64 * self.memory) as u64,
-            disk_mib: capacity.disk_mib,
-            guests: capacity.guests,
-        }
+impl Wanted<'_> {
+    /// How well a host suits; `None` for one of which nothing is known.
+    fn score(&self, candidate: &Candidate<'_>) -> Option<Score> {
+        let limit = candidate.allocatable?;
+        let score = Score::of(self.strategy, self.spec.resources(), candidate.booked, limit);
+        Some(Score { affinity: self.peers.score(candidate.host), ..score })
     }
 }
 
@@ -47,23 +55,37 @@ impl Overcommit {
 pub struct Candidate<'a> {
     /// The durable record.
     pub host: &'a HostRecord,
-    /// What the kernel has, once the agent has said it in this life of the server.
-    pub capacity: Option<Resources>,
+    /// What may be booked in all, once the agent has said in this life of the server what it has.
+    pub allocatable: Option<Resources>,
     /// Whether the agent can be reached now.
     pub available: bool,
     /// What the VMs placed there may use.
     pub booked: Resources,
     /// Whether a guest address is free.
     pub has_free_slot: bool,
+    /// Names of the files in its image directory, once its agent has said them.
+    pub image_files: Option<&'a BTreeSet<String>>,
 }
 
 /// Why one host can't take one VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsuitable {
+    /// The VM names another host.
+    NotNamed,
+    /// A file that the VM names as an image is not there, and is none of the server's.
+    LacksImage,
     /// An operator keeps further VMs off it.
     Cordoned,
     /// A label that the VM asks for is not there.
     LabelMismatch,
+    /// It is in a pool that the VM does not ask for, or not in the one that it asks for.
+    OtherPool,
+    /// A hard rule of the VM about hosts, counted from 1, is broken.
+    HostRule(usize),
+    /// A hard rule of the VM about other VMs, counted from 1, is broken.
+    VmRule(usize),
+    /// Another VM near it stays apart from such VMs.
+    KeptApart,
     /// Its agent was not reached since the server started.
     NotYetSeen,
     /// Its agent can't be reached now.
@@ -82,8 +104,11 @@ impl Unsuitable {
     /// The reason code shown to users.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::NotNamed => "HOST_NOT_NAMED",
+            Self::LacksImage => "NO_HOST_HAS_IMAGE",
             Self::Cordoned => "HOST_CORDONED",
-            Self::LabelMismatch => "NO_HOST_MATCHES",
+            Self::LabelMismatch | Self::OtherPool | Self::HostRule(_) => "NO_HOST_MATCHES",
+            Self::VmRule(_) | Self::KeptApart => "NO_HOST_MEETS_AFFINITY",
             Self::NotYetSeen => "HOST_NOT_YET_SEEN",
             Self::Unreachable => "HOST_UNREACHABLE",
             Self::TooSmall(_) => "NO_HOST_LARGE_ENOUGH",
@@ -95,8 +120,16 @@ impl Unsuitable {
 impl std::fmt::Display for Unsuitable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::NotNamed => f.write_str("the VM names another host"),
+            Self::LacksImage => f.write_str("it has no file that the VM names as an image"),
             Self::Cordoned => f.write_str("it is cordoned"),
             Self::LabelMismatch => f.write_str("it lacks a label that the VM asks for"),
+            Self::OtherPool => write!(f, "the VM does not ask for its pool (label {POOL_LABEL})"),
+            Self::HostRule(rule) => write!(f, "it breaks rule {rule} of the VM about hosts"),
+            Self::VmRule(rule) => {
+                write!(f, "it breaks rule {rule} of the VM about the VMs that are near")
+            }
+            Self::KeptApart => f.write_str("a VM there stays apart from such VMs"),
             Self::NotYetSeen => {
                 f.write_str("its agent has not been reached since the server started")
             }
@@ -135,21 +168,30 @@ pub enum NoHost {
     NoHosts,
     /// No host has the labels asked for.
     NoneMatches,
+    /// Hosts match, but none has a file that the VM names as an image.
+    NoneHasImage,
     /// Hosts match and are there, but the VM is larger than any of them: waiting does not help.
     NoneLargeEnough,
     /// Hosts match, but each is cordoned or can't be reached.
     NoneAvailable,
     /// Hosts match and are there, but none has room.
     NoneHasRoom,
+    /// Hosts have room, but each breaks a hard rule about VMs near by.
+    NoneMeetsAffinity,
+    /// There is room, and VMs that wait come first.
+    OthersFirst,
 }
 
 impl NoHost {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
         Self::NoHosts,
         Self::NoneMatches,
+        Self::NoneHasImage,
         Self::NoneLargeEnough,
         Self::NoneAvailable,
         Self::NoneHasRoom,
+        Self::NoneMeetsAffinity,
+        Self::OthersFirst,
     ];
 
     /// The reason code shown to users, also stored.
@@ -157,9 +199,12 @@ impl NoHost {
         match self {
             Self::NoHosts => "NO_HOST",
             Self::NoneMatches => "NO_HOST_MATCHES",
+            Self::NoneHasImage => "NO_HOST_HAS_IMAGE",
             Self::NoneLargeEnough => "NO_HOST_LARGE_ENOUGH",
             Self::NoneAvailable => "NO_HOST_AVAILABLE",
             Self::NoneHasRoom => "NO_HOST_HAS_ROOM",
+            Self::NoneMeetsAffinity => "NO_HOST_MEETS_AFFINITY",
+            Self::OthersFirst => "OTHERS_FIRST",
         }
     }
 
@@ -173,113 +218,115 @@ impl NoHost {
         match self {
             Self::NoHosts => "no host has joined yet",
             Self::NoneMatches => "no host has the labels that the VM asks for",
+            Self::NoneHasImage => "no host that matches has the image files that the VM names",
             Self::NoneLargeEnough => "the VM would not fit on any matching host, even an empty one",
             Self::NoneAvailable => "every host that matches is cordoned or can't be reached",
             Self::NoneHasRoom => "no host that matches has room",
+            Self::NoneMeetsAffinity => {
+                "every host with room breaks a rule about the VMs that are near"
+            }
+            Self::OthersFirst => {
+                "VMs that have waited longer, or have a higher priority, come first"
+            }
         }
     }
 }
 
-/// Whether one host can take a VM of this shape, and if not the first reason against it.
+/// Whether one host can take a VM.
 ///
 /// # Errors
-/// The reason.
-pub fn check_host(
-    spec: &VmSpec,
-    candidate: &Candidate<'_>,
-    overcommit: Overcommit,
-) -> Result<(), Unsuitable> {
-    if !labels_match(&spec.placement().host_labels, &candidate.host.labels) {
-        return Err(Unsuitable::LabelMismatch);
-    }
-    if candidate.host.cordoned {
-        return Err(Unsuitable::Cordoned);
-    }
-    let Some(capacity) = candidate.capacity else {
-        return Err(Unsuitable::NotYetSeen);
-    };
-    if !candidate.available {
-        return Err(Unsuitable::Unreachable);
-    }
-    let limit = overcommit.limit(capacity);
-    check_room(spec.resources(), Resources::default(), limit).map_err(Unsuitable::TooSmall)?;
-    check_room(spec.resources(), candidate.booked, limit).map_err(Unsuitable::NoRoom)?;
-    if !candidate.has_free_slot {
-        return Err(Unsuitable::NoFreeAddress);
-    }
-    Ok(())
+/// All that speaks against it, the most telling first; never nothing.
+pub fn check_host(wanted: &Wanted<'_>, candidate: &Candidate<'_>) -> Result<(), Vec<Unsuitable>> {
+    let against: Vec<Unsuitable> = filter::objections(wanted, candidate).collect();
+    if against.is_empty() { Ok(()) } else { Err(against) }
 }
 
-/// Whether `wanted` fits beside what is booked.
-///
-/// # Errors
-/// The first resource that is short.
-pub fn check_room(wanted: Resources, booked: Resources, limit: Resources) -> Result<(), Shortage> {
-    let rows = [
-        ("vCPUs", u64::from(wanted.vcpus), u64::from(booked.vcpus), u64::from(limit.vcpus)),
-        ("MiB of memory", wanted.memory_mib, booked.memory_mib, limit.memory_mib),
-        ("MiB of disk", wanted.disk_mib, booked.disk_mib, limit.disk_mib),
-        (
-            "port of the guests' bridge",
-            u64::from(wanted.guests),
-            u64::from(booked.guests),
-            u64::from(limit.guests),
-        ),
-    ];
-    for (resource, wanted, booked, limit) in rows {
-        let left = limit.saturating_sub(booked);
-        if wanted > left {
-            return Err(Shortage { resource, wanted, left });
-        }
-    }
-    Ok(())
-}
-
-/// The first host that can take the VM.
+/// The host that takes the VM: of those that can, the one with the highest score; between equals
+/// the one that joined first. Candidates come in the order in which they joined.
 ///
 /// # Errors
 /// The reason that came closest: a full host says more than one with other labels.
 pub fn choose_host<'a>(
-    spec: &VmSpec,
+    wanted: &Wanted<'_>,
     candidates: impl IntoIterator<Item = Candidate<'a>>,
-    overcommit: Overcommit,
 ) -> Result<HostId, NoHost> {
-    let mut nearest = NoHost::NoHosts;
+    let mut choice = Choice::new(wanted.strategy);
     for candidate in candidates {
-        let why = match check_host(spec, &candidate, overcommit) {
-            Ok(()) => return Ok(candidate.host.id),
-            Err(why) => why,
+        let found = match filter::objections(wanted, &candidate).next() {
+            None => wanted.score(&candidate).ok_or(Some(Unsuitable::NotYetSeen)),
+            Some(why) => Err(Some(why)),
         };
-        let (rank, found) = match why {
-            Unsuitable::LabelMismatch => (1, NoHost::NoneMatches),
-            Unsuitable::TooSmall(_) => (2, NoHost::NoneLargeEnough),
-            // One that is not there now may be large enough.
-            Unsuitable::Cordoned | Unsuitable::NotYetSeen | Unsuitable::Unreachable => {
-                (3, NoHost::NoneAvailable)
+        choice.take(candidate.host.id, found);
+    }
+    choice.made()
+}
+
+/// A choice that is being made, host by host.
+#[derive(Debug)]
+struct Choice {
+    strategy: Strategy,
+    best: Option<(Score, HostId)>,
+    nearest: NoHost,
+}
+
+impl Choice {
+    const fn new(strategy: Strategy) -> Self {
+        Self { strategy, best: None, nearest: NoHost::NoHosts }
+    }
+
+    /// The next host: how well it suits, or the first that speaks against it.
+    fn take(&mut self, host: HostId, found: Result<Score, Option<Unsuitable>>) {
+        match found {
+            Ok(score) => {
+                if self.best.is_none_or(|(best, _)| score.beats(best, self.strategy)) {
+                    self.best = Some((score, host));
+                }
             }
-            Unsuitable::NoRoom(_) | Unsuitable::Full | Unsuitable::NoFreeAddress => {
-                (4, NoHost::NoneHasRoom)
+            Err(why) => {
+                let why = why.map_or(NoHost::NoneAvailable, Unsuitable::of_all);
+                if why.closeness() > self.nearest.closeness() {
+                    self.nearest = why;
+                }
             }
-        };
-        if rank > closeness(nearest) {
-            nearest = found;
         }
     }
-    Err(nearest)
-}
 
-const fn closeness(why: NoHost) -> u8 {
-    match why {
-        NoHost::NoHosts => 0,
-        NoHost::NoneMatches => 1,
-        NoHost::NoneLargeEnough => 2,
-        NoHost::NoneAvailable => 3,
-        NoHost::NoneHasRoom => 4,
+    fn made(self) -> Result<HostId, NoHost> {
+        self.best.map(|(_, host)| host).ok_or(self.nearest)
     }
 }
 
-fn labels_match(wanted: &Labels, has: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| has.get(key) == Some(value))
+impl Unsuitable {
+    /// Why there is no host, where this is the most that can be said of any.
+    const fn of_all(self) -> NoHost {
+        match self {
+            Self::NotNamed | Self::LabelMismatch | Self::OtherPool | Self::HostRule(_) => {
+                NoHost::NoneMatches
+            }
+            Self::VmRule(_) | Self::KeptApart => NoHost::NoneMeetsAffinity,
+            Self::LacksImage => NoHost::NoneHasImage,
+            Self::TooSmall(_) => NoHost::NoneLargeEnough,
+            // One that is not there now may be large enough.
+            Self::Cordoned | Self::NotYetSeen | Self::Unreachable => NoHost::NoneAvailable,
+            Self::NoRoom(_) | Self::Full | Self::NoFreeAddress => NoHost::NoneHasRoom,
+        }
+    }
+}
+
+impl NoHost {
+    /// How near a host came that failed for this.
+    const fn closeness(self) -> u8 {
+        match self {
+            Self::NoHosts => 0,
+            Self::NoneMatches => 1,
+            Self::NoneHasImage => 2,
+            Self::NoneLargeEnough => 3,
+            Self::NoneAvailable => 4,
+            Self::NoneHasRoom => 5,
+            Self::NoneMeetsAffinity => 6,
+            Self::OthersFirst => 7,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,12 +15,17 @@ use banger_proto::bounds::{MAX_METADATA_BYTES, MEMORY_MIB, ROOT_DISK_MIB, VCPUS,
 pub use changes::{FieldChange, TakesEffect};
 pub use merge::SpecMask;
 
+use super::affinity::{self, AffinityDraft, AffinityRule};
 use super::labels::{self, Labels};
 use super::names;
+use super::strategy::Strategy;
 
 /// Used when a spec leaves the kernel command line open: a serial console, and a guest that panics
 /// or reboots ends its VMM process, which is how a reboot of the guest is seen from outside.
 pub const DEFAULT_BOOT_ARGS: &str = "console=ttyS0 reboot=k panic=1";
+
+/// What a priority may be.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
 /// One thing wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +114,21 @@ pub struct RateLimits {
     pub net_tx_bytes_per_second: u64,
 }
 
-/// Where a VM may run; with both empty, on any host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Where a VM may run; with all at their defaults, on any host that is in no pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Placement {
     /// A host by id or name; no other is tried.
     pub host: Option<String>,
     /// Labels the host must all have.
     pub host_labels: Labels,
+    /// In which order hosts are filled; `None`: as the fleet is set.
+    pub strategy: Option<Strategy>,
+    /// What hosts are to be like, and near or apart from which VMs.
+    pub affinity: Vec<AffinityRule>,
+    /// Of VMs that wait for a host the one with the highest is placed first.
+    pub priority: i32,
+    /// The pool that the host is in; `None`: in none.
+    pub pool: Option<String>,
 }
 
 /// An image as a request names it.
@@ -161,6 +174,14 @@ pub struct VmSpecDraft {
     pub placement_host: String,
     /// Labels the host must have.
     pub placement_labels: Labels,
+    /// In which order hosts are filled, when it was said.
+    pub placement_strategy: Option<Strategy>,
+    /// Rules about hosts and VMs near by.
+    pub affinity: Vec<AffinityDraft>,
+    /// Where it stands among VMs that wait.
+    pub priority: i32,
+    /// The pool of hosts; empty: not said.
+    pub pool: String,
     /// What to do when the process ends.
     pub restart_policy: RestartPolicy,
     /// What the edge could not even read, such as a number that is no value of an enum.
@@ -240,6 +261,15 @@ impl VmSpecDraft {
             problems.add("spec.placement.host", why);
         }
         problems.labels("spec.placement.host_labels", &self.placement_labels);
+        let affinity = problems.affinity("spec.placement.affinity", self.affinity);
+        if !PRIORITIES.contains(&self.priority) {
+            let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+            let why = format!("is {}; must be {least} to {most}", self.priority);
+            problems.add("spec.placement.priority", why);
+        }
+        if let Err(why) = labels::check_value(&self.pool) {
+            problems.add("spec.placement.pool", why);
+        }
 
         if !problems.0.is_empty() {
             return Err(SpecRefusal::Invalid(problems.0));
@@ -272,7 +302,14 @@ impl VmSpecDraft {
             egress: self.egress,
             rate_limits: self.rate_limits,
             labels: self.labels,
-            placement: Placement { host, host_labels: self.placement_labels },
+            placement: Placement {
+                host,
+                host_labels: self.placement_labels,
+                strategy: self.placement_strategy,
+                affinity,
+                priority: self.priority,
+                pool: (!self.pool.is_empty()).then_some(self.pool),
+            },
             restart_policy: self.restart_policy,
         })
     }
@@ -320,6 +357,13 @@ impl Problems {
             self.add(&format!("{field}.sha256"), why);
         }
         ImageRef { name: draft.name, sha256, stored: false }
+    }
+
+    fn affinity(&mut self, field: &str, drafts: Vec<AffinityDraft>) -> Vec<AffinityRule> {
+        let mut found = Vec::new();
+        let rules = affinity::check_all(drafts, field, &mut found);
+        self.0.extend(found.into_iter().map(|(field, why)| SpecProblem::new(field, why)));
+        rules
     }
 
     fn labels(&mut self, field: &str, labels: &Labels) {

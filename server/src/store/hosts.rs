@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::columns::columns_of;
 use super::error::StoreError;
 use super::table::Table;
-use crate::model::host::HostRecord;
+use crate::model::host::{HostOvercommit, HostRecord, MILLIS};
 use crate::model::ledger::Ledger;
 
 impl Table for HostRecord {
@@ -29,20 +29,25 @@ impl Table for HostRecord {
                     host.created_at.as_microsecond(),
                     host.updated_at.as_microsecond(),
                     host.key_sha256.map(hex::encode),
+                    host.overcommit.vcpus_milli,
+                    host.overcommit.memory_milli,
                 ])
             })
             .collect();
         batch.add_rows(
             "INSERT INTO hosts (id, name, agent_address, labels, cordoned, subnet,
-                 certificate_expires_at, generation, created_at, updated_at, key_sha256)
+                 certificate_expires_at, generation, created_at, updated_at, key_sha256,
+                 vcpu_overcommit_milli, memory_overcommit_milli)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-                 value->>7, value->>8, value->>9, unhex(value->>10)
+                 value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
                  labels = excluded.labels, cordoned = excluded.cordoned,
                  certificate_expires_at = excluded.certificate_expires_at,
                  generation = excluded.generation, updated_at = excluded.updated_at,
-                 key_sha256 = excluded.key_sha256",
+                 key_sha256 = excluded.key_sha256,
+                 vcpu_overcommit_milli = excluded.vcpu_overcommit_milli,
+                 memory_overcommit_milli = excluded.memory_overcommit_milli",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -58,7 +63,8 @@ impl Table for HostRecord {
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
-                 generation, created_at, updated_at, key_sha256
+                 generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
+                 memory_overcommit_milli
              FROM hosts ORDER BY id",
         )
         .fetch_all(connection)
@@ -73,6 +79,12 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
     let time = |column: &'static str| -> Result<Timestamp, StoreError> {
         Timestamp::from_microsecond(get(row, column)?).map_err(|_| bad(column))
     };
+    let millis = |column: &'static str| -> Result<Option<u32>, StoreError> {
+        let read = get::<Option<i64>>(row, column)?.map(u32::try_from).transpose();
+        read.ok()
+            .filter(|millis| millis.is_none_or(|millis| MILLIS.contains(&millis)))
+            .ok_or_else(|| bad(column))
+    };
     Ok(HostRecord {
         id: id.parse().map_err(|_| bad("id"))?,
         name: get(row, "name")?,
@@ -81,6 +93,10 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         cordoned: get::<i64>(row, "cordoned")? != 0,
         subnet: get::<String>(row, "subnet")?.parse().map_err(|_| bad("subnet"))?,
         certificate_expires_at: time("certificate_expires_at")?,
+        overcommit: HostOvercommit {
+            vcpus_milli: millis("vcpu_overcommit_milli")?,
+            memory_milli: millis("memory_overcommit_milli")?,
+        },
         generation: u64::try_from(get::<i64>(row, "generation")?).map_err(|_| bad("generation"))?,
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,

@@ -78,6 +78,7 @@ use crate::model::ledger::{
     AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, ProjectUse,
     VmAnswer, VmRef,
 };
+use crate::model::placement::Evaluation;
 use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
@@ -249,6 +250,11 @@ impl Store {
         let used_up = vms::used_up(&self.readers, &given).await?;
         let outcome = self.ledger.lock().check_create(&create, caller, &used_up)?.outcome;
         answer_of::<CreateVm>(outcome)
+    }
+
+    /// What is thought of every host for a VM, as if it were to be placed now.
+    pub fn evaluate(&self, intent: &VmIntent) -> Evaluation {
+        self.ledger.lock().evaluate(intent)
     }
 
     /// Reserves the next block of revisions: never given out before, and above all that were.

@@ -23,6 +23,7 @@ mod failures;
 mod history;
 mod images;
 mod migrations;
+mod placing;
 mod projects;
 mod releases;
 mod repeats;

@@ -370,6 +370,7 @@ impl Writer {
                 let answer = match decided {
                     Ok(decided) => {
                         ledger.apply(&decided.changes);
+                        ledger.note_outcome(&decided.outcome);
                         changes.extend(decided.changes);
                         Ok(decided.outcome)
                     }

@@ -14,7 +14,7 @@ pub(crate) enum HostCommand {
     /// Lists hosts.
     #[command(visible_alias = "list")]
     Ls {
-        /// Only with these labels: key=value,key!=value,key,!key.
+        /// Only with these labels: key=value,key!=value,key in (a,b),key notin (a,b),key,!key.
         #[arg(
             short = 'l',
             long,
@@ -38,7 +38,8 @@ pub(crate) enum HostCommand {
         #[arg(long = "label", value_parser = value::label, value_name = "K=V")]
         labels: Vec<(String, String)>,
     },
-    /// Changes labels or agent address of a host.
+    /// Changes labels, agent address or overcommit of a host.
+    #[command(visible_alias = "set", after_help = UPDATE_HELP)]
     Update(HostUpdateArgs),
     /// Places no further VM on hosts; those they have stay.
     Cordon(Hosts),
@@ -94,6 +95,12 @@ pub(crate) struct OneHost {
     pub(crate) host: String,
 }
 
+const UPDATE_HELP: &str = "\
+Examples:
+  banger host update b0 --label zone=a --remove-label old
+  banger host set b0 --vcpu-overcommit 2
+  banger host set b0 --vcpu-overcommit 0   (again as the server is set)";
+
 #[derive(Debug, Args)]
 pub(crate) struct HostUpdateArgs {
     #[command(flatten)]
@@ -107,4 +114,10 @@ pub(crate) struct HostUpdateArgs {
     /// Where the server dials the agent, address:port.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ADDRESS")]
     pub(crate) agent_address: String,
+    /// How many vCPUs may be booked for each CPU, 0.1 to 100; 0: as the server is set.
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) vcpu_overcommit: Option<f64>,
+    /// How much memory may be booked for each MiB, 0.1 to 100; 0: as the server is set.
+    #[arg(long, value_name = "RATIO")]
+    pub(crate) memory_overcommit: Option<f64>,
 }

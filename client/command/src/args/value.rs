@@ -1,6 +1,6 @@
 //! Reads the values of flags: sizes, times, labels, images, states.
 
-use banger_client::v1::{ImageRef, RestartPolicy, VmState};
+use banger_client::v1::{AffinityRule, ImageRef, PlacementStrategy, RestartPolicy, VmState};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 pub(crate) use banger_terminal::args::duration;
@@ -84,6 +84,49 @@ pub(crate) fn restart() -> impl TypedValueParser<Value = RestartPolicy> {
     })
 }
 
+/// In which order hosts are filled.
+pub(crate) fn strategy() -> impl TypedValueParser<Value = PlacementStrategy> {
+    PossibleValuesParser::new(["spread", "pack"]).map(|word| match word.as_str() {
+        "pack" => PlacementStrategy::Pack,
+        _ => PlacementStrategy::Spread,
+    })
+}
+
+/// Near VMs: `app=web`, `app=web@zone`, `app in (web,db)@zone:50`.
+pub(crate) fn near(text: &str) -> Result<AffinityRule, String> {
+    let (text, weight) = weight(text)?;
+    let (selector, topology) = text.rsplit_once('@').unwrap_or((text, ""));
+    let (vm_selector, topology) = (selector.to_owned(), topology.to_owned());
+    Ok(AffinityRule { vm_selector, topology, weight, ..AffinityRule::default() })
+}
+
+/// Apart from VMs, written the same.
+pub(crate) fn apart(text: &str) -> Result<AffinityRule, String> {
+    near(text).map(|rule| AffinityRule { anti: true, ..rule })
+}
+
+/// On hosts: `disk=nvme`, `disk=nvme:50`.
+pub(crate) fn on(text: &str) -> Result<AffinityRule, String> {
+    let (selector, weight) = weight(text)?;
+    Ok(AffinityRule { host_selector: selector.to_owned(), weight, ..AffinityRule::default() })
+}
+
+/// On none of them, written the same.
+pub(crate) fn not_on(text: &str) -> Result<AffinityRule, String> {
+    on(text).map(|rule| AffinityRule { anti: true, ..rule })
+}
+
+/// What is before the weight, and the weight; 0 where none is given. No selector has a colon.
+fn weight(text: &str) -> Result<(&str, u32), String> {
+    match text.rsplit_once(':') {
+        None => Ok((text, 0)),
+        Some((rest, weight)) => match weight.parse() {
+            Ok(weight @ 1..=100) => Ok((rest, weight)),
+            _ => Err("no weight; write 1 to 100 after the colon".to_owned()),
+        },
+    }
+}
+
 /// A variable of an environment.
 pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -98,5 +141,26 @@ pub(crate) fn ports(text: &str) -> Result<(u16, u16), String> {
     match (local.parse(), port.parse()) {
         (Ok(local), Ok(port @ 1..)) => Ok((local, port)),
         _ => Err("no port; write it like 80, or 8080:80 for another one here".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_a_selector_with_a_topology_and_a_weight() {
+        let rule = apart("app in (web,db)@zone:50").expect("a rule");
+        let said = (rule.vm_selector.as_str(), rule.topology.as_str(), rule.weight, rule.anti);
+        assert_eq!(said, ("app in (web,db)", "zone", 50, true));
+        let rule = near("app=web").expect("a rule");
+        let said = (rule.vm_selector.as_str(), rule.topology.as_str(), rule.weight, rule.anti);
+        assert_eq!(said, ("app=web", "", 0, false));
+        let rule = not_on("disk!=nvme:7").expect("a rule");
+        let said = (rule.host_selector.as_str(), rule.weight, rule.anti);
+        assert_eq!(said, ("disk!=nvme", 7, true));
+        for wrong in ["app=web:0", "app=web:101", "app=web:x", "app=web:"] {
+            assert!(on(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use banger_client::v1::{VmFilter, VmState};
+use banger_client::v1::{AffinityRule, PlacementStrategy, VmFilter, VmState};
 use clap::{Args, Subcommand};
 
 use super::guest::{
@@ -135,11 +135,12 @@ pub(crate) struct RmArgs {
 const FILTER_HELP: &str = "\
 Examples:
   banger vm ls -l app=web,tier!=test --state running,paused
+  banger vm ls -l 'app in (web,db)'
   banger vm ls --host b0 -o name";
 
 #[derive(Debug, Args)]
 pub(crate) struct FilterArgs {
-    /// Only with these labels: key=value,key!=value,key,!key.
+    /// Only with these labels: key=value,key!=value,key in (a,b),key notin (a,b),key,!key.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
     /// Only on this host (name or id).
@@ -197,6 +198,9 @@ Examples:
   banger vm create web --image demo --memory 512M --label app=web
   banger vm create old --kernel vmlinux --initrd initrd.img --root root.ext4
   banger vm create a b c -f spec.yaml --label app=web
+  banger vm create big --memory 64G --strategy pack --dry-run
+  banger vm create web-1 web-2 web-3 --label app=web --apart app=web
+  banger vm create db --label app=db --apart app=db@zone --on disk=nvme:50
   banger vm get web -o json | banger vm create copy -f -";
 
 #[derive(Debug, Args)]
@@ -227,6 +231,29 @@ pub(crate) struct CreateArgs {
     /// Place it only on hosts with this label; may be given several times.
     #[arg(long = "host-label", value_parser = value::label, value_name = "K=V", help_heading = "Placement")]
     pub(crate) host_labels: Vec<(String, String)>,
+    /// In which order hosts are filled: the emptiest first, or the fullest (default: as the server
+    /// is set).
+    #[arg(long, value_parser = value::strategy(), value_name = "ORDER", help_heading = "Placement")]
+    pub(crate) strategy: Option<PlacementStrategy>,
+    /// Place it near VMs with such labels: on their host, or where the label TOPOLOGY of hosts has
+    /// the same value; with a WEIGHT of 1 to 100 that is a wish and no condition.
+    #[arg(long, value_parser = value::near, value_name = "SELECTOR[@TOPOLOGY][:WEIGHT]", help_heading = "Placement")]
+    pub(crate) near: Vec<AffinityRule>,
+    /// Keep it apart from VMs with such labels; may be given several times, as --near.
+    #[arg(long, value_parser = value::apart, value_name = "SELECTOR[@TOPOLOGY][:WEIGHT]", help_heading = "Placement")]
+    pub(crate) apart: Vec<AffinityRule>,
+    /// Place it on hosts with such labels.
+    #[arg(long, value_parser = value::on, value_name = "SELECTOR[:WEIGHT]", help_heading = "Placement")]
+    pub(crate) on: Vec<AffinityRule>,
+    /// Place it on no host with such labels.
+    #[arg(long, value_parser = value::not_on, value_name = "SELECTOR[:WEIGHT]", help_heading = "Placement")]
+    pub(crate) not_on: Vec<AffinityRule>,
+    /// Where it stands among VMs that wait for a host, -1000 to 1000; the highest goes first.
+    #[arg(long, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Placement")]
+    pub(crate) priority: Option<i32>,
+    /// Place it in this pool of hosts, those with the label banger/pool of this value.
+    #[arg(long, value_name = "POOL", help_heading = "Placement")]
+    pub(crate) pool: Option<String>,
 }
 
 impl CreateArgs {

@@ -12,6 +12,7 @@ use super::for_each;
 use super::show::show;
 use super::wait::wait;
 use crate::args::vm::{ChangeArgs, RebootArgs, RmArgs, StopArgs, WaitForArgs};
+use crate::output::placement;
 use crate::output::vms::desired;
 use crate::session::Session;
 use banger_terminal::ask::confirm;
@@ -117,7 +118,8 @@ pub(super) fn print(
             true => standing(vm) + "\n",
             false => format!("{}, wanted {}\n", standing(vm), desired(vm)),
         };
-        vms.iter().map(line).collect()
+        let hosts = |vm: &Vm| vm.placement_evaluation.as_ref().map(placement::evaluation);
+        vms.iter().map(|vm| line(vm) + &hosts(vm).unwrap_or_default()).collect()
     })
 }
 

@@ -1,7 +1,8 @@
 //! `banger vm create` and `banger vm update`: a spec from file and flags.
 
 use banger_client::v1::{
-    CreateVmRequest, DesiredState, ErrorReason, Placement, UpdateVmRequest, Vm, VmSpec,
+    AffinityRule, CreateVmRequest, DesiredState, ErrorReason, Placement, UpdateVmRequest, Vm,
+    VmSpec,
 };
 use prost_types::FieldMask;
 
@@ -78,7 +79,27 @@ fn request(args: &CreateArgs) -> Result<(Vec<String>, CreateVmRequest), Failure>
         let placement = wanted.placement.get_or_insert_with(Placement::default);
         placement.host_labels.extend(args.host_labels());
     }
+    place(wanted, args);
     Ok((names, request))
+}
+
+/// Where it may go, by the flags.
+fn place(wanted: &mut VmSpec, args: &CreateArgs) {
+    let rules = [&args.near, &args.apart, &args.on, &args.not_on].into_iter().flatten();
+    let rules: Vec<AffinityRule> = rules.cloned().collect();
+    let (strategy, priority, pool) = (args.strategy, args.priority, &args.pool);
+    if strategy.is_none() && priority.is_none() && pool.is_none() && rules.is_empty() {
+        return;
+    }
+    let placement = wanted.placement.get_or_insert_with(Placement::default);
+    placement.affinity.extend(rules);
+    if let Some(strategy) = strategy {
+        placement.set_strategy(strategy);
+    }
+    placement.priority = priority.unwrap_or(placement.priority);
+    if let Some(pool) = pool {
+        placement.pool.clone_from(pool);
+    }
 }
 
 pub(super) async fn update(session: &Session, args: VmUpdateArgs) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use banger_client::v1::{
     CordonHostRequest, CreateJoinTokenRequest, DeleteHostRequest, DrainHostRequest, Host,
-    ListHostsResponse, SweepHostRequest, UncordonHostRequest, UpdateHostRequest,
+    HostOvercommit, ListHostsResponse, SweepHostRequest, UncordonHostRequest, UpdateHostRequest,
 };
 use prost_types::FieldMask;
 
@@ -163,14 +163,18 @@ fn join_lines(server: &str, token: &str, name: &str) -> String {
 }
 
 async fn update(session: &Session, args: HostUpdateArgs) -> Result<(), Failure> {
-    if args.labels.is_empty() && args.remove_labels.is_empty() && args.agent_address.is_empty() {
-        let text = "nothing to change: give --label, --remove-label or --agent-address";
-        return Err(Failure::Usage(text.to_owned()));
-    }
     let named = args.labels.iter().map(|(key, _)| key).chain(&args.remove_labels);
     let mut paths: Vec<String> = named.map(|key| label_path("labels", key)).collect();
     if !args.agent_address.is_empty() {
         paths.push("agent_address".to_owned());
+    }
+    let ratios = [(args.vcpu_overcommit, "vcpus"), (args.memory_overcommit, "memory")];
+    let given = ratios.iter().filter(|(ratio, _)| ratio.is_some());
+    paths.extend(given.map(|(_, name)| format!("overcommit.{name}")));
+    if paths.is_empty() {
+        let text = "nothing to change: give --label, --remove-label, --agent-address, \
+                    --vcpu-overcommit or --memory-overcommit";
+        return Err(Failure::Usage(text.to_owned()));
     }
     let given = args.labels.iter().filter(|(key, _)| !args.remove_labels.contains(key));
     let request = UpdateHostRequest {
@@ -178,6 +182,10 @@ async fn update(session: &Session, args: HostUpdateArgs) -> Result<(), Failure> 
         labels: given.cloned().collect(),
         agent_address: args.agent_address.clone(),
         update_mask: Some(FieldMask { paths }),
+        overcommit: Some(HostOvercommit {
+            vcpus: args.vcpu_overcommit.unwrap_or_default(),
+            memory: args.memory_overcommit.unwrap_or_default(),
+        }),
         ..UpdateHostRequest::default()
     };
     let changed = session.client.hosts().update(request).await?;

@@ -1,8 +1,8 @@
 //! Hosts and their images, as people read them.
 
 use banger_client::v1::{
-    Host, HostImage, HostImageKind, HostResources, HostState, HostStatus, Image, ImageBoot,
-    ImageHost, ImageKind,
+    Host, HostImage, HostImageKind, HostOvercommit, HostResources, HostState, HostStatus, Image,
+    ImageBoot, ImageHost, ImageKind,
 };
 use jiff::Timestamp;
 
@@ -26,10 +26,10 @@ fn name(host: &Host) -> String {
     clean(&host.name) + if simulated { SIMULATED } else { "" }
 }
 
-/// Booked of what there is.
+/// Booked of what may be booked; a server of before says only what there is.
 fn used(host: &Host, what: fn(&HostResources) -> String) -> String {
     let status = host.status.clone().unwrap_or_default();
-    match (&status.booked, &status.capacity) {
+    match (&status.booked, status.allocatable.as_ref().or(status.capacity.as_ref())) {
         (_, None) => "-".to_owned(),
         (None, Some(capacity)) => format!("0/{}", what(capacity)),
         (Some(booked), Some(capacity)) => format!("{}/{}", what(booked), what(capacity)),
@@ -82,6 +82,12 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("vCPUs", Some(plain(used(host, |r| r.vcpus.to_string())))),
         ("Memory", Some(plain(used(host, |r| mebibytes(r.memory_mib))))),
         ("Disk", Some(plain(used(host, |r| mebibytes(r.disk_mib))))),
+        ("Overcommit", status.overcommit.as_ref().map(|ratios| plain(overcommit(host, ratios)))),
+        (
+            "Addresses free",
+            (status.addresses_free > 0 || status.allocatable.is_some())
+                .then(|| plain(status.addresses_free.to_string())),
+        ),
         ("Labels", (!host.labels.is_empty()).then(|| plain(labels(&host.labels)))),
         ("Unclaimed VMs", text(&unclaimed)),
         ("Created", when(host.create_time)),
@@ -93,6 +99,14 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         out += &images(&status.images);
     }
     out
+}
+
+/// What may be booked for each of what there is, and whose setting it is.
+fn overcommit(host: &Host, ratios: &HostOvercommit) -> String {
+    let own = host.overcommit.unwrap_or_default();
+    let whose = |own: f64| if own > 0.0 { " (this host's)" } else { "" };
+    let HostOvercommit { vcpus, memory } = ratios;
+    format!("vCPUs {vcpus}{}, memory {memory}{}", whose(own.vcpus), whose(own.memory))
 }
 
 /// How many VMs its host holds unclaimed, and the ids of those that the server names.

@@ -6,7 +6,7 @@ use banger_terminal::text;
 use jiff::Timestamp;
 use prost_types::Timestamp as Time;
 
-use super::{hosts, objects, vms};
+use super::{hosts, objects, placement, vms};
 
 const EIGHT: i64 = 1_795_334_400;
 
@@ -66,6 +66,7 @@ fn vm(name: &str, state: VmState) -> Vm {
         revision: 77,
         create_time: at(0),
         update_time: at(30),
+        placement_evaluation: None,
     }
 }
 
@@ -102,6 +103,14 @@ fn host(name: &str, simulated: bool) -> Host {
                 guests: 1023,
             }),
             booked: Some(HostResources { vcpus: 2, memory_mib: 1536, disk_mib: 1536, guests: 2 }),
+            allocatable: Some(HostResources {
+                vcpus: 32,
+                memory_mib: 16384,
+                disk_mib: 102_400,
+                guests: 1023,
+            }),
+            addresses_free: 4093,
+            overcommit: Some(HostOvercommit { vcpus: 4.0, memory: 1.0 }),
             vm_count: 1,
             agent_epoch: 2,
             last_seen: at(11_519),
@@ -113,6 +122,7 @@ fn host(name: &str, simulated: bool) -> Host {
             }],
             ..HostStatus::default()
         }),
+        overcommit: Some(HostOvercommit { vcpus: 4.0, memory: 0.0 }),
     }
 }
 
@@ -138,6 +148,37 @@ fn unclaimed_vms_are_counted_where_not_all_are_named() {
     assert_eq!(shown(&["a", "b"], 0).unwrap(), "a, b");
 }
 
+fn evaluation() -> PlacementEvaluation {
+    let objection = |reason: &str, message: &str| HostObjection {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let suits = |name: &str, score| HostVerdict {
+        host_id: name.to_owned(),
+        host_name: name.to_owned(),
+        suitable: true,
+        score,
+        score_parts: vec![ScorePart { name: "room".to_owned(), value: score }],
+        ..HostVerdict::default()
+    };
+    let full = HostVerdict {
+        host_name: "b0".to_owned(),
+        objections: vec![
+            objection("HOST_CORDONED", "it is cordoned"),
+            objection("NO_HOST_HAS_ROOM", "the VM needs 64 vCPUs and 6 are left"),
+        ],
+        ..HostVerdict::default()
+    };
+    PlacementEvaluation {
+        strategy: PlacementStrategy::Spread.into(),
+        chosen_host_id: "b2".to_owned(),
+        reason: String::new(),
+        hosts: vec![full, suits("b1", 250_000), suits("b2", 750_000)],
+        suitable_hosts: 2,
+        objections: vec![HostObjectionCount { reason: "HOST_CORDONED".to_owned(), hosts: 1 }],
+    }
+}
+
 #[test]
 fn the_tables_are_as_reviewed() {
     let list = [vm("web", VmState::Running), vm("db", VmState::Crashed), pending()];
@@ -152,8 +193,11 @@ fn the_tables_are_as_reviewed() {
         decision: "WAIT".to_owned(),
         reason: "NO_HOST_HAS_ROOM".to_owned(),
         explanation: vec!["No host has 64 vCPUs free.".to_owned(), "b0 has 6.".to_owned()],
+        placement: Some(evaluation()),
     };
     insta::assert_snapshot!("vm_explained", plain(&vms::explanation(&explained)));
+    let counted = PlacementEvaluation { hosts: Vec::new(), ..evaluation() };
+    insta::assert_snapshot!("hosts_counted", plain(&placement::evaluation(&counted)));
     let event =
         |kind: VmEventType, vm: Vm| VmEvent { r#type: kind.into(), revision: 1, vm: Some(vm) };
     let lines = [

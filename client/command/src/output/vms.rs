@@ -6,6 +6,7 @@ use banger_client::v1::{
 };
 use jiff::Timestamp;
 
+use super::placement;
 use banger_terminal::output::table::{Row, Tone, columns, pairs, plain, vm_tone};
 use banger_terminal::text::{
     age, clean, host, labels, mebibytes, moment, or_number, span, standing, state_name, time,
@@ -216,6 +217,9 @@ pub(crate) fn explanation(explained: &ExplainVmResponse) -> String {
     text += &format!("{}{reason}\n", clean(&explained.decision));
     for sentence in &explained.explanation {
         text += &format!("  {}\n", clean(sentence));
+    }
+    if let Some(found) = &explained.placement {
+        text += &placement::evaluation(found);
     }
     text
 }

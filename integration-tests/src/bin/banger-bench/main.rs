@@ -9,6 +9,7 @@ mod creates;
 mod etcd;
 mod fanout;
 mod pairs;
+mod placing;
 mod process;
 mod report;
 mod running;
@@ -24,7 +25,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// Lines to run.
-    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d")]
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,p")]
     lines: Vec<char>,
     /// Alternating pairs; fewer than five print no ratio.
     #[arg(long, default_value_t = 5)]
@@ -90,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
             'b' => running::run(&run, arguments.starts).await?,
             'c' => fanout::run(&run, arguments.watchers, arguments.events).await?,
             'd' => adopt::run(&run, &arguments.adopted).await?,
+            'p' => placing::run(&run)?,
             other => anyhow::bail!("there is no line {other:?}"),
         });
     }

@@ -4,9 +4,11 @@
 use banger_proto::v1;
 
 use super::metadata;
+use crate::model::affinity::AffinityDraft;
 use crate::model::filter::VmFilter;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
+use crate::model::placement::Strategy;
 use crate::model::spec::{Egress, ImageDraft, RateLimits, RestartPolicy, SpecProblem, VmSpecDraft};
 use crate::model::status::VmState;
 
@@ -42,6 +44,15 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
     };
     let limits = spec.rate_limits.unwrap_or_default();
     let placement = spec.placement.unwrap_or_default();
+    let placement_strategy = match v1::PlacementStrategy::try_from(placement.strategy) {
+        Ok(v1::PlacementStrategy::Unspecified) => None,
+        Ok(v1::PlacementStrategy::Spread) => Some(Strategy::Spread),
+        Ok(v1::PlacementStrategy::Pack) => Some(Strategy::Pack),
+        Err(_) => {
+            unreadable.push(unknown_value("spec.placement.strategy", placement.strategy));
+            None
+        }
+    };
     VmSpecDraft {
         vcpus: spec.vcpus,
         memory_mib: spec.memory_mib,
@@ -64,9 +75,18 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
         labels: spec.labels,
         placement_host: placement.host,
         placement_labels: placement.host_labels,
+        placement_strategy,
+        affinity: placement.affinity.into_iter().map(affinity).collect(),
+        priority: placement.priority,
+        pool: placement.pool,
         restart_policy,
         unreadable,
     }
+}
+
+fn affinity(rule: v1::AffinityRule) -> AffinityDraft {
+    let v1::AffinityRule { vm_selector, host_selector, topology, anti, weight } = rule;
+    AffinityDraft { vm_selector, host_selector, topology, anti, weight }
 }
 
 fn image(image: v1::ImageRef) -> ImageDraft {

@@ -5,6 +5,7 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::*;
 use crate::model::fixtures::{at, caller, caller_of, spec, spec_with};
+use crate::model::host::HostRecord;
 use crate::model::spec::{ImageDraft, SpecRefusal};
 use crate::testing::{health, host_record, vm_id};
 
@@ -123,6 +124,35 @@ fn durations_are_neither_negative_nor_too_long() {
 }
 
 #[test]
+fn a_host_shows_what_may_be_booked_on_it_and_by_whose_setting() {
+    let shown = |overcommit: HostOvercommit| {
+        let record = HostRecord { overcommit, ..HostRecord::clone(&host_record(1)) };
+        let health = health(crate::model::host::HostState::Online);
+        let facts = crate::testing::facts();
+        let has = facts.capacity;
+        let view = HostView { record: record.into(), health, facts: Some(facts.into()) }.into();
+        let unclaimed = vec![vm_id(1)];
+        let booked = Resources::default();
+        let snapshot = HostSnapshot { view, vm_count: 2, booked, unclaimed, version: 1 };
+        (has, host(&snapshot, Overcommit { vcpus: 3.0, memory: 1.0 }))
+    };
+    let (has, as_all) = shown(HostOvercommit::default());
+    let status = as_all.status.expect("it has one");
+    let allocatable = status.allocatable.expect("it was heard");
+    assert_eq!(allocatable.vcpus, has.vcpus * 3);
+    assert_eq!(status.overcommit, Some(v1::HostOvercommit { vcpus: 3.0, memory: 1.0 }));
+    assert_eq!(as_all.overcommit, None);
+    // Of the addresses of a network the first two and the last are no guest's.
+    let all = host_record(1).subnet.last_slot() - 1;
+    assert_eq!(status.addresses_free, all - 3);
+    let (has, own) = shown(HostOvercommit { vcpus_milli: Some(500), memory_milli: None });
+    let status = own.status.expect("it has one");
+    assert_eq!(status.allocatable.expect("it was heard").vcpus, has.vcpus / 2);
+    assert_eq!(status.overcommit, Some(v1::HostOvercommit { vcpus: 0.5, memory: 1.0 }));
+    assert_eq!(own.overcommit, Some(v1::HostOvercommit { vcpus: 0.5, memory: 0.0 }));
+}
+
+#[test]
 fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many() {
     let of = |unclaimed: u32| {
         let unclaimed = (0..unclaimed).map(|number| vm_id(number.into())).collect();
@@ -130,7 +160,8 @@ fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many
         let health = health(crate::model::host::HostState::Online);
         let view = HostView { record, health, facts: None }.into();
         let booked = Resources { vcpus: 0, memory_mib: 0, disk_mib: 0, guests: 0 };
-        host(&HostSnapshot { view, vm_count: 0, booked, unclaimed, version: 1 })
+        let snapshot = HostSnapshot { view, vm_count: 0, booked, unclaimed, version: 1 };
+        host(&snapshot, Overcommit::default())
     };
     let status = |host: &v1::Host| host.status.clone().expect("it has one");
     let few = status(&of(3));

@@ -50,7 +50,8 @@ fn what_an_agent_says_of_a_vm_by_its_id_is_told_by_its_name() {
 
 #[test]
 fn every_refusal_has_its_code_and_reason() {
-    let unsuitable = |why| Refusal::HostUnsuitable { host: "one".to_owned(), why };
+    let unsuitable =
+        |why| Refusal::HostUnsuitable { host: "one".to_owned(), why, also: Vec::new() };
     let name = || "web".to_owned();
     let (vm, host): (VmId, HostId) = (vm_id(1), host_id(1));
     let shortage = Shortage { resource: "vCPUs", wanted: 2, left: 1 };

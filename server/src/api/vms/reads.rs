@@ -18,6 +18,7 @@ use crate::model::audience::Audience;
 use crate::model::caller::Caller;
 use crate::model::filter::VmFilter;
 use crate::model::host::HostView;
+use crate::model::intent::Desired;
 use crate::model::ledger::VmRef;
 use crate::reconcile::{self, Explanation};
 use crate::watch::{Snapshot, VmRecord};
@@ -144,7 +145,7 @@ impl Vms {
             };
             let id = id.to_string();
             let gone = v1::Vm { id, name, project, status: Some(status), ..v1::Vm::default() };
-            return Ok(explained(gone, reconcile::explain_gone(&vm)));
+            return Ok(explained(gone, reconcile::explain_gone(&vm), None));
         };
         let host = record.intent.host.and_then(|host| self.api.view.host(host));
         let host = host.as_ref().map(|host| host_for(&host.view, to));
@@ -154,7 +155,11 @@ impl Vms {
         told.trouble = record.trouble.as_ref().map(|trouble| Arc::new(to.trouble(trouble)));
         let explanation = reconcile::explain(&told, host.as_ref(), &self.api.knowledge, now);
         let sentences = explanation.sentences.iter().map(|text| to.told("", text)).collect();
-        Ok(explained(self.now(&record, to), Explanation { sentences, ..explanation }))
+        let explanation = Explanation { sentences, ..explanation };
+        let living = record.intent.desired != Desired::Absent;
+        let found = living.then(|| self.api.store.evaluate(&record.intent));
+        let placement = found.map(|found| convert::evaluation(&found, to));
+        Ok(explained(self.now(&record, to), explanation, placement))
     }
 }
 
@@ -167,10 +172,14 @@ fn host_for(host: &HostView, to: Audience) -> HostView {
     host
 }
 
-fn explained(vm: v1::Vm, explanation: Explanation) -> v1::ExplainVmResponse {
+fn explained(
+    vm: v1::Vm,
+    explanation: Explanation,
+    placement: Option<v1::PlacementEvaluation>,
+) -> v1::ExplainVmResponse {
     let Explanation { decision, reason, sentences } = explanation;
     let decision = decision.to_owned();
-    v1::ExplainVmResponse { vm: Some(vm), decision, reason, explanation: sentences }
+    v1::ExplainVmResponse { vm: Some(vm), decision, reason, explanation: sentences, placement }
 }
 
 fn count(snapshot: &Snapshot, filter: &VmFilter) -> u64 {

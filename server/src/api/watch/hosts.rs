@@ -123,7 +123,7 @@ impl HostStream {
                 there.insert(id, shown);
                 continue;
             }
-            let message = convert::host(&host);
+            let message = convert::host(&host, self.api.overcommit);
             let bytes = message.encoded_len();
             let again = if bytes > HEAVY { now + HEAVY_PACE } else { now };
             there.insert(id, Shown { version, again });

@@ -57,6 +57,17 @@ fn every_term_of_a_selector_must_match() {
         ("tier=", true),
         (" app = web , !other ", true),
         ("app=web,other", false),
+        ("app in (web)", true),
+        ("app in (db,web)", true),
+        ("app in ( db , cache )", false),
+        ("other in (web)", false),
+        ("other in ()", false),
+        ("tier in ()", true),
+        ("app notin (db,cache)", true),
+        ("app notin (db,web)", false),
+        ("other notin (web)", true),
+        ("app in (db,web),tier,other notin (x,y),app!=db", true),
+        ("app in (db,web),other", false),
     ] {
         let selector = Selector::parse(text).expect(text);
         assert_eq!(selector.matches(&web), matches, "{text:?}");
@@ -67,7 +78,23 @@ fn every_term_of_a_selector_must_match() {
 fn a_selector_says_which_term_is_wrong() {
     let why = Selector::parse("app=web,a b=c").expect_err("a blank in a key");
     assert!(why.starts_with("term 2: "), "{why}");
-    for text in [",", "=", "a=b=c", "!", "!=", "a=b\0", "a in (b)"] {
+    for text in [
+        ",",
+        "=",
+        "a=b=c",
+        "!",
+        "!=",
+        "a=b\0",
+        "a in (b",
+        "a in b)",
+        "a (b)",
+        "in (b)",
+        "a of (b)",
+        "a in (b) c",
+        "a in (b,-)",
+        "a b in (c)",
+        "a in ((b))",
+    ] {
         assert!(Selector::parse(text).is_err(), "{text:?}");
     }
     let many = vec!["a"; 17].join(",");
@@ -76,18 +103,30 @@ fn a_selector_says_which_term_is_wrong() {
 
 #[test]
 fn fuzz_a_selector_has_only_keys_and_values_that_labels_may_have() {
-    let seeds: [&[u8]; 3] = [b"app=web,zone!=a,gpu,!spot", b"a==b", b"example.com/tier = front"];
+    let seeds: [&[u8]; 4] = [
+        b"app=web,zone!=a,gpu,!spot",
+        b"a==b",
+        b"example.com/tier = front",
+        b"app in (web,db),zone notin (a)",
+    ];
     banger_fuzz::fuzz("label_selector", &seeds, |input| {
         let Ok(text) = std::str::from_utf8(input) else { return };
         match Selector::parse(text) {
             Ok(selector) => {
                 assert!(selector.terms.len() <= MAX_TERMS);
                 for term in &selector.terms {
-                    let (key, value) = match term {
-                        Term::Equals(key, value) | Term::Differs(key, value) => (key, &**value),
-                        Term::Has(key) | Term::Lacks(key) => (key, ""),
+                    let (key, values) = match term {
+                        Term::Equals(key, value) | Term::Differs(key, value) => {
+                            (key, vec![value.as_str()])
+                        }
+                        Term::In(key, values) | Term::NotIn(key, values) => {
+                            (key, values.iter().map(String::as_str).collect())
+                        }
+                        Term::Has(key) | Term::Lacks(key) => (key, Vec::new()),
                     };
-                    assert_eq!((check_key(key), check_value(value)), (Ok(()), Ok(())));
+                    assert_eq!(check_key(key), Ok(()));
+                    assert!(values.len() <= MAX_VALUES);
+                    assert!(values.iter().all(|value| check_value(value).is_ok()));
                 }
             }
             Err(why) => assert!(why.len() < 1000, "{why}"),

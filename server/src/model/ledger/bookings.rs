@@ -8,7 +8,7 @@ use banger_proto::ids::VmId;
 
 use crate::model::host::{HostRecord, Resources};
 use crate::model::intent::{NetAllocation, VmIntent};
-use crate::model::placement::Candidate;
+use crate::model::placement::{Candidate, Overcommit};
 use crate::model::subnet::FIRST_SLOT;
 
 /// What the VMs on one host may use, and how many they are.
@@ -47,13 +47,19 @@ impl HostBookings {
         self.used
     }
 
-    pub(super) fn candidate(&self) -> Candidate<'_> {
+    /// What may be booked here in all, where all hosts are booked like this.
+    pub(super) fn allocatable(&self, all: Overcommit) -> Option<Resources> {
+        Some(all.over(self.record.overcommit).limit(self.capacity?))
+    }
+
+    pub(super) fn candidate(&self, all: Overcommit) -> Candidate<'_> {
         Candidate {
             host: &self.record,
-            capacity: self.capacity,
+            allocatable: self.allocatable(all),
             available: self.available,
             booked: self.used.booked,
             has_free_slot: self.next_slot().is_some(),
+            image_files: self.image_files.as_deref(),
         }
     }
 

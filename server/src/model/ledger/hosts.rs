@@ -9,6 +9,7 @@ use super::{
 use crate::model::caller::Caller;
 use crate::model::host::HostRecord;
 use crate::model::labels;
+use crate::model::placement::HostOvercommit;
 use crate::model::spec::SpecProblem;
 use crate::model::subnet::Subnet;
 
@@ -115,6 +116,7 @@ impl Ledger {
             labels: token.labels.clone(),
             cordoned: false,
             subnet: self.free_subnet(&join.used_networks)?,
+            overcommit: HostOvercommit::default(),
             certificate_expires_at: join.certificate_expires_at,
             key_sha256: Some(join.key_sha256),
             generation: 1,
@@ -151,6 +153,12 @@ impl Ledger {
             record.labels = labels;
             if let Some(address) = &update.agent_address {
                 record.agent_address.clone_from(address);
+            }
+            if let Some(vcpus) = update.vcpu_overcommit {
+                record.overcommit.vcpus_milli = vcpus;
+            }
+            if let Some(memory) = update.memory_overcommit {
+                record.overcommit.memory_milli = memory;
             }
         })
     }

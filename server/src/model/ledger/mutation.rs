@@ -136,7 +136,7 @@ mutations! {
     PlacePending -> Placed:
         |ledger, _place, caller| Ok(ledger.place_pending(caller)),
         |outcome| match outcome {
-            Outcome::Placed { placed, pending } => Some(Placed { placed, pending }),
+            Outcome::Placed { placed, pending, searched: _ } => Some(Placed { placed, pending }),
             _ => None,
         };
     Record -> ():
@@ -298,7 +298,7 @@ pub struct Place {
     pub vm: VmId,
 }
 
-/// Look for hosts for VMs that have none, oldest first, at most 1000 with one mutation.
+/// Look for hosts for VMs that have none, in their order, at most 1000 with one mutation.
 #[derive(Debug, Clone, Copy)]
 pub struct PlacePending;
 
@@ -306,7 +306,7 @@ pub struct PlacePending;
 #[derive(Debug, Clone)]
 pub struct CreateJoinToken(pub JoinToken);
 
-/// Change a host's labels or address.
+/// Change a host's labels, address or overcommit.
 #[derive(Debug, Clone)]
 pub struct UpdateHost {
     pub host: HostRef,
@@ -316,6 +316,10 @@ pub struct UpdateHost {
     pub labels: LabelChange,
     /// `None`: as it is.
     pub agent_address: Option<String>,
+    /// `None`: as it is; `Some(None)`: as all hosts. In thousandths.
+    pub vcpu_overcommit: Option<Option<u32>>,
+    /// The same of memory.
+    pub memory_overcommit: Option<Option<u32>>,
 }
 
 /// Keep further VMs off a host, or let them on again.

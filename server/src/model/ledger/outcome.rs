@@ -29,6 +29,8 @@ pub enum Outcome {
         placed: usize,
         /// How many are left without a host.
         pending: usize,
+        /// Whether all of them were looked at: none of those that are left could have one now.
+        searched: bool,
     },
     /// A sweep of a host is written down.
     Sweep {

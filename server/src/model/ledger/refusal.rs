@@ -101,8 +101,13 @@ pub enum Refusal {
         vms: usize,
     },
     /// The host can't take the VM.
-    #[error("host {host} can't take the VM: {why}")]
-    HostUnsuitable { host: String, why: Unsuitable },
+    #[error("host {host} can't take the VM: {why}{}", and_also(also))]
+    HostUnsuitable {
+        host: String,
+        why: Unsuitable,
+        /// What else speaks against it.
+        also: Vec<Unsuitable>,
+    },
     /// The join token is unknown, used or expired, or made for another host.
     #[error("the join token is {0}")]
     JoinTokenInvalid(&'static str),
@@ -267,6 +272,10 @@ impl Refusal {
                 .collect(),
         })
     }
+}
+
+fn and_also(also: &[Unsuitable]) -> String {
+    also.iter().map(|why| format!("; {why}")).collect()
 }
 
 fn and_more(more: usize) -> String {

@@ -3,14 +3,16 @@ use banger_proto::ids::Generation;
 use super::*;
 use crate::model::fixtures::{at, caller, create, host_id, join, spec_with, token, vm_id};
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired};
-use crate::model::placement::{NoHost, Unsuitable};
+use crate::model::placement::{NoHost, Strategy, Unsuitable};
 use crate::model::spec::{ImageDraft, SpecProblem};
 
+mod affinity;
 mod any;
 mod images;
 mod projects;
 mod quotas;
 mod tokens;
+mod turns;
 
 const ROOM: Resources = Resources { vcpus: 4, memory_mib: 4096, disk_mib: 1 << 20, guests: 1000 };
 
@@ -22,6 +24,7 @@ fn make(ledger: &mut Ledger, mutation: AnyMutation) -> Result<Outcome, Refusal> 
 fn make_at(ledger: &mut Ledger, mutation: AnyMutation, seconds: i64) -> Result<Outcome, Refusal> {
     let decided = ledger.decide(&caller().at(at(seconds)), &mutation)?;
     ledger.apply(&decided.changes);
+    ledger.note_outcome(&decided.outcome);
     Ok(decided.outcome)
 }
 
@@ -195,7 +198,7 @@ fn a_named_host_is_honoured_or_refused_with_the_reason() {
     assert_eq!(missing, Err(Refusal::HostNotFound(HostRef::Name("three".to_owned()))));
     ledger.set_capacity(host_id(2), Some(ROOM), false);
     let why = Unsuitable::Unreachable;
-    let refused = Err(Refusal::HostUnsuitable { host: "two".to_owned(), why });
+    let refused = Err(Refusal::HostUnsuitable { host: "two".to_owned(), why, also: Vec::new() });
     assert_eq!(make_on(&mut ledger, 3, "two"), refused);
 }
 
@@ -206,7 +209,7 @@ fn a_vm_without_a_host_is_kept_and_placed_when_there_is_room() {
     assert_eq!((web.host, web.pending), (None, Some(NoHost::NoHosts)));
     add_host(&mut ledger, 1, "one");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0 }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, searched: true }));
     let web = ledger.vm(&VmRef::Id(vm_id(1))).expect("there");
     assert_eq!((web.host, web.pending, web.generation), (Some(host_id(1)), None, Generation(1)));
 }
@@ -219,7 +222,7 @@ fn a_vm_that_is_wanted_gone_is_never_placed() {
     ledger.apply(&[Change::put(Arc::new(gone))]);
     add_host(&mut ledger, 1, "one");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 0, pending: 0 }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 0, pending: 0, searched: true }));
 }
 
 #[test]
@@ -591,7 +594,7 @@ fn a_cordoned_host_keeps_its_vms_and_takes_no_others() {
     assert_eq!(again.changes, [], "a repetition");
     make(&mut ledger, cordon(false)).expect("uncordoned");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0 }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, searched: true }));
 }
 
 #[test]
@@ -743,4 +746,57 @@ fn a_guest_that_nobody_claims_keeps_its_address_until_it_is_claimed() {
     anew.apply(&ledger.vms().cloned().map(Change::put).collect::<Vec<_>>());
     anew.keep_capacities_of(&ledger);
     assert!(anew.hosts[&host_id(1)].unclaimed().is_empty());
+}
+
+// === how hosts are filled ===
+
+/// How many VMs each host has after 300 creates over ten.
+fn filled(strategy: Strategy) -> Vec<usize> {
+    let mut ledger = Ledger::new(LedgerConfig { strategy, ..LedgerConfig::default() });
+    let hosts: Vec<HostId> =
+        (0..10).map(|host| add_host(&mut ledger, host, &format!("host-{host}"))).collect();
+    for host in &hosts {
+        let room = Resources { vcpus: 64, memory_mib: 65_536, ..ROOM };
+        ledger.set_capacity(*host, Some(room), true);
+    }
+    for number in 0..300 {
+        add_vm(&mut ledger, number, &format!("vm-{number}"));
+    }
+    hosts.iter().map(|host| ledger.host_use(*host).vms).collect()
+}
+
+#[test]
+fn three_hundred_vms_over_ten_hosts_are_thirty_on_each_or_as_few_hosts_as_can_be() {
+    assert_eq!(filled(Strategy::Spread), [30; 10]);
+    assert_eq!(filled(Strategy::Pack), [256, 44, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_vm_says_for_itself_in_which_order_hosts_are_filled() {
+    let mut ledger = with_host();
+    add_host(&mut ledger, 2, "two");
+    add_vm(&mut ledger, 1, "first");
+    let packed = spec_with(|draft| draft.placement_strategy = Some(Strategy::Pack));
+    let create = |number, name: &str, spec: &Arc<_>| {
+        AnyMutation::CreateVm(CreateVm { spec: Arc::clone(spec), ..create(number, name) })
+    };
+    let (packed, _) = vm(make(&mut ledger, create(2, "packed", &packed)));
+    assert_eq!(packed.host, Some(host_id(1)));
+    assert_eq!(add_vm(&mut ledger, 3, "spread").host, Some(host_id(2)));
+}
+
+#[test]
+fn a_vm_is_evaluated_as_though_it_had_no_host_yet() {
+    let mut ledger = with_host();
+    add_host(&mut ledger, 2, "two");
+    let large = spec_with(|draft| draft.memory_mib = 3000);
+    let create = |number, name: &str| CreateVm { spec: Arc::clone(&large), ..create(number, name) };
+    let (one, _) = vm(make(&mut ledger, AnyMutation::CreateVm(create(1, "one"))));
+    let found = ledger.evaluate(&one);
+    assert_eq!(found.chosen, Ok(one.host.expect("placed")));
+    assert!(found.verdicts.iter().all(|verdict| verdict.found.is_ok()), "{found:?}");
+    let (two, _) = vm(make(&mut ledger, AnyMutation::CreateVm(create(2, "two"))));
+    let found = ledger.evaluate(&two);
+    assert!(found.verdicts[0].found.is_err(), "the other is there: {found:?}");
+    assert_eq!(found.chosen, Ok(host_id(2)));
 }

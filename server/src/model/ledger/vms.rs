@@ -1,10 +1,10 @@
-//! Deciding about VMs: create, update, delete, forget, place. Power is in [`super::power`].
+//! Deciding about VMs: create, update, delete, forget. Where they go is in [`super::placing`],
+//! power in [`super::power`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::ids::{Generation, HostId, VmId};
+use banger_proto::ids::{Generation, VmId};
 
 use super::{
     Change, CreateVm, Decided, DeleteVm, HostRef, Ledger, NewSpec, Outcome, Refusal, UpdateVm,
@@ -13,16 +13,10 @@ use super::{
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::host::Resources;
-use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, NetAllocation, VmIntent};
-use crate::model::placement::{self, NoHost, Unsuitable};
+use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, VmIntent};
+use crate::model::placement::{self, Unsuitable};
 use crate::model::project::Named;
 use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
-
-/// Most VMs placed by one mutation, so that one group of the writer stays small.
-const MAX_PLACED_AT_ONCE: usize = 1000;
-
-/// Where a VM goes, or why nowhere yet.
-type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 
 impl Ledger {
     pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
@@ -84,7 +78,6 @@ impl Ledger {
         let root_image_mib = self.root_image_mib(&spec, None, &create.project);
         let wants = spec.counted(root_image_mib);
         self.check_quota(&create.project, Resources::default(), wants)?;
-        let place = self.find_place(&spec, create.id)?;
         let mut intent = VmIntent {
             id: create.id,
             name,
@@ -106,7 +99,8 @@ impl Ledger {
             traceparent: caller.trace.clone(),
             actor: caller.actor.to_string(),
         };
-        set_place(&mut intent, place);
+        let place = self.find_place(&intent)?;
+        intent.set_place(place);
         let mut changes = Vec::with_capacity(3);
         let intent = Arc::new(intent);
         changes.push(Change::put(Arc::clone(&intent)));
@@ -170,9 +164,12 @@ impl Ledger {
         let of = |effect: TakesEffect| {
             changes.iter().filter(move |change| change.takes_effect == effect).map(|c| c.field)
         };
-        let mut problems: Vec<SpecProblem> = of(TakesEffect::OnlyAtCreate)
-            .map(|field| SpecProblem::new(field, "can be set at create only"))
-            .collect();
+        let mut problems = Vec::new();
+        if old.host.is_some() {
+            problems.extend(of(TakesEffect::BeforePlaced).map(|field| {
+                SpecProblem::new(field, "can be changed only while the VM has no host")
+            }));
+        }
         problems.extend(old.spec.shrunk_disks(spec).into_iter().map(|(field, now, asked)| {
             SpecProblem::new(
                 field,
@@ -203,7 +200,8 @@ impl Ledger {
         new.boot_number += u64::from(restart);
         new.root_disk_number += u64::from(old.spec.root_disk_is_lost(spec));
         if new.host.is_none() {
-            set_place(&mut new, self.find_place(spec, old.id)?);
+            let place = self.find_place(&new)?;
+            new.set_place(place);
         }
         let fields: Vec<&str> = changes.iter().map(|change| change.field).collect();
         let new = Arc::new(new);
@@ -224,16 +222,16 @@ impl Ledger {
         if after.minus(before) == crate::model::host::Resources::default() {
             return Ok(());
         }
-        let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
-        let capacity = entry.capacity.ok_or_else(|| refused(Unsuitable::NotYetSeen))?;
+        let host = &entry.record.name;
+        let refused = |why| Refusal::HostUnsuitable { host: host.clone(), why, also: Vec::new() };
+        let limit = entry.allocatable(self.config.overcommit);
+        let limit = limit.ok_or_else(|| refused(Unsuitable::NotYetSeen))?;
         let others = entry.used().booked.minus(before);
-        placement::check_room(after, others, self.config.overcommit.limit(capacity)).map_err(
-            |shortage| match caller.sees_hosts() {
-                true => refused(Unsuitable::NoRoom(shortage)),
-                // How much is left says how much others have.
-                false => refused(Unsuitable::Full),
-            },
-        )
+        placement::check_room(after, others, limit).map_err(|shortage| match caller.sees_hosts() {
+            true => refused(Unsuitable::NoRoom(shortage)),
+            // How much is left says how much others have.
+            false => refused(Unsuitable::Full),
+        })
     }
 
     pub(super) fn delete_vm(&self, delete: &DeleteVm, caller: &Caller) -> Result<Decided, Refusal> {
@@ -269,92 +267,6 @@ impl Ledger {
             changes: vec![Change::remove(Arc::clone(last), caller.at), gone],
             outcome: Outcome::VmGone(Arc::clone(last)),
         })
-    }
-
-    pub(super) fn place_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
-        let old = self.matching(&VmRef::Id(vm), None, caller)?;
-        if old.host.is_some() || old.desired == Desired::Absent {
-            return Ok(unchanged(old));
-        }
-        let mut new = VmIntent::clone(old);
-        set_place(&mut new, self.find_place(&old.spec, vm)?);
-        if new.host.is_none() && new.pending == old.pending {
-            return Ok(unchanged(old));
-        }
-        let new = Arc::new(new);
-        let changes = vec![Change::put(Arc::clone(&new)), self.place_event(&new, caller)];
-        Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
-    }
-
-    pub(super) fn place_pending(&self, caller: &Caller) -> Decided {
-        // A copy to book on: a decision changes nothing.
-        let mut hosts: BTreeMap<_, _> =
-            if self.pending.is_empty() { BTreeMap::new() } else { self.hosts.clone() };
-        let mut changes = Vec::new();
-        let (mut placed, mut changed) = (0, 0);
-        for (_, id) in &self.pending {
-            if changed >= MAX_PLACED_AT_ONCE {
-                break;
-            }
-            let Some(old) = self.vms.get(id) else { continue };
-            // A VM that named its host was refused or placed when it was created; one that waits
-            // may run anywhere its labels allow.
-            let candidates = hosts.values().map(super::HostBookings::candidate);
-            let found = placement::choose_host(&old.spec, candidates, self.config.overcommit);
-            let place = found.and_then(|host| {
-                let net = hosts.get(&host).and_then(|host| host.allocation_of(*id));
-                net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
-            });
-            if place.is_err() && place.err() == old.pending {
-                continue;
-            }
-            let mut new = VmIntent::clone(old);
-            set_place(&mut new, place);
-            if let Some(entry) = new.host.and_then(|host| hosts.get_mut(&host)) {
-                entry.book(&new);
-                entry.note_given(&new);
-                placed += 1;
-            }
-            changed += 1;
-            let new = Arc::new(new);
-            changes.push(Change::put(Arc::clone(&new)));
-            changes.push(self.place_event(&new, caller));
-        }
-        let pending = self.pending.len() - placed;
-        Decided { changes, outcome: Outcome::Placed { placed, pending } }
-    }
-
-    /// A named host is taken or refused; without one the first that fits, or the reason why none.
-    fn find_place(&self, spec: &VmSpec, vm: VmId) -> Result<FoundPlace, Refusal> {
-        let overcommit = self.config.overcommit;
-        let Some(wanted) = &spec.placement().host else {
-            let candidates = self.hosts.values().map(super::HostBookings::candidate);
-            let found = placement::choose_host(spec, candidates, overcommit);
-            return Ok(found.and_then(|host| {
-                let net = self.hosts.get(&host).and_then(|host| host.allocation_of(vm));
-                net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
-            }));
-        };
-        let host = wanted.parse().map_or_else(|_| HostRef::Name(wanted.clone()), HostRef::Id);
-        let entry = self.host_entry(&host).ok_or(Refusal::HostNotFound(host))?;
-        let refused = |why| Refusal::HostUnsuitable { host: entry.record.name.clone(), why };
-        placement::check_host(spec, &entry.candidate(), overcommit).map_err(refused)?;
-        let net = entry.allocation_of(vm).ok_or_else(|| refused(Unsuitable::NoFreeAddress))?;
-        Ok(Ok((entry.record.id, net)))
-    }
-
-    fn place_event(&self, intent: &VmIntent, caller: &Caller) -> Change {
-        match (intent.host.and_then(|host| self.hosts.get(&host)), intent.pending) {
-            (Some(entry), _) => {
-                let message = format!("host {}", entry.record.name);
-                event(intent, EventKind::Placed, "", message, caller)
-            }
-            (None, Some(why)) => {
-                let message = why.sentence().to_owned();
-                event(intent, EventKind::Unplaced, why.reason(), message, caller)
-            }
-            (None, None) => event(intent, EventKind::Unplaced, "", String::new(), caller),
-        }
     }
 
     /// The VM, when it is there for this caller and the etag is its present one.
@@ -403,15 +315,4 @@ pub(super) fn next(old: &VmIntent, caller: &Caller) -> VmIntent {
     new.traceparent.clone_from(&caller.trace);
     new.actor = caller.actor.to_string();
     new
-}
-
-fn set_place(intent: &mut VmIntent, place: FoundPlace) {
-    match place {
-        Ok((host, net)) => {
-            intent.host = Some(host);
-            intent.net = Some(net);
-            intent.pending = None;
-        }
-        Err(why) => intent.pending = Some(why),
-    }
 }

@@ -12,8 +12,8 @@ pub enum TakesEffect {
     Live,
     /// With the next process.
     NeedsStoppedVm,
-    /// Never: may be set at create only.
-    OnlyAtCreate,
+    /// With the search for a host: once there is one, it can't change.
+    BeforePlaced,
 }
 
 /// A field that differs.
@@ -28,7 +28,7 @@ pub struct FieldChange {
 impl VmSpec {
     /// Every field in which `new` differs from this spec.
     pub fn changes(&self, new: &Self) -> Vec<FieldChange> {
-        use TakesEffect::{Live, NeedsStoppedVm, OnlyAtCreate};
+        use TakesEffect::{BeforePlaced, Live, NeedsStoppedVm};
         let Self {
             vcpus,
             memory_mib,
@@ -58,7 +58,7 @@ impl VmSpec {
             (*egress != new.egress, "spec.network.egress", Live),
             (*rate_limits != new.rate_limits, "spec.rate_limits", NeedsStoppedVm),
             (*labels != new.labels, "spec.labels", Live),
-            (*placement != new.placement, "spec.placement", OnlyAtCreate),
+            (*placement != new.placement, "spec.placement", BeforePlaced),
             (*restart_policy != new.restart_policy, "spec.restart_policy", Live),
         ]
         .into_iter()

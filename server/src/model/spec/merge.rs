@@ -7,13 +7,14 @@
 //! label that is named and not given goes.
 
 use super::{ImageDraft, ImageRef, SpecProblem, SpecRefusal, VmSpec, VmSpecDraft};
+use crate::model::affinity::AffinityRule;
 use crate::model::labels;
 
 /// Most paths of one update.
 const MAX_PATHS: usize = 256;
 
 /// The fields of a spec that can be named by themselves.
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 25] = [
     "spec.vcpus",
     "spec.memory_mib",
     "spec.kernel",
@@ -34,6 +35,10 @@ const FIELDS: [&str; 21] = [
     "spec.placement",
     "spec.placement.host",
     "spec.placement.host_labels",
+    "spec.placement.strategy",
+    "spec.placement.affinity",
+    "spec.placement.priority",
+    "spec.placement.pool",
     "spec.restart_policy",
 ];
 
@@ -139,6 +144,11 @@ impl VmSpecDraft {
                 rate_limits.net_tx_bytes_per_second = limits.net_tx_bytes_per_second;
             "spec.placement.host": placement_host = placement.host.unwrap_or_default();
             "spec.placement.host_labels": placement_labels = placement.host_labels;
+            "spec.placement.strategy": placement_strategy = placement.strategy;
+            "spec.placement.affinity":
+                affinity = placement.affinity.iter().map(AffinityRule::draft).collect();
+            "spec.placement.priority": priority = placement.priority;
+            "spec.placement.pool": pool = placement.pool.unwrap_or_default();
             "spec.restart_policy": restart_policy = old.restart_policy;
         }
         if !mask.names("spec.labels") {

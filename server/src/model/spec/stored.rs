@@ -21,7 +21,63 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{Egress, ImageRef, Placement, RateLimits, RestartPolicy, VmSpec};
+use crate::model::affinity::{self, AffinityDraft, AffinityRule};
 use crate::model::labels::Labels;
+use crate::model::strategy::Strategy;
+
+/// The second form: the first, and what it could not say of where a VM may run.
+#[derive(Debug, Serialize, Deserialize)]
+struct SpecV2<'a> {
+    /// 2.
+    form: u8,
+    #[serde(flatten)]
+    first: SpecV1<'a>,
+    scheduling: SchedulingV2,
+}
+
+/// What a text of the first form leaves at these defaults.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct SchedulingV2 {
+    /// `None`: as the fleet is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    strategy: Option<StrategyV2>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    affinity: Vec<AffinityV2>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    priority: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pool: Option<String>,
+}
+
+/// A rule; the selectors are as they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct AffinityV2 {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    vms: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    hosts: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    topology: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    anti: bool,
+    /// 0: hard.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    weight: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum StrategyV2 {
+    Spread,
+    Pack,
+}
+
+/// Which form a text is of; one that names none is of the first.
+#[derive(Deserialize)]
+struct FormOf {
+    #[serde(default)]
+    form: u8,
+}
 
 /// The first form. Texts of it name no form.
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,24 +156,92 @@ impl PlacementV1<'_> {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with what the field is")]
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with what the field is")]
+fn is_none_of(weight: &u32) -> bool {
+    *weight == 0
+}
+
 #[expect(clippy::ptr_arg, reason = "serde calls it with what the field is")]
 fn no_labels(labels: &Cow<'_, Labels>) -> bool {
     labels.is_empty()
 }
 
 impl VmSpec {
-    /// The stored form.
+    /// The stored form: the oldest that says all of it.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&SpecV1::of(self))
-            .expect("a spec has only strings, numbers and maps of strings")
+        let first = SpecV1::of(self);
+        let scheduling = SchedulingV2::of(&self.placement);
+        let written = match scheduling == SchedulingV2::default() {
+            true => serde_json::to_string(&first),
+            false => serde_json::to_string(&SpecV2 { form: 2, first, scheduling }),
+        };
+        written.expect("a spec has only strings, numbers and maps of strings")
     }
 
     /// Reads the stored form back. What was stored was checked when it came in.
     ///
     /// # Errors
-    /// When the text is no spec.
+    /// When the text is no spec, or of a form that a later release writes.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str::<SpecV1<'_>>(text).map(SpecV1::into_spec)
+        match serde_json::from_str::<FormOf>(text)?.form {
+            0 => serde_json::from_str::<SpecV1<'_>>(text).map(SpecV1::into_spec),
+            2 => {
+                let SpecV2 { first, scheduling, .. } = serde_json::from_str(text)?;
+                let mut spec = first.into_spec();
+                scheduling.put_into(&mut spec.placement)?;
+                Ok(spec)
+            }
+            form => Err(serde::de::Error::custom(format!("form {form} of a spec is not known"))),
+        }
+    }
+}
+
+impl SchedulingV2 {
+    fn of(placement: &Placement) -> Self {
+        // Whole but for what the first form has, so that a new field is not left out.
+        let Placement { host: _, host_labels: _, strategy, affinity, priority, pool } = placement;
+        Self {
+            strategy: strategy.map(|strategy| match strategy {
+                Strategy::Spread => StrategyV2::Spread,
+                Strategy::Pack => StrategyV2::Pack,
+            }),
+            affinity: affinity.iter().map(AffinityV2::of).collect(),
+            priority: *priority,
+            pool: pool.clone(),
+        }
+    }
+
+    fn put_into(self, placement: &mut Placement) -> Result<(), serde_json::Error> {
+        placement.strategy = self.strategy.map(|strategy| match strategy {
+            StrategyV2::Spread => Strategy::Spread,
+            StrategyV2::Pack => Strategy::Pack,
+        });
+        let drafts = self.affinity.into_iter().map(AffinityV2::into_draft).collect();
+        let mut problems = Vec::new();
+        placement.affinity = affinity::check_all(drafts, "affinity", &mut problems);
+        if let Some((field, why)) = problems.first() {
+            return Err(serde::de::Error::custom(format!("{field} {why}")));
+        }
+        placement.priority = self.priority;
+        placement.pool = self.pool;
+        Ok(())
+    }
+}
+
+impl AffinityV2 {
+    fn of(rule: &AffinityRule) -> Self {
+        let AffinityDraft { vm_selector, host_selector, topology, anti, weight } = rule.draft();
+        Self { vms: vm_selector, hosts: host_selector, topology, anti, weight }
+    }
+
+    fn into_draft(self) -> AffinityDraft {
+        let Self { vms, hosts, topology, anti, weight } = self;
+        AffinityDraft { vm_selector: vms, host_selector: hosts, topology, anti, weight }
     }
 }
 
@@ -146,7 +270,8 @@ impl<'a> SpecV1<'a> {
             net_rx_bytes_per_second,
             net_tx_bytes_per_second,
         } = *rate_limits;
-        let Placement { host, host_labels } = placement;
+        // The rest of it is of the second form.
+        let Placement { host, host_labels, .. } = placement;
         Self {
             vcpus: *vcpus,
             memory_mib: *memory_mib,
@@ -206,6 +331,7 @@ impl<'a> SpecV1<'a> {
             placement: Placement {
                 host: self.placement.host.map(Cow::into_owned),
                 host_labels: self.placement.host_labels.into_owned(),
+                ..Placement::default()
             },
             restart_policy: match self.restart_policy {
                 RestartPolicyV1::Never => RestartPolicy::Never,

@@ -132,7 +132,7 @@ fn a_digest_is_kept_in_lower_case() {
 
 #[test]
 fn each_changed_field_says_when_it_takes_effect() {
-    use TakesEffect::{Live, NeedsStoppedVm, OnlyAtCreate};
+    use TakesEffect::{BeforePlaced, Live, NeedsStoppedVm};
     type Case = (fn(&mut VmSpecDraft), &'static str, TakesEffect);
     let cases: &[Case] = &[
         (|d| d.vcpus = 2, "spec.vcpus", NeedsStoppedVm),
@@ -147,7 +147,7 @@ fn each_changed_field_says_when_it_takes_effect() {
         (|d| d.egress = Egress::None, "spec.network.egress", Live),
         (|d| d.rate_limits.disk_ops_per_second = 1, "spec.rate_limits", NeedsStoppedVm),
         (|d| drop(d.labels.insert("a".to_owned(), String::new())), "spec.labels", Live),
-        (|d| d.placement_host = "one".to_owned(), "spec.placement", OnlyAtCreate),
+        (|d| d.placement_host = "one".to_owned(), "spec.placement", BeforePlaced),
         (|d| d.restart_policy = RestartPolicy::Always, "spec.restart_policy", Live),
     ];
     for (change, field, takes_effect) in cases {

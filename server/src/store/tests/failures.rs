@@ -4,6 +4,7 @@
 //! the one it opens after the failure has room again.
 
 use super::*;
+use crate::model::ledger::PlacePending;
 use crate::store::batch::Batch;
 use crate::store::table::Table;
 use crate::store::writer::{Numbers, Opened, Writer};
@@ -108,6 +109,8 @@ async fn capacities_of_hosts_outlive_a_failure() {
     .expect("loads");
     fresh_ledger.keep_capacities_of(&before);
     *fixture.store.ledger.lock() = fresh_ledger;
+    // Those that waited before go first.
+    fixture.make(PlacePending.into()).await.expect("searched");
     assert_eq!(fixture.add_vm(8, "web").await.host, Some(host));
 }
 

@@ -94,8 +94,8 @@ async fn a_restore_brings_back_exactly_the_backup_whatever_log_lies_there() {
     fixture.add_vm(1, "kept").await;
     fixture.add_vm(2, "deleted-since").await;
     let copy = fixture.backup("copy").await;
-    fixture.add_host(2, "two").await;
     fixture.add_vm(3, "made-since").await;
+    fixture.add_host(2, "two").await;
     fixture.make(delete(2)).await.expect("deleted");
     fixture.make(AnyMutation::Forget(Forget { vm: vm_id(2) })).await.expect("forgotten");
     // As after a kill: the database with a log that holds what came later.

@@ -311,7 +311,7 @@ class HostCalls:
     def update_host(
         self, request: v1.UpdateHostRequest, *, timeout: float | None = None
     ) -> v1.Host:
-        """Changes labels or agent address of a host.
+        """Changes labels, agent address or overcommit of a host.
         """
         return self._link.unary(
             Method("banger.v1.HostService", "UpdateHost", v1.UpdateHostRequest, v1.Host),

@@ -73,7 +73,7 @@ KEPT_REASON_MOUNTED_BY_OTHERS: KeptReason
 KEPT_REASON_FOUND_OWNER: KeptReason
 
 class Host(_message.Message):
-    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag")
+    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,7 @@ class Host(_message.Message):
     CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     agent_address: str
@@ -101,10 +102,19 @@ class Host(_message.Message):
     certificate_expire_time: _timestamp_pb2.Timestamp
     status: HostStatus
     etag: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ...) -> None: ...
+    overcommit: HostOvercommit
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class HostOvercommit(_message.Message):
+    __slots__ = ("vcpus", "memory")
+    VCPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    vcpus: float
+    memory: float
+    def __init__(self, vcpus: _Optional[float] = ..., memory: _Optional[float] = ...) -> None: ...
 
 class HostStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count")
+    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count", "allocatable", "addresses_free", "overcommit")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +133,9 @@ class HostStatus(_message.Message):
     UNCLAIMED_VM_IDS_FIELD_NUMBER: _ClassVar[int]
     ROOT_DISKS_FIELD_NUMBER: _ClassVar[int]
     UNCLAIMED_VM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ALLOCATABLE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FREE_FIELD_NUMBER: _ClassVar[int]
+    OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
     state: HostState
     reason: str
     message: str
@@ -141,7 +154,10 @@ class HostStatus(_message.Message):
     unclaimed_vm_ids: _containers.RepeatedScalarFieldContainer[str]
     root_disks: str
     unclaimed_vm_count: int
-    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ...) -> None: ...
+    allocatable: HostResources
+    addresses_free: int
+    overcommit: HostOvercommit
+    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ..., allocatable: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., addresses_free: _Optional[int] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class HostResources(_message.Message):
     __slots__ = ("vcpus", "memory_mib", "disk_mib", "guests")
@@ -263,7 +279,7 @@ class ListHostsResponse(_message.Message):
     def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class UpdateHostRequest(_message.Message):
-    __slots__ = ("host", "etag", "labels", "agent_address", "request_id", "update_mask")
+    __slots__ = ("host", "etag", "labels", "agent_address", "request_id", "update_mask", "overcommit")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -277,13 +293,15 @@ class UpdateHostRequest(_message.Message):
     AGENT_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
     host: str
     etag: str
     labels: _containers.ScalarMap[str, str]
     agent_address: str
     request_id: str
     update_mask: _field_mask_pb2.FieldMask
-    def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_address: _Optional[str] = ..., request_id: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ...) -> None: ...
+    overcommit: HostOvercommit
+    def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_address: _Optional[str] = ..., request_id: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class DeleteHostRequest(_message.Message):
     __slots__ = ("host", "etag", "allow_missing", "request_id")

@@ -28,6 +28,12 @@ class EgressPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EGRESS_POLICY_NAT: _ClassVar[EgressPolicy]
     EGRESS_POLICY_NONE: _ClassVar[EgressPolicy]
 
+class PlacementStrategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PLACEMENT_STRATEGY_UNSPECIFIED: _ClassVar[PlacementStrategy]
+    PLACEMENT_STRATEGY_SPREAD: _ClassVar[PlacementStrategy]
+    PLACEMENT_STRATEGY_PACK: _ClassVar[PlacementStrategy]
+
 class RestartPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RESTART_POLICY_UNSPECIFIED: _ClassVar[RestartPolicy]
@@ -73,6 +79,9 @@ DESIRED_STATE_ABSENT: DesiredState
 EGRESS_POLICY_UNSPECIFIED: EgressPolicy
 EGRESS_POLICY_NAT: EgressPolicy
 EGRESS_POLICY_NONE: EgressPolicy
+PLACEMENT_STRATEGY_UNSPECIFIED: PlacementStrategy
+PLACEMENT_STRATEGY_SPREAD: PlacementStrategy
+PLACEMENT_STRATEGY_PACK: PlacementStrategy
 RESTART_POLICY_UNSPECIFIED: RestartPolicy
 RESTART_POLICY_NEVER: RestartPolicy
 RESTART_POLICY_ON_FAILURE: RestartPolicy
@@ -101,7 +110,7 @@ VM_EVENT_TYPE_MODIFIED: VmEventType
 VM_EVENT_TYPE_REMOVED: VmEventType
 
 class Vm(_message.Message):
-    __slots__ = ("id", "name", "spec", "desired_state", "status", "generation", "etag", "revision", "create_time", "update_time", "project")
+    __slots__ = ("id", "name", "spec", "desired_state", "status", "generation", "etag", "revision", "create_time", "update_time", "project", "placement_evaluation")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +122,7 @@ class Vm(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_EVALUATION_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     spec: VmSpec
@@ -124,7 +134,8 @@ class Vm(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     project: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., status: _Optional[_Union[VmStatus, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., project: _Optional[str] = ...) -> None: ...
+    placement_evaluation: PlacementEvaluation
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., status: _Optional[_Union[VmStatus, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., project: _Optional[str] = ..., placement_evaluation: _Optional[_Union[PlacementEvaluation, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class VmSpec(_message.Message):
     __slots__ = ("vcpus", "memory_mib", "kernel", "root_image", "root_disk_mib", "work_disk", "boot_args", "metadata", "network", "rate_limits", "labels", "placement", "restart_policy", "initrd")
@@ -210,7 +221,7 @@ class RateLimits(_message.Message):
     def __init__(self, disk_bytes_per_second: _Optional[int] = ..., disk_ops_per_second: _Optional[int] = ..., net_rx_bytes_per_second: _Optional[int] = ..., net_tx_bytes_per_second: _Optional[int] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("host", "host_labels")
+    __slots__ = ("host", "host_labels", "strategy", "affinity", "priority", "pool")
     class HostLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -220,9 +231,87 @@ class Placement(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     HOST_FIELD_NUMBER: _ClassVar[int]
     HOST_LABELS_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
     host: str
     host_labels: _containers.ScalarMap[str, str]
-    def __init__(self, host: _Optional[str] = ..., host_labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    strategy: PlacementStrategy
+    affinity: _containers.RepeatedCompositeFieldContainer[AffinityRule]
+    priority: int
+    pool: str
+    def __init__(self, host: _Optional[str] = ..., host_labels: _Optional[_Mapping[str, str]] = ..., strategy: _Optional[_Union[PlacementStrategy, str]] = ..., affinity: _Optional[_Iterable[_Union[AffinityRule, _Mapping[str, _Any]]]] = ..., priority: _Optional[int] = ..., pool: _Optional[str] = ...) -> None: ...
+
+class AffinityRule(_message.Message):
+    __slots__ = ("vm_selector", "host_selector", "topology", "anti", "weight")
+    VM_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    HOST_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    TOPOLOGY_FIELD_NUMBER: _ClassVar[int]
+    ANTI_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    vm_selector: str
+    host_selector: str
+    topology: str
+    anti: bool
+    weight: int
+    def __init__(self, vm_selector: _Optional[str] = ..., host_selector: _Optional[str] = ..., topology: _Optional[str] = ..., anti: _Optional[bool] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class PlacementEvaluation(_message.Message):
+    __slots__ = ("strategy", "chosen_host_id", "reason", "hosts", "suitable_hosts", "objections")
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_HOST_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    SUITABLE_HOSTS_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    strategy: PlacementStrategy
+    chosen_host_id: str
+    reason: str
+    hosts: _containers.RepeatedCompositeFieldContainer[HostVerdict]
+    suitable_hosts: int
+    objections: _containers.RepeatedCompositeFieldContainer[HostObjectionCount]
+    def __init__(self, strategy: _Optional[_Union[PlacementStrategy, str]] = ..., chosen_host_id: _Optional[str] = ..., reason: _Optional[str] = ..., hosts: _Optional[_Iterable[_Union[HostVerdict, _Mapping[str, _Any]]]] = ..., suitable_hosts: _Optional[int] = ..., objections: _Optional[_Iterable[_Union[HostObjectionCount, _Mapping[str, _Any]]]] = ...) -> None: ...
+
+class HostVerdict(_message.Message):
+    __slots__ = ("host_id", "host_name", "suitable", "objections", "score", "score_parts")
+    HOST_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_NAME_FIELD_NUMBER: _ClassVar[int]
+    SUITABLE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_PARTS_FIELD_NUMBER: _ClassVar[int]
+    host_id: str
+    host_name: str
+    suitable: bool
+    objections: _containers.RepeatedCompositeFieldContainer[HostObjection]
+    score: int
+    score_parts: _containers.RepeatedCompositeFieldContainer[ScorePart]
+    def __init__(self, host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., suitable: _Optional[bool] = ..., objections: _Optional[_Iterable[_Union[HostObjection, _Mapping[str, _Any]]]] = ..., score: _Optional[int] = ..., score_parts: _Optional[_Iterable[_Union[ScorePart, _Mapping[str, _Any]]]] = ...) -> None: ...
+
+class HostObjection(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ScorePart(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: int
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+
+class HostObjectionCount(_message.Message):
+    __slots__ = ("reason", "hosts")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    hosts: int
+    def __init__(self, reason: _Optional[str] = ..., hosts: _Optional[int] = ...) -> None: ...
 
 class VmStatus(_message.Message):
     __slots__ = ("state", "reason", "message", "observed_at", "host_id", "host_name", "simulated", "observed_generation", "guest_address", "mac_address", "vsock_cid", "dns_name", "host_boot_id", "process", "exit", "restart_count", "adopted_at", "agent_epoch", "unknown_since", "state_since", "devices", "next_attempt_at", "guest", "confirmed_at")
@@ -563,16 +652,18 @@ class ExplainVmRequest(_message.Message):
     def __init__(self, vm: _Optional[str] = ...) -> None: ...
 
 class ExplainVmResponse(_message.Message):
-    __slots__ = ("vm", "decision", "reason", "explanation")
+    __slots__ = ("vm", "decision", "reason", "explanation", "placement")
     VM_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     vm: Vm
     decision: str
     reason: str
     explanation: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, vm: _Optional[_Union[Vm, _Mapping[str, _Any]]] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., explanation: _Optional[_Iterable[str]] = ...) -> None: ...
+    placement: PlacementEvaluation
+    def __init__(self, vm: _Optional[_Union[Vm, _Mapping[str, _Any]]] = ..., decision: _Optional[str] = ..., reason: _Optional[str] = ..., explanation: _Optional[_Iterable[str]] = ..., placement: _Optional[_Union[PlacementEvaluation, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ReadConsoleRequest(_message.Message):
     __slots__ = ("vm", "follow", "tail_bytes")

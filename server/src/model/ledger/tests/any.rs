@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy;
 
 use super::*;
 
@@ -195,7 +196,7 @@ proptest! {
         for (id, entry) in &ledger.hosts {
             let new = anew.hosts.get(id).expect("there");
             prop_assert_eq!(new.used(), entry.used());
-            prop_assert_eq!(new.candidate().has_free_slot, entry.candidate().has_free_slot);
+            prop_assert_eq!(new.candidate(ledger.config().overcommit).has_free_slot, entry.candidate(ledger.config().overcommit).has_free_slot);
         }
         prop_assert_eq!(&anew.names, &ledger.names);
         prop_assert_eq!(&anew.pending, &ledger.pending);

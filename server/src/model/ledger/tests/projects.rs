@@ -203,7 +203,10 @@ fn a_project_places_by_labels_and_hears_nothing_of_what_others_use() {
     };
     let full = make_as(&mut ledger, &shop, grow(32));
     let why = Unsuitable::Full;
-    assert_eq!(full, Err(Refusal::HostUnsuitable { host: "one".to_owned(), why }));
+    assert_eq!(
+        full,
+        Err(Refusal::HostUnsuitable { host: "one".to_owned(), why, also: Vec::new() })
+    );
     let full = make(&mut ledger, grow(32).into());
     let Err(Refusal::HostUnsuitable { why: Unsuitable::NoRoom(_), .. }) = full else {
         panic!("{full:?}")

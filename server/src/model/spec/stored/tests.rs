@@ -66,3 +66,39 @@ fn every_field_comes_back_as_it_was() {
         assert_eq!(VmSpec::from_json(&spec.to_json()).expect("its own form"), *spec);
     }
 }
+
+/// The text of what the first form can't say. A line here never changes.
+#[test]
+fn the_second_form_is_the_first_with_what_that_could_not_say() {
+    let pack = spec_with(|draft| draft.placement_strategy = Some(Strategy::Pack));
+    assert_eq!(
+        pack.to_json(),
+        r#"{"form":2,"vcpus":1,"memory_mib":256,"kernel":{"name":"vmlinux"},"root_image":{"name":"root.ext4"},"root_disk_mib":1024,"boot_args":"console=ttyS0 reboot=k panic=1","egress":"NAT","restart_policy":"NEVER","scheduling":{"strategy":"PACK"}}"#
+    );
+    let all = spec_with(|draft| {
+        draft.affinity = vec![
+            AffinityDraft {
+                vm_selector: "app in (web,db)".to_owned(),
+                topology: "zone".to_owned(),
+                anti: true,
+                ..AffinityDraft::default()
+            },
+            AffinityDraft {
+                host_selector: "!spot".to_owned(),
+                weight: 7,
+                ..AffinityDraft::default()
+            },
+        ];
+        draft.priority = -3;
+        draft.pool = "gpu".to_owned();
+    });
+    assert!(all.to_json().ends_with(
+        r#""scheduling":{"affinity":[{"vms":"app in (web,db)","topology":"zone","anti":true},{"hosts":"!spot","weight":7}],"priority":-3,"pool":"gpu"}}"#
+    ));
+    for spec in [&pack, &all] {
+        assert_eq!(VmSpec::from_json(&spec.to_json()).expect("its own form"), **spec);
+    }
+    let later = spec().to_json().replacen('{', r#"{"form":3,"#, 1);
+    let refused = VmSpec::from_json(&later).expect_err("of a later release");
+    assert!(refused.to_string().contains("form 3"), "{refused}");
+}

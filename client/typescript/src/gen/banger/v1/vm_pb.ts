@@ -19,7 +19,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/vm.proto.
  */
 export const file_banger_v1_vm: GenFile = /*@__PURE__*/
-  fileDesc("ChJiYW5nZXIvdjEvdm0ucHJvdG8SCWJhbmdlci52MSK7AgoCVm0SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIfCgRzcGVjGAMgASgLMhEuYmFuZ2VyLnYxLlZtU3BlYxIuCg1kZXNpcmVkX3N0YXRlGAQgASgOMhcuYmFuZ2VyLnYxLkRlc2lyZWRTdGF0ZRIjCgZzdGF0dXMYBSABKAsyEy5iYW5nZXIudjEuVm1TdGF0dXMSEgoKZ2VuZXJhdGlvbhgGIAEoBBIMCgRldGFnGAcgASgJEhAKCHJldmlzaW9uGAggASgEEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHcHJvamVjdBgLIAEoCSKpBAoGVm1TcGVjEg0KBXZjcHVzGAEgASgNEhIKCm1lbW9yeV9taWIYAiABKA0SIwoGa2VybmVsGAMgASgLMhMuYmFuZ2VyLnYxLkltYWdlUmVmEicKCnJvb3RfaW1hZ2UYBCABKAsyEy5iYW5nZXIudjEuSW1hZ2VSZWYSFQoNcm9vdF9kaXNrX21pYhgFIAEoDRImCgl3b3JrX2Rpc2sYBiABKAsyEy5iYW5nZXIudjEuV29ya0Rpc2sSEQoJYm9vdF9hcmdzGAcgASgJEikKCG1ldGFkYXRhGAggASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBInCgduZXR3b3JrGAkgASgLMhYuYmFuZ2VyLnYxLk5ldHdvcmtTcGVjEioKC3JhdGVfbGltaXRzGAogASgLMhUuYmFuZ2VyLnYxLlJhdGVMaW1pdHMSLQoGbGFiZWxzGAsgAygLMh0uYmFuZ2VyLnYxLlZtU3BlYy5MYWJlbHNFbnRyeRInCglwbGFjZW1lbnQYDCABKAsyFC5iYW5nZXIudjEuUGxhY2VtZW50EjAKDnJlc3RhcnRfcG9saWN5GA0gASgOMhguYmFuZ2VyLnYxLlJlc3RhcnRQb2xpY3kSIwoGaW5pdHJkGA4gASgLMhMuYmFuZ2VyLnYxLkltYWdlUmVmGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiKAoISW1hZ2VSZWYSDAoEbmFtZRgBIAEoCRIOCgZzaGEyNTYYAiABKAkiHAoIV29ya0Rpc2sSEAoIc2l6ZV9taWIYASABKA0iegoLTmV0d29ya1NwZWMSJwoGZWdyZXNzGAEgASgOMhcuYmFuZ2VyLnYxLkVncmVzc1BvbGljeRIlCgVwb3J0cxgCIAMoCzIWLmJhbmdlci52MS5Qb3J0Rm9yd2FyZBIbChNhbGxvd19ob3N0X21ldGFkYXRhGAMgASgIIjQKC1BvcnRGb3J3YXJkEhEKCWhvc3RfcG9ydBgBIAEoDRISCgpndWVzdF9wb3J0GAIgASgNIooBCgpSYXRlTGltaXRzEh0KFWRpc2tfYnl0ZXNfcGVyX3NlY29uZBgBIAEoBBIbChNkaXNrX29wc19wZXJfc2Vjb25kGAIgASgEEh8KF25ldF9yeF9ieXRlc19wZXJfc2Vjb25kGAMgASgEEh8KF25ldF90eF9ieXRlc19wZXJfc2Vjb25kGAQgASgEIocBCglQbGFjZW1lbnQSDAoEaG9zdBgBIAEoCRI5Cgtob3N0X2xhYmVscxgCIAMoCzIkLmJhbmdlci52MS5QbGFjZW1lbnQuSG9zdExhYmVsc0VudHJ5GjEKD0hvc3RMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvcFCghWbVN0YXR1cxIhCgVzdGF0ZRgBIAEoDjISLmJhbmdlci52MS5WbVN0YXRlEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEi8KC29ic2VydmVkX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdob3N0X2lkGAUgASgJEhEKCWhvc3RfbmFtZRgGIAEoCRIRCglzaW11bGF0ZWQYByABKAgSGwoTb2JzZXJ2ZWRfZ2VuZXJhdGlvbhgIIAEoBBIVCg1ndWVzdF9hZGRyZXNzGAkgASgJEhMKC21hY19hZGRyZXNzGAogASgJEhEKCXZzb2NrX2NpZBgLIAEoDRIQCghkbnNfbmFtZRgMIAEoCRIUCgxob3N0X2Jvb3RfaWQYDSABKAkSJQoHcHJvY2VzcxgOIAEoCzIULmJhbmdlci52MS5WbVByb2Nlc3MSHwoEZXhpdBgPIAEoCzIRLmJhbmdlci52MS5WbUV4aXQSFQoNcmVzdGFydF9jb3VudBgQIAEoDRIuCgphZG9wdGVkX2F0GBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgthZ2VudF9lcG9jaBgSIAEoBBIxCg11bmtub3duX3NpbmNlGBMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtzdGF0ZV9zaW5jZRgUIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoHZGV2aWNlcxgVIAEoCzIULmJhbmdlci52MS5WbURldmljZXMSMwoPbmV4dF9hdHRlbXB0X2F0GBYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgVndWVzdBgXIAEoCzIWLmJhbmdlci52MS5HdWVzdFN0YXR1cxIwCgxjb25maXJtZWRfYXQYGCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIl0KCVZtUHJvY2VzcxILCgNwaWQYASABKA0SEwoLc3RhcnRfdGlja3MYAiABKAQSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAioAEKBlZtRXhpdBIPCgdjcmFzaGVkGAEgASgIEhEKBGNvZGUYAiABKAVIAIgBARITCgZzaWduYWwYAyABKAVIAYgBARIPCgdtZXNzYWdlGAQgASgJEigKBHRpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBnJlYXNvbhgGIAEoCUIHCgVfY29kZUIJCgdfc2lnbmFsIs4BCglWbURldmljZXMSCwoDdGFwGAEgASgJEhEKCWJhc2VfbG9vcBgCIAEoCRIQCghjb3dfbG9vcBgDIAEoCRIQCghzbmFwc2hvdBgEIAEoCRIYChBjb3dfdXNlZF9zZWN0b3JzGAUgASgEEhkKEWNvd190b3RhbF9zZWN0b3JzGAYgASgEEhIKCmFwaV9zb2NrZXQYByABKAkSFAoMdnNvY2tfc29ja2V0GAggASgJEgsKA3ZtbRgJIAEoCRIRCglyb290X2Rpc2sYCiABKAkiuAEKD0NyZWF0ZVZtUmVxdWVzdBIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEh8KBHNwZWMYAyABKAsyES5iYW5nZXIudjEuVm1TcGVjEi4KDWRlc2lyZWRfc3RhdGUYBCABKA4yFy5iYW5nZXIudjEuRGVzaXJlZFN0YXRlEhIKCnJlcXVlc3RfaWQYBSABKAkSFQoNdmFsaWRhdGVfb25seRgGIAEoCBIPCgdwcm9qZWN0GAcgASgJIhoKDEdldFZtUmVxdWVzdBIKCgJ2bRgBIAEoCSJcCg5MaXN0Vm1zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIjCgZmaWx0ZXIYAyABKAsyEy5iYW5nZXIudjEuVm1GaWx0ZXIiZQoIVm1GaWx0ZXISFgoObGFiZWxfc2VsZWN0b3IYASABKAkSDAoEaG9zdBgCIAEoCRIiCgZzdGF0ZXMYAyADKA4yEi5iYW5nZXIudjEuVm1TdGF0ZRIPCgdwcm9qZWN0GAQgASgJImwKD0xpc3RWbXNSZXNwb25zZRIaCgN2bXMYASADKAsyDS5iYW5nZXIudjEuVm0SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEhAKCHJldmlzaW9uGAMgASgEEhIKCnRvdGFsX3NpemUYBCABKAQiqAEKD1VwZGF0ZVZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIfCgRzcGVjGAIgASgLMhEuYmFuZ2VyLnYxLlZtU3BlYxIMCgRldGFnGAMgASgJEhUKDWFsbG93X3Jlc3RhcnQYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCRIvCgt1cGRhdGVfbWFzaxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siVgoPRGVsZXRlVm1SZXF1ZXN0EgoKAnZtGAEgASgJEgwKBGV0YWcYAiABKAkSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJIj4KDlN0YXJ0Vm1SZXF1ZXN0EgoKAnZtGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJuCg1TdG9wVm1SZXF1ZXN0EgoKAnZtGAEgASgJEgwKBGV0YWcYAiABKAkSLwoMZ3JhY2VfcGVyaW9kGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBCABKAkiiQEKD1JlYm9vdFZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEi8KDGdyYWNlX3BlcmlvZBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9yZXNldF9yb290X2Rpc2sYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCSI+Cg5QYXVzZVZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiPwoPUmVzdW1lVm1SZXF1ZXN0EgoKAnZtGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSKTAQoNV2FpdFZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIhCgVzdGF0ZRgCIAEoDjISLmJhbmdlci52MS5WbVN0YXRlEhIKCmdlbmVyYXRpb24YAyABKAQSKgoHdGltZW91dBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhITCgtndWVzdF9yZWFkeRgFIAEoCCJUCg5XYWl0Vm1SZXNwb25zZRIZCgJ2bRgBIAEoCzINLmJhbmdlci52MS5WbRInCgdvdXRjb21lGAIgASgOMhYuYmFuZ2VyLnYxLldhaXRPdXRjb21lImYKD1dhdGNoVm1zUmVxdWVzdBIbCg5hZnRlcl9yZXZpc2lvbhgBIAEoBEgAiAEBEiMKBmZpbHRlchgCIAEoCzITLmJhbmdlci52MS5WbUZpbHRlckIRCg9fYWZ0ZXJfcmV2aXNpb24iaAoQV2F0Y2hWbXNSZXNwb25zZRIiCgZldmVudHMYASADKAsyEi5iYW5nZXIudjEuVm1FdmVudBIQCghyZXZpc2lvbhgCIAEoBBIeChZpbml0aWFsX3N0YXRlX2NvbXBsZXRlGAMgASgIIlwKB1ZtRXZlbnQSJAoEdHlwZRgBIAEoDjIWLmJhbmdlci52MS5WbUV2ZW50VHlwZRIQCghyZXZpc2lvbhgCIAEoBBIZCgJ2bRgDIAEoCzINLmJhbmdlci52MS5WbSJIChNMaXN0Vm1FdmVudHNSZXF1ZXN0EgoKAnZtGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJIloKFExpc3RWbUV2ZW50c1Jlc3BvbnNlEikKBmV2ZW50cxgBIAMoCzIZLmJhbmdlci52MS5WbUhpc3RvcnlFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiygEKDlZtSGlzdG9yeUV2ZW50EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmdlbmVyYXRpb24YAiABKAQSDAoEdHlwZRgDIAEoCRIOCgZyZWFzb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCRINCgVhY3RvchgGIAEoCRINCgV0aW1lcxgHIAEoBBItCglsYXN0X3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIh4KEEV4cGxhaW5WbVJlcXVlc3QSCgoCdm0YASABKAkiZQoRRXhwbGFpblZtUmVzcG9uc2USGQoCdm0YASABKAsyDS5iYW5nZXIudjEuVm0SEAoIZGVjaXNpb24YAiABKAkSDgoGcmVhc29uGAMgASgJEhMKC2V4cGxhbmF0aW9uGAQgAygJIkQKElJlYWRDb25zb2xlUmVxdWVzdBIKCgJ2bRgBIAEoCRIOCgZmb2xsb3cYAiABKAgSEgoKdGFpbF9ieXRlcxgDIAEoBCIjChNSZWFkQ29uc29sZVJlc3BvbnNlEgwKBGRhdGEYASABKAwiRAoUQXR0YWNoQ29uc29sZVJlcXVlc3QSCgoCdm0YASABKAkSEgoKdGFpbF9ieXRlcxgCIAEoBBIMCgRkYXRhGAMgASgMIiUKFUF0dGFjaENvbnNvbGVSZXNwb25zZRIMCgRkYXRhGAEgASgMIkAKDUV4ZWNWbVJlcXVlc3QSCgoCdm0YASABKAkSIwoFaW5wdXQYAiABKAsyFC5iYW5nZXIudjEuRXhlY0lucHV0IjcKDkV4ZWNWbVJlc3BvbnNlEiUKBm91dHB1dBgBIAEoCzIVLmJhbmdlci52MS5FeGVjT3V0cHV0IlAKD0NvcHlUb1ZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIRCglkaXJlY3RvcnkYAiABKAkSDAoEZGF0YRgDIAEoDBIQCghvd25fbmFtZRgEIAEoCSIyChBDb3B5VG9WbVJlc3BvbnNlEg8KB2VudHJpZXMYASABKAQSDQoFYnl0ZXMYAiABKAQiLQoRQ29weUZyb21WbVJlcXVlc3QSCgoCdm0YASABKAkSDAoEcGF0aBgCIAEoCSIiChJDb3B5RnJvbVZtUmVzcG9uc2USDAoEZGF0YRgBIAEoDCI6ChBGb3J3YXJkVm1SZXF1ZXN0EgoKAnZtGAEgASgJEgwKBHBvcnQYAiABKA0SDAoEZGF0YRgDIAEoDCIhChFGb3J3YXJkVm1SZXNwb25zZRIMCgRkYXRhGAEgASgMKpcBCgxEZXNpcmVkU3RhdGUSHQoZREVTSVJFRF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFURFU0lSRURfU1RBVEVfUlVOTklORxABEhgKFERFU0lSRURfU1RBVEVfUEFVU0VEEAISGQoVREVTSVJFRF9TVEFURV9TVE9QUEVEEAMSGAoUREVTSVJFRF9TVEFURV9BQlNFTlQQBCpcCgxFZ3Jlc3NQb2xpY3kSHQoZRUdSRVNTX1BPTElDWV9VTlNQRUNJRklFRBAAEhUKEUVHUkVTU19QT0xJQ1lfTkFUEAESFgoSRUdSRVNTX1BPTElDWV9OT05FEAIqgwEKDVJlc3RhcnRQb2xpY3kSHgoaUkVTVEFSVF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRSRVNUQVJUX1BPTElDWV9ORVZFUhABEh0KGVJFU1RBUlRfUE9MSUNZX09OX0ZBSUxVUkUQAhIZChVSRVNUQVJUX1BPTElDWV9BTFdBWVMQAyquAgoHVm1TdGF0ZRIYChRWTV9TVEFURV9VTlNQRUNJRklFRBAAEhQKEFZNX1NUQVRFX1BFTkRJTkcQARIWChJWTV9TVEFURV9QUkVQQVJJTkcQAhIVChFWTV9TVEFURV9TVEFSVElORxADEhQKEFZNX1NUQVRFX1JVTk5JTkcQBBITCg9WTV9TVEFURV9QQVVTRUQQBRIVChFWTV9TVEFURV9TVE9QUElORxAGEhQKEFZNX1NUQVRFX1NUT1BQRUQQBxIUChBWTV9TVEFURV9DUkFTSEVEEAgSEwoPVk1fU1RBVEVfRkFJTEVEEAkSFQoRVk1fU1RBVEVfREVMRVRJTkcQChIUChBWTV9TVEFURV9VTktOT1dOEAsSFAoQVk1fU1RBVEVfREVMRVRFRBAMKpUBCgtXYWl0T3V0Y29tZRIcChhXQUlUX09VVENPTUVfVU5TUEVDSUZJRUQQABIYChRXQUlUX09VVENPTUVfUkVBQ0hFRBABEhcKE1dBSVRfT1VUQ09NRV9GQUlMRUQQAhIbChdXQUlUX09VVENPTUVfU1VQRVJTRURFRBADEhgKFFdBSVRfT1VUQ09NRV9USU1FT1VUEAQqfAoLVm1FdmVudFR5cGUSHQoZVk1fRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEhcKE1ZNX0VWRU5UX1RZUEVfQURERUQQARIaChZWTV9FVkVOVF9UWVBFX01PRElGSUVEEAISGQoVVk1fRVZFTlRfVFlQRV9SRU1PVkVEEAMymAoKCVZtU2VydmljZRI1CghDcmVhdGVWbRIaLmJhbmdlci52MS5DcmVhdGVWbVJlcXVlc3QaDS5iYW5nZXIudjEuVm0SLwoFR2V0Vm0SFy5iYW5nZXIudjEuR2V0Vm1SZXF1ZXN0Gg0uYmFuZ2VyLnYxLlZtEkAKB0xpc3RWbXMSGS5iYW5nZXIudjEuTGlzdFZtc1JlcXVlc3QaGi5iYW5nZXIudjEuTGlzdFZtc1Jlc3BvbnNlEjUKCFVwZGF0ZVZtEhouYmFuZ2VyLnYxLlVwZGF0ZVZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRI1CghEZWxldGVWbRIaLmJhbmdlci52MS5EZWxldGVWbVJlcXVlc3QaDS5iYW5nZXIudjEuVm0SMwoHU3RhcnRWbRIZLmJhbmdlci52MS5TdGFydFZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRIxCgZTdG9wVm0SGC5iYW5nZXIudjEuU3RvcFZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRI1CghSZWJvb3RWbRIaLmJhbmdlci52MS5SZWJvb3RWbVJlcXVlc3QaDS5iYW5nZXIudjEuVm0SMwoHUGF1c2VWbRIZLmJhbmdlci52MS5QYXVzZVZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRI1CghSZXN1bWVWbRIaLmJhbmdlci52MS5SZXN1bWVWbVJlcXVlc3QaDS5iYW5nZXIudjEuVm0SPQoGV2FpdFZtEhguYmFuZ2VyLnYxLldhaXRWbVJlcXVlc3QaGS5iYW5nZXIudjEuV2FpdFZtUmVzcG9uc2USRQoIV2F0Y2hWbXMSGi5iYW5nZXIudjEuV2F0Y2hWbXNSZXF1ZXN0GhsuYmFuZ2VyLnYxLldhdGNoVm1zUmVzcG9uc2UwARJPCgxMaXN0Vm1FdmVudHMSHi5iYW5nZXIudjEuTGlzdFZtRXZlbnRzUmVxdWVzdBofLmJhbmdlci52MS5MaXN0Vm1FdmVudHNSZXNwb25zZRJGCglFeHBsYWluVm0SGy5iYW5nZXIudjEuRXhwbGFpblZtUmVxdWVzdBocLmJhbmdlci52MS5FeHBsYWluVm1SZXNwb25zZRJOCgtSZWFkQ29uc29sZRIdLmJhbmdlci52MS5SZWFkQ29uc29sZVJlcXVlc3QaHi5iYW5nZXIudjEuUmVhZENvbnNvbGVSZXNwb25zZTABElYKDUF0dGFjaENvbnNvbGUSHy5iYW5nZXIudjEuQXR0YWNoQ29uc29sZVJlcXVlc3QaIC5iYW5nZXIudjEuQXR0YWNoQ29uc29sZVJlc3BvbnNlKAEwARJBCgZFeGVjVm0SGC5iYW5nZXIudjEuRXhlY1ZtUmVxdWVzdBoZLmJhbmdlci52MS5FeGVjVm1SZXNwb25zZSgBMAESRQoIQ29weVRvVm0SGi5iYW5nZXIudjEuQ29weVRvVm1SZXF1ZXN0GhsuYmFuZ2VyLnYxLkNvcHlUb1ZtUmVzcG9uc2UoARJLCgpDb3B5RnJvbVZtEhwuYmFuZ2VyLnYxLkNvcHlGcm9tVm1SZXF1ZXN0Gh0uYmFuZ2VyLnYxLkNvcHlGcm9tVm1SZXNwb25zZTABEkoKCUZvcndhcmRWbRIbLmJhbmdlci52MS5Gb3J3YXJkVm1SZXF1ZXN0GhwuYmFuZ2VyLnYxLkZvcndhcmRWbVJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_banger_v1_guest, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChJiYW5nZXIvdjEvdm0ucHJvdG8SCWJhbmdlci52MSL5AgoCVm0SCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIfCgRzcGVjGAMgASgLMhEuYmFuZ2VyLnYxLlZtU3BlYxIuCg1kZXNpcmVkX3N0YXRlGAQgASgOMhcuYmFuZ2VyLnYxLkRlc2lyZWRTdGF0ZRIjCgZzdGF0dXMYBSABKAsyEy5iYW5nZXIudjEuVm1TdGF0dXMSEgoKZ2VuZXJhdGlvbhgGIAEoBBIMCgRldGFnGAcgASgJEhAKCHJldmlzaW9uGAggASgEEi8KC2NyZWF0ZV90aW1lGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHcHJvamVjdBgLIAEoCRI8ChRwbGFjZW1lbnRfZXZhbHVhdGlvbhgMIAEoCzIeLmJhbmdlci52MS5QbGFjZW1lbnRFdmFsdWF0aW9uIqkECgZWbVNwZWMSDQoFdmNwdXMYASABKA0SEgoKbWVtb3J5X21pYhgCIAEoDRIjCgZrZXJuZWwYAyABKAsyEy5iYW5nZXIudjEuSW1hZ2VSZWYSJwoKcm9vdF9pbWFnZRgEIAEoCzITLmJhbmdlci52MS5JbWFnZVJlZhIVCg1yb290X2Rpc2tfbWliGAUgASgNEiYKCXdvcmtfZGlzaxgGIAEoCzITLmJhbmdlci52MS5Xb3JrRGlzaxIRCglib290X2FyZ3MYByABKAkSKQoIbWV0YWRhdGEYCCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EicKB25ldHdvcmsYCSABKAsyFi5iYW5nZXIudjEuTmV0d29ya1NwZWMSKgoLcmF0ZV9saW1pdHMYCiABKAsyFS5iYW5nZXIudjEuUmF0ZUxpbWl0cxItCgZsYWJlbHMYCyADKAsyHS5iYW5nZXIudjEuVm1TcGVjLkxhYmVsc0VudHJ5EicKCXBsYWNlbWVudBgMIAEoCzIULmJhbmdlci52MS5QbGFjZW1lbnQSMAoOcmVzdGFydF9wb2xpY3kYDSABKA4yGC5iYW5nZXIudjEuUmVzdGFydFBvbGljeRIjCgZpbml0cmQYDiABKAsyEy5iYW5nZXIudjEuSW1hZ2VSZWYaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIoCghJbWFnZVJlZhIMCgRuYW1lGAEgASgJEg4KBnNoYTI1NhgCIAEoCSIcCghXb3JrRGlzaxIQCghzaXplX21pYhgBIAEoDSJ6CgtOZXR3b3JrU3BlYxInCgZlZ3Jlc3MYASABKA4yFy5iYW5nZXIudjEuRWdyZXNzUG9saWN5EiUKBXBvcnRzGAIgAygLMhYuYmFuZ2VyLnYxLlBvcnRGb3J3YXJkEhsKE2FsbG93X2hvc3RfbWV0YWRhdGEYAyABKAgiNAoLUG9ydEZvcndhcmQSEQoJaG9zdF9wb3J0GAEgASgNEhIKCmd1ZXN0X3BvcnQYAiABKA0iigEKClJhdGVMaW1pdHMSHQoVZGlza19ieXRlc19wZXJfc2Vjb25kGAEgASgEEhsKE2Rpc2tfb3BzX3Blcl9zZWNvbmQYAiABKAQSHwoXbmV0X3J4X2J5dGVzX3Blcl9zZWNvbmQYAyABKAQSHwoXbmV0X3R4X2J5dGVzX3Blcl9zZWNvbmQYBCABKAQiggIKCVBsYWNlbWVudBIMCgRob3N0GAEgASgJEjkKC2hvc3RfbGFiZWxzGAIgAygLMiQuYmFuZ2VyLnYxLlBsYWNlbWVudC5Ib3N0TGFiZWxzRW50cnkSLgoIc3RyYXRlZ3kYAyABKA4yHC5iYW5nZXIudjEuUGxhY2VtZW50U3RyYXRlZ3kSKQoIYWZmaW5pdHkYBCADKAsyFy5iYW5nZXIudjEuQWZmaW5pdHlSdWxlEhAKCHByaW9yaXR5GAUgASgFEgwKBHBvb2wYBiABKAkaMQoPSG9zdExhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiagoMQWZmaW5pdHlSdWxlEhMKC3ZtX3NlbGVjdG9yGAEgASgJEhUKDWhvc3Rfc2VsZWN0b3IYAiABKAkSEAoIdG9wb2xvZ3kYAyABKAkSDAoEYW50aRgEIAEoCBIOCgZ3ZWlnaHQYBSABKA0i3wEKE1BsYWNlbWVudEV2YWx1YXRpb24SLgoIc3RyYXRlZ3kYASABKA4yHC5iYW5nZXIudjEuUGxhY2VtZW50U3RyYXRlZ3kSFgoOY2hvc2VuX2hvc3RfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJEiUKBWhvc3RzGAQgAygLMhYuYmFuZ2VyLnYxLkhvc3RWZXJkaWN0EhYKDnN1aXRhYmxlX2hvc3RzGAUgASgNEjEKCm9iamVjdGlvbnMYBiADKAsyHS5iYW5nZXIudjEuSG9zdE9iamVjdGlvbkNvdW50IqsBCgtIb3N0VmVyZGljdBIPCgdob3N0X2lkGAEgASgJEhEKCWhvc3RfbmFtZRgCIAEoCRIQCghzdWl0YWJsZRgDIAEoCBIsCgpvYmplY3Rpb25zGAQgAygLMhguYmFuZ2VyLnYxLkhvc3RPYmplY3Rpb24SDQoFc2NvcmUYBSABKAMSKQoLc2NvcmVfcGFydHMYBiADKAsyFC5iYW5nZXIudjEuU2NvcmVQYXJ0IjAKDUhvc3RPYmplY3Rpb24SDgoGcmVhc29uGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiKAoJU2NvcmVQYXJ0EgwKBG5hbWUYASABKAkSDQoFdmFsdWUYAiABKAMiMwoSSG9zdE9iamVjdGlvbkNvdW50Eg4KBnJlYXNvbhgBIAEoCRINCgVob3N0cxgCIAEoDSL3BQoIVm1TdGF0dXMSIQoFc3RhdGUYASABKA4yEi5iYW5nZXIudjEuVm1TdGF0ZRIOCgZyZWFzb24YAiABKAkSDwoHbWVzc2FnZRgDIAEoCRIvCgtvYnNlcnZlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHaG9zdF9pZBgFIAEoCRIRCglob3N0X25hbWUYBiABKAkSEQoJc2ltdWxhdGVkGAcgASgIEhsKE29ic2VydmVkX2dlbmVyYXRpb24YCCABKAQSFQoNZ3Vlc3RfYWRkcmVzcxgJIAEoCRITCgttYWNfYWRkcmVzcxgKIAEoCRIRCgl2c29ja19jaWQYCyABKA0SEAoIZG5zX25hbWUYDCABKAkSFAoMaG9zdF9ib290X2lkGA0gASgJEiUKB3Byb2Nlc3MYDiABKAsyFC5iYW5nZXIudjEuVm1Qcm9jZXNzEh8KBGV4aXQYDyABKAsyES5iYW5nZXIudjEuVm1FeGl0EhUKDXJlc3RhcnRfY291bnQYECABKA0SLgoKYWRvcHRlZF9hdBgRIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLYWdlbnRfZXBvY2gYEiABKAQSMQoNdW5rbm93bl9zaW5jZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc3RhdGVfc2luY2UYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiUKB2RldmljZXMYFSABKAsyFC5iYW5nZXIudjEuVm1EZXZpY2VzEjMKD25leHRfYXR0ZW1wdF9hdBgWIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJQoFZ3Vlc3QYFyABKAsyFi5iYW5nZXIudjEuR3Vlc3RTdGF0dXMSMAoMY29uZmlybWVkX2F0GBggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJdCglWbVByb2Nlc3MSCwoDcGlkGAEgASgNEhMKC3N0YXJ0X3RpY2tzGAIgASgEEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqABCgZWbUV4aXQSDwoHY3Jhc2hlZBgBIAEoCBIRCgRjb2RlGAIgASgFSACIAQESEwoGc2lnbmFsGAMgASgFSAGIAQESDwoHbWVzc2FnZRgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZyZWFzb24YBiABKAlCBwoFX2NvZGVCCQoHX3NpZ25hbCLOAQoJVm1EZXZpY2VzEgsKA3RhcBgBIAEoCRIRCgliYXNlX2xvb3AYAiABKAkSEAoIY293X2xvb3AYAyABKAkSEAoIc25hcHNob3QYBCABKAkSGAoQY293X3VzZWRfc2VjdG9ycxgFIAEoBBIZChFjb3dfdG90YWxfc2VjdG9ycxgGIAEoBBISCgphcGlfc29ja2V0GAcgASgJEhQKDHZzb2NrX3NvY2tldBgIIAEoCRILCgN2bW0YCSABKAkSEQoJcm9vdF9kaXNrGAogASgJIrgBCg9DcmVhdGVWbVJlcXVlc3QSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIfCgRzcGVjGAMgASgLMhEuYmFuZ2VyLnYxLlZtU3BlYxIuCg1kZXNpcmVkX3N0YXRlGAQgASgOMhcuYmFuZ2VyLnYxLkRlc2lyZWRTdGF0ZRISCgpyZXF1ZXN0X2lkGAUgASgJEhUKDXZhbGlkYXRlX29ubHkYBiABKAgSDwoHcHJvamVjdBgHIAEoCSIaCgxHZXRWbVJlcXVlc3QSCgoCdm0YASABKAkiXAoOTGlzdFZtc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkSIwoGZmlsdGVyGAMgASgLMhMuYmFuZ2VyLnYxLlZtRmlsdGVyImUKCFZtRmlsdGVyEhYKDmxhYmVsX3NlbGVjdG9yGAEgASgJEgwKBGhvc3QYAiABKAkSIgoGc3RhdGVzGAMgAygOMhIuYmFuZ2VyLnYxLlZtU3RhdGUSDwoHcHJvamVjdBgEIAEoCSJsCg9MaXN0Vm1zUmVzcG9uc2USGgoDdm1zGAEgAygLMg0uYmFuZ2VyLnYxLlZtEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBBISCgp0b3RhbF9zaXplGAQgASgEIqgBCg9VcGRhdGVWbVJlcXVlc3QSCgoCdm0YASABKAkSHwoEc3BlYxgCIAEoCzIRLmJhbmdlci52MS5WbVNwZWMSDAoEZXRhZxgDIAEoCRIVCg1hbGxvd19yZXN0YXJ0GAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkSLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIlYKD0RlbGV0ZVZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEhUKDWFsbG93X21pc3NpbmcYAyABKAgSEgoKcmVxdWVzdF9pZBgEIAEoCSI+Cg5TdGFydFZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkibgoNU3RvcFZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEi8KDGdyYWNlX3BlcmlvZBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpyZXF1ZXN0X2lkGAQgASgJIokBCg9SZWJvb3RWbVJlcXVlc3QSCgoCdm0YASABKAkSDAoEZXRhZxgCIAEoCRIvCgxncmFjZV9wZXJpb2QYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPcmVzZXRfcm9vdF9kaXNrGAQgASgIEhIKCnJlcXVlc3RfaWQYBSABKAkiPgoOUGF1c2VWbVJlcXVlc3QSCgoCdm0YASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIj8KD1Jlc3VtZVZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkikwEKDVdhaXRWbVJlcXVlc3QSCgoCdm0YASABKAkSIQoFc3RhdGUYAiABKA4yEi5iYW5nZXIudjEuVm1TdGF0ZRISCgpnZW5lcmF0aW9uGAMgASgEEioKB3RpbWVvdXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEwoLZ3Vlc3RfcmVhZHkYBSABKAgiVAoOV2FpdFZtUmVzcG9uc2USGQoCdm0YASABKAsyDS5iYW5nZXIudjEuVm0SJwoHb3V0Y29tZRgCIAEoDjIWLmJhbmdlci52MS5XYWl0T3V0Y29tZSJmCg9XYXRjaFZtc1JlcXVlc3QSGwoOYWZ0ZXJfcmV2aXNpb24YASABKARIAIgBARIjCgZmaWx0ZXIYAiABKAsyEy5iYW5nZXIudjEuVm1GaWx0ZXJCEQoPX2FmdGVyX3JldmlzaW9uImgKEFdhdGNoVm1zUmVzcG9uc2USIgoGZXZlbnRzGAEgAygLMhIuYmFuZ2VyLnYxLlZtRXZlbnQSEAoIcmV2aXNpb24YAiABKAQSHgoWaW5pdGlhbF9zdGF0ZV9jb21wbGV0ZRgDIAEoCCJcCgdWbUV2ZW50EiQKBHR5cGUYASABKA4yFi5iYW5nZXIudjEuVm1FdmVudFR5cGUSEAoIcmV2aXNpb24YAiABKAQSGQoCdm0YAyABKAsyDS5iYW5nZXIudjEuVm0iSAoTTGlzdFZtRXZlbnRzUmVxdWVzdBIKCgJ2bRgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCSJaChRMaXN0Vm1FdmVudHNSZXNwb25zZRIpCgZldmVudHMYASADKAsyGS5iYW5nZXIudjEuVm1IaXN0b3J5RXZlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIsoBCg5WbUhpc3RvcnlFdmVudBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpnZW5lcmF0aW9uGAIgASgEEgwKBHR5cGUYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkSDQoFYWN0b3IYBiABKAkSDQoFdGltZXMYByABKAQSLQoJbGFzdF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIeChBFeHBsYWluVm1SZXF1ZXN0EgoKAnZtGAEgASgJIpgBChFFeHBsYWluVm1SZXNwb25zZRIZCgJ2bRgBIAEoCzINLmJhbmdlci52MS5WbRIQCghkZWNpc2lvbhgCIAEoCRIOCgZyZWFzb24YAyABKAkSEwoLZXhwbGFuYXRpb24YBCADKAkSMQoJcGxhY2VtZW50GAUgASgLMh4uYmFuZ2VyLnYxLlBsYWNlbWVudEV2YWx1YXRpb24iRAoSUmVhZENvbnNvbGVSZXF1ZXN0EgoKAnZtGAEgASgJEg4KBmZvbGxvdxgCIAEoCBISCgp0YWlsX2J5dGVzGAMgASgEIiMKE1JlYWRDb25zb2xlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCJEChRBdHRhY2hDb25zb2xlUmVxdWVzdBIKCgJ2bRgBIAEoCRISCgp0YWlsX2J5dGVzGAIgASgEEgwKBGRhdGEYAyABKAwiJQoVQXR0YWNoQ29uc29sZVJlc3BvbnNlEgwKBGRhdGEYASABKAwiQAoNRXhlY1ZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIjCgVpbnB1dBgCIAEoCzIULmJhbmdlci52MS5FeGVjSW5wdXQiNwoORXhlY1ZtUmVzcG9uc2USJQoGb3V0cHV0GAEgASgLMhUuYmFuZ2VyLnYxLkV4ZWNPdXRwdXQiUAoPQ29weVRvVm1SZXF1ZXN0EgoKAnZtGAEgASgJEhEKCWRpcmVjdG9yeRgCIAEoCRIMCgRkYXRhGAMgASgMEhAKCG93bl9uYW1lGAQgASgJIjIKEENvcHlUb1ZtUmVzcG9uc2USDwoHZW50cmllcxgBIAEoBBINCgVieXRlcxgCIAEoBCItChFDb3B5RnJvbVZtUmVxdWVzdBIKCgJ2bRgBIAEoCRIMCgRwYXRoGAIgASgJIiIKEkNvcHlGcm9tVm1SZXNwb25zZRIMCgRkYXRhGAEgASgMIjoKEEZvcndhcmRWbVJlcXVlc3QSCgoCdm0YASABKAkSDAoEcG9ydBgCIAEoDRIMCgRkYXRhGAMgASgMIiEKEUZvcndhcmRWbVJlc3BvbnNlEgwKBGRhdGEYASABKAwqlwEKDERlc2lyZWRTdGF0ZRIdChlERVNJUkVEX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVREVTSVJFRF9TVEFURV9SVU5OSU5HEAESGAoUREVTSVJFRF9TVEFURV9QQVVTRUQQAhIZChVERVNJUkVEX1NUQVRFX1NUT1BQRUQQAxIYChRERVNJUkVEX1NUQVRFX0FCU0VOVBAEKlwKDEVncmVzc1BvbGljeRIdChlFR1JFU1NfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFQoRRUdSRVNTX1BPTElDWV9OQVQQARIWChJFR1JFU1NfUE9MSUNZX05PTkUQAipzChFQbGFjZW1lbnRTdHJhdGVneRIiCh5QTEFDRU1FTlRfU1RSQVRFR1lfVU5TUEVDSUZJRUQQABIdChlQTEFDRU1FTlRfU1RSQVRFR1lfU1BSRUFEEAESGwoXUExBQ0VNRU5UX1NUUkFURUdZX1BBQ0sQAiqDAQoNUmVzdGFydFBvbGljeRIeChpSRVNUQVJUX1BPTElDWV9VTlNQRUNJRklFRBAAEhgKFFJFU1RBUlRfUE9MSUNZX05FVkVSEAESHQoZUkVTVEFSVF9QT0xJQ1lfT05fRkFJTFVSRRACEhkKFVJFU1RBUlRfUE9MSUNZX0FMV0FZUxADKq4CCgdWbVN0YXRlEhgKFFZNX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQVk1fU1RBVEVfUEVORElORxABEhYKElZNX1NUQVRFX1BSRVBBUklORxACEhUKEVZNX1NUQVRFX1NUQVJUSU5HEAMSFAoQVk1fU1RBVEVfUlVOTklORxAEEhMKD1ZNX1NUQVRFX1BBVVNFRBAFEhUKEVZNX1NUQVRFX1NUT1BQSU5HEAYSFAoQVk1fU1RBVEVfU1RPUFBFRBAHEhQKEFZNX1NUQVRFX0NSQVNIRUQQCBITCg9WTV9TVEFURV9GQUlMRUQQCRIVChFWTV9TVEFURV9ERUxFVElORxAKEhQKEFZNX1NUQVRFX1VOS05PV04QCxIUChBWTV9TVEFURV9ERUxFVEVEEAwqlQEKC1dhaXRPdXRjb21lEhwKGFdBSVRfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhgKFFdBSVRfT1VUQ09NRV9SRUFDSEVEEAESFwoTV0FJVF9PVVRDT01FX0ZBSUxFRBACEhsKF1dBSVRfT1VUQ09NRV9TVVBFUlNFREVEEAMSGAoUV0FJVF9PVVRDT01FX1RJTUVPVVQQBCp8CgtWbUV2ZW50VHlwZRIdChlWTV9FVkVOVF9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTVk1fRVZFTlRfVFlQRV9BRERFRBABEhoKFlZNX0VWRU5UX1RZUEVfTU9ESUZJRUQQAhIZChVWTV9FVkVOVF9UWVBFX1JFTU9WRUQQAzKYCgoJVm1TZXJ2aWNlEjUKCENyZWF0ZVZtEhouYmFuZ2VyLnYxLkNyZWF0ZVZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRIvCgVHZXRWbRIXLmJhbmdlci52MS5HZXRWbVJlcXVlc3QaDS5iYW5nZXIudjEuVm0SQAoHTGlzdFZtcxIZLmJhbmdlci52MS5MaXN0Vm1zUmVxdWVzdBoaLmJhbmdlci52MS5MaXN0Vm1zUmVzcG9uc2USNQoIVXBkYXRlVm0SGi5iYW5nZXIudjEuVXBkYXRlVm1SZXF1ZXN0Gg0uYmFuZ2VyLnYxLlZtEjUKCERlbGV0ZVZtEhouYmFuZ2VyLnYxLkRlbGV0ZVZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRIzCgdTdGFydFZtEhkuYmFuZ2VyLnYxLlN0YXJ0Vm1SZXF1ZXN0Gg0uYmFuZ2VyLnYxLlZtEjEKBlN0b3BWbRIYLmJhbmdlci52MS5TdG9wVm1SZXF1ZXN0Gg0uYmFuZ2VyLnYxLlZtEjUKCFJlYm9vdFZtEhouYmFuZ2VyLnYxLlJlYm9vdFZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRIzCgdQYXVzZVZtEhkuYmFuZ2VyLnYxLlBhdXNlVm1SZXF1ZXN0Gg0uYmFuZ2VyLnYxLlZtEjUKCFJlc3VtZVZtEhouYmFuZ2VyLnYxLlJlc3VtZVZtUmVxdWVzdBoNLmJhbmdlci52MS5WbRI9CgZXYWl0Vm0SGC5iYW5nZXIudjEuV2FpdFZtUmVxdWVzdBoZLmJhbmdlci52MS5XYWl0Vm1SZXNwb25zZRJFCghXYXRjaFZtcxIaLmJhbmdlci52MS5XYXRjaFZtc1JlcXVlc3QaGy5iYW5nZXIudjEuV2F0Y2hWbXNSZXNwb25zZTABEk8KDExpc3RWbUV2ZW50cxIeLmJhbmdlci52MS5MaXN0Vm1FdmVudHNSZXF1ZXN0Gh8uYmFuZ2VyLnYxLkxpc3RWbUV2ZW50c1Jlc3BvbnNlEkYKCUV4cGxhaW5WbRIbLmJhbmdlci52MS5FeHBsYWluVm1SZXF1ZXN0GhwuYmFuZ2VyLnYxLkV4cGxhaW5WbVJlc3BvbnNlEk4KC1JlYWRDb25zb2xlEh0uYmFuZ2VyLnYxLlJlYWRDb25zb2xlUmVxdWVzdBoeLmJhbmdlci52MS5SZWFkQ29uc29sZVJlc3BvbnNlMAESVgoNQXR0YWNoQ29uc29sZRIfLmJhbmdlci52MS5BdHRhY2hDb25zb2xlUmVxdWVzdBogLmJhbmdlci52MS5BdHRhY2hDb25zb2xlUmVzcG9uc2UoATABEkEKBkV4ZWNWbRIYLmJhbmdlci52MS5FeGVjVm1SZXF1ZXN0GhkuYmFuZ2VyLnYxLkV4ZWNWbVJlc3BvbnNlKAEwARJFCghDb3B5VG9WbRIaLmJhbmdlci52MS5Db3B5VG9WbVJlcXVlc3QaGy5iYW5nZXIudjEuQ29weVRvVm1SZXNwb25zZSgBEksKCkNvcHlGcm9tVm0SHC5iYW5nZXIudjEuQ29weUZyb21WbVJlcXVlc3QaHS5iYW5nZXIudjEuQ29weUZyb21WbVJlc3BvbnNlMAESSgoJRm9yd2FyZFZtEhsuYmFuZ2VyLnYxLkZvcndhcmRWbVJlcXVlc3QaHC5iYW5nZXIudjEuRm9yd2FyZFZtUmVzcG9uc2UoATABYgZwcm90bzM", [file_banger_v1_guest, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * One virtual machine: what is wanted and what was last seen.
@@ -104,6 +104,13 @@ export type Vm = Message<"banger.v1.Vm"> & {
    * @generated from field: string project = 11;
    */
   project: string;
+
+  /**
+   * What is thought of every host for it. Only in the answer to a CreateVm with validate_only.
+   *
+   * @generated from field: banger.v1.PlacementEvaluation placement_evaluation = 12;
+   */
+  placementEvaluation?: PlacementEvaluation | undefined;
 };
 
 /**
@@ -417,6 +424,38 @@ export type Placement = Message<"banger.v1.Placement"> & {
    * @generated from field: map<string, string> host_labels = 2;
    */
   hostLabels: { [key: string]: string };
+
+  /**
+   * In which order hosts are filled. Not set: as the server is set (`placement.strategy`), which is
+   * SPREAD where nobody has set it otherwise.
+   *
+   * @generated from field: banger.v1.PlacementStrategy strategy = 3;
+   */
+  strategy: PlacementStrategy;
+
+  /**
+   * What the host is to be like, and near or apart from which VMs; at most 16 rules. What is on hosts
+   * when a VM is placed counts: no VM is moved because of a rule.
+   *
+   * @generated from field: repeated banger.v1.AffinityRule affinity = 4;
+   */
+  affinity: AffinityRule[];
+
+  /**
+   * -1000 to 1000; not set means 0. Of VMs that wait for a host the one with the highest priority is
+   * placed first, and of equals the oldest. A VM that has a host keeps it, whatever others want.
+   *
+   * @generated from field: int32 priority = 5;
+   */
+  priority: number;
+
+  /**
+   * The pool of hosts: only hosts with the label `banger/pool` of this value take the VM. Empty: only
+   * hosts without that label do. Named as the value of a label is, at most 63 characters.
+   *
+   * @generated from field: string pool = 6;
+   */
+  pool: string;
 };
 
 /**
@@ -425,6 +464,257 @@ export type Placement = Message<"banger.v1.Placement"> & {
  */
 export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
   messageDesc(file_banger_v1_vm, 7);
+
+/**
+ * What a VM wants of its host, or of the VMs near it. Exactly one of vm_selector and host_selector is
+ * set.
+ *
+ * @generated from message banger.v1.AffinityRule
+ */
+export type AffinityRule = Message<"banger.v1.AffinityRule"> & {
+  /**
+   * Over the labels of VMs of the same project, with at least one term `key=value` or
+   * `key in (value,value)`: that VMs that match are near, or apart. The VM itself does not count. A
+   * hard rule to stay apart holds both ways: a VM that matches is not placed later where the VM is
+   * that stays apart from it.
+   *
+   * @generated from field: string vm_selector = 1;
+   */
+  vmSelector: string;
+
+  /**
+   * Over the labels of hosts: that the host matches, or does not.
+   *
+   * @generated from field: string host_selector = 2;
+   */
+  hostSelector: string;
+
+  /**
+   * What is near: hosts with the same value of this label, such as `zone`. Empty: the same host.
+   * Only with vm_selector. A host without the label is near to nothing.
+   *
+   * @generated from field: string topology = 3;
+   */
+  topology: string;
+
+  /**
+   * Apart from them, or not on hosts that match, instead of near or on.
+   *
+   * @generated from field: bool anti = 4;
+   */
+  anti: boolean;
+
+  /**
+   * 0: hard; a host that breaks the rule can't take the VM. A hard rule to be near VMs of which none
+   * has a host yet lets the first of them go anywhere, if it matches itself. 1 to 100: soft; it
+   * counts for the score, 10000 parts per million for each 1, for a host that matches, or for the
+   * share of the matching VMs that are near.
+   *
+   * @generated from field: uint32 weight = 5;
+   */
+  weight: number;
+};
+
+/**
+ * Describes the message banger.v1.AffinityRule.
+ * Use `create(AffinityRuleSchema)` to create a new message.
+ */
+export const AffinityRuleSchema: GenMessage<AffinityRule> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 8);
+
+/**
+ * What is thought of every host for one VM, as if it were to be placed now: the host that it has is
+ * looked at as though it were not there. Only a caller of the whole fleet is told of each host; for
+ * callers of a project hosts are counted by what speaks against them, without names and numbers.
+ *
+ * @generated from message banger.v1.PlacementEvaluation
+ */
+export type PlacementEvaluation = Message<"banger.v1.PlacementEvaluation"> & {
+  /**
+   * By which hosts were compared.
+   *
+   * @generated from field: banger.v1.PlacementStrategy strategy = 1;
+   */
+  strategy: PlacementStrategy;
+
+  /**
+   * The host that takes it; empty when none does, and for callers of a project.
+   *
+   * @generated from field: string chosen_host_id = 2;
+   */
+  chosenHostId: string;
+
+  /**
+   * Why none does, such as "NO_HOST_HAS_ROOM" (docs/STATES.md); empty when one does.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Every host, in the order in which they joined. Empty for callers of a project.
+   *
+   * @generated from field: repeated banger.v1.HostVerdict hosts = 4;
+   */
+  hosts: HostVerdict[];
+
+  /**
+   * How many hosts can take it.
+   *
+   * @generated from field: uint32 suitable_hosts = 5;
+   */
+  suitableHosts: number;
+
+  /**
+   * How many hosts can't, by the first reason against them.
+   *
+   * @generated from field: repeated banger.v1.HostObjectionCount objections = 6;
+   */
+  objections: HostObjectionCount[];
+};
+
+/**
+ * Describes the message banger.v1.PlacementEvaluation.
+ * Use `create(PlacementEvaluationSchema)` to create a new message.
+ */
+export const PlacementEvaluationSchema: GenMessage<PlacementEvaluation> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 9);
+
+/**
+ * What is thought of one host for one VM.
+ *
+ * @generated from message banger.v1.HostVerdict
+ */
+export type HostVerdict = Message<"banger.v1.HostVerdict"> & {
+  /**
+   * @generated from field: string host_id = 1;
+   */
+  hostId: string;
+
+  /**
+   * @generated from field: string host_name = 2;
+   */
+  hostName: string;
+
+  /**
+   * Whether it can take the VM.
+   *
+   * @generated from field: bool suitable = 3;
+   */
+  suitable: boolean;
+
+  /**
+   * All that speaks against it, the most telling first; empty when it can take the VM.
+   *
+   * @generated from field: repeated banger.v1.HostObjection objections = 4;
+   */
+  objections: HostObjection[];
+
+  /**
+   * How well it suits, in parts per million, where it can take the VM: the highest score takes it,
+   * and between equals the host that joined first.
+   *
+   * @generated from field: int64 score = 5;
+   */
+  score: bigint;
+
+  /**
+   * What the score is made of; they add up to it.
+   *
+   * @generated from field: repeated banger.v1.ScorePart score_parts = 6;
+   */
+  scoreParts: ScorePart[];
+};
+
+/**
+ * Describes the message banger.v1.HostVerdict.
+ * Use `create(HostVerdictSchema)` to create a new message.
+ */
+export const HostVerdictSchema: GenMessage<HostVerdict> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 10);
+
+/**
+ * One thing that speaks against a host.
+ *
+ * @generated from message banger.v1.HostObjection
+ */
+export type HostObjection = Message<"banger.v1.HostObjection"> & {
+  /**
+   * Such as "HOST_CORDONED" or "NO_HOST_HAS_ROOM" (docs/STATES.md).
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * The same as a sentence that goes on after the host's name.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message banger.v1.HostObjection.
+ * Use `create(HostObjectionSchema)` to create a new message.
+ */
+export const HostObjectionSchema: GenMessage<HostObjection> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 11);
+
+/**
+ * A part of a score.
+ *
+ * @generated from message banger.v1.ScorePart
+ */
+export type ScorePart = Message<"banger.v1.ScorePart"> & {
+  /**
+   * "room": how full the host would be, 1000000 for the best by the strategy. "affinity": what the
+   * soft rules come to.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * In parts per million.
+   *
+   * @generated from field: int64 value = 2;
+   */
+  value: bigint;
+};
+
+/**
+ * Describes the message banger.v1.ScorePart.
+ * Use `create(ScorePartSchema)` to create a new message.
+ */
+export const ScorePartSchema: GenMessage<ScorePart> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 12);
+
+/**
+ * Hosts that can't take a VM for the same reason.
+ *
+ * @generated from message banger.v1.HostObjectionCount
+ */
+export type HostObjectionCount = Message<"banger.v1.HostObjectionCount"> & {
+  /**
+   * As in HostObjection.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: uint32 hosts = 2;
+   */
+  hosts: number;
+};
+
+/**
+ * Describes the message banger.v1.HostObjectionCount.
+ * Use `create(HostObjectionCountSchema)` to create a new message.
+ */
+export const HostObjectionCountSchema: GenMessage<HostObjectionCount> = /*@__PURE__*/
+  messageDesc(file_banger_v1_vm, 13);
 
 /**
  * What was last seen of a VM.
@@ -612,7 +902,7 @@ export type VmStatus = Message<"banger.v1.VmStatus"> & {
  * Use `create(VmStatusSchema)` to create a new message.
  */
 export const VmStatusSchema: GenMessage<VmStatus> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 8);
+  messageDesc(file_banger_v1_vm, 14);
 
 /**
  * A VMM process, identified so that a recycled pid is not mistaken for it.
@@ -645,7 +935,7 @@ export type VmProcess = Message<"banger.v1.VmProcess"> & {
  * Use `create(VmProcessSchema)` to create a new message.
  */
 export const VmProcessSchema: GenMessage<VmProcess> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 9);
+  messageDesc(file_banger_v1_vm, 15);
 
 /**
  * How a VMM process ended.
@@ -701,7 +991,7 @@ export type VmExit = Message<"banger.v1.VmExit"> & {
  * Use `create(VmExitSchema)` to create a new message.
  */
 export const VmExitSchema: GenMessage<VmExit> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 10);
+  messageDesc(file_banger_v1_vm, 16);
 
 /**
  * Kernel objects of a VM, by name, for an operator at the host.
@@ -782,7 +1072,7 @@ export type VmDevices = Message<"banger.v1.VmDevices"> & {
  * Use `create(VmDevicesSchema)` to create a new message.
  */
 export const VmDevicesSchema: GenMessage<VmDevices> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 11);
+  messageDesc(file_banger_v1_vm, 17);
 
 /**
  * @generated from message banger.v1.CreateVmRequest
@@ -824,7 +1114,8 @@ export type CreateVmRequest = Message<"banger.v1.CreateVmRequest"> & {
   requestId: string;
 
   /**
-   * Check everything, placement included, and store nothing.
+   * Check everything, placement included, and store nothing. The answer says in
+   * placement_evaluation what is thought of every host.
    *
    * @generated from field: bool validate_only = 6;
    */
@@ -844,7 +1135,7 @@ export type CreateVmRequest = Message<"banger.v1.CreateVmRequest"> & {
  * Use `create(CreateVmRequestSchema)` to create a new message.
  */
 export const CreateVmRequestSchema: GenMessage<CreateVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 12);
+  messageDesc(file_banger_v1_vm, 18);
 
 /**
  * @generated from message banger.v1.GetVmRequest
@@ -861,7 +1152,7 @@ export type GetVmRequest = Message<"banger.v1.GetVmRequest"> & {
  * Use `create(GetVmRequestSchema)` to create a new message.
  */
 export const GetVmRequestSchema: GenMessage<GetVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 13);
+  messageDesc(file_banger_v1_vm, 19);
 
 /**
  * @generated from message banger.v1.ListVmsRequest
@@ -892,7 +1183,7 @@ export type ListVmsRequest = Message<"banger.v1.ListVmsRequest"> & {
  * Use `create(ListVmsRequestSchema)` to create a new message.
  */
 export const ListVmsRequestSchema: GenMessage<ListVmsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 14);
+  messageDesc(file_banger_v1_vm, 20);
 
 /**
  * Which VMs to show. Every field that is set must match.
@@ -901,7 +1192,8 @@ export const ListVmsRequestSchema: GenMessage<ListVmsRequest> = /*@__PURE__*/
  */
 export type VmFilter = Message<"banger.v1.VmFilter"> & {
   /**
-   * `key=value,key!=value,key,!key`; at most 16 terms.
+   * `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms. As in
+   * Kubernetes `!=` and `notin` match also what has no such label.
    *
    * @generated from field: string label_selector = 1;
    */
@@ -934,7 +1226,7 @@ export type VmFilter = Message<"banger.v1.VmFilter"> & {
  * Use `create(VmFilterSchema)` to create a new message.
  */
 export const VmFilterSchema: GenMessage<VmFilter> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 15);
+  messageDesc(file_banger_v1_vm, 21);
 
 /**
  * @generated from message banger.v1.ListVmsResponse
@@ -972,7 +1264,7 @@ export type ListVmsResponse = Message<"banger.v1.ListVmsResponse"> & {
  * Use `create(ListVmsResponseSchema)` to create a new message.
  */
 export const ListVmsResponseSchema: GenMessage<ListVmsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 16);
+  messageDesc(file_banger_v1_vm, 22);
 
 /**
  * @generated from message banger.v1.UpdateVmRequest
@@ -1031,7 +1323,7 @@ export type UpdateVmRequest = Message<"banger.v1.UpdateVmRequest"> & {
  * Use `create(UpdateVmRequestSchema)` to create a new message.
  */
 export const UpdateVmRequestSchema: GenMessage<UpdateVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 17);
+  messageDesc(file_banger_v1_vm, 23);
 
 /**
  * @generated from message banger.v1.DeleteVmRequest
@@ -1067,7 +1359,7 @@ export type DeleteVmRequest = Message<"banger.v1.DeleteVmRequest"> & {
  * Use `create(DeleteVmRequestSchema)` to create a new message.
  */
 export const DeleteVmRequestSchema: GenMessage<DeleteVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 18);
+  messageDesc(file_banger_v1_vm, 24);
 
 /**
  * @generated from message banger.v1.StartVmRequest
@@ -1096,7 +1388,7 @@ export type StartVmRequest = Message<"banger.v1.StartVmRequest"> & {
  * Use `create(StartVmRequestSchema)` to create a new message.
  */
 export const StartVmRequestSchema: GenMessage<StartVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 19);
+  messageDesc(file_banger_v1_vm, 25);
 
 /**
  * @generated from message banger.v1.StopVmRequest
@@ -1133,7 +1425,7 @@ export type StopVmRequest = Message<"banger.v1.StopVmRequest"> & {
  * Use `create(StopVmRequestSchema)` to create a new message.
  */
 export const StopVmRequestSchema: GenMessage<StopVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 20);
+  messageDesc(file_banger_v1_vm, 26);
 
 /**
  * @generated from message banger.v1.RebootVmRequest
@@ -1174,7 +1466,7 @@ export type RebootVmRequest = Message<"banger.v1.RebootVmRequest"> & {
  * Use `create(RebootVmRequestSchema)` to create a new message.
  */
 export const RebootVmRequestSchema: GenMessage<RebootVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 21);
+  messageDesc(file_banger_v1_vm, 27);
 
 /**
  * @generated from message banger.v1.PauseVmRequest
@@ -1203,7 +1495,7 @@ export type PauseVmRequest = Message<"banger.v1.PauseVmRequest"> & {
  * Use `create(PauseVmRequestSchema)` to create a new message.
  */
 export const PauseVmRequestSchema: GenMessage<PauseVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 22);
+  messageDesc(file_banger_v1_vm, 28);
 
 /**
  * @generated from message banger.v1.ResumeVmRequest
@@ -1232,7 +1524,7 @@ export type ResumeVmRequest = Message<"banger.v1.ResumeVmRequest"> & {
  * Use `create(ResumeVmRequestSchema)` to create a new message.
  */
 export const ResumeVmRequestSchema: GenMessage<ResumeVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 23);
+  messageDesc(file_banger_v1_vm, 29);
 
 /**
  * @generated from message banger.v1.WaitVmRequest
@@ -1278,7 +1570,7 @@ export type WaitVmRequest = Message<"banger.v1.WaitVmRequest"> & {
  * Use `create(WaitVmRequestSchema)` to create a new message.
  */
 export const WaitVmRequestSchema: GenMessage<WaitVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 24);
+  messageDesc(file_banger_v1_vm, 30);
 
 /**
  * @generated from message banger.v1.WaitVmResponse
@@ -1300,7 +1592,7 @@ export type WaitVmResponse = Message<"banger.v1.WaitVmResponse"> & {
  * Use `create(WaitVmResponseSchema)` to create a new message.
  */
 export const WaitVmResponseSchema: GenMessage<WaitVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 25);
+  messageDesc(file_banger_v1_vm, 31);
 
 /**
  * @generated from message banger.v1.WatchVmsRequest
@@ -1325,7 +1617,7 @@ export type WatchVmsRequest = Message<"banger.v1.WatchVmsRequest"> & {
  * Use `create(WatchVmsRequestSchema)` to create a new message.
  */
 export const WatchVmsRequestSchema: GenMessage<WatchVmsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 26);
+  messageDesc(file_banger_v1_vm, 32);
 
 /**
  * @generated from message banger.v1.WatchVmsResponse
@@ -1357,7 +1649,7 @@ export type WatchVmsResponse = Message<"banger.v1.WatchVmsResponse"> & {
  * Use `create(WatchVmsResponseSchema)` to create a new message.
  */
 export const WatchVmsResponseSchema: GenMessage<WatchVmsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 27);
+  messageDesc(file_banger_v1_vm, 33);
 
 /**
  * @generated from message banger.v1.VmEvent
@@ -1386,7 +1678,7 @@ export type VmEvent = Message<"banger.v1.VmEvent"> & {
  * Use `create(VmEventSchema)` to create a new message.
  */
 export const VmEventSchema: GenMessage<VmEvent> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 28);
+  messageDesc(file_banger_v1_vm, 34);
 
 /**
  * @generated from message banger.v1.ListVmEventsRequest
@@ -1415,7 +1707,7 @@ export type ListVmEventsRequest = Message<"banger.v1.ListVmEventsRequest"> & {
  * Use `create(ListVmEventsRequestSchema)` to create a new message.
  */
 export const ListVmEventsRequestSchema: GenMessage<ListVmEventsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 29);
+  messageDesc(file_banger_v1_vm, 35);
 
 /**
  * @generated from message banger.v1.ListVmEventsResponse
@@ -1437,7 +1729,7 @@ export type ListVmEventsResponse = Message<"banger.v1.ListVmEventsResponse"> & {
  * Use `create(ListVmEventsResponseSchema)` to create a new message.
  */
 export const ListVmEventsResponseSchema: GenMessage<ListVmEventsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 30);
+  messageDesc(file_banger_v1_vm, 36);
 
 /**
  * One line of a VM's history.
@@ -1503,7 +1795,7 @@ export type VmHistoryEvent = Message<"banger.v1.VmHistoryEvent"> & {
  * Use `create(VmHistoryEventSchema)` to create a new message.
  */
 export const VmHistoryEventSchema: GenMessage<VmHistoryEvent> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 31);
+  messageDesc(file_banger_v1_vm, 37);
 
 /**
  * @generated from message banger.v1.ExplainVmRequest
@@ -1522,7 +1814,7 @@ export type ExplainVmRequest = Message<"banger.v1.ExplainVmRequest"> & {
  * Use `create(ExplainVmRequestSchema)` to create a new message.
  */
 export const ExplainVmRequestSchema: GenMessage<ExplainVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 32);
+  messageDesc(file_banger_v1_vm, 38);
 
 /**
  * @generated from message banger.v1.ExplainVmResponse
@@ -1552,6 +1844,13 @@ export type ExplainVmResponse = Message<"banger.v1.ExplainVmResponse"> & {
    * @generated from field: repeated string explanation = 4;
    */
   explanation: string[];
+
+  /**
+   * What is thought of every host for it now. Not set for a VM that is being deleted or gone.
+   *
+   * @generated from field: banger.v1.PlacementEvaluation placement = 5;
+   */
+  placement?: PlacementEvaluation | undefined;
 };
 
 /**
@@ -1559,7 +1858,7 @@ export type ExplainVmResponse = Message<"banger.v1.ExplainVmResponse"> & {
  * Use `create(ExplainVmResponseSchema)` to create a new message.
  */
 export const ExplainVmResponseSchema: GenMessage<ExplainVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 33);
+  messageDesc(file_banger_v1_vm, 39);
 
 /**
  * @generated from message banger.v1.ReadConsoleRequest
@@ -1590,7 +1889,7 @@ export type ReadConsoleRequest = Message<"banger.v1.ReadConsoleRequest"> & {
  * Use `create(ReadConsoleRequestSchema)` to create a new message.
  */
 export const ReadConsoleRequestSchema: GenMessage<ReadConsoleRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 34);
+  messageDesc(file_banger_v1_vm, 40);
 
 /**
  * @generated from message banger.v1.ReadConsoleResponse
@@ -1607,7 +1906,7 @@ export type ReadConsoleResponse = Message<"banger.v1.ReadConsoleResponse"> & {
  * Use `create(ReadConsoleResponseSchema)` to create a new message.
  */
 export const ReadConsoleResponseSchema: GenMessage<ReadConsoleResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 35);
+  messageDesc(file_banger_v1_vm, 41);
 
 /**
  * @generated from message banger.v1.AttachConsoleRequest
@@ -1640,7 +1939,7 @@ export type AttachConsoleRequest = Message<"banger.v1.AttachConsoleRequest"> & {
  * Use `create(AttachConsoleRequestSchema)` to create a new message.
  */
 export const AttachConsoleRequestSchema: GenMessage<AttachConsoleRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 36);
+  messageDesc(file_banger_v1_vm, 42);
 
 /**
  * @generated from message banger.v1.AttachConsoleResponse
@@ -1657,7 +1956,7 @@ export type AttachConsoleResponse = Message<"banger.v1.AttachConsoleResponse"> &
  * Use `create(AttachConsoleResponseSchema)` to create a new message.
  */
 export const AttachConsoleResponseSchema: GenMessage<AttachConsoleResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 37);
+  messageDesc(file_banger_v1_vm, 43);
 
 /**
  * @generated from message banger.v1.ExecVmRequest
@@ -1683,7 +1982,7 @@ export type ExecVmRequest = Message<"banger.v1.ExecVmRequest"> & {
  * Use `create(ExecVmRequestSchema)` to create a new message.
  */
 export const ExecVmRequestSchema: GenMessage<ExecVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 38);
+  messageDesc(file_banger_v1_vm, 44);
 
 /**
  * @generated from message banger.v1.ExecVmResponse
@@ -1700,7 +1999,7 @@ export type ExecVmResponse = Message<"banger.v1.ExecVmResponse"> & {
  * Use `create(ExecVmResponseSchema)` to create a new message.
  */
 export const ExecVmResponseSchema: GenMessage<ExecVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 39);
+  messageDesc(file_banger_v1_vm, 45);
 
 /**
  * @generated from message banger.v1.CopyToVmRequest
@@ -1743,7 +2042,7 @@ export type CopyToVmRequest = Message<"banger.v1.CopyToVmRequest"> & {
  * Use `create(CopyToVmRequestSchema)` to create a new message.
  */
 export const CopyToVmRequestSchema: GenMessage<CopyToVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 40);
+  messageDesc(file_banger_v1_vm, 46);
 
 /**
  * @generated from message banger.v1.CopyToVmResponse
@@ -1769,7 +2068,7 @@ export type CopyToVmResponse = Message<"banger.v1.CopyToVmResponse"> & {
  * Use `create(CopyToVmResponseSchema)` to create a new message.
  */
 export const CopyToVmResponseSchema: GenMessage<CopyToVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 41);
+  messageDesc(file_banger_v1_vm, 47);
 
 /**
  * @generated from message banger.v1.CopyFromVmRequest
@@ -1795,7 +2094,7 @@ export type CopyFromVmRequest = Message<"banger.v1.CopyFromVmRequest"> & {
  * Use `create(CopyFromVmRequestSchema)` to create a new message.
  */
 export const CopyFromVmRequestSchema: GenMessage<CopyFromVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 42);
+  messageDesc(file_banger_v1_vm, 48);
 
 /**
  * @generated from message banger.v1.CopyFromVmResponse
@@ -1814,7 +2113,7 @@ export type CopyFromVmResponse = Message<"banger.v1.CopyFromVmResponse"> & {
  * Use `create(CopyFromVmResponseSchema)` to create a new message.
  */
 export const CopyFromVmResponseSchema: GenMessage<CopyFromVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 43);
+  messageDesc(file_banger_v1_vm, 49);
 
 /**
  * @generated from message banger.v1.ForwardVmRequest
@@ -1847,7 +2146,7 @@ export type ForwardVmRequest = Message<"banger.v1.ForwardVmRequest"> & {
  * Use `create(ForwardVmRequestSchema)` to create a new message.
  */
 export const ForwardVmRequestSchema: GenMessage<ForwardVmRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 44);
+  messageDesc(file_banger_v1_vm, 50);
 
 /**
  * @generated from message banger.v1.ForwardVmResponse
@@ -1864,7 +2163,7 @@ export type ForwardVmResponse = Message<"banger.v1.ForwardVmResponse"> & {
  * Use `create(ForwardVmResponseSchema)` to create a new message.
  */
 export const ForwardVmResponseSchema: GenMessage<ForwardVmResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_vm, 45);
+  messageDesc(file_banger_v1_vm, 51);
 
 /**
  * What is wanted of the power of a VM. Nobody can want "booting".
@@ -1949,6 +2248,40 @@ export const EgressPolicySchema: GenEnum<EgressPolicy> = /*@__PURE__*/
   enumDesc(file_banger_v1_vm, 1);
 
 /**
+ * In which order hosts are filled. A host is as full as the resource that is booked most.
+ *
+ * @generated from enum banger.v1.PlacementStrategy
+ */
+export enum PlacementStrategy {
+  /**
+   * As the server is set.
+   *
+   * @generated from enum value: PLACEMENT_STRATEGY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The emptiest first: the end of one host takes few VMs along.
+   *
+   * @generated from enum value: PLACEMENT_STRATEGY_SPREAD = 1;
+   */
+  SPREAD = 1,
+
+  /**
+   * The fullest first: hosts stay empty.
+   *
+   * @generated from enum value: PLACEMENT_STRATEGY_PACK = 2;
+   */
+  PACK = 2,
+}
+
+/**
+ * Describes the enum banger.v1.PlacementStrategy.
+ */
+export const PlacementStrategySchema: GenEnum<PlacementStrategy> = /*@__PURE__*/
+  enumDesc(file_banger_v1_vm, 2);
+
+/**
  * What to do when the VMM process ends though the VM should run.
  *
  * @generated from enum banger.v1.RestartPolicy
@@ -1987,7 +2320,7 @@ export enum RestartPolicy {
  * Describes the enum banger.v1.RestartPolicy.
  */
 export const RestartPolicySchema: GenEnum<RestartPolicy> = /*@__PURE__*/
-  enumDesc(file_banger_v1_vm, 2);
+  enumDesc(file_banger_v1_vm, 3);
 
 /**
  * What a VM is seen to be.
@@ -2092,7 +2425,7 @@ export enum VmState {
  * Describes the enum banger.v1.VmState.
  */
 export const VmStateSchema: GenEnum<VmState> = /*@__PURE__*/
-  enumDesc(file_banger_v1_vm, 3);
+  enumDesc(file_banger_v1_vm, 4);
 
 /**
  * How a wait ended.
@@ -2141,7 +2474,7 @@ export enum WaitOutcome {
  * Describes the enum banger.v1.WaitOutcome.
  */
 export const WaitOutcomeSchema: GenEnum<WaitOutcome> = /*@__PURE__*/
-  enumDesc(file_banger_v1_vm, 4);
+  enumDesc(file_banger_v1_vm, 5);
 
 /**
  * @generated from enum banger.v1.VmEventType
@@ -2180,7 +2513,7 @@ export enum VmEventType {
  * Describes the enum banger.v1.VmEventType.
  */
 export const VmEventTypeSchema: GenEnum<VmEventType> = /*@__PURE__*/
-  enumDesc(file_banger_v1_vm, 5);
+  enumDesc(file_banger_v1_vm, 6);
 
 /**
  * The life of virtual machines.

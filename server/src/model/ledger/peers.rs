@@ -1,0 +1,173 @@
+//! Where VMs with certain labels are: an index of those that have a host.
+//!
+//! A rule of affinity is about VMs that match a selector. It has a term that names a label with its
+//! value, and only VMs with that are looked at, so that a decision costs what the rule is about and
+//! not what there is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use banger_proto::ids::{HostId, VmId};
+
+use super::Ledger;
+use crate::model::affinity::AffinityTarget;
+use crate::model::host::HostRecord;
+use crate::model::intent::VmIntent;
+use crate::model::labels::Selector;
+use crate::model::placement::Peers;
+use crate::model::project::ProjectName;
+
+/// A rule to stay apart: its selector's text and its topology.
+type RuleKey = (String, Option<String>);
+
+/// The labels and the hard rules to stay apart of VMs that have a host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PeerIndex {
+    projects: HashMap<ProjectName, ProjectPeers>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct ProjectPeers {
+    /// By key and value of a label.
+    labelled: HashMap<String, HashMap<String, BTreeSet<VmId>>>,
+    /// On which hosts there are VMs with such a rule, and how many.
+    apart: BTreeMap<RuleKey, Apart>,
+}
+
+#[derive(Debug, Clone)]
+struct Apart {
+    selector: Selector,
+    hosts: BTreeMap<HostId, u32>,
+}
+
+impl PeerIndex {
+    /// A VM has a host.
+    pub(super) fn add(&mut self, vm: &VmIntent) {
+        let Some(host) = vm.host else { return };
+        let rules = vm.spec.placement().affinity.iter().filter_map(|rule| rule.repels());
+        if vm.spec.labels().is_empty() && rules.clone().next().is_none() {
+            return;
+        }
+        let of = self.projects.entry(vm.project.clone()).or_default();
+        for (key, value) in vm.spec.labels() {
+            let values = of.labelled.entry(key.clone()).or_default();
+            values.entry(value.clone()).or_default().insert(vm.id);
+        }
+        for (selector, topology) in rules {
+            let key = (selector.text().to_owned(), topology.map(str::to_owned));
+            let apart = of
+                .apart
+                .entry(key)
+                .or_insert_with(|| Apart { selector: selector.clone(), hosts: BTreeMap::new() });
+            *apart.hosts.entry(host).or_default() += 1;
+        }
+    }
+
+    /// It is gone, or is about to be added anew.
+    pub(super) fn remove(&mut self, vm: &VmIntent) {
+        let Some(host) = vm.host else { return };
+        let Some(of) = self.projects.get_mut(&vm.project) else { return };
+        for (key, value) in vm.spec.labels() {
+            let Some(values) = of.labelled.get_mut(key) else { continue };
+            if let Some(ids) = values.get_mut(value) {
+                ids.remove(&vm.id);
+                if ids.is_empty() {
+                    values.remove(value);
+                }
+            }
+            if values.is_empty() {
+                of.labelled.remove(key);
+            }
+        }
+        for (selector, topology) in
+            vm.spec.placement().affinity.iter().filter_map(|rule| rule.repels())
+        {
+            let key = (selector.text().to_owned(), topology.map(str::to_owned));
+            let Some(apart) = of.apart.get_mut(&key) else { continue };
+            if let Some(count) = apart.hosts.get_mut(&host) {
+                *count -= 1;
+                if *count == 0 {
+                    apart.hosts.remove(&host);
+                }
+            }
+            if apart.hosts.is_empty() {
+                of.apart.remove(&key);
+            }
+        }
+        if of.labelled.is_empty() && of.apart.is_empty() {
+            self.projects.remove(&vm.project);
+        }
+    }
+}
+
+impl Ledger {
+    /// Where the VMs are that the rules of this one are about, and those whose rules are about it.
+    /// `also` has VMs that get a host in the same decision.
+    pub(super) fn peers<'a>(&'a self, vm: &'a VmIntent, also: &'a [Arc<VmIntent>]) -> Peers<'a> {
+        let mut peers = Peers::default();
+        let also = move || also.iter().filter(|other| other.project == vm.project);
+        for rule in &vm.spec.placement().affinity {
+            let AffinityTarget::Vms { selector, .. } = &rule.target else {
+                peers.add_rule(rule, [], false);
+                continue;
+            };
+            let placed = self.matching_vms(&vm.project, selector);
+            let others = placed.chain(also()).filter(|other| other.id != vm.id);
+            let others = others.filter(|other| selector.matches(other.spec.labels()));
+            let hosts = others.filter_map(|other| self.record_of(other.host?));
+            peers.add_rule(rule, hosts, selector.matches(vm.spec.labels()));
+        }
+        if let Some(of) = self.peer_index.projects.get(&vm.project) {
+            // It does not keep itself away: where it is now is left out once.
+            let own = self.vms.get(&vm.id).and_then(|stored| {
+                let rules = stored.spec.placement().affinity.iter();
+                let keys = rules.filter_map(|rule| rule.repels());
+                Some((stored.host?, keys.collect::<Vec<_>>()))
+            });
+            for ((text, topology), apart) in &of.apart {
+                if !apart.selector.matches(vm.spec.labels()) {
+                    continue;
+                }
+                let is_own = |host: HostId| {
+                    own.as_ref().is_some_and(|(at, rules)| {
+                        let is_it = |(selector, near): &(&Selector, Option<&str>)| {
+                            selector.text() == text && *near == topology.as_deref()
+                        };
+                        *at == host && rules.iter().any(is_it)
+                    })
+                };
+                let others = apart.hosts.iter();
+                let others = others.filter(|(host, count)| **count > u32::from(is_own(**host)));
+                let hosts = others.filter_map(|(host, _)| self.record_of(*host));
+                peers.forbid(topology.as_deref(), hosts);
+            }
+        }
+        for other in also() {
+            for rule in &other.spec.placement().affinity {
+                if let Some((selector, topology)) = rule.repels()
+                    && selector.matches(vm.spec.labels())
+                {
+                    peers.forbid(topology, other.host.and_then(|host| self.record_of(host)));
+                }
+            }
+        }
+        peers
+    }
+
+    /// VMs of a project with a host, of which some may match: all that do are among them.
+    fn matching_vms<'a>(
+        &'a self,
+        project: &ProjectName,
+        selector: &'a Selector,
+    ) -> impl Iterator<Item = &'a Arc<VmIntent>> {
+        let of = self.peer_index.projects.get(project);
+        let (key, values) = selector.anchor().unwrap_or_default();
+        let labelled = of.and_then(|of| of.labelled.get(key));
+        let ids = values.into_iter().filter_map(move |value| labelled?.get(value)).flatten();
+        ids.filter_map(|id| self.vms.get(id))
+    }
+
+    fn record_of(&self, host: HostId) -> Option<&HostRecord> {
+        self.hosts.get(&host).map(|entry| &*entry.record)
+    }
+}

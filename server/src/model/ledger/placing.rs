@@ -1,0 +1,231 @@
+//! Deciding where a VM goes: when it is created or changed, and for those that wait for a host.
+//!
+//! The choice is [`placement`]'s; here it is asked with what is booked, and booked with the intent.
+//!
+//! VMs wait in the order of their priority, the highest first, and of their age. The first for
+//! which there is room goes first: one that fits nowhere keeps none back that come after it. A VM
+//! that is new takes no room that one which waits before it could have now.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use banger_proto::ids::{HostId, VmId};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::bookings::HostBookings;
+use super::vms::unchanged;
+use super::{Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
+use crate::model::caller::Caller;
+use crate::model::history::EventKind;
+use crate::model::host::Resources;
+use crate::model::intent::{Desired, NetAllocation, VmIntent};
+use crate::model::labels::Labels;
+use crate::model::placement::{self, Evaluation, NoHost, Unsuitable, Wanted};
+use crate::model::project::ProjectName;
+use crate::model::spec::{Placement, VmSpec};
+
+/// Most VMs placed by one mutation, so that one group of the writer stays small.
+const MAX_PLACED_AT_ONCE: usize = 1000;
+
+/// Where a VM goes, or why nowhere yet.
+type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
+
+/// Where a VM stands among those that wait.
+pub(super) type Turn = (Reverse<i32>, Timestamp, VmId);
+
+/// The turn of a VM.
+pub(super) fn turn(vm: &VmIntent) -> Turn {
+    (Reverse(vm.spec.placement().priority), vm.created_at, vm.id)
+}
+
+/// All that a decision goes by of a VM: where one of a shape fits nowhere, none of it does.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shape<'a> {
+    resources: Resources,
+    placement: &'a Placement,
+    /// Files that only hosts can have.
+    files: Vec<&'a str>,
+    /// Rules are about VMs of one project, by their labels.
+    project: &'a ProjectName,
+    labels: &'a Labels,
+}
+
+impl<'a> Shape<'a> {
+    fn of(vm: &'a VmIntent) -> Self {
+        let spec = &vm.spec;
+        let files = spec.images().filter(|(_, image)| !image.stored);
+        Self {
+            resources: spec.resources(),
+            placement: spec.placement(),
+            files: files.map(|(_, image)| image.name.as_str()).collect(),
+            project: &vm.project,
+            labels: spec.labels(),
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn place_vm(&self, vm: VmId, caller: &Caller) -> Result<Decided, Refusal> {
+        let old = self.matching(&VmRef::Id(vm), None, caller)?;
+        if old.host.is_some() || old.desired == Desired::Absent {
+            return Ok(unchanged(old));
+        }
+        let mut new = VmIntent::clone(old);
+        new.set_place(self.find_place(old)?);
+        if new.host.is_none() && new.pending == old.pending {
+            return Ok(unchanged(old));
+        }
+        let new = Arc::new(new);
+        let changes = vec![Change::put(Arc::clone(&new)), self.place_event(&new, caller)];
+        Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
+    }
+
+    pub(super) fn place_pending(&self, caller: &Caller) -> Decided {
+        // A copy to book on: a decision changes nothing.
+        let mut hosts: BTreeMap<_, _> =
+            if self.pending.is_empty() { BTreeMap::new() } else { self.hosts.clone() };
+        let mut changes = Vec::new();
+        let mut given = Vec::new();
+        // What is booked on the way leaves less room, never more; but the VMs that others are to be
+        // near may come.
+        let mut nowhere: HashMap<Shape<'_>, (NoHost, usize)> = HashMap::new();
+        let (mut changed, mut searched) = (0, true);
+        for (_, _, id) in &self.pending {
+            if changed >= MAX_PLACED_AT_ONCE {
+                searched = false;
+                break;
+            }
+            let Some(old) = self.vms.get(id) else { continue };
+            let known = nowhere.get(&Shape::of(old)).filter(|(_, after)| {
+                old.spec.placement().affinity.is_empty() || *after == given.len()
+            });
+            let place = match known {
+                Some((why, _)) => Err(*why),
+                None => self.choose(old, &hosts, &given),
+            };
+            if let Err(why) = place {
+                nowhere.insert(Shape::of(old), (why, given.len()));
+            }
+            if place.is_err() && place.err() == old.pending {
+                continue;
+            }
+            let mut new = VmIntent::clone(old);
+            new.set_place(place);
+            let new = Arc::new(new);
+            if let Some(entry) = new.host.and_then(|host| hosts.get_mut(&host)) {
+                entry.book(&new);
+                entry.note_given(&new);
+                given.push(Arc::clone(&new));
+            }
+            changed += 1;
+            changes.push(Change::put(Arc::clone(&new)));
+            changes.push(self.place_event(&new, caller));
+        }
+        let placed = given.len();
+        let pending = self.pending.len() - placed;
+        Decided { changes, outcome: Outcome::Placed { placed, pending, searched } }
+    }
+
+    /// A named host is taken or refused; without one the best that can, or the reason why none.
+    pub(super) fn find_place(&self, vm: &VmIntent) -> Result<FoundPlace, Refusal> {
+        let Some(entry) = self.named_host(&vm.spec)? else {
+            if self.is_overtaking(vm) {
+                return Ok(Err(NoHost::OthersFirst));
+            }
+            return Ok(self.choose(vm, &self.hosts, &[]));
+        };
+        let refused = |mut against: Vec<Unsuitable>| {
+            let (why, host) = (against.remove(0), entry.record.name.clone());
+            Refusal::HostUnsuitable { host, why, also: against }
+        };
+        let candidate = entry.candidate(self.config.overcommit);
+        placement::check_host(&self.wanted(vm, &[]), &candidate).map_err(refused)?;
+        let net =
+            entry.allocation_of(vm.id).ok_or_else(|| refused(vec![Unsuitable::NoFreeAddress]))?;
+        Ok(Ok((entry.record.id, net)))
+    }
+
+    /// Whether a VM that comes before this one waits, and could have a host now.
+    ///
+    /// Only when room has come since they were looked at; until then none of them could.
+    fn is_overtaking(&self, vm: &VmIntent) -> bool {
+        if !self.room_came {
+            return false;
+        }
+        let own = turn(vm);
+        let mut seen = std::collections::HashSet::new();
+        let before = self.pending.iter().take_while(|turn| **turn < own);
+        let mut before = before.filter_map(|(_, _, id)| self.vms.get(id));
+        before.any(|other| {
+            other.id != vm.id
+                && seen.insert(Shape::of(other))
+                && self.choose(other, &self.hosts, &[]).is_ok()
+        })
+    }
+
+    /// The best of these hosts, beside VMs that get one in the same decision.
+    fn choose(
+        &self,
+        vm: &VmIntent,
+        hosts: &BTreeMap<HostId, HostBookings>,
+        also: &[Arc<VmIntent>],
+    ) -> FoundPlace {
+        let candidates = hosts.values().map(|host| host.candidate(self.config.overcommit));
+        let host = placement::choose_host(&self.wanted(vm, also), candidates)?;
+        let net = hosts.get(&host).and_then(|host| host.allocation_of(vm.id));
+        net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
+    }
+
+    /// What is thought of every host for a VM, as if it were to be placed now. One that has a host
+    /// is taken off it first.
+    pub fn evaluate(&self, intent: &VmIntent) -> Evaluation {
+        let stored = self.vms.get(&intent.id);
+        let candidates = self.hosts.values().map(|entry| {
+            let mut candidate = entry.candidate(self.config.overcommit);
+            if let Some(stored) = stored.filter(|vm| vm.host == Some(entry.record.id)) {
+                candidate.booked = candidate.booked.minus(stored.spec.resources());
+                candidate.has_free_slot = true;
+            }
+            candidate
+        });
+        let mut found = Evaluation::of(&self.wanted(intent, &[]), candidates);
+        let waits = stored.is_none_or(|stored| stored.host.is_none());
+        if waits && found.chosen.is_ok() && self.is_overtaking(intent) {
+            found.chosen = Err(NoHost::OthersFirst);
+        }
+        found
+    }
+
+    fn wanted<'a>(&'a self, vm: &'a VmIntent, also: &'a [Arc<VmIntent>]) -> Wanted<'a> {
+        let spec = &vm.spec;
+        let named = match self.named_host(spec) {
+            Ok(entry) => entry.map(|entry| entry.record.id),
+            // Gone since: no host is that one.
+            Err(_) => Some(HostId::from_uuid(Uuid::nil())),
+        };
+        let strategy = spec.placement().strategy.unwrap_or(self.config.strategy);
+        Wanted { spec, named, strategy, peers: self.peers(vm, also) }
+    }
+
+    fn named_host(&self, spec: &VmSpec) -> Result<Option<&HostBookings>, Refusal> {
+        let Some(wanted) = &spec.placement().host else { return Ok(None) };
+        let host = wanted.parse().map_or_else(|_| HostRef::Name(wanted.clone()), HostRef::Id);
+        self.host_entry(&host).map(Some).ok_or(Refusal::HostNotFound(host))
+    }
+
+    pub(super) fn place_event(&self, intent: &VmIntent, caller: &Caller) -> Change {
+        match (intent.host.and_then(|host| self.hosts.get(&host)), intent.pending) {
+            (Some(entry), _) => {
+                let message = format!("host {}", entry.record.name);
+                event(intent, EventKind::Placed, "", message, caller)
+            }
+            (None, Some(why)) => {
+                let message = why.sentence().to_owned();
+                event(intent, EventKind::Unplaced, why.reason(), message, caller)
+            }
+            (None, None) => event(intent, EventKind::Unplaced, "", String::new(), caller),
+        }
+    }
+}
