@@ -9,7 +9,7 @@
 //! is not tried again: the caller's patience is over.
 
 use banger_proto::v1::{
-    CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
+    BindVmRequest, CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
     DeleteHostRequest, DeleteImageRequest, DeleteProjectRequest, DeleteVmRequest, PauseVmRequest,
     RebootVmRequest, ResumeVmRequest, RevokeTokenRequest, StartVmRequest, StopVmRequest,
     SweepHostRequest, UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest,
@@ -42,8 +42,8 @@ macro_rules! named {
 
 named! {
     UpdateVmRequest DeleteVmRequest StartVmRequest StopVmRequest RebootVmRequest PauseVmRequest
-    ResumeVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest UncordonHostRequest
-    DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
+    ResumeVmRequest BindVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest
+    UncordonHostRequest DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
     UpdateProjectRequest DeleteProjectRequest
 }
 

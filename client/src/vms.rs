@@ -5,10 +5,10 @@
 
 use banger_proto::v1::vm_service_client::VmServiceClient;
 use banger_proto::v1::{
-    CreateVmRequest, DeleteVmRequest, ErrorReason, ExplainVmRequest, ExplainVmResponse,
-    GetVmRequest, ListVmEventsRequest, ListVmsRequest, ListVmsResponse, PauseVmRequest,
-    ReadConsoleRequest, ReadConsoleResponse, RebootVmRequest, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, Vm, VmFilter, VmHistoryEvent,
+    BindVmRequest, CreateVmRequest, DeleteVmRequest, ErrorReason, ExplainVmRequest,
+    ExplainVmResponse, GetVmRequest, ListVmEventsRequest, ListVmsRequest, ListVmsResponse,
+    PauseVmRequest, ReadConsoleRequest, ReadConsoleResponse, RebootVmRequest, ResumeVmRequest,
+    StartVmRequest, StopVmRequest, UpdateVmRequest, Vm, VmFilter, VmHistoryEvent,
 };
 
 use crate::backoff::Again;
@@ -239,6 +239,20 @@ impl Vms {
             .change("ResumeVm", request, |r| {
                 let mut rpc = self.rpc.clone();
                 async move { rpc.resume_vm(r).await }
+            })
+            .await
+    }
+
+    /// Gives a VM that has none this host.
+    ///
+    /// # Errors
+    /// `VM_NOT_FOUND`, `HOST_NOT_FOUND`, `HOST_UNSUITABLE`, `HOST_FULL`, `ETAG_MISMATCH`.
+    pub async fn bind(&self, mut request: BindVmRequest) -> Result<Vm, ClientError> {
+        request.vm = self.link.named(&request.vm);
+        self.link
+            .change("BindVm", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.bind_vm(r).await }
             })
             .await
     }

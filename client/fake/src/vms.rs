@@ -192,6 +192,11 @@ impl VmService for Fake {
         self.change(&request.vm, DesiredState::Running, VmState::Running)
     }
 
+    async fn bind_vm(&self, request: Request<BindVmRequest>) -> Result<Response<Vm>, Status> {
+        let request = self.enter("BindVm", request)?;
+        Ok(Response::new(self.find(&request.vm)?))
+    }
+
     async fn wait_vm(
         &self,
         request: Request<WaitVmRequest>,

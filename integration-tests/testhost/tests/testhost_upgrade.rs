@@ -87,7 +87,7 @@ async fn a_vm_outlives_every_restart_update_and_removal_of_banger() {
     assert!(said.contains("Firecracker's recommendations for hosts in production:"), "{said}");
     host.join().await;
     host.sh("cp /data/agent/images/* /var/lib/banger-agent/images/");
-    let vm = host.create("kept").await;
+    let vm = Box::pin(host.create("kept")).await;
     let was = host.proof(&vm);
     assert!(was.cgroup.contains("/banger.slice/banger-guests.slice/"), "{}", was.cgroup);
     assert!(was.disk.starts_with("boots 1 "), "{}", was.disk);

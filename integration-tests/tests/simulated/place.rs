@@ -227,6 +227,29 @@ async fn place_of_those_that_wait_the_highest_priority_goes_first() {
 }
 
 #[tokio::test]
+async fn place_a_vm_of_a_scheduler_waits_for_it_and_runs_where_it_is_bound() {
+    let fleet = Fleet::of(2).await;
+    let placement = v1::Placement { scheduler_name: "mine".to_owned(), ..v1::Placement::default() };
+    let vm = fleet.create(on("left", placement)).await;
+    assert_eq!(status(&vm).reason, "WAITS_FOR_SCHEDULER");
+    // Whoever finds hosts sees what the server would see.
+    let found = explained(&fleet, "left").await;
+    assert_eq!((found.suitable_hosts, found.reason.as_str()), (2, "WAITS_FOR_SCHEDULER"));
+    let bind = |host: &str| v1::BindVmRequest {
+        vm: "left".to_owned(),
+        host: host.to_owned(),
+        ..v1::BindVmRequest::default()
+    };
+    let cordon = v1::CordonHostRequest { host: "host-0".to_owned(), ..Default::default() };
+    fleet.hosts().cordon_host(cordon).await.expect("cordoned");
+    let error = fleet.vms().bind_vm(bind("host-0")).await.expect_err("cordoned");
+    assert_eq!(error.get_details_error_info().expect("has one").reason, "HOST_UNSUITABLE");
+    fleet.vms().bind_vm(bind("host-1")).await.expect("bound");
+    let vm = fleet.until_state("left", v1::VmState::Running).await;
+    assert_eq!(status(&vm).host_name, "host-1");
+}
+
+#[tokio::test]
 async fn place_a_refusal_of_a_named_host_says_all_that_speaks_against_it() {
     let mut fleet = Fleet::of(1).await;
     fleet.add_host("pooled", &["banger/pool=gpu"]).await;

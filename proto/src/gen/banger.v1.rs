@@ -310,6 +310,10 @@ pub struct Placement {
     /// hosts without that label do. Named as the value of a label is, at most 63 characters.
     #[prost(string, tag = "6")]
     pub pool: ::prost::alloc::string::String,
+    /// Who finds the host: a name, as of a VM, that a program knows as its own. The server then looks
+    /// for none, and the VM is PENDING (WAITS_FOR_SCHEDULER) until BindVm. Empty: the server.
+    #[prost(string, tag = "7")]
+    pub scheduler_name: ::prost::alloc::string::String,
 }
 /// What a VM wants of its host, or of the VMs near it. Exactly one of vm_selector and host_selector is
 /// set.
@@ -835,6 +839,19 @@ pub struct VmHistoryEvent {
     /// When it came last; as `time` if it came once.
     #[prost(message, optional, tag = "8")]
     pub last_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BindVmRequest {
+    #[prost(string, tag = "1")]
+    pub vm: ::prost::alloc::string::String,
+    /// An id or a name.
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainVmRequest {
@@ -1582,6 +1599,30 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "ResumeVm"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a VM that has none this host, for schedulers: all that speaks against a host is
+        /// HOST_UNSUITABLE or HOST_FULL, as in CreateVm with a host named. One that is on the host already
+        /// stays as it is; one that is on another is HOST_UNSUITABLE. Only for callers of the whole fleet.
+        pub async fn bind_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BindVmRequest>,
+        ) -> std::result::Result<tonic::Response<super::Vm>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/BindVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "BindVm"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Waits until the VM reaches a state for at least a generation, or cannot reach it any more.
         pub async fn wait_vm(
             &mut self,
@@ -1908,6 +1949,13 @@ pub mod vm_service_server {
         async fn resume_vm(
             &self,
             request: tonic::Request<super::ResumeVmRequest>,
+        ) -> std::result::Result<tonic::Response<super::Vm>, tonic::Status>;
+        /// Gives a VM that has none this host, for schedulers: all that speaks against a host is
+        /// HOST_UNSUITABLE or HOST_FULL, as in CreateVm with a host named. One that is on the host already
+        /// stays as it is; one that is on another is HOST_UNSUITABLE. Only for callers of the whole fleet.
+        async fn bind_vm(
+            &self,
+            request: tonic::Request<super::BindVmRequest>,
         ) -> std::result::Result<tonic::Response<super::Vm>, tonic::Status>;
         /// Waits until the VM reaches a state for at least a generation, or cannot reach it any more.
         async fn wait_vm(
@@ -2527,6 +2575,49 @@ pub mod vm_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/BindVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct BindVmSvc<T: VmService>(pub Arc<T>);
+                    impl<T: VmService> tonic::server::UnaryService<super::BindVmRequest>
+                    for BindVmSvc<T> {
+                        type Response = super::Vm;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BindVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::bind_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BindVmSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

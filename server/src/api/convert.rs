@@ -165,6 +165,7 @@ pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
             affinity: placement.affinity.iter().map(affinity).collect(),
             priority: placement.priority,
             pool: placement.pool.clone().unwrap_or_default(),
+            scheduler_name: placement.scheduler.clone().unwrap_or_default(),
         }),
         restart_policy: match spec.restart_policy() {
             RestartPolicy::Never => v1::RestartPolicy::Never,

@@ -43,6 +43,7 @@ repeatable! {
     "RebootVm" RebootVmRequest.vm;
     "PauseVm" PauseVmRequest.vm;
     "ResumeVm" ResumeVmRequest.vm;
+    "BindVm" BindVmRequest.vm;
     "UpdateHost" UpdateHostRequest.host;
     "DeleteHost" DeleteHostRequest.host;
     "CordonHost" CordonHostRequest.host;

@@ -424,7 +424,8 @@ pub fn refused(refusal: &Refusal) -> Status {
         }
         Refusal::HostNotEmpty { .. } => (Code::FailedPrecondition, R::HostNotEmpty),
         Refusal::HostUnsuitable { why, .. } => match why {
-            Unsuitable::NotNamed
+            Unsuitable::HasAnother
+            | Unsuitable::NotNamed
             | Unsuitable::LacksImage
             | Unsuitable::Cordoned
             | Unsuitable::LabelMismatch

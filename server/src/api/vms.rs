@@ -18,13 +18,14 @@ use super::convert::{self, incoming};
 use super::once::{self, Repeatable};
 use super::wait::{WaitTarget, Waited};
 use super::{
-    Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_id, parse_vm, status, wait,
+    Api, ResponseStream, all_or_problems, if_match, new_uuid, parse_host, parse_id, parse_vm,
+    status, wait,
 };
 use crate::model::audience::Audience;
 use crate::model::caller::Caller;
 use crate::model::intent::{DEFAULT_STOP_GRACE, VmIntent};
 use crate::model::ledger::{
-    CreateVm, DeleteVm, Mutation, NewSpec, Power, Refusal, SetPower, UpdateVm, VmAnswer,
+    BindVm, CreateVm, DeleteVm, Mutation, NewSpec, Power, Refusal, SetPower, UpdateVm, VmAnswer,
 };
 use crate::model::names;
 use crate::model::observed::Observation;
@@ -398,6 +399,21 @@ impl VmService for Vms {
         request: Request<v1::ResumeVmRequest>,
     ) -> Result<Response<v1::Vm>, Status> {
         self.power(request, |message| (&message.vm, &message.etag), Power::Resume).await
+    }
+
+    async fn bind_vm(
+        &self,
+        request: Request<v1::BindVmRequest>,
+    ) -> Result<Response<v1::Vm>, Status> {
+        let message = request.get_ref();
+        let key = once::key(message)?;
+        let caller = self.api.caller(&request)?;
+        let mut problems = Vec::new();
+        let vm = parse_vm(&message.vm, "vm", &mut problems, &caller);
+        let host = parse_host(&message.host, "host", &mut problems);
+        let (vm, host) = all_or_problems(vm.zip(host), problems)?;
+        let etag = if_match(&message.etag);
+        self.submit(&request, key, BindVm { vm, host, etag }).await
     }
 
     async fn wait_vm(

@@ -40,10 +40,10 @@ pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
 pub use self::join_token::JoinToken;
 pub use self::mutation::{
-    AddToken, AnyMutation, CreateJoinToken, CreateProject, CreateToken, CreateVm, DeleteHost,
-    DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, Mutation, NewSpec, NoteTokenUses,
-    Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower, UpdateHost,
-    UpdateProject, UpdateVm, VmAnswer,
+    AddToken, AnyMutation, BindVm, CreateJoinToken, CreateProject, CreateToken, CreateVm,
+    DeleteHost, DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, Mutation, NewSpec,
+    NoteTokenUses, Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower,
+    UpdateHost, UpdateProject, UpdateVm, VmAnswer,
 };
 pub use self::notes::{Audit, BeginSweep, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};

@@ -70,6 +70,8 @@ pub struct Candidate<'a> {
 /// Why one host can't take one VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsuitable {
+    /// The VM has another host already.
+    HasAnother,
     /// The VM names another host.
     NotNamed,
     /// A file that the VM names as an image is not there, and is none of the server's.
@@ -104,6 +106,7 @@ impl Unsuitable {
     /// The reason code shown to users.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::HasAnother => "VM_HAS_HOST",
             Self::NotNamed => "HOST_NOT_NAMED",
             Self::LacksImage => "NO_HOST_HAS_IMAGE",
             Self::Cordoned => "HOST_CORDONED",
@@ -120,6 +123,7 @@ impl Unsuitable {
 impl std::fmt::Display for Unsuitable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::HasAnother => f.write_str("it has another host already"),
             Self::NotNamed => f.write_str("the VM names another host"),
             Self::LacksImage => f.write_str("it has no file that the VM names as an image"),
             Self::Cordoned => f.write_str("it is cordoned"),
@@ -180,10 +184,12 @@ pub enum NoHost {
     NoneMeetsAffinity,
     /// There is room, and VMs that wait come first.
     OthersFirst,
+    /// Somebody else finds its host.
+    LeftToScheduler,
 }
 
 impl NoHost {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::NoHosts,
         Self::NoneMatches,
         Self::NoneHasImage,
@@ -192,6 +198,7 @@ impl NoHost {
         Self::NoneHasRoom,
         Self::NoneMeetsAffinity,
         Self::OthersFirst,
+        Self::LeftToScheduler,
     ];
 
     /// The reason code shown to users, also stored.
@@ -205,6 +212,7 @@ impl NoHost {
             Self::NoneHasRoom => "NO_HOST_HAS_ROOM",
             Self::NoneMeetsAffinity => "NO_HOST_MEETS_AFFINITY",
             Self::OthersFirst => "OTHERS_FIRST",
+            Self::LeftToScheduler => "WAITS_FOR_SCHEDULER",
         }
     }
 
@@ -225,6 +233,7 @@ impl NoHost {
             Self::NoneMeetsAffinity => {
                 "every host with room breaks a rule about the VMs that are near"
             }
+            Self::LeftToScheduler => "the scheduler that the VM names has found no host for it yet",
             Self::OthersFirst => {
                 "VMs that have waited longer, or have a higher priority, come first"
             }
@@ -300,9 +309,11 @@ impl Unsuitable {
     /// Why there is no host, where this is the most that can be said of any.
     const fn of_all(self) -> NoHost {
         match self {
-            Self::NotNamed | Self::LabelMismatch | Self::OtherPool | Self::HostRule(_) => {
-                NoHost::NoneMatches
-            }
+            Self::HasAnother
+            | Self::NotNamed
+            | Self::LabelMismatch
+            | Self::OtherPool
+            | Self::HostRule(_) => NoHost::NoneMatches,
             Self::VmRule(_) | Self::KeptApart => NoHost::NoneMeetsAffinity,
             Self::LacksImage => NoHost::NoneHasImage,
             Self::TooSmall(_) => NoHost::NoneLargeEnough,
@@ -325,6 +336,7 @@ impl NoHost {
             Self::NoneHasRoom => 5,
             Self::NoneMeetsAffinity => 6,
             Self::OthersFirst => 7,
+            Self::LeftToScheduler => 8,
         }
     }
 }

@@ -129,6 +129,8 @@ pub struct Placement {
     pub priority: i32,
     /// The pool that the host is in; `None`: in none.
     pub pool: Option<String>,
+    /// Who finds the host; `None`: the server.
+    pub scheduler: Option<String>,
 }
 
 /// An image as a request names it.
@@ -182,6 +184,8 @@ pub struct VmSpecDraft {
     pub priority: i32,
     /// The pool of hosts; empty: not said.
     pub pool: String,
+    /// Who finds the host; empty: not said.
+    pub scheduler: String,
     /// What to do when the process ends.
     pub restart_policy: RestartPolicy,
     /// What the edge could not even read, such as a number that is no value of an enum.
@@ -270,6 +274,10 @@ impl VmSpecDraft {
         if let Err(why) = labels::check_value(&self.pool) {
             problems.add("spec.placement.pool", why);
         }
+        let scheduler = (!self.scheduler.is_empty()).then_some(self.scheduler);
+        if let Some(Err(why)) = scheduler.as_deref().map(names::check_name) {
+            problems.add("spec.placement.scheduler_name", why);
+        }
 
         if !problems.0.is_empty() {
             return Err(SpecRefusal::Invalid(problems.0));
@@ -309,6 +317,7 @@ impl VmSpecDraft {
                 affinity,
                 priority: self.priority,
                 pool: (!self.pool.is_empty()).then_some(self.pool),
+                scheduler,
             },
             restart_policy: self.restart_policy,
         })

@@ -49,6 +49,9 @@ pub(crate) enum VmCommand {
     Events(OneVm),
     /// Says what the server would do for a VM now, and why.
     Explain(OneVm),
+    /// Places a waiting VM on a host: for a scheduler that does so in place of the server.
+    #[command(after_help = BIND_HELP)]
+    Bind(BindArgs),
     /// Attaches to the serial console of a VM, or shows it.
     Console(ConsoleArgs),
     /// Shows what a VM's serial console has printed.
@@ -93,6 +96,24 @@ pub(crate) struct ChangeArgs {
     pub(crate) etag: Option<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+const BIND_HELP: &str = "\
+Examples:
+  banger vm create web --scheduler mine
+  banger vm bind web b0";
+
+#[derive(Debug, Args)]
+pub(crate) struct BindArgs {
+    /// Name or id.
+    #[arg(value_name = "VM", add = complete::vms())]
+    pub(crate) vm: String,
+    /// Name or id of the host.
+    #[arg(value_name = "HOST", add = complete::hosts())]
+    pub(crate) host: String,
+    /// Bind it only if it still has this etag.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ETAG")]
+    pub(crate) etag: String,
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +275,9 @@ pub(crate) struct CreateArgs {
     /// Place it in this pool of hosts, those with the label banger/pool of this value.
     #[arg(long, value_name = "POOL", help_heading = "Placement")]
     pub(crate) pool: Option<String>,
+    /// Leave it to this scheduler to find the host; the server looks for none.
+    #[arg(long, value_name = "NAME", conflicts_with = "host", help_heading = "Placement")]
+    pub(crate) scheduler: Option<String>,
 }
 
 impl CreateArgs {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use banger_client::v1::{
-    DeleteVmRequest, DesiredState, PauseVmRequest, RebootVmRequest, ResumeVmRequest,
+    BindVmRequest, DeleteVmRequest, DesiredState, PauseVmRequest, RebootVmRequest, ResumeVmRequest,
     StartVmRequest, StopVmRequest, Vm, VmState, WaitOutcome,
 };
 use banger_client::{ClientError, WaitFor, Waited};
@@ -11,7 +11,7 @@ use banger_client::{ClientError, WaitFor, Waited};
 use super::for_each;
 use super::show::show;
 use super::wait::wait;
-use crate::args::vm::{ChangeArgs, RebootArgs, RmArgs, StopArgs, WaitForArgs};
+use crate::args::vm::{BindArgs, ChangeArgs, RebootArgs, RmArgs, StopArgs, WaitForArgs};
 use crate::output::placement;
 use crate::output::vms::desired;
 use crate::session::Session;
@@ -121,6 +121,13 @@ pub(super) fn print(
         let hosts = |vm: &Vm| vm.placement_evaluation.as_ref().map(placement::evaluation);
         vms.iter().map(|vm| line(vm) + &hosts(vm).unwrap_or_default()).collect()
     })
+}
+
+pub(super) async fn bind(session: &Session, args: BindArgs) -> Result<(), Failure> {
+    let BindArgs { vm, host, etag } = args;
+    let request = BindVmRequest { vm, host, etag, ..BindVmRequest::default() };
+    let bound = session.client.vms().bind(request).await?;
+    print(session, vec![bound], false, false)
 }
 
 /// Waits until a VM is as it is wanted.

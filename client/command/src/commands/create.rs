@@ -88,7 +88,8 @@ fn place(wanted: &mut VmSpec, args: &CreateArgs) {
     let rules = [&args.near, &args.apart, &args.on, &args.not_on].into_iter().flatten();
     let rules: Vec<AffinityRule> = rules.cloned().collect();
     let (strategy, priority, pool) = (args.strategy, args.priority, &args.pool);
-    if strategy.is_none() && priority.is_none() && pool.is_none() && rules.is_empty() {
+    let said = strategy.is_some() || priority.is_some() || pool.is_some();
+    if !said && args.scheduler.is_none() && rules.is_empty() {
         return;
     }
     let placement = wanted.placement.get_or_insert_with(Placement::default);
@@ -99,6 +100,9 @@ fn place(wanted: &mut VmSpec, args: &CreateArgs) {
     placement.priority = priority.unwrap_or(placement.priority);
     if let Some(pool) = pool {
         placement.pool.clone_from(pool);
+    }
+    if let Some(scheduler) = &args.scheduler {
+        placement.scheduler_name.clone_from(scheduler);
     }
 }
 

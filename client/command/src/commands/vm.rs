@@ -33,6 +33,7 @@ pub(super) async fn run(
         VmCommand::Watch(args) => watch::watch(session, args).await,
         VmCommand::Events(args) => events(session, &args.vm).await,
         VmCommand::Explain(args) => explain(session, &args.vm).await,
+        VmCommand::Bind(args) => change::bind(session, args).await,
         VmCommand::Console(args) => console::console(session, args).await,
         VmCommand::Logs(args) => console::logs(session, args).await,
         VmCommand::Exec(args) => program::exec(session, args).await,

@@ -79,6 +79,7 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
         affinity: placement.affinity.into_iter().map(affinity).collect(),
         priority: placement.priority,
         pool: placement.pool,
+        scheduler: placement.scheduler_name,
         restart_policy,
         unreadable,
     }

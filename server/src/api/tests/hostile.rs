@@ -64,6 +64,7 @@ async fn hostile_texts_are_refused_with_their_field_in_every_call() {
         vm_call!(reboot_vm, RebootVmRequest);
         vm_call!(pause_vm, PauseVmRequest);
         vm_call!(resume_vm, ResumeVmRequest);
+        vm_call!(bind_vm, BindVmRequest);
         vm_call!(wait_vm, WaitVmRequest);
         vm_call!(list_vm_events, ListVmEventsRequest);
         refused(hosts.get_host(asked(v1::GetHostRequest { host: t() })).await, "host", text);

@@ -159,6 +159,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::SetPower(_)
         | AnyMutation::DeleteVm(_)
         | AnyMutation::Forget(_)
+        | AnyMutation::BindVm(_)
         | AnyMutation::Place(_)
         | AnyMutation::JoinHost(_)
         | AnyMutation::UpdateHost(_)

@@ -130,6 +130,9 @@ mutations! {
     Forget -> VmAnswer:
         |ledger, forget, caller| ledger.forget_vm(forget.vm, caller),
         |outcome| VmAnswer::of(outcome);
+    BindVm -> VmAnswer:
+        |ledger, bind, caller| ledger.bind_vm(bind, caller),
+        |outcome| VmAnswer::of(outcome);
     Place -> VmAnswer:
         |ledger, place, caller| ledger.place_vm(place.vm, caller),
         |outcome| VmAnswer::of(outcome);
@@ -296,6 +299,15 @@ pub struct Forget {
 #[derive(Debug, Clone)]
 pub struct Place {
     pub vm: VmId,
+}
+
+/// Give a VM that has no host this one.
+#[derive(Debug, Clone)]
+pub struct BindVm {
+    pub vm: VmRef,
+    pub host: HostRef,
+    /// Precondition.
+    pub etag: IfMatch,
 }
 
 /// Look for hosts for VMs that have none, in their order, at most 1000 with one mutation.

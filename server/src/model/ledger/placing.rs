@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::bookings::HostBookings;
 use super::vms::unchanged;
-use super::{Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
+use super::{BindVm, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::host::Resources;
@@ -24,7 +24,7 @@ use crate::model::intent::{Desired, NetAllocation, VmIntent};
 use crate::model::labels::Labels;
 use crate::model::placement::{self, Evaluation, NoHost, Unsuitable, Wanted};
 use crate::model::project::ProjectName;
-use crate::model::spec::{Placement, VmSpec};
+use crate::model::spec::{Placement, SpecProblem, VmSpec};
 
 /// Most VMs placed by one mutation, so that one group of the writer stays small.
 const MAX_PLACED_AT_ONCE: usize = 1000;
@@ -82,6 +82,41 @@ impl Ledger {
         Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
     }
 
+    /// Finding a host is no change of what is wanted, whoever finds it: the generation stays.
+    pub(super) fn bind_vm(&self, bind: &BindVm, caller: &Caller) -> Result<Decided, Refusal> {
+        let old = self.living(&bind.vm, bind.etag.as_deref(), caller)?;
+        if !caller.sees_hosts() {
+            let why = "is for callers of the whole fleet";
+            return Err(Refusal::InvalidFields(vec![SpecProblem::new("host", why)]));
+        }
+        let entry =
+            self.host_entry(&bind.host).ok_or_else(|| Refusal::HostNotFound(bind.host.clone()))?;
+        let place = match old.host {
+            Some(host) if host == entry.record.id => return Ok(unchanged(old)),
+            Some(_) => return Err(unsuitable(entry, vec![Unsuitable::HasAnother])),
+            None => self.place_on(old, entry)?,
+        };
+        let mut new = VmIntent::clone(old);
+        new.set_place(Ok(place));
+        let new = Arc::new(new);
+        let changes = vec![Change::put(Arc::clone(&new)), self.place_event(&new, caller)];
+        Ok(Decided { changes, outcome: Outcome::Vm { intent: new, changed: true } })
+    }
+
+    /// This host and an address of it, or all that speaks against it.
+    fn place_on(
+        &self,
+        vm: &VmIntent,
+        entry: &HostBookings,
+    ) -> Result<(HostId, NetAllocation), Refusal> {
+        let candidate = entry.candidate(self.config.overcommit);
+        let checked = placement::check_host(&self.wanted(vm, &[]), &candidate);
+        checked.map_err(|against| unsuitable(entry, against))?;
+        let net = entry.allocation_of(vm.id);
+        let net = net.ok_or_else(|| unsuitable(entry, vec![Unsuitable::NoFreeAddress]))?;
+        Ok((entry.record.id, net))
+    }
+
     pub(super) fn place_pending(&self, caller: &Caller) -> Decided {
         // A copy to book on: a decision changes nothing.
         let mut hosts: BTreeMap<_, _> =
@@ -136,15 +171,7 @@ impl Ledger {
             }
             return Ok(self.choose(vm, &self.hosts, &[]));
         };
-        let refused = |mut against: Vec<Unsuitable>| {
-            let (why, host) = (against.remove(0), entry.record.name.clone());
-            Refusal::HostUnsuitable { host, why, also: against }
-        };
-        let candidate = entry.candidate(self.config.overcommit);
-        placement::check_host(&self.wanted(vm, &[]), &candidate).map_err(refused)?;
-        let net =
-            entry.allocation_of(vm.id).ok_or_else(|| refused(vec![Unsuitable::NoFreeAddress]))?;
-        Ok(Ok((entry.record.id, net)))
+        self.place_on(vm, entry).map(Ok)
     }
 
     /// Whether a VM that comes before this one waits, and could have a host now.
@@ -172,6 +199,9 @@ impl Ledger {
         hosts: &BTreeMap<HostId, HostBookings>,
         also: &[Arc<VmIntent>],
     ) -> FoundPlace {
+        if vm.spec.placement().scheduler.is_some() {
+            return Err(NoHost::LeftToScheduler);
+        }
         let candidates = hosts.values().map(|host| host.candidate(self.config.overcommit));
         let host = placement::choose_host(&self.wanted(vm, also), candidates)?;
         let net = hosts.get(&host).and_then(|host| host.allocation_of(vm.id));
@@ -191,6 +221,9 @@ impl Ledger {
             candidate
         });
         let mut found = Evaluation::of(&self.wanted(intent, &[]), candidates);
+        if intent.spec.placement().scheduler.is_some() {
+            found.chosen = Err(NoHost::LeftToScheduler);
+        }
         let waits = stored.is_none_or(|stored| stored.host.is_none());
         if waits && found.chosen.is_ok() && self.is_overtaking(intent) {
             found.chosen = Err(NoHost::OthersFirst);
@@ -228,4 +261,9 @@ impl Ledger {
             (None, None) => event(intent, EventKind::Unplaced, "", String::new(), caller),
         }
     }
+}
+
+fn unsuitable(entry: &HostBookings, mut against: Vec<Unsuitable>) -> Refusal {
+    let (why, host) = (against.remove(0), entry.record.name.clone());
+    Refusal::HostUnsuitable { host, why, also: against }
 }

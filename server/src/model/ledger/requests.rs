@@ -111,6 +111,7 @@ impl Ledger {
     fn may_mean(&self, mutation: &AnyMutation, target: &RequestTarget) -> bool {
         let vm = match mutation {
             AnyMutation::UpdateVm(update) => Some(&update.vm),
+            AnyMutation::BindVm(bind) => Some(&bind.vm),
             AnyMutation::SetPower(wish) => Some(&wish.vm),
             AnyMutation::DeleteVm(delete) => Some(&delete.vm),
             _ => None,

@@ -14,7 +14,7 @@ use crate::model::labels;
 const MAX_PATHS: usize = 256;
 
 /// The fields of a spec that can be named by themselves.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "spec.vcpus",
     "spec.memory_mib",
     "spec.kernel",
@@ -39,6 +39,7 @@ const FIELDS: [&str; 25] = [
     "spec.placement.affinity",
     "spec.placement.priority",
     "spec.placement.pool",
+    "spec.placement.scheduler_name",
     "spec.restart_policy",
 ];
 
@@ -149,6 +150,8 @@ impl VmSpecDraft {
                 affinity = placement.affinity.iter().map(AffinityRule::draft).collect();
             "spec.placement.priority": priority = placement.priority;
             "spec.placement.pool": pool = placement.pool.unwrap_or_default();
+            "spec.placement.scheduler_name":
+                scheduler = placement.scheduler.unwrap_or_default();
             "spec.restart_policy": restart_policy = old.restart_policy;
         }
         if !mask.names("spec.labels") {

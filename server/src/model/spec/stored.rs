@@ -47,6 +47,8 @@ struct SchedulingV2 {
     priority: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scheduler: Option<String>,
 }
 
 /// A rule; the selectors are as they were written.
@@ -204,7 +206,8 @@ impl VmSpec {
 impl SchedulingV2 {
     fn of(placement: &Placement) -> Self {
         // Whole but for what the first form has, so that a new field is not left out.
-        let Placement { host: _, host_labels: _, strategy, affinity, priority, pool } = placement;
+        let Placement { host: _, host_labels: _, strategy, affinity, priority, pool, scheduler } =
+            placement;
         Self {
             strategy: strategy.map(|strategy| match strategy {
                 Strategy::Spread => StrategyV2::Spread,
@@ -213,6 +216,7 @@ impl SchedulingV2 {
             affinity: affinity.iter().map(AffinityV2::of).collect(),
             priority: *priority,
             pool: pool.clone(),
+            scheduler: scheduler.clone(),
         }
     }
 
@@ -229,6 +233,7 @@ impl SchedulingV2 {
         }
         placement.priority = self.priority;
         placement.pool = self.pool;
+        placement.scheduler = self.scheduler;
         Ok(())
     }
 }

@@ -156,6 +156,10 @@ async fn ask(
         "RebootVm" => about_vm!(reboot_vm, RebootVmRequest),
         "PauseVm" => about_vm!(pause_vm, PauseVmRequest),
         "ResumeVm" => about_vm!(resume_vm, ResumeVmRequest),
+        "BindVm" => {
+            let host = "one".to_owned();
+            call!(vms.bind_vm(v1::BindVmRequest { vm, host, ..Default::default() }))
+        }
         "WaitVm" => {
             let timeout = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
             call!(vms.wait_vm(v1::WaitVmRequest { vm, timeout, ..Default::default() }))

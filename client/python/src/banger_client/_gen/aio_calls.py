@@ -131,6 +131,19 @@ class AioVmCalls:
             timeout,
         )
 
+    async def bind_vm(
+        self, request: v1.BindVmRequest, *, timeout: float | None = None
+    ) -> v1.Vm:
+        """Gives a VM that has none this host, for schedulers: all that speaks against a host is
+        HOST_UNSUITABLE or HOST_FULL, as in CreateVm with a host named. One that is on the host already
+        stays as it is; one that is on another is HOST_UNSUITABLE. Only for callers of the whole fleet.
+        """
+        return await self._link.unary(
+            Method("banger.v1.VmService", "BindVm", v1.BindVmRequest, v1.Vm),
+            request,
+            timeout,
+        )
+
     async def wait_vm(
         self, request: v1.WaitVmRequest, *, timeout: float | None = None
     ) -> v1.WaitVmResponse:

@@ -99,6 +99,7 @@ from .vm_pb2 import (
     AffinityRule as AffinityRule,
     AttachConsoleRequest as AttachConsoleRequest,
     AttachConsoleResponse as AttachConsoleResponse,
+    BindVmRequest as BindVmRequest,
     CopyFromVmRequest as CopyFromVmRequest,
     CopyFromVmResponse as CopyFromVmResponse,
     CopyToVmRequest as CopyToVmRequest,

@@ -221,7 +221,7 @@ class RateLimits(_message.Message):
     def __init__(self, disk_bytes_per_second: _Optional[int] = ..., disk_ops_per_second: _Optional[int] = ..., net_rx_bytes_per_second: _Optional[int] = ..., net_tx_bytes_per_second: _Optional[int] = ...) -> None: ...
 
 class Placement(_message.Message):
-    __slots__ = ("host", "host_labels", "strategy", "affinity", "priority", "pool")
+    __slots__ = ("host", "host_labels", "strategy", "affinity", "priority", "pool", "scheduler_name")
     class HostLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -235,13 +235,15 @@ class Placement(_message.Message):
     AFFINITY_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULER_NAME_FIELD_NUMBER: _ClassVar[int]
     host: str
     host_labels: _containers.ScalarMap[str, str]
     strategy: PlacementStrategy
     affinity: _containers.RepeatedCompositeFieldContainer[AffinityRule]
     priority: int
     pool: str
-    def __init__(self, host: _Optional[str] = ..., host_labels: _Optional[_Mapping[str, str]] = ..., strategy: _Optional[_Union[PlacementStrategy, str]] = ..., affinity: _Optional[_Iterable[_Union[AffinityRule, _Mapping[str, _Any]]]] = ..., priority: _Optional[int] = ..., pool: _Optional[str] = ...) -> None: ...
+    scheduler_name: str
+    def __init__(self, host: _Optional[str] = ..., host_labels: _Optional[_Mapping[str, str]] = ..., strategy: _Optional[_Union[PlacementStrategy, str]] = ..., affinity: _Optional[_Iterable[_Union[AffinityRule, _Mapping[str, _Any]]]] = ..., priority: _Optional[int] = ..., pool: _Optional[str] = ..., scheduler_name: _Optional[str] = ...) -> None: ...
 
 class AffinityRule(_message.Message):
     __slots__ = ("vm_selector", "host_selector", "topology", "anti", "weight")
@@ -644,6 +646,18 @@ class VmHistoryEvent(_message.Message):
     times: int
     last_time: _timestamp_pb2.Timestamp
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., type: _Optional[str] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., actor: _Optional[str] = ..., times: _Optional[int] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class BindVmRequest(_message.Message):
+    __slots__ = ("vm", "host", "etag", "request_id")
+    VM_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    vm: str
+    host: str
+    etag: str
+    request_id: str
+    def __init__(self, vm: _Optional[str] = ..., host: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ExplainVmRequest(_message.Message):
     __slots__ = ("vm",)

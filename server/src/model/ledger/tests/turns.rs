@@ -94,6 +94,58 @@ fn another_placement_is_looked_for_while_a_vm_has_no_host_and_not_after() {
     assert_eq!(refused, Err(Refusal::InvalidFields(vec![problem])));
 }
 
+#[test]
+fn a_vm_that_is_left_to_a_scheduler_waits_until_it_is_bound() {
+    let mut ledger = with_host();
+    let left = spec_with(|draft| draft.scheduler = "mine".to_owned());
+    let create = AnyMutation::CreateVm(CreateVm { spec: left, ..create(1, "web") });
+    let (web, _) = vm(make(&mut ledger, create));
+    assert_eq!(web.pending, Some(NoHost::LeftToScheduler));
+    search(&mut ledger);
+    assert!(!has_host(&ledger, 1));
+    // It holds nobody back either.
+    assert!(made(&mut ledger, 2, 256, -1).host.is_some());
+    let bind = |host: &str| {
+        let (vm, host) = (VmRef::Id(vm_id(1)), HostRef::Name(host.to_owned()));
+        AnyMutation::BindVm(BindVm { vm, host, etag: None })
+    };
+    add_host(&mut ledger, 2, "two");
+    let absent = HostRef::Name("nowhere".to_owned());
+    assert_eq!(make(&mut ledger, bind("nowhere")), Err(Refusal::HostNotFound(absent)));
+    ledger.set_capacity(host_id(2), Some(ROOM), false);
+    let refused = Refusal::HostUnsuitable {
+        host: "two".to_owned(),
+        why: Unsuitable::Unreachable,
+        also: Vec::new(),
+    };
+    assert_eq!(make(&mut ledger, bind("two")), Err(refused));
+    let (bound, changed) = vm(make(&mut ledger, bind("one")));
+    assert_eq!((bound.host, bound.pending, changed), (Some(host_id(1)), None, true));
+    assert_eq!(bound.generation, web.generation);
+    assert!(!vm(make(&mut ledger, bind("one"))).1, "a repetition");
+    let refused = make(&mut ledger, bind("two"));
+    let other = Err(Refusal::HostUnsuitable {
+        host: "two".to_owned(),
+        why: Unsuitable::HasAnother,
+        also: Vec::new(),
+    });
+    assert_eq!(refused, other);
+}
+
+#[test]
+fn hosts_are_bound_by_callers_of_the_whole_fleet_alone() {
+    use crate::model::caller::ProjectRole;
+    use crate::model::fixtures::caller_of;
+    let mut ledger = Ledger::new(LedgerConfig::default());
+    made(&mut ledger, 1, 256, 0);
+    add_host(&mut ledger, 1, "one");
+    let (vm, host) = (VmRef::Id(vm_id(1)), HostRef::Id(host_id(1)));
+    let bind = AnyMutation::BindVm(BindVm { vm, host, etag: None });
+    let theirs = caller_of("default", ProjectRole::Admin);
+    let refused = ledger.decide(&theirs, &bind);
+    assert!(matches!(refused, Err(Refusal::InvalidFields(_))), "{refused:?}");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Create { memory: u32, priority: i32 },

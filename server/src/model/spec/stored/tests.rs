@@ -91,9 +91,10 @@ fn the_second_form_is_the_first_with_what_that_could_not_say() {
         ];
         draft.priority = -3;
         draft.pool = "gpu".to_owned();
+        draft.scheduler = "mine".to_owned();
     });
     assert!(all.to_json().ends_with(
-        r#""scheduling":{"affinity":[{"vms":"app in (web,db)","topology":"zone","anti":true},{"hosts":"!spot","weight":7}],"priority":-3,"pool":"gpu"}}"#
+        r#""scheduling":{"affinity":[{"vms":"app in (web,db)","topology":"zone","anti":true},{"hosts":"!spot","weight":7}],"priority":-3,"pool":"gpu","scheduler":"mine"}}"#
     ));
     for spec in [&pack, &all] {
         assert_eq!(VmSpec::from_json(&spec.to_json()).expect("its own form"), **spec);
