@@ -5,6 +5,7 @@
 //! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
 //! - [`causes`]: an error and its causes in one line.
 //! - [`metadata_services`]: the addresses at which clouds tell machines their secrets.
+//! - [`old_addresses`]: names that some readers take for addresses.
 //! - [`announced`]: files that are packed for the other side, with the length their header says.
 //!
 //! With the feature `tls`, which whatever lives in a guest does without:
@@ -38,6 +39,7 @@ pub mod limits;
 #[cfg(feature = "listeners")]
 pub mod listeners;
 pub mod metadata_services;
+pub mod old_addresses;
 pub mod resets;
 #[cfg(feature = "secrets")]
 pub mod secrets;

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use banger_wire::metadata_services;
+use banger_wire::{metadata_services, old_addresses};
 
 const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
 // Metadata services of most clouds are there, and an agent that the server could tell is not.
@@ -42,18 +42,8 @@ pub fn check(text: &str) -> Result<(), &'static str> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let is_name = name.split('.').all(is_label) && !ends_in_a_number(name);
+    let is_name = name.split('.').all(is_label) && !old_addresses::may_be_one(name);
     if is_name { Ok(()) } else { Err(RULE) }
-}
-
-/// Whether the C library may read a name as an IPv4 address in one of its older forms, such as
-/// `127.1`, `0x7f.1` and `2130706433`; the rule is the one of browsers (WHATWG URL, "ends in a
-/// number").
-fn ends_in_a_number(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    last.bytes().all(|b| b.is_ascii_digit())
-        || hexadecimal.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn check_ip(ip: IpAddr) -> Result<(), &'static str> {

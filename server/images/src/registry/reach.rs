@@ -14,7 +14,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use banger_wire::metadata_services;
+use banger_wire::{metadata_services, old_addresses};
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{Method, Request, Uri};
@@ -156,6 +156,7 @@ fn meant(address: IpAddr) -> Meant {
 
 /// Refuses an authority that is a literal address, or means one, where it may not be asked.
 pub(super) fn check_literal(authority: &http::uri::Authority, may: May) -> Result<(), Cause> {
+    let in_brackets = authority.host().starts_with('[');
     let host = authority.host().trim_matches(['[', ']']).trim_end_matches('.');
     let this_server = || Some(refusal(authority.as_str(), "this server itself"));
     let refused = match host.parse() {
@@ -164,6 +165,10 @@ pub(super) fn check_literal(authority: &http::uri::Authority, may: May) -> Resul
         // RFC 6761 §6.3.
         Err(_) if host.eq_ignore_ascii_case("localhost") => this_server(),
         Err(_) if host.to_ascii_lowercase().ends_with(".localhost") => this_server(),
+        // A proxy may read it as any address.
+        Err(_) if in_brackets || old_addresses::may_be_one(host) => {
+            Some(refusal(authority.as_str(), "an address in a form that is not judged"))
+        }
         Err(_) => None,
     };
     refused.map_or(Ok(()), Err)

@@ -74,6 +74,32 @@ fn only_what_an_operator_named_is_local() {
     assert!(check_literal(&other, may).is_ok());
 }
 
+/// Behind a proxy nothing is looked up here, and the proxy may read more as addresses than this.
+#[test]
+fn addresses_in_older_forms_are_refused_before_a_proxy_reads_them() {
+    let old = [
+        "2852039166:443",
+        "127.1:8443",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0xA9FEA9FE",
+        "127.1.",
+        "[fe80::1%eth0]:443",
+        "[::1%lo]",
+    ];
+    for text in old {
+        let Ok(authority) = text.parse::<http::uri::Authority>() else { continue };
+        let may = May::of(&Registries::default(), authority.as_str());
+        let refused = check_literal(&authority, may).expect_err(text).to_string();
+        assert!(refused.contains("images.local_registries"), "{refused}");
+        // Whoever runs the server may insist.
+        let named = Registries { local: vec![text.to_owned()], ..Registries::default() };
+        assert!(check_literal(&authority, May::of(&named, text)).is_ok(), "{text}");
+    }
+    let parsed = old.iter().filter(|text| text.parse::<http::uri::Authority>().is_ok()).count();
+    assert!(parsed >= 6, "{parsed} of them are authorities at all");
+}
+
 #[test]
 fn in_private_networks_only_what_an_operator_named_is_asked_for_a_project() {
     let named = vec!["10.0.0.5:5000".to_owned(), "registry.corp".to_owned()];
