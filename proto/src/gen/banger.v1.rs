@@ -302,8 +302,9 @@ pub struct Placement {
     /// when a VM is placed counts: no VM is moved because of a rule.
     #[prost(message, repeated, tag = "4")]
     pub affinity: ::prost::alloc::vec::Vec<AffinityRule>,
-    /// -1000 to 1000; not set means 0. Of VMs that wait for a host the one with the highest priority is
-    /// placed first, and of equals the oldest. A VM that has a host keeps it, whatever others want.
+    /// -1000 to 1000, for callers of a project at most 0; not set means 0. Of VMs that wait for a host
+    /// the one with the highest priority is placed first, and of equals the oldest. A VM that has a host
+    /// keeps it, whatever others want.
     #[prost(int32, tag = "5")]
     pub priority: i32,
     /// The pool of hosts: only hosts with the label `banger/pool` of this value take the VM. Empty: only
@@ -359,10 +360,12 @@ pub struct PlacementEvaluation {
     /// Every host, in the order in which they joined. Empty for callers of a project.
     #[prost(message, repeated, tag = "4")]
     pub hosts: ::prost::alloc::vec::Vec<HostVerdict>,
-    /// How many hosts can take it.
+    /// How many hosts can take it; for callers of a project 1 where any can.
     #[prost(uint32, tag = "5")]
     pub suitable_hosts: u32,
-    /// How many hosts can't, by the first reason against them.
+    /// How many hosts can't, by the first reason against them. Callers of a project are told reasons
+    /// of their own making alone, and NO_HOST_HAS_ROOM for all that hosts, operators and others are
+    /// the reason for.
     #[prost(message, repeated, tag = "6")]
     pub objections: ::prost::alloc::vec::Vec<HostObjectionCount>,
 }
@@ -414,6 +417,7 @@ pub struct HostObjectionCount {
     /// As in HostObjection.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+    /// 0 for callers of a project: how many hosts there are is not for them.
     #[prost(uint32, tag = "2")]
     pub hosts: u32,
 }

@@ -36,11 +36,15 @@ const PANIC_WORDS: &str = ": Kernel panic - not syncing";
 pub const TRANSFER_FAILED: &str = " could not be brought to host ";
 
 /// Reasons whose sentences are about the VM alone, the server's own among them.
-const OF_THE_VM: [&str; 23] = [
+const OF_THE_VM: [&str; 27] = [
     "",
     // Where it is to run.
     "NO_HOST",
     "NO_HOST_MATCHES",
+    "NO_HOST_MEETS_AFFINITY",
+    "NO_HOST_HAS_IMAGE",
+    "OTHERS_FIRST",
+    "WAITS_FOR_SCHEDULER",
     "NO_HOST_LARGE_ENOUGH",
     "NO_HOST_AVAILABLE",
     "NO_HOST_HAS_ROOM",

@@ -189,7 +189,7 @@ pub enum NoHost {
 }
 
 impl NoHost {
-    const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::NoHosts,
         Self::NoneMatches,
         Self::NoneHasImage,

@@ -20,7 +20,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.VmService/RebootVm", Change, Vm),
     ("/banger.v1.VmService/PauseVm", Change, Vm),
     ("/banger.v1.VmService/ResumeVm", Change, Vm),
-    ("/banger.v1.VmService/BindVm", Change, Vm),
+    ("/banger.v1.VmService/BindVm", Change, Host),
     ("/banger.v1.VmService/WaitVm", Read, Vm),
     ("/banger.v1.VmService/WatchVms", Read, Vm),
     ("/banger.v1.VmService/ListVmEvents", Read, Vm),

@@ -1,10 +1,10 @@
 //! What is thought of every host for a VM, as a caller may read it.
 //!
-//! The one place where that is decided: whoever sees hosts is told all of it; to a caller of a
-//! project the hosts are counted by what speaks against them, because what is left on a host, or
-//! how it compares with another, says what others have there.
+//! The one place where that is decided: whoever sees hosts is told all of it; a caller of a project
+//! whether any host can take the VM, and what of their own wishes speaks against others. What is
+//! left on a host, how many there are, or how they compare, says what others have there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use banger_proto::v1;
 
@@ -16,6 +16,8 @@ use crate::model::placement::{Evaluation, NoHost, Score, Strategy, Unsuitable, V
 pub fn evaluation(found: &Evaluation, to: Audience) -> v1::PlacementEvaluation {
     let sees_hosts = to.sees_hosts;
     let chosen = found.chosen.as_ref().ok().filter(|_| sees_hosts);
+    let suitable = found.verdicts.iter().filter(|one| one.found.is_ok()).count();
+    let suitable = if sees_hosts { suitable } else { suitable.min(1) };
     v1::PlacementEvaluation {
         strategy: strategy(Some(found.strategy)).into(),
         chosen_host_id: chosen.map(ToString::to_string).unwrap_or_default(),
@@ -24,8 +26,11 @@ pub fn evaluation(found: &Evaluation, to: Audience) -> v1::PlacementEvaluation {
             true => found.verdicts.iter().map(verdict).collect(),
             false => Vec::new(),
         },
-        suitable_hosts: count(found.verdicts.iter().filter(|one| one.found.is_ok()).count()),
-        objections: objections(&found.verdicts),
+        suitable_hosts: count(suitable),
+        objections: match sees_hosts {
+            true => objections(&found.verdicts),
+            false => own_objections(&found.verdicts),
+        },
     }
 }
 
@@ -80,6 +85,40 @@ fn objections(verdicts: &[Verdict]) -> Vec<v1::HostObjectionCount> {
     counts.into_iter().map(counted).collect()
 }
 
+/// What of a VM's own spec speaks against hosts, and one word for all else.
+fn own_objections(verdicts: &[Verdict]) -> Vec<v1::HostObjectionCount> {
+    let against = verdicts.iter().filter_map(|verdict| verdict.found.as_ref().err());
+    let reasons: BTreeSet<&str> = against
+        .map(|all| {
+            let own = all.iter().find(|why| is_own(why));
+            own.map_or(NoHost::NoneHasRoom.reason(), |why| why.reason())
+        })
+        .collect();
+    let told = |reason: &str| v1::HostObjectionCount { reason: reason.to_owned(), hosts: 0 };
+    reasons.into_iter().map(told).collect()
+}
+
+/// Whether it is the VM's spec, or another VM of its project, that speaks against a host.
+const fn is_own(why: &Unsuitable) -> bool {
+    match why {
+        Unsuitable::HasAnother
+        | Unsuitable::NotNamed
+        | Unsuitable::LacksImage
+        | Unsuitable::LabelMismatch
+        | Unsuitable::OtherPool
+        | Unsuitable::HostRule(_)
+        | Unsuitable::VmRule(_)
+        | Unsuitable::KeptApart
+        | Unsuitable::TooSmall(_) => true,
+        Unsuitable::Cordoned
+        | Unsuitable::NotYetSeen
+        | Unsuitable::Unreachable
+        | Unsuitable::NoRoom(_)
+        | Unsuitable::Full
+        | Unsuitable::NoFreeAddress => false,
+    }
+}
+
 fn count(hosts: usize) -> u32 {
     u32::try_from(hosts).unwrap_or(u32::MAX)
 }
@@ -92,7 +131,7 @@ mod tests {
     use crate::model::placement::Shortage;
 
     #[test]
-    fn a_project_learns_of_hosts_only_how_many_there_are_and_what_speaks_against_them() {
+    fn a_project_learns_of_hosts_only_whether_one_can_take_its_vm_and_what_it_asked_too_much() {
         let shortage = Shortage { resource: "MiB of memory", wanted: 7000, left: 4242 };
         let verdict = |number, found| Verdict {
             host: host_id(number),
@@ -103,11 +142,14 @@ mod tests {
             verdict(1, Ok(Score { room: 123_456, ..Score::default() })),
             verdict(2, Err(vec![Unsuitable::Cordoned, Unsuitable::NoRoom(shortage)])),
             verdict(3, Err(vec![Unsuitable::NoRoom(shortage)])),
+            verdict(4, Ok(Score::default())),
+            verdict(5, Err(vec![Unsuitable::Cordoned, Unsuitable::LabelMismatch])),
+            verdict(6, Err(vec![Unsuitable::Unreachable])),
         ];
         let strategy = Strategy::Pack;
         let found = Evaluation { strategy, verdicts, chosen: Ok(host_id(1)) };
         let whole = evaluation(&found, Audience::of(&caller()));
-        assert_eq!(whole.hosts.len(), 3);
+        assert_eq!((whole.hosts.len(), whole.suitable_hosts), (6, 2));
         assert_eq!(whole.chosen_host_id, host_id(1).to_string());
         assert_eq!((whole.hosts[0].score, whole.hosts[0].score_parts[0].value), (123_456, 123_456));
         assert_eq!(whole.hosts[1].objections.len(), 2);
@@ -118,6 +160,8 @@ mod tests {
         for number in ["123456", "4242", "7000", "host-", &host_id(1).to_string()] {
             assert!(!text.contains(number), "{number} in {text}");
         }
-        assert_eq!((theirs.suitable_hosts, theirs.objections), (1, whole.objections));
+        let told: Vec<_> = theirs.objections.iter().map(|one| (&*one.reason, one.hosts)).collect();
+        assert_eq!(told, [("NO_HOST_HAS_ROOM", 0), ("NO_HOST_MATCHES", 0)]);
+        assert_eq!((theirs.suitable_hosts, theirs.hosts.len()), (1, 0));
     }
 }

@@ -39,7 +39,11 @@ impl Vms {
         let (snapshot, after, total) = match cursor {
             Some(cursor) => {
                 let after = VmId::from_uuid(uuid::Uuid::from_u128(cursor.after));
-                (pages.snapshot(&caller.actor, cursor.revision, now)?, Some(after), cursor.total)
+                (
+                    pages.snapshot(&caller.party().into(), cursor.revision, now)?,
+                    Some(after),
+                    cursor.total,
+                )
             }
             None => {
                 let snapshot = self.api.view.snapshot();
@@ -51,7 +55,7 @@ impl Vms {
         let (vms, more_after) = page(&snapshot, &filter, after, size, show);
         let next_page_token = match more_after {
             Some(last) => {
-                pages.keep(&caller.actor, &snapshot, now);
+                pages.keep(&caller.party().into(), &snapshot, now);
                 let after = last.uuid().as_u128();
                 pages.token(&query, Cursor { revision: snapshot.revision, after, total })
             }

@@ -55,3 +55,11 @@ fn why_an_image_is_not_there_a_project_reads_without_the_hosts_words() {
     let coming = "image a is brought to host one: 30 % of 9 MiB";
     assert_eq!(OF_PROJECT.told("IMAGE_TRANSFER", coming), coming);
 }
+
+#[test]
+fn why_a_vm_has_no_host_is_the_servers_own_word_and_told_to_whoever_sees_the_vm() {
+    for why in crate::model::placement::NoHost::ALL {
+        let sentence = why.sentence();
+        assert_eq!(OF_PROJECT.told(why.reason(), sentence), sentence, "{}", why.reason());
+    }
+}

@@ -18,6 +18,36 @@ use crate::model::placement::{self, Unsuitable};
 use crate::model::project::Named;
 use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
 
+/// What of a placement is for callers of the whole fleet: to name a host, and to go before those of
+/// other projects. What one of them has set a caller of a project may leave.
+fn check_reserved(old: Option<&VmSpec>, new: &VmSpec, caller: &Caller) -> Result<(), Refusal> {
+    if caller.sees_hosts() {
+        return Ok(());
+    }
+    let (old, new) = (old.map(VmSpec::placement), new.placement());
+    let mut problems = Vec::new();
+    if new.host.is_some() && old.is_none_or(|old| old.host != new.host) {
+        let why = "is for callers of the whole fleet; name labels of hosts instead";
+        problems.push(SpecProblem::new("spec.placement.host", why));
+    }
+    if new.priority > old.map_or(0, |old| old.priority.max(0)) {
+        let why =
+            "above 0 is for callers of the whole fleet: VMs of all projects wait in one order";
+        problems.push(SpecProblem::new("spec.placement.priority", why));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Refusal::InvalidFields(problems)) }
+}
+
+/// Why a host can't take a VM, for a caller: how much is left of it says how much others have.
+fn told(refusal: Refusal, caller: &Caller) -> Refusal {
+    match refusal {
+        Refusal::HostUnsuitable { host, .. } if !caller.sees_hosts() => {
+            Refusal::HostUnsuitable { host, why: Unsuitable::Full, also: Vec::new() }
+        }
+        refusal => refusal,
+    }
+}
+
 impl Ledger {
     pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
         self.create_vm_knowing(create, caller, &[])
@@ -46,10 +76,7 @@ impl Ledger {
     ) -> Result<Decided, Refusal> {
         let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
         self.check_project(&create.project, caller)?;
-        if create.spec.placement().host.is_some() && !caller.sees_hosts() {
-            let why = "is for callers of the whole fleet; name labels of hosts instead";
-            return Err(Refusal::InvalidFields(vec![SpecProblem::new("spec.placement.host", why)]));
-        }
+        check_reserved(None, &create.spec, caller)?;
         // In one order, whether what has an id is there, is somebody else's, or is gone: which of
         // the last two it is nobody is told.
         for id in [Some(create.id), create.request_id].into_iter().flatten() {
@@ -156,6 +183,7 @@ impl Ledger {
                 Arc::new(merged.map_err(Refusal::of_spec)?)
             }
         };
+        check_reserved(Some(&old.spec), &asked, caller)?;
         let spec = &self.pin_images(&asked, Some(&old.spec), &old.project)?;
         let changes = old.spec.changes(spec);
         if changes.is_empty() {
@@ -200,7 +228,7 @@ impl Ledger {
         new.boot_number += u64::from(restart);
         new.root_disk_number += u64::from(old.spec.root_disk_is_lost(spec));
         if new.host.is_none() {
-            let place = self.find_place(&new)?;
+            let place = self.find_place(&new).map_err(|refusal| told(refusal, caller))?;
             new.set_place(place);
         }
         let fields: Vec<&str> = changes.iter().map(|change| change.field).collect();

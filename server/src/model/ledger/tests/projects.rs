@@ -7,6 +7,7 @@ use crate::model::fixtures::{caller_of, project, project_record, record_of};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::project::{Named, ProjectName};
 use crate::model::request::{RequestId, RequestKey};
+use crate::model::spec::VmSpecDraft;
 use crate::model::token::TokenRecord;
 use crate::testing::image;
 
@@ -201,6 +202,26 @@ fn a_project_places_by_labels_and_hears_nothing_of_what_others_use() {
         spec: NewSpec::Whole(spec_with(|draft| draft.vcpus = vcpus)),
         allow_restart: true,
     };
+    // Nor by a change while it waits, nor before others, whatever there is of either.
+    let nowhere = |draft: &mut VmSpecDraft| draft.pool = "none".to_owned();
+    let waits = CreateVm { spec: spec_with(nowhere), ..vm_of(2, "waits", "shop") };
+    vm(make_as(&mut ledger, &shop, waits));
+    let change = |to: fn(&mut VmSpecDraft)| UpdateVm {
+        vm: VmRef::Id(vm_id(2)),
+        etag: None,
+        spec: NewSpec::Whole(spec_with(to)),
+        allow_restart: true,
+    };
+    for (field, asked) in [
+        ("spec.placement.host", change(|draft| draft.placement_host = "one".to_owned())),
+        ("spec.placement.host", change(|draft| draft.placement_host = "none".to_owned())),
+        ("spec.placement.priority", change(|draft| draft.priority = 1)),
+    ] {
+        let refused = make_as(&mut ledger, &shop, asked);
+        let Err(Refusal::InvalidFields(problems)) = refused else { panic!("{refused:?}") };
+        assert_eq!(problems[0].field, field);
+    }
+    vm(make_as(&mut ledger, &shop, change(|draft| draft.priority = -1)));
     let full = make_as(&mut ledger, &shop, grow(32));
     let why = Unsuitable::Full;
     assert_eq!(

@@ -442,8 +442,9 @@ export type Placement = Message<"banger.v1.Placement"> & {
   affinity: AffinityRule[];
 
   /**
-   * -1000 to 1000; not set means 0. Of VMs that wait for a host the one with the highest priority is
-   * placed first, and of equals the oldest. A VM that has a host keeps it, whatever others want.
+   * -1000 to 1000, for callers of a project at most 0; not set means 0. Of VMs that wait for a host
+   * the one with the highest priority is placed first, and of equals the oldest. A VM that has a host
+   * keeps it, whatever others want.
    *
    * @generated from field: int32 priority = 5;
    */
@@ -567,14 +568,16 @@ export type PlacementEvaluation = Message<"banger.v1.PlacementEvaluation"> & {
   hosts: HostVerdict[];
 
   /**
-   * How many hosts can take it.
+   * How many hosts can take it; for callers of a project 1 where any can.
    *
    * @generated from field: uint32 suitable_hosts = 5;
    */
   suitableHosts: number;
 
   /**
-   * How many hosts can't, by the first reason against them.
+   * How many hosts can't, by the first reason against them. Callers of a project are told reasons
+   * of their own making alone, and NO_HOST_HAS_ROOM for all that hosts, operators and others are
+   * the reason for.
    *
    * @generated from field: repeated banger.v1.HostObjectionCount objections = 6;
    */
@@ -712,6 +715,8 @@ export type HostObjectionCount = Message<"banger.v1.HostObjectionCount"> & {
   reason: string;
 
   /**
+   * 0 for callers of a project: how many hosts there are is not for them.
+   *
    * @generated from field: uint32 hosts = 2;
    */
   hosts: number;
