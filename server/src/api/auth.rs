@@ -173,6 +173,10 @@ impl Callers {
         let path = request.uri().path();
         let call = method_at(path).map(|method| Arc::new(CallOf { method, peer }));
         let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended, call };
+        // Before it is judged: refusing costs work and records, too.
+        self.rates
+            .admit(&caller, Instant::now())
+            .map_err(|wait| status::called_too_often(self.rates.per_second(), wait))?;
         let (action, resource) = asked(path);
         authorize(&caller, action, resource, Of::Any).map_err(|refused| {
             let status = match refused {
@@ -182,9 +186,6 @@ impl Callers {
             self.refusals.note(&caller, identity.is_some(), at, &status);
             status
         })?;
-        self.rates
-            .admit(&caller, Instant::now())
-            .map_err(|wait| status::called_too_often(self.rates.per_second(), wait))?;
         let standing = match caller.grants {
             Grants::To(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
             Grants::To(_) | Grants::Open => Standing::Stranger,

@@ -321,6 +321,9 @@ async fn one_project_that_calls_without_end_keeps_nobody_else_from_calling() {
     for _ in 0..20 {
         assert_eq!(let_in("lab-eve-01234567890").await, Ok(()));
     }
+    let refused = "/banger.v1.HostService/CordonHost";
+    let outcome = call(&layer, refused, Some("Bearer lab-eve-01234567890")).await.map(drop);
+    assert_eq!(outcome, Err(TOO_MANY.to_owned()), "what is refused them counts as well");
     for _ in 0..100 {
         assert_eq!(let_in(TOKEN).await, Ok(()), "of the fleet");
     }
