@@ -14,17 +14,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PRIV='test(/(^|::)priv_/)'
 TEST_HOST='binary(/^testhost/)'
 
-# The database of advisories comes from no package registry, and a check downloads nothing else. Where
-# somebody has fetched it (`cargo deny fetch db`), it is asked; where not, that is said.
-advisories() {
-  if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" >/dev/null; then
-    cargo fetch -q --locked &&
-      cargo deny --offline --log-level warn --config .deny.toml check --hide-inclusion-graph advisories
-  else
-    echo "not checked: the database of advisories is not on this machine (cargo deny fetch db brings it)"
-  fi
-}
-
 static_checks() {
   step "rustfmt" cargo fmt --all --check
   step "typos" typos
@@ -33,7 +22,7 @@ static_checks() {
   step "buf breaking" buf breaking proto --against proto/baseline.binpb
   step "cargo-deny: bans, licences, sources" \
     cargo deny --log-level warn --config .deny.toml check --hide-inclusion-graph bans licenses sources
-  step "cargo-deny: advisories" advisories
+  step "cargo-deny: advisories" .ci/advisories.sh
   step "cargo-machete" cargo machete
   step "clippy" cargo clippy -q --keep-going --workspace --all-targets -- -D warnings
   # Read with private items, so a link to one is fine.

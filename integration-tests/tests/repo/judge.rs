@@ -1,6 +1,8 @@
-//! What `make test` makes of a test that failed while the emulator died: tried again with a new
-//! host only where the emulator died under every test that failed, so that no failure of banger
-//! hides behind it.
+//! What the scripts of the checks make of what they ran.
+//!
+//! A test that failed while the emulator died is tried again with a new host only where the
+//! emulator died under every test that failed, so that no failure of banger hides behind it. A
+//! check that could not be made is none that passed.
 
 use std::fs;
 use std::path::Path;
@@ -47,4 +49,29 @@ fn the_words_of_the_verdict_are_those_that_are_looked_for() {
     let said = tree::read("integration-tests/testhost/src/host/emulator.rs");
     assert!(said.contains(&format!("pub const DIED: &str = \"{DIED}\";")), "emulator.rs");
     assert!(tree::read(".ci/lib.sh").contains(&format!("DIED='{DIED}'")), "lib.sh");
+}
+
+/// A run of steps to its closing table, with this as cargo's home.
+fn table_of(steps: &str, cargo_home: &Path) -> (Option<i32>, String) {
+    let script = format!("source .ci/lib.sh; {steps}; finish");
+    let mut bash = command(Path::new("/bin/bash"));
+    bash.args(["-c", &script]).current_dir(tree::top()).env("CARGO_HOME", cargo_home);
+    let output = bash.output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_check_that_could_not_be_made_is_not_said_to_have_passed() {
+    let empty = tempfile::tempdir().expect("a directory");
+    let (code, said) = table_of("step good true; step db .ci/advisories.sh", empty.path());
+    let has = |start: &str, end: &str| {
+        said.lines().any(|line| line.starts_with(start) && line.ends_with(&format!("  {end}")))
+    };
+    assert!(has("ok ", "good") && has("not checked ", "db") && !has("ok ", "db"), "{said}");
+    assert!(said.ends_with("\n1 of 2 steps passed; not checked here: db.\n"), "{said}");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = table_of("step bad false; step db .ci/advisories.sh", empty.path());
+    assert!(code == Some(1) && said.contains("\n1 of 2 steps failed: bad.\n"), "{said}");
+    let (code, said) = table_of("step one true; step two true", empty.path());
+    assert!(code == Some(0) && said.ends_with("\nAll 2 steps passed.\n"), "{said}");
 }
