@@ -67,6 +67,11 @@ impl Disk {
         self.live
     }
 
+    /// Where the machine's own `/` is here.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where a path of the machine is here. Links on the way are followed only inside the root.
     pub(super) fn at(&self, path: &Path) -> anyhow::Result<PathBuf> {
         let mut real = self.root.clone();

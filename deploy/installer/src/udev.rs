@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use banger_wire::real_paths::real;
+
 use super::disk::Disk;
 use super::payload::{Part, Release};
 use super::settings::Settings;
@@ -24,11 +26,10 @@ const SHIPPED: &str = "/var/lib/banger";
 pub(super) fn fit(release: &mut Release, disk: &Disk) -> anyhow::Result<()> {
     let Settings { state_dir, image_dir, .. } = Settings::of(disk, Part::Agent)?;
     let mut directories = vec![state_dir, image_dir];
-    if disk.is_live() {
-        // What the kernel calls them, where a link leads to them.
-        let real = directories.iter().filter_map(|directory| directory.canonicalize().ok());
-        directories.extend(real.collect::<Vec<_>>());
-    }
+    // What the kernel calls them, also those that the agent is yet to make.
+    let configured = directories.iter().filter(|directory| directory.is_absolute());
+    let real = configured.map(|directory| real(disk.root(), directory));
+    directories.extend(real.collect::<Vec<_>>());
     for file in release.files.iter_mut().filter(|file| file.path == Path::new(RULES)) {
         file.text = with_directories(&file.text, &directories);
     }

@@ -6,6 +6,7 @@
 //! - [`causes`]: an error and its causes in one line.
 //! - [`metadata_services`]: the addresses at which clouds tell machines their secrets.
 //! - [`old_addresses`]: names that some readers take for addresses.
+//! - [`real_paths`]: what the kernel calls a path whose end is yet to be made.
 //! - [`announced`]: files that are packed for the other side, with the length their header says.
 //!
 //! With the feature `tls`, which whatever lives in a guest does without:
@@ -40,6 +41,7 @@ pub mod limits;
 pub mod listeners;
 pub mod metadata_services;
 pub mod old_addresses;
+pub mod real_paths;
 pub mod resets;
 #[cfg(feature = "secrets")]
 pub mod secrets;

@@ -56,3 +56,28 @@ fn an_install_lays_the_rule_down_with_the_directories_of_the_configuration() {
     let end = text.find("GOTO=\"banger_end\"\n\nLABEL").unwrap();
     assert!(text.find("/srv/images").unwrap() < end, "{text}");
 }
+
+/// The kernel shows a loop device's file by its real path, and the first install comes before the
+/// agent has made any directory.
+#[test]
+fn directories_that_are_yet_to_be_made_are_known_by_their_real_paths() {
+    let root = tempfile::tempdir().unwrap();
+    let config = root.path().join("etc/banger");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::create_dir_all(root.path().join("mnt/disk1")).unwrap();
+    std::os::unix::fs::symlink("/mnt/disk1", root.path().join("data")).unwrap();
+    std::fs::write(
+        config.join("agent.toml"),
+        "state_dir = \"/data/banger\"\nimage_dir = \"/srv//vms/../images\"\n",
+    )
+    .unwrap();
+    for disk in [Disk::pretended(root.path().to_owned()), Disk::below(root.path().to_owned())] {
+        let mut release = payload::own();
+        fit(&mut release, &disk).unwrap();
+        let text = &release.files.iter().find(|file| file.path == Path::new(RULES)).unwrap().text;
+        for pattern in ["/data/banger/*", "/mnt/disk1/banger/*", "/srv/images/*"] {
+            let line = format!("ATTR{{loop/backing_file}}==\"{pattern}\", GOTO");
+            assert_eq!(text.matches(&line).count(), 1, "{pattern}: {text}");
+        }
+    }
+}
