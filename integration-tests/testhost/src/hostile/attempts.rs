@@ -61,13 +61,17 @@ pub struct Attempt {
     pub reach: Reach,
 }
 
-/// Metadata services of clouds, as many as are known; see `guests.closed_addresses`.
-const METADATA: [[u8; 4]; 5] = [
+/// Metadata services of clouds: two of the link-local ones, and all of the list that the agent
+/// closes, `banger_wire::metadata_services`. That is written out here, so that the program for
+/// guests needs no gRPC; a test holds both together.
+const METADATA: [[u8; 4]; 7] = [
     [169, 254, 169, 254],
     [169, 254, 170, 2],
     [100, 100, 100, 200],
-    [192, 0, 0, 192],
     [168, 63, 129, 16],
+    [192, 0, 0, 192],
+    [100, 96, 0, 96],
+    [100, 80, 80, 80],
 ];
 
 /// The ports of banger: API, its metrics, agent, its metrics.

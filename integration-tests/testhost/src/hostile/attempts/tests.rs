@@ -56,3 +56,18 @@ fn what_may_come_to_the_router_is_said_by_itself() {
         }
     }
 }
+
+#[test]
+fn every_metadata_service_that_is_known_is_tried() {
+    let others = banger_wire::metadata_services::IPV4.map(|address| address.octets());
+    let link_local: Vec<_> = METADATA.into_iter().filter(|a| !others.contains(a)).collect();
+    assert!(link_local.contains(&[169, 254, 169, 254]), "{link_local:?}");
+    assert!(link_local.iter().all(|a| Ipv4Addr::from(*a).is_link_local()), "{link_local:?}");
+    assert_eq!(METADATA.len(), link_local.len() + others.len(), "each of the list is there, once");
+    let made = attempts(&scene());
+    let tried = made.iter().find(|attempt| attempt.name == "metadata services").expect("it is");
+    for address in METADATA {
+        let is_there = tried.frames.iter().any(|frame| frame[30..34] == address);
+        assert!(is_there, "{address:?}");
+    }
+}
