@@ -4,6 +4,7 @@
 //!   connection begins cleanly whatever became of the one before.
 //! - [`resets`]: for servers: requests that were broken off, told apart from those that ended.
 //! - [`causes`]: an error and its causes in one line.
+//! - [`meant_addresses`]: the IPv4 addresses that IPv6 addresses stand for.
 //! - [`metadata_services`]: the addresses at which clouds tell machines their secrets.
 //! - [`old_addresses`]: names that some readers take for addresses.
 //! - [`real_paths`]: what the kernel calls a path whose end is yet to be made.
@@ -39,6 +40,7 @@ pub mod guest_link;
 pub mod limits;
 #[cfg(feature = "listeners")]
 pub mod listeners;
+pub mod meant_addresses;
 pub mod metadata_services;
 pub mod old_addresses;
 pub mod real_paths;

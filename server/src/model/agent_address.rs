@@ -9,6 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use banger_wire::meant_addresses::{Meant, meant};
 use banger_wire::{metadata_services, old_addresses};
 
 const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example:7072";
@@ -16,6 +17,7 @@ const RULE: &str = "must be address:port, such as 192.0.2.7:7072 or host.example
 const LINK_LOCAL: &str = "must not be a link-local address, which is another on every link";
 const METADATA: &str = "must not be the address of a cloud's metadata service";
 const LOOPBACK: &str = "must not be a loopback address: to the server that is the server itself";
+const TUNNEL: &str = "must not be an address of which a tunnel or translator makes another";
 
 /// Whether a text is `address:port` and something that can be dialled from elsewhere.
 ///
@@ -47,7 +49,7 @@ pub fn check(text: &str) -> Result<(), &'static str> {
 }
 
 fn check_ip(ip: IpAddr) -> Result<(), &'static str> {
-    let ip = ip.to_canonical();
+    let Meant::One(ip) = meant(ip) else { return Err(TUNNEL) };
     match ip {
         _ if ip.is_unspecified() => {
             Err("must not be an unspecified address: the server has to dial it")
@@ -72,7 +74,7 @@ pub fn check_joining(text: &str, peer: Option<SocketAddr>) -> Result<(), &'stati
     check(text)?;
     let from_elsewhere = peer.is_some_and(|peer| !peer.ip().to_canonical().is_loopback());
     let leads_here = match text.parse::<SocketAddr>() {
-        Ok(address) => address.ip().to_canonical().is_loopback(),
+        Ok(address) => is_loopback(address.ip()),
         Err(_) => is_localhost(text),
     };
     if from_elsewhere && leads_here { Err(LOOPBACK) } else { Ok(()) }
@@ -87,10 +89,14 @@ pub fn check_found(text: &str, found: IpAddr) -> Result<(), &'static str> {
     if text.parse::<SocketAddr>().is_ok() {
         return Ok(());
     }
-    if found.to_canonical().is_loopback() && !is_localhost(text) {
+    if is_loopback(found) && !is_localhost(text) {
         return Err(LOOPBACK);
     }
     check_ip(found)
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    matches!(meant(ip), Meant::One(ip) if ip.is_loopback())
 }
 
 /// Whether a name stands for the server's own machine whatever a resolver says.

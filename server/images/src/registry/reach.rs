@@ -11,9 +11,10 @@
 //!
 //! What can go wrong: the address is refused, or nobody answers at any of them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use banger_wire::meant_addresses::{Meant, meant};
 use banger_wire::{metadata_services, old_addresses};
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
@@ -120,38 +121,6 @@ impl May {
             _ => None,
         }
     }
-}
-
-/// Where an address leads.
-enum Meant {
-    /// To this one.
-    One(IpAddr),
-    /// To whichever a tunnel or translator makes of it.
-    Tunnel,
-}
-
-/// The IPv4 address that an IPv6 address stands for, if it does: mapped, compatible, translated
-/// (RFC 6052, RFC 2765), 6to4, ISATAP. Teredo hides two of them, and what 64:ff9b:1::/48 stands for
-/// is each network's own affair (RFC 8215).
-fn meant(address: IpAddr) -> Meant {
-    let IpAddr::V6(v6) = address else { return Meant::One(address) };
-    if v6.is_loopback() || v6.is_unspecified() {
-        return Meant::One(address);
-    }
-    let [a, b, c, d, e, f, g, h] = v6.segments();
-    let last = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Ipv4Addr::new(a, b, c, d).into()
-    };
-    Meant::One(match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0 | 0xffff)
-        | (0, 0, 0, 0, 0xffff, 0)
-        | (0x64, 0xff9b, 0, 0, 0, 0)
-        | (_, _, _, _, 0 | 0x200, 0x5efe) => last(g, h),
-        (0x2002, high, low, ..) => last(high, low),
-        (0x64, 0xff9b, 1, ..) | (0x2001, 0, ..) => return Meant::Tunnel,
-        _ => address,
-    })
 }
 
 /// Refuses an authority that is a literal address, or means one, where it may not be asked.

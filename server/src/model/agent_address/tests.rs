@@ -3,9 +3,15 @@ use super::*;
 #[test]
 fn a_host_that_joins_from_elsewhere_is_not_the_servers_own_machine() {
     let peer = |text: &str| Some(text.parse().expect("an address"));
-    for local in
-        ["127.0.0.1:7072", "127.9.9.9:22", "[::1]:7072", "[::ffff:127.0.0.1]:1", "LocalHost:7072"]
-    {
+    for local in [
+        "127.0.0.1:7072",
+        "127.9.9.9:22",
+        "[::1]:7072",
+        "[::ffff:127.0.0.1]:1",
+        "[64:ff9b::7f00:1]:7072",
+        "[2002:7f00:1::1]:7072",
+        "LocalHost:7072",
+    ] {
         for from in [peer("192.0.2.7:40000"), peer("[2001:db8::7]:40000")] {
             assert!(check_joining(local, from).is_err(), "{local} {from:?}");
         }
@@ -26,6 +32,8 @@ fn an_agent_address_can_be_dialled() {
         "host:1",
         "host-1.example:65535",
         "127.0.0.1:7072",
+        "[64:ff9b::c000:207]:7072",
+        "[2002:c000:207::1]:7072",
         "0x.example:1",
         "7.example:1",
         "0xyz:1",
@@ -52,6 +60,15 @@ fn an_agent_address_can_be_dialled() {
         "100.96.0.96:80",
         "100.80.80.80:80",
         "[::ffff:100.100.100.200]:80",
+        "[64:ff9b::a9fe:a9fe]:80",
+        "[64:ff9b::6464:64c8]:80",
+        "[2002:a9fe:a9fe::1]:80",
+        "[::169.254.169.254]:80",
+        "[::ffff:0:169.254.169.254]:80",
+        "[fd12::200:5efe:169.254.169.254]:80",
+        "[64:ff9b:1::a9fe:a9fe]:80",
+        "[2001:0:102:304:0:0:80ff:fffe]:80",
+        "[64:ff9b::e000:1]:7072",
         "[fd00:ec2::254]:80",
         "[fd20:ce::254]:80",
         "[fd00:c1::a9fe:a9fe]:80",
@@ -99,6 +116,10 @@ fn a_name_is_dialled_only_where_it_stands_for_another_machine() {
             "100.100.100.200",
             "::ffff:168.63.129.16",
             "fd00:ec2::254",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b:1::a9fe:a9fe",
             "0.0.0.0",
             "::",
             "224.0.0.1",
