@@ -116,8 +116,9 @@ async fn a_hostile_guest_takes_nothing_of_its_neighbour_or_its_host_whatever_it_
         outside: Ipv4Addr::new(198, 51, 100, 1),
     };
     let tap = status(&victim).devices.expect("devices").tap;
+    let own_tap = status(&attacker).devices.expect("devices").tap;
     for (command, log) in [
-        (format!("hostile-guest watch bgbr0 up0 {tap}"), WATCHES[0]),
+        (format!("hostile-guest watch bgbr0 up0 {tap} {own_tap}"), WATCHES[0]),
         ("ip netns exec beyond hostile-guest watch up1".to_owned(), WATCHES[1]),
     ] {
         fleet.host.spawn(&command, log).expect("it is started");
@@ -170,7 +171,7 @@ async fn a_hostile_guest_takes_nothing_of_its_neighbour_or_its_host_whatever_it_
     let made = attempts(&scene);
     let said = fleet.sh(&format!("cat /data/agent/vms/{}/console.log", attacker.id));
     assert_eq!(verdict::of_said(&made, &said), Vec::<String>::new());
-    assert_eq!(verdict::of_seen(&made, &seen(&fleet), "bgbr0"), Vec::<String>::new());
+    assert_eq!(verdict::of_seen(&made, &seen(&fleet), "bgbr0", &own_tap), Vec::<String>::new());
     for (why, reach) in [("not_its_own", Reach::NotItsOwn), ("closed", Reach::Closed)] {
         // A real Firecracker takes what is for its own metadata service before it comes to the tap.
         let own = u64::from(reach == Reach::Closed && fleet.host.vmm().is_real());

@@ -25,6 +25,14 @@ const PROGRAM: &str = "/bin/hostile-guest";
 /// Says again what it is told by the machine outside.
 const ECHO: &str = r#"mkfifo /tmp/said; nc "$1" "$2" </tmp/said | cat >/tmp/said"#;
 
+/// What the neighbour, which is allowed out, reaches of the same doors. Prints how each ended.
+const BY_ITS_NEIGHBOUR: &str = r#"
+outside=$1 port=$2
+try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name: yes"; else echo "$name: no"; fi; }
+try "connection" timeout 20 nc "$outside" "$port" </dev/null
+try "metadata" timeout 3 nc 169.254.169.254 80 </dev/null
+"#;
+
 /// Everything that the guest's own kernel can be told to claim. Prints how each ended; a tool that
 /// is missing is one that fails.
 const BY_ITS_KERNEL: &str = r#"
@@ -148,7 +156,7 @@ fn priv_a_hostile_guest_under_qemu_takes_nothing_of_its_neighbour_or_its_host() 
             let mut words = known.split(' ').skip_while(|word| *word != "lladdr");
             (party(&address, words.nth(1).expect("it is pinned")), tap)
         };
-        let ((victim, tap), (own, _)) = (guest(VICTIM), guest(ATTACKER));
+        let ((victim, tap), (own, own_tap)) = (guest(VICTIM), guest(ATTACKER));
         let route = stage.exec(ATTACKER, &["ip", "route"]).stdout;
         let gateway = route.split_whitespace().skip_while(|word| *word != "via").nth(1);
         // Not by /sys, which is of another network.
@@ -160,7 +168,7 @@ fn priv_a_hostile_guest_under_qemu_takes_nothing_of_its_neighbour_or_its_host() 
         let scene = Scene { own, gateway, victim, uplink, outside: outside::ADDRESS };
 
         // The neighbour talks until the end, by ping and by TCP; and what is allowed is seen.
-        let watch = Watch::on(&[&bridge, "up0", &tap], |_, _| {}).expect("it is watched");
+        let watch = Watch::on(&[&bridge, "up0", &tap, &own_tap], |_, _| {}).expect("it is watched");
         let (address, port) = (scene.outside.to_string(), outside::PORT.to_string());
         let spawn = |words: &[&str]| {
             let words = [&["vm", "exec", VICTIM, "--"], words].concat();
@@ -198,9 +206,16 @@ fn priv_a_hostile_guest_under_qemu_takes_nothing_of_its_neighbour_or_its_host() 
         };
         sees(&watch, &controls);
         sees(&outside.watch, &[("up1", CONTROL + 1)]);
+        // The doors outside are open: to the neighbour, and to the host, which is everybody's
+        // router, also where no guest may go.
+        let door = outside::DOOR.to_string();
+        let asks = ["sh", "-c", BY_ITS_NEIGHBOUR, "sh", &address, &door];
+        assert_eq!(stage.exec(VICTIM, &asks), done("connection: yes\nmetadata: no\n", "", 0));
+        std::net::TcpStream::connect(outside::METADATA).expect("the host reaches it");
         let before = beliefs(&bridge);
         let counts = ["refused_not_its_own", "refused_closed"];
-        let counted = counts.map(|why| refused(&stage.tag(), why));
+        let counted = || counts.map(|why| refused(&stage.tag(), why));
+        let at_first = counted();
 
         let words = [
             victim.address.to_string(),
@@ -209,13 +224,17 @@ fn priv_a_hostile_guest_under_qemu_takes_nothing_of_its_neighbour_or_its_host() 
             mac(gateway),
             scene.uplink.to_string(),
             address.clone(),
-            port.clone(),
+            door.clone(),
         ];
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let script = [&["sh", "-c", BY_ITS_KERNEL, "sh"], &words[..]].concat();
         assert_eq!(stage.exec(ATTACKER, &script), done(&by_its_kernel(&scene), "", 0));
         assert_eq!(beliefs(&bridge), before, "what the host believes after its kernel's attempts");
         conversation.goes_on("between");
+        // What its kernel has sent is not taken for what the program sends.
+        let between = counted();
+        let more = between.into_iter().zip(at_first).all(|(now, before)| now > before);
+        assert!(more, "{counts:?}: {at_first:?}, then {between:?}");
         let attacked = stage.exec(ATTACKER, &[PROGRAM, "attack", &scene.to_string()]);
         assert_eq!((attacked.code, attacked.stderr.as_str()), (0, ""), "{attacked:?}");
 
@@ -227,11 +246,15 @@ fn priv_a_hostile_guest_under_qemu_takes_nothing_of_its_neighbour_or_its_host() 
         assert_eq!(beliefs(&bridge), before, "what the host believes about who is where");
         let made = attempts(&scene);
         assert_eq!(verdict::of_said(&made, &attacked.stdout), Vec::<String>::new());
+        until("each frame of each attempt leaves its guest", || {
+            let short = verdict::of_sent(&made, &watch.counted(), &own_tap);
+            if short.is_empty() { Ok(()) } else { Err(format!("{short:?}")) }
+        });
         let mut seen = watch.seen();
         seen.extend(outside.watch.seen());
-        assert_eq!(verdict::of_seen(&made, &seen, &bridge), Vec::<String>::new());
+        assert_eq!(verdict::of_seen(&made, &seen, &bridge, &own_tap), Vec::<String>::new());
         let reaches = [Reach::NotItsOwn, Reach::Closed];
-        for ((why, before), reach) in counts.into_iter().zip(counted).zip(reaches) {
+        for ((why, before), reach) in counts.into_iter().zip(between).zip(reaches) {
             let now = refused(&stage.tag(), why);
             assert!(now >= before + verdict::frames(&made, reach), "{why}: {before}, then {now}");
         }

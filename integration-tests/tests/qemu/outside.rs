@@ -2,8 +2,8 @@
 //! watches what comes, and to which a guest may talk.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::mpsc::{Sender, channel};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use banger_testhost::hostile::watch::Watch;
@@ -15,6 +15,16 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// The port at which it takes a conversation.
 pub(crate) const PORT: u16 = 4712;
+
+/// The port at which it takes whoever comes, and lets them go at once.
+pub(crate) const DOOR: u16 = 4713;
+
+/// The address of clouds' metadata service, which is its own too: where nobody listens, nobody who
+/// is let through would be told from who is not.
+pub(crate) const METADATA: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 169, 254), 80);
+
+/// How often it looks for whoever comes to its doors, and whether it is to end.
+const TURN: Duration = Duration::from_millis(20);
 
 /// How long the other side has for a word.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -39,13 +49,23 @@ impl Outside {
             said.send(Err(nix::unistd::gettid())).expect("it is waited for");
             gone.recv().expect("the cable is laid");
             let address = format!("{ADDRESS}/24");
-            tool("ip", &["addr", "add", &address, "dev", "up1"]);
+            let metadata = format!("{}/32", METADATA.ip());
+            for address in [address, metadata] {
+                tool("ip", &["addr", "add", &address, "dev", "up1"]);
+            }
             tool("ip", &["link", "set", "up1", "up"]);
             let watch = Watch::on(&["up1"], |_, _| {}).expect("it is watched");
             let listener = TcpListener::bind((ADDRESS, PORT)).expect("nobody else is there");
+            let doors = [SocketAddrV4::new(ADDRESS, DOOR), METADATA].map(|at| {
+                let door = TcpListener::bind(at).expect("nobody else is there");
+                door.set_nonblocking(true).expect("it is set");
+                door
+            });
             said.send(Ok((watch, listener))).expect("it is waited for");
-            // An error, once nobody can send any more.
-            let _ = waits.recv();
+            // Another error, once nobody can send any more.
+            while waits.recv_timeout(TURN) == Err(RecvTimeoutError::Timeout) {
+                doors.iter().for_each(|door| while door.accept().is_ok() {});
+            }
         });
         let Ok(Err(thread)) = asked.recv() else { panic!("the machine outside was not made") };
         let thread = thread.to_string();

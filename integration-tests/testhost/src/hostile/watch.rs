@@ -3,7 +3,7 @@
 //! Driven by tests, in the network namespace that is to be watched. Frames are known by their mark;
 //! a connection that is accepted has none, and is counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd as _;
@@ -34,7 +34,7 @@ pub type Sight = (String, u16);
 /// Looks until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    seen: Arc<Mutex<BTreeSet<Sight>>>,
+    seen: Arc<Mutex<BTreeMap<Sight, u64>>>,
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -53,7 +53,9 @@ impl Watch {
         let seen = Arc::clone(&watch.seen);
         let see = move |place: &str, attempt: u16| {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.insert((place.to_owned(), attempt)) {
+            let times = seen.entry((place.to_owned(), attempt)).or_default();
+            *times += 1;
+            if *times == 1 {
                 told(place, attempt);
             }
         };
@@ -104,9 +106,19 @@ impl Watch {
     ///
     /// # Panics
     ///
-    /// When one of its eyes is blind: nothing seen would prove nothing.
+    /// As [`Self::counted`].
     #[must_use]
     pub fn seen(&self) -> BTreeSet<Sight> {
+        self.counted().into_keys().collect()
+    }
+
+    /// How many times each of it was.
+    ///
+    /// # Panics
+    ///
+    /// When one of its eyes is blind: nothing seen would prove nothing.
+    #[must_use]
+    pub fn counted(&self) -> BTreeMap<Sight, u64> {
         assert!(self.threads.iter().all(|thread| !thread.is_finished()), "a watch has ended");
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
