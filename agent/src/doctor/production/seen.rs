@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use banger_wire::real_paths::real;
+
 use crate::config::{AgentConfig, open_metadata};
 use crate::host::exec::Tool;
 use crate::instance::ids::{self, Owned};
@@ -89,7 +91,7 @@ impl MachineSeen {
             udev_rules: ["etc", "run", "usr/lib", "lib"]
                 .iter()
                 .find_map(|above| text(&format!("{above}/udev/rules.d/09-banger.rules"))),
-            disk_dirs: disk_dirs(config),
+            disk_dirs: disk_dirs(root, config),
             swaps: text("proc/swaps"),
             ksm: text("sys/kernel/mm/ksm/run"),
             memory_controllers: memory_controllers(&root.join("sys/devices/system/edac/mc")),
@@ -109,10 +111,9 @@ impl MachineSeen {
     }
 }
 
-/// Where the files below guests' disks lie, as the kernel calls the places.
-fn disk_dirs(config: &AgentConfig) -> Vec<PathBuf> {
-    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
-    [config.state_dir.clone(), config.images()].map(real).into()
+/// Where the files below guests' disks lie, or will, as the kernel calls the places.
+fn disk_dirs(root: &Path, config: &AgentConfig) -> Vec<PathBuf> {
+    [config.state_dir.clone(), config.images()].map(|path| real(root, &path)).into()
 }
 
 /// What the jailer is given: the VMM, its chroot base, and the jailer itself.

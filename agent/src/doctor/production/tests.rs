@@ -287,3 +287,19 @@ fn a_rule_that_does_not_know_where_guests_disks_lie_or_is_not_there_is_said() {
     let quiet = MachineSeen { udev: false, udev_rules: None, ..seen(root.path()) };
     assert!(access::guest_disks(&quiet).ok);
 }
+
+/// The kernel shows a loop device's file by its real path.
+#[test]
+fn disks_whose_directories_are_yet_to_be_made_lie_where_the_kernel_will_call_them() {
+    let root = machine(&[HARDENED]);
+    fs::create_dir_all(root.path().join("mnt/disk1")).unwrap();
+    std::os::unix::fs::symlink("/mnt/disk1", root.path().join("data")).unwrap();
+    let config = AgentConfig {
+        state_dir: "/data/banger".into(),
+        image_dir: Some("/srv//vms/../images".into()),
+        ..AgentConfig::default()
+    };
+    let seen = MachineSeen::read(root.path(), &config);
+    let wanted = ["/mnt/disk1/banger", "/srv/images"].map(std::path::PathBuf::from);
+    assert_eq!(seen.disk_dirs, wanted);
+}
