@@ -166,10 +166,9 @@ impl Ledger {
     /// A named host is taken or refused; without one the best that can, or the reason why none.
     pub(super) fn find_place(&self, vm: &VmIntent) -> Result<FoundPlace, Refusal> {
         let Some(entry) = self.named_host(&vm.spec)? else {
-            if self.is_overtaking(vm) {
-                return Ok(Err(NoHost::OthersFirst));
-            }
-            return Ok(self.choose(vm, &self.hosts, &[]));
+            let found = self.choose(vm, &self.hosts, &[]);
+            let gives_way = found.is_ok() && self.is_overtaking(vm);
+            return Ok(if gives_way { Err(NoHost::OthersFirst) } else { found });
         };
         self.place_on(vm, entry).map(Ok)
     }

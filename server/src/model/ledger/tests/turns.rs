@@ -79,6 +79,23 @@ fn a_new_vm_takes_no_room_that_one_which_waits_could_have() {
 }
 
 #[test]
+fn only_a_vm_that_could_have_a_host_is_told_that_others_come_first() {
+    let mut ledger = with_host();
+    made(&mut ledger, 1, 4000, 0);
+    made(&mut ledger, 2, 4000, 0);
+    gone(&mut ledger, 1);
+    let mut told = |number, change: fn(&mut crate::model::spec::VmSpecDraft)| {
+        let create = CreateVm { spec: spec_with(change), ..create(number, "") };
+        vm(make_at(&mut ledger, AnyMutation::CreateVm(create), 10)).0.pending
+    };
+    assert_eq!(told(3, |_| ()), Some(NoHost::OthersFirst));
+    assert_eq!(told(4, |draft| draft.pool = "gpu".to_owned()), Some(NoHost::NoneMatches));
+    assert_eq!(told(5, |draft| draft.memory_mib = 9000), Some(NoHost::NoneLargeEnough));
+    let left = told(6, |draft| draft.scheduler = "mine".to_owned());
+    assert_eq!(left, Some(NoHost::LeftToScheduler));
+}
+
+#[test]
 fn another_placement_is_looked_for_while_a_vm_has_no_host_and_not_after() {
     let mut ledger = with_host();
     let nowhere = spec_with(|draft| draft.pool = "gpu".to_owned());
