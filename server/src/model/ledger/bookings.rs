@@ -32,15 +32,26 @@ pub(super) struct HostBookings {
     /// live.
     unclaimed: BTreeMap<VmId, u32>,
     used: HostUse,
+    /// Slots of VMs.
     slots: AddressSlots,
+    /// These and the unclaimed ones: what is given to nobody.
+    closed: AddressSlots,
 }
 
 impl HostBookings {
     pub(super) fn new(record: Arc<HostRecord>) -> Self {
         let slots = AddressSlots::up_to(record.subnet.last_slot());
         let used = HostUse::default();
-        let unclaimed = BTreeMap::new();
-        Self { record, capacity: None, available: false, image_files: None, unclaimed, used, slots }
+        Self {
+            record,
+            capacity: None,
+            available: false,
+            image_files: None,
+            unclaimed: BTreeMap::new(),
+            used,
+            closed: slots.clone(),
+            slots,
+        }
     }
 
     pub(super) fn used(&self) -> HostUse {
@@ -58,7 +69,7 @@ impl HostBookings {
             allocatable: self.allocatable(all),
             available: self.available,
             booked: self.used.booked,
-            has_free_slot: self.next_slot().is_some(),
+            has_free_slot: self.closed.next_free().is_some(),
             image_files: self.image_files.as_deref(),
         }
     }
@@ -67,12 +78,7 @@ impl HostBookings {
     /// keeps the address that its guest has.
     pub(super) fn allocation_of(&self, vm: VmId) -> Option<NetAllocation> {
         let held = self.unclaimed.get(&vm).copied().filter(|slot| self.slots.is_free(*slot));
-        NetAllocation::of(self.record.subnet, held.or_else(|| self.next_slot())?)
-    }
-
-    fn next_slot(&self) -> Option<u32> {
-        let taken: BTreeSet<u32> = self.unclaimed.values().copied().collect();
-        self.slots.next_free(&taken)
+        NetAllocation::of(self.record.subnet, held.or_else(|| self.closed.next_free())?)
     }
 
     pub(super) fn unclaimed(&self) -> &BTreeMap<VmId, u32> {
@@ -81,6 +87,17 @@ impl HostBookings {
 
     pub(super) fn set_unclaimed(&mut self, slots: BTreeMap<VmId, u32>) {
         self.unclaimed = slots;
+        let next = self.closed.next;
+        self.closed = AddressSlots { next, ..self.slots.clone() };
+        for slot in self.unclaimed.values() {
+            self.closed.set(*slot, true);
+        }
+    }
+
+    /// A slot may have become free: it is open unless a VM has it or an unclaimed one.
+    fn reopen(&mut self, slot: u32) {
+        let held = self.unclaimed.values().any(|held| *held == slot);
+        self.closed.set(slot, held || !self.slots.is_free(slot));
     }
 
     /// The slots of addresses that VMs of the host are said to have.
@@ -90,11 +107,15 @@ impl HostBookings {
     }
 
     pub(super) fn book(&mut self, intent: &VmIntent) {
-        self.unclaimed.remove(&intent.id);
+        let claimed = self.unclaimed.remove(&intent.id);
         self.used.booked = self.used.booked.plus(intent.spec.resources());
         self.used.vms += 1;
         if let Some(net) = intent.net {
             self.slots.set(net.slot, true);
+            self.closed.set(net.slot, true);
+        }
+        if let Some(slot) = claimed {
+            self.reopen(slot);
         }
     }
 
@@ -103,7 +124,7 @@ impl HostBookings {
     /// still send then meets nobody.
     pub(super) fn note_given(&mut self, intent: &VmIntent) {
         if let Some(net) = intent.net {
-            self.slots.next = net.slot.saturating_add(1);
+            self.closed.next = net.slot.saturating_add(1);
         }
     }
 
@@ -112,6 +133,7 @@ impl HostBookings {
         self.used.vms = self.used.vms.saturating_sub(1);
         if let Some(net) = intent.net {
             self.slots.set(net.slot, false);
+            self.reopen(net.slot);
         }
     }
 }
@@ -138,18 +160,10 @@ impl AddressSlots {
         slots
     }
 
-    /// The first free slot after the one that was given last, or else from the beginning, but for
-    /// these.
-    pub(super) fn next_free(&self, but: &BTreeSet<u32>) -> Option<u32> {
-        let from = |first: u32| {
-            let mut slot = self.free_from(first)?;
-            while but.contains(&slot) {
-                slot = self.free_from(slot.checked_add(1)?)?;
-            }
-            Some(slot)
-        };
-        let from_next = (self.next <= self.last).then(|| from(self.next)).flatten();
-        from_next.or_else(|| from(0))
+    /// The first free slot after the one that was given last, or else from the beginning.
+    pub(super) fn next_free(&self) -> Option<u32> {
+        let from_next = (self.next <= self.last).then(|| self.free_from(self.next)).flatten();
+        from_next.or_else(|| self.free_from(0))
     }
 
     fn is_free(&self, slot: u32) -> bool {

@@ -11,6 +11,7 @@ mod any;
 mod images;
 mod projects;
 mod quotas;
+mod slots;
 mod tokens;
 mod turns;
 
