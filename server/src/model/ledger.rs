@@ -24,6 +24,7 @@ mod projects;
 mod references;
 mod refusal;
 mod requests;
+mod shape;
 mod tokens;
 mod vms;
 

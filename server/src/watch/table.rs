@@ -21,6 +21,7 @@ use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{Observation, ObservedVm, UnknownWhy};
+use crate::model::placement::NoHost;
 use crate::model::project::Named;
 use crate::model::status::{StatusContext, Trouble, VmState, VmStatus};
 
@@ -374,6 +375,8 @@ impl ViewTable {
                 // One that is new or was changed has just been tried, in the same transaction.
                 let left_its_host = before.as_ref().is_some_and(|b| b.intent.host.is_some());
                 out.wake_placement |= left_its_host || record.intent.desired == Desired::Absent;
+                // It gave way to others, which are to be looked at first.
+                out.wake_placement |= record.intent.pending == Some(NoHost::OthersFirst);
             }
             Some(host) => {
                 self.unplaced.remove(&id);

@@ -41,6 +41,11 @@ struct Apart {
 }
 
 impl PeerIndex {
+    /// Whether any VM of a project that has a host has a hard rule to stay apart.
+    pub(super) fn some_stay_apart(&self, project: &ProjectName) -> bool {
+        self.projects.get(project).is_some_and(|of| !of.apart.is_empty())
+    }
+
     /// A VM has a host.
     pub(super) fn add(&mut self, vm: &VmIntent) {
         let Some(host) = vm.host else { return };

@@ -7,7 +7,7 @@
 //! that is new takes no room that one which waits before it could have now.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
@@ -15,19 +15,24 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::bookings::HostBookings;
+use super::shape::Shape;
 use super::vms::unchanged;
 use super::{BindVm, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
-use crate::model::host::Resources;
 use crate::model::intent::{Desired, NetAllocation, VmIntent};
-use crate::model::labels::Labels;
 use crate::model::placement::{self, Evaluation, NoHost, Unsuitable, Wanted};
 use crate::model::project::ProjectName;
-use crate::model::spec::{Placement, SpecProblem, VmSpec};
+use crate::model::spec::{SpecProblem, VmSpec};
 
 /// Most VMs placed by one mutation, so that one group of the writer stays small.
 const MAX_PLACED_AT_ONCE: usize = 1000;
+
+/// Most shapes of VMs that wait for which a host is looked for before a new VM takes one.
+pub(super) const MAX_SHAPES_BEFORE: usize = 16;
+
+/// Most VMs that wait which are looked at then.
+const MAX_WAITING_BEFORE: usize = 1000;
 
 /// Where a VM goes, or why nowhere yet.
 type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
@@ -40,30 +45,10 @@ pub(super) fn turn(vm: &VmIntent) -> Turn {
     (Reverse(vm.spec.placement().priority), vm.created_at, vm.id)
 }
 
-/// All that a decision goes by of a VM: where one of a shape fits nowhere, none of it does.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Shape<'a> {
-    resources: Resources,
-    placement: &'a Placement,
-    /// Files that only hosts can have.
-    files: Vec<&'a str>,
-    /// Rules are about VMs of one project, by their labels.
-    project: &'a ProjectName,
-    labels: &'a Labels,
-}
-
-impl<'a> Shape<'a> {
-    fn of(vm: &'a VmIntent) -> Self {
-        let spec = &vm.spec;
-        let files = spec.images().filter(|(_, image)| !image.stored);
-        Self {
-            resources: spec.resources(),
-            placement: spec.placement(),
-            files: files.map(|(_, image)| image.name.as_str()).collect(),
-            project: &vm.project,
-            labels: spec.labels(),
-        }
-    }
+#[cfg(test)]
+std::thread_local! {
+    /// How often all hosts were looked at for a VM: what a decision costs.
+    pub(super) static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl Ledger {
@@ -126,6 +111,8 @@ impl Ledger {
         // What is booked on the way leaves less room, never more; but the VMs that others are to be
         // near may come.
         let mut nowhere: HashMap<Shape<'_>, (NoHost, usize)> = HashMap::new();
+        // Projects of VMs that get a host here and stay apart from others.
+        let mut avoiding: HashSet<&ProjectName> = HashSet::new();
         let (mut changed, mut searched) = (0, true);
         for (_, _, id) in &self.pending {
             if changed >= MAX_PLACED_AT_ONCE {
@@ -133,7 +120,8 @@ impl Ledger {
                 break;
             }
             let Some(old) = self.vms.get(id) else { continue };
-            let known = nowhere.get(&Shape::of(old)).filter(|(_, after)| {
+            let shape = self.shape_of(old, avoiding.contains(&old.project));
+            let known = nowhere.get(&shape).filter(|(_, after)| {
                 old.spec.placement().affinity.is_empty() || *after == given.len()
             });
             let place = match known {
@@ -141,7 +129,7 @@ impl Ledger {
                 None => self.choose(old, &hosts, &given),
             };
             if let Err(why) = place {
-                nowhere.insert(Shape::of(old), (why, given.len()));
+                nowhere.insert(shape, (why, given.len()));
             }
             if place.is_err() && place.err() == old.pending {
                 continue;
@@ -153,6 +141,9 @@ impl Ledger {
                 entry.book(&new);
                 entry.note_given(&new);
                 given.push(Arc::clone(&new));
+                if old.spec.placement().affinity.iter().any(|rule| rule.repels().is_some()) {
+                    avoiding.insert(&old.project);
+                }
             }
             changed += 1;
             changes.push(Change::put(Arc::clone(&new)));
@@ -175,20 +166,28 @@ impl Ledger {
 
     /// Whether a VM that comes before this one waits, and could have a host now.
     ///
-    /// Only when room has come since they were looked at; until then none of them could.
+    /// Only when room has come since they were looked at; until then none of them could. Where too
+    /// many would have to be looked at, the search for all that wait finds out.
     fn is_overtaking(&self, vm: &VmIntent) -> bool {
         if !self.room_came {
             return false;
         }
         let own = turn(vm);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let before = self.pending.iter().take_while(|turn| **turn < own);
-        let mut before = before.filter_map(|(_, _, id)| self.vms.get(id));
-        before.any(|other| {
-            other.id != vm.id
-                && seen.insert(Shape::of(other))
-                && self.choose(other, &self.hosts, &[]).is_ok()
-        })
+        let before = before.filter_map(|(_, _, id)| self.vms.get(id));
+        for (number, other) in before.filter(|other| other.id != vm.id).enumerate() {
+            if number >= MAX_WAITING_BEFORE {
+                return true;
+            }
+            if !seen.insert(self.shape_of(other, false)) {
+                continue;
+            }
+            if seen.len() > MAX_SHAPES_BEFORE || self.choose(other, &self.hosts, &[]).is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// The best of these hosts, beside VMs that get one in the same decision.
@@ -201,6 +200,8 @@ impl Ledger {
         if vm.spec.placement().scheduler.is_some() {
             return Err(NoHost::LeftToScheduler);
         }
+        #[cfg(test)]
+        LOOKS.set(LOOKS.get() + 1);
         let candidates = hosts.values().map(|host| host.candidate(self.config.overcommit));
         let host = placement::choose_host(&self.wanted(vm, also), candidates)?;
         let net = hosts.get(&host).and_then(|host| host.allocation_of(vm.id));

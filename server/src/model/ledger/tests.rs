@@ -9,6 +9,7 @@ use crate::model::spec::{ImageDraft, SpecProblem};
 mod affinity;
 mod any;
 mod images;
+mod looks;
 mod projects;
 mod quotas;
 mod slots;

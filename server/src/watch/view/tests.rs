@@ -18,6 +18,8 @@ use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, spec, version, vm_id, wanting,
 };
 
+mod placing;
+
 const FIRST: Revision = Revision(1000);
 
 fn view_with(limits: Limits) -> (Arc<View>, mpsc::Receiver<HistoryEvent>) {
