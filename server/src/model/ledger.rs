@@ -24,8 +24,10 @@ mod projects;
 mod references;
 mod refusal;
 mod requests;
+mod search;
 mod shape;
 mod tokens;
+mod turn;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -49,10 +51,11 @@ pub use self::mutation::{
 pub use self::notes::{Audit, BeginSweep, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
 use self::peers::PeerIndex;
-use self::placing::{Turn, turn};
 pub use self::projects::ProjectUse;
 pub use self::references::{HostRef, IfMatch, VmRef};
 pub use self::refusal::Refusal;
+use self::search::Search;
+use self::turn::{Turn, turn};
 use super::caller::Caller;
 use super::history::{EventKind, HistoryEvent};
 use super::host::{HostRecord, Resources};
@@ -113,8 +116,8 @@ pub struct Ledger {
     requests: HashMap<VmId, VmId>,
     /// VMs without a host, in the order in which they get one.
     pending: BTreeSet<Turn>,
-    /// Room may have come since all of them were looked at.
-    room_came: bool,
+    /// How far they have been looked at.
+    search: Search,
     /// Where VMs with certain labels are.
     peer_index: PeerIndex,
     /// Ids known to be used up: those forgotten in the present group, and those the writer has
@@ -146,7 +149,7 @@ impl Ledger {
             names: HashMap::new(),
             requests: HashMap::new(),
             pending: BTreeSet::new(),
-            room_came: true,
+            search: Search::new(),
             peer_index: PeerIndex::default(),
             used_up: HashSet::new(),
             done: requests::Done::new(),
@@ -184,7 +187,7 @@ impl Ledger {
                 Change::Vm(Edit::Put(intent)) => self.put_vm(intent),
                 Change::Vm(Edit::Remove { last, .. }) => {
                     self.remove_vm(last.id);
-                    self.room_came = true;
+                    self.search.note_room(true);
                     self.used_up.insert(last.id);
                     self.used_up.extend(last.request_id);
                 }
@@ -209,11 +212,11 @@ impl Ledger {
         }
     }
 
-    /// Notes what a decision that was taken over has found out: that none of the VMs that wait
-    /// could have a host now.
+    /// Notes what a decision that was taken over has found out: how many of the VMs that wait could
+    /// not have a host now.
     pub fn note_outcome(&mut self, outcome: &Outcome) {
-        if let Outcome::Placed { searched: true, .. } = outcome {
-            self.room_came = false;
+        if let Outcome::Placed { rest_after, .. } = outcome {
+            self.search.note_looked(*rest_after);
         }
     }
 
@@ -232,7 +235,7 @@ impl Ledger {
     /// own: it is what placement goes by from now on. An unknown host is ignored.
     pub fn set_capacity(&mut self, host: HostId, capacity: Option<Resources>, available: bool) {
         if let Some(entry) = self.hosts.get_mut(&host) {
-            self.room_came |= (entry.capacity, entry.available) != (capacity, available);
+            self.search.note_room((entry.capacity, entry.available) != (capacity, available));
             entry.capacity = capacity;
             entry.available = available;
         }
@@ -241,7 +244,7 @@ impl Ledger {
     /// Tells which files a host has in its image directory. As with [`Self::set_capacity`].
     pub fn set_image_files(&mut self, host: HostId, files: Arc<BTreeSet<String>>) {
         if let Some(entry) = self.hosts.get_mut(&host) {
-            self.room_came |= entry.image_files.as_ref() != Some(&files);
+            self.search.note_room(entry.image_files.as_ref() != Some(&files));
             entry.image_files = Some(files);
         }
     }
@@ -252,7 +255,7 @@ impl Ledger {
         if let Some(entry) = self.hosts.get_mut(&host) {
             let mut slots = entry.slots_of(addresses);
             slots.retain(|vm, _| !self.vms.contains_key(vm));
-            self.room_came |= *entry.unclaimed() != slots;
+            self.search.note_room(*entry.unclaimed() != slots);
             entry.set_unclaimed(slots);
         }
     }
@@ -320,7 +323,7 @@ impl Ledger {
         let old = self.vms.get(&intent.id);
         let given = old.is_none_or(|old| (old.host, old.net) != (intent.host, intent.net));
         // It may be smaller than before, or what it was like may have kept others away.
-        self.room_came |= old.is_some_and(|old| old.spec != intent.spec);
+        self.search.note_room(old.is_some_and(|old| old.spec != intent.spec));
         self.remove_vm(intent.id);
         self.names.insert(intent.named(), intent.id);
         if let Some(request) = intent.request_id {
@@ -367,7 +370,7 @@ impl Ledger {
     }
 
     fn put_host(&mut self, record: &Arc<HostRecord>) {
-        self.room_came = true;
+        self.search.note_room(true);
         if let Some(entry) = self.hosts.get_mut(&record.id) {
             self.host_names.remove(&entry.record.name);
             entry.record = Arc::clone(record);

@@ -201,13 +201,19 @@ pub(super) async fn pass(parts: &Parts, feed: &CapacityFeed) -> Passed {
     Passed { forgotten, again_in }
 }
 
-/// Has the store look for hosts until it finds no more.
+/// Has the store look for hosts, from the first VM that waits to the last, until it finds no more:
+/// one that was placed may be near whom another waits for.
 async fn place(parts: &Parts) -> Result<(), MutateError> {
+    let mut found = 0;
     loop {
         let caller = Caller::server(parts.clock.now());
-        match parts.store.submit(caller, PlacePending).await? {
-            Placed { placed, pending } if placed > 0 && pending > 0 => {}
-            Placed { .. } => return Ok(()),
+        let Placed { placed, pending, searched } = parts.store.submit(caller, PlacePending).await?;
+        found += placed;
+        if pending == 0 || (searched && found == 0) {
+            return Ok(());
+        }
+        if searched {
+            found = 0;
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Placed {
     pub placed: usize,
     /// How many are left without a host.
     pub pending: usize,
+    /// Whether the last of them has been looked at; else the next mutation goes on.
+    pub searched: bool,
 }
 
 /// The one list of mutations: each with its answer, how it is decided, and where its answer is in
@@ -139,7 +141,9 @@ mutations! {
     PlacePending -> Placed:
         |ledger, _place, caller| Ok(ledger.place_pending(caller)),
         |outcome| match outcome {
-            Outcome::Placed { placed, pending, searched: _ } => Some(Placed { placed, pending }),
+            Outcome::Placed { placed, pending, rest_after } => {
+                Some(Placed { placed, pending, searched: rest_after.is_none() })
+            }
             _ => None,
         };
     Record -> ():
@@ -310,7 +314,8 @@ pub struct BindVm {
     pub etag: IfMatch,
 }
 
-/// Look for hosts for VMs that have none, in their order, at most 1000 with one mutation.
+/// Look for hosts for VMs that have none, in their order: so many with one mutation, the next ones
+/// with the next.
 #[derive(Debug, Clone, Copy)]
 pub struct PlacePending;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use banger_proto::ids::HostId;
 
+use super::turn::Turn;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
@@ -29,8 +30,9 @@ pub enum Outcome {
         placed: usize,
         /// How many are left without a host.
         pending: usize,
-        /// Whether all of them were looked at: none of those that are left could have one now.
-        searched: bool,
+        /// Those that come after this one are still to be looked at; `None`: all were, and none of
+        /// those that are left could have one now.
+        rest_after: Option<Turn>,
     },
     /// A sweep of a host is written down.
     Sweep {

@@ -6,16 +6,16 @@
 //! which there is room goes first: one that fits nowhere keeps none back that come after it. A VM
 //! that is new takes no room that one which waits before it could have now.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use banger_proto::ids::{HostId, VmId};
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::bookings::HostBookings;
 use super::shape::Shape;
+use super::turn::turn;
 use super::vms::unchanged;
 use super::{BindVm, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
 use crate::model::caller::Caller;
@@ -28,6 +28,12 @@ use crate::model::spec::{SpecProblem, VmSpec};
 /// Most VMs placed by one mutation, so that one group of the writer stays small.
 const MAX_PLACED_AT_ONCE: usize = 1000;
 
+/// Most VMs for which one mutation looks at all hosts: nobody else can write until it is done.
+pub(super) const MAX_LOOKS_AT_ONCE: usize = 256;
+
+/// Most VMs that it considers, those included of a shape of which it knows that it fits nowhere.
+const MAX_CONSIDERED_AT_ONCE: usize = 10_000;
+
 /// Most shapes of VMs that wait for which a host is looked for before a new VM takes one.
 pub(super) const MAX_SHAPES_BEFORE: usize = 16;
 
@@ -36,14 +42,6 @@ const MAX_WAITING_BEFORE: usize = 1000;
 
 /// Where a VM goes, or why nowhere yet.
 type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
-
-/// Where a VM stands among those that wait.
-pub(super) type Turn = (Reverse<i32>, Timestamp, VmId);
-
-/// The turn of a VM.
-pub(super) fn turn(vm: &VmIntent) -> Turn {
-    (Reverse(vm.spec.placement().priority), vm.created_at, vm.id)
-}
 
 #[cfg(test)]
 std::thread_local! {
@@ -102,6 +100,7 @@ impl Ledger {
         Ok((entry.record.id, net))
     }
 
+    /// Goes on after those that the last mutation of the search has looked at.
     pub(super) fn place_pending(&self, caller: &Caller) -> Decided {
         // A copy to book on: a decision changes nothing.
         let mut hosts: BTreeMap<_, _> =
@@ -113,20 +112,27 @@ impl Ledger {
         let mut nowhere: HashMap<Shape<'_>, (NoHost, usize)> = HashMap::new();
         // Projects of VMs that get a host here and stay apart from others.
         let mut avoiding: HashSet<&ProjectName> = HashSet::new();
-        let (mut changed, mut searched) = (0, true);
-        for (_, _, id) in &self.pending {
-            if changed >= MAX_PLACED_AT_ONCE {
-                searched = false;
-                break;
-            }
-            let Some(old) = self.vms.get(id) else { continue };
+        let (mut changed, mut looks) = (0, 0);
+        let after = self.search.after().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut waiting = self.pending.range((after, Bound::Unbounded)).enumerate().peekable();
+        let mut last = None;
+        while let Some((_, turn)) = waiting.next_if(|(number, _)| {
+            changed < MAX_PLACED_AT_ONCE
+                && looks < MAX_LOOKS_AT_ONCE
+                && *number < MAX_CONSIDERED_AT_ONCE
+        }) {
+            last = Some(*turn);
+            let Some(old) = self.vms.get(&turn.2) else { continue };
             let shape = self.shape_of(old, avoiding.contains(&old.project));
             let known = nowhere.get(&shape).filter(|(_, after)| {
                 old.spec.placement().affinity.is_empty() || *after == given.len()
             });
             let place = match known {
                 Some((why, _)) => Err(*why),
-                None => self.choose(old, &hosts, &given),
+                None => {
+                    looks += 1;
+                    self.choose(old, &hosts, &given)
+                }
             };
             if let Err(why) = place {
                 nowhere.insert(shape, (why, given.len()));
@@ -151,7 +157,8 @@ impl Ledger {
         }
         let placed = given.len();
         let pending = self.pending.len() - placed;
-        Decided { changes, outcome: Outcome::Placed { placed, pending, searched } }
+        let rest_after = waiting.peek().and(last);
+        Decided { changes, outcome: Outcome::Placed { placed, pending, rest_after } }
     }
 
     /// A named host is taken or refused; without one the best that can, or the reason why none.
@@ -169,7 +176,7 @@ impl Ledger {
     /// Only when room has come since they were looked at; until then none of them could. Where too
     /// many would have to be looked at, the search for all that wait finds out.
     fn is_overtaking(&self, vm: &VmIntent) -> bool {
-        if !self.room_came {
+        if !self.search.room_came() {
             return false;
         }
         let own = turn(vm);

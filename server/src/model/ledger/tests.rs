@@ -211,7 +211,7 @@ fn a_vm_without_a_host_is_kept_and_placed_when_there_is_room() {
     assert_eq!((web.host, web.pending), (None, Some(NoHost::NoHosts)));
     add_host(&mut ledger, 1, "one");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, searched: true }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, rest_after: None }));
     let web = ledger.vm(&VmRef::Id(vm_id(1))).expect("there");
     assert_eq!((web.host, web.pending, web.generation), (Some(host_id(1)), None, Generation(1)));
 }
@@ -224,7 +224,7 @@ fn a_vm_that_is_wanted_gone_is_never_placed() {
     ledger.apply(&[Change::put(Arc::new(gone))]);
     add_host(&mut ledger, 1, "one");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 0, pending: 0, searched: true }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 0, pending: 0, rest_after: None }));
 }
 
 #[test]
@@ -596,7 +596,7 @@ fn a_cordoned_host_keeps_its_vms_and_takes_no_others() {
     assert_eq!(again.changes, [], "a repetition");
     make(&mut ledger, cordon(false)).expect("uncordoned");
     let placed = make(&mut ledger, AnyMutation::PlacePending(PlacePending));
-    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, searched: true }));
+    assert_eq!(placed, Ok(Outcome::Placed { placed: 1, pending: 0, rest_after: None }));
 }
 
 #[test]

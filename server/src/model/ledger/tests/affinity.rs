@@ -57,13 +57,13 @@ fn of_two_hundred_that_stay_apart_each_host_has_one_and_the_others_wait() {
     assert_eq!((hosts.len(), vms.iter().filter(|vm| vm.host.is_some()).count()), (10, 10));
     let waiting = vms.iter().filter(|vm| vm.pending == Some(NoHost::NoneMeetsAffinity));
     assert_eq!(waiting.count(), 190);
-    let nothing = Ok(Outcome::Placed { placed: 0, pending: 190, searched: true });
+    let nothing = Ok(Outcome::Placed { placed: 0, pending: 190, rest_after: None });
     assert_eq!(make(&mut ledger, AnyMutation::PlacePending(PlacePending)), nothing);
 
     // One goes: the one that has waited longest takes its host, and nobody else does.
     make(&mut ledger, delete("web-3")).expect("deleting");
     make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(3) })).expect("forgotten");
-    let one = Ok(Outcome::Placed { placed: 1, pending: 189, searched: true });
+    let one = Ok(Outcome::Placed { placed: 1, pending: 189, rest_after: None });
     assert_eq!(make(&mut ledger, AnyMutation::PlacePending(PlacePending)), one);
     let next = ledger.vm(&VmRef::Id(vm_id(10))).expect("there");
     assert_eq!(next.host, vms[3].host);
@@ -80,7 +80,7 @@ fn those_that_wait_stay_apart_from_each_other_within_one_search() {
         add_host(&mut ledger, host, &format!("host-{host}"));
         zone(&mut ledger, host, if host <= 4 { "a" } else { "b" });
     }
-    let two = Ok(Outcome::Placed { placed: 2, pending: 4, searched: true });
+    let two = Ok(Outcome::Placed { placed: 2, pending: 4, rest_after: None });
     assert_eq!(make(&mut ledger, AnyMutation::PlacePending(PlacePending)), two);
 }
 
@@ -122,7 +122,7 @@ fn those_that_want_to_be_together_follow_the_first() {
     let alone = made(&mut ledger, labelled(20, "web", Some(("app=cache", "", false))));
     assert_eq!(alone.pending, Some(NoHost::NoneMeetsAffinity));
     made(&mut ledger, labelled(21, "cache", None));
-    let one = Ok(Outcome::Placed { placed: 1, pending: 0, searched: true });
+    let one = Ok(Outcome::Placed { placed: 1, pending: 0, rest_after: None });
     assert_eq!(make(&mut ledger, AnyMutation::PlacePending(PlacePending)), one);
 }
 

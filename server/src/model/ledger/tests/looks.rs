@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::affinity::AffinityDraft;
-use crate::model::ledger::placing::{LOOKS, MAX_SHAPES_BEFORE};
+use crate::model::ledger::placing::{LOOKS, MAX_LOOKS_AT_ONCE, MAX_SHAPES_BEFORE};
 use crate::model::spec::VmSpecDraft;
 
 fn made(ledger: &mut Ledger, number: u128, change: impl FnOnce(&mut VmSpecDraft)) -> Arc<VmIntent> {
@@ -75,4 +75,47 @@ fn a_new_vm_looks_at_few_shapes_that_come_before_it_and_leaves_the_rest_to_the_s
     search(&mut ledger);
     assert!(ledger.vm(&VmRef::Id(new.id)).expect("there").host.is_some());
     assert!(made(&mut ledger, 101, |_| ()).host.is_some());
+}
+
+/// So many VMs of other shapes each, which fit nowhere, and one behind them that does.
+fn many_before_one(ledger: &mut Ledger, many: usize) -> VmId {
+    for number in 0..many {
+        let memory = 9000 + u32::try_from(number).expect("small");
+        let number = u128::try_from(number).expect("small");
+        assert_eq!(made(ledger, number, |draft| draft.memory_mib = memory).host, None);
+    }
+    let last = u128::try_from(many).expect("small");
+    let one = made(ledger, last, |draft| draft.memory_mib = 64);
+    assert_eq!(one.host, None);
+    one.id
+}
+
+#[test]
+fn a_search_that_has_looked_often_ends_and_the_next_goes_on_after_it() {
+    let mut ledger = with_host();
+    let one = many_before_one(&mut ledger, 2 * MAX_LOOKS_AT_ONCE + 10);
+    for _ in 0..2 {
+        let (outcome, looks) = search(&mut ledger);
+        assert_eq!(looks, MAX_LOOKS_AT_ONCE);
+        assert!(matches!(outcome, Outcome::Placed { placed: 0, rest_after: Some(_), .. }));
+    }
+    let (outcome, looks) = search(&mut ledger);
+    assert_eq!(looks, 11);
+    assert!(matches!(outcome, Outcome::Placed { placed: 1, rest_after: None, .. }), "{outcome:?}");
+    assert!(ledger.vm(&VmRef::Id(one)).expect("there").host.is_some());
+    // All were looked at: whoever is new gives way to none of them.
+    assert!(made(&mut ledger, 10_000, |draft| draft.memory_mib = 64).host.is_some());
+    assert_eq!(search(&mut ledger).1, MAX_LOOKS_AT_ONCE, "from the first again");
+}
+
+#[test]
+fn room_that_comes_while_a_search_is_under_way_is_searched_for_from_the_first() {
+    let mut ledger = with_host();
+    many_before_one(&mut ledger, MAX_LOOKS_AT_ONCE + 1);
+    search(&mut ledger);
+    // The first would fit now, and was looked at before.
+    ledger.set_capacity(host_id(1), Some(Resources { memory_mib: 9000, ..ROOM }), true);
+    search(&mut ledger);
+    let new = made(&mut ledger, 10_000, |draft| draft.memory_mib = 64);
+    assert_eq!(new.pending, Some(NoHost::OthersFirst));
 }
