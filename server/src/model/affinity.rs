@@ -68,6 +68,11 @@ impl AffinityRule {
         }
     }
 
+    /// Whether it is a hard rule to be near VMs: the VM waits for one of them.
+    pub fn follows(&self) -> bool {
+        !self.anti && self.weight.is_none() && matches!(self.target, AffinityTarget::Vms { .. })
+    }
+
     /// The selector and topology of a hard rule to stay apart from VMs.
     pub fn repels(&self) -> Option<(&Selector, Option<&str>)> {
         match &self.target {

@@ -17,12 +17,13 @@ use jiff::Timestamp;
 
 use super::record::{Sight, Told, VmRecord};
 use super::ring::{Event, Ring, Segment};
+use crate::model::affinity::AffinityRule;
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{Observation, ObservedVm, UnknownWhy};
 use crate::model::placement::NoHost;
-use crate::model::project::Named;
+use crate::model::project::{Named, ProjectName};
 use crate::model::status::{StatusContext, Trouble, VmState, VmStatus};
 
 mod history;
@@ -93,6 +94,8 @@ pub(super) struct ViewTable {
     hosts: BTreeMap<HostId, HostEntry>,
     host_version: u64,
     unplaced: BTreeSet<VmId>,
+    /// Those of them that want to be near VMs of their project.
+    followers: BTreeMap<ProjectName, BTreeSet<VmId>>,
     by_revision: BTreeMap<Revision, VmSlot>,
     tombstones: VecDeque<Revision>,
     max_tombstones: usize,
@@ -143,6 +146,7 @@ impl ViewTable {
             hosts: BTreeMap::new(),
             host_version: 0,
             unplaced: BTreeSet::new(),
+            followers: BTreeMap::new(),
             by_revision: BTreeMap::new(),
             tombstones: VecDeque::new(),
             max_tombstones: limits.tombstones,
@@ -257,6 +261,7 @@ impl ViewTable {
         self.count_out(&last);
         self.names.remove(&last.intent.named());
         self.unplaced.remove(&vm);
+        self.unfollow(&last.intent);
         self.by_revision.remove(&last.revision);
         let mut host = last.host.clone();
         if let Some(id) = last.intent.host {
@@ -372,6 +377,11 @@ impl ViewTable {
         match record.intent.host {
             None => {
                 self.unplaced.insert(id);
+                self.unfollow(&record.intent);
+                if record.intent.spec.placement().affinity.iter().any(AffinityRule::follows) {
+                    let project = record.intent.project.clone();
+                    self.followers.entry(project).or_default().insert(id);
+                }
                 // One that is new or was changed has just been tried, in the same transaction.
                 let left_its_host = before.as_ref().is_some_and(|b| b.intent.host.is_some());
                 out.wake_placement |= left_its_host || record.intent.desired == Desired::Absent;
@@ -380,6 +390,9 @@ impl ViewTable {
             }
             Some(host) => {
                 self.unplaced.remove(&id);
+                self.unfollow(&record.intent);
+                let before_it = before.as_ref().map(|before| &*before.intent);
+                out.wake_placement |= self.lets_others_go(before_it, &record.intent);
                 self.join_host(host, before.as_deref(), &record, out);
             }
         }
@@ -387,6 +400,29 @@ impl ViewTable {
         self.by_revision.insert(next, VmSlot::Living(id));
         out.touched.push(id);
         out.events.push(Event { record, before, gone: false });
+    }
+
+    fn unfollow(&mut self, vm: &VmIntent) {
+        if let Some(of) = self.followers.get_mut(&vm.project) {
+            of.remove(&vm.id);
+            if of.is_empty() {
+                self.followers.remove(&vm.project);
+            }
+        }
+    }
+
+    /// Whether a VM that has a host may have one that waits find its own: it has just got the host,
+    /// leaves more room on it, or is another for the rules about it.
+    fn lets_others_go(&self, before: Option<&VmIntent>, now: &VmIntent) -> bool {
+        let (old, new) = match before {
+            Some(before) if before.host == now.host => (&before.spec, &now.spec),
+            Some(_) | None => {
+                return !now.spec.labels().is_empty() && self.followers.contains_key(&now.project);
+            }
+        };
+        let is_other = old.labels() != new.labels() || old.placement() != new.placement();
+        let leaves_more = old.resources().minus(new.resources()) != Resources::default();
+        !self.unplaced.is_empty() && (is_other || leaves_more)
     }
 
     fn count_out(&mut self, record: &VmRecord) {
