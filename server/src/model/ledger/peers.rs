@@ -13,7 +13,7 @@ use super::Ledger;
 use crate::model::affinity::AffinityTarget;
 use crate::model::host::HostRecord;
 use crate::model::intent::VmIntent;
-use crate::model::labels::Selector;
+use crate::model::labels::{Labels, Selector};
 use crate::model::placement::Peers;
 use crate::model::project::ProjectName;
 
@@ -30,8 +30,9 @@ pub(super) struct PeerIndex {
 struct ProjectPeers {
     /// By key and value of a label.
     labelled: HashMap<String, HashMap<String, BTreeSet<VmId>>>,
-    /// On which hosts there are VMs with such a rule, and how many.
-    apart: BTreeMap<RuleKey, Apart>,
+    /// On which hosts there are VMs with such a rule, and how many: by key and value of the label
+    /// that all have which the rule is about.
+    apart: HashMap<String, HashMap<String, BTreeMap<RuleKey, Apart>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,10 +41,40 @@ struct Apart {
     hosts: BTreeMap<HostId, u32>,
 }
 
+impl Apart {
+    /// Takes one VM off; whether none is left.
+    fn is_empty_without(&mut self, host: HostId) -> bool {
+        if let Some(count) = self.hosts.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                self.hosts.remove(&host);
+            }
+        }
+        self.hosts.is_empty()
+    }
+}
+
+impl ProjectPeers {
+    /// The rules to stay apart that may be about a VM with these labels: all that are, each once.
+    fn apart_from<'a>(
+        &'a self,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = (&'a RuleKey, &'a Apart)> {
+        let of_label = move |(key, value): (&String, &String)| self.apart.get(key)?.get(value);
+        labels.iter().filter_map(of_label).flatten()
+    }
+}
+
 impl PeerIndex {
     /// Whether any VM of a project that has a host has a hard rule to stay apart.
     pub(super) fn some_stay_apart(&self, project: &ProjectName) -> bool {
         self.projects.get(project).is_some_and(|of| !of.apart.is_empty())
+    }
+
+    /// How many rules to stay apart a decision about a VM with these labels looks at.
+    #[cfg(test)]
+    pub(super) fn rules_looked_at(&self, project: &ProjectName, labels: &Labels) -> usize {
+        self.projects.get(project).map_or(0, |of| of.apart_from(labels).count())
     }
 
     /// A VM has a host.
@@ -59,12 +90,14 @@ impl PeerIndex {
             values.entry(value.clone()).or_default().insert(vm.id);
         }
         for (selector, topology) in rules {
-            let key = (selector.text().to_owned(), topology.map(str::to_owned));
-            let apart = of
-                .apart
-                .entry(key)
-                .or_insert_with(|| Apart { selector: selector.clone(), hosts: BTreeMap::new() });
-            *apart.hosts.entry(host).or_default() += 1;
+            let (label, values) = selector.anchor().unwrap_or_default();
+            for value in values {
+                let key = (selector.text().to_owned(), topology.map(str::to_owned));
+                let of_value = of.apart.entry(label.to_owned()).or_default();
+                let apart = of_value.entry(value.to_owned()).or_default().entry(key);
+                let new = || Apart { selector: selector.clone(), hosts: BTreeMap::new() };
+                *apart.or_insert_with(new).hosts.entry(host).or_default() += 1;
+            }
         }
     }
 
@@ -88,15 +121,19 @@ impl PeerIndex {
             vm.spec.placement().affinity.iter().filter_map(|rule| rule.repels())
         {
             let key = (selector.text().to_owned(), topology.map(str::to_owned));
-            let Some(apart) = of.apart.get_mut(&key) else { continue };
-            if let Some(count) = apart.hosts.get_mut(&host) {
-                *count -= 1;
-                if *count == 0 {
-                    apart.hosts.remove(&host);
+            let (label, values) = selector.anchor().unwrap_or_default();
+            let Some(of_value) = of.apart.get_mut(label) else { continue };
+            for value in values {
+                let Some(rules) = of_value.get_mut(value) else { continue };
+                if rules.get_mut(&key).is_some_and(|apart| apart.is_empty_without(host)) {
+                    rules.remove(&key);
+                }
+                if rules.is_empty() {
+                    of_value.remove(value);
                 }
             }
-            if apart.hosts.is_empty() {
-                of.apart.remove(&key);
+            if of_value.is_empty() {
+                of.apart.remove(label);
             }
         }
         if of.labelled.is_empty() && of.apart.is_empty() {
@@ -129,7 +166,7 @@ impl Ledger {
                 let keys = rules.filter_map(|rule| rule.repels());
                 Some((stored.host?, keys.collect::<Vec<_>>()))
             });
-            for ((text, topology), apart) in &of.apart {
+            for ((text, topology), apart) in of.apart_from(vm.spec.labels()) {
                 if !apart.selector.matches(vm.spec.labels()) {
                     continue;
                 }

@@ -85,8 +85,11 @@ impl<'a> Peers<'a> {
         topology: Option<&'a str>,
         hosts: impl IntoIterator<Item = &'a HostRecord>,
     ) {
-        let domains = hosts.into_iter().filter_map(|host| Domain::of(host, topology)).collect();
-        self.forbidden.push(Forbidden { topology, domains });
+        let domains = hosts.into_iter().filter_map(|host| Domain::of(host, topology));
+        match self.forbidden.iter_mut().find(|forbidden| forbidden.topology == topology) {
+            Some(forbidden) => forbidden.domains.extend(domains),
+            None => self.forbidden.push(Forbidden { topology, domains: domains.collect() }),
+        }
     }
 
     /// Which rule about hosts, counted from 1, is broken on one.

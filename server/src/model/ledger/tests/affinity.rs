@@ -104,6 +104,47 @@ fn a_hard_rule_to_stay_apart_holds_for_who_comes_later_without_one() {
 }
 
 #[test]
+fn a_rule_to_stay_apart_from_several_is_found_by_each_and_goes_with_its_last_vm() {
+    let mut ledger = with_host();
+    let rule = Some(("app in (web,db)", "", true));
+    for number in [1, 2] {
+        assert!(made(&mut ledger, labelled(number, "quiet", rule)).host.is_some());
+    }
+    let number_of = |app: &str| match app {
+        "web" => 3,
+        "db" => 4,
+        _ => 5,
+    };
+    let waits =
+        |ledger: &mut Ledger, app: &str| made(ledger, labelled(number_of(app), app, None)).pending;
+    let kept_apart = Some(NoHost::NoneMeetsAffinity);
+    let found = ["web", "db", "cache"].map(|app| waits(&mut ledger, app));
+    assert_eq!(found, [kept_apart, kept_apart, None]);
+    for (number, left) in [(1, 2), (2, 0)] {
+        make(&mut ledger, delete(&format!("quiet-{number}"))).expect("deleting");
+        make(&mut ledger, AnyMutation::Forget(Forget { vm: vm_id(number) })).expect("forgotten");
+        make(&mut ledger, AnyMutation::PlacePending(PlacePending)).expect("searched");
+        assert_eq!(ledger.pending_count(), left);
+    }
+}
+
+#[test]
+fn only_rules_that_may_be_about_a_vm_are_looked_at() {
+    let mut ledger = with_host();
+    for number in 0..10 {
+        let selector = format!("app=a{number},zone!=x");
+        made(&mut ledger, labelled(number, "quiet", Some((selector.as_str(), "", true))));
+    }
+    let labels = |app: &str| Labels::from([("app".to_owned(), app.to_owned())]);
+    let about = |app| {
+        ledger
+            .peer_index
+            .rules_looked_at(&crate::model::project::ProjectName::default(), &labels(app))
+    };
+    assert_eq!(["a3", "b", "quiet"].map(about), [1, 0, 0]);
+}
+
+#[test]
 fn those_that_want_to_be_together_follow_the_first() {
     let mut ledger = ten_hosts();
     for host in 1..=10 {
