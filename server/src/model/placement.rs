@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use banger_proto::ids::HostId;
 
-pub use self::affinity::Peers;
+pub use self::affinity::{Near, Peers};
 pub use self::filter::check_room;
 pub use self::overcommit::Overcommit;
 pub use self::score::{Score, WHOLE};

@@ -4,6 +4,7 @@
 //! value, and only VMs with that are looked at, so that a decision costs what the rule is about and
 //! not what there is.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,11 +15,21 @@ use crate::model::affinity::AffinityTarget;
 use crate::model::host::HostRecord;
 use crate::model::intent::VmIntent;
 use crate::model::labels::{Labels, Selector};
-use crate::model::placement::Peers;
+use crate::model::placement::{Near, Peers};
 use crate::model::project::ProjectName;
 
 /// A rule to stay apart: its selector's text and its topology.
 type RuleKey = (String, Option<String>);
+
+/// Whom a rule is about, as seen from a VM: project, selector's text and topology.
+type NearKey<'a> = (&'a ProjectName, &'a str, Option<&'a str>);
+
+/// Where VMs are that rules are about, for decisions between which no host of a VM that is stored
+/// changes: by project, selector and topology.
+#[derive(Debug, Default)]
+pub(super) struct Counted<'a> {
+    near: RefCell<HashMap<NearKey<'a>, Near<'a>>>,
+}
 
 /// The labels and the hard rules to stay apart of VMs that have a host.
 #[derive(Debug, Clone, Default)]
@@ -142,22 +153,47 @@ impl PeerIndex {
     }
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// How many VMs that rules may be about were looked at.
+    pub(super) static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 impl Ledger {
     /// Where the VMs are that the rules of this one are about, and those whose rules are about it.
-    /// `also` has VMs that get a host in the same decision.
-    pub(super) fn peers<'a>(&'a self, vm: &'a VmIntent, also: &'a [Arc<VmIntent>]) -> Peers<'a> {
+    /// `also` has VMs that get a host in the same decision, `counted` what was counted for it.
+    pub(super) fn peers<'a, 'l: 'a>(
+        &'l self,
+        vm: &'l VmIntent,
+        also: &'a [Arc<VmIntent>],
+        counted: &Counted<'l>,
+    ) -> Peers<'a> {
         let mut peers = Peers::default();
         let also = move || also.iter().filter(|other| other.project == vm.project);
         for rule in &vm.spec.placement().affinity {
-            let AffinityTarget::Vms { selector, .. } = &rule.target else {
+            let AffinityTarget::Vms { selector, topology } = &rule.target else {
                 peers.add_rule(rule, [], false);
                 continue;
             };
-            let placed = self.matching_vms(&vm.project, selector);
-            let others = placed.chain(also()).filter(|other| other.id != vm.id);
-            let others = others.filter(|other| selector.matches(other.spec.labels()));
-            let hosts = others.filter_map(|other| self.record_of(other.host?));
-            peers.add_rule(rule, hosts, selector.matches(vm.spec.labels()));
+            let matches =
+                |other: &&Arc<VmIntent>| other.id != vm.id && selector.matches(other.spec.labels());
+            let count = || {
+                let placed = self.matching_vms(&vm.project, selector).filter(matches);
+                let mut near = Near::default();
+                let hosts = placed.filter_map(|other| self.record_of(other.host?));
+                near.count(topology.as_deref(), hosts);
+                near
+            };
+            let near = match self.vms.get(&vm.id).is_some_and(|stored| stored.host.is_some()) {
+                // It is none of its own peers.
+                true => count(),
+                false => {
+                    let key = (&vm.project, selector.text(), topology.as_deref());
+                    counted.near.borrow_mut().entry(key).or_insert_with(count).clone()
+                }
+            };
+            let hosts = also().filter(matches).filter_map(|other| self.record_of(other.host?));
+            peers.add_counted(rule, near, hosts, selector.matches(vm.spec.labels()));
         }
         if let Some(of) = self.peer_index.projects.get(&vm.project) {
             // It does not keep itself away: where it is now is left out once.
@@ -206,6 +242,8 @@ impl Ledger {
         let (key, values) = selector.anchor().unwrap_or_default();
         let labelled = of.and_then(|of| of.labelled.get(key));
         let ids = values.into_iter().filter_map(move |value| labelled?.get(value)).flatten();
+        #[cfg(test)]
+        let ids = ids.inspect(|_| WALKED.set(WALKED.get() + 1));
         ids.filter_map(|id| self.vms.get(id))
     }
 

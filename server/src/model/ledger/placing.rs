@@ -14,6 +14,7 @@ use banger_proto::ids::{HostId, VmId};
 use uuid::Uuid;
 
 use super::bookings::HostBookings;
+use super::peers::Counted;
 use super::shape::Shape;
 use super::turn::turn;
 use super::vms::unchanged;
@@ -93,7 +94,8 @@ impl Ledger {
         entry: &HostBookings,
     ) -> Result<(HostId, NetAllocation), Refusal> {
         let candidate = entry.candidate(self.config.overcommit);
-        let checked = placement::check_host(&self.wanted(vm, &[]), &candidate);
+        let wanted = self.wanted(vm, &[], &Counted::default());
+        let checked = placement::check_host(&wanted, &candidate);
         checked.map_err(|against| unsuitable(entry, against))?;
         let net = entry.allocation_of(vm.id);
         let net = net.ok_or_else(|| unsuitable(entry, vec![Unsuitable::NoFreeAddress]))?;
@@ -107,6 +109,7 @@ impl Ledger {
             if self.pending.is_empty() { BTreeMap::new() } else { self.hosts.clone() };
         let mut changes = Vec::new();
         let mut given = Vec::new();
+        let counted = Counted::default();
         // What is booked on the way leaves less room, never more; but the VMs that others are to be
         // near may come.
         let mut nowhere: HashMap<Shape<'_>, (NoHost, usize)> = HashMap::new();
@@ -131,7 +134,7 @@ impl Ledger {
                 Some((why, _)) => Err(*why),
                 None => {
                     looks += 1;
-                    self.choose(old, &hosts, &given)
+                    self.choose(old, &hosts, &given, &counted)
                 }
             };
             if let Err(why) = place {
@@ -164,7 +167,7 @@ impl Ledger {
     /// A named host is taken or refused; without one the best that can, or the reason why none.
     pub(super) fn find_place(&self, vm: &VmIntent) -> Result<FoundPlace, Refusal> {
         let Some(entry) = self.named_host(&vm.spec)? else {
-            let found = self.choose(vm, &self.hosts, &[]);
+            let found = self.choose(vm, &self.hosts, &[], &Counted::default());
             let gives_way = found.is_ok() && self.is_overtaking(vm);
             return Ok(if gives_way { Err(NoHost::OthersFirst) } else { found });
         };
@@ -180,7 +183,7 @@ impl Ledger {
             return false;
         }
         let own = turn(vm);
-        let mut seen = HashSet::new();
+        let (mut seen, counted) = (HashSet::new(), Counted::default());
         let before = self.pending.iter().take_while(|turn| **turn < own);
         let before = before.filter_map(|(_, _, id)| self.vms.get(id));
         for (number, other) in before.filter(|other| other.id != vm.id).enumerate() {
@@ -190,7 +193,9 @@ impl Ledger {
             if !seen.insert(self.shape_of(other, false)) {
                 continue;
             }
-            if seen.len() > MAX_SHAPES_BEFORE || self.choose(other, &self.hosts, &[]).is_ok() {
+            if seen.len() > MAX_SHAPES_BEFORE
+                || self.choose(other, &self.hosts, &[], &counted).is_ok()
+            {
                 return true;
             }
         }
@@ -198,11 +203,12 @@ impl Ledger {
     }
 
     /// The best of these hosts, beside VMs that get one in the same decision.
-    fn choose(
-        &self,
-        vm: &VmIntent,
+    fn choose<'l>(
+        &'l self,
+        vm: &'l VmIntent,
         hosts: &BTreeMap<HostId, HostBookings>,
         also: &[Arc<VmIntent>],
+        counted: &Counted<'l>,
     ) -> FoundPlace {
         if vm.spec.placement().scheduler.is_some() {
             return Err(NoHost::LeftToScheduler);
@@ -210,7 +216,7 @@ impl Ledger {
         #[cfg(test)]
         LOOKS.set(LOOKS.get() + 1);
         let candidates = hosts.values().map(|host| host.candidate(self.config.overcommit));
-        let host = placement::choose_host(&self.wanted(vm, also), candidates)?;
+        let host = placement::choose_host(&self.wanted(vm, also, counted), candidates)?;
         let net = hosts.get(&host).and_then(|host| host.allocation_of(vm.id));
         net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
     }
@@ -227,7 +233,8 @@ impl Ledger {
             }
             candidate
         });
-        let mut found = Evaluation::of(&self.wanted(intent, &[]), candidates);
+        let wanted = self.wanted(intent, &[], &Counted::default());
+        let mut found = Evaluation::of(&wanted, candidates);
         if intent.spec.placement().scheduler.is_some() {
             found.chosen = Err(NoHost::LeftToScheduler);
         }
@@ -238,7 +245,12 @@ impl Ledger {
         found
     }
 
-    fn wanted<'a>(&'a self, vm: &'a VmIntent, also: &'a [Arc<VmIntent>]) -> Wanted<'a> {
+    fn wanted<'a, 'l: 'a>(
+        &'l self,
+        vm: &'l VmIntent,
+        also: &'a [Arc<VmIntent>],
+        counted: &Counted<'l>,
+    ) -> Wanted<'a> {
         let spec = &vm.spec;
         let named = match self.named_host(spec) {
             Ok(entry) => entry.map(|entry| entry.record.id),
@@ -246,7 +258,7 @@ impl Ledger {
             Err(_) => Some(HostId::from_uuid(Uuid::nil())),
         };
         let strategy = spec.placement().strategy.unwrap_or(self.config.strategy);
-        Wanted { spec, named, strategy, peers: self.peers(vm, also) }
+        Wanted { spec, named, strategy, peers: self.peers(vm, also, counted) }
     }
 
     fn named_host(&self, spec: &VmSpec) -> Result<Option<&HostBookings>, Refusal> {

@@ -37,7 +37,7 @@ impl<'a> Domain<'a> {
 
 /// Where the VMs are that one rule is about.
 #[derive(Debug, Clone, Default)]
-struct Near<'a> {
+pub struct Near<'a> {
     counts: HashMap<Domain<'a>, u32>,
     total: u32,
     /// The VM itself is one of those that it wants to be near.
@@ -67,14 +67,20 @@ impl<'a> Peers<'a> {
         hosts: impl IntoIterator<Item = &'a HostRecord>,
         is_one: bool,
     ) {
-        let mut near = Near { is_one, ..Near::default() };
+        self.add_counted(rule, Near::default(), hosts, is_one);
+    }
+
+    /// The same, beside hosts that were counted before for its selector and topology.
+    pub fn add_counted(
+        &mut self,
+        rule: &'a AffinityRule,
+        counted: Near<'a>,
+        hosts: impl IntoIterator<Item = &'a HostRecord>,
+        is_one: bool,
+    ) {
+        let mut near = Near { is_one, ..counted };
         if let AffinityTarget::Vms { topology, .. } = &rule.target {
-            let domains =
-                hosts.into_iter().filter_map(|host| Domain::of(host, topology.as_deref()));
-            for domain in domains {
-                *near.counts.entry(domain).or_default() += 1;
-                near.total += 1;
-            }
+            near.count(topology.as_deref(), hosts);
         }
         self.rules.push((rule, near));
     }
@@ -138,7 +144,19 @@ impl<'a> Peers<'a> {
     }
 }
 
-impl Near<'_> {
+impl<'a> Near<'a> {
+    /// Counts hosts, each as often as it comes.
+    pub fn count(
+        &mut self,
+        topology: Option<&str>,
+        hosts: impl IntoIterator<Item = &'a HostRecord>,
+    ) {
+        for domain in hosts.into_iter().filter_map(|host| Domain::of(host, topology)) {
+            *self.counts.entry(domain).or_default() += 1;
+            self.total += 1;
+        }
+    }
+
     /// How many are near this host.
     fn at(&self, host: &HostRecord, topology: Option<&str>) -> u32 {
         let domain = Domain::of(host, topology);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::affinity::AffinityDraft;
+use crate::model::ledger::peers::WALKED;
 use crate::model::ledger::placing::{LOOKS, MAX_LOOKS_AT_ONCE, MAX_SHAPES_BEFORE};
 use crate::model::spec::VmSpecDraft;
 
@@ -118,4 +119,28 @@ fn room_that_comes_while_a_search_is_under_way_is_searched_for_from_the_first() 
     search(&mut ledger);
     let new = made(&mut ledger, 10_000, |draft| draft.memory_mib = 64);
     assert_eq!(new.pending, Some(NoHost::OthersFirst));
+}
+
+#[test]
+fn vms_that_a_rule_is_about_are_looked_at_once_a_search_whoever_has_the_rule() {
+    let mut ledger = with_host();
+    for number in 0..5 {
+        made(&mut ledger, number, |draft| {
+            draft.memory_mib = 64;
+            app(draft, "web");
+        });
+    }
+    for number in 10..30 {
+        made(&mut ledger, number, |draft| {
+            draft.memory_mib = 9000 + u32::try_from(number).expect("small");
+            draft.affinity = vec![AffinityDraft {
+                vm_selector: "app=web".to_owned(),
+                weight: 1,
+                ..AffinityDraft::default()
+            }];
+        });
+    }
+    let before = WALKED.get();
+    assert_eq!(search(&mut ledger).1, 20);
+    assert_eq!(WALKED.get() - before, 5);
 }
