@@ -14,7 +14,7 @@ fn bench_every_line_runs_and_is_kept_in_a_report() {
         #[expect(clippy::disallowed_methods, reason = "a test starts a program of this workspace")]
         let output = Command::new(ours("banger-bench"))
             .args(["--ours-only", "--pairs=1", "--creates=50", "--watchers=3", "--events=10"])
-            .args(["--starts=2", "--adopted=5", "--disk"])
+            .args(["--starts=2", "--adopted=5", "--placed=500", "--disk"])
             .arg(dir.path())
             .arg("--out")
             .arg(&report)

@@ -54,6 +54,9 @@ struct Arguments {
     /// VMs that are adopted in line d; each makes a line.
     #[arg(long, value_delimiter = ',', default_value = "1000,10000")]
     adopted: Vec<u32>,
+    /// VMs of the fleet in line p, a hundredth as many hosts, and as many decisions in one run.
+    #[arg(long, default_value_t = 100_000)]
+    placed: u32,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
             'b' => running::run(&run, arguments.starts).await?,
             'c' => fanout::run(&run, arguments.watchers, arguments.events).await?,
             'd' => adopt::run(&run, &arguments.adopted).await?,
-            'p' => placing::run(&run)?,
+            'p' => placing::run(&run, arguments.placed)?,
             other => anyhow::bail!("there is no line {other:?}"),
         });
     }

@@ -24,10 +24,8 @@ use uuid::Uuid;
 use crate::Run;
 use crate::pairs::{Line, Samples};
 
-const HOSTS: u32 = 1_000;
-const VMS: u32 = 100_000;
-/// Decisions of one sample.
-const DECISIONS: u32 = 1_000;
+/// VMs of the fleet for each host; also for each decision of one sample.
+const VMS_OF_HOST: u32 = 100;
 
 const ROOM: Resources =
     Resources { vcpus: 256, memory_mib: 1 << 20, disk_mib: 1 << 24, guests: 1023 };
@@ -82,11 +80,11 @@ fn create(n: u32, apart: bool) -> anyhow::Result<CreateVm> {
     })
 }
 
-fn fleet() -> anyhow::Result<Ledger> {
+fn fleet(vms: u32) -> anyhow::Result<Ledger> {
     // Small subnets, so that the pool has one for each host.
     let config = LedgerConfig { guest_prefix: 22, ..LedgerConfig::default() };
     let mut ledger = Ledger::new(config);
-    for n in 0..HOSTS {
+    for n in 0..vms / VMS_OF_HOST {
         let (name, id) = (format!("host-{n}"), HostId::from_uuid(Uuid::from_u128(n.into())));
         let token = JoinToken {
             id: name.clone(),
@@ -112,14 +110,15 @@ fn fleet() -> anyhow::Result<Ledger> {
         make(&mut ledger, join)?;
         ledger.set_capacity(id, Some(ROOM), true);
     }
-    for n in 0..VMS {
+    for n in 0..vms {
         make(&mut ledger, create(n, false)?)?;
     }
     Ok(ledger)
 }
 
-fn one(ledger: &Ledger, apart: bool) -> anyhow::Result<f64> {
-    let asked: Vec<AnyMutation> = (VMS..VMS + DECISIONS)
+fn one(ledger: &Ledger, vms: u32, apart: bool) -> anyhow::Result<f64> {
+    let decisions = vms / VMS_OF_HOST;
+    let asked: Vec<AnyMutation> = (vms..vms + decisions)
         .map(|n| create(n, apart).map(AnyMutation::from))
         .collect::<anyhow::Result<_>>()?;
     let caller = caller();
@@ -129,18 +128,19 @@ fn one(ledger: &Ledger, apart: bool) -> anyhow::Result<f64> {
         let Outcome::Vm { intent, .. } = decided.outcome else { anyhow::bail!("no VM") };
         ensure!(intent.host.is_some(), "{} has no host", intent.name);
     }
-    Ok(f64::from(DECISIONS) / begun.elapsed().as_secs_f64())
+    Ok(f64::from(decisions) / begun.elapsed().as_secs_f64())
 }
 
-pub(crate) fn run(run: &Run) -> anyhow::Result<Vec<Line>> {
-    let ledger = fleet().context("make a fleet")?;
+pub(crate) fn run(run: &Run, vms: u32) -> anyhow::Result<Vec<Line>> {
+    let ledger = fleet(vms).context("make a fleet")?;
+    let hosts = vms / VMS_OF_HOST;
     let mut lines = Vec::new();
     for (apart, how) in [(false, ""), (true, ", each with a rule about 100 others")] {
         let mut ours = Samples::default();
         for _ in 0..run.pairs {
-            ours.push(one(&ledger, apart)?);
+            ours.push(one(&ledger, vms, apart)?);
         }
-        let what = format!("p. placement decisions/s at 1,000 hosts and 100,000 VMs{how}");
+        let what = format!("p. placement decisions/s at {hosts} hosts and {vms} VMs{how}");
         lines.push(Line { what, ours, peer: None });
     }
     Ok(lines)
