@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use banger_proto::bounds::MAX_HOST_IMAGES;
 use banger_proto::ids::{HostId, VmId};
 
 use self::bookings::HostBookings;
@@ -241,11 +242,13 @@ impl Ledger {
         }
     }
 
-    /// Tells which files a host has in its image directory. As with [`Self::set_capacity`].
+    /// Tells which files a host has in its image directory. As with [`Self::set_capacity`]. A host
+    /// that tells as many as any host does may have more, and so counts as one that has not told.
     pub fn set_image_files(&mut self, host: HostId, files: Arc<BTreeSet<String>>) {
         if let Some(entry) = self.hosts.get_mut(&host) {
-            self.search.note_room(entry.image_files.as_ref() != Some(&files));
-            entry.image_files = Some(files);
+            let files = Some(files).filter(|files| files.len() < MAX_HOST_IMAGES);
+            self.search.note_room(entry.image_files != files);
+            entry.image_files = files;
         }
     }
 

@@ -276,6 +276,12 @@ fn an_image_that_neither_the_server_nor_any_host_has_is_refused_with_what_is_nea
     assert!(said.ends_with("; did you mean \"demo-root\"?"), "{said}");
     let strange = mistyped(&mut ledger, "windows");
     assert_eq!(strange, nowhere("windows", Vec::new()));
+    // A host that tells as many files as any may tell may have this one as well.
+    let mut full = ledger.clone();
+    let all: Vec<String> = (0..MAX_HOST_IMAGES).map(|n| format!("file-{n}")).collect();
+    has_files(&mut full, 1, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    let (placed, _) = vm(make(&mut full, create_with(8, "new", naming("k", "windows", ""))));
+    assert_eq!(placed.host, Some(host_id(1)));
     assert!(strange.to_string().ends_with("neither the server nor any host has"), "{strange}");
     // A file of a host is an image, too; and an update is asked the same.
     vm(make(&mut ledger, create_with(2, "db", naming("k", "demo-root", ""))));
