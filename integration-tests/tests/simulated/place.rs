@@ -33,6 +33,23 @@ async fn place_without_a_host_a_vm_waits_and_goes_to_the_first_that_joins() {
     assert_eq!(status(&vm).host_name, "late");
 }
 
+/// One change of the ledger looks for hosts for some of those that wait; the search goes on with
+/// the others at once, and not when it is woken next.
+#[tokio::test]
+async fn place_a_vm_behind_many_that_fit_nowhere_is_reached_by_the_search_that_its_host_wakes() {
+    let mut fleet = Fleet::without_hosts().await;
+    for n in 0..520 {
+        let host_labels = [("only".to_owned(), format!("h{n}"))].into();
+        let wants = v1::Placement { host_labels, ..Default::default() };
+        fleet.create(on(&format!("waits-{n}"), wants)).await;
+    }
+    fleet.create(create("last")).await;
+    fleet.add_host("one", &[]).await;
+    fleet.until_state("last", v1::VmState::Running).await;
+    let first = fleet.get("waits-0").await.expect("there");
+    assert_eq!(status(&first).reason, "NO_HOST_MATCHES");
+}
+
 #[tokio::test]
 async fn place_a_named_host_and_labels_are_honoured() {
     let mut fleet = Fleet::of(1).await;
