@@ -383,7 +383,8 @@ pub struct HostVerdict {
     #[prost(message, repeated, tag = "4")]
     pub objections: ::prost::alloc::vec::Vec<HostObjection>,
     /// How well it suits, in parts per million, where it can take the VM: the highest score takes it,
-    /// and between equals the host that joined first.
+    /// and between equals the host with the fewest VMs (PACK: with the most), then the one that joined
+    /// first.
     #[prost(int64, tag = "5")]
     pub score: i64,
     /// What the score is made of; they add up to it.
@@ -7449,8 +7450,8 @@ impl AuditStep {
 pub enum AuditEffect {
     /// The call was about the object itself.
     Unspecified = 0,
-    /// It was taken back too: a token or a join token that was made with the one that the call took
-    /// back.
+    /// It went along: a token or a join token that was made with the one that the call took back, or a
+    /// token of the project that the call deleted.
     WentAlong = 1,
     /// It would have gone along, and was kept (`RevokeTokenRequest.keep_made`).
     Kept = 2,

@@ -251,7 +251,8 @@ pub fn check_host(wanted: &Wanted<'_>, candidate: &Candidate<'_>) -> Result<(), 
 }
 
 /// The host that takes the VM: of those that can, the one with the highest score; between equals
-/// the one that joined first. Candidates come in the order in which they joined.
+/// the one with the fewest VMs (with the most, by [`Strategy::Pack`]), and then the one that joined
+/// first. Candidates come in the order in which they joined.
 ///
 /// # Errors
 /// The reason that came closest: a full host says more than one with other labels.

@@ -403,8 +403,8 @@ export enum AuditEffect {
   UNSPECIFIED = 0,
 
   /**
-   * It was taken back too: a token or a join token that was made with the one that the call took
-   * back.
+   * It went along: a token or a join token that was made with the one that the call took back, or a
+   * token of the project that the call deleted.
    *
    * @generated from enum value: AUDIT_EFFECT_WENT_ALONG = 1;
    */

@@ -623,7 +623,8 @@ export type HostVerdict = Message<"banger.v1.HostVerdict"> & {
 
   /**
    * How well it suits, in parts per million, where it can take the VM: the highest score takes it,
-   * and between equals the host that joined first.
+   * and between equals the host with the fewest VMs (PACK: with the most), then the one that joined
+   * first.
    *
    * @generated from field: int64 score = 5;
    */
