@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use banger_proto::words::counted;
+use banger_terminal::progress::Progress;
 use jiff::Timestamp;
 
 use crate::config::ServerConfig;
@@ -31,7 +32,11 @@ pub async fn backup(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ca_sha256: ca(config).unwrap_or_default(),
     };
+    let progress = Progress::start();
+    let line = store::partial_of(to)
+        .and_then(|partial| progress.growing("copying", &partial, length(&config.database())));
     let size = store::backup(&config.database(), to, &note).await?;
+    drop(line);
     Ok(format!(
         "{}: {size} bytes, the database as it was at {now:.0}\n\
          Not in it, and to be kept beside it:\n  \
@@ -54,8 +59,17 @@ pub async fn restore(
     now: Timestamp,
     terms: RestoreTerms,
 ) -> Result<String, RestoreError> {
+    let progress = Progress::start();
+    let copy = store::restoring(&config.state_dir);
+    let line = progress.growing("copying and checking", &copy, length(from));
     let restored = store::restore(&config.database(), from, now, terms).await?;
+    drop(line);
     Ok(told(config, from, &restored, terms))
+}
+
+/// As far as it can be told: what is asked for itself says what is wrong with the file.
+fn length(file: &Path) -> u64 {
+    file.metadata().map_or(0, |found| found.len())
 }
 
 fn ca(config: &ServerConfig) -> Option<String> {

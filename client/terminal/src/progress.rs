@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use banger_client::v1::{Vm, VmState};
@@ -86,6 +89,16 @@ impl Progress {
         }
     }
 
+    /// Shows how far a file has grown that other work writes, until the answer is dropped. It looks
+    /// from a thread of its own: that work may block.
+    pub fn growing(&self, what: &str, file: &Path, of: u64) -> Option<Growing<'_>> {
+        if self.bar.is_hidden() {
+            return None;
+        }
+        self.say(what);
+        Some(Growing::new(&self.bar, what, file, of))
+    }
+
     /// Takes the line away while something is asked.
     pub fn while_away<T>(&self) -> impl Fn(&dyn Fn() -> T) -> T + Send + use<T> {
         let bar = self.bar.clone();
@@ -164,6 +177,40 @@ impl Progress {
     }
 }
 
+/// The line shows how far a file has grown as long as this is held.
+pub struct Growing<'a> {
+    ended: Option<mpsc::Sender<()>>,
+    looks: Option<JoinHandle<()>>,
+    _line: PhantomData<&'a Progress>,
+}
+
+impl Growing<'_> {
+    fn new(bar: &ProgressBar, what: &str, file: &Path, of: u64) -> Self {
+        let (what, file, bar) = (what.to_owned(), file.to_owned(), bar.clone());
+        let (ended, over) = mpsc::channel::<()>();
+        let looks = std::thread::spawn(move || {
+            let (count, mut rate, begun) = (Count::new(Some(of)), Rate::default(), Instant::now());
+            while over.recv_timeout(COUNTED) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // Not there before it is begun, nor once it has its own name.
+                let Ok(found) = std::fs::metadata(&file) else { continue };
+                count.add(found.len().saturating_sub(count.read()));
+                bar.set_message(rate.sentence(&what, begun.elapsed(), &count));
+            }
+        });
+        Self { ended: Some(ended), looks: Some(looks), _line: PhantomData }
+    }
+}
+
+impl Drop for Growing<'_> {
+    fn drop(&mut self) {
+        drop(self.ended.take());
+        if let Some(looks) = self.looks.take() {
+            // A panic of it has been printed; what was to be done is done all the same.
+            let _ = looks.join();
+        }
+    }
+}
+
 /// Whether a VM waits for an image that is brought to its host.
 pub fn waits_for_image(vm: &Vm) -> bool {
     vm.status.as_ref().is_some_and(|status| {
@@ -174,5 +221,38 @@ pub fn waits_for_image(vm: &Vm) -> bool {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits until the line says that, or for a minute.
+    fn until_said(bar: &ProgressBar, what: &str) {
+        let begun = Instant::now();
+        while !bar.message().contains(what) {
+            assert!(begun.elapsed() < Duration::from_mins(1), "{}", bar.message());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_is_told_until_nobody_wants_to_know() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, bar) = (directory.path().join("copy"), ProgressBar::hidden());
+        let line = Growing::new(&bar, "copying", &file, 4 << 20);
+        std::fs::write(&file, vec![0; 1 << 20]).unwrap();
+        until_said(&bar, "copying: 1M of 4M");
+        std::fs::write(&file, vec![0; 3 << 20]).unwrap();
+        until_said(&bar, "copying: 3M of 4M, ");
+        until_said(&bar, " left");
+        // It has its own name now: the line stays as it was.
+        std::fs::rename(&file, directory.path().join("whole")).unwrap();
+        drop(line);
+        let said = bar.message();
+        std::fs::write(&file, vec![0; 4 << 20]).unwrap();
+        std::thread::sleep(COUNTED * 2);
+        assert_eq!(bar.message(), said);
     }
 }

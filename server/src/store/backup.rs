@@ -65,12 +65,8 @@ pub async fn backup(database: &Path, to: &Path, note: &BackupNote) -> Result<u64
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { path: to.to_owned() });
     }
-    let name = to.file_name().ok_or_else(|| BackupError::Exists { path: to.to_owned() })?;
-    let directory = match to.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        Some(_) | None => Path::new("."),
-    };
-    let partial = directory.join(format!(".{}.partial", name.to_string_lossy()));
+    let partial = partial_of(to).ok_or_else(|| BackupError::Exists { path: to.to_owned() })?;
+    let directory = partial.parent().unwrap_or(Path::new("."));
     // Left by one that was cut off.
     if partial.symlink_metadata().is_ok() {
         fs::remove_file(&partial).map_err(file("remove", &partial))?;
@@ -93,6 +89,16 @@ pub async fn backup(database: &Path, to: &Path, note: &BackupNote) -> Result<u64
     let size = kept?;
     removed.map_err(file("remove", &partial))?;
     Ok(size)
+}
+
+/// The file that a backup comes into being as; `None` where `to` has no name.
+pub fn partial_of(to: &Path) -> Option<PathBuf> {
+    let name = to.file_name()?;
+    let directory = match to.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    Some(directory.join(format!(".{}.partial", name.to_string_lossy())))
 }
 
 async fn write(database: &Path, to: &Path, note: &BackupNote) -> Result<(), BackupError> {

@@ -51,7 +51,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::audit::{AuditFollow, AuditLook, AuditNext, AuditPage, AuditStretch, StoredAudit};
-pub use self::backup::{BackupError, BackupNote, backup};
+pub use self::backup::{BackupError, BackupNote, backup, partial_of};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
 use self::file::{close_whole, connect, lock, options};
@@ -59,7 +59,7 @@ use self::query::Question;
 pub use self::query::{KeptContents, Query};
 pub use self::restore::{
     HostShutOut, NamedToken, NamedVm, RestoreError, RestoreTerms, Restored, ShutOut, ShutOutHost,
-    UnknownHost, restore,
+    UnknownHost, restore, restoring,
 };
 pub use self::retention::Tidied;
 use self::schema::migrate;

@@ -196,6 +196,11 @@ pub async fn restore(
     Ok(restored)
 }
 
+/// What a backup that is put in place is copied to first, in the directory of the database.
+pub fn restoring(directory: &Path) -> PathBuf {
+    directory.join("banger.restoring.db")
+}
+
 /// The copy that is worked on; removed when it has not found its place.
 struct DatabaseCopy {
     path: PathBuf,
@@ -213,7 +218,7 @@ impl DatabaseCopy {
         if same.is_ok_and(|live| (live.dev(), live.ino()) == (file.dev(), file.ino())) {
             return Err(not_one("it is the database itself"));
         }
-        let copied = Self { path: directory.join("banger.restoring.db") };
+        let copied = Self { path: restoring(directory) };
         copied.clear();
         if !begins_as_a_database(from) {
             return Err(not_one("it is no SQLite database"));
