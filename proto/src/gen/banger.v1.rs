@@ -619,8 +619,9 @@ pub struct ListVmsRequest {
 /// Which VMs to show. Every field that is set must match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmFilter {
-    /// `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms. As in
-    /// Kubernetes `!=` and `notin` match also what has no such label.
+    /// `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms of
+    /// 64 values each, and 4,096 bytes; so every selector. As in Kubernetes `!=` and `notin` match also
+    /// what has no such label.
     #[prost(string, tag = "1")]
     pub label_selector: ::prost::alloc::string::String,
     /// A host by id or name.

@@ -3,6 +3,7 @@
 //! A [`Selector`] is parsed once at the edge and asked many times by list and watch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Labels of a VM or a host.
 pub type Labels = BTreeMap<String, String>;
@@ -15,6 +16,9 @@ pub const MAX_TERMS: usize = 16;
 
 /// Most values of one term.
 pub const MAX_VALUES: usize = 64;
+
+/// Greatest length of a selector, in bytes: it is kept as it was written.
+pub const MAX_SELECTOR_LEN: usize = 4096;
 
 const MAX_PART_LEN: usize = 63;
 const MAX_PREFIX_LEN: usize = 253;
@@ -138,11 +142,11 @@ enum Term {
     Lacks(String),
 }
 
-/// A label selector: every term must match. The empty selector matches everything.
+/// A label selector: every term must match. The empty selector matches everything. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
-    terms: Vec<Term>,
-    text: String,
+    terms: Arc<[Term]>,
+    text: Arc<str>,
 }
 
 impl Selector {
@@ -152,6 +156,10 @@ impl Selector {
     /// # Errors
     /// A sentence that says which term is wrong and why.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_SELECTOR_LEN {
+            let len = text.len();
+            return Err(format!("has {len} bytes; at most {MAX_SELECTOR_LEN} are allowed"));
+        }
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -166,12 +174,17 @@ impl Selector {
                 parse_term(part.trim()).map_err(|why| format!("term {}: {why}", index + 1))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { terms, text: text.trim().to_owned() })
+        Ok(Self { terms, text: text.trim().into() })
     }
 
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The same, to be kept.
+    pub fn shared_text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// A label that everything that matches has, with the values that it may have: what to look up.

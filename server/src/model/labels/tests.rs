@@ -99,6 +99,10 @@ fn a_selector_says_which_term_is_wrong() {
     }
     let many = vec!["a"; 17].join(",");
     assert!(Selector::parse(&many).is_err());
+    // It is kept as it was written, so what means nothing counts, too.
+    let padded = |len: usize| format!("a in (b{})", " ".repeat(len - "a in (b)".len()));
+    assert!(Selector::parse(&padded(MAX_SELECTOR_LEN)).is_ok());
+    assert!(Selector::parse(&padded(MAX_SELECTOR_LEN + 1)).is_err());
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn fuzz_a_selector_has_only_keys_and_values_that_labels_may_have() {
         match Selector::parse(text) {
             Ok(selector) => {
                 assert!(selector.terms.len() <= MAX_TERMS);
-                for term in &selector.terms {
+                for term in selector.terms.iter() {
                     let (key, values) = match term {
                         Term::Equals(key, value) | Term::Differs(key, value) => {
                             (key, vec![value.as_str()])

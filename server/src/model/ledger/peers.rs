@@ -19,7 +19,7 @@ use crate::model::placement::{Near, Peers};
 use crate::model::project::ProjectName;
 
 /// A rule to stay apart: its selector's text and its topology.
-type RuleKey = (String, Option<String>);
+type RuleKey = (Arc<str>, Option<Arc<str>>);
 
 /// Whom a rule is about, as seen from a VM: project, selector's text and topology.
 type NearKey<'a> = (&'a ProjectName, &'a str, Option<&'a str>);
@@ -88,6 +88,15 @@ impl PeerIndex {
         self.projects.get(project).map_or(0, |of| of.apart_from(labels).count())
     }
 
+    /// Where the texts of the rules to stay apart are in memory, and how many rules have them.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> (std::collections::HashSet<*const u8>, usize) {
+        let values = self.projects.values().flat_map(|of| of.apart.values());
+        let rules: Vec<_> = values.flat_map(HashMap::values).flatten().collect();
+        let texts = rules.iter().flat_map(|((text, _), rule)| [&**text, rule.selector.text()]);
+        (texts.map(|text| text.as_ptr()).collect(), rules.len())
+    }
+
     /// A VM has a host.
     pub(super) fn add(&mut self, vm: &VmIntent) {
         let Some(host) = vm.host else { return };
@@ -102,8 +111,10 @@ impl PeerIndex {
         }
         for (selector, topology) in rules {
             let (label, values) = selector.anchor().unwrap_or_default();
+            // All values of a rule share its texts: a caller's bytes are kept once.
+            let key = (selector.shared_text(), topology.map(Arc::from));
             for value in values {
-                let key = (selector.text().to_owned(), topology.map(str::to_owned));
+                let key = key.clone();
                 let of_value = of.apart.entry(label.to_owned()).or_default();
                 let apart = of_value.entry(value.to_owned()).or_default().entry(key);
                 let new = || Apart { selector: selector.clone(), hosts: BTreeMap::new() };
@@ -131,7 +142,7 @@ impl PeerIndex {
         for (selector, topology) in
             vm.spec.placement().affinity.iter().filter_map(|rule| rule.repels())
         {
-            let key = (selector.text().to_owned(), topology.map(str::to_owned));
+            let key = (selector.shared_text(), topology.map(Arc::from));
             let (label, values) = selector.anchor().unwrap_or_default();
             let Some(of_value) = of.apart.get_mut(label) else { continue };
             for value in values {
@@ -209,7 +220,7 @@ impl Ledger {
                 let is_own = |host: HostId| {
                     own.as_ref().is_some_and(|(at, rules)| {
                         let is_it = |(selector, near): &(&Selector, Option<&str>)| {
-                            selector.text() == text && *near == topology.as_deref()
+                            selector.text() == &**text && *near == topology.as_deref()
                         };
                         *at == host && rules.iter().any(is_it)
                     })

@@ -49,6 +49,17 @@ fn ten_hosts() -> Ledger {
 }
 
 #[test]
+fn a_rule_about_many_values_keeps_its_text_once() {
+    let mut ledger = ten_hosts();
+    let values: Vec<_> = (0..64).map(|n| format!("{n:060}")).collect();
+    let rule = format!("app in ({})", values.join(","));
+    let of_one = made(&mut ledger, labelled(0, "web", Some((&rule, "", true))));
+    assert!(of_one.host.is_some());
+    let (texts, rules) = ledger.peer_index.texts();
+    assert_eq!((texts.len(), rules), (1, 64));
+}
+
+#[test]
 fn of_two_hundred_that_stay_apart_each_host_has_one_and_the_others_wait() {
     let mut ledger = ten_hosts();
     let apart = Some(("app=web", "", true));

@@ -1206,8 +1206,9 @@ export const ListVmsRequestSchema: GenMessage<ListVmsRequest> = /*@__PURE__*/
  */
 export type VmFilter = Message<"banger.v1.VmFilter"> & {
   /**
-   * `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms. As in
-   * Kubernetes `!=` and `notin` match also what has no such label.
+   * `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms of
+   * 64 values each, and 4,096 bytes; so every selector. As in Kubernetes `!=` and `notin` match also
+   * what has no such label.
    *
    * @generated from field: string label_selector = 1;
    */
