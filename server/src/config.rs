@@ -5,6 +5,7 @@
 //! reads it, [`ServerConfig::check`] lists all problems at once, and the rest of the server takes
 //! it as given.
 
+pub mod auth;
 mod images;
 mod limits;
 mod outside;
@@ -20,6 +21,7 @@ pub use banger_wire::service::settings::ConfigError;
 use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
+pub use self::auth::{AuthConfig, OidcConfig};
 pub use self::images::ImagesConfig;
 pub use self::limits::LimitsConfig;
 use crate::model::caller::{Principal, Rights, Role};
@@ -85,18 +87,6 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// Key, PEM.
     pub key: PathBuf,
-}
-
-/// Who may call the API.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// A file with one `<principal> <token> [<role>]` a line; `#` begins a comment. Without a role
-    /// the principal is an admin.
-    pub token_file: Option<PathBuf>,
-    /// Every call needs a token on loopback, too. Beyond it that is so in any case, but for
-    /// `insecure_anonymous`. Without a `token_file` the server makes the first, for an admin.
-    pub ask_for_tokens: bool,
 }
 
 /// How hosts are filled.
@@ -281,6 +271,7 @@ impl ServerConfig {
             let secs = self.agents.offline_after_secs;
             problems.push(format!("agents.offline_after_secs is {secs}; must be 1 to 3600"));
         }
+        problems.extend(self.auth.problems());
         problems.extend(self.limits.problems());
         for name in &self.names {
             if let Err(why) = outside::check_server_name(name) {
@@ -305,7 +296,7 @@ impl ServerConfig {
     /// Whether every call needs a token: beyond loopback always, unless an operator insists.
     pub fn asks_for_tokens(&self) -> bool {
         let beyond = !self.listen.ip().is_loopback() && !self.insecure_anonymous;
-        beyond || self.auth.ask_for_tokens || self.auth.token_file.is_some()
+        beyond || self.auth.ask_for_tokens || self.auth.knows_callers()
     }
 
     /// What may be so and is yet said at every start and by `check-config`.

@@ -27,7 +27,8 @@
 //! 6. [`fleet`]: agents as seen from here: the link to each, its session, whether it is alive.
 //! 7. [`watch`]: joins intent and observation into the one table that everybody reads, and hands
 //!    out its changes in order.
-//! 8. [`pki`]: the CA that lets server and agents know each other.
+//! 8. [`pki`]: the CA that lets server and agents know each other. [`oidc`]: whose a token is that
+//!    a provider of identities has signed.
 //! 9. [`images`]: kernels and root file systems: imported, kept by digest, removed when unused.
 //! 10. [`clock`], [`metrics`], [`commands`]: the time, what an operator can see, and what one runs
 //!     beside the server.
@@ -43,6 +44,7 @@ pub mod fleet;
 pub mod images;
 pub mod metrics;
 pub mod model;
+pub mod oidc;
 pub mod pki;
 pub mod reconcile;
 pub mod server;

@@ -58,6 +58,7 @@ use crate::images::importer::Converter;
 use crate::images::library::Library;
 use crate::images::{ImageSettings, Images};
 use crate::metrics::Metrics;
+use crate::oidc;
 use crate::pki::{CaError, CertificateAuthority};
 use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{self, CapacityFeed, ImageDelivery, Knowledge};
@@ -304,10 +305,14 @@ impl Server {
         let (tidy_clock, tidy_metrics) = (Arc::clone(&clock), metrics.clone());
         let token_upkeep = tokio::spawn(tokens::run(
             identities,
+            credentials.provider(),
             store.clone(),
             Arc::clone(&clock),
             stop_parts.child_token(),
         ));
+        if let Some(provider) = credentials.provider() {
+            tokio::spawn(oidc::refresh::run(provider, stop_parts.child_token()));
+        }
         let refused = tokio::spawn(refusals::run(
             credentials.auth().refusals(),
             store.clone(),

@@ -6077,12 +6077,16 @@ pub struct WhoAmIResponse {
     /// The project that is all they see. Empty: the whole fleet.
     #[prost(string, tag = "3")]
     pub project: ::prost::alloc::string::String,
-    /// Id of the token, where it was made by a call.
+    /// Id of the token, where it was made by a call. Of one that a provider of identities has signed
+    /// "jwt_" and 16 hexadecimal digits of its SHA-256, as in the audit.
     #[prost(string, tag = "4")]
     pub token_id: ::prost::alloc::string::String,
     /// When that is good no longer.
     #[prost(message, optional, tag = "5")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who says who they are, where it is not this server: the issuer of the token.
+    #[prost(string, tag = "6")]
+    pub issuer: ::prost::alloc::string::String,
 }
 /// What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
 /// there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
@@ -7297,8 +7301,9 @@ pub struct AuditRecord {
     /// As in the history of VMs. Of a call without a token "local" or "anonymous".
     #[prost(string, tag = "4")]
     pub principal: ::prost::alloc::string::String,
-    /// Id of the token that was made by a call; of JoinHost the id of the join token. Empty: a line of
-    /// the token file, or none.
+    /// Id of the token that was made by a call; of JoinHost the id of the join token; of a token that a
+    /// provider of identities has signed "jwt_" and 16 hexadecimal digits of its SHA-256. Empty: a line
+    /// of the token file, or none.
     #[prost(string, tag = "5")]
     pub token_id: ::prost::alloc::string::String,
     /// Address and port that the connection came from.

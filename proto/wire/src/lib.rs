@@ -26,6 +26,8 @@
 //! With the feature `telemetry`, for programs: `telemetry`, where a process sends its log and its
 //! spans.
 //!
+//! With the feature `web`: `web`, a bounded request over HTTPS to a provider of identities.
+//!
 //! With the feature `service`, which clients do without: `service`, what server and agent are alike
 //! in as services of a machine.
 
@@ -55,3 +57,5 @@ pub mod telemetry;
 pub mod tls;
 #[cfg(feature = "trace")]
 pub mod trace;
+#[cfg(feature = "web")]
+pub mod web;

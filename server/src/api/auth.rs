@@ -2,7 +2,8 @@
 //! [`Caller`] that everything behind it goes by; every request has one in its extensions.
 //!
 //! [`METHODS`] says of every method what it does to which kind of thing, [`authorize`] who may do
-//! that, [`identities`] whose a token is. Where the server asks for no tokens, which is on loopback
+//! that, [`identities`] whose a token is, and of tokens that a provider of identities has signed
+//! [`crate::oidc`]. Where the server asks for no tokens, which is on loopback
 //! or because an operator insists, everybody who reaches the listener without one is an admin. A
 //! request's [`Standing`] says whether its caller has shown an identity, which the layers inside go
 //! by. A call ends when its caller may no longer call: [`mod@until_gone`]. A call has one caller,
@@ -15,35 +16,38 @@ pub mod identities;
 mod methods;
 mod rates;
 pub mod refusals;
+mod shown;
 mod until_gone;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
 use banger_wire::service::edge::connection::{Connection, Proof};
 use banger_wire::trace;
-use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use self::identities::{Found, Identities, Identity};
+use self::identities::{Identities, Identity};
 pub use self::methods::METHODS;
 pub(in crate::api) use self::methods::method_named;
 use self::methods::{asked, method_at};
 use self::rates::Rates;
 use self::refusals::Refusals;
+use self::shown::Shown;
 use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Of, Refused, Resource, authorize};
 use crate::model::caller::{ANONYMOUS, CallOf, Caller, Grants, LOCAL, Principal, Role};
+use crate::oidc::Provider;
+use crate::oidc::claims::NotVouched;
 
 /// Who may call.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ struct Callers {
     clock: SharedClock,
     refusals: Refusals,
     rates: Rates,
+    provider: OnceLock<Arc<Provider>>,
 }
 
 /// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
@@ -67,13 +72,20 @@ impl AuthLayer {
         let anybody = if loopback { LOCAL } else { ANONYMOUS }.into();
         let (identities, refusals) = (Identities::default(), Refusals::default());
         let rates = Rates::default();
-        Self(Arc::new(Callers { identities, anybody, clock, refusals, rates }))
+        let provider = OnceLock::new();
+        Self(Arc::new(Callers { identities, anybody, clock, refusals, rates, provider }))
     }
 
     /// From now on these are the principals of the token file; if there are any, every call needs a
     /// token.
     pub fn admit(&self, principals_by_token: &BTreeMap<String, Principal>) {
         self.0.identities.set_file(principals_by_token);
+    }
+
+    /// From now on this provider of identities says who people are, too. The first that is given
+    /// stays.
+    pub fn believe(&self, provider: Arc<Provider>) {
+        let _ = self.0.provider.set(provider);
     }
 
     /// From now on every call needs a token, whether the file has any or not.
@@ -146,33 +158,32 @@ impl LetIn {
 impl Callers {
     /// Who calls, if they may. An open method is a stranger's unless the call carries a token, also
     /// where none is asked for: nothing else tells its callers apart.
-    fn admit<B>(&self, request: &http::Request<B>) -> Result<Admitted, Status> {
+    fn admit<B>(&self, request: &http::Request<B>, shown: Shown) -> Result<Admitted, Status> {
         let at = self.clock.now();
-        let found = bearer(request)?.map(|token| self.identities.find(token, at));
         let nobody_is_asked = !self.identities.are_asked_for();
-        let (identity, grants, lacking) = match found {
-            Some(Found::Known(identity)) => {
+        let (identity, grants, lacking) = match shown {
+            Shown::By(identity) => {
                 let grants = Grants::To(identity.principal.rights.clone());
-                (Some(identity), grants, "")
+                (Some(identity), grants, String::new())
             }
-            // A token that the server made and that is no longer good is never taken for none.
-            Some(Found::Unknown) => {
-                (None, Grants::Open, "the bearer token is unknown, has expired or was taken back")
+            Shown::Bad(why) => (None, Grants::Open, why),
+            Shown::UnknownKey(_) => (None, Grants::Open, NotVouched::UnknownKey.to_string()),
+            Shown::Foreign | Shown::Nothing if nobody_is_asked => {
+                (None, Grants::fleet(Role::Admin), String::new())
             }
-            Some(Found::Foreign) | None if nobody_is_asked => {
-                (None, Grants::fleet(Role::Admin), "")
-            }
-            Some(Found::Foreign) => (None, Grants::Open, "the bearer token is unknown"),
-            None => (None, Grants::Open, "no bearer token was given"),
+            Shown::Foreign => (None, Grants::Open, "the bearer token is unknown".to_owned()),
+            Shown::Nothing => (None, Grants::Open, "no bearer token was given".to_owned()),
         };
         let actor = identity.as_ref().map_or(&self.anybody, |identity| &identity.principal.name);
         let trace = trace::current_traceparent(request.headers());
         let token = identity.as_ref().and_then(|identity| identity.token());
+        let vouched = identity.as_ref().and_then(|identity| identity.vouch());
         let ended = identity.as_ref().map(|identity| identity.ended.clone()).unwrap_or_default();
         let peer = request.extensions().get::<Connection>().map(Connection::peer);
         let path = request.uri().path();
         let call = method_at(path).map(|method| Arc::new(CallOf { method, peer }));
-        let caller = Caller { actor: Arc::clone(actor), grants, trace, at, token, ended, call };
+        let actor = Arc::clone(actor);
+        let caller = Caller { actor, grants, trace, at, token, vouched, ended, call };
         // Before it is judged: refusing costs work and records, too.
         self.rates
             .admit(&caller, Instant::now())
@@ -180,7 +191,7 @@ impl Callers {
         let (action, resource) = asked(path);
         authorize(&caller, action, resource, Of::Any).map_err(|refused| {
             let status = match refused {
-                Refused::Stranger => status::token_invalid(lacking),
+                Refused::Stranger => status::token_invalid(&lacking),
                 Refused::Role { .. } | Refused::NotThere => status::not_permitted(&refused),
             };
             self.refusals.note(&caller, identity.is_some(), at, &status);
@@ -194,40 +205,20 @@ impl Callers {
     }
 }
 
-/// The token that a call shows, which is its one proof. A call that shows two is nobody's, in two
-/// headers or in one: whatever stands before the server may have judged it by the other.
-fn bearer<B>(request: &http::Request<B>) -> Result<Option<&str>, Status> {
-    let mut values = request.headers().get_all(AUTHORIZATION).iter();
-    let (value, None) = (values.next(), values.next()) else {
-        return Err(status::malformed("it has more than one authorization header"));
-    };
-    let parts = value.and_then(|value| value.to_str().ok()?.split_once(' '));
-    let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = bearer.map(|(_, token)| token.trim());
-    // No token has a space in it. Two headers are joined by a comma and one.
-    if token.is_some_and(|token| token.contains(char::is_whitespace)) {
-        return Err(status::malformed("its authorization header has more than one token"));
-    }
-    Ok(token)
-}
+/// An answer that is being made.
+type Answering =
+    Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send + 'static>>;
 
-impl<S, B> Service<http::Request<B>> for Auth<S>
-where
-    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let Admitted { caller, standing, identity } = match self.callers.admit(&request) {
+impl<S> Auth<S> {
+    /// Lets a call in that shows this, or refuses it.
+    fn let_in<B>(&mut self, mut request: http::Request<B>, shown: Shown) -> Answering
+    where
+        S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
+        let Admitted { caller, standing, identity } = match self.callers.admit(&request, shown) {
             Ok(admitted) => admitted,
-            Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
+            Err(refused) => return answered(refused),
         };
         request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(standing);
@@ -240,7 +231,7 @@ where
         let callers = Arc::clone(&self.callers);
         Box::pin(async move {
             let known = identity.is_some();
-            let answer = match identity {
+            let answer = match &identity {
                 Some(identity) => until_gone(identity.gone.clone(), grace, call).await?,
                 None => call.await?,
             };
@@ -250,6 +241,49 @@ where
             }
             Ok(answer)
         })
+    }
+}
+
+fn answered(refused: Status) -> Answering {
+    Box::pin(std::future::ready(Ok(refused.into_http())))
+}
+
+impl<S, B> Service<http::Request<B>> for Auth<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        match self.callers.shown(&request) {
+            Ok(Shown::UnknownKey(provider)) => {
+                // The service that is ready goes with the call, which waits.
+                let next = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, next);
+                let mut ready = Self { inner, callers: Arc::clone(&self.callers) };
+                Box::pin(async move {
+                    let shown = match provider.look_again().await {
+                        true => ready.callers.shown(&request),
+                        false => Ok(Shown::UnknownKey(provider)),
+                    };
+                    match shown {
+                        Ok(shown) => ready.let_in(request, shown).await,
+                        Err(refused) => Ok(refused.into_http()),
+                    }
+                })
+            }
+            Ok(shown) => self.let_in(request, shown),
+            Err(refused) => answered(refused),
+        }
     }
 }
 

@@ -106,6 +106,7 @@ impl Api {
             trace: trace::current_traceparent(request.metadata().as_ref()),
             at: now,
             token: None,
+            vouched: None,
             ended: Ended::default(),
             call: None,
         }))

@@ -256,12 +256,16 @@ impl TokenService for Tokens {
             return Err(status::token_invalid("no identity was shown"));
         };
         let token = caller.token.as_ref().and_then(|id| self.api.store.token(id));
+        let vouch = caller.vouched.as_ref();
+        let expires_at =
+            token.map(|token| token.expires_at).or(vouch.map(|vouch| vouch.expires_at));
         Ok(Response::new(v1::WhoAmIResponse {
             principal: caller.actor.to_string(),
             role: convert::role(rights).into(),
             project: rights.project().map(ToString::to_string).unwrap_or_default(),
-            token_id: caller.token.as_deref().unwrap_or_default().to_owned(),
-            expire_time: token.map(|token| convert::timestamp(token.expires_at)),
+            token_id: caller.shown_id().to_owned(),
+            expire_time: expires_at.map(convert::timestamp),
+            issuer: vouch.map(|vouch| vouch.by.to_string()).unwrap_or_default(),
         }))
     }
 

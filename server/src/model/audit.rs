@@ -186,7 +186,7 @@ pub struct AuditRecord {
     pub principal: Arc<str>,
     /// The project that is all that they see; `None`: they see the fleet, or it is no call.
     pub project: Option<ProjectName>,
-    /// Id of the token that was made by a call; may be empty.
+    /// Id of the token that was made by a call, or of what others have signed; may be empty.
     pub token_id: String,
     /// Address and port; may be empty.
     pub peer: String,
@@ -213,7 +213,7 @@ impl AuditRecord {
             step,
             principal: Arc::clone(&caller.actor),
             project: caller.only().cloned(),
-            token_id: caller.token.as_deref().unwrap_or_default().to_owned(),
+            token_id: caller.shown_id().to_owned(),
             peer: call.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             method: call.method.to_owned(),
             object: None,

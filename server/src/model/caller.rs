@@ -175,11 +175,25 @@ pub struct Caller {
     /// The id of the token that they call with, where it was made by a call: they change nothing
     /// once it is gone or has expired.
     pub token: Option<Arc<str>>,
+    /// What others have vouched for them by, where it is no token of this server: they change
+    /// nothing once it has expired.
+    pub vouched: Option<Vouch>,
     /// Whether what they call with was taken back since, a line of the token file too: they change
     /// nothing then.
     pub ended: Ended,
     /// The call that they make, for the audit; `None`: none of the API's.
     pub call: Option<Arc<CallOf>>,
+}
+
+/// What somebody else than this server has signed for who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouch {
+    /// How the audit calls it: what kind it is, and 16 digits of its digest.
+    pub id: Arc<str>,
+    /// Who has signed it.
+    pub by: Arc<str>,
+    /// Not good from then on.
+    pub expires_at: Timestamp,
 }
 
 /// The call of the API that somebody makes.
@@ -225,9 +239,16 @@ impl Caller {
             trace: String::new(),
             at,
             token: None,
+            vouched: None,
             ended: Ended::default(),
             call: None,
         }
+    }
+
+    /// The id of what they call with, as the audit says it; empty for a line of the token file.
+    pub fn shown_id(&self) -> &str {
+        let vouched = self.vouched.as_ref().map(|vouched| &vouched.id);
+        self.token.as_ref().or(vouched).map_or("", |id| id)
     }
 
     /// The same caller at a later time, for what is decided long after the call began: their token
@@ -241,7 +262,7 @@ impl Caller {
     /// has gone since.
     #[must_use]
     pub fn for_the_record(&self) -> Self {
-        Self { token: None, ended: Ended::default(), ..self.clone() }
+        Self { token: None, vouched: None, ended: Ended::default(), ..self.clone() }
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn caller() -> Caller {
         trace: String::new(),
         at: at(0),
         token: None,
+        vouched: None,
         ended: Ended::default(),
         call: None,
     }

@@ -42,10 +42,17 @@ pub struct TokenRecord {
 /// The rule that it breaks.
 pub fn check_principal(name: &str) -> Result<(), &'static str> {
     check_name(name)?;
-    if OWN_NAMES.contains(&name) {
+    if is_own_name(name) {
         return Err("is what the history calls the server, or callers without a token");
     }
     Ok(())
+}
+
+/// Whether the history could mean the server by this, callers without a token, or a token's id,
+/// however it is spelled.
+pub fn is_own_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    OWN_NAMES.contains(&name.as_str()) || name.starts_with(PREFIX)
 }
 
 /// Whether this is the whole of an id, and no name.

@@ -1,4 +1,5 @@
-//! What the API shows of itself and whom it lets in: certificate, key and tokens.
+//! What the API shows of itself and whom it lets in: certificate, key, tokens, and keys of a
+//! provider of identities that are in a file.
 //!
 //! Read from their files at start, and again when an operator asks (SIGHUP): all of them are good,
 //! or all stay as they were. New connections see the new certificate and new calls the new tokens;
@@ -17,8 +18,9 @@ use http::HeaderValue;
 
 use crate::api::auth::AuthLayer;
 use crate::clock::SharedClock;
-use crate::config::{ConfigError, ServerConfig, TlsConfig, read_token_file};
+use crate::config::{ConfigError, OidcConfig, ServerConfig, TlsConfig, read_token_file};
 use crate::model::caller::Principal;
+use crate::oidc::{Provider, ProviderError};
 
 /// The files can't be used; nothing of them is.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,12 @@ pub enum CredentialsError {
     /// A file of the API's TLS can't be read, or others than its owner may read the key.
     #[error("a file of [tls] can't be used")]
     TlsFile(#[source] SecretError),
+    /// The provider of identities can't be set up.
+    #[error("[auth.oidc] can't be used")]
+    Provider(#[source] ProviderError),
+    /// A file of the provider of identities can't be read.
+    #[error("a file of [auth.oidc] can't be used")]
+    ProviderFile(#[source] SecretError),
     /// The API's TLS can't be set up.
     #[error("the certificate and key of [tls] can't be used")]
     Tls(#[source] TlsConfigError),
@@ -43,6 +51,7 @@ pub(super) struct Credentials {
     names: Vec<String>,
     origins: Vec<HeaderValue>,
     token_file: Option<PathBuf>,
+    provider: Option<(OidcConfig, Arc<Provider>)>,
     auth: AuthLayer,
 }
 
@@ -71,7 +80,18 @@ impl Credentials {
         if let Some(file) = &token_file {
             auth.admit(&tokens(file, owners)?);
         }
-        Ok(Self { tls, visitors, names, origins, token_file, auth })
+        let mut provider = None;
+        if let Some(oidc) = &config.auth.oidc {
+            let made = Arc::new(provider_of(oidc)?);
+            auth.believe(Arc::clone(&made));
+            provider = Some((oidc.clone(), made));
+        }
+        Ok(Self { tls, visitors, names, origins, token_file, provider, auth })
+    }
+
+    /// Who says who people are besides this server.
+    pub(super) fn provider(&self) -> Option<Arc<Provider>> {
+        self.provider.as_ref().map(|(_, provider)| Arc::clone(provider))
     }
 
     /// What connections are accepted with.
@@ -93,6 +113,13 @@ impl Credentials {
     pub(super) fn reload(&self) -> Result<(), CredentialsError> {
         let owners = Owners::Ours;
         let tokens = self.token_file.as_deref().map(|file| tokens(file, owners)).transpose()?;
+        let mut keys = None;
+        if let Some((config, provider)) = &self.provider
+            && let Some(file) = &config.jwks_file
+        {
+            let read = provider.check_file(&public(file)?).map_err(CredentialsError::Provider)?;
+            keys = Some((provider, read));
+        }
         if let Some((files, in_use)) = &self.tls {
             let (public, certified) = public_tls(files, owners)?;
             in_use.store(Arc::new(public));
@@ -102,8 +129,23 @@ impl Credentials {
         if let Some(tokens) = tokens {
             self.auth.admit(&tokens);
         }
+        if let Some((provider, keys)) = keys {
+            provider.take_file(keys);
+        }
         Ok(())
     }
+}
+
+/// With what is in the files that it names. None of them is secret: keys of a provider are shown to
+/// everybody.
+fn provider_of(config: &OidcConfig) -> Result<Provider, CredentialsError> {
+    let ca = config.ca.as_deref().map(public).transpose()?;
+    let keys = config.jwks_file.as_deref().map(public).transpose()?;
+    Provider::new(config, ca.as_deref(), keys.as_deref()).map_err(CredentialsError::Provider)
+}
+
+fn public(file: &Path) -> Result<Vec<u8>, CredentialsError> {
+    secrets::read_public(file).map_err(CredentialsError::ProviderFile)
 }
 
 fn tokens(file: &Path, owners: Owners) -> Result<BTreeMap<String, Principal>, CredentialsError> {

@@ -1,9 +1,11 @@
-//! Ends tokens that have expired, and has the store write down when tokens were used.
+//! Ends tokens that have expired, and those that a provider has signed with a key that it shows no
+//! longer, and has the store write down when tokens were used.
 //!
 //! A write waits for the database, which may be slow or away; a token expires all the same. So the
 //! looks go on beside a write, of which there is one at a time.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,6 +17,7 @@ use crate::api::auth::identities::Identities;
 use crate::clock::SharedClock;
 use crate::model::caller::Caller;
 use crate::model::ledger::NoteTokenUses;
+use crate::oidc::Provider;
 use crate::store::Store;
 
 /// How often it is looked for tokens that have expired: a stream ends within a second of it.
@@ -26,11 +29,17 @@ const LOOKS_A_WRITE: u32 = 120;
 /// Runs until it is stopped, and writes once more then.
 pub(super) async fn run(
     identities: Identities,
+    provider: Option<Arc<Provider>>,
     store: Store,
     clock: SharedClock,
     stop: CancellationToken,
 ) {
-    let expire = || identities.expire(clock.now());
+    let expire = || {
+        identities.expire(clock.now());
+        if let Some(provider) = &provider {
+            identities.keep_shown(|print| provider.shows(print));
+        }
+    };
     looks(stop, expire, || write(&identities, &store, &clock)).await;
 }
 

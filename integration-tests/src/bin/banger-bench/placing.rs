@@ -37,6 +37,7 @@ fn caller() -> Caller {
         trace: String::new(),
         at: Timestamp::UNIX_EPOCH,
         token: None,
+        vouched: None,
         ended: Ended::default(),
         call: None,
     }

@@ -1,5 +1,6 @@
-//! Everybody who may call: the principals of the token file and the tokens that were made by calls,
-//! by the digests of their tokens.
+//! Everybody who may call: the principals of the token file, the tokens that were made by calls,
+//! and those whom others have vouched for since they called last ([`vouched`]), by the digests of
+//! what they show.
 //!
 //! A call is looked up here and nowhere else, whatever the number of tokens. The file's are told by
 //! who reads it, at start and on a reload; the others by the store's commits, in their order,
@@ -8,6 +9,8 @@
 //!
 //! The map is keyed by digests, which whoever guesses at tokens cannot choose: how long a look
 //! takes tells nothing of a token.
+
+mod vouched;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,7 +21,8 @@ use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::caller::{Ended, Principal};
+pub(super) use self::vouched::Basis;
+use crate::model::caller::{Ended, Principal, Vouch};
 use crate::model::ledger::{Change, Edit};
 use crate::model::token::{PREFIX, TokenRecord};
 
@@ -32,8 +36,10 @@ pub(super) struct Identity {
     pub(super) gone: CancellationToken,
     /// The same for those who decide about what they have begun, and do not wait.
     pub(super) ended: Ended,
-    /// Of a token that was made by a call; `None`: it is of the file.
+    /// Of a token that was made by a call; `None`: it is of the file, or vouched for.
     made: Option<Made>,
+    /// What others have signed for them, and by what that is good; `None`: it is this server's.
+    vouched: Option<(Vouch, Basis)>,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,8 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 struct KnownCallers {
     by_digest: HashMap<Sha, Arc<Identity>>,
+    /// Those whom others have vouched for: as many as are kept at most.
+    vouched: HashMap<Sha, Arc<Identity>>,
     /// Whether the file has any: then every call needs a token.
     file: bool,
     /// Whether every call needs one whatever the file has.
@@ -125,6 +133,7 @@ impl Identities {
         for sha256 in over {
             self.0.write().remove(&sha256);
         }
+        self.0.write().end_vouched(|vouch, _| now < vouch.expires_at);
     }
 
     /// Whether every call needs a token.
@@ -145,9 +154,13 @@ impl Identities {
 
     /// Whose token this is.
     pub(super) fn find(&self, token: &str, now: Timestamp) -> Found {
-        let known = self.0.read().by_digest.get(&digest(token)).cloned();
+        let known = {
+            let (table, digest) = (self.0.read(), digest(token));
+            table.by_digest.get(&digest).or_else(|| table.vouched.get(&digest)).cloned()
+        };
         match known {
             Some(known) if known.use_at(now) => Found::Known(known),
+            Some(known) if known.vouched.is_some() => Found::Foreign,
             None if !token.starts_with(PREFIX) => Found::Foreign,
             Some(_) | None => Found::Unknown,
         }
@@ -201,7 +214,8 @@ impl KnownCallers {
 
 impl Identity {
     fn of(principal: Principal, made: Option<Made>) -> Self {
-        Self { principal, gone: CancellationToken::new(), ended: Ended::default(), made }
+        let (gone, ended) = (CancellationToken::new(), Ended::default());
+        Self { principal, gone, ended, made, vouched: None }
     }
 
     /// They may no longer call: first nothing more is decided for them, then their calls end.
@@ -217,12 +231,20 @@ impl Identity {
 
     /// Whether they may call still.
     pub(super) fn is_good(&self, now: Timestamp) -> bool {
-        !self.gone.is_cancelled() && self.made.as_ref().is_none_or(|made| now < made.expires_at)
+        let vouched = self.vouched.as_ref();
+        !self.gone.is_cancelled()
+            && self.made.as_ref().is_none_or(|made| now < made.expires_at)
+            && vouched.is_none_or(|(vouch, _)| now < vouch.expires_at)
+    }
+
+    /// What others have signed for them.
+    pub(super) fn vouch(&self) -> Option<Vouch> {
+        self.vouched.as_ref().map(|(vouch, _)| vouch.clone())
     }
 
     /// Notes a use, unless it has expired.
     fn use_at(&self, now: Timestamp) -> bool {
-        let Some(made) = &self.made else { return true };
+        let Some(made) = &self.made else { return self.is_good(now) };
         let good = now < made.expires_at;
         if good {
             made.used_at.fetch_max(now.as_microsecond(), Ordering::Relaxed);

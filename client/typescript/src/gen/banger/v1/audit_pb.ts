@@ -79,8 +79,9 @@ export type AuditRecord = Message<"banger.v1.AuditRecord"> & {
   principal: string;
 
   /**
-   * Id of the token that was made by a call; of JoinHost the id of the join token. Empty: a line of
-   * the token file, or none.
+   * Id of the token that was made by a call; of JoinHost the id of the join token; of a token that a
+   * provider of identities has signed "jwt_" and 16 hexadecimal digits of its SHA-256. Empty: a line
+   * of the token file, or none.
    *
    * @generated from field: string token_id = 5;
    */
