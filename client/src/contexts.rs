@@ -12,6 +12,18 @@
 //! project = "shop"
 //! ```
 //!
+//! A context that people log in with has the provider instead of a token, and what the provider gives
+//! is in a file of its own ([`crate::login::stored`]):
+//!
+//! ```toml
+//! [contexts.work]
+//! server = "https://banger.example.org:7070"
+//!
+//! [contexts.work.login]
+//! issuer = "https://login.example.org"
+//! client_id = "banger-cli"
+//! ```
+//!
 //! A server named by hand gets nothing from the current context: the token of one server is never
 //! sent to another. Written by temporary file and rename, readable by its owner only; a file with a
 //! token that others may read is refused, this one too.
@@ -25,6 +37,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Endpoint;
 use crate::error::{EndpointError, Source};
+use crate::login::stored::{Kind, Logins};
+use crate::login::{Login, LoginError};
 
 /// The server when nothing names one.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7070";
@@ -62,6 +76,45 @@ pub struct Context {
     /// Allow the token over plain http to another machine, and to whoever listens on this one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure_plaintext: bool,
+    /// Whom people log in with where there is no token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginContext>,
+}
+
+/// A provider of identities, as people log in with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginContext {
+    /// The provider, as the server's configuration has it.
+    pub issuer: String,
+    /// What this program is called there.
+    pub client_id: String,
+    /// What is asked for, with spaces between.
+    #[serde(default = "usual_scopes")]
+    pub scopes: String,
+    /// PEM file of the CA that signed the provider's certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Which token calls are made with.
+    #[serde(default)]
+    pub token: Kind,
+}
+
+impl LoginContext {
+    /// The provider, which is asked for nothing by this.
+    ///
+    /// # Errors
+    /// [`ContextError::Login`]: its address or its CA can't be used.
+    pub fn provider(&self) -> Result<Login, ContextError> {
+        let ca = self.ca.as_deref().map(secrets::read_public).transpose();
+        let ca = ca.map_err(ContextError::Config)?;
+        Login::with(&self.issuer, &self.client_id, ca.as_deref()).map_err(ContextError::Login)
+    }
+}
+
+/// What is asked for where nothing is said: who somebody is, and that they stay logged in.
+pub fn usual_scopes() -> String {
+    "openid offline_access".to_owned()
 }
 
 impl std::fmt::Debug for Context {
@@ -72,6 +125,7 @@ impl std::fmt::Debug for Context {
             .field("token", &self.token.is_some())
             .field("token_file", &self.token_file)
             .field("project", &self.project)
+            .field("login", &self.login)
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +189,9 @@ pub enum ContextError {
         /// Those that are there.
         contexts: Vec<String>,
     },
+    /// Nobody is logged in with the context's provider, or the login can't be used.
+    #[error("the login of the context can't be used")]
+    Login(#[source] LoginError),
     /// The endpoint that results can't be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -238,16 +295,64 @@ impl Contexts {
         })
     }
 
-    /// Works out which server is meant.
+    /// The context that is meant, where one is.
+    ///
+    /// # Errors
+    /// [`ContextError::NoContext`].
+    pub fn chosen<'a>(
+        &'a self,
+        chosen: &'a Chosen,
+    ) -> Result<Option<(&'a str, &'a Context)>, ContextError> {
+        let name = match (&chosen.context, &chosen.server, &self.current) {
+            (Some(name), _, _) | (None, None, Some(name)) => name,
+            (None, Some(_), _) | (None, None, None) => return Ok(None),
+        };
+        Ok(Some((name, self.get(name)?)))
+    }
+
+    /// Whom people log in with, and the context of it, where calls are made so: the context has no
+    /// token, and none is given by hand.
+    ///
+    /// # Errors
+    /// [`ContextError::NoContext`].
+    pub fn login<'a>(
+        &'a self,
+        chosen: &'a Chosen,
+    ) -> Result<Option<(&'a str, &'a LoginContext)>, ContextError> {
+        let by_hand = chosen.token.is_some() || chosen.token_file.is_some();
+        let Some((name, context)) = self.chosen(chosen)?.filter(|_| !by_hand) else {
+            return Ok(None);
+        };
+        let has_token = context.token.is_some() || context.token_file.is_some();
+        Ok(context.login.as_ref().filter(|_| !has_token).map(|login| (name, login)))
+    }
+
+    /// Works out which server is meant, and as whom to speak, also where people log in: a token that
+    /// is about to expire is refreshed. `path` is this configuration's; `now` says the time, in
+    /// seconds since 1970.
+    ///
+    /// # Errors
+    /// As with [`Contexts::resolve`], or nobody is logged in.
+    pub async fn sign_in(
+        &self,
+        path: &Path,
+        chosen: &Chosen,
+        now: impl Fn() -> u64 + Send + Sync,
+    ) -> Result<Endpoint, ContextError> {
+        let endpoint = self.resolve(chosen)?;
+        let Some((context, login)) = self.login(chosen)? else { return Ok(endpoint) };
+        let provider = login.provider()?;
+        let token = Logins::beside(path).token(context, &provider, now).await;
+        Ok(endpoint.token(&token.map_err(ContextError::Login)?)?)
+    }
+
+    /// Works out which server is meant. Where people log in ([`Contexts::login`]) it has no token
+    /// yet.
     ///
     /// # Errors
     /// A context that is not there, or an endpoint that can't be used.
     pub fn resolve(&self, chosen: &Chosen) -> Result<Endpoint, ContextError> {
-        let context = match (&chosen.context, &chosen.server, &self.current) {
-            (Some(name), _, _) => Some(self.get(name)?),
-            (None, Some(_), _) | (None, None, None) => None,
-            (None, None, Some(name)) => Some(self.get(name)?),
-        };
+        let context = self.chosen(chosen)?.map(|(_, context)| context);
         let from = |pick: fn(&Context) -> Option<&PathBuf>| context.and_then(pick);
         let server = chosen
             .server

@@ -33,6 +33,7 @@ pub mod error;
 pub mod guests;
 pub mod hosts;
 pub mod images;
+pub mod login;
 pub mod projects;
 mod repeat;
 mod services;

@@ -14,6 +14,7 @@ pub(crate) mod audit;
 pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod login;
 pub(crate) mod project;
 pub(crate) mod spec;
 pub(crate) mod token;
@@ -239,6 +240,10 @@ pub(crate) enum Command {
     /// Servers by name, and the one that commands go to.
     #[command(subcommand)]
     Context(ContextCommand),
+    /// Logs you in with the provider of identities of a context, in a browser on any machine.
+    Login(login::LoginArgs),
+    /// Forgets the login of a context, and has its provider take it back.
+    Logout,
     /// Says who you are to the server, and what you may do.
     Whoami,
     /// Shows how many hosts and VMs the server has, by state.

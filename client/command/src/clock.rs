@@ -8,6 +8,11 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The same in seconds since 1970.
+pub(crate) fn seconds() -> u64 {
+    u64::try_from(now().as_second()).unwrap_or(0)
+}
+
 /// A new id, for a request that may have to be repeated.
 #[expect(clippy::disallowed_methods, reason = "this is the command's edge, where ids are made")]
 pub(crate) fn new_id() -> Uuid {

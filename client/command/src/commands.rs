@@ -12,7 +12,7 @@ use crate::args::token::TokenCommand;
 use crate::args::vm::VmCommand;
 use crate::args::{Cli, Command, Global};
 use crate::complete;
-use crate::session::{Session, endpoint};
+use crate::session::{Session, endpoint_in_place};
 use banger_terminal::args::Format;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
@@ -24,6 +24,7 @@ mod create;
 mod guest;
 mod host;
 mod image;
+mod login;
 mod manual;
 mod near;
 mod project;
@@ -48,6 +49,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Image(command) => Box::pin(image::run(&global, command)).await,
         Command::Token(command) => Box::pin(of_tokens(&global, command)).await,
         Command::Project(command) => Box::pin(of_projects(&global, command)).await,
+        Command::Login(args) => Box::pin(login::login(&global, args)).await,
+        Command::Logout => login::logout(&global).await,
         Command::Whoami => {
             let session = Session::open(&global).await?;
             Box::pin(project::whoami(&session)).await
@@ -56,7 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dev(command) => banger_dev::run(Printer::new(global.output), command).await,
         Command::System(command) => {
             let printer = Printer::new(global.output);
-            banger_installer::run(printer, move || endpoint(&global), command).await
+            banger_installer::run(printer, move || endpoint_in_place(&global), command).await
         }
         Command::Context(command) => context::run(&global, command),
         Command::Status => status::status(&Session::open(&global).await?).await,

@@ -17,6 +17,7 @@ use clap_complete::engine::{
     ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
 };
 
+use crate::clock::seconds;
 use banger_terminal::text::clean;
 
 /// How long a shell waits for names.
@@ -119,7 +120,8 @@ async fn ask(kind: Kind) -> Option<Vec<String>> {
         project: set("BANGER_PROJECT"),
         ..Chosen::default()
     };
-    let endpoint = all_contexts().resolve(&chosen).ok()?;
+    let path = Contexts::default_path().unwrap_or_default();
+    let endpoint = all_contexts().sign_in(&path, &chosen, seconds).await.ok()?;
     let client = Client::connect(&endpoint).await.ok()?;
     Some(match kind {
         Kind::Vms => {

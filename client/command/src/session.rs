@@ -3,7 +3,10 @@
 use banger_client::contexts::Contexts;
 use banger_client::{Client, Endpoint};
 
+use tokio::runtime::Handle;
+
 use crate::args::Global;
+use crate::clock::seconds;
 use banger_terminal::failure::Failure;
 use banger_terminal::output::Printer;
 
@@ -17,21 +20,27 @@ pub(crate) struct Session {
 impl Session {
     /// Finds out which server is meant, and connects to it.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
-        let endpoint = endpoint(global)?;
+        let endpoint = endpoint(global).await?;
         let client = Client::connect(&endpoint).await?;
         Ok(Self { endpoint, client, printer: Printer::new(global.output) })
     }
 }
 
-/// Which server is meant by flags, environment and contexts.
-pub(crate) fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
+/// Which server is meant by flags, environment and contexts, and as whom to speak.
+pub(crate) async fn endpoint(global: &Global) -> Result<Endpoint, Failure> {
     let chosen = global.chosen();
     // A machine without a home directory, or with a file that can't be read, can still name a
     // server by hand: nothing of the file goes into that.
-    let contexts = match Contexts::default_path() {
-        _ if chosen.server.is_some() && chosen.context.is_none() => Contexts::default(),
-        Ok(path) => Contexts::load(&path)?,
-        Err(_) => Contexts::default(),
+    let endpoint = match Contexts::default_path() {
+        Ok(path) if chosen.server.is_none() || chosen.context.is_some() => {
+            Contexts::load(&path)?.sign_in(&path, &chosen, seconds).await?
+        }
+        Ok(_) | Err(_) => Contexts::default().resolve(&chosen)?,
     };
-    Ok(contexts.resolve(&chosen)?.deadline(global.deadline))
+    Ok(endpoint.deadline(global.deadline))
+}
+
+/// The same for whoever can't wait for it: this thread does nothing else meanwhile.
+pub(crate) fn endpoint_in_place(global: &Global) -> Result<Endpoint, Failure> {
+    tokio::task::block_in_place(|| Handle::current().block_on(endpoint(global)))
 }

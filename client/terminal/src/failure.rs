@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use banger_client::contexts::ContextError;
+use banger_client::login::LoginError;
 use banger_client::v1::ErrorReason;
 use banger_client::{ClientError, EndpointError, FieldProblem};
 use banger_wire::causes::with_causes;
@@ -70,6 +71,8 @@ pub enum Failure {
     NotReached(String),
     /// What is there forbids it.
     Conflict(String),
+    /// Somebody is not known, or may not.
+    Denied(String),
     /// A person said no, or pressed Ctrl-C.
     Interrupted(String),
     /// Something on this machine.
@@ -107,6 +110,23 @@ impl From<ContextError> for Failure {
             | ContextError::Token(_)
             | ContextError::Config(_)
             | ContextError::Parse { .. }) => Self::Other(other.into()),
+            ContextError::Login(error) => error.into(),
+        }
+    }
+}
+
+impl From<LoginError> for Failure {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Denied
+            | LoginError::TimedOut
+            | LoginError::Refused { .. }
+            | LoginError::LoggedOut { .. } => Self::Denied(error.to_string()),
+            other @ (LoginError::Web(_)
+            | LoginError::Answer { .. }
+            | LoginError::Other { .. }
+            | LoginError::NoDeviceFlow { .. }
+            | LoginError::Store { .. }) => Self::Other(other.into()),
         }
     }
 }
@@ -145,6 +165,7 @@ impl Failure {
             Self::Invalid(_) => Exit::Invalid,
             Self::NotReached(_) => Exit::NotReached,
             Self::Conflict(_) => Exit::Conflict,
+            Self::Denied(_) => Exit::Denied,
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Other(_) => Exit::Other,
             Self::Several(failed) => {
@@ -209,6 +230,7 @@ impl Failure {
             | Self::Invalid(text)
             | Self::NotReached(text)
             | Self::Conflict(text)
+            | Self::Denied(text)
             | Self::Interrupted(text) => text.clone(),
             Self::Other(error) => format!("{error:#}"),
             Self::NotRun(failure) => failure.message(),
@@ -224,6 +246,7 @@ impl Failure {
             | Self::Invalid(_)
             | Self::NotReached(_)
             | Self::Conflict(_)
+            | Self::Denied(_)
             | Self::Interrupted(_)
             | Self::Other(_)
             | Self::Several(_)

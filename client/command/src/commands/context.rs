@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use banger_client::Endpoint;
 use banger_client::contexts::{Context, Contexts};
+use banger_client::login::stored::Logins;
 
 use crate::args::{ContextCommand, Global};
 use banger_terminal::args::Format;
@@ -68,7 +69,9 @@ pub(super) fn run(global: &Global, command: ContextCommand) -> Result<(), Failur
         }
         ContextCommand::Rm { names } => {
             for name in &names {
-                all.get(name)?;
+                if all.get(name)?.login.is_some() {
+                    Logins::beside(&path).remove(name)?;
+                }
                 all.contexts.remove(name);
                 all.current.take_if(|current| current == name);
             }
@@ -98,7 +101,11 @@ fn list(printer: Printer, all: &Contexts) -> Result<(), Failure> {
                     plain(if is_current(name) { "*" } else { "" }),
                     plain(name),
                     plain(&context.server),
-                    plain(if token { "yes" } else { "no" }),
+                    plain(match (token, &context.login) {
+                        (true, _) => "yes",
+                        (false, Some(_)) => "login",
+                        (false, None) => "no",
+                    }),
                     plain(ca),
                     plain(context.project.as_deref().unwrap_or("-")),
                 ]
@@ -121,6 +128,7 @@ fn list(printer: Printer, all: &Contexts) -> Result<(), Failure> {
                         "current": is_current(name),
                         "ca": context.ca,
                         "token": context.token.is_some() || context.token_file.is_some(),
+                        "issuer": context.login.as_ref().map(|login| &login.issuer),
                         "project": context.project,
                     })
                 })

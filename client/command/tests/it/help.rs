@@ -48,6 +48,7 @@ fn the_help_texts_are_as_reviewed() {
         &["token", "revoke"],
         &["context"],
         &["context", "set"],
+        &["login"],
         &["dev"],
         &["dev", "down"],
         &["system"],
