@@ -7,6 +7,7 @@
 //! - [`ports`]: where programs of a test listen that nobody else does.
 //! - [`machine`]: what the simulated machine of a host holds.
 //! - [`watching`]: lists and watch streams, held to their rules.
+//! - [`provider`]: a provider of identities, who misbehaves where a test asks for it.
 //! - [`proxy`]: a link that can be cut, held and slowed.
 //! - [`soak`]: random kills under load, and the oracle that says what was lost.
 //! - [`wait`]: waiting on a predicate, with the last answer in the failure.
@@ -17,6 +18,7 @@ pub mod machine;
 pub mod pages;
 pub mod ports;
 pub mod programs;
+pub mod provider;
 pub mod proxy;
 pub mod soak;
 pub mod specs;

@@ -23,7 +23,7 @@ const UPGRADE: &str = "integration-tests/testhost/tests/testhost_upgrade.rs";
 const OUTLIVES: &str = "a_vm_outlives_every_restart_update_and_removal_of_banger";
 
 /// A document, how the block begins, the file of the test that runs it, and the test.
-pub(super) const BY: [(&str, &str, &str, &str); 21] = [
+pub(super) const BY: [(&str, &str, &str, &str); 22] = [
     ("README.md", "$ banger vm exec first", PAGES, ON_A_REAL_HOST),
     ("docs/FIRST-FLEET.md", "mkdir demo", PAGES, ON_A_REAL_HOST),
     ("client/python/README.md", "import banger_client", PAGES, ON_A_REAL_HOST),
@@ -46,6 +46,12 @@ pub(super) const BY: [(&str, &str, &str, &str); 21] = [
     ("docs/OPERATIONS.md", "mkdir -p /var/backups/images", BACKUP, BACKED_UP),
     ("docs/OPERATIONS.md", "systemctl stop banger-server", BACKUP, BACKED_UP),
     ("deploy/README.md", "systemctl stop banger-server", BACKUP, BACKED_UP),
+    (
+        "docs/OPERATIONS.md",
+        "banger context set work",
+        "integration-tests/tests/identity/login.rs",
+        "what_the_page_says_to_type_logs_a_person_in",
+    ),
     ("docs/OPERATIONS.md", "banger host token", REJOIN, REJOINED),
     ("docs/OPERATIONS.md", "banger host cordon NAME", REJOIN, REJOINED),
     ("deploy/README.md", "echo TOKEN | banger-agent join", REJOIN, REJOINED),
