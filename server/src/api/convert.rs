@@ -37,7 +37,7 @@ use self::verdicts::{affinity, strategy};
 
 /// A VM at one revision.
 pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
-    vm_of(
+    let mut vm = vm_of(
         &record.intent,
         &record.observation,
         &record.status,
@@ -45,7 +45,11 @@ pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
         record.revision,
         domain,
         to,
-    )
+    );
+    if let Some(status) = &mut vm.status {
+        status.observed_at = record.observed_at.map(timestamp);
+    }
+    vm
 }
 
 /// The same for who asks how it is now, with when its host last said that it is so.
@@ -101,7 +105,8 @@ fn vm_status(
         state: state(status.state).into(),
         reason: status.reason.to_string(),
         message: to.told(&status.reason, &status.message),
-        observed_at: seen.map(|seen| timestamp(seen.observed_at)),
+        // Of the newest report that somebody could see: see `vm`.
+        observed_at: None,
         host_id: intent.host.as_ref().map(HostId::to_string).unwrap_or_default(),
         host_name: host.map(|host| host.record.name.clone()).unwrap_or_default(),
         simulated: facts.is_some_and(|facts| facts.simulated),
@@ -118,7 +123,7 @@ fn vm_status(
         agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
         unknown_since: status.unknown_since.map(timestamp),
         state_since: Some(timestamp(status.since)),
-        devices: seen.map(|seen| devices(&seen.devices)),
+        devices: seen.map(|seen| &seen.devices).filter(|seen| seen.is_any()).map(devices),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
         guest: seen.and_then(|seen| seen.guest.as_ref()).map(guest),
         // Of now, not of a revision: see `vm_now`.

@@ -141,8 +141,11 @@ fn encode_segment(api: &Api, events: &[Event], to: Audience) -> Encoded {
     let ends = events
         .iter()
         .map(|event| {
-            let vm = convert::vm(&event.record, &api.domain, to);
-            put_event(&mut bytes, event.kind(), event.revision(), vm);
+            // What makes no difference to them has no bytes.
+            if event.seen_by.has(to) {
+                let vm = convert::vm(&event.record, &api.domain, to);
+                put_event(&mut bytes, event.kind(), event.revision(), vm);
+            }
             bytes.len()
         })
         .collect();
@@ -162,7 +165,7 @@ fn push_segment(
         return packer.push(encoded.bytes.clone(), segment.last());
     }
     for (index, event) in segment.events().iter().enumerate() {
-        if event.revision() <= after {
+        if event.revision() <= after || !event.seen_by.has(to) {
             continue;
         }
         let kind = match filter {

@@ -92,6 +92,11 @@ impl Audience {
         secrets + if self.sees_hosts { 0 } else { 2 }
     }
 
+    /// Whether they read two sentences, each with its reason, as the same.
+    pub fn reads_alike(self, one: (&str, &str), other: (&str, &str)) -> bool {
+        one == other || self.told(one.0, one.1) == self.told(other.0, other.1)
+    }
+
     /// A sentence as they may read it, which may be a host's and comes with this reason.
     pub fn told(self, reason: &str, sentence: &str) -> String {
         if !self.sees_hosts && !sentence.is_empty() && !OF_THE_VM.contains(&reason) {
@@ -133,6 +138,29 @@ impl Audience {
     pub fn trouble(self, trouble: &Trouble) -> Trouble {
         let message = self.told(trouble.reason, &trouble.message);
         Trouble { reason: trouble.reason, message }
+    }
+}
+
+/// Some of [`Audience::ALL`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Audiences(u8);
+
+impl Audiences {
+    /// All of them.
+    pub const EVERYBODY: Self = Self((1 << Audience::ALL.len()) - 1);
+
+    /// Those of which this is so.
+    pub fn of(is_so: impl Fn(Audience) -> bool) -> Self {
+        let bit = |to: Audience| u8::from(is_so(to)) << to.index();
+        Self(Audience::ALL.into_iter().map(bit).fold(0, std::ops::BitOr::bitor))
+    }
+
+    pub const fn has(self, audience: Audience) -> bool {
+        self.0 & (1 << audience.index()) != 0
+    }
+
+    pub const fn is_nobody(self) -> bool {
+        self.0 == 0
     }
 }
 

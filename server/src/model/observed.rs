@@ -347,3 +347,10 @@ pub struct DevicesSeen {
     /// How its root disk is made.
     pub root_disk: String,
 }
+
+impl DevicesSeen {
+    /// Whether there is anything of them.
+    pub fn is_any(&self) -> bool {
+        *self != Self::default()
+    }
+}

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use banger_proto::ids::{Revision, Version, VmId};
+use banger_proto::ids::{Generation, HostId, Revision, Version, VmId};
 use jiff::Timestamp;
 
+use crate::model::audience::Audiences;
 use crate::model::filter::VmFilter;
 use crate::model::host::HostView;
-use crate::model::intent::VmIntent;
+use crate::model::intent::{Desired, NetAllocation, VmIntent};
 use crate::model::observed::{
-    DiskTrouble, NetworkTrouble, Observation, ObservedVm, Phase, ProcessSeen,
+    DevicesSeen, DiskTrouble, GuestSeen, NetworkTrouble, Observation, ObservedVm, Phase,
+    ProcessSeen,
 };
 use crate::model::status::{Trouble, VmState, VmStatus};
 
@@ -29,6 +31,9 @@ pub struct VmRecord {
     pub status: VmStatus,
     /// The host the VM is placed on, as it was known at this revision.
     pub host: Option<Arc<HostView>>,
+    /// When its host last said something of it that somebody could see. What an agent says again,
+    /// or says that nobody is shown, moves neither this nor the revision.
+    pub observed_at: Option<Timestamp>,
     /// The revision of the newest change shown here.
     pub revision: Revision,
     /// The revision at which the VM first appeared in this life of the server.
@@ -102,11 +107,33 @@ impl VmRecord {
         filter.matches(&self.intent, self.status.state)
     }
 
-    /// Whether a reader would see no difference but in the revision.
-    pub(super) fn shows_the_same_as(&self, other: &Self) -> bool {
+    /// Who is shown a difference to the state before, but for the revision and for when the host
+    /// looked. What is compared here is what the API encodes: a test there holds the two together.
+    pub(super) fn differs_for(&self, before: &Self) -> Audiences {
+        if shown_to_all(self) != shown_to_all(before) || !specs_are_alike(self, before) {
+            return Audiences::EVERYBODY;
+        }
+        let words = |record: &Self| {
+            let exit = record.seen().and_then(|vm| vm.exit.as_ref());
+            (record.status.message.clone(), exit.map_or_else(String::new, |e| e.message.clone()))
+        };
+        let (now, was) = (words(self), words(before));
+        if now == was {
+            return Audiences::default();
+        }
+        let reason = &*self.status.reason;
+        Audiences::of(|to| {
+            !to.reads_alike((reason, &now.0), (reason, &was.0))
+                || !to.reads_alike(("", &now.1), ("", &was.1))
+        })
+    }
+
+    /// Whether nothing is different, shown or not.
+    pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.intent, &other.intent)
             && self.status == other.status
             && self.observation == other.observation
+            && self.trouble == other.trouble
             && host_as_shown(self) == host_as_shown(other)
     }
 
@@ -120,6 +147,58 @@ impl VmRecord {
         let metadata = 2 * spec.metadata().map_or(0, str::len);
         1024 + metadata + spec.boot_args().len() + labels + seen + self.status.message.len()
     }
+}
+
+/// What everybody who sees a VM is shown of it, but for its spec, and for sentences.
+#[derive(PartialEq)]
+struct ShownToAll<'a> {
+    intent: (Generation, Timestamp, Desired, Option<HostId>, Option<NetAllocation>, &'a str),
+    state: (VmState, &'a str, Timestamp, Generation, Option<Timestamp>),
+    host: Option<(&'a str, Option<(bool, u64)>)>,
+    process: Option<ProcessSeen>,
+    boot_id: &'a str,
+    /// Without its sentence.
+    exit: Option<(&'static str, bool, Option<i32>, Option<i32>, Option<Timestamp>)>,
+    restart_count: u32,
+    times: (Option<Timestamp>, Option<Timestamp>),
+    guest: Option<&'a GuestSeen>,
+    devices: Option<&'a DevicesSeen>,
+}
+
+fn shown_to_all(record: &VmRecord) -> ShownToAll<'_> {
+    let VmRecord { intent, status, .. } = record;
+    let seen = record.seen();
+    let exit = seen.and_then(|vm| vm.exit.as_ref());
+    ShownToAll {
+        intent: (
+            intent.generation,
+            intent.updated_at,
+            intent.desired,
+            intent.host,
+            intent.net,
+            &intent.name,
+        ),
+        state: (
+            status.state,
+            &status.reason,
+            status.since,
+            status.observed_generation,
+            status.unknown_since,
+        ),
+        host: host_as_shown(record),
+        process: seen.and_then(|vm| vm.process),
+        boot_id: seen.map_or("", |vm| &vm.boot_id),
+        exit: exit.map(|e| (e.cause.as_str(), e.crashed, e.code, e.signal, e.time)),
+        restart_count: seen.map_or(0, |vm| vm.restart_count),
+        times: (seen.and_then(|vm| vm.adopted_at), seen.and_then(|vm| vm.next_attempt_at)),
+        guest: seen.and_then(|vm| vm.guest.as_ref()),
+        devices: seen.map(|vm| &vm.devices).filter(|devices| devices.is_any()),
+    }
+}
+
+fn specs_are_alike(one: &VmRecord, other: &VmRecord) -> bool {
+    let (one, other) = (&one.intent.spec, &other.intent.spec);
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// What of a host is shown with each of its VMs: name, whether it is simulated, agent epoch.

@@ -15,7 +15,7 @@ use banger_proto::ids::Revision;
 use bytes::Bytes;
 
 use super::record::VmRecord;
-use crate::model::audience::Audience;
+use crate::model::audience::{Audience, Audiences};
 use crate::model::filter::VmFilter;
 
 /// Most events of one segment.
@@ -44,6 +44,8 @@ pub struct Event {
     pub before: Option<Arc<VmRecord>>,
     /// Nothing of the VM is left.
     pub gone: bool,
+    /// Who is shown a difference. To others it is no event.
+    pub seen_by: Audiences,
 }
 
 impl Event {

@@ -1,6 +1,19 @@
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use prost::Message as _;
 
 use super::*;
+use crate::clock::ManualClock;
+use crate::fleet::observed::{FleetSink as _, Sighting};
+use crate::model::host::HostState;
+use crate::model::ledger::Change;
+use crate::model::observed::{
+    ExitCause, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
+};
+use crate::testing::{
+    EPOCH, at, facts, health, host_id, host_record, intent, seen, version, vm_id,
+};
+use crate::watch::{Limits, View, VmRecord};
 
 fn event(kind: ChangeKind, name_len: usize) -> Bytes {
     let mut out = BytesMut::new();
@@ -86,4 +99,161 @@ fn one_event_that_is_larger_than_a_response_is_one_response() {
     let events: Vec<_> =
         packer.full.iter().map(|frame| decode(&frame.parts).events.len()).collect();
     assert_eq!(events, [1, 1]);
+}
+
+// === what is an event, and for whom ===
+
+/// A view with VM 1 on a host that says this of it.
+fn view_of(vm: ObservedVm) -> Arc<View> {
+    let (lines, _) = tokio::sync::mpsc::channel(64);
+    let clock = Arc::new(ManualClock::at(at(0)));
+    let view = View::new(EPOCH, Revision(1000), clock, lines, Limits::default());
+    view.committed(&[Change::put(host_record(1)), Change::put(Arc::new(intent(1)))]);
+    view.host_facts(host_id(1), Arc::new(facts()));
+    let listed = [(vm_id(1), Box::new(vm))];
+    view.inventory(host_id(1), listed.into_iter().collect(), health(HostState::Online));
+    view
+}
+
+fn a_time(second: i64) -> Option<Timestamp> {
+    Some(at(second))
+}
+
+/// One that runs and is in trouble, and one that has crashed.
+fn seen_ones() -> [ObservedVm; 2] {
+    let fault = Fault {
+        reason: "TOOL_FAILED".to_owned(),
+        step: "make".to_owned(),
+        message: "it did not work".to_owned(),
+        left_behind: vec!["tap t0".to_owned()],
+        retrying: true,
+    };
+    let exit = ExitSeen {
+        cause: ExitCause::VmmEnded,
+        crashed: true,
+        code: Some(1),
+        signal: None,
+        message: "it ended; its console ends: a secret".to_owned(),
+        time: a_time(3),
+    };
+    let guest = GuestSeen {
+        agent_version: "1".to_owned(),
+        boot_id: "b".to_owned(),
+        hostname: "h".to_owned(),
+        ready_at: None,
+        connected: true,
+        transport: "vsock".to_owned(),
+    };
+    let process = ProcessSeen { pid: 7, start_ticks: 8, start_time: None };
+    let runs = ObservedVm {
+        fault: Some(fault),
+        guest: Some(guest),
+        process: Some(process),
+        ..*seen(Phase::Running, 1)
+    };
+    [runs, ObservedVm { exit: Some(exit), ..*seen(Phase::Crashed, 1) }]
+}
+
+fn edit<T>(of: &mut Option<T>, change: impl FnOnce(&mut T)) {
+    if let Some(of) = of {
+        change(of);
+    }
+}
+
+type Difference = (&'static str, fn(&mut ObservedVm));
+
+/// Each of all that can be different in what an agent says.
+fn differences() -> Vec<Difference> {
+    // A field that is new does not compile until it is below.
+    let ObservedVm {
+        accepted: _,
+        settled: _,
+        phase: _,
+        fault: _,
+        observed_at: _,
+        phase_since: _,
+        process: _,
+        boot_id: _,
+        exit: _,
+        restart_count: _,
+        adopted_at: _,
+        guest: _,
+        devices: _,
+        next_attempt_at: _,
+        name: _,
+        guest_address: _,
+    } = *seen(Phase::Running, 1);
+    vec![
+        ("nothing", |_| {}),
+        ("accepted, lower", |vm| vm.accepted = version(0)),
+        ("accepted, higher", |vm| vm.accepted = version(9)),
+        ("settled", |vm| vm.settled = version(0)),
+        ("phase", |vm| vm.phase = Phase::Paused),
+        ("phase_since", |vm| vm.phase_since = at(40)),
+        ("fault", |vm| vm.fault = None),
+        ("fault.reason", |vm| edit(&mut vm.fault, |f| f.reason.push('X'))),
+        ("fault.step", |vm| edit(&mut vm.fault, |f| f.step.push('x'))),
+        ("fault.message", |vm| edit(&mut vm.fault, |f| f.message.push('x'))),
+        ("fault.left_behind", |vm| edit(&mut vm.fault, |f| f.left_behind.clear())),
+        ("fault.retrying", |vm| edit(&mut vm.fault, |f| f.retrying = false)),
+        ("process", |vm| vm.process = None),
+        ("process.pid", |vm| edit(&mut vm.process, |p| p.pid = 99)),
+        ("boot_id", |vm| vm.boot_id.push('x')),
+        ("exit", |vm| vm.exit = None),
+        ("exit.cause", |vm| edit(&mut vm.exit, |e| e.cause = ExitCause::GuestPanic)),
+        ("exit.crashed", |vm| edit(&mut vm.exit, |e| e.crashed = false)),
+        ("exit.code", |vm| edit(&mut vm.exit, |e| e.code = None)),
+        ("exit.signal", |vm| edit(&mut vm.exit, |e| e.signal = Some(9))),
+        ("the end of the console", |vm| edit(&mut vm.exit, |e| e.message.push('x'))),
+        ("exit.message", |vm| edit(&mut vm.exit, |e| e.message.insert(0, 'x'))),
+        ("exit.time", |vm| edit(&mut vm.exit, |e| e.time = None)),
+        ("restart_count", |vm| vm.restart_count = 4),
+        ("adopted_at", |vm| vm.adopted_at = a_time(5)),
+        ("guest", |vm| vm.guest = None),
+        ("guest.connected", |vm| edit(&mut vm.guest, |g| g.connected = false)),
+        ("devices", |vm| vm.devices.tap.push('x')),
+        ("next_attempt_at", |vm| vm.next_attempt_at = a_time(99)),
+        ("name", |vm| vm.name.push('x')),
+        ("guest_address", |vm| vm.guest_address = Some([10, 0, 0, 1].into())),
+    ]
+}
+
+/// What is told of a VM, but for what is different without being news.
+fn told(record: &VmRecord, to: Audience) -> v1::Vm {
+    let mut vm = convert::vm(record, "d", to);
+    vm.revision = 0;
+    vm.status.as_mut().expect("a status").observed_at = None;
+    vm
+}
+
+#[test]
+fn a_report_is_an_event_for_those_alone_who_are_told_something_else_by_it() {
+    let mut hidden_from_some = 0;
+    for base in seen_ones() {
+        for (what, change) in differences() {
+            let view = view_of(base.clone());
+            let before = view.get(vm_id(1)).expect("it is there");
+            let mut vm = ObservedVm { observed_at: at(30), ..base.clone() };
+            change(&mut vm);
+            view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(vm))]);
+            let after = view.get(vm_id(1)).expect("it is there");
+            let mut watcher =
+                view.watch(Some(before.revision), VmFilter::default(), "ann").expect("known");
+            let batch = watcher.next().now_or_never().map(|batch| batch.expect("it goes on"));
+            let seen_by = batch.map(|batch| match batch.changes {
+                Changes::Shared { segments, .. } => segments[0].events()[0].seen_by,
+                Changes::Own(own) => panic!("from the ring: {own:?}"),
+            });
+            for to in Audience::ALL {
+                let differs = told(&before, to) != told(&after, to);
+                let is_event = seen_by.is_some_and(|audiences| audiences.has(to));
+                assert_eq!(is_event, differs, "{what} of a VM that is {:?}", base.phase);
+                hidden_from_some += usize::from(!is_event && seen_by.is_some());
+            }
+            let news = seen_by.is_some();
+            assert_eq!(news, before.revision != after.revision, "{what}");
+            assert_eq!(news, before.observed_at != after.observed_at, "{what}");
+        }
+    }
+    assert!(hidden_from_some > 0, "some of it is not for everybody");
 }

@@ -181,6 +181,36 @@ fn a_heartbeat_confirms_the_newest_of_a_vm_and_is_no_change_of_it() {
 }
 
 #[test]
+fn a_first_start_is_preparing_once_and_what_nobody_is_shown_is_known_all_the_same() {
+    let view = view();
+    with_host(&view);
+    online(&view, []);
+    put(&view, &intent(1));
+    let placed = view.get(vm_id(1)).expect("it is there");
+    assert_eq!(placed.state(), VmState::Preparing);
+    let begun =
+        ObservedVm { settled: version(0), boot_id: String::new(), ..*seen(Phase::Preparing, 1) };
+    assert_eq!(view.unsettled(host_id(1)).len(), 1);
+    for second in [2, 3] {
+        let begun = ObservedVm { observed_at: at(second), ..begun.clone() };
+        view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(begun))]);
+        let now = view.get(vm_id(1)).expect("it is there");
+        assert_eq!((now.revision, now.observed_at), (placed.revision, None));
+        assert_eq!(view.revision(), placed.revision, "no event");
+        assert_eq!(now.status.since, placed.status.since);
+    }
+    assert!(view.unsettled(host_id(1)).is_empty(), "the agent has it");
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), seen(Phase::Running, 1))]);
+    let runs = view.get(vm_id(1)).expect("it is there");
+    assert_eq!((runs.revision, runs.observed_at), (placed.revision.next(), Some(at(1))));
+    // A stage that is entered anew is news, and so is a step that is shown.
+    let again = ObservedVm { phase_since: at(9), ..*seen(Phase::Running, 1) };
+    view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(again))]);
+    let again = view.get(vm_id(1)).expect("it is there");
+    assert_eq!((again.revision, again.status.since), (runs.revision.next(), at(9)));
+}
+
+#[test]
 fn a_vm_no_intent_knows_is_unclaimed_until_one_does() {
     let view = view();
     with_host(&view);
