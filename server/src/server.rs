@@ -196,7 +196,7 @@ impl Server {
         let (lines, history) = mpsc::channel(reconcile::recorder::QUEUE);
         let first = Revision(revisions.start);
         let view = View::new(epoch, first, Arc::clone(&clock), lines, Limits::default());
-        view.load(stored.hosts(), stored.vms());
+        view.load(stored.past(), stored.hosts(), stored.vms());
         let identities = credentials.auth().identities();
         identities.load(stored.tokens());
         let metrics = Metrics::new();
@@ -485,7 +485,7 @@ fn commit_sink(view: &Arc<View>, identities: &Identities) -> CommitSink {
     let (view, identities) = (Arc::clone(view), identities.clone());
     Arc::new(move |changes| {
         identities.committed(changes);
-        view.committed(changes);
+        view.committed(changes)
     })
 }
 

@@ -319,7 +319,7 @@ fn join_hosts(state_dir: &Path, dir: &Path, hosts: usize) -> Vec<HostSeat> {
     outside(async {
         let ledger = config.ledger().expect("a usable configuration");
         let open = OpenStore::open(&config.database(), ledger).await.expect("a store");
-        let store = open.start(Arc::new(|_| {}), Arc::new(|_| {}));
+        let store = open.start(Arc::new(|_| Default::default()), Arc::new(|_| {}));
         let mut seats = Vec::new();
         for n in 0..hosts {
             let request = certificate_request(&agent_config(&format!("host-{n}"), dir));

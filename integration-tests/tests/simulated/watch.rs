@@ -92,22 +92,56 @@ async fn watch_with_a_filter_says_when_a_vm_leaves_it() {
 }
 
 #[tokio::test]
-async fn watch_revisions_grow_over_a_restart_and_an_old_one_must_list_again() {
+async fn watch_a_client_goes_on_over_stops_and_kills_of_the_server_without_a_list() {
     let mut fleet = Fleet::of(1).await;
     fleet.create(create("web")).await;
+    let gone = fleet.create(create("goes")).await;
+    fleet.until_state("goes", v1::VmState::Running).await;
     fleet.until_state("web", v1::VmState::Running).await;
-    let before = listed(&fleet).await.revision;
-    fleet.stop_server();
-    fleet.start_server().await;
-    let after = listed(&fleet).await.revision;
-    assert!(after > before, "{after} is not after {before}");
-    let request = v1::WatchVmsRequest { after_revision: Some(before), ..Default::default() };
+    let mut late = listed(&fleet).await;
+    let mut early = listed(&fleet).await;
+    let delete = v1::DeleteVmRequest { vm: gone.id.clone(), ..Default::default() };
+    fleet.vms().delete_vm(delete).await.expect("deleted");
+    fleet.until_gone("goes").await;
+    fleet.create(create("comes")).await;
+    fleet.until_state("comes", v1::VmState::Running).await;
+    for round in 0..4 {
+        // Until what it was told is written, which a kill may come before.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let current = listed(&fleet).await;
+        if round % 2 == 0 {
+            fleet.stop_server()
+        } else {
+            fleet.kill_server()
+        }
+        fleet.start_server().await;
+        fleet.until_state("comes", v1::VmState::Running).await;
+        fleet.until_state("web", v1::VmState::Running).await;
+        let listed = listed(&fleet).await;
+        assert!(listed.revision > current.revision);
+        for follower in [&mut early, &mut late, &mut { current }] {
+            let mut stream = follower.resume(&fleet.vms()).await.expect("it goes on");
+            while follower.revision < listed.revision {
+                next(follower, &mut stream).await;
+            }
+            assert_eq!(follower.table, listed.table, "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn watch_a_revision_that_was_never_given_out_is_refused_with_the_reason_and_the_oldest() {
+    let fleet = Fleet::without_hosts().await;
+    let request = v1::WatchVmsRequest { after_revision: Some(u64::MAX), ..Default::default() };
     let error = match fleet.vms().watch_vms(request).await {
         Err(error) => error,
         Ok(stream) => stream.into_inner().message().await.expect_err("too old"),
     };
     assert_eq!(error.code(), Code::OutOfRange);
-    assert_eq!(error.get_details_error_info().expect("has one").reason, "REVISION_TOO_OLD");
+    let info = error.get_details_error_info().expect("has one");
+    assert_eq!(info.reason, "REVISION_TOO_OLD");
+    assert_eq!(info.metadata["why"], "NOT_GIVEN_OUT");
+    info.metadata["oldest_revision"].parse::<u64>().expect("a revision");
 }
 
 /// A watcher with a connection of its own, which begins anew whenever its stream breaks, until it

@@ -24,12 +24,13 @@ use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
     DevicesSeen, ExitSeen, GuestSeen, Observation, ObservedVm, ProcessSeen,
 };
+use crate::model::past::{GoneThing, Thing};
 use crate::model::placement::{HostOvercommit, Overcommit};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
 use crate::model::status::{VmState, VmStatus};
 use crate::model::subnet::FIRST_SLOT;
 use crate::store::StoredEvent;
-use crate::watch::{HostSnapshot, View, VmRecord};
+use crate::watch::{HostSnapshot, PastThing, View, VmRecord};
 
 pub use self::filter::filter;
 pub use self::verdicts::evaluation;
@@ -50,6 +51,22 @@ pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
         status.observed_at = record.observed_at.map(timestamp);
     }
     vm
+}
+
+/// A VM that was gone before this life of the server, by what is known of it still.
+pub fn gone_vm(past: &PastThing) -> v1::Vm {
+    let GoneThing { thing, name, project } = &past.gone;
+    v1::Vm {
+        id: match thing {
+            Thing::Vm(id) => id.to_string(),
+            Thing::Host(id) => id.to_string(),
+        },
+        name: name.clone(),
+        status: Some(v1::VmStatus { state: v1::VmState::Deleted.into(), ..Default::default() }),
+        revision: past.revision.0,
+        project: project.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ..v1::Vm::default()
+    }
 }
 
 /// The same for who asks how it is now, with when its host last said that it is so.

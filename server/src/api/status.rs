@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use banger_images::{ErrorClass, ImportError};
+use banger_proto::ids::Revision;
 use banger_proto::v1::ErrorReason;
 use banger_proto::words::counted;
 use tonic::{Code, Status};
@@ -22,6 +23,7 @@ use crate::model::project::ProjectName;
 use crate::model::request::RequestTarget;
 use crate::model::spec::{SpecProblem, SpecRefusal};
 use crate::store::{MutateError, StoreError};
+use crate::watch::TooOldWhy;
 
 mod guests;
 
@@ -136,13 +138,24 @@ pub fn shutting_down() -> Status {
     error(Code::Unavailable, ErrorReason::ShuttingDown, "the server is shutting down")
 }
 
-/// A revision can't be resumed after.
-pub fn revision_too_old(after: banger_proto::ids::Revision) -> Status {
-    error(
-        Code::OutOfRange,
-        ErrorReason::RevisionTooOld,
-        format!("the changes after revision {after} are no longer known; list again"),
-    )
+/// A revision can't be resumed after. The metadata says why, and the oldest that can.
+pub fn revision_too_old(after: Revision, why: TooOldWhy, oldest: Revision) -> Status {
+    let message = match why {
+        TooOldWhy::Forgotten => "more has gone since than the server remembers",
+        TooOldWhy::Restored => "the server's database was restored since from a backup",
+        TooOldWhy::Unproven => {
+            "it can't be told which changes of an earlier run of the server it stands for"
+        }
+        TooOldWhy::NotGivenOut => "this server has not given it out",
+    };
+    let message = format!("streams can't go on after revision {after}: {message}; list again");
+    let metadata = HashMap::from([
+        ("why".to_owned(), why.as_str().to_owned()),
+        ("oldest_revision".to_owned(), oldest.to_string()),
+    ]);
+    let reason = word(ErrorReason::RevisionTooOld);
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(Code::OutOfRange, message, details)
 }
 
 /// A stream did not read the state that it began with.

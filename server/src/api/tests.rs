@@ -53,7 +53,7 @@ async fn fixture() -> Fixture {
     let (history, _) = mpsc::channel(16);
     let first = Revision(open.revisions().start);
     let view = View::new(open.epoch(), first, Arc::clone(&clock), history, Limits::default());
-    view.load(open.hosts(), open.vms());
+    view.load(open.past(), open.hosts(), open.vms());
     let sink = Arc::clone(&view);
     let store =
         open.start(Arc::new(move |changes: &[Change]| sink.committed(changes)), Arc::new(|_| {}));

@@ -39,7 +39,9 @@ pub use self::hosts::watch_hosts;
 use super::{Api, ResponseStream, convert, status};
 use crate::model::audience::Audience;
 use crate::model::filter::VmFilter;
-use crate::watch::{ChangeBatch, ChangeKind, Changes, Encoded, Event, Segment, WatchEnd, Watcher};
+use crate::watch::{
+    ChangeBatch, ChangeKind, Changes, Encoded, Event, Segment, Subject, WatchEnd, Watcher,
+};
 
 const PATH: &str = "/banger.v1.VmService/WatchVms";
 
@@ -193,11 +195,14 @@ fn frames_of(
     let mut packer = Packer { ordered, ..Packer::default() };
     match &batch.changes {
         Changes::Own(own) => {
-            for (kind, record) in own {
+            for (kind, subject) in own {
                 let mut bytes = BytesMut::new();
-                let vm = convert::vm(record, &api.domain, to);
-                put_event(&mut bytes, *kind, record.revision, vm);
-                packer.push(bytes.freeze(), record.revision);
+                let vm = match subject {
+                    Subject::Vm(record) => convert::vm(record, &api.domain, to),
+                    Subject::Past(past) => convert::gone_vm(past),
+                };
+                put_event(&mut bytes, *kind, subject.revision(), vm);
+                packer.push(bytes.freeze(), subject.revision());
             }
         }
         Changes::Shared { segments, after } => {
@@ -216,7 +221,7 @@ fn frames_of(
 
 fn ended(end: WatchEnd) -> Status {
     match end {
-        WatchEnd::TooOld { after } => status::revision_too_old(after),
+        WatchEnd::TooOld { after, why, oldest } => status::revision_too_old(after, why, oldest),
         WatchEnd::Unread => status::start_unread(),
         WatchEnd::ShuttingDown => status::shutting_down(),
     }

@@ -57,7 +57,7 @@ async fn fixture() -> Fixture {
 async fn fixture_at(shared: SharedClock, clock: Arc<ManualClock>) -> Fixture {
     let directory = TempDir::new().expect("a directory");
     let open = OpenStore::open(&directory.path().join("banger.db"), LedgerConfig::default()).await;
-    let store = open.expect("opens").start(Arc::new(|_| {}), Arc::new(|_| {}));
+    let store = open.expect("opens").start(Arc::new(|_| Default::default()), Arc::new(|_| {}));
     let library = Library::open(directory.path().join("images"), 1 << 20, 0).expect("made");
     fs::create_dir(directory.path().join("imports")).expect("made");
     let settings = ImageSettings {

@@ -24,6 +24,7 @@ pub mod labels;
 pub mod ledger;
 pub mod names;
 pub mod observed;
+pub mod past;
 pub mod placement;
 pub mod project;
 pub mod rate;

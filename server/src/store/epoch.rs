@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::error::StoreError;
-use super::{audit, meta};
+use super::{audit, journal, meta};
 
 /// How far revisions jump when a backup was restored: more than anybody has given out since.
 const REVISIONS_PER_EPOCH: u64 = 1 << 40;
@@ -49,7 +49,8 @@ pub(super) async fn begin(
     audit::lift_numbers(connection, floor).await?;
     let floor = known.revisions.max(seconds.saturating_mul(REVISIONS_PER_SECOND));
     meta::lift(connection, meta::REVISION_CEILING, floor).await?;
-    meta::raise(connection, meta::REVISION_CEILING, REVISIONS_PER_EPOCH).await?;
+    let reached = meta::raise(connection, meta::REVISION_CEILING, REVISIONS_PER_EPOCH).await?;
+    journal::clear(connection, reached + 1).await?;
     meta::lift(connection, meta::EPOCH, known.epoch.max(seconds.saturating_sub(1))).await?;
     meta::raise(connection, meta::EPOCH, 1).await.map(Epoch)
 }

@@ -14,6 +14,10 @@ pub(super) const COMMIT_NUMBER: &str = "commit_number";
 pub(super) const EVENT_NUMBER: &str = "event_number";
 /// How many records of who did what there are.
 pub(super) const AUDIT_RECORDS: &str = "audit_records";
+/// Streams resume after this revision or a later one.
+pub(super) const RESUME_FLOOR: &str = "resume_floor";
+/// The first revision of the present epoch.
+pub(super) const EPOCH_FLOOR: &str = "epoch_floor";
 pub(super) const HISTORY_GONE_UNTIL: &str = "history_gone_until";
 
 /// Reads one counter.

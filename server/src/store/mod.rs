@@ -24,6 +24,7 @@ mod file;
 mod hosts;
 mod images;
 mod join_tokens;
+mod journal;
 mod meta;
 mod projects;
 mod query;
@@ -43,7 +44,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use banger_proto::ids::{Epoch, HostId, VmId};
+use banger_proto::ids::{Epoch, HostId, Revision, VmId};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
@@ -78,6 +79,7 @@ use crate::model::ledger::{
     AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, ProjectUse,
     VmAnswer, VmRef,
 };
+use crate::model::past::Past;
 use crate::model::placement::Evaluation;
 use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::RequestKey;
@@ -107,6 +109,7 @@ pub struct OpenStore {
     ledger: Ledger,
     epoch: Epoch,
     revisions: Range<u64>,
+    past: Past,
 }
 
 /// The store: cheap to clone, used from everywhere.
@@ -135,6 +138,9 @@ impl OpenStore {
         let ledger = load(&mut writer, config).await?;
         let epoch = Epoch(meta::read(&mut writer, meta::EPOCH).await?);
         let revisions = meta::reserve_revisions(&mut writer, REVISION_BLOCK).await?;
+        let past = journal::past(&mut writer, revisions.start).await?;
+        let first = Revision(revisions.start);
+        let journal = journal::Journal::read(&mut writer, first).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options(path).read_only(true))
@@ -142,8 +148,8 @@ impl OpenStore {
             .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
         let numbers = Numbers::read(&mut writer).await?;
         let path = path.to_owned();
-        let opened = Opened { path, connection: writer, numbers, readers, lock };
-        Ok(Self { opened, ledger, epoch, revisions })
+        let opened = Opened { path, connection: writer, numbers, journal, readers, lock };
+        Ok(Self { opened, ledger, epoch, revisions, past })
     }
 
     /// The epoch of this store.
@@ -154,6 +160,11 @@ impl OpenStore {
     /// Revisions that were never given out before, reserved for this life of the server.
     pub fn revisions(&self) -> Range<u64> {
         self.revisions.clone()
+    }
+
+    /// What came and went before this life of the server.
+    pub fn past(&self) -> &Past {
+        &self.past
     }
 
     /// Every VM, in no order.

@@ -73,7 +73,8 @@ impl<'a, T: Object> Edits<'a, T> {
         })
     }
 
-    fn put(&self) -> impl Iterator<Item = &'a T> {
+    /// What is new or different.
+    pub(super) fn put(&self) -> impl Iterator<Item = &'a T> {
         self.last.iter().filter_map(|edit| match edit {
             Edit::Put(row) => Some(&**row),
             Edit::Remove { .. } => None,

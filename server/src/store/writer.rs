@@ -10,6 +10,8 @@
 //! the disk is slow. Nobody is answered before the commit, refusals included: they may stand on
 //! changes of the same group.
 
+mod job;
+
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
@@ -22,83 +24,33 @@ use banger_wire::causes::with_causes;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use sqlx::{SqliteConnection, SqlitePool};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::batch::Batch;
 use super::error::{MutateError, StoreError};
-use super::query::Question;
+use super::journal::{Entries, Journal};
 use super::retention::{self, Tidied};
 use super::table::{NetEffect, load};
 use super::{REVISION_BLOCK, audit, close_whole, connect, events, meta, requests, sweeps, vms};
-use crate::model::caller::Caller;
 use crate::model::ledger::{AnyMutation, Change, Ledger, Outcome};
-use crate::model::request::{RequestId, RequestKey};
+use crate::model::request::RequestId;
 use crate::model::retention::Retention;
+
+use self::job::Reply;
+pub(super) use self::job::{Asked, Job, Numbers, Opened};
+pub use self::job::{CommitMeter, CommitSink, CommitStats};
 
 /// Most mutations of one group.
 pub(super) const MAX_GROUP: usize = 4096;
 
+/// After so long without a commit the revisions of the last one are written.
+const MARK_AFTER: Duration = Duration::from_millis(250);
+
 /// How often a VM's history is trimmed: after so many lines.
 const TRIM_EVERY: u32 = 100;
-
-/// Told of every commit, in order, before its callers are answered. Must not block.
-pub type CommitSink = Arc<dyn Fn(&[Change]) + Send + Sync>;
-
-/// Told what every commit has cost. Must not block.
-pub type CommitMeter = Arc<dyn Fn(CommitStats) + Send + Sync>;
-
-/// What one commit has cost.
-#[derive(Debug, Clone, Copy)]
-pub struct CommitStats {
-    /// How many mutations it carried.
-    pub mutations: usize,
-    /// How many rows it wrote or removed.
-    pub rows: usize,
-    /// How long the transaction took, its sync to disk included.
-    pub duration: Duration,
-    /// Whether it failed.
-    pub failed: bool,
-}
-
-type Reply = oneshot::Sender<Result<Outcome, MutateError>>;
-
-/// A mutation and who asks for it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) caller: Caller,
-    pub(super) request: Option<RequestKey>,
-    pub(super) mutation: AnyMutation,
-}
-
-#[derive(Debug)]
-pub(super) enum Job {
-    /// Decide and store.
-    Submit { asked: Box<Asked>, reply: Reply },
-    /// Tell, once everything before it is stored.
-    Ask(Question),
-    /// Let go what is too old.
-    Tidy { keep: Retention, now: Timestamp, reply: oneshot::Sender<Result<Tidied, MutateError>> },
-    /// Reserve a block of revisions.
-    Reserve { reply: oneshot::Sender<Result<Range<u64>, MutateError>> },
-}
-
-/// The counters that change with every commit, as they are in the database.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Numbers {
-    pub(super) commit: u64,
-    pub(super) event: u64,
-}
-
-impl Numbers {
-    pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
-        Ok(Self {
-            commit: meta::read(connection, meta::COMMIT_NUMBER).await?,
-            event: meta::read(connection, meta::EVENT_NUMBER).await?,
-        })
-    }
-}
 
 /// A transaction whose outcome was missed, with what it would have published.
 struct Doubtful {
@@ -113,22 +65,12 @@ struct Entry {
     answer: Result<Outcome, MutateError>,
 }
 
-/// What the writer works on.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) path: PathBuf,
-    pub(super) connection: SqliteConnection,
-    pub(super) numbers: Numbers,
-    pub(super) readers: SqlitePool,
-    /// Keeps other servers off for as long as it is held.
-    pub(super) lock: fs::File,
-}
-
 pub(super) struct Writer {
     path: PathBuf,
     /// `None` after a failure, until it could be opened again and the ledger loaded.
     connection: Option<SqliteConnection>,
     numbers: Numbers,
+    journal: Journal,
     doubtful: Option<Doubtful>,
     readers: SqlitePool,
     ledger: Arc<Mutex<Ledger>>,
@@ -155,6 +97,7 @@ impl Writer {
             path: opened.path,
             connection: Some(opened.connection),
             numbers: opened.numbers,
+            journal: opened.journal,
             doubtful: None,
             readers: opened.readers,
             ledger,
@@ -184,8 +127,10 @@ impl Writer {
                     self.work(std::mem::take(&mut jobs)).await;
                 }
                 () = closing.cancelled(), if !queue.is_closed() => queue.close(),
+                () = sleep(MARK_AFTER), if self.journal.has_marks() => self.mark().await,
             }
         }
+        self.mark().await;
         // Before the writer: whoever closes last takes the log into the database, and readers
         // can't.
         self.readers.close().await;
@@ -291,7 +236,8 @@ impl Writer {
         self.ledger.lock().clear_noted();
         match written {
             Ok(()) => {
-                (self.sink)(&changes);
+                let revisions = (self.sink)(&changes);
+                self.journal.published(self.numbers.commit, revisions);
                 if is_audited {
                     self.audit_news.send_replace(());
                 }
@@ -339,12 +285,14 @@ impl Writer {
             fresh.keep_capacities_of(&ledger);
             *ledger = fresh;
         }
+        self.journal.read_again(&mut connection).await?;
         self.connection = Some(connection);
         self.numbers = numbers;
         let landed = self.doubtful.take().filter(|doubtful| doubtful.commit == numbers.commit);
         if let Some(doubtful) = &landed {
             warn!(commit = doubtful.commit, "a commit that reported a failure is in the database");
-            (self.sink)(&doubtful.changes);
+            let revisions = (self.sink)(&doubtful.changes);
+            self.journal.published(doubtful.commit, revisions);
             self.audit_news.send_replace(());
         }
         Ok(landed.is_some())
@@ -396,13 +344,34 @@ impl Writer {
         };
         let to_trim = self.due_for_trim(effect);
         let first_event = self.numbers.event + 1;
-        batch_of(effect, &to_trim, first_event, numbers)
+        let entries = Entries::of(effect);
+        let mut batch = batch_of(effect, &to_trim, first_event, numbers);
+        self.journal.write(&mut batch, numbers.commit, &entries);
+        batch
             .commit(&mut connection)
             .await
             .map_err(|error| Failed { error, commit: Some(numbers.commit) })?;
         self.connection = Some(connection);
         self.numbers = numbers;
+        self.journal.written(numbers.commit, &entries);
         Ok(())
+    }
+
+    /// Writes the revisions of the last commits. When that fails it is tried again with the next.
+    async fn mark(&mut self) {
+        if !self.journal.has_marks() || self.ready().await.is_err() {
+            return;
+        }
+        let Some(connection) = &mut self.connection else { return };
+        let mut batch = Batch::new();
+        self.journal.write_marks(&mut batch);
+        match batch.commit(connection).await {
+            Ok(()) => self.journal.marks_written(),
+            Err(error) => {
+                self.connection = None;
+                warn!(error = with_causes(&error), "revisions of commits were not written yet");
+            }
+        }
     }
 
     /// VMs whose history may have grown past its bound with this group.

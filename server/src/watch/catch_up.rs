@@ -15,11 +15,12 @@
 
 use std::collections::HashSet;
 
-use banger_proto::ids::{Revision, VmId};
+use banger_proto::ids::Revision;
 
-use super::record::VmRecord;
 use super::ring::ChangeKind;
+use super::subject::Subject;
 use crate::model::filter::VmFilter;
+use crate::model::past::Thing;
 
 /// Most VMs that came while one stream was behind: with more it is told to list again, so that a
 /// stream that is read slowly costs little more than a cursor.
@@ -33,7 +34,7 @@ pub(super) struct CatchUp {
     /// What the table was when the index was read last.
     until: Revision,
     /// VMs that came after `base` and were shown.
-    shown: HashSet<VmId>,
+    shown: HashSet<Thing>,
 }
 
 impl CatchUp {
@@ -60,19 +61,20 @@ impl CatchUp {
     /// What the step says of the state before it does not count: the stream may have skipped that.
     pub(super) fn sees(
         &mut self,
-        record: &VmRecord,
+        subject: &Subject,
         gone: bool,
         filter: Option<&VmFilter>,
     ) -> Option<ChangeKind> {
-        if filter.is_some_and(|filter| !filter.is_of(&record.intent.project)) {
+        if filter.is_some_and(|filter| !subject.is_of(filter)) {
             return None;
         }
-        let was = record.added <= self.base || self.shown.contains(&record.id());
-        let is = !gone && filter.is_none_or(|filter| record.matches(filter));
-        if record.added > self.base {
+        let (thing, is_new) = (subject.thing(), subject.added() > self.base);
+        let was = !is_new || self.shown.contains(&thing);
+        let is = !gone && filter.is_none_or(|filter| subject.matches(filter));
+        if is_new {
             match is {
-                true => self.shown.insert(record.id()),
-                false => self.shown.remove(&record.id()),
+                true => self.shown.insert(thing),
+                false => self.shown.remove(&thing),
             };
         }
         match (was, is) {

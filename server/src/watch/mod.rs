@@ -18,12 +18,14 @@
 //! watcher that falls behind the ring skips from its cursor through the index by revision: it sees
 //! each VM's newest state, in order, and never holds up a writer. Nothing here grows with the
 //! number of changes: the ring and the list of deleted VMs are bounded, and a cursor older than
-//! both is answered with "list again".
+//! both is answered with "list again". What went before this life of the server comes from the
+//! store, so that a stream goes on over a restart.
 
 mod catch_up;
 mod record;
 mod ring;
 mod start_states;
+mod subject;
 mod table;
 mod view;
 mod wait;
@@ -32,9 +34,10 @@ mod watcher;
 
 pub use record::VmRecord;
 pub use ring::{ChangeKind, Encoded, Event, Segment};
+pub use subject::{PastThing, Subject};
 #[cfg(test)]
 pub(crate) use table::needs_the_server;
-pub use table::{Limits, Snapshot};
+pub use table::{Limits, Snapshot, TooOldWhy};
 pub use view::{HostRecords, HostSnapshot, View};
 pub use wait::VmWait;
 pub use watcher::{ChangeBatch, Changes, WatchEnd, Watcher};

@@ -36,7 +36,11 @@ pub struct VmRecord {
     pub observed_at: Option<Timestamp>,
     /// The revision of the newest change shown here.
     pub revision: Revision,
-    /// The revision at which the VM first appeared in this life of the server.
+    /// What is shown here was the same already at this revision, which may be of an earlier life of
+    /// the server.
+    pub(super) same_since: Revision,
+    /// The revision at which the VM first appeared; of one that is older than what is known, one
+    /// that nobody resumes from before.
     pub added: Revision,
     /// The newest sight of it, kept while nothing is known.
     pub(super) last_sight: Option<Sight>,

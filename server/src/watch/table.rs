@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use super::record::{Sight, Told, VmRecord};
 use super::ring::{Event, Ring, Segment};
+use super::subject::{PastThing, Subject};
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::VmIntent;
@@ -26,9 +27,12 @@ use crate::model::status::VmState;
 
 mod history;
 mod hosts;
+mod past;
 mod vms;
 
 pub(super) use hosts::HostEntry;
+use past::Before;
+pub use past::TooOldWhy;
 
 /// How much of the past is kept in memory.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +83,7 @@ pub(super) struct Effects {
 enum VmSlot {
     Living(VmId),
     Gone(Arc<VmRecord>),
+    Past(Arc<PastThing>),
 }
 
 #[derive(Debug)]
@@ -97,8 +102,8 @@ pub(super) struct ViewTable {
     followers: BTreeMap<ProjectName, BTreeSet<VmId>>,
     by_revision: BTreeMap<Revision, VmSlot>,
     tombstones: VecDeque<Revision>,
-    max_tombstones: usize,
-    index_part: usize,
+    limits: Limits,
+    before: Before,
     /// Changes up to here may be missing from the index.
     oldest: Revision,
     ring: Ring,
@@ -121,8 +126,8 @@ pub(super) enum After {
 /// Newest states, in order.
 #[derive(Debug)]
 pub(super) struct Newest {
-    /// With whether nothing of the VM is left.
-    pub(super) records: Vec<(Arc<VmRecord>, bool)>,
+    /// With whether nothing of it is left.
+    pub(super) subjects: Vec<(Subject, bool)>,
     /// All there are after the cursor up to here.
     pub(super) up_to: Revision,
     pub(super) table: Revision,
@@ -148,17 +153,12 @@ impl ViewTable {
             followers: BTreeMap::new(),
             by_revision: BTreeMap::new(),
             tombstones: VecDeque::new(),
-            max_tombstones: limits.tombstones,
-            index_part: limits.index_part,
+            limits,
+            before: Before::default(),
             oldest: first,
             ring: Ring::new(first, limits.ring_events, limits.ring_bytes),
             states: [0; VmState::ALL.len()],
         }
-    }
-
-    /// Ends the loading of what was stored: a cursor from before is too old from now on.
-    pub(super) fn loaded(&mut self) {
-        self.oldest = self.revision;
     }
 
     /// A change begins.
@@ -201,9 +201,9 @@ impl ViewTable {
         self.unplaced.iter().filter_map(|id| self.vms.get(id)).cloned().collect()
     }
 
-    /// Whether a stream may resume after this revision.
-    pub(super) fn knows(&self, cursor: Revision) -> bool {
-        (self.oldest..=self.revision).contains(&cursor)
+    /// The oldest revision after which a stream may resume.
+    pub(super) fn oldest(&self) -> Revision {
+        self.oldest
     }
 
     /// The changes after `cursor`: from the ring where it reaches back that far, else from the
@@ -218,25 +218,40 @@ impl ViewTable {
         if cursor < self.oldest {
             return After::TooOld;
         }
-        let mut records = Vec::new();
+        let mut subjects = Vec::new();
         let mut weight = 0;
         let table = self.revision;
         let later = Revision(cursor.0 + 1)..;
         for (looked_at, (revision, slot)) in self.by_revision.range(later).enumerate() {
-            if looked_at == self.index_part || weight >= budget {
-                return After::Newest(Newest { records, up_to: Revision(revision.0 - 1), table });
+            if looked_at == self.limits.index_part || weight >= budget {
+                return After::Newest(Newest { subjects, up_to: Revision(revision.0 - 1), table });
             }
-            let (record, gone) = match slot {
+            let (subject, gone) = match slot {
                 VmSlot::Living(id) => match self.vms.get(id) {
-                    Some(record) => (record, false),
-                    None => continue,
+                    Some(record) if record.same_since > cursor => {
+                        (Subject::Vm(Arc::clone(record)), false)
+                    }
+                    Some(_) | None => continue,
                 },
-                VmSlot::Gone(record) => (record, true),
+                VmSlot::Gone(record) => (Subject::Vm(Arc::clone(record)), true),
+                VmSlot::Past(past) => (Subject::Past(Arc::clone(past)), true),
             };
-            weight += record.weight();
-            records.push((Arc::clone(record), gone));
+            weight += subject.weight();
+            subjects.push((subject, gone));
         }
-        After::Newest(Newest { records, up_to: table, table })
+        After::Newest(Newest { subjects, up_to: table, table })
+    }
+
+    /// Puts what is gone into the index. Where there are too many, the one that went first is
+    /// forgotten, and streams from before it can't be told of it.
+    fn bury(&mut self, revision: Revision, slot: VmSlot) {
+        self.by_revision.insert(revision, slot);
+        self.tombstones.push_back(revision);
+        while self.tombstones.len() > self.limits.tombstones {
+            let Some(revision) = self.tombstones.pop_front() else { break };
+            self.by_revision.remove(&revision);
+            self.oldest = self.oldest.max(revision);
+        }
     }
 
     /// Ends a change: its events become visible to streams.

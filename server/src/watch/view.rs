@@ -5,6 +5,7 @@
 //! awaited. Nothing here can fail; a report about a host or VM that is not there is left out.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::record::VmRecord;
 use super::start_states::StartStates;
-use super::table::{After, Effects, HostEntry, Limits, Snapshot, ViewTable};
+use super::table::{After, Effects, HostEntry, Limits, Snapshot, TooOldWhy, ViewTable};
 use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};
@@ -23,6 +24,7 @@ use crate::model::host::{HostFacts, HostHealth, HostRecord, HostView, Resources}
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, Edit, HostRef, VmRef};
 use crate::model::observed::ObservedVm;
+use crate::model::past::Past;
 use crate::model::status::{Trouble, VmState};
 
 /// A host as readers see it.
@@ -105,22 +107,25 @@ impl View {
 
     // === written by the store ===
 
-    /// Takes over what was stored before this start, and closes the past to streams.
+    /// Takes over what was stored before this start, and what is known of the time before it.
     pub fn load<'a>(
         &self,
+        past: &Past,
         hosts: impl IntoIterator<Item = &'a Arc<HostRecord>>,
         intents: impl IntoIterator<Item = &'a Arc<VmIntent>>,
     ) {
         let now = self.clock.now();
-        self.change(|table, out| {
+        self.table.lock().remember(past);
+        let _ = self.change(|table, out| {
             hosts.into_iter().for_each(|host| table.put_host(host, now, out));
             intents.into_iter().for_each(|intent| table.put_intent(intent, now, out));
         });
         self.table.lock().loaded();
     }
 
-    /// Takes over changes that are durable, in the order of their commits.
-    pub fn committed(&self, changes: &[Change]) {
+    /// Takes over changes that are durable, in the order of their commits. Answers the revisions
+    /// before and after them.
+    pub fn committed(&self, changes: &[Change]) -> Range<Revision> {
         let now = self.clock.now();
         self.change(|table, out| {
             for change in changes {
@@ -133,7 +138,7 @@ impl View {
                     _ => {}
                 }
             }
-        });
+        })
     }
 
     // === written by drivers ===
@@ -256,9 +261,15 @@ impl View {
         self.signal.subscribe()
     }
 
-    /// Whether every change after this revision is still known.
-    pub(super) fn knows(&self, after: Revision) -> bool {
-        self.table.lock().knows(after)
+    /// Whether a stream may resume after this revision; else why not, and the oldest after which
+    /// one may.
+    pub(super) fn resumable(&self, after: Revision) -> Result<(), (TooOldWhy, Revision)> {
+        self.table.lock().resumable(after)
+    }
+
+    /// The oldest revision after which a stream may resume.
+    pub(super) fn oldest(&self) -> Revision {
+        self.table.lock().oldest()
     }
 
     /// Lets idle streams say where they are, and lets go of snapshots that nobody reads. Called
@@ -313,11 +324,12 @@ impl View {
         self.snapshots.lock().take_or_share(snapshot, party)
     }
 
-    fn change(&self, change: impl FnOnce(&mut ViewTable, &mut Effects)) {
+    fn change(&self, change: impl FnOnce(&mut ViewTable, &mut Effects)) -> Range<Revision> {
         let mut out = Effects::default();
-        let revision = {
+        let (before, revision) = {
             let now = self.clock.now();
             let mut table = self.table.lock();
+            let before = table.revision();
             table.begin(now);
             change(&mut table, &mut out);
             table.publish(&mut out);
@@ -326,7 +338,7 @@ impl View {
                 let records = table.hosts().map(|entry| Arc::clone(&entry.view.record)).collect();
                 self.records.send_replace(records);
             }
-            table.revision()
+            (before, table.revision())
         };
         self.signal.send_if_modified(|signal| {
             let newer = revision > signal.revision;
@@ -352,6 +364,7 @@ impl View {
                 tracing::debug!(error = %error, "a line of history was left out");
             }
         }
+        before..revision
     }
 }
 

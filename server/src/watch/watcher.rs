@@ -15,9 +15,9 @@ use banger_proto::ids::{Revision, VmId};
 use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
-use super::record::VmRecord;
 use super::ring::{ChangeKind, Segment};
-use super::table::{After, Newest, Snapshot};
+use super::subject::Subject;
+use super::table::{After, Newest, Snapshot, TooOldWhy};
 use super::view::{Signal, View};
 use crate::model::filter::VmFilter;
 
@@ -28,10 +28,13 @@ const BATCH_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WatchEnd {
     /// What came after the cursor is no longer known in full.
-    #[error("changes after revision {after} are no longer known: list again")]
+    #[error("changes after revision {after} are not known ({}): list again", why.as_str())]
     TooOld {
         /// The cursor.
         after: Revision,
+        why: TooOldWhy,
+        /// The oldest revision after which a stream may resume.
+        oldest: Revision,
     },
     /// The state at the start was left unread for too long.
     #[error("the state at the start was not read: begin anew")]
@@ -58,7 +61,7 @@ pub struct ChangeBatch {
 #[derive(Debug)]
 pub enum Changes {
     /// Of this stream alone.
-    Own(Vec<(ChangeKind, Arc<VmRecord>)>),
+    Own(Vec<(ChangeKind, Subject)>),
     /// Shared with other streams. Changes up to `after` were handed out before, and the filter
     /// has not been applied.
     Shared {
@@ -74,7 +77,7 @@ impl View {
     /// [`Caller::party`](crate::model::caller::Caller::party).
     ///
     /// # Errors
-    /// The revision is not of this life of the server, or too long ago.
+    /// It can't be told what came after the revision.
     pub fn watch(
         self: &Arc<Self>,
         after: Option<Revision>,
@@ -83,10 +86,11 @@ impl View {
     ) -> Result<Watcher, WatchEnd> {
         let signal = self.signal();
         match after {
-            Some(after) if self.knows(after) => {
+            Some(after) => {
+                let resumable = self.resumable(after);
+                resumable.map_err(|(why, oldest)| WatchEnd::TooOld { after, why, oldest })?;
                 Ok(Watcher::resume(Arc::clone(self), signal, after, filter))
             }
-            Some(after) => Err(WatchEnd::TooOld { after }),
             None => {
                 let snapshot = self.shared_snapshot(party);
                 Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
@@ -209,7 +213,7 @@ impl Watcher {
         }
         let (changes, revision) = match self.view.after(self.cursor, BATCH_BYTES) {
             After::Nothing => return Ok(None),
-            After::TooOld => return Err(WatchEnd::TooOld { after: self.cursor }),
+            After::TooOld => return Err(self.too_old(self.view.oldest())),
             After::Newest(newest) => {
                 let revision = newest.up_to;
                 (Changes::Own(self.skip(newest)?), revision)
@@ -223,12 +227,10 @@ impl Watcher {
                         let own = events
                             .filter(|event| event.revision() > self.cursor)
                             .filter_map(|event| {
-                                let kind = behind.sees(
-                                    &event.record,
-                                    event.gone,
-                                    self.filter.as_deref(),
-                                )?;
-                                Some((kind, Arc::clone(&event.record)))
+                                let subject = Subject::Vm(Arc::clone(&event.record));
+                                let filter = self.filter.as_deref();
+                                let kind = behind.sees(&subject, event.gone, filter)?;
+                                Some((kind, subject))
                             })
                             .collect();
                         Changes::Own(own)
@@ -252,19 +254,23 @@ impl Watcher {
 
 impl Watcher {
     /// Newest states as this stream sees them.
-    fn skip(&mut self, newest: Newest) -> Result<Vec<(ChangeKind, Arc<VmRecord>)>, WatchEnd> {
+    fn skip(&mut self, newest: Newest) -> Result<Vec<(ChangeKind, Subject)>, WatchEnd> {
         let behind = self.behind.get_or_insert_with(|| CatchUp::begin(self.cursor));
         behind.read_at(newest.table);
         let mut own = Vec::new();
-        for (record, gone) in newest.records {
-            if let Some(kind) = behind.sees(&record, gone, self.filter.as_deref()) {
-                own.push((kind, record));
+        for (subject, gone) in newest.subjects {
+            if let Some(kind) = behind.sees(&subject, gone, self.filter.as_deref()) {
+                own.push((kind, subject));
             }
         }
         if behind.is_too_long() {
-            return Err(WatchEnd::TooOld { after: self.cursor });
+            return Err(self.too_old(newest.table));
         }
         Ok(own)
+    }
+
+    fn too_old(&self, oldest: Revision) -> WatchEnd {
+        WatchEnd::TooOld { after: self.cursor, why: TooOldWhy::Forgotten, oldest }
     }
 }
 
@@ -274,7 +280,7 @@ fn part_of(
     snapshot: &Snapshot,
     after: Option<VmId>,
     filter: Option<&VmFilter>,
-) -> (Vec<(ChangeKind, Arc<VmRecord>)>, Option<VmId>) {
+) -> (Vec<(ChangeKind, Subject)>, Option<VmId>) {
     use std::ops::Bound::{Excluded, Unbounded};
     let from = after.map_or(Unbounded, Excluded);
     let mut part = Vec::new();
@@ -282,7 +288,7 @@ fn part_of(
     for (id, record) in snapshot.vms.range((from, Unbounded)) {
         if filter.is_none_or(|filter| record.matches(filter)) {
             weight += record.weight();
-            part.push((ChangeKind::Added, Arc::clone(record)));
+            part.push((ChangeKind::Added, Subject::Vm(Arc::clone(record))));
             if weight >= BATCH_BYTES {
                 return (part, Some(*id));
             }

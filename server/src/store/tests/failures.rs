@@ -123,12 +123,15 @@ async fn a_commit_that_reported_a_failure_and_is_there_is_published_once() {
     let sink = Arc::clone(&published);
     // Another hand stores the very rows and the commit number that the writer was about to.
     let numbers = Numbers::read(&mut open.opened.connection).await.expect("readable");
-    let Opened { path, connection, readers, lock, .. } = open.opened;
-    let opened = Opened { path, connection, numbers, readers, lock };
+    let Opened { path, connection, journal, readers, lock, .. } = open.opened;
+    let opened = Opened { path, connection, numbers, journal, readers, lock };
     let mut writer = Writer::new(
         opened,
         Arc::clone(&ledger),
-        Arc::new(move |changes: &[Change]| sink.lock().extend_from_slice(changes)),
+        Arc::new(move |changes: &[Change]| {
+            sink.lock().extend_from_slice(changes);
+            Revision(0)..Revision(0)
+        }),
         Arc::new(|_| {}),
         tokio::sync::watch::Sender::new(()),
     );

@@ -15,6 +15,7 @@ use crate::model::audience::Audiences;
 use crate::model::host::{HostState, Resources};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{Observation, UnknownWhy};
+use crate::model::past::Thing;
 use crate::model::placement::NoHost;
 use crate::model::status::{StatusContext, Trouble, VmStatus};
 use crate::watch::record::{Sight, VmRecord};
@@ -63,17 +64,12 @@ impl ViewTable {
             host,
             observed_at: None,
             revision: self.revision,
+            same_since: self.revision,
             added: last.added,
             last_sight: None,
             told: last.told,
         });
-        self.by_revision.insert(self.revision, VmSlot::Gone(Arc::clone(&gone)));
-        self.tombstones.push_back(self.revision);
-        while self.tombstones.len() > self.max_tombstones {
-            let Some(revision) = self.tombstones.pop_front() else { break };
-            self.by_revision.remove(&revision);
-            self.oldest = revision;
-        }
+        self.bury(self.revision, VmSlot::Gone(Arc::clone(&gone)));
         out.touched.push(vm);
         let seen_by = Audiences::EVERYBODY;
         out.events.push(Event { record: gone, before: Some(last), gone: true, seen_by });
@@ -124,7 +120,9 @@ impl ViewTable {
             status.since = before.status.since;
         }
         let next = self.revision.next();
-        let added = before.as_ref().map_or(next, |before| before.added);
+        let added =
+            before.as_ref().map_or_else(|| self.came(Thing::Vm(id), next), |before| before.added);
+        let same_since = if intent.host.is_none() { self.same_since(id, next) } else { next };
         let mut record = VmRecord {
             intent,
             observation,
@@ -133,6 +131,7 @@ impl ViewTable {
             host,
             observed_at: None,
             revision: next,
+            same_since,
             added,
             last_sight,
             told: before.as_ref().map_or_else(Default::default, |before| before.told),
@@ -152,7 +151,7 @@ impl ViewTable {
         }
         match &before {
             Some(before) if seen_by.is_nobody() => {
-                record.revision = before.revision;
+                (record.revision, record.same_since) = (before.revision, before.same_since);
                 record.observed_at = before.observed_at;
             }
             Some(_) | None => {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::ring::ChangeKind;
 use super::super::start_states::{MAX_SNAPSHOTS, SNAPSHOT_LIFE};
+use super::super::subject::Subject;
 use super::super::watcher::{ChangeBatch, Changes, WatchEnd, Watcher};
 use super::*;
 use crate::clock::ManualClock;
@@ -14,11 +15,13 @@ use crate::model::host::HostState;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
 use crate::model::observed::{Fault, Phase, ProcessSeen};
+use crate::model::past::Thing;
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, spec, version, vm_id, wanting,
 };
 
 mod placing;
+mod resume;
 
 const FIRST: Revision = Revision(1000);
 
@@ -38,6 +41,11 @@ fn put(view: &View, intent: &VmIntent) {
 
 fn forget(view: &View, intent: &VmIntent) {
     view.committed(&[Change::remove(Arc::new(intent.clone()), at(9))]);
+}
+
+/// Nothing is known of the time before [`FIRST`].
+fn past() -> Past {
+    Past { floor: FIRST.next(), ..Past::default() }
 }
 
 fn with_host(view: &View) {
@@ -66,29 +74,32 @@ struct Client {
 impl Client {
     fn take(&mut self, batch: &ChangeBatch, filter: Option<&VmFilter>) {
         let initial = batch.revision.is_none() || batch.completes_initial_state;
-        let mut apply = |kind: ChangeKind, record: &VmRecord| {
-            let its = filter.is_none_or(|filter| filter.is_of(&record.intent.project));
-            assert!(its, "{kind:?} of a VM of {}", record.intent.project);
+        let mut apply = |kind: ChangeKind, subject: &Subject| {
+            let its = filter.is_none_or(|filter| subject.is_of(filter));
+            assert!(its, "{kind:?} of another project: {subject:?}");
+            let (Thing::Vm(id), revision) = (subject.thing(), subject.revision()) else {
+                panic!("a VM: {subject:?}")
+            };
             if !initial {
-                assert!(record.revision > self.last, "changes come in order, each once");
-                self.last = record.revision;
+                assert!(revision > self.last, "changes come in order, each once");
+                self.last = revision;
                 self.changes += 1;
             }
             if self.exact {
-                let known = self.vms.contains_key(&record.id());
+                let known = self.vms.contains_key(&id);
                 assert_eq!(known, kind != ChangeKind::Added, "{kind:?} of a VM known: {known}");
             }
             match kind {
                 ChangeKind::Added | ChangeKind::Modified => {
-                    self.vms.insert(record.id(), record.revision);
+                    self.vms.insert(id, revision);
                 }
                 ChangeKind::Removed => {
-                    self.vms.remove(&record.id());
+                    self.vms.remove(&id);
                 }
             }
         };
         match &batch.changes {
-            Changes::Own(own) => own.iter().for_each(|(kind, record)| apply(*kind, record)),
+            Changes::Own(own) => own.iter().for_each(|(kind, subject)| apply(*kind, subject)),
             Changes::Shared { segments, after } => {
                 for event in segments.iter().flat_map(|segment| segment.events()) {
                     if event.revision() <= *after {
@@ -99,7 +110,7 @@ impl Client {
                         Some(filter) => event.kind_for(filter),
                     };
                     if let Some(kind) = kind {
-                        apply(kind, &event.record);
+                        apply(kind, &Subject::Vm(Arc::clone(&event.record)));
                     }
                 }
             }
@@ -133,7 +144,7 @@ fn table(view: &View, filter: &VmFilter) -> BTreeMap<VmId, Revision> {
 #[test]
 fn a_vm_is_unknown_until_the_inventory_and_absent_only_when_it_is_complete() {
     let view = view();
-    view.load([&host_record(1)], [&Arc::new(intent(1)), &Arc::new(intent(2))]);
+    view.load(&past(), [&host_record(1)], [&Arc::new(intent(1)), &Arc::new(intent(2))]);
     assert_eq!(state(&view, 1), VmState::Unknown);
     assert!(view.unsettled(host_id(1)).is_empty(), "nothing is done about what is not known");
     online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
@@ -164,7 +175,7 @@ fn a_host_that_is_lost_makes_its_vms_unknown_and_an_inventory_brings_them_back()
 #[test]
 fn a_heartbeat_confirms_the_newest_of_a_vm_and_is_no_change_of_it() {
     let view = view();
-    view.load([&host_record(1)], [&Arc::new(intent(1))]);
+    view.load(&past(), [&host_record(1)], [&Arc::new(intent(1))]);
     let confirmed = || view.confirmed(&view.get(vm_id(1)).expect("it is there"));
     assert_eq!(confirmed(), None, "nothing is known yet");
     online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
@@ -243,23 +254,23 @@ fn the_last_event_of_a_vm_is_removed_with_state_deleted() {
 }
 
 #[test]
-fn a_revision_of_another_life_or_long_past_is_too_old() {
+fn a_revision_of_before_what_is_known_or_long_past_is_too_old() {
     let limits = Limits { ring_events: 2, tombstones: 1, ..Limits::default() };
     let (view, _history) = view_with(limits);
-    view.load([&host_record(1)], [&Arc::new(intent(1))]);
+    view.load(&past(), [&host_record(1)], [&Arc::new(intent(1))]);
     let start = view.revision();
-    let too_old = |after| {
+    let too_old = |after, why, oldest| {
         let end = view.watch(Some(after), VmFilter::default(), "ann").expect_err("it is too old");
-        assert_eq!(end, WatchEnd::TooOld { after });
+        assert_eq!(end, WatchEnd::TooOld { after, why, oldest });
     };
-    too_old(FIRST);
-    too_old(Revision(start.0 + 1));
+    too_old(FIRST, TooOldWhy::Forgotten, FIRST.next());
+    too_old(Revision(start.0 + 1), TooOldWhy::NotGivenOut, FIRST.next());
     view.watch(Some(start), VmFilter::default(), "ann").expect("this life");
     for number in 2..5 {
         put(&view, &intent(number));
         forget(&view, &intent(number));
     }
-    too_old(start);
+    too_old(start, TooOldWhy::Forgotten, Revision(view.revision().0 - 2));
 }
 
 #[test]
