@@ -25,9 +25,8 @@ use banger_wire::service::edge::reasons::ReasonsLayer;
 use banger_wire::service::edge::serve::{self, Bounds, Listener, Tls};
 use banger_wire::service::edge::visitors::Visitors;
 use banger_wire::telemetry::TelemetryError;
-use banger_wire::tls::{self, Accept, Admit, TlsConfigError};
+use banger_wire::tls::{Accept, Admit, TlsConfigError};
 use banger_wire::trace::ServerTraceLayer;
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -40,8 +39,9 @@ use crate::host::linux::name_servers;
 use crate::host::{Host, HostError};
 use crate::instance;
 use crate::join::identity::{Identity, IdentityError};
+use crate::join::renewal::Credentials;
 use crate::metrics::{Metrics, listener};
-use crate::rpc::{AgentRpc, of_the_edge};
+use crate::rpc::{AgentRpc, Certificates, of_the_edge};
 use crate::supervisor::adoption::Parts;
 use crate::supervisor::api::{HostIdentity, SupervisorApi};
 use crate::supervisor::life::{Life, LifeError};
@@ -51,6 +51,9 @@ use crate::vm::cow::DiskPolicy;
 use crate::vm::shared::{EffectEvent, Settings};
 use crate::vm::stale::{self, StaleGuard};
 
+use self::certificates::Held;
+
+mod certificates;
 pub mod machine;
 mod upkeep;
 
@@ -131,7 +134,7 @@ pub struct RunningAgent {
 /// As a start with it would; not what only the machine says (`banger-agent doctor`), or what only a
 /// start finds out, such as an address that is taken.
 pub fn check(config: &AgentConfig) -> Result<Vec<String>, StartError> {
-    match checked(config) {
+    match checked(config, Clock::system()) {
         Ok(_) => Ok(Vec::new()),
         Err(StartError::Identity(why @ IdentityError::NotJoined { .. })) => {
             Ok(vec![format!("it does not start yet: {why}")])
@@ -141,12 +144,13 @@ pub fn check(config: &AgentConfig) -> Result<Vec<String>, StartError> {
 }
 
 /// What a start refuses before it touches anything.
-fn checked(config: &AgentConfig) -> Result<(Identity, rustls::ServerConfig), StartError> {
+fn checked(config: &AgentConfig, clock: Clock) -> Result<(Identity, Credentials), StartError> {
     config.check().map_err(StartError::Config)?;
     config.telemetry.check().map_err(StartError::Telemetry)?;
-    let identity = Identity::load(&config.identity_dir()).map_err(StartError::Identity)?;
-    let tls = server_tls(&identity).map_err(StartError::Tls)?;
-    Ok((identity, tls))
+    let dir = config.identity_dir();
+    let identity = Identity::load(&dir).map_err(StartError::Identity)?;
+    let credentials = Credentials::new(dir, identity.clone(), clock).map_err(StartError::Tls)?;
+    Ok((identity, credentials))
 }
 
 impl Agent {
@@ -180,13 +184,13 @@ impl Agent {
     where
         A: Accept,
     {
-        let (identity, tls) = checked(&config)?;
+        let (identity, credentials) = checked(&config, clock.clone())?;
         make_directory(&config.state_dir)?;
         let (metrics_listener, metrics_addr) = bind(config.metrics_listen).await?;
         let boot_id = host.facts.boot_id().await.map_err(StartError::Host)?;
         let life =
             Life::begin(&config.state_dir, &boot_id, clock.now()).map_err(StartError::Life)?;
-        let fleet = hex::encode(Sha256::digest(&identity.ca_pem));
+        let fleet = identity.fleet();
         let stale = StaleGuard::open(&config.state_dir.join(stale::FILE), &fleet, clock.now())
             .map_err(StartError::StaleGuard)?;
         let metrics = Metrics::new();
@@ -206,18 +210,20 @@ impl Agent {
         let supervisor = Supervisor::start(parts).await.map_err(StartError::Supervisor)?;
         supervisor.spawn_sweep();
         let draining = CancellationToken::new();
+        let credentials = Arc::new(certificates::watched(credentials));
+        let certificates: Arc<dyn Certificates> = Arc::new(Held(Arc::clone(&credentials)));
         let api = Arc::new(SupervisorApi::new(
             supervisor.clone(),
             HostIdentity {
                 host: identity.record.host_id,
                 agent_epoch: life.epoch,
                 heartbeat_interval: Duration::from_secs(config.limits.heartbeat_secs),
+                certificates: Some(certificates),
             },
             draining.clone(),
         ));
-        let tls = Arc::new(ArcSwap::from_pointee(tls));
-        let serving = serve(agent_listener, Arc::clone(&tls), api, &metrics, draining.clone());
-        let shown = metrics.clone();
+        let serving = serve(agent_listener, credentials.tls(), api, &metrics, draining.clone());
+        let (shown, metrics_of_it) = (metrics.clone(), metrics.clone());
         let page = listener::serve(
             metrics_listener,
             Visitors::new(config.names.iter().cloned(), Vec::new()),
@@ -228,12 +234,8 @@ impl Agent {
         );
         let room = upkeep::room(host.clone(), shown, draining.child_token());
         let digests = tokio::spawn(upkeep::digests(host, draining.child_token()));
-        let certificates = tokio::spawn(upkeep::certificates(
-            config.identity_dir(),
-            identity,
-            tls,
-            draining.child_token(),
-        ));
+        let looks = upkeep::certificates(credentials, metrics_of_it, draining.child_token());
+        let certificates = tokio::spawn(looks);
         tracing::info!(%addr, metrics = %metrics_addr, "the agent serves");
         let parts = vec![page, tokio::spawn(room), digests, certificates];
         Ok(RunningAgent { addr, metrics_addr, supervisor, draining, serving, parts })
@@ -313,14 +315,6 @@ fn disk_policy(config: &AgentConfig) -> DiskPolicy {
         grow_to: (grow_to_mib > 0).then(|| bytes(grow_to_mib)),
         reserve: bytes(config.reserve.disk_mib),
     }
-}
-
-fn server_tls(identity: &Identity) -> Result<rustls::ServerConfig, TlsConfigError> {
-    tls::agent_side(
-        identity.certificate_pem.as_bytes(),
-        identity.key_pem.as_bytes(),
-        identity.ca_pem.as_bytes(),
-    )
 }
 
 fn make_directory(path: &std::path::Path) -> Result<(), StartError> {

@@ -50,6 +50,14 @@ impl Failpoint {
         Some(Self { file, counted: Mutex::default() })
     }
 
+    /// The same for a part of the agent that counts for itself: its file is the neighbour of this
+    /// name.
+    #[must_use]
+    pub fn from_environment_for(part: &str) -> Option<Self> {
+        let file = PathBuf::from(std::env::var_os(VARIABLE)?).with_extension(part);
+        Some(Self { file, counted: Mutex::default() })
+    }
+
     /// An effect is about to be performed.
     pub fn before(&self, effect: &str) {
         let Ok(text) = std::fs::read_to_string(&self.file) else { return };

@@ -23,6 +23,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use crate::host::{Subnet, UsedNetwork};
 
 pub mod identity;
+pub mod renewal;
 
 use identity::{Identity, IdentityError, IdentityRecord, KeyPem};
 
@@ -156,12 +157,12 @@ pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Joined, J
     let fingerprint = ca_fingerprint(&request.token)?;
     let endpoint = endpoint(&request)?;
     let known = Identity::known_host(identity_dir).map_err(JoinError::Identity)?;
-    let key = KeyPem::load_or_make(identity_dir).map_err(JoinError::Identity)?;
+    let mut key = KeyPem::load_or_make(identity_dir).map_err(JoinError::Identity)?;
     let agent_address = match &request.agent_address {
         Some(address) => address.clone(),
         None => own_address(&endpoint, request.agent_port).map_err(JoinError::OwnAddress)?,
     };
-    let message = JoinHostRequest {
+    let mut message = JoinHostRequest {
         token: request.token.clone(),
         name: request.name.clone(),
         certificate_request_pem: key.certificate_request().map_err(JoinError::Request)?,
@@ -179,16 +180,30 @@ pub async fn join(request: JoinRequest, identity_dir: &Path) -> Result<Joined, J
         endpoint.connect().await
     };
     let channel: Channel = connected.map_err(|source| not_reached(&request.server, source))?;
-    let answer = HostServiceClient::new(channel)
-        .join_host(message)
-        .await
-        .map_err(|status| JoinError::Refused(words(&status)))?
-        .into_inner();
+    let mut client = HostServiceClient::new(channel);
+    let mut answer = client.join_host(message.clone()).await;
+    if answer.as_ref().is_err_and(key_is_revoked) {
+        // Somebody has shut that key out, and an operator lets this host in again: with another.
+        key = KeyPem::load_or_make_next(identity_dir, key.pem()).map_err(JoinError::Identity)?;
+        message.certificate_request_pem = key.certificate_request().map_err(JoinError::Request)?;
+        answer = client.join_host(message).await;
+    }
+    let answer = answer.map_err(|status| JoinError::Refused(words(&status)))?.into_inner();
     let labels = answer.labels.clone();
-    let identity = accept(&request, answer, &key, fingerprint, known)?;
+    let mut identity = accept(&request, answer, &key, fingerprint, known)?;
+    if known == Some(identity.record.host_id) {
+        // The same fleet, whatever CA it has now. What can't be read says nothing of it.
+        identity.record.fleet = Identity::load(identity_dir).ok().map(|before| before.fleet());
+    }
     identity.save(identity_dir).map_err(JoinError::Identity)?;
     let not_given = request.labels.into_iter().filter(|(k, v)| labels.get(k) != Some(v)).collect();
     Ok(Joined { record: identity.record, not_given })
+}
+
+/// Whether the server refused because this host's key was revoked.
+fn key_is_revoked(status: &tonic::Status) -> bool {
+    use tonic_types::StatusExt as _;
+    status.get_details_error_info().is_some_and(|info| info.reason == "HOST_KEY_REVOKED")
 }
 
 /// Why there is no connection: a CA that is not trusted has a remedy of its own.
@@ -262,6 +277,7 @@ fn accept(
             name: request.name.clone(),
             guest_subnet,
             server: request.server.clone(),
+            fleet: None,
         },
         certificate_pem: answer.certificate_pem,
         key_pem: key.pem().to_owned(),

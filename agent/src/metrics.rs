@@ -79,6 +79,7 @@ struct Inner {
     sweep_budget: Gauge,
     sweep_budget_left: Gauge,
     epoch: Gauge,
+    certificate_not_after: Gauge,
     disk_free: Gauge,
     disk_size: Gauge,
     disk_alarms: Family<Alarm, Gauge>,
@@ -132,6 +133,12 @@ impl Metrics {
         );
         let epoch = Gauge::default();
         registry.register("epoch", "How often the agent has started on this host", epoch.clone());
+        let certificate_not_after = Gauge::default();
+        registry.register(
+            "certificate_not_after_seconds",
+            "When the agent's certificate expires, in seconds since 1970; 0: not known",
+            certificate_not_after.clone(),
+        );
         let disk_free = Gauge::default();
         let help = "Room left on the disk with the VMs' directories";
         registry.register("disk_free_bytes", help, disk_free.clone());
@@ -155,6 +162,7 @@ impl Metrics {
             sweep_budget,
             sweep_budget_left,
             epoch,
+            certificate_not_after,
             disk_free,
             disk_size,
             disk_alarms,
@@ -212,6 +220,11 @@ impl Metrics {
     /// Which life of the agent this is.
     pub fn set_epoch(&self, epoch: u64) {
         self.inner.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
+    /// When the certificate that is in use expires, in seconds since 1970.
+    pub fn set_certificate(&self, not_after: Option<i64>) {
+        self.inner.certificate_not_after.set(not_after.unwrap_or_default());
     }
 
     /// Room of the disk with the VMs' directories, as seen last.

@@ -53,6 +53,7 @@ struct AgentProcess {
     metrics: SocketAddr,
     running: Option<Running>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
 }
 
@@ -151,6 +152,7 @@ impl Fleet {
             metrics,
             running: None,
             arguments,
+            environment: Vec::new(),
             log,
         });
         self.start_agent(n);
@@ -324,10 +326,17 @@ impl Fleet {
         assert!(status.success(), "the agent ended with {status}");
     }
 
+    /// What an agent has in its environment from its next start on.
+    pub fn set_agent_environment(&mut self, n: usize, name: &str, value: &str) {
+        self.agents[n].environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts an agent on the state it left. Does not wait for it to be online.
     pub fn start_agent(&mut self, n: usize) {
         let agent = &mut self.agents[n];
-        let running = Running::start(&ours("banger-agent"), &agent.arguments, agent.log.clone());
+        let program = ours("banger-agent");
+        let (arguments, environment) = (&agent.arguments, &agent.environment);
+        let running = Running::start_in(&program, arguments, environment, agent.log.clone());
         agent.running = Some(running);
     }
 

@@ -86,6 +86,20 @@ impl Running {
     /// When the log or the process can't be made.
     #[must_use]
     pub fn start(program: &Path, arguments: &[String], log: PathBuf) -> Self {
+        Self::start_in(program, arguments, &[], log)
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    #[must_use]
+    pub fn start_in(
+        program: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+        log: PathBuf,
+    ) -> Self {
         let out = OpenOptions::new()
             .create(true)
             .append(true)
@@ -94,6 +108,7 @@ impl Running {
         let err = out.try_clone().expect("a file can be opened twice");
         let child = command(program)
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdout(out)
             .stderr(err)
             .spawn()

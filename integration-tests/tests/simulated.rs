@@ -18,6 +18,7 @@ mod simulated {
     mod place;
     mod reasons;
     mod rejoin;
+    mod renewal;
     mod stranger;
     mod sweep;
     mod watch;

@@ -119,6 +119,9 @@ pub enum StrategyConfig {
 pub struct AgentsConfig {
     /// A host is OFFLINE after it was SUSPECT for so many seconds, 1 to 3600.
     pub offline_after_secs: u64,
+    /// How many days the certificate of an agent is good, 1 to 825. It is renewed at two thirds of
+    /// them, and at once where it is good for longer.
+    pub certificate_days: u32,
 }
 
 /// For how long what is kept of the past, in hours: 1 to 87600, which is ten years.
@@ -171,9 +174,16 @@ impl Default for PlacementConfig {
     }
 }
 
+impl AgentsConfig {
+    /// How long the certificate of an agent is good.
+    pub fn certificate_validity(&self) -> Duration {
+        Duration::from_secs(u64::from(self.certificate_days) * 24 * 3600)
+    }
+}
+
 impl Default for AgentsConfig {
     fn default() -> Self {
-        Self { offline_after_secs: 30 }
+        Self { offline_after_secs: 30, certificate_days: 90 }
     }
 }
 
@@ -272,6 +282,10 @@ impl ServerConfig {
             problems.push(format!("agents.offline_after_secs is {secs}; must be 1 to 3600"));
         }
         problems.extend(self.auth.problems());
+        if !(1..=825).contains(&self.agents.certificate_days) {
+            let days = self.agents.certificate_days;
+            problems.push(format!("agents.certificate_days is {days}; must be 1 to 825"));
+        }
         problems.extend(self.limits.problems());
         for name in &self.names {
             if let Err(why) = outside::check_server_name(name) {

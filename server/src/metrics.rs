@@ -52,6 +52,8 @@ struct Inner {
     vms: Family<State, Gauge>,
     vms_unplaced: Gauge,
     hosts: Family<State, Gauge>,
+    not_renewed: Gauge,
+    next_expiry: Gauge,
     watchers: Gauge,
     revision: Gauge,
     epoch: Gauge,
@@ -117,6 +119,18 @@ impl Metrics {
         registry.register("vms_unplaced", "VMs without a host", vms_unplaced.clone());
         let hosts = Family::default();
         registry.register("hosts", "Hosts by the state of their sessions", hosts.clone());
+        let not_renewed = Gauge::default();
+        registry.register(
+            "agent_certificates_not_renewed",
+            "Hosts whose agent's certificate is due and could not be renewed at the newest try",
+            not_renewed.clone(),
+        );
+        let next_expiry = Gauge::default();
+        registry.register(
+            "agent_certificate_next_expiry_seconds",
+            "When the first certificate of an agent expires, in seconds since 1970; 0: there is none",
+            next_expiry.clone(),
+        );
         let watchers = Gauge::default();
         registry.register("watch_subscribers", "Open streams of VM changes", watchers.clone());
         let revision = Gauge::default();
@@ -145,6 +159,8 @@ impl Metrics {
             vms,
             vms_unplaced,
             hosts,
+            not_renewed,
+            next_expiry,
             watchers,
             revision,
             epoch,
@@ -195,7 +211,12 @@ impl Metrics {
         }
         inner.vms_unplaced.set(gauge(view.unplaced()));
         let mut hosts = [0_u64; HOST_STATES.len()];
+        let (mut not_renewed, mut next_expiry) = (0_u64, None);
         for host in view.hosts() {
+            let seen = host.certificate.as_deref();
+            not_renewed += u64::from(seen.is_some_and(|seen| seen.failure.is_some()));
+            let until = host.view.record.certificate_expires_at.as_second();
+            next_expiry = Some(next_expiry.map_or(until, |next: i64| next.min(until)));
             let state = host.view.health.state;
             if let Some(index) = HOST_STATES.iter().position(|known| *known == state) {
                 hosts[index] += 1;
@@ -204,6 +225,8 @@ impl Metrics {
         for (state, count) in HOST_STATES.iter().zip(hosts) {
             inner.hosts.get_or_create(&State { state: state.as_str() }).set(gauge(count));
         }
+        inner.not_renewed.set(gauge(not_renewed));
+        inner.next_expiry.set(next_expiry.unwrap_or_default());
         inner.watchers.set(gauge(view.subscribers()));
         inner.revision.set(gauge(view.revision().0));
         inner.epoch.set(gauge(view.epoch().0));

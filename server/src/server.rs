@@ -9,6 +9,7 @@
 mod check;
 mod credentials;
 mod first_admin;
+mod identity;
 mod listeners;
 mod pages;
 mod refusals;
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
 use banger_wire::causes::with_causes;
 use banger_wire::service::edge::places::Room;
@@ -42,6 +42,7 @@ pub use self::check::check;
 use self::check::checked;
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
+use self::identity::OwnCertificate;
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
@@ -50,7 +51,7 @@ use crate::api::page::Pages;
 use crate::api::uses::Endings;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{ConfigError, ServerConfig};
-use crate::fleet::grpc::{ClientIdentity, GrpcDialer};
+use crate::fleet::grpc::GrpcDialer;
 use crate::fleet::link::Dialer;
 use crate::fleet::liveness::LivenessLimits;
 use crate::fleet::{Fleet, FleetParts};
@@ -227,9 +228,18 @@ impl Server {
             }
         }
         let ca = Arc::new(ca);
+        let own =
+            OwnCertificate::make(Arc::clone(&ca), Arc::clone(&clock)).map_err(StartError::Ca)?;
         let dialer = match dialer {
             Some(make) => make(epoch),
-            None => grpc_dialer(&ca, &clock, epoch, &config)?,
+            None => {
+                let dialer = GrpcDialer::new(own.in_use(), epoch, config.domain.clone());
+                Arc::new(dialer.at(Arc::clone(&clock)))
+            }
+        };
+        let certificates = reconcile::Certificates {
+            ca: Arc::clone(&ca),
+            validity: config.agents.certificate_validity(),
         };
         let (stop_parts, cut) = (CancellationToken::new(), CancellationToken::new());
         let library = image_library(&config)?;
@@ -271,6 +281,7 @@ impl Server {
             view: Arc::clone(&view),
             clock: Arc::clone(&clock),
             ca,
+            certificate_validity: certificates.validity,
             domain: config.domain.as_str().into(),
             overcommit,
             pages: Arc::clone(&pages),
@@ -329,7 +340,9 @@ impl Server {
             images,
             delivery,
             knowledge,
+            certificates,
         };
+        let own_certificate = tokio::spawn(own.keep(stop_parts.child_token()));
         let drivers = reconcile::start(reconcile_parts, feed, history, stop_parts.child_token());
         let upkeep = tokio::spawn(upkeep::run(
             Arc::clone(&view),
@@ -357,7 +370,16 @@ impl Server {
             stop_parts,
             api,
             endings,
-            parts: vec![sessions, drivers, page, upkeep, tidying, token_upkeep, refused],
+            parts: vec![
+                sessions,
+                drivers,
+                page,
+                upkeep,
+                tidying,
+                token_upkeep,
+                refused,
+                own_certificate,
+            ],
         })
     }
 }
@@ -461,22 +483,6 @@ fn image_settings(config: &ServerConfig) -> ImageSettings {
         docker_config: config.images.docker_config.clone(),
         ..ImageSettings::default()
     }
-}
-
-fn grpc_dialer(
-    ca: &CertificateAuthority,
-    clock: &SharedClock,
-    epoch: Epoch,
-    config: &ServerConfig,
-) -> Result<Arc<dyn Dialer>, StartError> {
-    let own = ca.client_certificate(clock.now()).map_err(StartError::Ca)?;
-    let identity = ClientIdentity {
-        ca_pem: ca.certificate_pem().as_bytes().to_vec(),
-        certificate_pem: own.certificate_pem.into_bytes(),
-        key_pem: own.key_pem.into_bytes(),
-    };
-    let identity = Arc::new(ArcSwap::from_pointee(identity));
-    Ok(Arc::new(GrpcDialer::new(identity, epoch, config.domain.clone())))
 }
 
 /// What was committed goes to those who let callers in, and to the view, from there to streams and

@@ -72,6 +72,7 @@ fn fixture() -> Fixture {
             name: "host-a".to_owned(),
             guest_subnet: "10.64.0.0/20".parse().unwrap(),
             server: "http://127.0.0.1:7070".to_owned(),
+            fleet: None,
         },
         certificate_pem: ca.sign(agent_name(host_id()), usage, &pair),
         key_pem: key.pem().to_owned(),

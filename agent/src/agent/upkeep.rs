@@ -1,16 +1,13 @@
 //! What the agent does now and then: digests of new images, a certificate that was renewed, and the
 //! room on the disk for the metrics.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use super::server_tls;
 use crate::host::Host;
-use crate::join::identity::Identity;
+use crate::join::renewal::Credentials;
 use crate::metrics::Metrics;
 
 /// Between two looks at the image directory or the certificate.
@@ -58,41 +55,23 @@ pub(super) async fn room(host: Host, metrics: Metrics, stop: CancellationToken) 
     }
 }
 
-/// Takes a new certificate into use when the host has joined again. Connections stay.
+/// Takes a certificate into use that was written by another: the host has joined again. Shows how
+/// long the one in use is good.
 pub(super) async fn certificates(
-    dir: PathBuf,
-    mut known: Identity,
-    tls: Arc<ArcSwap<rustls::ServerConfig>>,
+    credentials: Arc<Credentials>,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     loop {
+        metrics.set_certificate(credentials.shown().not_after);
         // Cancel-safe: nothing is under way.
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = stop.cancelled() => return,
         }
-        let path = dir.clone();
-        // A panic or a shutdown counts as "could not be read".
-        let read = tokio::task::spawn_blocking(move || Identity::load(&path)).await;
-        let Ok(Ok(found)) = read else {
-            tracing::warn!(dir = %dir.display(), "the identity cannot be read; the old one stays");
-            continue;
-        };
-        if found == known {
-            continue;
-        }
-        if found.record.host_id != known.record.host_id {
-            tracing::warn!("the host has another id now; restart the agent to become it");
-            continue;
-        }
-        match server_tls(&found) {
-            Ok(config) => {
-                tls.store(Arc::new(config));
-                known = found;
-                tracing::info!("a new certificate is in use");
-            }
-            // Half-written: certificate and CA are replaced one after the other.
-            Err(error) => tracing::warn!(error = %error, "the new certificate cannot be used yet"),
+        let looked = Arc::clone(&credentials);
+        if tokio::task::spawn_blocking(move || looked.look_again()).await.is_err() {
+            tracing::warn!("the identity was not looked at; the old one stays");
         }
     }
 }

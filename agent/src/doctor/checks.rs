@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_proto::words::counted;
 use banger_wire::causes::with_causes;
+use banger_wire::tls::certificate;
 
 use super::gateways::{WaySeen, gateway_check};
 use super::{Check, check, existing};
+use crate::clock::Clock;
 use crate::config::AgentConfig;
 use crate::host::exec::{Exec, MissingTool, RealExec, Tool, ToolCall, search_dirs};
 use crate::host::linux::network::uplinks::observe_ways_out;
@@ -54,6 +57,8 @@ pub(super) struct Machine {
     pub(super) devices_allowed: Option<bool>,
     pub(super) state_dir: String,
     pub(super) joined: bool,
+    /// How many seconds the host's certificate is good still; `None`: there is none to read.
+    pub(super) certificate_left: Option<i64>,
 }
 
 /// Whether a device opens: that its file is there does not say that the kernel has it.
@@ -152,6 +157,7 @@ impl Machine {
             }),
             state_dir: config.state_dir.display().to_string(),
             joined: config.identity_dir().join("agent.crt").exists(),
+            certificate_left: certificate_left(config),
         }
     }
 
@@ -173,6 +179,7 @@ impl Machine {
         checks.extend(gateway_check(&self.ways, self.max_neighbours));
         checks.push(self.names_check());
         checks.extend([self.disk_check(), self.devices_check(), self.joined_check()]);
+        checks.extend(self.certificate_check());
         checks
     }
 
@@ -379,6 +386,21 @@ impl Machine {
         check("jails", allowed, true, &found, "remount it with dev,exec, or set jail_dir")
     }
 
+    /// The server renews it weeks before its end: one that is close to it is not being renewed.
+    fn certificate_check(&self) -> Option<Check> {
+        let days = self.certificate_left?.div_euclid(24 * 3600);
+        let found = match days {
+            ..0 => "the host's certificate has expired: its server refuses it".to_owned(),
+            days => format!(
+                "the host's certificate is good for {}",
+                counted(days.unsigned_abs(), "day")
+            ),
+        };
+        let mend = "banger host get NAME says why it is not renewed; one that has expired: banger host \
+                    token --name NAME on the server, and here the lines that it prints";
+        Some(check("certificate", days >= CLOSE_DAYS, false, &found, mend))
+    }
+
     fn joined_check(&self) -> Check {
         let found = if self.joined { "has joined a fleet" } else { "has not joined a fleet yet" };
         let mend = "banger host token on the server, and here the lines that it prints";
@@ -425,4 +447,13 @@ pub(super) fn rules_ahead(filter: &str, chains: &Chains) -> Vec<String> {
 pub(super) fn forward_policy(filter: &str) -> Option<String> {
     let rest = filter.lines().find_map(|line| line.strip_prefix(":FORWARD "))?;
     rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// Fewer days than any certificate has that is renewed in time, but for very short lives.
+const CLOSE_DAYS: i64 = 7;
+
+fn certificate_left(config: &AgentConfig) -> Option<i64> {
+    let pem = std::fs::read(config.identity_dir().join("agent.crt")).ok()?;
+    let until = certificate::facts_of_pem(&pem)?.not_after;
+    Some(until.saturating_sub(Clock::system().now().as_second()))
 }

@@ -33,6 +33,7 @@ fn good() -> Machine {
         devices_allowed: Some(true),
         state_dir: "/var/lib/banger-agent".to_owned(),
         joined: true,
+        certificate_left: None,
     }
 }
 
@@ -73,6 +74,7 @@ fn everything_that_is_not_well_says_what_mends_it() {
         disk_free_mib: Some(10),
         devices_allowed: Some(false),
         joined: false,
+        certificate_left: None,
         ..good()
     };
     let diagnosis = diagnosis(&bad);
@@ -138,6 +140,7 @@ fn what_guests_can_do_without_does_not_make_a_machine_unusable() {
         cgroup2: false,
         without_cgroups: true,
         joined: false,
+        certificate_left: None,
         ..good()
     };
     let diagnosis = diagnosis(&machine);
@@ -324,4 +327,21 @@ fn priv_this_kernel_and_nft_take_all_rules_and_a_check_of_them_leaves_nothing() 
         assert_eq!(try_pins(&exec, &pins_of_all_kinds()).await, Ok(()));
         assert_eq!(all().await, before);
     });
+}
+
+#[test]
+fn a_certificate_that_is_close_to_its_end_is_said_and_one_that_is_renewed_in_time_is_well() {
+    for (days, well, said) in [
+        (90, true, "good for 90 days"),
+        (15, true, "good for 15 days"),
+        (6, false, "good for 6 days"),
+        (1, false, "good for 1 day"),
+        (-1, false, "has expired"),
+    ] {
+        let machine = Machine { certificate_left: Some(days * 24 * 3600), ..good() };
+        let checks = machine.checks();
+        let check = checks.iter().find(|check| check.name == "certificate").expect("it is there");
+        assert_eq!((check.ok, check.required), (well, false), "{days}");
+        assert!(check.message.contains(said), "{days}: {}", check.message);
+    }
 }

@@ -1,8 +1,16 @@
 //! Who this host is, on disk: `identity/{host.json, agent.key, agent.crt, ca.crt}`.
 //!
-//! Written by joining, read at the start of the agent. The key has mode 0600 from its first byte.
-//! What can go wrong: the host has not joined, or a file is garbled; the agent does not start then,
-//! and VMs go on running.
+//! Written by joining and by each renewal, read at the start of the agent. Keys have mode 0600 from
+//! their first byte. What can go wrong: the host has not joined, or a file is garbled; the agent
+//! does not start then, and VMs go on running.
+//!
+//! A renewal makes a new key, and certificate and key are two files. So that a crash at any step
+//! leaves a pair that fits:
+//! ```text
+//! next.key written ─▶ (server signs) ─▶ ca.crt replaced ─▶ agent.crt replaced ─▶ next.key renamed to agent.key
+//! ```
+//! The third arrow is the one that counts: whoever reads takes of the two keys the one that the
+//! certificate was made for. Each file is replaced whole, and synced with its directory.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -10,8 +18,10 @@ use std::path::{Path, PathBuf};
 
 use banger_proto::ids::HostId;
 use banger_wire::service::secrets::{self, SecretError};
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use banger_wire::tls::certificate;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::host::Subnet;
 
@@ -20,6 +30,8 @@ pub const FORMAT: u32 = 1;
 
 const RECORD: &str = "host.json";
 const KEY: &str = "agent.key";
+/// Of a certificate that was asked for, or that is in use and whose key has not its name yet.
+const NEXT_KEY: &str = "next.key";
 const CERTIFICATE: &str = "agent.crt";
 const CA: &str = "ca.crt";
 
@@ -97,6 +109,9 @@ pub struct IdentityRecord {
     pub guest_subnet: Subnet,
     /// The API it joined by.
     pub server: String,
+    /// Which fleet it is of, whatever CAs that has: [`Identity::fleet`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
 }
 
 /// The whole identity.
@@ -108,7 +123,7 @@ pub struct Identity {
     pub certificate_pem: String,
     /// Its key. A secret.
     pub key_pem: String,
-    /// The CA of the server.
+    /// The CAs of the server, one or more.
     pub ca_pem: String,
 }
 
@@ -130,15 +145,21 @@ impl Identity {
             let path = dir.join(name);
             std::fs::read_to_string(&path).map_err(|source| IdentityError::Read { path, source })
         };
-        Ok(Self {
-            record,
-            certificate_pem: read(CERTIFICATE)?,
-            key_pem: {
-                let key = secrets::read(&dir.join(KEY)).map_err(IdentityError::Secret)?;
-                String::from_utf8_lossy(&key).into_owned()
-            },
-            ca_pem: read(CA)?,
-        })
+        let certificate_pem = read(CERTIFICATE)?;
+        let key_pem = match read_key(dir, NEXT_KEY) {
+            // The end of a renewal is missing; the certificate says which key it is of.
+            Ok(next) if fits(&certificate_pem, &next) => next,
+            Ok(_) | Err(_) => read_key(dir, KEY).map_err(IdentityError::Secret)?,
+        };
+        Ok(Self { record, certificate_pem, key_pem, ca_pem: read(CA)? })
+    }
+
+    /// Which fleet the host is of: the digest of the CA that it joined under. It stays when that is
+    /// replaced, because what the fleet's server has said stays.
+    #[must_use]
+    pub fn fleet(&self) -> String {
+        let joined_under = || hex::encode(Sha256::digest(&self.ca_pem));
+        self.record.fleet.clone().unwrap_or_else(joined_under)
     }
 
     /// The id of a host that joined before.
@@ -149,20 +170,73 @@ impl Identity {
         Ok(read_record(dir)?.map(|record| record.host_id))
     }
 
-    /// Writes everything but the key, which is there already; the record last, because it says
-    /// that the host has joined.
+    /// Writes everything, the key included where it is not there yet; the record last, because it
+    /// says that the host has joined. Done again, it changes nothing.
     ///
     /// # Errors
-    /// A file can't be written.
+    /// A file can't be written. What could be read before can be read, and fits together.
     pub fn save(&self, dir: &Path) -> Result<(), IdentityError> {
-        replace(&dir.join(CERTIFICATE), self.certificate_pem.as_bytes())?;
+        self.save_observed(dir, &|_| {})
+    }
+
+    /// The same; `on_step` is told after each file.
+    ///
+    /// # Errors
+    /// As of [`Self::save`].
+    pub fn save_observed(
+        &self,
+        dir: &Path,
+        on_step: &dyn Fn(&'static str),
+    ) -> Result<(), IdentityError> {
+        if read_record(dir)?.is_some_and(|before| before.fleet != self.record.fleet) {
+            // Which fleet it is must not hang on the CAs that are written next.
+            self.save_record(dir)?;
+            on_step("fleet kept");
+        }
+        let has = |name| read_key(dir, name).is_ok_and(|key| key == self.key_pem);
+        if !has(KEY) && !has(NEXT_KEY) {
+            replace(&dir.join(NEXT_KEY), self.key_pem.as_bytes())?;
+        }
         replace(&dir.join(CA), self.ca_pem.as_bytes())?;
+        on_step("CAs written");
+        replace(&dir.join(CERTIFICATE), self.certificate_pem.as_bytes())?;
+        on_step("certificate written");
+        if !has(KEY) {
+            name_key(dir)?;
+            on_step("key named");
+        }
+        self.save_record(dir)
+    }
+
+    fn save_record(&self, dir: &Path) -> Result<(), IdentityError> {
         let path = dir.join(RECORD);
         let mut text = serde_json::to_string_pretty(&self.record)
             .map_err(|source| IdentityError::Garbled { path: path.clone(), source })?;
         text.push('\n');
         replace(&path, text.as_bytes())
     }
+}
+
+fn read_key(dir: &Path, name: &str) -> Result<String, SecretError> {
+    // What is no text is no key either.
+    secrets::read(&dir.join(name)).map(|key| String::from_utf8_lossy(&key).into_owned())
+}
+
+/// Whether a certificate was made for a key.
+pub(super) fn fits(certificate_pem: &str, key_pem: &str) -> bool {
+    let Ok(key) = KeyPair::from_pem(key_pem) else { return false };
+    certificate::facts_of_pem(certificate_pem.as_bytes())
+        .is_some_and(|facts| facts.public_key == key.subject_public_key_info())
+}
+
+/// Gives the key of the certificate that is in use its own name: the end of a renewal.
+fn name_key(dir: &Path) -> Result<(), IdentityError> {
+    let path = dir.join(KEY);
+    let rename = || {
+        std::fs::rename(dir.join(NEXT_KEY), &path)?;
+        std::fs::File::open(dir)?.sync_all()
+    };
+    rename().map_err(|source| IdentityError::Write { path: path.clone(), source })
 }
 
 fn read_record(dir: &Path) -> Result<Option<IdentityRecord>, IdentityError> {
@@ -193,7 +267,34 @@ impl KeyPem {
     /// # Errors
     /// It can't be read or written, or is no key.
     pub fn load_or_make(dir: &Path) -> Result<Self, IdentityError> {
-        let path = dir.join(KEY);
+        Self::load_or_make_as(dir, KEY)
+    }
+
+    /// The key of the next certificate, on disk: the one that is waiting for it, or a new one. Never
+    /// the one in use.
+    ///
+    /// # Errors
+    /// As of [`Self::load_or_make`].
+    pub fn load_or_make_next(dir: &Path, in_use: &str) -> Result<Self, IdentityError> {
+        if read_key(dir, NEXT_KEY).is_ok_and(|next| next == in_use) {
+            name_key(dir)?;
+        }
+        Self::load_or_make_as(dir, NEXT_KEY)
+    }
+
+    /// The key that waits for its certificate; `None`: there is none.
+    ///
+    /// # Errors
+    /// It can't be read, or is no key.
+    pub fn prepared(dir: &Path) -> Result<Option<Self>, IdentityError> {
+        if dir.join(NEXT_KEY).exists() {
+            return Self::load_or_make_as(dir, NEXT_KEY).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn load_or_make_as(dir: &Path, name: &str) -> Result<Self, IdentityError> {
+        let path = dir.join(name);
         let bad = |source| IdentityError::Key { path: path.clone(), source };
         match secrets::read(&path) {
             Ok(pem) => {
@@ -225,7 +326,10 @@ impl KeyPem {
     }
 
     /// A request for a certificate of this key. It names nobody: the server decides the names.
-    pub(super) fn certificate_request(&self) -> Result<String, rcgen::Error> {
+    ///
+    /// # Errors
+    /// The key can't sign: a defect.
+    pub fn certificate_request(&self) -> Result<String, rcgen::Error> {
         CertificateParams::default().serialize_request(&self.key)?.pem()
     }
 }

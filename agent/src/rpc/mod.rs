@@ -20,6 +20,7 @@ mod service;
 mod status;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,6 +77,42 @@ pub trait AgentApi: Send + Sync + 'static {
 
     /// Fires when the agent shuts down: streams end then.
     fn draining(&self) -> CancellationToken;
+
+    /// The agent's certificate; `None`: it can't be renewed.
+    fn certificates(&self) -> Option<Arc<dyn Certificates>> {
+        None
+    }
+}
+
+/// The agent's certificate, as the server renews it.
+#[async_trait]
+pub trait Certificates: Send + Sync + 'static {
+    /// A request for the next certificate, PEM, whose key is on disk.
+    async fn prepare(&self) -> Result<String, NotInstalled>;
+
+    /// Takes a certificate (none where it is empty) and the CAs that are trusted into use.
+    async fn install(&self, certificate: String, trusted: String) -> Result<(), NotInstalled>;
+
+    /// What new connections are shown now.
+    fn shown(&self) -> ShownCertificate;
+}
+
+/// Why a certificate is not in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotInstalled {
+    /// The disk did not take it.
+    NotKept(String),
+    /// It is not this host's, or does not fit.
+    Unusable(String),
+}
+
+/// The certificate that new connections are shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Seconds since 1970, after which it is not good.
+    pub not_after: Option<i64>,
+    /// sha256 of each CA whose server is let in.
+    pub trusted: Vec<[u8; 32]>,
 }
 
 /// What became of an assignment.
@@ -134,4 +171,6 @@ pub struct HostFacts {
     pub images: Vec<ImageFacts>,
     /// The longest silence on an `Observe` stream.
     pub heartbeat_interval: Duration,
+    /// `None`: it can't be renewed.
+    pub certificate: Option<ShownCertificate>,
 }

@@ -153,6 +153,14 @@ pub(super) fn host_facts(facts: &HostFacts) -> wire::HostFacts {
         // A simulated bridge has as many ports as are wanted.
         max_guests: if facts.simulated { 0 } else { BRIDGE_PORTS },
         heartbeat_interval: prost_types::Duration::try_from(facts.heartbeat_interval).ok(),
+        certificate_not_after: facts.certificate.as_ref().and_then(|shown| {
+            shown.not_after.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 })
+        }),
+        trusted_ca_sha256: facts
+            .certificate
+            .iter()
+            .flat_map(|shown| shown.trusted.iter().map(|sha256| sha256.to_vec()))
+            .collect(),
     }
 }
 

@@ -261,6 +261,28 @@ impl<A: AgentApi> AgentService for AgentRpc<A> {
         images::remove(&*self.api, request.into_inner()).await.map(Response::new)
     }
 
+    async fn prepare_certificate(
+        &self,
+        _request: Request<wire::PrepareCertificateRequest>,
+    ) -> Result<Response<wire::PrepareCertificateResponse>, Status> {
+        let certificates = self.api.certificates().ok_or_else(status::no_certificates)?;
+        let prepared = certificates.prepare().await;
+        let certificate_request_pem = prepared.map_err(|why| status::not_installed(&why))?;
+        Ok(Response::new(wire::PrepareCertificateResponse { certificate_request_pem }))
+    }
+
+    async fn install_certificate(
+        &self,
+        request: Request<wire::InstallCertificateRequest>,
+    ) -> Result<Response<wire::InstallCertificateResponse>, Status> {
+        let wire::InstallCertificateRequest { certificate_pem, trusted_ca_pem } =
+            request.into_inner();
+        let certificates = self.api.certificates().ok_or_else(status::no_certificates)?;
+        let installed = certificates.install(certificate_pem, trusted_ca_pem).await;
+        installed.map_err(|why| status::not_installed(&why))?;
+        Ok(Response::new(wire::InstallCertificateResponse {}))
+    }
+
     type ObserveStream = ReceiverStream<Result<wire::ObserveResponse, Status>>;
 
     async fn observe(

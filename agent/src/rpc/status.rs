@@ -11,6 +11,7 @@ use banger_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::NotInstalled;
 use super::convert::WireError;
 use crate::guests::{NoGuest, printable};
 use crate::host::{HostError, HostErrorKind};
@@ -123,6 +124,24 @@ pub(super) fn host_unreadable(error: &HostError) -> Status {
         [],
         format!("the host cannot be read, nothing was removed: {}", error.chain()),
     )
+}
+
+/// A certificate that is not in use; the one of before is.
+pub(super) fn not_installed(why: &NotInstalled) -> Status {
+    match why {
+        NotInstalled::NotKept(why) => {
+            status(Code::Unavailable, ErrorReason::StoreUnavailable, [], why.clone())
+        }
+        NotInstalled::Unusable(why) => {
+            status(Code::InvalidArgument, ErrorReason::CertificateUnusable, [], why.clone())
+        }
+    }
+}
+
+/// There is no certificate that could be renewed.
+pub(super) fn no_certificates() -> Status {
+    let message = "this agent has no certificate of its own".to_owned();
+    status(Code::FailedPrecondition, ErrorReason::HostRefused, [], message)
 }
 
 /// An image that was not kept; nothing of it is left.

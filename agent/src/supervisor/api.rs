@@ -4,6 +4,7 @@
 //! Driven by the RPCs. Adds to the [`Supervisor`] who this host is and whether the agent drains.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,10 +20,10 @@ use crate::host::{
 };
 use crate::inventory::sweep::{Asker, Listed, Policy, Swept};
 use crate::report::Reporter;
-use crate::rpc::{AgentApi, Assigned, HostFacts, NotAssigned, VmConsole};
+use crate::rpc::{AgentApi, Assigned, Certificates, HostFacts, NotAssigned, VmConsole};
 
 /// Who this host is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HostIdentity {
     /// Which host.
     pub host: HostId,
@@ -30,6 +31,8 @@ pub struct HostIdentity {
     pub agent_epoch: u64,
     /// The longest silence on an `Observe` stream.
     pub heartbeat_interval: Duration,
+    /// Its certificate; `None`: it can't be renewed.
+    pub certificates: Option<Arc<dyn Certificates>>,
 }
 
 /// The agent API of this host.
@@ -117,6 +120,7 @@ impl AgentApi for SupervisorApi {
             capacity: fact("capacity", capacity, before.map(|f| f.capacity), nothing),
             images: fact("images", images, before.map(|f| f.images.clone()), Vec::new()),
             heartbeat_interval: self.identity.heartbeat_interval,
+            certificate: self.identity.certificates.as_ref().map(|held| held.shown()),
         };
         *self.last_facts.lock() = Some(facts.clone());
         facts
@@ -178,5 +182,9 @@ impl AgentApi for SupervisorApi {
 
     fn draining(&self) -> CancellationToken {
         self.draining.clone()
+    }
+
+    fn certificates(&self) -> Option<Arc<dyn Certificates>> {
+        self.identity.certificates.clone()
     }
 }

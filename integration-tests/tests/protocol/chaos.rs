@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_proto::ids::VmId;
+use banger_server::fleet::certificates::CertificateLink;
 use banger_server::fleet::guests::GuestLink;
 use banger_server::fleet::link::{
     AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
@@ -166,6 +167,14 @@ impl AgentLink for ChaosLink {
 
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
         self.inner.remove_image(sha256).await
+    }
+
+    fn follow(&self, host: &Arc<HostRecord>) {
+        self.inner.follow(host);
+    }
+
+    fn certificates(self: Arc<Self>) -> Option<Arc<dyn CertificateLink>> {
+        Arc::clone(&self.inner).certificates()
     }
 
     fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {

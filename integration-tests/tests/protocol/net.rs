@@ -400,6 +400,7 @@ fn host_seat(
             name: record.name.clone(),
             guest_subnet: record.subnet.to_string().parse().expect("a subnet"),
             server: "http://127.0.0.1:7070".to_owned(),
+            fleet: None,
         },
         certificate_pem: certificate.expect("a certificate"),
         key_pem: key.pem().to_owned(),

@@ -28,7 +28,7 @@ const SERVER: Arrows = &[
     ("fleet", &["clock", "model", "pki"]),
     ("images", &["clock", "model", "store"]),
     ("watch", &["clock", "fleet", "model"]),
-    ("reconcile", &["clock", "fleet", "images", "metrics", "model", "store", "watch"]),
+    ("reconcile", &["clock", "fleet", "images", "metrics", "model", "pki", "store", "watch"]),
     (
         "api",
         &[
@@ -99,7 +99,7 @@ const AGENT: Arrows = &[
         ],
     ),
     ("join", &["clock", "config", "host"]),
-    ("doctor", &["config", "host", "instance"]),
+    ("doctor", &["clock", "config", "host", "instance"]),
     ("failpoint", &[]),
     ("agent", ANY),
     ("lib", ANY),

@@ -3163,7 +3163,7 @@ pub struct Host {
     pub guest_subnet: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "7")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When the agent's certificate expires.
+    /// When the newest certificate expires that its agent is known to use.
     #[prost(message, optional, tag = "8")]
     pub certificate_expire_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "9")]
@@ -3244,6 +3244,23 @@ pub struct HostStatus {
     /// The overcommit that holds: of the host, or else of the server. Never 0.
     #[prost(message, optional, tag = "21")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The certificate of its agent, as seen in this life of the server. Not set before the first
+    /// connection.
+    #[prost(message, optional, tag = "40")]
+    pub certificate: ::core::option::Option<HostCertificate>,
+}
+/// The certificate that an agent shows. The server renews it at two thirds of its life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostCertificate {
+    /// When it expires.
+    #[prost(message, optional, tag = "1")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why the newest try to renew it failed; empty when none has since the last that went well.
+    #[prost(string, tag = "2")]
+    pub renewal_error: ::prost::alloc::string::String,
+    /// Since when all tries have failed.
+    #[prost(message, optional, tag = "3")]
+    pub renewal_failing_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostResources {
@@ -8008,6 +8025,8 @@ pub enum ErrorReason {
     ProjectNotEmpty = 92,
     /// RESOURCE_EXHAUSTED: the project would come to more than its quota.
     QuotaExceeded = 93,
+    /// INVALID_ARGUMENT, from an agent to its server: the certificate is not of this host or of its key.
+    CertificateUnusable = 120,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8075,6 +8094,7 @@ impl ErrorReason {
             Self::ProjectNameTaken => "ERROR_REASON_PROJECT_NAME_TAKEN",
             Self::ProjectNotEmpty => "ERROR_REASON_PROJECT_NOT_EMPTY",
             Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
+            Self::CertificateUnusable => "ERROR_REASON_CERTIFICATE_UNUSABLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8139,6 +8159,7 @@ impl ErrorReason {
             "ERROR_REASON_PROJECT_NAME_TAKEN" => Some(Self::ProjectNameTaken),
             "ERROR_REASON_PROJECT_NOT_EMPTY" => Some(Self::ProjectNotEmpty),
             "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
+            "ERROR_REASON_CERTIFICATE_UNUSABLE" => Some(Self::CertificateUnusable),
             _ => None,
         }
     }

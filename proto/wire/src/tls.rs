@@ -25,6 +25,10 @@ use tokio_rustls::server::TlsStream;
 
 use banger_proto::ids::HostId;
 
+pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+
+pub mod certificate;
+
 /// The DNS name in the certificate with which the server calls agents.
 pub const SERVER_NAME: &str = "server.banger.internal";
 
@@ -110,6 +114,19 @@ pub fn agent_side(
     key_pem: &[u8],
     ca_pem: &[u8],
 ) -> Result<rustls::ServerConfig, TlsConfigError> {
+    agent_side_at(certificate_pem, key_pem, ca_pem, Arc::new(DefaultTimeProvider))
+}
+
+/// The same by another clock than the machine's: it says whether the server's certificate is good.
+///
+/// # Errors
+/// As of [`agent_side`].
+pub fn agent_side_at(
+    certificate_pem: &[u8],
+    key_pem: &[u8],
+    ca_pem: &[u8],
+    time: Arc<dyn TimeProvider>,
+) -> Result<rustls::ServerConfig, TlsConfigError> {
     let mut roots = RootCertStore::empty();
     for ca in certificates("the CA certificate", ca_pem)? {
         roots.add(ca).map_err(TlsConfigError::Unusable)?;
@@ -117,7 +134,7 @@ pub fn agent_side(
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(TlsConfigError::Verifier)?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+    let mut config = rustls::ServerConfig::builder_with_details(provider(), time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsConfigError::Unusable)?
         .with_client_cert_verifier(verifier)

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::model::access::Secrets;
 use crate::model::audience::Audience;
 use crate::model::caller::{Caller, ProjectRole, Rights, Role};
-use crate::model::host::{HostState, HostView, ImageKind, Resources};
+use crate::model::host::{CertificateSeen, HostHealth, HostState, HostView, ImageKind, Resources};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
@@ -348,6 +348,8 @@ const MAX_UNCLAIMED: usize = 256;
 pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
     let HostView { record, health, facts } = &*snapshot.view;
     let facts = facts.as_deref();
+    let certificate = snapshot.certificate.as_deref();
+    let (reason, message) = reason_of(health, certificate);
     let holds = all.over(record.overcommit);
     let HostOvercommit { vcpus_milli, memory_milli } = record.overcommit;
     let addresses = (record.subnet.last_slot() + 1).saturating_sub(FIRST_SLOT);
@@ -363,8 +365,8 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
         certificate_expire_time: Some(timestamp(record.certificate_expires_at)),
         status: Some(v1::HostStatus {
             state: host_state(health.state).into(),
-            reason: health.reason.to_owned(),
-            message: health.message.clone(),
+            reason: reason.to_owned(),
+            message,
             last_seen: health.last_seen.map(timestamp),
             state_since: Some(timestamp(health.since)),
             simulated: facts.is_some_and(|facts| facts.simulated),
@@ -388,12 +390,31 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
             allocatable: facts.map(|facts| resources(holds.limit(facts.capacity))),
             addresses_free: addresses.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)),
             overcommit: Some(v1::HostOvercommit { vcpus: holds.vcpus, memory: holds.memory }),
+            certificate: certificate.map(shown_certificate),
         }),
         etag: record.etag(),
         overcommit: (record.overcommit != HostOvercommit::default()).then(|| v1::HostOvercommit {
             vcpus: HostOvercommit::ratio(vcpus_milli),
             memory: HostOvercommit::ratio(memory_milli),
         }),
+    }
+}
+
+/// What is wrong with a host: how it is reached goes before a certificate that is not renewed.
+fn reason_of(health: &HostHealth, certificate: Option<&CertificateSeen>) -> (&'static str, String) {
+    let failure = certificate.and_then(|seen| seen.failure.as_ref());
+    match failure.filter(|failure| failure.is_fault && health.state.is_online()) {
+        Some(failure) => ("CERTIFICATE_NOT_RENEWED", failure.message.clone()),
+        None => (health.reason, health.message.clone()),
+    }
+}
+
+fn shown_certificate(seen: &CertificateSeen) -> v1::HostCertificate {
+    let failure = seen.failure.as_ref();
+    v1::HostCertificate {
+        not_after: Some(timestamp(seen.not_after)),
+        renewal_error: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
+        renewal_failing_since: failure.map(|failure| timestamp(failure.since)),
     }
 }
 

@@ -36,7 +36,7 @@ use crate::model::placement::HostOvercommit;
 use crate::model::request::RequestKey;
 use crate::model::spec::SpecProblem;
 use crate::model::subnet::Subnet;
-use crate::pki::{AGENT_VALIDITY, AgentRequest, JoinTokenText, later};
+use crate::pki::{AgentRequest, JoinTokenText, later};
 use crate::store::MutateError;
 
 /// How long a join token is good when nothing was said.
@@ -119,7 +119,7 @@ impl Hosts {
             name: message.name,
             agent_address: message.agent_address,
             used_networks,
-            certificate_expires_at: later(now, AGENT_VALIDITY),
+            certificate_expires_at: later(now, self.api.certificate_validity),
         };
         if !message.labels.is_empty() {
             // Not which: they are a stranger's words.

@@ -27,6 +27,7 @@ pub mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use banger_proto::ids::VmId;
 use banger_wire::trace;
@@ -67,6 +68,8 @@ pub struct Api {
     pub clock: SharedClock,
     /// Signs the certificates of agents.
     pub ca: Arc<CertificateAuthority>,
+    /// How long the certificate of an agent is good.
+    pub certificate_validity: Duration,
     /// DNS names of VMs are `<name>.<domain>`.
     pub domain: Arc<str>,
     /// How hosts are booked that are not set otherwise.

@@ -81,6 +81,7 @@ async fn fixture() -> Fixture {
     let delivery = ImageDelivery::new(library, Arc::clone(&view), 1, stop);
     let fleet = crate::fleet::Fleet::default();
     let api = Api {
+        certificate_validity: crate::pki::AGENT_VALIDITY,
         knowledge: crate::reconcile::Knowledge::new(fleet, Arc::clone(&delivery), view.epoch()),
         images: Arc::new(images),
         delivery,

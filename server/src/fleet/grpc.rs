@@ -21,6 +21,7 @@ use banger_proto::ids::{Epoch, VmId};
 use banger_proto::words;
 use banger_wire::causes::with_causes;
 use banger_wire::limits;
+use banger_wire::tls::{DefaultTimeProvider, TimeProvider};
 use banger_wire::trace;
 use futures_util::{StreamExt as _, stream};
 use http::Uri;
@@ -36,6 +37,7 @@ use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
 use self::secured::Peer;
+use super::certificates::CertificateLink;
 use super::convert::entrance::Entrance;
 use super::convert::{self, GuestNet, objects};
 use super::guests::GuestLink;
@@ -43,11 +45,13 @@ use super::link::{
     AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Message,
     Observations, RefusalReason,
 };
+use crate::clock::SharedClock;
 use crate::model::host::HostRecord;
 use crate::model::intent::Desired;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
 
 mod answers;
+mod certificates;
 mod guests;
 
 /// How long a command may take. The agent answers when the assignment is on its disk.
@@ -100,12 +104,21 @@ pub struct GrpcDialer {
     epoch: Epoch,
     dns_domain: String,
     connector: Option<Connector>,
+    time: Arc<dyn TimeProvider>,
 }
 
 impl GrpcDialer {
     /// `identity` is read anew with every dial: swap it to change certificates.
     pub fn new(identity: Arc<ArcSwap<ClientIdentity>>, epoch: Epoch, dns_domain: String) -> Self {
-        Self { identity, epoch, dns_domain, connector: None }
+        let time = Arc::new(DefaultTimeProvider);
+        Self { identity, epoch, dns_domain, connector: None, time }
+    }
+
+    /// The same by another clock than the machine's: it says which certificates are good.
+    #[must_use]
+    pub fn at(mut self, clock: SharedClock) -> Self {
+        self.time = Arc::new(secured::TlsClock(clock));
+        self
     }
 
     /// The same over other connections than the kernel's. TLS goes over them all the same.
@@ -122,13 +135,14 @@ impl Dialer for GrpcDialer {
         // Only to see that it can be dialled at all.
         endpoint(&address)?;
         Ok(Arc::new(GrpcLink {
-            peer: Peer { host: host.id, address: address.clone(), key: host.key_sha256 },
+            peer: Peer::new(host),
             address,
             cut: CancellationToken::new(),
             epoch: self.epoch,
             net: GuestNet { subnet: host.subnet, dns_domain: self.dns_domain.clone() },
             identity: Arc::clone(&self.identity),
             connector: self.connector.clone(),
+            time: Arc::clone(&self.time),
             channel: Mutex::new(None),
         }))
     }
@@ -145,6 +159,7 @@ pub struct GrpcLink {
     net: GuestNet,
     identity: Arc<ArcSwap<ClientIdentity>>,
     connector: Option<Connector>,
+    time: Arc<dyn TimeProvider>,
     channel: Mutex<Option<Channel>>,
 }
 
@@ -168,8 +183,10 @@ impl GrpcLink {
         let endpoint = endpoint(&self.address)?;
         let (peer, connector) = (self.peer.clone(), self.connector.clone());
         let (identity, cut) = (self.identity.load_full(), self.cut.clone());
+        let time = Arc::clone(&self.time);
         let connecting = endpoint.connect_with_connector(service_fn(move |_: Uri| {
-            secured::connect(peer.clone(), Arc::clone(&identity), connector.clone(), cut.clone())
+            let (identity, time) = (Arc::clone(&identity), Arc::clone(&time));
+            secured::connect(peer.clone(), identity, connector.clone(), time, cut.clone())
         }));
         // The timeouts within are of the steps; this is of the whole.
         match tokio::time::timeout(2 * limits::CONNECT_TIMEOUT, connecting).await {
@@ -445,6 +462,14 @@ impl AgentLink for GrpcLink {
     fn close(&self) {
         *self.channel.lock() = None;
         self.cut.cancel();
+    }
+
+    fn follow(&self, host: &Arc<HostRecord>) {
+        self.peer.record.store(Arc::clone(host));
+    }
+
+    fn certificates(self: Arc<Self>) -> Option<Arc<dyn CertificateLink>> {
+        Some(self)
     }
 
     fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {

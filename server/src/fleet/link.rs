@@ -13,6 +13,7 @@ use banger_proto::ids::{Version, VmId};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
+use super::certificates::CertificateLink;
 pub use super::error::LinkError;
 use super::guests::GuestLink;
 use crate::model::host::{HostFacts, HostRecord};
@@ -197,6 +198,16 @@ pub trait AgentLink: fmt::Debug + Send + Sync + 'static {
     /// Closes every connection, whoever uses it; nothing can be asked any more. Of a host that is
     /// gone, or whose agent has another key or address from now on.
     fn close(&self) {}
+
+    /// The record of the host has changed, and the link stays: whom it lets in from now on.
+    fn follow(&self, host: &Arc<HostRecord>) {
+        let _ = host;
+    }
+
+    /// The agent's certificate; `None` for a link that can't renew it.
+    fn certificates(self: Arc<Self>) -> Option<Arc<dyn CertificateLink>> {
+        None
+    }
 
     /// The guests of the host; `None` for a link that reaches none.
     fn guests(self: Arc<Self>) -> Option<Arc<dyn GuestLink>> {

@@ -1,7 +1,8 @@
 //! Agents as seen from here: the link to each, its session, whether it is alive.
 //!
 //! - [`link`]: what can be asked of an agent, as a trait; [`grpc`]: the real one, over mutual TLS.
-//! - [`guests`]: streams to the guests of a host, over the same link.
+//! - [`guests`]: streams to the guests of a host, over the same link; [`certificates`]: the agent's
+//!   own certificate.
 //! - [`session`](self): one task per host that dials, observes and judges.
 //! - [`observed`]: from messages to what is known, pure, and who is told; [`liveness`]: from
 //!   silence to health, pure.
@@ -13,6 +14,7 @@
 //! handed, keeps none, decides by none, and does not know the store.
 
 pub mod backoff;
+pub mod certificates;
 mod convert;
 mod error;
 pub mod grpc;
@@ -122,16 +124,23 @@ impl Fleet {
     ) {
         let mut links = self.links.lock();
         links.retain(|id, host_link| {
-            let stays = hosts.iter().any(|host| {
+            let same = |host: &&Arc<HostRecord>| {
                 host.id == *id
                     && host.agent_address == host_link.address
-                    && host.key_sha256 == host_link.key
-            });
-            if !stays {
-                host_link.cancel.cancel();
-                host_link.link.close();
+                    && host.follows(host_link.key)
+            };
+            match hosts.iter().find(same) {
+                Some(host) => {
+                    host_link.key = host.key_sha256;
+                    host_link.link.follow(host);
+                    true
+                }
+                None => {
+                    host_link.cancel.cancel();
+                    host_link.link.close();
+                    false
+                }
             }
-            stays
         });
         for host in hosts {
             if links.contains_key(&host.id) {

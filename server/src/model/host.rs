@@ -107,12 +107,18 @@ pub struct HostRecord {
     pub subnet: Subnet,
     /// Where it is booked otherwise than the server is set.
     pub overcommit: HostOvercommit,
-    /// When the newest certificate given to its agent expires.
+    /// When the present certificate of its agent expires.
     pub certificate_expires_at: Timestamp,
-    /// The key that its agent joined with last: whoever has another is not this host. `None` for a
-    /// host that joined before keys were kept, until it joins again.
+    /// When it was made, by the clock of then; `None`: not kept.
+    pub certificate_made_at: Option<Timestamp>,
+    /// The key of that certificate: whoever has another is not this host. `None` for a host
+    /// that joined before keys were kept, until it joins again or its certificate is renewed.
     pub key_sha256: Option<KeyDigest>,
-    /// Counts changes of this record, from 1.
+    /// When it joined last; `None`: not kept. Whatever key it has had since came by renewals.
+    pub joined_at: Option<Timestamp>,
+    /// How far the renewal of its certificate has come.
+    pub renewal: Renewal,
+    /// Counts changes of this record that somebody asked for, from 1. A renewal is none.
     pub generation: u64,
     /// When it joined first.
     pub created_at: Timestamp,
@@ -120,7 +126,57 @@ pub struct HostRecord {
     pub updated_at: Timestamp,
 }
 
+/// The exchange of an agent's certificate for the next, as it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// The certificate that was offered: its key is as good as the present one until the agent has
+    /// shown it, and the only one from then on.
+    pub next: Option<OfferedCertificate>,
+    /// The key before the present one, where that came by a renewal: what was begun with it goes on.
+    pub renewed_from: Option<KeyDigest>,
+}
+
+/// A certificate that is offered to an agent, and not known to be in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfferedCertificate {
+    pub key_sha256: KeyDigest,
+    pub made_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// The certificate that an agent shows, and how its renewal goes. Not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSeen {
+    /// When it expires.
+    pub not_after: Timestamp,
+    /// Why the newest try to renew it failed.
+    pub failure: Option<RenewalFailure>,
+}
+
+/// Why a certificate is not renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewalFailure {
+    /// A sentence.
+    pub message: String,
+    /// When the first of the tries failed that have failed since.
+    pub since: Timestamp,
+    /// It goes on for so long that somebody has to look.
+    pub is_fault: bool,
+}
+
 impl HostRecord {
+    /// Whether an agent that shows this key is the host's.
+    pub fn accepts(&self, shown: KeyDigest) -> bool {
+        let offered = self.renewal.next.map(|next| next.key_sha256);
+        self.key_sha256.is_none_or(|key| key == shown) || offered == Some(shown)
+    }
+
+    /// Whether what was begun while the host had this key goes on: it has it still, or has
+    /// exchanged it.
+    pub fn follows(&self, key: Option<KeyDigest>) -> bool {
+        self.key_sha256 == key || (key.is_some() && self.renewal.renewed_from == key)
+    }
+
     /// The etag of this generation of the record.
     pub fn etag(&self) -> String {
         etag(b"host", &self.id.to_string(), self.generation)

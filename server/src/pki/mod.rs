@@ -35,11 +35,12 @@ pub use self::token::{JoinTokenText, ParseTokenError};
 /// How long the CA is good.
 const CA_VALIDITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
-/// How long an agent's certificate is good. The host joins again before it ends.
-pub const AGENT_VALIDITY: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+/// How long an agent's certificate is good unless the configuration says otherwise.
+pub const AGENT_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// How long the server's client certificate is good. It is made anew at each start.
-const CLIENT_VALIDITY: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+/// How long the server's client certificate is good. It is made anew at each start, and at two
+/// thirds of this.
+pub const CLIENT_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Certificates are good from a day before they are made, for hosts whose clocks are behind.
 const BACKDATE: Duration = Duration::from_secs(24 * 3600);
@@ -139,6 +140,9 @@ pub struct CertificateAuthority {
     pem: String,
     sha256: [u8; 32],
     issuer: Issuer<'static, KeyPair>,
+    /// When the CA begins to be good: so does what it signs, so that a clock that was ahead leaves
+    /// no certificate that is not good yet.
+    begins_at: Timestamp,
 }
 
 impl std::fmt::Debug for CertificateAuthority {
@@ -206,8 +210,10 @@ impl CertificateAuthority {
             return Err(CaError::Mismatch { path: path.to_owned() });
         }
         let sha256 = Sha256::digest(&der).into();
+        let begins_at = Timestamp::from_second(parsed.validity().not_before.timestamp())
+            .map_err(|_| unusable(rcgen::Error::CouldNotParseCertificate))?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(unusable)?;
-        Ok(Self { pem, sha256, issuer })
+        Ok(Self { pem, sha256, issuer, begins_at })
     }
 
     /// The fingerprint of the CA in `directory`, without making one; `None` when there is none, or
@@ -240,8 +246,12 @@ impl CertificateAuthority {
         now: Timestamp,
         expires_at: Timestamp,
     ) -> Result<String, CaError> {
-        let params =
-            leaf_params(agent_name(host), ExtendedKeyUsagePurpose::ServerAuth, now, expires_at)?;
+        let params = self.leaf_params(
+            agent_name(host),
+            ExtendedKeyUsagePurpose::ServerAuth,
+            now,
+            expires_at,
+        )?;
         let certificate = params
             .signed_by(&request.key, &self.issuer)
             .map_err(|source| CaError::Make { what: "the certificate of an agent", source })?;
@@ -258,9 +268,30 @@ impl CertificateAuthority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let expires_at = later(now, CLIENT_VALIDITY);
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        let params = leaf_params(SERVER_NAME.to_owned(), usage, now, expires_at)?;
+        let params = self.leaf_params(SERVER_NAME.to_owned(), usage, now, expires_at)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(CertifiedKeyPem { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+
+    fn leaf_params(
+        &self,
+        dns_name: String,
+        usage: ExtendedKeyUsagePurpose,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<CertificateParams, CaError> {
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, "banger");
+        let begins_at = self.begins_at.min(earlier(now, BACKDATE));
+        let mut params = params(name, serial_number()?, begins_at, expires_at);
+        let dns_name = dns_name
+            .try_into()
+            .map_err(|source| CaError::Make { what: "the name of a certificate", source })?;
+        params.subject_alt_names = vec![SanType::DnsName(dns_name)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params)
     }
 }
 
@@ -269,40 +300,25 @@ pub fn later(now: Timestamp, by: Duration) -> Timestamp {
     now.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+fn earlier(now: Timestamp, by: Duration) -> Timestamp {
+    now.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
 fn ca_params(now: Timestamp) -> Result<CertificateParams, CaError> {
     let serial = serial_number()?;
     let mut name = DistinguishedName::new();
     // With a part of the serial number, so that two servers' CAs can be told apart in a log.
     name.push(DnType::CommonName, format!("banger CA {}", hex::encode(&serial.to_bytes()[..4])));
-    let mut params = params(name, serial, now, later(now, CA_VALIDITY));
+    let mut params = params(name, serial, earlier(now, BACKDATE), later(now, CA_VALIDITY));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(params)
-}
-
-fn leaf_params(
-    dns_name: String,
-    usage: ExtendedKeyUsagePurpose,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<CertificateParams, CaError> {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, "banger");
-    let mut params = params(name, serial_number()?, now, expires_at);
-    let dns_name = dns_name
-        .try_into()
-        .map_err(|source| CaError::Make { what: "the name of a certificate", source })?;
-    params.subject_alt_names = vec![SanType::DnsName(dns_name)];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
-    params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
 
 fn params(
     name: DistinguishedName,
     serial: SerialNumber,
-    now: Timestamp,
+    begins_at: Timestamp,
     expires_at: Timestamp,
 ) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -313,7 +329,7 @@ fn params(
         Duration::from_secs(u64::try_from(at.as_second()).unwrap_or(0))
     };
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    params.not_before = epoch + seconds(now).saturating_sub(BACKDATE);
+    params.not_before = epoch + seconds(begins_at);
     params.not_after = epoch + seconds(expires_at);
     params
 }

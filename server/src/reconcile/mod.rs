@@ -16,7 +16,7 @@
 //! [`objects`] asks a host what it holds beside its VMs, and has it swept, for the API.
 //!
 //! One driver task per host, one task for VMs without a host, one that writes what hosts report
-//! into the history, one that takes unused images away.
+//! into the history, one that takes unused images away, one that renews the certificates of agents.
 
 mod apply;
 mod attempts;
@@ -31,6 +31,7 @@ pub mod objects;
 mod placement;
 pub mod plan;
 pub mod recorder;
+mod renewal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use self::explain::{Explanation, explain, explain_gone};
 pub use self::knowledge::Knowledge;
 pub use self::needs::ImageStanding;
 pub use self::placement::CapacityFeed;
+pub use self::renewal::Certificates;
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::images::Images;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub images: Arc<Images>,
     /// Brings them to hosts.
     pub delivery: Arc<ImageDelivery>,
+    /// Made for agents.
+    pub certificates: Certificates,
 }
 
 /// Starts the drivers of all hosts, placement, the recorder, and what takes unused images away. The
@@ -98,6 +102,7 @@ async fn keep(
     tasks.spawn(placement::run(Arc::clone(&parts), feed, cancel.child_token()));
     tasks.spawn(recorder::run(Arc::clone(&parts), history, cancel.child_token()));
     tasks.spawn(garbage::run(Arc::clone(&parts), cancel.child_token()));
+    tasks.spawn(renewal::run(Arc::clone(&parts), cancel.child_token()));
     let mut drivers: HashMap<HostId, CancellationToken> = HashMap::new();
     let mut hosts = parts.view.host_records();
     loop {

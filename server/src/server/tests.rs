@@ -19,11 +19,13 @@ mod images;
 mod malice;
 mod objects;
 mod projects;
+mod renewal;
 mod retention;
 mod roles;
 mod tokens;
 
 use self::agent::{FakeAgent, Serving};
+use self::renewal::FakeCertificate;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,6 +56,11 @@ struct Host {
 
 /// Joins as `banger-agent join` does and serves.
 async fn join(channel: Channel, name: &str) -> Host {
+    join_as(channel, name, |_| {}).await
+}
+
+/// The same with a certificate that is prepared before.
+async fn join_as(channel: Channel, name: &str, prepare: impl FnOnce(&FakeCertificate)) -> Host {
     let mut hosts = HostServiceClient::new(channel);
     let token = hosts
         .create_join_token(v1::CreateJoinTokenRequest::default())
@@ -77,6 +84,7 @@ async fn join(channel: Channel, name: &str) -> Host {
         .expect("it joins")
         .into_inner();
     let agent = FakeAgent::new(&joined.host_id);
+    prepare(&agent.certificate);
     let (address, serving) = agent.serve(
         listener,
         &joined.certificate_pem,

@@ -9,7 +9,9 @@ use super::batch::Batch;
 use super::columns::columns_of;
 use super::error::StoreError;
 use super::table::Table;
-use crate::model::host::{HostOvercommit, HostRecord, MILLIS};
+use crate::model::host::{
+    HostOvercommit, HostRecord, KeyDigest, MILLIS, OfferedCertificate, Renewal,
+};
 use crate::model::ledger::Ledger;
 
 impl Table for HostRecord {
@@ -31,15 +33,25 @@ impl Table for HostRecord {
                     host.key_sha256.map(hex::encode),
                     host.overcommit.vcpus_milli,
                     host.overcommit.memory_milli,
+                    host.renewal.next.map(|next| hex::encode(next.key_sha256)),
+                    host.renewal.next.map(|next| next.expires_at.as_microsecond()),
+                    host.renewal.renewed_from.map(hex::encode),
+                    host.renewal.next.map(|next| next.made_at.as_microsecond()),
+                    host.certificate_made_at.map(Timestamp::as_microsecond),
+                    host.joined_at.map(Timestamp::as_microsecond),
                 ])
             })
             .collect();
         batch.add_rows(
             "INSERT INTO hosts (id, name, agent_address, labels, cordoned, subnet,
                  certificate_expires_at, generation, created_at, updated_at, key_sha256,
-                 vcpu_overcommit_milli, memory_overcommit_milli)
+                 vcpu_overcommit_milli, memory_overcommit_milli, next_key_sha256,
+                 next_certificate_expires_at, renewed_from_sha256, next_certificate_made_at,
+                 certificate_made_at, joined_at)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
-                 value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12
+                 value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12,
+                 unhex(value->>13), value->>14, unhex(value->>15), value->>16, value->>17,
+                 value->>18
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
                  labels = excluded.labels, cordoned = excluded.cordoned,
@@ -47,7 +59,13 @@ impl Table for HostRecord {
                  generation = excluded.generation, updated_at = excluded.updated_at,
                  key_sha256 = excluded.key_sha256,
                  vcpu_overcommit_milli = excluded.vcpu_overcommit_milli,
-                 memory_overcommit_milli = excluded.memory_overcommit_milli",
+                 memory_overcommit_milli = excluded.memory_overcommit_milli,
+                 next_key_sha256 = excluded.next_key_sha256,
+                 next_certificate_expires_at = excluded.next_certificate_expires_at,
+                 renewed_from_sha256 = excluded.renewed_from_sha256,
+                 next_certificate_made_at = excluded.next_certificate_made_at,
+                 certificate_made_at = excluded.certificate_made_at,
+                 joined_at = excluded.joined_at",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -64,7 +82,8 @@ impl Table for HostRecord {
         let rows = sqlx::query(
             "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
                  generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
-                 memory_overcommit_milli
+                 memory_overcommit_milli, next_key_sha256, next_certificate_expires_at,
+                 renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_at
              FROM hosts ORDER BY id",
         )
         .fetch_all(connection)
@@ -79,11 +98,27 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
     let time = |column: &'static str| -> Result<Timestamp, StoreError> {
         Timestamp::from_microsecond(get(row, column)?).map_err(|_| bad(column))
     };
+    let maybe_time = |column: &'static str| -> Result<Option<Timestamp>, StoreError> {
+        let read = get::<Option<i64>>(row, column)?;
+        read.map(|at| Timestamp::from_microsecond(at).map_err(|_| bad(column))).transpose()
+    };
     let millis = |column: &'static str| -> Result<Option<u32>, StoreError> {
         let read = get::<Option<i64>>(row, column)?.map(u32::try_from).transpose();
         read.ok()
             .filter(|millis| millis.is_none_or(|millis| MILLIS.contains(&millis)))
             .ok_or_else(|| bad(column))
+    };
+    let digest = |column: &'static str| -> Result<Option<KeyDigest>, StoreError> {
+        let read = get::<Option<Vec<u8>>>(row, column)?;
+        read.map(|digest| digest.try_into().map_err(|_| bad(column))).transpose()
+    };
+    let next = match digest("next_key_sha256")? {
+        Some(key_sha256) => Some(OfferedCertificate {
+            key_sha256,
+            made_at: time("next_certificate_made_at")?,
+            expires_at: time("next_certificate_expires_at")?,
+        }),
+        None => None,
     };
     Ok(HostRecord {
         id: id.parse().map_err(|_| bad("id"))?,
@@ -93,6 +128,8 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         cordoned: get::<i64>(row, "cordoned")? != 0,
         subnet: get::<String>(row, "subnet")?.parse().map_err(|_| bad("subnet"))?,
         certificate_expires_at: time("certificate_expires_at")?,
+        certificate_made_at: maybe_time("certificate_made_at")?,
+        joined_at: maybe_time("joined_at")?,
         overcommit: HostOvercommit {
             vcpus_milli: millis("vcpu_overcommit_milli")?,
             memory_milli: millis("memory_overcommit_milli")?,
@@ -100,9 +137,8 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         generation: u64::try_from(get::<i64>(row, "generation")?).map_err(|_| bad("generation"))?,
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
-        key_sha256: get::<Option<Vec<u8>>>(row, "key_sha256")?
-            .map(|key| key.try_into().map_err(|_| bad("key_sha256")))
-            .transpose()?,
+        key_sha256: digest("key_sha256")?,
+        renewal: Renewal { next, renewed_from: digest("renewed_from_sha256")? },
     })
 }
 

@@ -32,6 +32,7 @@ use banger_proto::ids::{Epoch, HostId, VmId};
 use jiff::Timestamp;
 
 use self::old::{Log, Old};
+use self::shut_out::renewed;
 pub use self::shut_out::{HostShutOut, NamedToken, ShutOut, ShutOutHost};
 use super::backup::{self, BackupNote};
 use super::batch::Batch;
@@ -291,23 +292,26 @@ async fn check(
     }
     let note = backup::take_note(&mut new).await.map_err(OpenError::Read)?;
     migrate(from, &mut new).await?;
-    let ledger = load(&mut new, LedgerConfig::default()).await.map_err(OpenError::Read)?;
+    let mut ledger = load(&mut new, LedgerConfig::default()).await.map_err(OpenError::Read)?;
     let none = Ledger::new(LedgerConfig::default());
     let before = old.ledger.as_ref().unwrap_or(&none);
     let compared = old.ledger.is_ok();
+    let renewed = renewed(&ledger, before);
+    ledger.apply(&renewed);
     let shut_out = if compared { ShutOut::since(&ledger, before, now) } else { ShutOut::default() };
     let changes = shut_out.changes(&ledger, before, now);
-    if !keep_shut_out && !changes.is_empty() {
+    let shut = if keep_shut_out { &[][..] } else { &changes };
+    let written = [&renewed[..], shut].concat();
+    if !written.is_empty() {
         let mut batch = Batch::new();
-        NetEffect::of(&changes).write_objects(&mut batch);
+        NetEffect::of(&written).write_objects(&mut batch);
         batch.commit(&mut new).await.map_err(OpenError::Read)?;
     }
     let left_out = if keep_shut_out { 0 } else { shut_out.tokens.len() };
     let tokens = ledger.tokens().filter(|token| token.is_good(now)).count() - left_out;
     let epoch = epoch::begin(&mut new, old.reached, now).await.map_err(OpenError::Read)?;
     // With a number of the new epoch.
-    let done = if keep_shut_out { &[][..] } else { &changes };
-    audit::note(&mut new, &records(from, note.as_ref(), done, now))
+    audit::note(&mut new, &records(from, note.as_ref(), shut, now))
         .await
         .map_err(OpenError::Read)?;
     close_whole(new).await.map_err(OpenError::Read)?;

@@ -20,7 +20,7 @@ use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};
 use crate::model::history::HistoryEvent;
-use crate::model::host::{HostFacts, HostHealth, HostRecord, HostView, Resources};
+use crate::model::host::{CertificateSeen, HostFacts, HostHealth, HostRecord, HostView, Resources};
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, Edit, HostRef, VmRef};
 use crate::model::observed::ObservedVm;
@@ -38,6 +38,8 @@ pub struct HostSnapshot {
     pub booked: Resources,
     /// VMs its agent holds that no intent knows.
     pub unclaimed: Vec<VmId>,
+    /// The certificate that its agent shows; `None` before the first connection.
+    pub certificate: Option<Arc<CertificateSeen>>,
     /// Grows with every change of the host, over all hosts.
     pub version: u64,
 }
@@ -49,6 +51,7 @@ impl HostSnapshot {
             vm_count: entry.vms.len(),
             booked: entry.booked,
             unclaimed: entry.unclaimed.keys().copied().collect(),
+            certificate: entry.certificate.clone(),
             version: entry.version,
         }
     }
@@ -147,6 +150,11 @@ impl View {
     pub fn trouble(&self, vm: VmId, version: Version, trouble: Option<Trouble>) {
         let trouble = trouble.map(Arc::new);
         self.change(|table, out| table.set_trouble(vm, version, trouble, out));
+    }
+
+    /// The certificate of a host's agent is seen, or its renewal goes otherwise than before.
+    pub fn certificate(&self, host: HostId, seen: CertificateSeen) {
+        self.change(|table, out| table.set_certificate(host, seen, out));
     }
 
     // === reading ===

@@ -35,6 +35,7 @@ async fn agent(kernel: &FakeKernel) -> (Supervisor, Client) {
         host: HostId::from_uuid(uuid::Uuid::from_u128(7)),
         agent_epoch: 1,
         heartbeat_interval: Duration::from_secs(1),
+        certificates: None,
     };
     let api = SupervisorApi::new(supervisor.clone(), identity, CancellationToken::new());
     let service = AgentServiceServer::new(AgentRpc::new(std::sync::Arc::new(api)));

@@ -60,6 +60,7 @@ fn a_host_tells_of_no_more_images_than_its_server_takes() {
         capacity: Capacity { vcpus: 4, memory_mib: 1024, disk_mib: 1024 },
         images: (0..=MAX_HOST_IMAGES).map(image).collect(),
         heartbeat_interval: std::time::Duration::from_secs(2),
+        certificate: None,
     };
     let told = host_facts(&facts);
     assert_eq!(told.images.len(), MAX_HOST_IMAGES);

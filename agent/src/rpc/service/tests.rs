@@ -43,6 +43,7 @@ impl AgentApi for FakeApi {
             capacity: Capacity { vcpus: 4, memory_mib: 1024, disk_mib: 1024 },
             images: Vec::new(),
             heartbeat_interval: Duration::from_secs(2),
+            certificate: None,
         }
     }
 

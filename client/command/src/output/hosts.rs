@@ -62,6 +62,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
     let text = |text: &str| (!text.is_empty()).then(|| plain(text));
     let when = |time| moment(time, now).map(plain);
     let unclaimed = unclaimed(&status);
+    let certificate = status.certificate.clone().unwrap_or_default();
     let mut out = pairs([
         ("Name", Some((name(host), Tone::Plain))),
         ("Id", Some(plain(&host.id))),
@@ -91,7 +92,9 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("Labels", (!host.labels.is_empty()).then(|| plain(labels(&host.labels)))),
         ("Unclaimed VMs", text(&unclaimed)),
         ("Created", when(host.create_time)),
-        ("Certificate until", when(host.certificate_expire_time)),
+        ("Certificate until", when(certificate.not_after.or(host.certificate_expire_time))),
+        ("Not renewed", text(&certificate.renewal_error)),
+        ("Not renewed since", when(certificate.renewal_failing_since)),
         ("Etag", text(&host.etag)),
     ]);
     if !status.images.is_empty() {

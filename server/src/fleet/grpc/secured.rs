@@ -2,7 +2,7 @@
 //!
 //! tonic's own TLS knows an agent by the name in its certificate alone, and every key that ever
 //! joined as a host has such a certificate. So the handshake is done here: the name must be the
-//! host's, and the key the one that the host joined with last. And tonic keeps a connection for as
+//! host's, and the key one that is on record for it. And tonic keeps a connection for as
 //! long as anybody holds a channel over it, a stream to a guest for example; so each is wrapped in
 //! a [`Cut`], which ends it when the host is gone or has another key.
 
@@ -11,26 +11,34 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use banger_proto::ids::HostId;
 use banger_wire::limits::CONNECT_TIMEOUT;
-use banger_wire::tls::agent_name;
+use banger_wire::tls::certificate::facts_of;
+use banger_wire::tls::{TimeProvider, agent_name};
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::ServiceExt as _;
 
 use super::{ClientIdentity, Connector, Wire};
+use crate::clock::SharedClock;
+use crate::fleet::certificates::CertificateShown;
 use crate::model::agent_address;
-use crate::model::host::KeyDigest;
+use crate::model::host::HostRecord;
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;
@@ -40,8 +48,32 @@ const MOST_ADDRESSES: usize = 8;
 pub(super) struct Peer {
     pub(super) host: HostId,
     pub(super) address: String,
-    /// The key that the host joined with; `None` for one that joined before keys were kept.
-    pub(super) key: Option<KeyDigest>,
+    /// As it is now: it has the keys that are the host's.
+    pub(super) record: Arc<ArcSwap<HostRecord>>,
+    /// What the newest handshake has shown.
+    pub(super) shown: Arc<Mutex<Option<CertificateShown>>>,
+}
+
+impl Peer {
+    pub(super) fn new(host: &HostRecord) -> Self {
+        Self {
+            host: host.id,
+            address: host.agent_address.clone(),
+            record: Arc::new(ArcSwap::from_pointee(host.clone())),
+            shown: Arc::default(),
+        }
+    }
+}
+
+/// The server's clock, as TLS asks for it.
+#[derive(Debug)]
+pub(super) struct TlsClock(pub(super) SharedClock);
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
 }
 
 fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -49,7 +81,10 @@ fn refused(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 }
 
 /// The server's side: shows its certificate, and believes what its own CA has signed.
-fn client_config(identity: &ClientIdentity) -> io::Result<ClientConfig> {
+fn client_config(
+    identity: &ClientIdentity,
+    time: Arc<dyn TimeProvider>,
+) -> io::Result<ClientConfig> {
     let unusable = |error: rustls_pki_types::pem::Error| refused(error);
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(&identity.ca_pem) {
@@ -59,7 +94,7 @@ fn client_config(identity: &ClientIdentity) -> io::Result<ClientConfig> {
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(unusable)?;
     let key = PrivateKeyDer::from_pem_slice(&identity.key_pem).map_err(unusable)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, time)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(refused)?
         .with_root_certificates(roots)
@@ -69,20 +104,53 @@ fn client_config(identity: &ClientIdentity) -> io::Result<ClientConfig> {
     Ok(config)
 }
 
-/// sha256 of the public key in a certificate, as [`crate::pki::AgentRequest::key_sha256`] has it of
-/// the request.
-fn key_of(certificate: &CertificateDer<'_>) -> Option<KeyDigest> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(Sha256::digest(certificate.public_key().raw).into())
+/// Which certificate this is; its key as [`crate::pki::AgentRequest::key_sha256`] has it of the
+/// request.
+fn shown_by(certificate: &CertificateDer<'_>) -> Option<CertificateShown> {
+    let facts = facts_of(certificate)?;
+    Some(CertificateShown {
+        key_sha256: Sha256::digest(facts.public_key).into(),
+        not_after: Timestamp::from_second(facts.not_after).ok()?,
+    })
 }
 
-/// Connects and shakes hands, each within [`CONNECT_TIMEOUT`].
+/// Connects and shakes hands with whoever has a key that is on record for the host.
 pub(super) async fn connect(
     peer: Peer,
     identity: Arc<ClientIdentity>,
     connector: Option<Connector>,
+    time: Arc<dyn TimeProvider>,
     cut: CancellationToken,
 ) -> io::Result<TokioIo<Cut<impl Wire>>> {
+    let (stream, shown) = shake(&peer, &identity, connector, time).await?;
+    if !peer.record.load().accepts(shown.key_sha256) {
+        return Err(refused("the agent shows another key than its host joined with last"));
+    }
+    *peer.shown.lock() = Some(shown);
+    Ok(TokioIo::new(Cut { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }))
+}
+
+/// Connects and shakes hands for what is shown alone.
+pub(super) async fn look(
+    peer: Peer,
+    identity: Arc<ClientIdentity>,
+    connector: Option<Connector>,
+    time: Arc<dyn TimeProvider>,
+) -> io::Result<CertificateShown> {
+    let (mut stream, shown) = shake(&peer, &identity, connector, time).await?;
+    // As good as done: whoever is called and asked nothing has nothing to lose.
+    let _ = timeout(CONNECT_TIMEOUT, stream.shutdown()).await;
+    Ok(shown)
+}
+
+/// Connects and shakes hands, each within [`CONNECT_TIMEOUT`], with whoever one of our CAs has
+/// called this host.
+async fn shake(
+    peer: &Peer,
+    identity: &ClientIdentity,
+    connector: Option<Connector>,
+    time: Arc<dyn TimeProvider>,
+) -> io::Result<(TlsStream<Box<dyn Wire>>, CertificateShown)> {
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let connecting = async {
         match connector {
@@ -99,13 +167,11 @@ pub(super) async fn connect(
     };
     let stream = timeout(CONNECT_TIMEOUT, connecting).await.map_err(late)??;
     let name = ServerName::try_from(agent_name(peer.host)).map_err(refused)?;
-    let tls = TlsConnector::from(Arc::new(client_config(&identity)?));
+    let tls = TlsConnector::from(Arc::new(client_config(identity, time)?));
     let stream = timeout(CONNECT_TIMEOUT, tls.connect(name, stream)).await.map_err(late)??;
-    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(key_of);
-    if peer.key.is_some_and(|key| shown != Some(key)) {
-        return Err(refused("the agent shows another key than its host joined with last"));
-    }
-    Ok(TokioIo::new(Cut { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }))
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(shown_by);
+    let shown = shown.ok_or_else(|| refused("the agent's certificate can't be read"))?;
+    Ok((stream, shown))
 }
 
 /// What an agent's address stands for, without what no host may have said.

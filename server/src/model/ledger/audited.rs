@@ -164,6 +164,8 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::JoinHost(_)
         | AnyMutation::UpdateHost(_)
         | AnyMutation::SetCordon(_)
+        | AnyMutation::OfferCertificate(_)
+        | AnyMutation::ConfirmCertificate(_)
         | AnyMutation::DeleteHost(_)
         | AnyMutation::PutImage(_)
         | AnyMutation::DeleteImage(_)

@@ -7,7 +7,7 @@ use super::{
     UpdateHost,
 };
 use crate::model::caller::Caller;
-use crate::model::host::HostRecord;
+use crate::model::host::{HostRecord, Renewal};
 use crate::model::labels;
 use crate::model::placement::HostOvercommit;
 use crate::model::spec::SpecProblem;
@@ -118,7 +118,10 @@ impl Ledger {
             subnet: self.free_subnet(&join.used_networks)?,
             overcommit: HostOvercommit::default(),
             certificate_expires_at: join.certificate_expires_at,
+            certificate_made_at: Some(caller.at),
             key_sha256: Some(join.key_sha256),
+            joined_at: Some(caller.at),
+            renewal: Renewal::default(),
             generation: 1,
             created_at: caller.at,
             updated_at: caller.at,
@@ -230,7 +233,10 @@ fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Calle
         new.labels.clone_from(&token.labels);
     }
     new.certificate_expires_at = join.certificate_expires_at;
+    new.certificate_made_at = Some(caller.at);
     new.key_sha256 = Some(join.key_sha256);
+    new.joined_at = Some(caller.at);
+    new.renewal = Renewal::default();
     new.generation += 1;
     new.updated_at = caller.at;
     new

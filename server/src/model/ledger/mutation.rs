@@ -17,6 +17,7 @@ use super::notes::{Audit, BeginSweep, Record, RecordSweep};
 use super::outcome::{Outcome, Revoked};
 pub use super::projects::{CreateProject, DeleteProject, UpdateProject};
 use super::references::{HostRef, IfMatch, VmRef};
+use super::renewal::{ConfirmCertificate, OfferCertificate};
 pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
 use super::{Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
@@ -169,6 +170,12 @@ mutations! {
         |outcome| host(outcome);
     SetCordon -> Arc<HostRecord>:
         |ledger, cordon, caller| ledger.set_cordon(cordon, caller),
+        |outcome| host(outcome);
+    OfferCertificate -> Arc<HostRecord>:
+        |ledger, offer, caller| ledger.offer_certificate(offer),
+        |outcome| host(outcome);
+    ConfirmCertificate -> Arc<HostRecord>:
+        |ledger, confirm, caller| ledger.confirm_certificate(confirm),
         |outcome| host(outcome);
     DeleteHost -> Arc<HostRecord>:
         |ledger, delete, caller| ledger.delete_host(delete, caller),

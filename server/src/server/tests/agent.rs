@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::edge::places::Room;
 use banger_wire::service::edge::serve::{Bounds, Listener, Tls, serve};
-use banger_wire::tls::{Admit, agent_side};
+use banger_wire::tls::Admit;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::guests::{Answers, FakeGuest};
+use super::renewal::FakeCertificate;
 
 pub(super) type Event = wire::observe_response::Event;
 
@@ -43,6 +43,7 @@ struct Held {
     vms: BTreeMap<String, wire::ObservedVm>,
     commands: Vec<String>,
     observers: Vec<mpsc::UnboundedSender<Event>>,
+    observations: usize,
     objects: Vec<wire::HostObject>,
     sweeps: Vec<wire::SweepRequest>,
     objects_fail: Option<tonic::Code>,
@@ -82,6 +83,8 @@ pub(super) struct FakeAgent {
     pub(super) host_id: String,
     /// What its one guest does.
     pub(super) guest: FakeGuest,
+    /// What it shows.
+    pub(super) certificate: Arc<FakeCertificate>,
 }
 
 /// A fake agent that listens. Stops when dropped.
@@ -116,8 +119,7 @@ impl FakeAgent {
         ca: &str,
     ) -> (SocketAddr, Serving) {
         let address = listener.local_addr().expect("it listens");
-        let tls = agent_side(certificate.as_bytes(), key.as_bytes(), ca.as_bytes());
-        let config = Arc::new(ArcSwap::from_pointee(tls.expect("they fit together")));
+        let config = self.certificate.begin(certificate, key, ca);
         let listener = Listener {
             accept: listener,
             tls: Some(Tls { config, admit: Admit::OnlyTheServer }),
@@ -146,6 +148,11 @@ impl FakeAgent {
         let mut held = self.held.lock().expect("no panic");
         held.observers.retain(|observer| !observer.is_closed());
         !held.observers.is_empty()
+    }
+
+    /// How often the server has begun to read what it says.
+    pub(super) fn observations(&self) -> usize {
+        self.held.lock().expect("no panic").observations
     }
 
     /// Lies on every observation from the next on: it says this and then nothing more.
@@ -458,6 +465,20 @@ impl AgentService for FakeAgent {
         Ok(Response::new(wire::RemoveImageResponse {}))
     }
 
+    async fn prepare_certificate(
+        &self,
+        _request: Request<wire::PrepareCertificateRequest>,
+    ) -> Result<Response<wire::PrepareCertificateResponse>, Status> {
+        self.certificate.prepare()
+    }
+
+    async fn install_certificate(
+        &self,
+        request: Request<wire::InstallCertificateRequest>,
+    ) -> Result<Response<wire::InstallCertificateResponse>, Status> {
+        self.certificate.install(request)
+    }
+
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<wire::ObserveResponse, Status>> + Send>>;
 
     async fn observe(
@@ -476,6 +497,7 @@ impl AgentService for FakeAgent {
         observer.send(Event::Host(facts)).expect("it is open");
         observer.send(Event::Inventory(inventory)).expect("it is open");
         held.observers.push(observer);
+        held.observations += 1;
         let mut sequence = 0;
         let stream = UnboundedReceiverStream::new(events).map(move |event| {
             sequence += 1;

@@ -141,13 +141,30 @@ fn tighter<'a>(
 
 fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
     let Some(now) = now else { return Some(HostShutOut::Deleted) };
-    if now.key_sha256 != then.key_sha256 {
+    if now.key_sha256 != then.key_sha256 && now.joined_at != then.joined_at {
         Some(HostShutOut::Rekeyed)
     } else if now.cordoned && !then.cordoned {
         Some(HostShutOut::Cordoned)
     } else {
         None
     }
+}
+
+/// Hosts of the backup whose certificates were renewed since, as they are to be: nobody was shut out,
+/// and their agents show nothing else any more.
+pub(super) fn renewed(backup: &Ledger, before: &Ledger) -> Vec<Change> {
+    let hosts = backup.hosts().filter_map(|then| {
+        let now = before.host(&HostRef::Id(then.id))?;
+        let kept = HostRecord {
+            key_sha256: now.key_sha256,
+            certificate_expires_at: now.certificate_expires_at,
+            certificate_made_at: now.certificate_made_at,
+            renewal: now.renewal.clone(),
+            ..HostRecord::clone(then)
+        };
+        (now.joined_at == then.joined_at && kept != **then).then(|| Change::put(Arc::new(kept)))
+    });
+    hosts.collect()
 }
 
 /// Tokens of `here` that are good and not in `there`, by id.

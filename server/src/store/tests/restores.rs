@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::model::fixtures::record_of;
-use crate::model::ledger::{CreateToken, JoinHost, RevokeToken, SetCordon};
+use crate::model::host::OfferedCertificate;
+use crate::model::ledger::{
+    ConfirmCertificate, CreateToken, JoinHost, OfferCertificate, RevokeToken, SetCordon,
+};
 
 const NOTE_CA: &str = "ca";
 
@@ -242,6 +245,39 @@ async fn whoever_was_shut_out_since_is_let_in_again_where_that_is_asked_for() {
     let (cordoned, tokens, join_tokens) = let_in(&open_in(&fixture.directory).await);
     assert_eq!(cordoned, ["stays"]);
     assert_eq!((tokens, join_tokens), (vec!["taken-back".to_owned(), "good".to_owned()], 3));
+}
+
+#[tokio::test]
+async fn a_host_whose_certificate_was_renewed_since_the_backup_is_shut_out_by_no_restore() {
+    for keep_shut_out in [false, true] {
+        let fixture = fixture().await;
+        fixture.add_host(1, "one").await;
+        let copy = fixture.backup("copy").await;
+        let host = host_id(1);
+        // Twice, so that the key of the backup is not even the one before; and somebody changed it.
+        for key in [[5; 32], [6; 32]] {
+            let offer =
+                OfferedCertificate { key_sha256: key, made_at: at(3), expires_at: at(9_000_000) };
+            fixture
+                .store
+                .submit(caller(), OfferCertificate { host, offer })
+                .await
+                .expect("offered");
+            let confirm = ConfirmCertificate { host, key_sha256: key };
+            fixture.store.submit(caller(), confirm).await.expect("confirmed");
+            fixture.make(cordon(1, true)).await.expect("cordoned");
+            fixture.make(cordon(1, false)).await.expect("uncordoned");
+        }
+        fixture.store.close().await;
+        let path = database(&fixture.directory);
+        let terms = RestoreTerms { keep_shut_out, ..RestoreTerms::default() };
+        let restored = restore(&path, &copy, at(10), terms).await.expect("restored");
+        assert_eq!(restored.shut_out.hosts, []);
+        let open = open_in(&fixture.directory).await;
+        let host = open.hosts().next().expect("it is there");
+        assert_eq!((host.key_sha256, host.cordoned), (Some([6; 32]), false));
+        assert_eq!(host.certificate_expires_at, at(9_000_000));
+    }
 }
 
 #[tokio::test]

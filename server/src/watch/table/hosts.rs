@@ -8,7 +8,7 @@ use super::{
     Observation, ObservedVm, Resources, Timestamp, UnknownWhy, ViewTable, VmId, VmRecord,
     needs_the_server,
 };
-use crate::model::host::HostFacts;
+use crate::model::host::{CertificateSeen, HostFacts};
 
 #[derive(Debug)]
 pub(in crate::watch) struct HostEntry {
@@ -19,6 +19,8 @@ pub(in crate::watch) struct HostEntry {
     pub(in crate::watch) unsettled: BTreeSet<VmId>,
     /// VMs the agent holds and no intent knows.
     pub(in crate::watch) unclaimed: BTreeMap<VmId, Box<ObservedVm>>,
+    /// What its agent shows, and how the renewal of that goes.
+    pub(in crate::watch) certificate: Option<Arc<CertificateSeen>>,
     /// What the VMs placed here may use.
     pub(in crate::watch) booked: Resources,
     /// Grows with every change of anything above.
@@ -78,6 +80,7 @@ impl ViewTable {
                         vms: BTreeSet::new(),
                         unsettled: BTreeSet::new(),
                         unclaimed: BTreeMap::new(),
+                        certificate: None,
                         booked: Resources::default(),
                         version: 0,
                     },
@@ -152,6 +155,20 @@ impl ViewTable {
         entry.view = Arc::new(view);
         self.host_changed(host, out);
         out.wake_placement = true;
+    }
+
+    /// The certificate of a host's agent is seen, or its renewal goes otherwise than before.
+    pub(in crate::watch) fn set_certificate(
+        &mut self,
+        host: HostId,
+        seen: CertificateSeen,
+        out: &mut Effects,
+    ) {
+        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        if entry.certificate.as_deref() != Some(&seen) {
+            entry.certificate = Some(Arc::new(seen));
+            self.host_changed(host, out);
+        }
     }
 
     /// The complete inventory of a host: what it does not list is absent, and the host is online.

@@ -114,7 +114,7 @@ class HostOvercommit(_message.Message):
     def __init__(self, vcpus: _Optional[float] = ..., memory: _Optional[float] = ...) -> None: ...
 
 class HostStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count", "allocatable", "addresses_free", "overcommit")
+    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count", "allocatable", "addresses_free", "overcommit", "certificate")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +136,7 @@ class HostStatus(_message.Message):
     ALLOCATABLE_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FREE_FIELD_NUMBER: _ClassVar[int]
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     state: HostState
     reason: str
     message: str
@@ -157,7 +158,18 @@ class HostStatus(_message.Message):
     allocatable: HostResources
     addresses_free: int
     overcommit: HostOvercommit
-    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ..., allocatable: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., addresses_free: _Optional[int] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
+    certificate: HostCertificate
+    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ..., allocatable: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., addresses_free: _Optional[int] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., certificate: _Optional[_Union[HostCertificate, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class HostCertificate(_message.Message):
+    __slots__ = ("not_after", "renewal_error", "renewal_failing_since")
+    NOT_AFTER_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_ERROR_FIELD_NUMBER: _ClassVar[int]
+    RENEWAL_FAILING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    not_after: _timestamp_pb2.Timestamp
+    renewal_error: str
+    renewal_failing_since: _timestamp_pb2.Timestamp
+    def __init__(self, not_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., renewal_error: _Optional[str] = ..., renewal_failing_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class HostResources(_message.Message):
     __slots__ = ("vcpus", "memory_mib", "disk_mib", "guests")

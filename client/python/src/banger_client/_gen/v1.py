@@ -34,6 +34,7 @@ from .host_pb2 import (
     GetHostInventoryResponse as GetHostInventoryResponse,
     GetHostRequest as GetHostRequest,
     Host as Host,
+    HostCertificate as HostCertificate,
     HostImage as HostImage,
     HostImageKind as HostImageKind,
     HostObject as HostObject,
