@@ -11,7 +11,8 @@ use banger_proto::v1::{
     CordonHostRequest, CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteHostRequest,
     DrainHostRequest, ErrorReason, GetHostInventoryRequest, GetHostInventoryResponse,
     GetHostRequest, Host, JoinHostRequest, JoinHostResponse, ListHostsRequest, ListHostsResponse,
-    SweepHostRequest, SweepHostResponse, UncordonHostRequest, UpdateHostRequest, WatchHostsRequest,
+    RevokeHostRequest, SweepHostRequest, SweepHostResponse, UncordonHostRequest, UpdateHostRequest,
+    WatchHostsRequest,
 };
 use futures_util::Stream;
 
@@ -207,6 +208,19 @@ impl Hosts {
             .change("UncordonHost", request, |r| {
                 let mut rpc = self.rpc.clone();
                 async move { rpc.uncordon_host(r).await }
+            })
+            .await
+    }
+
+    /// Shuts the host out, with every key that it had. Its VMs become unknown; nothing is deleted.
+    ///
+    /// # Errors
+    /// `HOST_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_FIELDS` for a reason that is too long.
+    pub async fn revoke(&self, request: RevokeHostRequest) -> Result<Host, ClientError> {
+        self.link
+            .change("RevokeHost", request, |r| {
+                let mut rpc = self.rpc.clone();
+                async move { rpc.revoke_host(r).await }
             })
             .await
     }

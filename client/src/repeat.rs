@@ -11,8 +11,8 @@
 use banger_proto::v1::{
     BindVmRequest, CordonHostRequest, CreateProjectRequest, CreateTokenRequest, CreateVmRequest,
     DeleteHostRequest, DeleteImageRequest, DeleteProjectRequest, DeleteVmRequest, PauseVmRequest,
-    RebootVmRequest, ResumeVmRequest, RevokeTokenRequest, StartVmRequest, StopVmRequest,
-    SweepHostRequest, UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest,
+    RebootVmRequest, ResumeVmRequest, RevokeHostRequest, RevokeTokenRequest, StartVmRequest,
+    StopVmRequest, SweepHostRequest, UncordonHostRequest, UpdateHostRequest, UpdateProjectRequest,
     UpdateVmRequest,
 };
 use tonic::{Request, Response, Status};
@@ -43,6 +43,7 @@ macro_rules! named {
 named! {
     UpdateVmRequest DeleteVmRequest StartVmRequest StopVmRequest RebootVmRequest PauseVmRequest
     ResumeVmRequest BindVmRequest UpdateHostRequest DeleteHostRequest CordonHostRequest
+    RevokeHostRequest
     UncordonHostRequest DeleteImageRequest CreateTokenRequest RevokeTokenRequest CreateProjectRequest
     UpdateProjectRequest DeleteProjectRequest
 }

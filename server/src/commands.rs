@@ -181,6 +181,7 @@ fn shut_out(line: &mut impl FnMut(String), restored: &Restored, keep: bool) {
     let comes_back = |shut: &'static str| if keep { "come back as they were in it" } else { shut };
     for (how, what, then) in [
         (HostShutOut::Deleted, "were deleted", "; `banger host rm NAME` again those of nobody"),
+        (HostShutOut::Revoked, "were revoked", " and revoked"),
         (HostShutOut::Rekeyed, "have another key", "; their agents have to join again"),
         (HostShutOut::Cordoned, "were cordoned", ""),
     ] {

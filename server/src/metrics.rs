@@ -247,8 +247,13 @@ pub const API_DESCRIPTORS: [&[u8]; 4] = [
     tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
 ];
 
-const HOST_STATES: [HostState; 4] =
-    [HostState::Connecting, HostState::Online, HostState::Suspect, HostState::Offline];
+const HOST_STATES: [HostState; 5] = [
+    HostState::Connecting,
+    HostState::Online,
+    HostState::Suspect,
+    HostState::Offline,
+    HostState::Revoked,
+];
 
 fn gauge(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(i64::MAX)

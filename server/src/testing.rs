@@ -104,6 +104,7 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         certificate_made_at: None,
         joined_at: None,
         renewal: Default::default(),
+        revoked: None,
         overcommit: crate::model::placement::HostOvercommit::default(),
         generation: 1,
         created_at: at(0),

@@ -87,6 +87,14 @@ impl HostService for Fake {
         Ok(Response::new(host))
     }
 
+    async fn revoke_host(
+        &self,
+        request: Request<RevokeHostRequest>,
+    ) -> Result<Response<Host>, Status> {
+        let request = self.enter("RevokeHost", request)?;
+        Ok(Response::new(self.find_host(&request.host)?))
+    }
+
     async fn uncordon_host(
         &self,
         request: Request<UncordonHostRequest>,

@@ -3173,6 +3173,21 @@ pub struct Host {
     /// Where this host is booked otherwise than the server is set.
     #[prost(message, optional, tag = "11")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// Who was shut out, and why. Not set for a host that is not.
+    #[prost(message, optional, tag = "20")]
+    pub revocation: ::core::option::Option<HostRevocation>,
+}
+/// That a host was shut out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostRevocation {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who did.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    /// As whoever did says it.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How much more may be booked on a host than its kernel has, 0.1 to 100: 4 is four vCPUs for each CPU.
 /// Kept to thousandths. Disk is never promised twice.
@@ -3424,6 +3439,19 @@ pub struct DeleteHostRequest {
     pub request_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeHostRequest {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    /// Why, at most 256 bytes, for whoever looks at the host and the audit. Optional.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CordonHostRequest {
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
@@ -3637,6 +3665,8 @@ pub enum HostState {
     Suspect = 3,
     /// Not reached for longer than the server's limit. Its VMs are UNKNOWN, not gone.
     Offline = 4,
+    /// Shut out by RevokeHost. Its VMs are UNKNOWN, not gone.
+    Revoked = 20,
 }
 impl HostState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3650,6 +3680,7 @@ impl HostState {
             Self::Online => "HOST_STATE_ONLINE",
             Self::Suspect => "HOST_STATE_SUSPECT",
             Self::Offline => "HOST_STATE_OFFLINE",
+            Self::Revoked => "HOST_STATE_REVOKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3660,6 +3691,7 @@ impl HostState {
             "HOST_STATE_ONLINE" => Some(Self::Online),
             "HOST_STATE_SUSPECT" => Some(Self::Suspect),
             "HOST_STATE_OFFLINE" => Some(Self::Offline),
+            "HOST_STATE_REVOKED" => Some(Self::Revoked),
             _ => None,
         }
     }
@@ -4037,6 +4069,32 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "DeleteHost"));
             self.inner.unary(req, path, codec).await
         }
+        /// Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+        /// is not dialled from then on, connections to it end within a second, and no certificate of a key
+        /// that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+        /// on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+        /// with another key.
+        pub async fn revoke_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.HostService/RevokeHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.HostService", "RevokeHost"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Places no further VM on the host. Those it has stay.
         pub async fn cordon_host(
             &mut self,
@@ -4236,6 +4294,15 @@ pub mod host_service_server {
         async fn delete_host(
             &self,
             request: tonic::Request<super::DeleteHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        /// Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+        /// is not dialled from then on, connections to it end within a second, and no certificate of a key
+        /// that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+        /// on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+        /// with another key.
+        async fn revoke_host(
+            &self,
+            request: tonic::Request<super::RevokeHostRequest>,
         ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
         /// Places no further VM on the host. Those it has stay.
         async fn cordon_host(
@@ -4617,6 +4684,51 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteHostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.HostService/RevokeHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::RevokeHostRequest>
+                    for RevokeHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::revoke_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeHostSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -8027,6 +8139,8 @@ pub enum ErrorReason {
     QuotaExceeded = 93,
     /// INVALID_ARGUMENT, from an agent to its server: the certificate is not of this host or of its key.
     CertificateUnusable = 120,
+    /// FAILED_PRECONDITION: the key was a host's that was revoked.
+    HostKeyRevoked = 121,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8095,6 +8209,7 @@ impl ErrorReason {
             Self::ProjectNotEmpty => "ERROR_REASON_PROJECT_NOT_EMPTY",
             Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
             Self::CertificateUnusable => "ERROR_REASON_CERTIFICATE_UNUSABLE",
+            Self::HostKeyRevoked => "ERROR_REASON_HOST_KEY_REVOKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8160,6 +8275,7 @@ impl ErrorReason {
             "ERROR_REASON_PROJECT_NOT_EMPTY" => Some(Self::ProjectNotEmpty),
             "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             "ERROR_REASON_CERTIFICATE_UNUSABLE" => Some(Self::CertificateUnusable),
+            "ERROR_REASON_HOST_KEY_REVOKED" => Some(Self::HostKeyRevoked),
             _ => None,
         }
     }

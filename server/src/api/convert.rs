@@ -393,6 +393,11 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
             certificate: certificate.map(shown_certificate),
         }),
         etag: record.etag(),
+        revocation: record.revoked.as_ref().map(|revoked| v1::HostRevocation {
+            time: Some(timestamp(revoked.at)),
+            actor: revoked.by.clone(),
+            reason: revoked.reason.clone(),
+        }),
         overcommit: (record.overcommit != HostOvercommit::default()).then(|| v1::HostOvercommit {
             vcpus: HostOvercommit::ratio(vcpus_milli),
             memory: HostOvercommit::ratio(memory_milli),
@@ -424,6 +429,7 @@ pub fn host_state(state: HostState) -> v1::HostState {
         HostState::Online => v1::HostState::Online,
         HostState::Suspect => v1::HostState::Suspect,
         HostState::Offline => v1::HostState::Offline,
+        HostState::Revoked => v1::HostState::Revoked,
     }
 }
 

@@ -28,8 +28,8 @@ use crate::model::agent_address;
 use crate::model::host::HostRecord;
 use crate::model::labels::{self, LabelChange, Labels, Selector};
 use crate::model::ledger::{
-    CreateJoinToken, DeleteHost, HostRef, JoinHost, JoinToken, Mutation, Refusal, SetCordon,
-    UpdateHost,
+    CreateJoinToken, DeleteHost, HostRef, JoinHost, JoinToken, Mutation, Refusal, RevokeHost,
+    SetCordon, UpdateHost,
 };
 use crate::model::names;
 use crate::model::placement::HostOvercommit;
@@ -159,6 +159,9 @@ impl Hosts {
         Ok(v1::ListHostsResponse { hosts, next_page_token })
     }
 }
+
+/// Longest reason of a revocation, in bytes.
+const MAX_REASON: usize = 256;
 
 /// Most networks that a host may name.
 const MAX_USED_NETWORKS: usize = 1000;
@@ -352,6 +355,25 @@ impl HostService for Hosts {
             }
             Err(failure) => Err(status::mutation_failed(failure)),
         }
+    }
+
+    async fn revoke_host(
+        &self,
+        request: Request<v1::RevokeHostRequest>,
+    ) -> Result<Response<v1::Host>, Status> {
+        let message = request.get_ref();
+        let mut problems = Vec::new();
+        let host = parse_host(&message.host, "host", &mut problems);
+        if message.reason.len() > MAX_REASON || message.reason.contains(char::is_control) {
+            let why = format!("must be at most {MAX_REASON} bytes without control characters");
+            problems.push(SpecProblem::new("reason", why));
+        }
+        let mutation = RevokeHost {
+            host: all_or_problems(host, problems)?,
+            etag: if_match(&message.etag),
+            reason: message.reason.clone(),
+        };
+        self.submit(&request, once::key(message)?, mutation).await
     }
 
     async fn cordon_host(

@@ -46,6 +46,7 @@ repeatable! {
     "BindVm" BindVmRequest.vm;
     "UpdateHost" UpdateHostRequest.host;
     "DeleteHost" DeleteHostRequest.host;
+    "RevokeHost" RevokeHostRequest.host;
     "CordonHost" CordonHostRequest.host;
     "UncordonHost" UncordonHostRequest.host;
     "SweepHost" SweepHostRequest.host;

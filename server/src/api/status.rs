@@ -436,6 +436,7 @@ pub fn refused(refusal: &Refusal) -> Status {
             (Code::FailedPrecondition, R::WrongDesiredState)
         }
         Refusal::HostNotEmpty { .. } => (Code::FailedPrecondition, R::HostNotEmpty),
+        Refusal::HostKeyRevoked { .. } => (Code::FailedPrecondition, R::HostKeyRevoked),
         Refusal::HostUnsuitable { why, .. } => match why {
             Unsuitable::HasAnother
             | Unsuitable::NotNamed

@@ -7,7 +7,7 @@
 //! - [`observed`]: from messages to what is known, pure, and who is told; [`liveness`]: from
 //!   silence to health, pure.
 //!
-//! The [`Fleet`] keeps exactly one session for every host that there is, at the address its record
+//! The [`Fleet`] keeps exactly one session for every host that there is and nobody has shut out, at the address its record
 //! says, with whoever has the key that it joined with last. It follows the list of hosts and is
 //! told nothing else, so that a host that joins, moves or leaves, and a start of the server, are
 //! one path. What sessions learn goes into a [`FleetSink`]; the fleet sends the intents it is
@@ -126,6 +126,7 @@ impl Fleet {
         links.retain(|id, host_link| {
             let same = |host: &&Arc<HostRecord>| {
                 host.id == *id
+                    && host.revoked.is_none()
                     && host.agent_address == host_link.address
                     && host.follows(host_link.key)
             };
@@ -143,7 +144,7 @@ impl Fleet {
             }
         });
         for host in hosts {
-            if links.contains_key(&host.id) {
+            if links.contains_key(&host.id) || host.revoked.is_some() {
                 continue;
             }
             let link = match parts.dialer.link(host) {

@@ -346,7 +346,8 @@ impl Session {
                 "HOST_UNREACHABLE",
                 format!("the agent of host {name} is silent; it may come back{because}"),
             ),
-            HostState::Offline => {
+            // A session says neither of the second: it is ended before.
+            HostState::Offline | HostState::Revoked => {
                 ("HOST_UNREACHABLE", format!("the agent of host {name} can't be reached{because}"))
             }
         };

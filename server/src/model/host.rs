@@ -118,6 +118,8 @@ pub struct HostRecord {
     pub joined_at: Option<Timestamp>,
     /// How far the renewal of its certificate has come.
     pub renewal: Renewal,
+    /// That somebody has shut it out; `None`: nobody has.
+    pub revoked: Option<Revocation>,
     /// Counts changes of this record that somebody asked for, from 1. A renewal is none.
     pub generation: u64,
     /// When it joined first.
@@ -144,6 +146,26 @@ pub struct OfferedCertificate {
     pub expires_at: Timestamp,
 }
 
+/// A host that was shut out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    pub at: Timestamp,
+    /// Who did.
+    pub by: String,
+    /// As they say it.
+    pub reason: String,
+}
+
+/// A key of an agent that is good for no host any more, whatever became of the one that had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedKey {
+    pub key_sha256: KeyDigest,
+    /// Whose it was.
+    pub host: HostId,
+    pub host_name: String,
+    pub revoked_at: Timestamp,
+}
+
 /// The certificate that an agent shows, and how its renewal goes. Not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateSeen {
@@ -167,6 +189,9 @@ pub struct RenewalFailure {
 impl HostRecord {
     /// Whether an agent that shows this key is the host's.
     pub fn accepts(&self, shown: KeyDigest) -> bool {
+        if self.revoked.is_some() {
+            return false;
+        }
         let offered = self.renewal.next.map(|next| next.key_sha256);
         self.key_sha256.is_none_or(|key| key == shown) || offered == Some(shown)
     }
@@ -240,6 +265,8 @@ pub enum HostState {
     Suspect,
     /// Not reached for longer than the limit.
     Offline,
+    /// Somebody has shut it out.
+    Revoked,
 }
 
 impl HostState {
@@ -247,7 +274,7 @@ impl HostState {
     pub const fn is_online(self) -> bool {
         match self {
             Self::Online => true,
-            Self::Connecting | Self::Suspect | Self::Offline => false,
+            Self::Connecting | Self::Suspect | Self::Offline | Self::Revoked => false,
         }
     }
 
@@ -258,6 +285,7 @@ impl HostState {
             Self::Online => "ONLINE",
             Self::Suspect => "SUSPECT",
             Self::Offline => "OFFLINE",
+            Self::Revoked => "REVOKED",
         }
     }
 }
@@ -284,6 +312,18 @@ pub struct HostHealth {
 }
 
 impl HostHealth {
+    /// Of a host that was shut out.
+    pub fn revoked(record: &HostRecord, by: &Revocation, last_seen: Option<Timestamp>) -> Self {
+        let why = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
+        Self {
+            state: HostState::Revoked,
+            since: by.at,
+            reason: "HOST_REVOKED",
+            message: format!("host {} was shut out by {}{why}", record.name, by.by),
+            last_seen,
+        }
+    }
+
     /// Of a host when the server starts.
     pub fn connecting(since: Timestamp) -> Self {
         Self {

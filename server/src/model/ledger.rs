@@ -25,6 +25,7 @@ mod references;
 mod refusal;
 mod renewal;
 mod requests;
+mod revocation;
 mod search;
 mod shape;
 mod tokens;
@@ -57,11 +58,12 @@ pub use self::projects::ProjectUse;
 pub use self::references::{HostRef, IfMatch, VmRef};
 pub use self::refusal::Refusal;
 pub use self::renewal::{ConfirmCertificate, OfferCertificate};
+pub use self::revocation::{RevokeHost, shut_out};
 use self::search::Search;
 use self::turn::{Turn, turn};
 use super::caller::Caller;
 use super::history::{EventKind, HistoryEvent};
-use super::host::{HostRecord, Resources};
+use super::host::{HostRecord, Resources, RevokedKey};
 use super::intent::{Desired, VmIntent};
 use super::placement::{Overcommit, Strategy};
 use super::project::{Named, ProjectName, ProjectRecord};
@@ -130,6 +132,7 @@ pub struct Ledger {
     hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
     join_tokens: Rows<JoinToken>,
+    revoked_keys: Rows<RevokedKey>,
     projects: Rows<ProjectRecord>,
     /// The names of those that have gone since the start: watches still know their VMs.
     gone_projects: BTreeSet<ProjectName>,
@@ -159,6 +162,7 @@ impl Ledger {
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
             join_tokens: Rows::default(),
+            revoked_keys: Rows::default(),
             projects: Rows::default(),
             gone_projects: BTreeSet::new(),
             usage: HashMap::new(),
@@ -200,6 +204,7 @@ impl Ledger {
                     self.host_names.remove(&last.name);
                 }
                 Change::JoinToken(edit) => self.join_tokens.apply(edit),
+                Change::RevokedKey(edit) => self.revoked_keys.apply(edit),
                 Change::Project(edit) => {
                     if let Edit::Remove { last, .. } = edit {
                         self.gone_projects.insert(last.name.clone());
@@ -238,6 +243,8 @@ impl Ledger {
     /// own: it is what placement goes by from now on. An unknown host is ignored.
     pub fn set_capacity(&mut self, host: HostId, capacity: Option<Resources>, available: bool) {
         if let Some(entry) = self.hosts.get_mut(&host) {
+            // What its session had in hand says nothing any more.
+            let available = available && entry.record.revoked.is_none();
             self.search.note_room((entry.capacity, entry.available) != (capacity, available));
             entry.capacity = capacity;
             entry.available = available;
@@ -379,6 +386,7 @@ impl Ledger {
         if let Some(entry) = self.hosts.get_mut(&record.id) {
             self.host_names.remove(&entry.record.name);
             entry.record = Arc::clone(record);
+            entry.available &= record.revoked.is_none();
         } else {
             self.hosts.insert(record.id, HostBookings::new(Arc::clone(record)));
         }

@@ -36,6 +36,8 @@ pub enum UnknownWhy {
     AwaitingInventory,
     /// The agent was reached and is not any more.
     HostUnreachable,
+    /// The host was shut out.
+    HostRevoked,
 }
 
 impl UnknownWhy {
@@ -45,6 +47,7 @@ impl UnknownWhy {
             Self::HostNotYetSeen => "HOST_NOT_YET_SEEN",
             Self::AwaitingInventory => "AWAITING_INVENTORY",
             Self::HostUnreachable => "HOST_UNREACHABLE",
+            Self::HostRevoked => "HOST_REVOKED",
         }
     }
 
@@ -54,6 +57,7 @@ impl UnknownWhy {
             Self::HostNotYetSeen => "its agent has not been reached since the server started",
             Self::AwaitingInventory => "its agent is connected and has not sent its inventory yet",
             Self::HostUnreachable => "its agent can't be reached; the VM may well be running",
+            Self::HostRevoked => "its host was shut out; the VM may well be running there",
         }
     }
 }

@@ -184,6 +184,7 @@ fn unknown(intent: &VmIntent, seen: &Observation, context: StatusContext<'_>) ->
         HostState::Online => return None,
         HostState::Connecting => UnknownWhy::HostNotYetSeen,
         HostState::Suspect | HostState::Offline => UnknownWhy::HostUnreachable,
+        HostState::Revoked => UnknownWhy::HostRevoked,
     };
     // Since when is what the observation says, if it says so: it may be older than the newest step
     // from suspect to offline.

@@ -200,6 +200,7 @@ fn unreachable(health: &HostHealth, connected: bool) -> Option<UnknownWhy> {
     match health.state {
         HostState::Online if connected => None,
         HostState::Connecting => Some(UnknownWhy::HostNotYetSeen),
+        HostState::Revoked => Some(UnknownWhy::HostRevoked),
         // Online without a connection: it was heard a moment ago, and its health follows in
         // seconds.
         HostState::Online | HostState::Suspect | HostState::Offline => {

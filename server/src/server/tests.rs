@@ -21,6 +21,7 @@ mod objects;
 mod projects;
 mod renewal;
 mod retention;
+mod revocation;
 mod roles;
 mod tokens;
 

@@ -10,7 +10,7 @@ use super::columns::columns_of;
 use super::error::StoreError;
 use super::table::Table;
 use crate::model::host::{
-    HostOvercommit, HostRecord, KeyDigest, MILLIS, OfferedCertificate, Renewal,
+    HostOvercommit, HostRecord, KeyDigest, MILLIS, OfferedCertificate, Renewal, Revocation,
 };
 use crate::model::ledger::Ledger;
 
@@ -39,6 +39,9 @@ impl Table for HostRecord {
                     host.renewal.next.map(|next| next.made_at.as_microsecond()),
                     host.certificate_made_at.map(Timestamp::as_microsecond),
                     host.joined_at.map(Timestamp::as_microsecond),
+                    host.revoked.as_ref().map(|revoked| revoked.at.as_microsecond()),
+                    host.revoked.as_ref().map(|revoked| &revoked.by),
+                    host.revoked.as_ref().map(|revoked| &revoked.reason),
                 ])
             })
             .collect();
@@ -47,11 +50,11 @@ impl Table for HostRecord {
                  certificate_expires_at, generation, created_at, updated_at, key_sha256,
                  vcpu_overcommit_milli, memory_overcommit_milli, next_key_sha256,
                  next_certificate_expires_at, renewed_from_sha256, next_certificate_made_at,
-                 certificate_made_at, joined_at)
+                 certificate_made_at, joined_at, revoked_at, revoked_by, revoked_reason)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12,
                  unhex(value->>13), value->>14, unhex(value->>15), value->>16, value->>17,
-                 value->>18
+                 value->>18, value->>19, value->>20, value->>21
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
                  labels = excluded.labels, cordoned = excluded.cordoned,
@@ -65,7 +68,8 @@ impl Table for HostRecord {
                  renewed_from_sha256 = excluded.renewed_from_sha256,
                  next_certificate_made_at = excluded.next_certificate_made_at,
                  certificate_made_at = excluded.certificate_made_at,
-                 joined_at = excluded.joined_at",
+                 joined_at = excluded.joined_at, revoked_at = excluded.revoked_at,
+                 revoked_by = excluded.revoked_by, revoked_reason = excluded.revoked_reason",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -83,7 +87,8 @@ impl Table for HostRecord {
             "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
                  generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
                  memory_overcommit_milli, next_key_sha256, next_certificate_expires_at,
-                 renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_at
+                 renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_at,
+                 revoked_at, revoked_by, revoked_reason
              FROM hosts ORDER BY id",
         )
         .fetch_all(connection)
@@ -138,6 +143,14 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
         key_sha256: digest("key_sha256")?,
+        revoked: match get::<Option<i64>>(row, "revoked_at")? {
+            Some(_) => Some(Revocation {
+                at: time("revoked_at")?,
+                by: get(row, "revoked_by")?,
+                reason: get(row, "revoked_reason")?,
+            }),
+            None => None,
+        },
         renewal: Renewal { next, renewed_from: digest("renewed_from_sha256")? },
     })
 }

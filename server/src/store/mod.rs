@@ -31,6 +31,7 @@ mod query;
 mod requests;
 mod restore;
 mod retention;
+mod revoked_keys;
 mod schema;
 mod sweeps;
 mod table;

@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::{audit, meta};
 use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
-use crate::model::host::HostRecord;
+use crate::model::host::{HostRecord, RevokedKey};
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
@@ -176,6 +176,7 @@ macro_rules! backwards {
 tables! {
     hosts: Host(HostRecord),
     join_tokens: JoinToken(JoinToken),
+    revoked_keys: RevokedKey(RevokedKey),
     projects: Project(ProjectRecord),
     tokens: Token(TokenRecord),
     images: Image(ImageRecord),

@@ -66,6 +66,17 @@ pub(crate) enum HostCommand {
         #[command(flatten)]
         yes: Yes,
     },
+    /// Shuts a host out: its agent is dialled no more, and no key that it had is taken again.
+    #[command(after_help = REVOKE_HELP)]
+    Revoke {
+        #[command(flatten)]
+        host: OneHost,
+        /// Why, for whoever looks at the host and the audit.
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        yes: Yes,
+    },
     /// Forgets hosts that hold no VMs.
     #[command(visible_alias = "delete")]
     Rm {
@@ -94,6 +105,10 @@ pub(crate) struct OneHost {
     #[arg(value_name = "HOST", add = complete::hosts())]
     pub(crate) host: String,
 }
+
+const REVOKE_HELP: &str = "\
+What the host runs may run on; its VMs are UNKNOWN, and nothing is deleted. To let it in again:
+banger host token --name NAME, and on the host the lines that it prints.";
 
 const UPDATE_HELP: &str = "\
 Examples:

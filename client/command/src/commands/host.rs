@@ -2,7 +2,8 @@
 
 use banger_client::v1::{
     CordonHostRequest, CreateJoinTokenRequest, DeleteHostRequest, DrainHostRequest, Host,
-    HostOvercommit, ListHostsResponse, SweepHostRequest, UncordonHostRequest, UpdateHostRequest,
+    HostOvercommit, ListHostsResponse, RevokeHostRequest, SweepHostRequest, UncordonHostRequest,
+    UpdateHostRequest,
 };
 use prost_types::FieldMask;
 
@@ -132,6 +133,13 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
                     "{n} of what no VM owns could not be removed"
                 ))),
             }
+        }
+        HostCommand::Revoke { host, reason, yes } => {
+            let host = host.host;
+            confirm(&format!("shut out {host}: its VMs become UNKNOWN"), yes)?;
+            let request = RevokeHostRequest { host, reason, ..Default::default() };
+            let revoked = api.revoke(request).await?;
+            said(session, vec![revoked], false, "is shut out")
         }
         HostCommand::Rm { hosts, allow_missing, yes } => {
             let named = hosts.hosts;

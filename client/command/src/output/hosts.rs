@@ -95,6 +95,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("Certificate until", when(certificate.not_after.or(host.certificate_expire_time))),
         ("Not renewed", text(&certificate.renewal_error)),
         ("Not renewed since", when(certificate.renewal_failing_since)),
+        ("Revoked", when(host.revocation.as_ref().and_then(|revoked| revoked.time))),
         ("Etag", text(&host.etag)),
     ]);
     if !status.images.is_empty() {

@@ -38,7 +38,7 @@ pub fn host_tone(state: HostState) -> Tone {
     match state {
         HostState::Online => Tone::Good,
         HostState::Connecting | HostState::Suspect => Tone::Moving,
-        HostState::Offline => Tone::Bad,
+        HostState::Offline | HostState::Revoked => Tone::Bad,
         HostState::Unspecified => Tone::Plain,
     }
 }

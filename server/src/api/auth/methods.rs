@@ -38,6 +38,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.HostService/ListHosts", Read, Host),
     ("/banger.v1.HostService/UpdateHost", Change, Host),
     ("/banger.v1.HostService/DeleteHost", Change, Host),
+    ("/banger.v1.HostService/RevokeHost", Change, Host),
     ("/banger.v1.HostService/CordonHost", Change, Host),
     ("/banger.v1.HostService/UncordonHost", Change, Host),
     ("/banger.v1.HostService/DrainHost", Change, Host),

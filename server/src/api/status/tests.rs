@@ -103,6 +103,7 @@ fn every_refusal_has_its_code_and_reason() {
             Code::FailedPrecondition,
             "HOST_NOT_EMPTY",
         ),
+        (Refusal::HostKeyRevoked { host: name() }, Code::FailedPrecondition, "HOST_KEY_REVOKED"),
         (unsuitable(Unsuitable::Cordoned), Code::FailedPrecondition, "HOST_UNSUITABLE"),
         (unsuitable(Unsuitable::LabelMismatch), Code::FailedPrecondition, "HOST_UNSUITABLE"),
         (unsuitable(Unsuitable::NotYetSeen), Code::Unavailable, "HOST_UNSUITABLE"),

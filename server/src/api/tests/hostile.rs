@@ -70,6 +70,7 @@ async fn hostile_texts_are_refused_with_their_field_in_every_call() {
         refused(hosts.get_host(asked(v1::GetHostRequest { host: t() })).await, "host", text);
         host_call!(update_host, UpdateHostRequest);
         host_call!(delete_host, DeleteHostRequest);
+        host_call!(revoke_host, RevokeHostRequest);
         host_call!(cordon_host, CordonHostRequest);
         host_call!(uncordon_host, UncordonHostRequest);
         let filter = v1::VmFilter { host: t(), ..Default::default() };

@@ -83,7 +83,8 @@ impl Ledger {
         decided: &Decided,
     ) -> Result<(), Refusal> {
         match mutation {
-            AnyMutation::AddToken(_) => return Ok(()),
+            // As that of a token.
+            AnyMutation::AddToken(_) | AnyMutation::RevokeHost(_) => return Ok(()),
             AnyMutation::RevokeToken(revoke) if !revoke.keep_made => return Ok(()),
             _ => {}
         }
@@ -164,6 +165,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::JoinHost(_)
         | AnyMutation::UpdateHost(_)
         | AnyMutation::SetCordon(_)
+        | AnyMutation::RevokeHost(_)
         | AnyMutation::OfferCertificate(_)
         | AnyMutation::ConfirmCertificate(_)
         | AnyMutation::DeleteHost(_)

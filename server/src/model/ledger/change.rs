@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::JoinToken;
 use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
-use crate::model::host::HostRecord;
+use crate::model::host::{HostRecord, KeyDigest, RevokedKey};
 use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
@@ -104,6 +104,8 @@ objects! {
     Vm(VmIntent): VmId = |vm| vm.id;
     Host(HostRecord): HostId = |host| host.id;
     JoinToken(JoinToken): String = |token| token.id.clone();
+    /// A key of an agent that is good for no host any more. Never removed.
+    RevokedKey(RevokedKey): KeyDigest = |key| key.key_sha256;
     /// A project that was made.
     Project(ProjectRecord): ProjectName = |project| project.name.clone();
     /// A token of a caller.

@@ -35,6 +35,7 @@ impl Ledger {
 
     pub(super) fn join_host(&self, join: &JoinHost, caller: &Caller) -> Result<Decided, Refusal> {
         let token = self.good_token(join, caller)?;
+        self.check_key(join.key_sha256)?;
         let record = match (&token.used_for, join.known_id) {
             (Some((id, key)), _) => {
                 // Its first answer may have been lost: the same key gets it again, as long as it is
@@ -122,6 +123,7 @@ impl Ledger {
             key_sha256: Some(join.key_sha256),
             joined_at: Some(caller.at),
             renewal: Renewal::default(),
+            revoked: None,
             generation: 1,
             created_at: caller.at,
             updated_at: caller.at,
@@ -211,7 +213,7 @@ impl Ledger {
         Ok(Decided { changes: vec![Change::put(Arc::clone(&new))], outcome: Outcome::Host(new) })
     }
 
-    fn matching_host(
+    pub(super) fn matching_host(
         &self,
         host: &HostRef,
         etag: Option<&str>,
@@ -237,6 +239,8 @@ fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Calle
     new.key_sha256 = Some(join.key_sha256);
     new.joined_at = Some(caller.at);
     new.renewal = Renewal::default();
+    // The token is an operator's word that it is let in again.
+    new.revoked = None;
     new.generation += 1;
     new.updated_at = caller.at;
     new

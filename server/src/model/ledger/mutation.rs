@@ -18,6 +18,7 @@ use super::outcome::{Outcome, Revoked};
 pub use super::projects::{CreateProject, DeleteProject, UpdateProject};
 use super::references::{HostRef, IfMatch, VmRef};
 use super::renewal::{ConfirmCertificate, OfferCertificate};
+use super::revocation::RevokeHost;
 pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
 use super::{Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
@@ -176,6 +177,9 @@ mutations! {
         |outcome| host(outcome);
     ConfirmCertificate -> Arc<HostRecord>:
         |ledger, confirm, caller| ledger.confirm_certificate(confirm),
+        |outcome| host(outcome);
+    RevokeHost -> Arc<HostRecord>:
+        |ledger, revoke, caller| ledger.revoke_host(revoke, caller),
         |outcome| host(outcome);
     DeleteHost -> Arc<HostRecord>:
         |ledger, delete, caller| ledger.delete_host(delete, caller),

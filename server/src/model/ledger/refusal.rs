@@ -100,6 +100,12 @@ pub enum Refusal {
         /// How many.
         vms: usize,
     },
+    /// The key was a host's that was shut out.
+    #[error("the key was that of host {host}, which was revoked, and is good for no host any more")]
+    HostKeyRevoked {
+        /// The name that it had.
+        host: String,
+    },
     /// The host can't take the VM.
     #[error("host {host} can't take the VM: {why}{}", and_also(also))]
     HostUnsuitable {

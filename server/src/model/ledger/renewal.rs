@@ -29,6 +29,10 @@ pub struct ConfirmCertificate {
 impl Ledger {
     pub(super) fn offer_certificate(&self, asked: &OfferCertificate) -> Result<Decided, Refusal> {
         let old = self.host_by_id(asked.host)?;
+        self.check_key(asked.offer.key_sha256)?;
+        if old.revoked.is_some() {
+            return Err(Refusal::HostKeyRevoked { host: old.name.clone() });
+        }
         let next = Some(asked.offer);
         let renewal = Renewal { next, ..old.renewal.clone() };
         Ok(renewed(old, HostRecord { renewal, ..HostRecord::clone(old) }))

@@ -120,6 +120,7 @@ impl Ledger {
             AnyMutation::UpdateHost(update) => Some(&update.host),
             AnyMutation::SetCordon(cordon) => Some(&cordon.host),
             AnyMutation::DeleteHost(delete) => Some(&delete.host),
+            AnyMutation::RevokeHost(revoke) => Some(&revoke.host),
             _ => None,
         };
         match (target, vm, host, mutation) {

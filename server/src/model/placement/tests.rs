@@ -16,6 +16,7 @@ fn record(number: u128, zone: &str, cordoned: bool) -> HostRecord {
         certificate_made_at: None,
         joined_at: None,
         renewal: Default::default(),
+        revoked: None,
         overcommit: HostOvercommit::default(),
         generation: 1,
         created_at: at(0),

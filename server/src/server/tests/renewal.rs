@@ -124,8 +124,13 @@ impl FakeCertificate {
         Ok(Response::new(wire::InstallCertificateResponse {}))
     }
 
+    /// The key that it shows.
+    pub(super) fn key(&self) -> KeyPair {
+        KeyPair::from_pem(&self.state.lock().expect("no panic").key_pem).expect("a key")
+    }
+
     /// Shows this from now on, whatever it is.
-    fn show(&self, certificate: &str, key: &str) {
+    pub(super) fn show(&self, certificate: &str, key: &str) {
         let mut state = self.state.lock().expect("no panic");
         state.key_pem = key.to_owned();
         let config = Arc::new(state.config(certificate));

@@ -1,11 +1,12 @@
 //! Who was shut out since a backup was made, and how they stay so when it is restored.
 //!
 //! The past that a restore makes the truth let in whom somebody has shut out since: hosts that were
-//! deleted, given another key or cordoned, tokens that were taken back, join tokens that were used.
-//! Two ledgers are compared, that of the backup and that of the state it replaces, and what is to
-//! be changed in the backup follows from them: such hosts come back cordoned, such tokens not at
-//! all. Images that were public then and are no longer do not become so again, and a quota that was
-//! made smaller stays as small. Nothing here is known where the old state can't be read.
+//! deleted, revoked, given another key or cordoned, tokens that were taken back, join tokens that
+//! were used. Two ledgers are compared, that of the backup and that of the state it replaces, and
+//! what is to be changed in the backup follows from them: such hosts come back cordoned, and revoked
+//! where the key that they had is good for no host any more; such tokens not at all. Images that
+//! were public then and are no longer do not become so again, and a quota that was made smaller
+//! stays as small. Nothing here is known where the old state can't be read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
-use crate::model::host::HostRecord;
+use crate::model::caller::SERVER;
+use crate::model::host::{HostRecord, Revocation, RevokedKey};
 use crate::model::image::ImageRecord;
-use crate::model::ledger::{Change, HostRef, Ledger};
+use crate::model::ledger::{Change, HostRef, Ledger, shut_out};
 use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::token::TokenRecord;
 
@@ -24,6 +26,8 @@ use crate::model::token::TokenRecord;
 pub enum HostShutOut {
     /// It was deleted.
     Deleted,
+    /// It was revoked.
+    Revoked,
     /// It has joined again with another key: whoever has the one of before is not it.
     Rekeyed,
     /// It was cordoned.
@@ -88,14 +92,33 @@ impl ShutOut {
     /// What is to be changed in the backup, so that whoever was shut out since stays so.
     pub(super) fn changes(&self, backup: &Ledger, before: &Ledger, now: Timestamp) -> Vec<Change> {
         let cordoned = self.hosts.iter().filter_map(|host| {
-            let record = backup.host(&HostRef::Id(host.id)).filter(|record| !record.cordoned)?;
-            Some(Change::put(Arc::new(HostRecord {
+            let id = HostRef::Id(host.id);
+            let record = backup.host(&id)?;
+            let revoked = before.host(&id).and_then(|host| host.revoked.clone());
+            let key_of = |key: &&Arc<RevokedKey>| Some(key.key_sha256) == record.key_sha256;
+            let by_key = before.revoked_keys().find(key_of).map(|key| Revocation {
+                at: key.revoked_at,
+                by: SERVER.to_owned(),
+                reason: "its key was revoked, and the host deleted or joined again since"
+                    .to_owned(),
+            });
+            let revoked = revoked.or(by_key);
+            let kept = HostRecord {
                 cordoned: true,
                 generation: record.generation + 1,
                 updated_at: now,
                 ..HostRecord::clone(record)
-            })))
+            };
+            let kept = match revoked {
+                Some(by) if record.revoked.is_none() => shut_out(&kept, by),
+                _ if record.cordoned => return None,
+                _ => kept,
+            };
+            Some(Change::put(Arc::new(kept)))
         });
+        let known: HashSet<_> = backup.revoked_keys().map(|key| key.key_sha256).collect();
+        let keys = before.revoked_keys().filter(move |key| !known.contains(&key.key_sha256));
+        let keys = keys.map(|key| Change::put(Arc::clone(key)));
         let gone: HashSet<&str> = self.tokens.iter().map(|token| token.id.as_str()).collect();
         let known: HashMap<&str, _> =
             before.tokens().map(|token| (token.id.as_str(), token)).collect();
@@ -114,7 +137,7 @@ impl ShutOut {
             Change::put(Arc::new(ImageRecord { public: false, ..ImageRecord::clone(image) }))
         });
         let quotas = tighter(backup, before).map(|project| Change::put(Arc::new(project)));
-        cordoned.chain(tokens).chain(join_tokens).chain(images).chain(quotas).collect()
+        cordoned.chain(keys).chain(tokens).chain(join_tokens).chain(images).chain(quotas).collect()
     }
 }
 
@@ -141,7 +164,9 @@ fn tighter<'a>(
 
 fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
     let Some(now) = now else { return Some(HostShutOut::Deleted) };
-    if now.key_sha256 != then.key_sha256 && now.joined_at != then.joined_at {
+    if now.revoked.is_some() && then.revoked.is_none() {
+        Some(HostShutOut::Revoked)
+    } else if now.key_sha256 != then.key_sha256 && now.joined_at != then.joined_at {
         Some(HostShutOut::Rekeyed)
     } else if now.cordoned && !then.cordoned {
         Some(HostShutOut::Cordoned)

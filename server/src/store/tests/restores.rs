@@ -4,7 +4,7 @@ use super::*;
 use crate::model::fixtures::record_of;
 use crate::model::host::OfferedCertificate;
 use crate::model::ledger::{
-    ConfirmCertificate, CreateToken, JoinHost, OfferCertificate, RevokeToken, SetCordon,
+    ConfirmCertificate, CreateToken, JoinHost, OfferCertificate, RevokeHost, RevokeToken, SetCordon,
 };
 
 const NOTE_CA: &str = "ca";
@@ -278,6 +278,48 @@ async fn a_host_whose_certificate_was_renewed_since_the_backup_is_shut_out_by_no
         assert_eq!((host.key_sha256, host.cordoned), (Some([6; 32]), false));
         assert_eq!(host.certificate_expires_at, at(9_000_000));
     }
+}
+
+#[tokio::test]
+async fn a_host_that_was_revoked_since_the_backup_stays_so_with_its_keys() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let copy = fixture.backup("copy").await;
+    let revoke = |reason: &str| RevokeHost {
+        host: HostRef::Id(host_id(1)),
+        etag: Default::default(),
+        reason: reason.to_owned(),
+    };
+    fixture.store.submit(caller(), revoke("stolen")).await.expect("shut out");
+    fixture.store.close().await;
+    let path = database(&fixture.directory);
+    let restored = restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+    let (id, name) = (host_id(1), "one".to_owned());
+    assert_eq!(restored.shut_out.hosts, [ShutOutHost { id, name, how: HostShutOut::Revoked }]);
+    let open = open_in(&fixture.directory).await;
+    let host = open.hosts().next().expect("it is there");
+    assert_eq!(host.revoked.as_ref().expect("still").reason, "stolen");
+    let keys: Vec<_> = open.ledger.revoked_keys().map(|key| key.key_sha256).collect();
+    assert_eq!(keys, [[9; 32]]);
+}
+
+#[tokio::test]
+async fn a_host_that_was_revoked_and_then_deleted_comes_back_revoked() {
+    let fixture = fixture().await;
+    fixture.add_host(1, "one").await;
+    let copy = fixture.backup("copy").await;
+    let host = HostRef::Id(host_id(1));
+    let reason = "stolen".to_owned();
+    let revoke = RevokeHost { host: host.clone(), etag: Default::default(), reason };
+    fixture.store.submit(caller(), revoke).await.expect("shut out");
+    let delete = DeleteHost { host, etag: Default::default() };
+    fixture.make(AnyMutation::DeleteHost(delete)).await.expect("deleted");
+    fixture.store.close().await;
+    let path = database(&fixture.directory);
+    restore(&path, &copy, at(10), RestoreTerms::default()).await.expect("restored");
+    let open = open_in(&fixture.directory).await;
+    let host = open.hosts().next().expect("it is there");
+    assert!(host.revoked.is_some() && !host.accepts([9; 32]), "{host:?}");
 }
 
 #[tokio::test]

@@ -61,18 +61,32 @@ impl ViewTable {
             Some(entry) => {
                 let mut view = HostView::clone(&entry.view);
                 let renamed = view.record.name != record.name;
+                let was_revoked = view.record.revoked.is_some();
                 view.record = Arc::clone(record);
+                let unknown = match (&record.revoked, was_revoked) {
+                    (Some(by), false) => {
+                        view.health = HostHealth::revoked(record, by, view.health.last_seen);
+                        Some(UnknownWhy::HostRevoked)
+                    }
+                    (None, true) => {
+                        view.health = HostHealth::connecting(now);
+                        Some(UnknownWhy::HostNotYetSeen)
+                    }
+                    (Some(_), true) | (None, false) => None,
+                };
                 entry.view = Arc::new(view);
-                if renamed {
-                    self.refresh(record.id, out);
+                match unknown {
+                    Some(why) => self.nothing_known(record.id, why, now, out),
+                    None if renamed => self.refresh(record.id, out),
+                    None => {}
                 }
             }
             None => {
-                let view = HostView {
-                    record: Arc::clone(record),
-                    health: HostHealth::connecting(now),
-                    facts: None,
+                let health = match &record.revoked {
+                    Some(by) => HostHealth::revoked(record, by, None),
+                    None => HostHealth::connecting(now),
                 };
+                let view = HostView { record: Arc::clone(record), health, facts: None };
                 self.hosts.insert(
                     record.id,
                     HostEntry {
@@ -110,7 +124,7 @@ impl ViewTable {
         now: Timestamp,
         out: &mut Effects,
     ) {
-        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let Some(entry) = self.heard(host) else { return };
         if entry.view.health == health {
             return;
         }
@@ -128,7 +142,12 @@ impl ViewTable {
             HostState::Online => return self.refresh(host, out),
             HostState::Connecting => UnknownWhy::HostNotYetSeen,
             HostState::Suspect | HostState::Offline => UnknownWhy::HostUnreachable,
+            HostState::Revoked => UnknownWhy::HostRevoked,
         };
+        self.nothing_known(host, why, now, out);
+    }
+
+    fn nothing_known(&mut self, host: HostId, why: UnknownWhy, now: Timestamp, out: &mut Effects) {
         for id in self.vms_of(host) {
             self.observe(id, out, |before| match before {
                 Observation::Unknown { since, .. } => Observation::Unknown { since: *since, why },
@@ -137,6 +156,12 @@ impl ViewTable {
                 }
             });
         }
+    }
+
+    /// The entry of a host that may be heard: of one that was shut out nothing is taken, though its
+    /// session may have something in hand.
+    fn heard(&mut self, host: HostId) -> Option<&mut HostEntry> {
+        self.hosts.get_mut(&host).filter(|entry| entry.view.record.revoked.is_none())
     }
 
     /// A session has begun and says what is true of the host; its inventory is still to come.
@@ -179,7 +204,7 @@ impl ViewTable {
         health: HostHealth,
         out: &mut Effects,
     ) {
-        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let Some(entry) = self.heard(host) else { return };
         let came_online = !entry.view.health.state.is_online();
         let mut view = HostView::clone(&entry.view);
         view.health = health;
@@ -207,7 +232,7 @@ impl ViewTable {
         vm: Box<ObservedVm>,
         out: &mut Effects,
     ) {
-        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let Some(entry) = self.heard(host) else { return };
         if entry.vms.contains(&id) {
             self.observe(id, out, |_| Observation::Present(vm));
         } else if entry.unclaimed.insert(id, vm).is_none() {
@@ -217,7 +242,7 @@ impl ViewTable {
 
     /// The agent confirms that it holds nothing of a VM any more.
     pub(in crate::watch) fn gone(&mut self, host: HostId, id: VmId, out: &mut Effects) {
-        let Some(entry) = self.hosts.get_mut(&host) else { return };
+        let Some(entry) = self.heard(host) else { return };
         if entry.vms.contains(&id) {
             self.observe(id, out, |_| Observation::Absent);
         } else if entry.unclaimed.remove(&id).is_some() {

@@ -248,6 +248,7 @@ impl ViewTable {
             },
             HostState::Connecting => unknown(UnknownWhy::HostNotYetSeen),
             HostState::Suspect | HostState::Offline => unknown(UnknownWhy::HostUnreachable),
+            HostState::Revoked => unknown(UnknownWhy::HostRevoked),
         }
     }
 }

@@ -344,6 +344,21 @@ class AioHostCalls:
             timeout,
         )
 
+    async def revoke_host(
+        self, request: v1.RevokeHostRequest, *, timeout: float | None = None
+    ) -> v1.Host:
+        """Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+        is not dialled from then on, connections to it end within a second, and no certificate of a key
+        that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+        on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+        with another key.
+        """
+        return await self._link.unary(
+            Method("banger.v1.HostService", "RevokeHost", v1.RevokeHostRequest, v1.Host),
+            request,
+            timeout,
+        )
+
     async def cordon_host(
         self, request: v1.CordonHostRequest, *, timeout: float | None = None
     ) -> v1.Host:

@@ -19,6 +19,7 @@ class HostState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HOST_STATE_ONLINE: _ClassVar[HostState]
     HOST_STATE_SUSPECT: _ClassVar[HostState]
     HOST_STATE_OFFLINE: _ClassVar[HostState]
+    HOST_STATE_REVOKED: _ClassVar[HostState]
 
 class HostImageKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -52,6 +53,7 @@ HOST_STATE_CONNECTING: HostState
 HOST_STATE_ONLINE: HostState
 HOST_STATE_SUSPECT: HostState
 HOST_STATE_OFFLINE: HostState
+HOST_STATE_REVOKED: HostState
 HOST_IMAGE_KIND_UNSPECIFIED: HostImageKind
 HOST_IMAGE_KIND_KERNEL: HostImageKind
 HOST_IMAGE_KIND_ROOT: HostImageKind
@@ -73,7 +75,7 @@ KEPT_REASON_MOUNTED_BY_OTHERS: KeptReason
 KEPT_REASON_FOUND_OWNER: KeptReason
 
 class Host(_message.Message):
-    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit")
+    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit", "revocation")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +94,7 @@ class Host(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
+    REVOCATION_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     agent_address: str
@@ -103,7 +106,18 @@ class Host(_message.Message):
     status: HostStatus
     etag: str
     overcommit: HostOvercommit
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
+    revocation: HostRevocation
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., revocation: _Optional[_Union[HostRevocation, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class HostRevocation(_message.Message):
+    __slots__ = ("time", "actor", "reason")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    actor: str
+    reason: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class HostOvercommit(_message.Message):
     __slots__ = ("vcpus", "memory")
@@ -326,6 +340,18 @@ class DeleteHostRequest(_message.Message):
     allow_missing: bool
     request_id: str
     def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., allow_missing: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RevokeHostRequest(_message.Message):
+    __slots__ = ("host", "etag", "reason", "request_id")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    etag: str
+    reason: str
+    request_id: str
+    def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., reason: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CordonHostRequest(_message.Message):
     __slots__ = ("host", "etag", "request_id")

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/host.proto.
  */
 export const file_banger_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("ChRiYW5nZXIvdjEvaG9zdC5wcm90bxIJYmFuZ2VyLnYxIo0DCgRIb3N0EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCRIrCgZsYWJlbHMYBCADKAsyGy5iYW5nZXIudjEuSG9zdC5MYWJlbHNFbnRyeRIQCghjb3Jkb25lZBgFIAEoCBIUCgxndWVzdF9zdWJuZXQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjsKF2NlcnRpZmljYXRlX2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZzdGF0dXMYCSABKAsyFS5iYW5nZXIudjEuSG9zdFN0YXR1cxIMCgRldGFnGAogASgJEi0KCm92ZXJjb21taXQYCyABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIvCg5Ib3N0T3ZlcmNvbW1pdBINCgV2Y3B1cxgBIAEoARIOCgZtZW1vcnkYAiABKAEipgUKCkhvc3RTdGF0dXMSIwoFc3RhdGUYASABKA4yFC5iYW5nZXIudjEuSG9zdFN0YXRlEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEi0KCWxhc3Rfc2VlbhgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc3RhdGVfc2luY2UYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXNpbXVsYXRlZBgGIAEoCBIVCg1hZ2VudF92ZXJzaW9uGAcgASgJEhMKC2FnZW50X2Vwb2NoGAggASgEEg8KB2Jvb3RfaWQYCSABKAkSKgoIY2FwYWNpdHkYCiABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIoCgZib29rZWQYCyABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIQCgh2bV9jb3VudBgMIAEoDRIkCgZpbWFnZXMYDSADKAsyFC5iYW5nZXIudjEuSG9zdEltYWdlEgsKA3ZtbRgOIAEoCRIWCg5rZXJuZWxfcmVsZWFzZRgPIAEoCRIYChB1bmNsYWltZWRfdm1faWRzGBAgAygJEhIKCnJvb3RfZGlza3MYESABKAkSGgoSdW5jbGFpbWVkX3ZtX2NvdW50GBIgASgNEi0KC2FsbG9jYXRhYmxlGBMgASgLMhguYmFuZ2VyLnYxLkhvc3RSZXNvdXJjZXMSFgoOYWRkcmVzc2VzX2ZyZWUYFCABKA0SLQoKb3ZlcmNvbW1pdBgVIAEoCzIZLmJhbmdlci52MS5Ib3N0T3ZlcmNvbW1pdBIvCgtjZXJ0aWZpY2F0ZRgoIAEoCzIaLmJhbmdlci52MS5Ib3N0Q2VydGlmaWNhdGUikgEKD0hvc3RDZXJ0aWZpY2F0ZRItCglub3RfYWZ0ZXIYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJlbmV3YWxfZXJyb3IYAiABKAkSOQoVcmVuZXdhbF9mYWlsaW5nX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJUCg1Ib3N0UmVzb3VyY2VzEg0KBXZjcHVzGAEgASgNEhIKCm1lbW9yeV9taWIYAiABKAQSEAoIZGlza19taWIYAyABKAQSDgoGZ3Vlc3RzGAQgASgNImUKCUhvc3RJbWFnZRIMCgRuYW1lGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQSDgoGc2hhMjU2GAMgASgJEiYKBGtpbmQYBCABKA4yGC5iYW5nZXIudjEuSG9zdEltYWdlS2luZCLBAQoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJaG9zdF9uYW1lGAIgASgJEj0KBmxhYmVscxgDIAMoCzItLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvUBCg9Kb2luSG9zdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbmFtZRgCIAEoCRIfChdjZXJ0aWZpY2F0ZV9yZXF1ZXN0X3BlbRgDIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEjYKBmxhYmVscxgFIAMoCzImLmJhbmdlci52MS5Kb2luSG9zdFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHaG9zdF9pZBgGIAEoCRIVCg11c2VkX25ldHdvcmtzGAcgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi1gEKEEpvaW5Ib3N0UmVzcG9uc2USDwoHaG9zdF9pZBgBIAEoCRIXCg9jZXJ0aWZpY2F0ZV9wZW0YAiABKAkSGgoSY2FfY2VydGlmaWNhdGVfcGVtGAMgASgJEhQKDGd1ZXN0X3N1Ym5ldBgEIAEoCRI3CgZsYWJlbHMYBSADKAsyJy5iYW5nZXIudjEuSm9pbkhvc3RSZXNwb25zZS5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh4KDkdldEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiUQoQTGlzdEhvc3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIWCg5sYWJlbF9zZWxlY3RvchgDIAEoCSJMChFMaXN0SG9zdHNSZXNwb25zZRIeCgVob3N0cxgBIAMoCzIPLmJhbmdlci52MS5Ib3N0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKjAgoRVXBkYXRlSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEjgKBmxhYmVscxgDIAMoCzIoLmJhbmdlci52MS5VcGRhdGVIb3N0UmVxdWVzdC5MYWJlbHNFbnRyeRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkSLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEi0KCm92ZXJjb21taXQYByABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJaChFEZWxldGVIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJIkMKEUNvcmRvbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIkUKE1VuY29yZG9uSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiLgoQRHJhaW5Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkiEwoRV2F0Y2hIb3N0c1JlcXVlc3QibgoSV2F0Y2hIb3N0c1Jlc3BvbnNlEh4KBWhvc3RzGAEgAygLMg8uYmFuZ2VyLnYxLkhvc3QSGAoQcmVtb3ZlZF9ob3N0X2lkcxgCIAMoCRIeChZpbml0aWFsX3N0YXRlX2NvbXBsZXRlGAMgASgIImQKF0dldEhvc3RJbnZlbnRvcnlSZXF1ZXN0EgwKBGhvc3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSFAoMb25seV91bm93bmVkGAQgASgIIowCChhHZXRIb3N0SW52ZW50b3J5UmVzcG9uc2USJgoHb2JqZWN0cxgBIAMoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIqCgZjb3VudHMYAyADKAsyGi5iYW5nZXIudjEuSG9zdE9iamVjdENvdW50EiYKBnBvbGljeRgEIAEoCzIWLmJhbmdlci52MS5Td2VlcFBvbGljeRItCg1yZWNlbnRfc3dlZXBzGAUgAygLMhYuYmFuZ2VyLnYxLlN3ZWVwUmVjb3JkEiwKCHRha2VuX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJZCg9Ib3N0T2JqZWN0Q291bnQSDAoEa2luZBgBIAEoCRIpCgVzdGF0ZRgCIAEoDjIaLmJhbmdlci52MS5Ib3N0T2JqZWN0U3RhdGUSDQoFY291bnQYAyABKA0iigIKCkhvc3RPYmplY3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBXZtX2lkGAMgASgJEiYKA2FnZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpzaXplX2J5dGVzGAUgASgEEg8KB3ZtX25hbWUYBiABKAkSKQoFc3RhdGUYByABKA4yGi5iYW5nZXIudjEuSG9zdE9iamVjdFN0YXRlEg4KBmRldGFpbBgIIAEoCRItCgpvcnBoYW5fZm9yGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmNsYWltZWRfYnlfaG9zdF9pZBgKIAEoCSJ4CgtTd2VlcFBvbGljeRIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9idWRnZXRfcGVyX2hvdXIYAiABKA0SEwoLYnVkZ2V0X2xlZnQYAyABKA0SEQoJYXV0b21hdGljGAQgASgIIoYBCgtTd2VlcFJlY29yZBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgCIAEoCRIPCgdyZW1vdmVkGAMgASgNEgwKBGtlcHQYBCABKA0SDgoGZmFpbGVkGAUgASgNEg8KB21lc3NhZ2UYBiABKAkiRQoQU3dlZXBIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEg8KB2RyeV9ydW4YAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCSLXAQoRU3dlZXBIb3N0UmVzcG9uc2USJgoHcmVtb3ZlZBgBIAMoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0EiMKBGtlcHQYAiADKAsyFS5iYW5nZXIudjEuS2VwdE9iamVjdBInCgZmYWlsZWQYAyADKAsyFy5iYW5nZXIudjEuRmFpbGVkT2JqZWN0EhIKCm5vdF9saXN0ZWQYBCABKA0SJgoGcG9saWN5GAUgASgLMhYuYmFuZ2VyLnYxLlN3ZWVwUG9saWN5EhAKCHJlcGVhdGVkGAYgASgIImsKCktlcHRPYmplY3QSJQoGb2JqZWN0GAEgASgLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSJQoGcmVhc29uGAIgASgOMhUuYmFuZ2VyLnYxLktlcHRSZWFzb24SDwoHbWVzc2FnZRgDIAEoCSJGCgxGYWlsZWRPYmplY3QSJQoGb2JqZWN0GAEgASgLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSDwoHbWVzc2FnZRgCIAEoCSqJAQoJSG9zdFN0YXRlEhoKFkhPU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVIT1NUX1NUQVRFX0NPTk5FQ1RJTkcQARIVChFIT1NUX1NUQVRFX09OTElORRACEhYKEkhPU1RfU1RBVEVfU1VTUEVDVBADEhYKEkhPU1RfU1RBVEVfT0ZGTElORRAEKmYKDUhvc3RJbWFnZUtpbmQSHwobSE9TVF9JTUFHRV9LSU5EX1VOU1BFQ0lGSUVEEAASGgoWSE9TVF9JTUFHRV9LSU5EX0tFUk5FTBABEhgKFEhPU1RfSU1BR0VfS0lORF9ST09UEAIqnQIKD0hvc3RPYmplY3RTdGF0ZRIhCh1IT1NUX09CSkVDVF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF0hPU1RfT0JKRUNUX1NUQVRFX09XTkVEEAESJQohSE9TVF9PQkpFQ1RfU1RBVEVfUEVORElOR19SRU1PVkFMEAISHAoYSE9TVF9PQkpFQ1RfU1RBVEVfU0hBUkVEEAMSHAoYSE9TVF9PQkpFQ1RfU1RBVEVfT1JQSEFOEAQSHQoZSE9TVF9PQkpFQ1RfU1RBVEVfVU5DTEVBUhAFEicKI0hPU1RfT0JKRUNUX1NUQVRFX0NMQUlNRURfRUxTRVdIRVJFEAYSHwobSE9TVF9PQkpFQ1RfU1RBVEVfVU5DTEFJTUVEEAcq9gEKCktlcHRSZWFzb24SGwoXS0VQVF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhLRVBUX1JFQVNPTl9HUkFDRV9QRVJJT0QQARIcChhLRVBUX1JFQVNPTl9CVURHRVRfU1BFTlQQAhIXChNLRVBUX1JFQVNPTl9VTkNMRUFSEAMSFwoTS0VQVF9SRUFTT05fQ0xBSU1FRBAEEh0KGUtFUFRfUkVBU09OX1BST0NFU1NfU1RBWVMQBRIhCh1LRVBUX1JFQVNPTl9NT1VOVEVEX0JZX09USEVSUxAGEhsKF0tFUFRfUkVBU09OX0ZPVU5EX09XTkVSEAcy0AYKC0hvc3RTZXJ2aWNlElgKD0NyZWF0ZUpvaW5Ub2tlbhIhLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0GiIuYmFuZ2VyLnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEkMKCEpvaW5Ib3N0EhouYmFuZ2VyLnYxLkpvaW5Ib3N0UmVxdWVzdBobLmJhbmdlci52MS5Kb2luSG9zdFJlc3BvbnNlEjUKB0dldEhvc3QSGS5iYW5nZXIudjEuR2V0SG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBJGCglMaXN0SG9zdHMSGy5iYW5nZXIudjEuTGlzdEhvc3RzUmVxdWVzdBocLmJhbmdlci52MS5MaXN0SG9zdHNSZXNwb25zZRI7CgpVcGRhdGVIb3N0EhwuYmFuZ2VyLnYxLlVwZGF0ZUhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSOwoKRGVsZXRlSG9zdBIcLmJhbmdlci52MS5EZWxldGVIb3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjsKCkNvcmRvbkhvc3QSHC5iYW5nZXIudjEuQ29yZG9uSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI/CgxVbmNvcmRvbkhvc3QSHi5iYW5nZXIudjEuVW5jb3Jkb25Ib3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjkKCURyYWluSG9zdBIbLmJhbmdlci52MS5EcmFpbkhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSSwoKV2F0Y2hIb3N0cxIcLmJhbmdlci52MS5XYXRjaEhvc3RzUmVxdWVzdBodLmJhbmdlci52MS5XYXRjaEhvc3RzUmVzcG9uc2UwARJbChBHZXRIb3N0SW52ZW50b3J5EiIuYmFuZ2VyLnYxLkdldEhvc3RJbnZlbnRvcnlSZXF1ZXN0GiMuYmFuZ2VyLnYxLkdldEhvc3RJbnZlbnRvcnlSZXNwb25zZRJGCglTd2VlcEhvc3QSGy5iYW5nZXIudjEuU3dlZXBIb3N0UmVxdWVzdBocLmJhbmdlci52MS5Td2VlcEhvc3RSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChRiYW5nZXIvdjEvaG9zdC5wcm90bxIJYmFuZ2VyLnYxIrwDCgRIb3N0EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCRIrCgZsYWJlbHMYBCADKAsyGy5iYW5nZXIudjEuSG9zdC5MYWJlbHNFbnRyeRIQCghjb3Jkb25lZBgFIAEoCBIUCgxndWVzdF9zdWJuZXQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjsKF2NlcnRpZmljYXRlX2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZzdGF0dXMYCSABKAsyFS5iYW5nZXIudjEuSG9zdFN0YXR1cxIMCgRldGFnGAogASgJEi0KCm92ZXJjb21taXQYCyABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQSLQoKcmV2b2NhdGlvbhgUIAEoCzIZLmJhbmdlci52MS5Ib3N0UmV2b2NhdGlvbhotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlkKDkhvc3RSZXZvY2F0aW9uEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAIgASgJEg4KBnJlYXNvbhgDIAEoCSIvCg5Ib3N0T3ZlcmNvbW1pdBINCgV2Y3B1cxgBIAEoARIOCgZtZW1vcnkYAiABKAEipgUKCkhvc3RTdGF0dXMSIwoFc3RhdGUYASABKA4yFC5iYW5nZXIudjEuSG9zdFN0YXRlEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEi0KCWxhc3Rfc2VlbhgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc3RhdGVfc2luY2UYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXNpbXVsYXRlZBgGIAEoCBIVCg1hZ2VudF92ZXJzaW9uGAcgASgJEhMKC2FnZW50X2Vwb2NoGAggASgEEg8KB2Jvb3RfaWQYCSABKAkSKgoIY2FwYWNpdHkYCiABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIoCgZib29rZWQYCyABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIQCgh2bV9jb3VudBgMIAEoDRIkCgZpbWFnZXMYDSADKAsyFC5iYW5nZXIudjEuSG9zdEltYWdlEgsKA3ZtbRgOIAEoCRIWCg5rZXJuZWxfcmVsZWFzZRgPIAEoCRIYChB1bmNsYWltZWRfdm1faWRzGBAgAygJEhIKCnJvb3RfZGlza3MYESABKAkSGgoSdW5jbGFpbWVkX3ZtX2NvdW50GBIgASgNEi0KC2FsbG9jYXRhYmxlGBMgASgLMhguYmFuZ2VyLnYxLkhvc3RSZXNvdXJjZXMSFgoOYWRkcmVzc2VzX2ZyZWUYFCABKA0SLQoKb3ZlcmNvbW1pdBgVIAEoCzIZLmJhbmdlci52MS5Ib3N0T3ZlcmNvbW1pdBIvCgtjZXJ0aWZpY2F0ZRgoIAEoCzIaLmJhbmdlci52MS5Ib3N0Q2VydGlmaWNhdGUikgEKD0hvc3RDZXJ0aWZpY2F0ZRItCglub3RfYWZ0ZXIYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJlbmV3YWxfZXJyb3IYAiABKAkSOQoVcmVuZXdhbF9mYWlsaW5nX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJUCg1Ib3N0UmVzb3VyY2VzEg0KBXZjcHVzGAEgASgNEhIKCm1lbW9yeV9taWIYAiABKAQSEAoIZGlza19taWIYAyABKAQSDgoGZ3Vlc3RzGAQgASgNImUKCUhvc3RJbWFnZRIMCgRuYW1lGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQSDgoGc2hhMjU2GAMgASgJEiYKBGtpbmQYBCABKA4yGC5iYW5nZXIudjEuSG9zdEltYWdlS2luZCLBAQoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJaG9zdF9uYW1lGAIgASgJEj0KBmxhYmVscxgDIAMoCzItLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvUBCg9Kb2luSG9zdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbmFtZRgCIAEoCRIfChdjZXJ0aWZpY2F0ZV9yZXF1ZXN0X3BlbRgDIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEjYKBmxhYmVscxgFIAMoCzImLmJhbmdlci52MS5Kb2luSG9zdFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHaG9zdF9pZBgGIAEoCRIVCg11c2VkX25ldHdvcmtzGAcgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi1gEKEEpvaW5Ib3N0UmVzcG9uc2USDwoHaG9zdF9pZBgBIAEoCRIXCg9jZXJ0aWZpY2F0ZV9wZW0YAiABKAkSGgoSY2FfY2VydGlmaWNhdGVfcGVtGAMgASgJEhQKDGd1ZXN0X3N1Ym5ldBgEIAEoCRI3CgZsYWJlbHMYBSADKAsyJy5iYW5nZXIudjEuSm9pbkhvc3RSZXNwb25zZS5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh4KDkdldEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiUQoQTGlzdEhvc3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIWCg5sYWJlbF9zZWxlY3RvchgDIAEoCSJMChFMaXN0SG9zdHNSZXNwb25zZRIeCgVob3N0cxgBIAMoCzIPLmJhbmdlci52MS5Ib3N0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKjAgoRVXBkYXRlSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEjgKBmxhYmVscxgDIAMoCzIoLmJhbmdlci52MS5VcGRhdGVIb3N0UmVxdWVzdC5MYWJlbHNFbnRyeRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkSLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEi0KCm92ZXJjb21taXQYByABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJaChFEZWxldGVIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJIlMKEVJldm9rZUhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRIOCgZyZWFzb24YAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSJDChFDb3Jkb25Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJFChNVbmNvcmRvbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIi4KEERyYWluSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJIhMKEVdhdGNoSG9zdHNSZXF1ZXN0Im4KEldhdGNoSG9zdHNSZXNwb25zZRIeCgVob3N0cxgBIAMoCzIPLmJhbmdlci52MS5Ib3N0EhgKEHJlbW92ZWRfaG9zdF9pZHMYAiADKAkSHgoWaW5pdGlhbF9zdGF0ZV9jb21wbGV0ZRgDIAEoCCJkChdHZXRIb3N0SW52ZW50b3J5UmVxdWVzdBIMCgRob3N0GAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoDRISCgpwYWdlX3Rva2VuGAMgASgJEhQKDG9ubHlfdW5vd25lZBgEIAEoCCKMAgoYR2V0SG9zdEludmVudG9yeVJlc3BvbnNlEiYKB29iamVjdHMYASADKAsyFS5iYW5nZXIudjEuSG9zdE9iamVjdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSKgoGY291bnRzGAMgAygLMhouYmFuZ2VyLnYxLkhvc3RPYmplY3RDb3VudBImCgZwb2xpY3kYBCABKAsyFi5iYW5nZXIudjEuU3dlZXBQb2xpY3kSLQoNcmVjZW50X3N3ZWVwcxgFIAMoCzIWLmJhbmdlci52MS5Td2VlcFJlY29yZBIsCgh0YWtlbl9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWQoPSG9zdE9iamVjdENvdW50EgwKBGtpbmQYASABKAkSKQoFc3RhdGUYAiABKA4yGi5iYW5nZXIudjEuSG9zdE9iamVjdFN0YXRlEg0KBWNvdW50GAMgASgNIooCCgpIb3N0T2JqZWN0EgwKBGtpbmQYASABKAkSDAoEbmFtZRgCIAEoCRINCgV2bV9pZBgDIAEoCRImCgNhZ2UYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKc2l6ZV9ieXRlcxgFIAEoBBIPCgd2bV9uYW1lGAYgASgJEikKBXN0YXRlGAcgASgOMhouYmFuZ2VyLnYxLkhvc3RPYmplY3RTdGF0ZRIOCgZkZXRhaWwYCCABKAkSLQoKb3JwaGFuX2ZvchgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaChJjbGFpbWVkX2J5X2hvc3RfaWQYCiABKAkieAoLU3dlZXBQb2xpY3kSKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFwoPYnVkZ2V0X3Blcl9ob3VyGAIgASgNEhMKC2J1ZGdldF9sZWZ0GAMgASgNEhEKCWF1dG9tYXRpYxgEIAEoCCKGAQoLU3dlZXBSZWNvcmQSKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAiABKAkSDwoHcmVtb3ZlZBgDIAEoDRIMCgRrZXB0GAQgASgNEg4KBmZhaWxlZBgFIAEoDRIPCgdtZXNzYWdlGAYgASgJIkUKEFN3ZWVwSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIPCgdkcnlfcnVuGAIgASgIEhIKCnJlcXVlc3RfaWQYAyABKAki1wEKEVN3ZWVwSG9zdFJlc3BvbnNlEiYKB3JlbW92ZWQYASADKAsyFS5iYW5nZXIudjEuSG9zdE9iamVjdBIjCgRrZXB0GAIgAygLMhUuYmFuZ2VyLnYxLktlcHRPYmplY3QSJwoGZmFpbGVkGAMgAygLMhcuYmFuZ2VyLnYxLkZhaWxlZE9iamVjdBISCgpub3RfbGlzdGVkGAQgASgNEiYKBnBvbGljeRgFIAEoCzIWLmJhbmdlci52MS5Td2VlcFBvbGljeRIQCghyZXBlYXRlZBgGIAEoCCJrCgpLZXB0T2JqZWN0EiUKBm9iamVjdBgBIAEoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0EiUKBnJlYXNvbhgCIAEoDjIVLmJhbmdlci52MS5LZXB0UmVhc29uEg8KB21lc3NhZ2UYAyABKAkiRgoMRmFpbGVkT2JqZWN0EiUKBm9iamVjdBgBIAEoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0Eg8KB21lc3NhZ2UYAiABKAkqoQEKCUhvc3RTdGF0ZRIaChZIT1NUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGQoVSE9TVF9TVEFURV9DT05ORUNUSU5HEAESFQoRSE9TVF9TVEFURV9PTkxJTkUQAhIWChJIT1NUX1NUQVRFX1NVU1BFQ1QQAxIWChJIT1NUX1NUQVRFX09GRkxJTkUQBBIWChJIT1NUX1NUQVRFX1JFVk9LRUQQFCpmCg1Ib3N0SW1hZ2VLaW5kEh8KG0hPU1RfSU1BR0VfS0lORF9VTlNQRUNJRklFRBAAEhoKFkhPU1RfSU1BR0VfS0lORF9LRVJORUwQARIYChRIT1NUX0lNQUdFX0tJTkRfUk9PVBACKp0CCg9Ib3N0T2JqZWN0U3RhdGUSIQodSE9TVF9PQkpFQ1RfU1RBVEVfVU5TUEVDSUZJRUQQABIbChdIT1NUX09CSkVDVF9TVEFURV9PV05FRBABEiUKIUhPU1RfT0JKRUNUX1NUQVRFX1BFTkRJTkdfUkVNT1ZBTBACEhwKGEhPU1RfT0JKRUNUX1NUQVRFX1NIQVJFRBADEhwKGEhPU1RfT0JKRUNUX1NUQVRFX09SUEhBThAEEh0KGUhPU1RfT0JKRUNUX1NUQVRFX1VOQ0xFQVIQBRInCiNIT1NUX09CSkVDVF9TVEFURV9DTEFJTUVEX0VMU0VXSEVSRRAGEh8KG0hPU1RfT0JKRUNUX1NUQVRFX1VOQ0xBSU1FRBAHKvYBCgpLZXB0UmVhc29uEhsKF0tFUFRfUkVBU09OX1VOU1BFQ0lGSUVEEAASHAoYS0VQVF9SRUFTT05fR1JBQ0VfUEVSSU9EEAESHAoYS0VQVF9SRUFTT05fQlVER0VUX1NQRU5UEAISFwoTS0VQVF9SRUFTT05fVU5DTEVBUhADEhcKE0tFUFRfUkVBU09OX0NMQUlNRUQQBBIdChlLRVBUX1JFQVNPTl9QUk9DRVNTX1NUQVlTEAUSIQodS0VQVF9SRUFTT05fTU9VTlRFRF9CWV9PVEhFUlMQBhIbChdLRVBUX1JFQVNPTl9GT1VORF9PV05FUhAHMo0HCgtIb3N0U2VydmljZRJYCg9DcmVhdGVKb2luVG9rZW4SIS5iYW5nZXIudjEuQ3JlYXRlSm9pblRva2VuUmVxdWVzdBoiLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXNwb25zZRJDCghKb2luSG9zdBIaLmJhbmdlci52MS5Kb2luSG9zdFJlcXVlc3QaGy5iYW5nZXIudjEuSm9pbkhvc3RSZXNwb25zZRI1CgdHZXRIb3N0EhkuYmFuZ2VyLnYxLkdldEhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSRgoJTGlzdEhvc3RzEhsuYmFuZ2VyLnYxLkxpc3RIb3N0c1JlcXVlc3QaHC5iYW5nZXIudjEuTGlzdEhvc3RzUmVzcG9uc2USOwoKVXBkYXRlSG9zdBIcLmJhbmdlci52MS5VcGRhdGVIb3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjsKCkRlbGV0ZUhvc3QSHC5iYW5nZXIudjEuRGVsZXRlSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI7CgpSZXZva2VIb3N0EhwuYmFuZ2VyLnYxLlJldm9rZUhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSOwoKQ29yZG9uSG9zdBIcLmJhbmdlci52MS5Db3Jkb25Ib3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0Ej8KDFVuY29yZG9uSG9zdBIeLmJhbmdlci52MS5VbmNvcmRvbkhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSOQoJRHJhaW5Ib3N0EhsuYmFuZ2VyLnYxLkRyYWluSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBJLCgpXYXRjaEhvc3RzEhwuYmFuZ2VyLnYxLldhdGNoSG9zdHNSZXF1ZXN0Gh0uYmFuZ2VyLnYxLldhdGNoSG9zdHNSZXNwb25zZTABElsKEEdldEhvc3RJbnZlbnRvcnkSIi5iYW5nZXIudjEuR2V0SG9zdEludmVudG9yeVJlcXVlc3QaIy5iYW5nZXIudjEuR2V0SG9zdEludmVudG9yeVJlc3BvbnNlEkYKCVN3ZWVwSG9zdBIbLmJhbmdlci52MS5Td2VlcEhvc3RSZXF1ZXN0GhwuYmFuZ2VyLnYxLlN3ZWVwSG9zdFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Host
@@ -82,6 +82,13 @@ export type Host = Message<"banger.v1.Host"> & {
    * @generated from field: banger.v1.HostOvercommit overcommit = 11;
    */
   overcommit?: HostOvercommit | undefined;
+
+  /**
+   * Who was shut out, and why. Not set for a host that is not.
+   *
+   * @generated from field: banger.v1.HostRevocation revocation = 20;
+   */
+  revocation?: HostRevocation | undefined;
 };
 
 /**
@@ -90,6 +97,39 @@ export type Host = Message<"banger.v1.Host"> & {
  */
 export const HostSchema: GenMessage<Host> = /*@__PURE__*/
   messageDesc(file_banger_v1_host, 0);
+
+/**
+ * That a host was shut out.
+ *
+ * @generated from message banger.v1.HostRevocation
+ */
+export type HostRevocation = Message<"banger.v1.HostRevocation"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp time = 1;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Who did.
+   *
+   * @generated from field: string actor = 2;
+   */
+  actor: string;
+
+  /**
+   * As whoever did says it.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message banger.v1.HostRevocation.
+ * Use `create(HostRevocationSchema)` to create a new message.
+ */
+export const HostRevocationSchema: GenMessage<HostRevocation> = /*@__PURE__*/
+  messageDesc(file_banger_v1_host, 1);
 
 /**
  * How much more may be booked on a host than its kernel has, 0.1 to 100: 4 is four vCPUs for each CPU.
@@ -118,7 +158,7 @@ export type HostOvercommit = Message<"banger.v1.HostOvercommit"> & {
  * Use `create(HostOvercommitSchema)` to create a new message.
  */
 export const HostOvercommitSchema: GenMessage<HostOvercommit> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 1);
+  messageDesc(file_banger_v1_host, 2);
 
 /**
  * @generated from message banger.v1.HostStatus
@@ -269,7 +309,7 @@ export type HostStatus = Message<"banger.v1.HostStatus"> & {
  * Use `create(HostStatusSchema)` to create a new message.
  */
 export const HostStatusSchema: GenMessage<HostStatus> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 2);
+  messageDesc(file_banger_v1_host, 3);
 
 /**
  * The certificate that an agent shows. The server renews it at two thirds of its life.
@@ -304,7 +344,7 @@ export type HostCertificate = Message<"banger.v1.HostCertificate"> & {
  * Use `create(HostCertificateSchema)` to create a new message.
  */
 export const HostCertificateSchema: GenMessage<HostCertificate> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 3);
+  messageDesc(file_banger_v1_host, 4);
 
 /**
  * @generated from message banger.v1.HostResources
@@ -338,7 +378,7 @@ export type HostResources = Message<"banger.v1.HostResources"> & {
  * Use `create(HostResourcesSchema)` to create a new message.
  */
 export const HostResourcesSchema: GenMessage<HostResources> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 4);
+  messageDesc(file_banger_v1_host, 5);
 
 /**
  * A file in the host's image directory.
@@ -374,7 +414,7 @@ export type HostImage = Message<"banger.v1.HostImage"> & {
  * Use `create(HostImageSchema)` to create a new message.
  */
 export const HostImageSchema: GenMessage<HostImage> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 5);
+  messageDesc(file_banger_v1_host, 6);
 
 /**
  * @generated from message banger.v1.CreateJoinTokenRequest
@@ -408,7 +448,7 @@ export type CreateJoinTokenRequest = Message<"banger.v1.CreateJoinTokenRequest">
  * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
  */
 export const CreateJoinTokenRequestSchema: GenMessage<CreateJoinTokenRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 6);
+  messageDesc(file_banger_v1_host, 7);
 
 /**
  * @generated from message banger.v1.CreateJoinTokenResponse
@@ -433,7 +473,7 @@ export type CreateJoinTokenResponse = Message<"banger.v1.CreateJoinTokenResponse
  * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
  */
 export const CreateJoinTokenResponseSchema: GenMessage<CreateJoinTokenResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 7);
+  messageDesc(file_banger_v1_host, 8);
 
 /**
  * @generated from message banger.v1.JoinHostRequest
@@ -494,7 +534,7 @@ export type JoinHostRequest = Message<"banger.v1.JoinHostRequest"> & {
  * Use `create(JoinHostRequestSchema)` to create a new message.
  */
 export const JoinHostRequestSchema: GenMessage<JoinHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 8);
+  messageDesc(file_banger_v1_host, 9);
 
 /**
  * @generated from message banger.v1.JoinHostResponse
@@ -535,7 +575,7 @@ export type JoinHostResponse = Message<"banger.v1.JoinHostResponse"> & {
  * Use `create(JoinHostResponseSchema)` to create a new message.
  */
 export const JoinHostResponseSchema: GenMessage<JoinHostResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 9);
+  messageDesc(file_banger_v1_host, 10);
 
 /**
  * @generated from message banger.v1.GetHostRequest
@@ -552,7 +592,7 @@ export type GetHostRequest = Message<"banger.v1.GetHostRequest"> & {
  * Use `create(GetHostRequestSchema)` to create a new message.
  */
 export const GetHostRequestSchema: GenMessage<GetHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 10);
+  messageDesc(file_banger_v1_host, 11);
 
 /**
  * @generated from message banger.v1.ListHostsRequest
@@ -583,7 +623,7 @@ export type ListHostsRequest = Message<"banger.v1.ListHostsRequest"> & {
  * Use `create(ListHostsRequestSchema)` to create a new message.
  */
 export const ListHostsRequestSchema: GenMessage<ListHostsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 11);
+  messageDesc(file_banger_v1_host, 12);
 
 /**
  * @generated from message banger.v1.ListHostsResponse
@@ -605,7 +645,7 @@ export type ListHostsResponse = Message<"banger.v1.ListHostsResponse"> & {
  * Use `create(ListHostsResponseSchema)` to create a new message.
  */
 export const ListHostsResponseSchema: GenMessage<ListHostsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 12);
+  messageDesc(file_banger_v1_host, 13);
 
 /**
  * @generated from message banger.v1.UpdateHostRequest
@@ -667,7 +707,7 @@ export type UpdateHostRequest = Message<"banger.v1.UpdateHostRequest"> & {
  * Use `create(UpdateHostRequestSchema)` to create a new message.
  */
 export const UpdateHostRequestSchema: GenMessage<UpdateHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 13);
+  messageDesc(file_banger_v1_host, 14);
 
 /**
  * @generated from message banger.v1.DeleteHostRequest
@@ -701,7 +741,43 @@ export type DeleteHostRequest = Message<"banger.v1.DeleteHostRequest"> & {
  * Use `create(DeleteHostRequestSchema)` to create a new message.
  */
 export const DeleteHostRequestSchema: GenMessage<DeleteHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 14);
+  messageDesc(file_banger_v1_host, 15);
+
+/**
+ * @generated from message banger.v1.RevokeHostRequest
+ */
+export type RevokeHostRequest = Message<"banger.v1.RevokeHostRequest"> & {
+  /**
+   * @generated from field: string host = 1;
+   */
+  host: string;
+
+  /**
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * Why, at most 256 bytes, for whoever looks at the host and the audit. Optional.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * As in UpdateVmRequest.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message banger.v1.RevokeHostRequest.
+ * Use `create(RevokeHostRequestSchema)` to create a new message.
+ */
+export const RevokeHostRequestSchema: GenMessage<RevokeHostRequest> = /*@__PURE__*/
+  messageDesc(file_banger_v1_host, 16);
 
 /**
  * @generated from message banger.v1.CordonHostRequest
@@ -730,7 +806,7 @@ export type CordonHostRequest = Message<"banger.v1.CordonHostRequest"> & {
  * Use `create(CordonHostRequestSchema)` to create a new message.
  */
 export const CordonHostRequestSchema: GenMessage<CordonHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 15);
+  messageDesc(file_banger_v1_host, 17);
 
 /**
  * @generated from message banger.v1.UncordonHostRequest
@@ -759,7 +835,7 @@ export type UncordonHostRequest = Message<"banger.v1.UncordonHostRequest"> & {
  * Use `create(UncordonHostRequestSchema)` to create a new message.
  */
 export const UncordonHostRequestSchema: GenMessage<UncordonHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 16);
+  messageDesc(file_banger_v1_host, 18);
 
 /**
  * @generated from message banger.v1.DrainHostRequest
@@ -781,7 +857,7 @@ export type DrainHostRequest = Message<"banger.v1.DrainHostRequest"> & {
  * Use `create(DrainHostRequestSchema)` to create a new message.
  */
 export const DrainHostRequestSchema: GenMessage<DrainHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 17);
+  messageDesc(file_banger_v1_host, 19);
 
 /**
  * @generated from message banger.v1.WatchHostsRequest
@@ -794,7 +870,7 @@ export type WatchHostsRequest = Message<"banger.v1.WatchHostsRequest"> & {
  * Use `create(WatchHostsRequestSchema)` to create a new message.
  */
 export const WatchHostsRequestSchema: GenMessage<WatchHostsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 18);
+  messageDesc(file_banger_v1_host, 20);
 
 /**
  * @generated from message banger.v1.WatchHostsResponse
@@ -823,7 +899,7 @@ export type WatchHostsResponse = Message<"banger.v1.WatchHostsResponse"> & {
  * Use `create(WatchHostsResponseSchema)` to create a new message.
  */
 export const WatchHostsResponseSchema: GenMessage<WatchHostsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 19);
+  messageDesc(file_banger_v1_host, 21);
 
 /**
  * @generated from message banger.v1.GetHostInventoryRequest
@@ -861,7 +937,7 @@ export type GetHostInventoryRequest = Message<"banger.v1.GetHostInventoryRequest
  * Use `create(GetHostInventoryRequestSchema)` to create a new message.
  */
 export const GetHostInventoryRequestSchema: GenMessage<GetHostInventoryRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 20);
+  messageDesc(file_banger_v1_host, 22);
 
 /**
  * @generated from message banger.v1.GetHostInventoryResponse
@@ -911,7 +987,7 @@ export type GetHostInventoryResponse = Message<"banger.v1.GetHostInventoryRespon
  * Use `create(GetHostInventoryResponseSchema)` to create a new message.
  */
 export const GetHostInventoryResponseSchema: GenMessage<GetHostInventoryResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 21);
+  messageDesc(file_banger_v1_host, 23);
 
 /**
  * @generated from message banger.v1.HostObjectCount
@@ -938,7 +1014,7 @@ export type HostObjectCount = Message<"banger.v1.HostObjectCount"> & {
  * Use `create(HostObjectCountSchema)` to create a new message.
  */
 export const HostObjectCountSchema: GenMessage<HostObjectCount> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 22);
+  messageDesc(file_banger_v1_host, 24);
 
 /**
  * One kernel object or directory of banger on a host.
@@ -1021,7 +1097,7 @@ export type HostObject = Message<"banger.v1.HostObject"> & {
  * Use `create(HostObjectSchema)` to create a new message.
  */
 export const HostObjectSchema: GenMessage<HostObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 23);
+  messageDesc(file_banger_v1_host, 25);
 
 /**
  * When and how much orphans are removed. Set in the agent's configuration.
@@ -1063,7 +1139,7 @@ export type SweepPolicy = Message<"banger.v1.SweepPolicy"> & {
  * Use `create(SweepPolicySchema)` to create a new message.
  */
 export const SweepPolicySchema: GenMessage<SweepPolicy> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 24);
+  messageDesc(file_banger_v1_host, 26);
 
 /**
  * A sweep that somebody asked for.
@@ -1111,7 +1187,7 @@ export type SweepRecord = Message<"banger.v1.SweepRecord"> & {
  * Use `create(SweepRecordSchema)` to create a new message.
  */
 export const SweepRecordSchema: GenMessage<SweepRecord> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 25);
+  messageDesc(file_banger_v1_host, 27);
 
 /**
  * @generated from message banger.v1.SweepHostRequest
@@ -1143,7 +1219,7 @@ export type SweepHostRequest = Message<"banger.v1.SweepHostRequest"> & {
  * Use `create(SweepHostRequestSchema)` to create a new message.
  */
 export const SweepHostRequestSchema: GenMessage<SweepHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 26);
+  messageDesc(file_banger_v1_host, 28);
 
 /**
  * @generated from message banger.v1.SweepHostResponse
@@ -1196,7 +1272,7 @@ export type SweepHostResponse = Message<"banger.v1.SweepHostResponse"> & {
  * Use `create(SweepHostResponseSchema)` to create a new message.
  */
 export const SweepHostResponseSchema: GenMessage<SweepHostResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 27);
+  messageDesc(file_banger_v1_host, 29);
 
 /**
  * @generated from message banger.v1.KeptObject
@@ -1225,7 +1301,7 @@ export type KeptObject = Message<"banger.v1.KeptObject"> & {
  * Use `create(KeptObjectSchema)` to create a new message.
  */
 export const KeptObjectSchema: GenMessage<KeptObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 28);
+  messageDesc(file_banger_v1_host, 30);
 
 /**
  * @generated from message banger.v1.FailedObject
@@ -1249,7 +1325,7 @@ export type FailedObject = Message<"banger.v1.FailedObject"> & {
  * Use `create(FailedObjectSchema)` to create a new message.
  */
 export const FailedObjectSchema: GenMessage<FailedObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 29);
+  messageDesc(file_banger_v1_host, 31);
 
 /**
  * @generated from enum banger.v1.HostState
@@ -1289,6 +1365,13 @@ export enum HostState {
    * @generated from enum value: HOST_STATE_OFFLINE = 4;
    */
   OFFLINE = 4,
+
+  /**
+   * Shut out by RevokeHost. Its VMs are UNKNOWN, not gone.
+   *
+   * @generated from enum value: HOST_STATE_REVOKED = 20;
+   */
+  REVOKED = 20,
 }
 
 /**
@@ -1529,6 +1612,20 @@ export const HostService: GenService<{
   deleteHost: {
     methodKind: "unary";
     input: typeof DeleteHostRequestSchema;
+    output: typeof HostSchema;
+  },
+  /**
+   * Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+   * is not dialled from then on, connections to it end within a second, and no certificate of a key
+   * that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+   * on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+   * with another key.
+   *
+   * @generated from rpc banger.v1.HostService.RevokeHost
+   */
+  revokeHost: {
+    methodKind: "unary";
+    input: typeof RevokeHostRequestSchema;
     output: typeof HostSchema;
   },
   /**
