@@ -269,6 +269,14 @@ impl Fleet {
         self.server.as_ref().expect("the server runs").signal(signal);
     }
 
+    /// Has the server read its files again, as `systemctl reload` does.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn reload_server(&self) {
+        self.server.as_ref().expect("the server runs").signal(Signal::SIGHUP);
+    }
+
     /// Asks the server to end, and waits until it has.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ mod simulated {
     mod admit;
     mod backup;
     mod bound;
+    mod ca;
     mod converge;
     mod fault;
     mod guest;

@@ -1,5 +1,7 @@
 //! What an operator runs beside the server, and the sentences it answers with: a backup and its
-//! way back. docs/OPERATIONS.md says when; a test follows that page.
+//! way back, and another CA ([`ca`]). docs/OPERATIONS.md says when; a test follows that page.
+
+pub mod ca;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +11,7 @@ use banger_terminal::progress::Progress;
 use jiff::Timestamp;
 
 use crate::config::ServerConfig;
-use crate::pki::CertificateAuthority;
+use crate::pki::CaOnDisk;
 use crate::store::{
     self, BackupError, BackupNote, HostShutOut, NamedToken, NamedVm, RestoreError, RestoreTerms,
     Restored, UnknownHost,
@@ -30,7 +32,7 @@ pub async fn backup(
     let note = BackupNote {
         made_at: now,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        ca_sha256: ca(config).unwrap_or_default(),
+        ca_sha256: cas(config).pop().unwrap_or_default(),
     };
     let progress = Progress::start();
     let line = store::partial_of(to)
@@ -40,7 +42,7 @@ pub async fn backup(
     Ok(format!(
         "{}: {size} bytes, the database as it was at {now:.0}\n\
          Not in it, and to be kept beside it:\n  \
-         {}  the CA: without it no agent listens to a restored server; it never changes\n  \
+         {}  the CA: without it no agent listens to a restored server; it changes by\n      `banger-server ca` alone\n  \
          {}  the contents of images: they can be imported again, to the same digests\n",
         to.display(),
         config.ca_dir().display(),
@@ -72,8 +74,10 @@ fn length(file: &Path) -> u64 {
     file.metadata().map_or(0, |found| found.len())
 }
 
-fn ca(config: &ServerConfig) -> Option<String> {
-    CertificateAuthority::fingerprint_in(&config.ca_dir()).map(hex::encode)
+/// The newest last; what can't be read is as good as none.
+fn cas(config: &ServerConfig) -> Vec<String> {
+    let all = CaOnDisk::all(&config.ca_dir()).unwrap_or_default();
+    all.iter().map(|ca| hex::encode(ca.sha256)).collect()
 }
 
 fn told(config: &ServerConfig, from: &Path, restored: &Restored, terms: RestoreTerms) -> String {
@@ -121,16 +125,19 @@ fn told(config: &ServerConfig, from: &Path, restored: &Restored, terms: RestoreT
     hosts(&mut line, &restored.unknown_hosts);
     shut_out(&mut line, restored, keep_shut_out);
     let ca_directory = config.ca_dir();
-    match (ca(config), restored.note.as_ref().map(|note| note.ca_sha256.as_str())) {
+    let here = cas(config);
+    match (here.last(), restored.note.as_ref().map(|note| note.ca_sha256.as_str())) {
         (None, _) => line(format!(
             "WARNING: there is no CA in {}: put it back before the start, or no agent will listen",
             ca_directory.display()
         )),
-        (Some(here), Some(then)) if !then.is_empty() && here != then => line(format!(
-            "WARNING: the CA in {} is not the one of the backup: hosts that joined under that one \
+        (Some(_), Some(then)) if !then.is_empty() && !here.iter().any(|ca| ca == then) => {
+            line(format!(
+                "WARNING: the CA in {} is not the one of the backup: hosts that joined under that one \
              will not listen until it is put back or they join again",
-            ca_directory.display()
-        )),
+                ca_directory.display()
+            ))
+        }
         (Some(_), _) => {}
     }
     let contents = config.images_dir().join("sha256");

@@ -61,8 +61,28 @@ enum Verb {
     /// Raise the epoch of the store, once, after you have put a copy of the database in place by
     /// hand; `restore` does both. The server must not be running.
     NewEpoch,
+    /// Replace the CA of server and agents.
+    Ca {
+        #[command(subcommand)]
+        verb: CaVerb,
+    },
     /// Read the configuration and the files it names, say what is wrong, and start nothing.
     CheckConfig,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum CaVerb {
+    /// Make another CA beside the present one. The server signs with it once it has reloaded.
+    New,
+    /// Say which CAs there are, and how many hosts stand on which.
+    Status,
+    /// Put the oldest CA aside, so that nothing trusts it once the server has reloaded. Refused
+    /// while hosts stand on it.
+    Retire {
+        /// Do it all the same; those hosts are named, and have to join again.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -109,6 +129,15 @@ fn run(args: Args) -> anyhow::Result<()> {
             print!("{}", told.context("nothing was restored")?);
             Ok(())
         }
+        Some(Verb::Ca { verb }) => {
+            let told = match verb {
+                CaVerb::New => commands::ca::new(&config, SystemClock.now()),
+                CaVerb::Status => runtime.block_on(commands::ca::status(&config)),
+                CaVerb::Retire { force } => runtime.block_on(commands::ca::retire(&config, force)),
+            };
+            print!("{}", told?);
+            Ok(())
+        }
         Some(Verb::NewEpoch) => {
             let epoch = runtime
                 .block_on(store::raise_epoch(&config.database(), SystemClock.now()))
@@ -145,10 +174,10 @@ async fn serve(config: ServerConfig) -> anyhow::Result<()> {
         tokio::select! {
             () = termination.wait() => break,
             () = reloads.asked() => match server.reload() {
-                Ok(()) => tracing::info!("certificate and tokens were read again"),
+                Ok(()) => tracing::info!("CAs, certificate and tokens were read again"),
                 Err(error) => {
                     let error = with_causes(&error);
-                    tracing::error!(error, "certificate and tokens stay as they were");
+                    tracing::error!(error, "CAs, certificate and tokens stay as they were");
                 }
             },
         }

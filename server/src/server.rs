@@ -10,6 +10,7 @@ mod check;
 mod credentials;
 mod first_admin;
 mod identity;
+mod library;
 mod listeners;
 mod pages;
 mod refusals;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
 use banger_wire::causes::with_causes;
 use banger_wire::service::edge::places::Room;
@@ -43,6 +45,7 @@ use self::check::checked;
 use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
 use self::identity::OwnCertificate;
+use self::library::{image_library, image_settings};
 use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
@@ -55,12 +58,11 @@ use crate::fleet::grpc::GrpcDialer;
 use crate::fleet::link::Dialer;
 use crate::fleet::liveness::LivenessLimits;
 use crate::fleet::{Fleet, FleetParts};
+use crate::images::Images;
 use crate::images::importer::Converter;
-use crate::images::library::Library;
-use crate::images::{ImageSettings, Images};
 use crate::metrics::Metrics;
 use crate::oidc;
-use crate::pki::{CaError, CertificateAuthority};
+use crate::pki::{Authorities, CaError};
 use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{self, CapacityFeed, ImageDelivery, Knowledge};
 use crate::store::{CommitSink, OpenError, OpenStore, Store};
@@ -149,6 +151,8 @@ pub struct RunningServer {
     view: Arc<View>,
     store: Store,
     credentials: Credentials,
+    cas: Arc<ArcSwap<Authorities>>,
+    ca_dir: PathBuf,
     stop_listening: CancellationToken,
     cut: CancellationToken,
     stop_parts: CancellationToken,
@@ -186,8 +190,9 @@ impl Server {
             .map_err(|source| StartError::StateDir { path: config.state_dir.clone(), source })?;
         let (api_listener, api_addr) = bind(config.listen).await?;
         let (metrics_listener, metrics_addr) = bind(config.metrics_listen).await?;
-        let ca = CertificateAuthority::open_or_make(&config.ca_dir(), clock.now())
-            .map_err(StartError::Ca)?;
+        let cas =
+            Authorities::open_or_make(&config.ca_dir(), clock.now()).map_err(StartError::Ca)?;
+        let cas = Arc::new(ArcSwap::from_pointee(cas));
 
         let ledger = config.ledger().map_err(StartError::Config)?;
         let overcommit = ledger.overcommit;
@@ -227,9 +232,8 @@ impl Server {
                 ),
             }
         }
-        let ca = Arc::new(ca);
         let own =
-            OwnCertificate::make(Arc::clone(&ca), Arc::clone(&clock)).map_err(StartError::Ca)?;
+            OwnCertificate::make(Arc::clone(&cas), Arc::clone(&clock)).map_err(StartError::Ca)?;
         let dialer = match dialer {
             Some(make) => make(epoch),
             None => {
@@ -238,7 +242,7 @@ impl Server {
             }
         };
         let certificates = reconcile::Certificates {
-            ca: Arc::clone(&ca),
+            cas: Arc::clone(&cas),
             validity: config.agents.certificate_validity(),
         };
         let (stop_parts, cut) = (CancellationToken::new(), CancellationToken::new());
@@ -280,7 +284,7 @@ impl Server {
             store: store.clone(),
             view: Arc::clone(&view),
             clock: Arc::clone(&clock),
-            ca,
+            cas: Arc::clone(&cas),
             certificate_validity: certificates.validity,
             domain: config.domain.as_str().into(),
             overcommit,
@@ -366,6 +370,8 @@ impl Server {
             store,
             stop_listening,
             credentials,
+            cas,
+            ca_dir: config.ca_dir(),
             cut,
             stop_parts,
             api,
@@ -395,12 +401,18 @@ impl RunningServer {
         &self.store
     }
 
-    /// Reads certificate, key and tokens of the API again: all are good, or all stay as they were.
+    /// Reads the fleet's CAs, and certificate, key and tokens of the API again: all of the second
+    /// are good, or all of them stay as they were.
     ///
     /// # Errors
     /// Which file can't be used, and why.
     pub fn reload(&self) -> Result<(), CredentialsError> {
-        self.credentials.reload()
+        let cas = Authorities::look(&self.ca_dir).map_err(CredentialsError::Ca)?;
+        self.credentials.reload()?;
+        if let Some(cas) = cas {
+            self.cas.store(Arc::new(cas));
+        }
+        Ok(())
     }
 
     /// Ends streams, lets calls under way finish for a while, cuts what is left, and closes the
@@ -461,28 +473,6 @@ fn pages() -> Result<Pages, StartError> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(StartError::Randomness)?;
     Ok(Pages::new(key))
-}
-
-fn image_library(config: &ServerConfig) -> Result<Arc<Library>, StartError> {
-    let path = config.images_dir();
-    let reserve = config.images.reserve_mib.saturating_mul(1 << 20);
-    match Library::open(path.clone(), config.images.max_upload_bytes, reserve) {
-        Ok(library) => Ok(Arc::new(library)),
-        Err(source) => Err(StartError::Images { path, source }),
-    }
-}
-
-fn image_settings(config: &ServerConfig) -> ImageSettings {
-    ImageSettings {
-        import_dirs: config.images.import_dirs.clone(),
-        guest_agent: config.images.guest_agent.clone(),
-        max_imports: config.images.max_imports,
-        max_import: Duration::from_secs(config.images.max_import_secs),
-        local_registries: config.images.local_registries.clone(),
-        private_registries: config.images.private_registries.clone(),
-        docker_config: config.images.docker_config.clone(),
-        ..ImageSettings::default()
-    }
 }
 
 /// What was committed goes to those who let callers in, and to the view, from there to streams and

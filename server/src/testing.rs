@@ -103,6 +103,7 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         key_sha256: Some([9; 32]),
         certificate_made_at: None,
         joined_at: None,
+        ca_sha256: None,
         renewal: Default::default(),
         revoked: None,
         overcommit: crate::model::placement::HostOvercommit::default(),
@@ -124,6 +125,7 @@ pub(crate) fn facts() -> HostFacts {
         capacity: Resources { vcpus: 64, memory_mib: 65_536, disk_mib: 1_000_000, guests: 1023 },
         images: Vec::new(),
         heartbeat_interval: Duration::from_secs(1),
+        trusted: Vec::new(),
     }
 }
 

@@ -18,12 +18,15 @@ const REJOIN: &str = "integration-tests/tests/simulated/rejoin.rs";
 const REJOINED: &str =
     "converge_a_host_joins_again_and_gets_another_key_as_the_page_says_and_keeps_its_vms";
 
+const CA: &str = "integration-tests/tests/simulated/ca.rs";
+const CA_REPLACED: &str = "converge_the_ca_is_replaced_as_the_page_says_and_no_host_is_touched";
+
 const FLEET_PAGE: &str = "docs/FIRST-FLEET.md";
 const UPGRADE: &str = "integration-tests/testhost/tests/testhost_upgrade.rs";
 const OUTLIVES: &str = "a_vm_outlives_every_restart_update_and_removal_of_banger";
 
 /// A document, how the block begins, the file of the test that runs it, and the test.
-pub(super) const BY: [(&str, &str, &str, &str); 22] = [
+pub(super) const BY: [(&str, &str, &str, &str); 24] = [
     ("README.md", "$ banger vm exec first", PAGES, ON_A_REAL_HOST),
     ("docs/FIRST-FLEET.md", "mkdir demo", PAGES, ON_A_REAL_HOST),
     ("client/python/README.md", "import banger_client", PAGES, ON_A_REAL_HOST),
@@ -54,6 +57,8 @@ pub(super) const BY: [(&str, &str, &str, &str); 22] = [
     ),
     ("docs/OPERATIONS.md", "banger host token", REJOIN, REJOINED),
     ("docs/OPERATIONS.md", "banger host cordon NAME", REJOIN, REJOINED),
+    ("docs/OPERATIONS.md", "banger host revoke NAME", REJOIN, REJOINED),
+    ("docs/OPERATIONS.md", "banger-server ca new", CA, CA_REPLACED),
     ("deploy/README.md", "echo TOKEN | banger-agent join", REJOIN, REJOINED),
     (FLEET_PAGE, "apt-get update && apt-get install -y ./banger_*.deb openssl", UPGRADE, OUTLIVES),
     (FLEET_PAGE, "apt-get update && apt-get install -y ./banger_*.deb curl", UPGRADE, OUTLIVES),

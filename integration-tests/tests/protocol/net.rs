@@ -327,6 +327,7 @@ fn join_hosts(state_dir: &Path, dir: &Path, hosts: usize) -> Vec<HostSeat> {
                 token_id: format!("token-{n}"),
                 secret_sha256: [1; 32],
                 key_sha256: request.key_sha256(),
+                ca_sha256: ca.fingerprint(),
                 new_id: host_id(n),
                 known_id: None,
                 name: format!("host-{n}"),

@@ -21,7 +21,7 @@ const SERVER: Arrows = &[
     ("model", &[]),
     ("config", &["model"]),
     ("metrics", &["model", "store", "watch"]),
-    ("commands", &["config", "pki", "store"]),
+    ("commands", &["config", "model", "pki", "store"]),
     ("pki", &["clock", "model"]),
     ("oidc", &["config", "model"]),
     ("store", &["clock", "model"]),

@@ -32,15 +32,15 @@ pub(super) fn commands_of(page: &str, section: &str) -> Vec<String> {
 }
 
 /// A fleet with the page's directories.
-struct Followed {
-    fleet: Fleet,
+pub(super) struct Followed {
+    pub(super) fleet: Fleet,
     page: String,
     /// What the commands have printed.
-    printed: String,
+    pub(super) printed: String,
 }
 
 impl Followed {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/OPERATIONS.md");
         let page = std::fs::read_to_string(page).expect("the page is there");
         let fleet = Fleet::of(1).await;
@@ -67,12 +67,13 @@ impl Followed {
         self.type_in(lines.iter().map(String::as_str)).await;
     }
 
-    async fn type_in(&mut self, lines: impl Iterator<Item = &str>) {
+    pub(super) async fn type_in(&mut self, lines: impl Iterator<Item = &str>) {
         self.printed.clear();
         for line in lines {
             match line {
                 "systemctl stop banger-server" => self.fleet.stop_server(),
                 "systemctl start banger-server" => self.fleet.start_server().await,
+                "systemctl reload banger-server" => self.fleet.reload_server(),
                 line => self.run(line),
             }
         }

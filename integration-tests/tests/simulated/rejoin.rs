@@ -150,4 +150,18 @@ async fn converge_a_host_joins_again_and_gets_another_key_as_the_page_says_and_k
     assert_ne!(read(), first.1, "another key");
     let after = followed.fleet.until_state("web", v1::VmState::Running).await;
     assert_eq!(process(&after), process(&before), "its VM has not noticed");
+
+    // Shut out with all that it holds, and let in again: with another key, made without being asked.
+    let second = read();
+    for line in block("docs/OPERATIONS.md", "banger host revoke NAME").lines() {
+        followed.type_in(line).await;
+    }
+    followed.fleet.until_host(HOST, v1::HostState::Revoked).await;
+    followed.fleet.until_state("web", v1::VmState::Unknown).await;
+    let revoked = followed.host().await;
+    followed.follow("Certificates").await;
+    followed.heard_again(&revoked).await;
+    assert_ne!(read(), second, "another key");
+    let after = followed.fleet.until_state("web", v1::VmState::Running).await;
+    assert_eq!(process(&after), process(&before), "its VM has not noticed");
 }

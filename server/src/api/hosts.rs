@@ -120,6 +120,7 @@ impl Hosts {
             agent_address: message.agent_address,
             used_networks,
             certificate_expires_at: later(now, self.api.certificate_validity),
+            ca_sha256: self.api.cas.load().signing().fingerprint(),
         };
         if !message.labels.is_empty() {
             // Not which: they are a stranger's words.
@@ -217,7 +218,7 @@ impl HostService for Hosts {
         let (mut id, mut secret) = ([0; 8], [0; 32]);
         fill_random(&mut id)?;
         fill_random(&mut secret)?;
-        let token = JoinTokenText::new(id, secret, self.api.ca.fingerprint());
+        let token = JoinTokenText::new(id, secret, self.api.cas.load().signing().fingerprint());
         let expires_at = later(self.api.clock.now(), ttl);
         let caller = self.api.caller(&request)?;
         let keep = CreateJoinToken(JoinToken {
@@ -242,21 +243,24 @@ impl HostService for Hosts {
         mut request: Request<v1::JoinHostRequest>,
     ) -> Result<Response<v1::JoinHostResponse>, Status> {
         let peer = request.extensions().get::<Connection>().map(Connection::peer);
-        let (join, certificate_request) = self.join(std::mem::take(request.get_mut()), peer)?;
+        let message = std::mem::take(request.get_mut());
+        let known_by = JoinTokenText::parse(&message.token).map(|token| token.ca_sha256);
+        let (join, certificate_request) = self.join(message, peer)?;
         let host = self.api.store.submit(self.api.caller(&request)?, join).await;
         let host = host.map_err(status::mutation_failed)?;
         // After the commit: a certificate is out only for a host that is stored.
         let now = self.api.clock.now();
-        let certificate_pem = self
-            .api
-            .ca
+        let cas = self.api.cas.load_full();
+        let certificate_pem = cas
+            .signing()
             .sign_agent(&certificate_request, host.id, now, host.certificate_expires_at)
             .map_err(|error| status::internal(error.to_string()))?;
         info!(host = %host.name, id = %host.id, address = %host.agent_address, "a host has joined");
         Ok(Response::new(v1::JoinHostResponse {
             host_id: host.id.to_string(),
             certificate_pem,
-            ca_certificate_pem: self.api.ca.certificate_pem().to_owned(),
+            // By the first of them it knows this server.
+            ca_certificate_pem: cas.trusted_pem_from(&known_by.unwrap_or_default()),
             guest_subnet: host.subnet.to_string(),
             labels: host.labels.clone(),
         }))

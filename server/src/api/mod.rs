@@ -29,6 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use banger_proto::ids::VmId;
 use banger_wire::trace;
 use jiff::Timestamp;
@@ -49,7 +50,7 @@ use crate::model::names;
 use crate::model::placement::Overcommit;
 use crate::model::project::{Named, ProjectName};
 use crate::model::spec::SpecProblem;
-use crate::pki::CertificateAuthority;
+use crate::pki::Authorities;
 use crate::reconcile::objects::HostObjects;
 use crate::reconcile::{ImageDelivery, Knowledge};
 use crate::store::Store;
@@ -67,7 +68,7 @@ pub struct Api {
     pub view: Arc<View>,
     pub clock: SharedClock,
     /// Signs the certificates of agents.
-    pub ca: Arc<CertificateAuthority>,
+    pub cas: Arc<ArcSwap<Authorities>>,
     /// How long the certificate of an agent is good.
     pub certificate_validity: Duration,
     /// DNS names of VMs are `<name>.<domain>`.

@@ -57,7 +57,7 @@ async fn fixture() -> Fixture {
     let sink = Arc::clone(&view);
     let store =
         open.start(Arc::new(move |changes: &[Change]| sink.committed(changes)), Arc::new(|_| {}));
-    let ca = CertificateAuthority::open_or_make(&directory.path().join("ca"), at(0)).expect("made");
+    let cas = Authorities::open_or_make(&directory.path().join("ca"), at(0)).expect("made");
     let objects = HostObjects::new(
         Arc::clone(&view),
         crate::fleet::Fleet::default(),
@@ -89,7 +89,7 @@ async fn fixture() -> Fixture {
         store,
         view,
         clock,
-        ca: Arc::new(ca),
+        cas: Arc::new(arc_swap::ArcSwap::from_pointee(cas)),
         domain: "banger.internal".into(),
         overcommit: crate::model::placement::Overcommit::default(),
         pages: Arc::new(Pages::new([7; 32])),

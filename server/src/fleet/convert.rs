@@ -43,6 +43,9 @@ const SECONDS: std::ops::Range<i64> = 0..7_258_118_400;
 /// Used when an agent does not say how often it speaks.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Most CAs that an agent may say it trusts.
+const MAX_TRUSTED: usize = 8;
+
 // === to the agent ===
 
 /// What the server decides about a guest beside its spec.
@@ -285,7 +288,17 @@ fn facts(facts: wire::HostFacts) -> Result<HostFacts, Unreadable> {
         capacity,
         images: facts.images.into_iter().map(image_file).collect::<Result<_, _>>()?,
         heartbeat_interval: heartbeat.unwrap_or(DEFAULT_HEARTBEAT),
+        trusted: trusted(&facts.trusted_ca_sha256),
     })
+}
+
+/// Of what is no digest, and of more than any agent trusts, nothing is taken.
+fn trusted(said: &[Vec<u8>]) -> Vec<[u8; 32]> {
+    let digests = said.iter().take(MAX_TRUSTED).filter_map(|one| one.as_slice().try_into().ok());
+    let mut digests: Vec<[u8; 32]> = digests.collect();
+    digests.sort_unstable();
+    digests.dedup();
+    digests
 }
 
 fn image_file(file: wire::ImageFile) -> Result<ImageFile, Unreadable> {

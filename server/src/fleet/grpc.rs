@@ -29,21 +29,22 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
+use self::said::Said;
 use self::secured::Peer;
 use super::certificates::CertificateLink;
 use super::convert::entrance::Entrance;
 use super::convert::{self, GuestNet, objects};
 use super::guests::GuestLink;
 use super::link::{
-    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Message,
-    Observations, RefusalReason,
+    AgentLink, Command, Delivery, Dialer, ImageContent, ImageToPut, LinkError, Observations,
+    RefusalReason,
 };
 use crate::clock::SharedClock;
 use crate::model::host::HostRecord;
@@ -477,38 +478,8 @@ impl AgentLink for GrpcLink {
     }
 }
 
-/// What an agent says on one observation, as it is let in.
-struct Said {
-    address: String,
-    stream: tonic::Streaming<wire::ObserveResponse>,
-    entrance: Entrance,
-}
-
-impl Said {
-    async fn next(&mut self) -> Option<Result<Message, LinkError>> {
-        let address = self.address.clone();
-        let response = match self.stream.next().await? {
-            Ok(response) => response,
-            Err(status) => {
-                let message = format!("{:?}: {}", status.code(), status.message());
-                let message = words::sentence(message);
-                return Some(Err(LinkError::OutcomeUnknown { address, message }));
-            }
-        };
-        match self.entrance.take(response, Instant::now()) {
-            Ok((message, wait)) => {
-                if !wait.is_zero() {
-                    // Whoever says too much waits here, and HTTP/2 makes the agent wait.
-                    sleep(wait).await;
-                }
-                Some(Ok(message))
-            }
-            Err(breach) => Some(Err(LinkError::Protocol { address, message: breach.to_string() })),
-        }
-    }
-}
-
 mod images;
+mod said;
 mod secured;
 #[cfg(test)]
 mod tests;

@@ -111,6 +111,8 @@ pub struct HostRecord {
     pub certificate_expires_at: Timestamp,
     /// When it was made, by the clock of then; `None`: not kept.
     pub certificate_made_at: Option<Timestamp>,
+    /// sha256 of the CA that signed it; `None`: the one that the fleet began with.
+    pub ca_sha256: Option<[u8; 32]>,
     /// The key of that certificate: whoever has another is not this host. `None` for a host
     /// that joined before keys were kept, until it joins again or its certificate is renewed.
     pub key_sha256: Option<KeyDigest>,
@@ -144,6 +146,8 @@ pub struct OfferedCertificate {
     pub key_sha256: KeyDigest,
     pub made_at: Timestamp,
     pub expires_at: Timestamp,
+    /// sha256 of the CA that signs it.
+    pub ca_sha256: [u8; 32],
 }
 
 /// A host that was shut out.
@@ -229,6 +233,8 @@ pub struct HostFacts {
     pub images: Vec<ImageFile>,
     /// How often the agent sends something at least.
     pub heartbeat_interval: Duration,
+    /// sha256 of each CA whose server the agent lets in, sorted; empty: it does not say.
+    pub trusted: Vec<[u8; 32]>,
 }
 
 /// A file in a host's image directory.

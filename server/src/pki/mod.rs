@@ -1,7 +1,7 @@
 //! The server's own CA: it lets server and agents know each other.
 //!
 //! Made at the first start in the state directory (`ca/ca.key`, mode 0600, in a directory of mode
-//! 0700, and `ca/ca.crt`). It signs two kinds of certificate, of which neither can stand in for the
+//! 0700, and `ca/ca.crt`); how another takes its place is in [`Authorities`]. It signs two kinds of certificate, of which neither can stand in for the
 //! other: an agent's, for the key in its request and with names of our choosing, and the server's
 //! own client certificate, made anew in memory at each start. Whoever has `ca.key` can be the
 //! server.
@@ -9,6 +9,7 @@
 //! What can go wrong: the files are unreadable, open to others, or do not belong together. The
 //! server does not start then, and never replaces a key that is there.
 
+mod authorities;
 mod token;
 
 use std::fs::{self, File, OpenOptions};
@@ -30,6 +31,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest, Sha256};
 
+pub use self::authorities::{Authorities, CaOnDisk, make_another};
 pub use self::token::{JoinTokenText, ParseTokenError};
 
 /// How long the CA is good.
@@ -69,6 +71,9 @@ pub enum CaError {
         #[source]
         source: rcgen::Error,
     },
+    /// There is none, or its certificate can't be understood.
+    #[error("{} is not the certificate of a CA", path.display())]
+    Unreadable { path: PathBuf },
     /// The certificate was not made for the key.
     #[error("{} holds another key than the certificate beside it", path.display())]
     Mismatch { path: PathBuf },

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use banger_proto::ids::HostId;
 use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet};
@@ -29,7 +30,7 @@ use crate::fleet::link::AgentLink;
 use crate::model::caller::Caller;
 use crate::model::host::{CertificateSeen, HostRecord, OfferedCertificate, RenewalFailure};
 use crate::model::ledger::{ConfirmCertificate, Mutation, OfferCertificate};
-use crate::pki::{AgentRequest, CertificateAuthority, later};
+use crate::pki::{AgentRequest, Authorities, later};
 
 /// How often all hosts are looked at. Without I/O where nothing is due.
 const EVERY: Duration = Duration::from_secs(2);
@@ -48,7 +49,7 @@ const MAX_STEPS: usize = 4;
 /// By what certificates are made.
 #[derive(Debug, Clone)]
 pub struct Certificates {
-    pub ca: Arc<CertificateAuthority>,
+    pub cas: Arc<ArcSwap<Authorities>>,
     /// How long an agent's is good.
     pub validity: Duration,
 }
@@ -69,15 +70,19 @@ enum Next {
     ClockIsBehind,
 }
 
-/// What is next, by what is on record and what the agent shows. `looked`: it was shown in this
-/// pass.
-fn plan(
-    record: &HostRecord,
+/// What is known of a host's certificate.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
     shown: Option<CertificateShown>,
+    /// It was shown in this pass.
     looked: bool,
-    now: Timestamp,
-    validity: Duration,
-) -> Next {
+    /// The CA that signs now has signed it.
+    newest_ca: bool,
+}
+
+/// What is next, by what is on record and what the agent shows.
+fn plan(record: &HostRecord, sight: Sight, now: Timestamp, validity: Duration) -> Next {
+    let Sight { shown, looked, newest_ca } = sight;
     let Some(shown) = shown.filter(|shown| looked || record.accepts(shown.key_sha256)) else {
         return Next::Look;
     };
@@ -88,7 +93,7 @@ fn plan(
         Some(_) if !looked => Next::Look,
         // It was not: the server or the agent died before.
         Some(_) => Next::Renew,
-        None if is_due(shown.not_after, now, validity) => Next::Renew,
+        None if is_due(shown.not_after, now, validity) || !newest_ca => Next::Renew,
         None => Next::Nothing,
     };
     match next {
@@ -148,7 +153,9 @@ async fn pass(parts: &Arc<Parts>, failing: &mut HashMap<HostId, Failing>) {
         if under_way.len() >= AT_ONCE {
             collect(parts, failing, under_way.join_next().await);
         }
-        under_way.spawn(one_host(Arc::clone(parts), record, link));
+        let trusted = host.view.facts.as_ref().map(|facts| facts.trusted.clone());
+        let trusted = trusted.unwrap_or_default();
+        under_way.spawn(one_host(Arc::clone(parts), record, trusted, link));
     }
     while !under_way.is_empty() {
         collect(parts, failing, under_way.join_next().await);
@@ -210,14 +217,22 @@ fn note(parts: &Parts, failing: &mut HashMap<HostId, Failing>, worked: Worked) {
 async fn one_host(
     parts: Arc<Parts>,
     record: Arc<HostRecord>,
+    trusted: Vec<[u8; 32]>,
     link: Arc<dyn CertificateLink>,
 ) -> Worked {
     let mut worked = Worked { record, shown: link.shown(), failure: None };
     let mut looked = false;
     for _ in 0..MAX_STEPS {
         let (now, validity) = (parts.clock.now(), parts.certificates.validity);
-        let step = match plan(&worked.record, worked.shown, looked, now, validity) {
-            Next::Nothing => return worked,
+        let cas = parts.certificates.cas.load();
+        let newest_ca = cas.is_newest(worked.record.ca_sha256);
+        drop(cas);
+        let sight = Sight { shown: worked.shown, looked, newest_ca };
+        let step = match plan(&worked.record, sight, now, validity) {
+            Next::Nothing => {
+                let failure = trust(&parts, &trusted, &*link).await.err();
+                return Worked { failure, ..worked };
+            }
             Next::Look => {
                 looked = true;
                 let seen = link.look().await.map_err(|error| error.to_string());
@@ -246,17 +261,24 @@ async fn renew(
     worked: &mut Worked,
     link: &dyn CertificateLink,
 ) -> Result<(), String> {
-    let Certificates { ca, validity } = &parts.certificates;
+    let Certificates { cas, validity } = &parts.certificates;
+    let cas = cas.load_full();
+    let ca = cas.signing();
     let host = worked.record.id;
     let asked = link.prepare().await.map_err(|error| error.to_string())?;
     let asked = AgentRequest::read(&asked).map_err(|why| format!("the agent's request {why}"))?;
     let now = parts.clock.now();
     let expires_at = later(now, *validity);
-    let offer = OfferedCertificate { key_sha256: asked.key_sha256(), made_at: now, expires_at };
+    let offer = OfferedCertificate {
+        key_sha256: asked.key_sha256(),
+        made_at: now,
+        expires_at,
+        ca_sha256: ca.fingerprint(),
+    };
     // Before it is signed: whatever the agent comes to show is on record.
     worked.record = submitted(parts, OfferCertificate { host, offer }).await?;
     let signed = ca.sign_agent(&asked, host, now, expires_at).map_err(|error| error.to_string())?;
-    let installed = link.install(&signed, ca.certificate_pem()).await;
+    let installed = link.install(&signed, &cas.trusted_pem()).await;
     // An answer that was lost says nothing: what it shows does.
     let seen = link.look().await.map_err(|error| error.to_string())?;
     worked.shown = Some(seen);
@@ -265,6 +287,19 @@ async fn renew(
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("the agent does not show the certificate that it has taken".to_owned()),
     }
+}
+
+/// Tells the agent which CAs there are, where it says that it trusts others.
+async fn trust(
+    parts: &Parts,
+    trusted: &[[u8; 32]],
+    link: &dyn CertificateLink,
+) -> Result<(), String> {
+    let cas = parts.certificates.cas.load_full();
+    if trusted.is_empty() || trusted == cas.digests() {
+        return Ok(());
+    }
+    link.install("", &cas.trusted_pem()).await.map_err(|error| error.to_string())
 }
 
 async fn confirm(parts: &Parts, worked: &mut Worked) -> Result<(), String> {

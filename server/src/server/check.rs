@@ -22,7 +22,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use super::{Credentials, StartError, origins};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::ServerConfig;
-use crate::pki::CertificateAuthority;
+use crate::pki::Authorities;
 
 /// Says what is wrong with a configuration and the files it names, and starts nothing. Gives what
 /// is to be said besides.
@@ -75,7 +75,7 @@ pub(super) fn checked(
         banger_images::check_docker_config(path, owners)
             .map_err(|source| StartError::DockerConfig { path: path.clone(), source })?;
     }
-    CertificateAuthority::look(&config.ca_dir()).map_err(StartError::Ca)?;
+    Authorities::look(&config.ca_dir()).map_err(StartError::Ca)?;
     let images = config.images_dir();
     match fs::read_dir(&images) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -21,10 +21,14 @@ use crate::clock::SharedClock;
 use crate::config::{ConfigError, OidcConfig, ServerConfig, TlsConfig, read_token_file};
 use crate::model::caller::Principal;
 use crate::oidc::{Provider, ProviderError};
+use crate::pki::CaError;
 
 /// The files can't be used; nothing of them is.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
+    /// The fleet's CAs can't be read.
+    #[error("the fleet's CAs can't be used")]
+    Ca(#[source] CaError),
     /// The file with the tokens can't be used.
     #[error("the tokens can't be used")]
     Tokens(#[source] ConfigError),

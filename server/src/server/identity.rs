@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SharedClock;
 use crate::fleet::grpc::ClientIdentity;
-use crate::pki::{CLIENT_VALIDITY, CaError, CertificateAuthority, later};
+use crate::pki::{Authorities, CLIENT_VALIDITY, CaError, later};
 
 /// How often it is looked at. Without I/O.
 const EVERY: Duration = Duration::from_secs(2);
@@ -19,10 +19,12 @@ const EVERY: Duration = Duration::from_secs(2);
 /// The certificate in use, and by what it is made.
 #[derive(Debug)]
 pub(super) struct OwnCertificate {
-    ca: Arc<CertificateAuthority>,
+    cas: Arc<ArcSwap<Authorities>>,
     clock: SharedClock,
     in_use: Arc<ArcSwap<ClientIdentity>>,
     made_at: Timestamp,
+    /// The CA that signed it, and those that it believes.
+    made_of: ([u8; 32], Vec<[u8; 32]>),
 }
 
 impl OwnCertificate {
@@ -30,10 +32,13 @@ impl OwnCertificate {
     ///
     /// # Errors
     /// It can't be made.
-    pub(super) fn make(ca: Arc<CertificateAuthority>, clock: SharedClock) -> Result<Self, CaError> {
-        let made_at = clock.now();
-        let in_use = Arc::new(ArcSwap::from_pointee(made(&ca, made_at)?));
-        Ok(Self { ca, clock, in_use, made_at })
+    pub(super) fn make(
+        cas: Arc<ArcSwap<Authorities>>,
+        clock: SharedClock,
+    ) -> Result<Self, CaError> {
+        let (made_at, of) = (clock.now(), cas.load_full());
+        let in_use = Arc::new(ArcSwap::from_pointee(made(&of, made_at)?));
+        Ok(Self { cas, clock, in_use, made_at, made_of: parts_of(&of) })
     }
 
     /// What dials take.
@@ -49,14 +54,14 @@ impl OwnCertificate {
                 () = stop.cancelled() => return,
                 () = sleep(EVERY) => {}
             }
-            let now = self.clock.now();
-            if !is_due(self.made_at, now) {
+            let (now, cas) = (self.clock.now(), self.cas.load_full());
+            if !is_due(self.made_at, now) && self.made_of == parts_of(&cas) {
                 continue;
             }
-            match made(&self.ca, now) {
+            match made(&cas, now) {
                 Ok(new) => {
                     self.in_use.store(Arc::new(new));
-                    self.made_at = now;
+                    (self.made_at, self.made_of) = (now, parts_of(&cas));
                     tracing::info!("the server's certificate for agents was renewed");
                 }
                 Err(error) => tracing::error!(error = %error,
@@ -71,10 +76,14 @@ fn is_due(made_at: Timestamp, now: Timestamp) -> bool {
     now >= later(made_at, CLIENT_VALIDITY / 3 * 2) || now < made_at
 }
 
-fn made(ca: &CertificateAuthority, now: Timestamp) -> Result<ClientIdentity, CaError> {
-    let own = ca.client_certificate(now)?;
+fn parts_of(cas: &Authorities) -> ([u8; 32], Vec<[u8; 32]>) {
+    (cas.calling().fingerprint(), cas.digests())
+}
+
+fn made(cas: &Authorities, now: Timestamp) -> Result<ClientIdentity, CaError> {
+    let own = cas.calling().client_certificate(now)?;
     Ok(ClientIdentity {
-        ca_pem: ca.certificate_pem().as_bytes().to_vec(),
+        ca_pem: cas.trusted_pem().into_bytes(),
         certificate_pem: own.certificate_pem.into_bytes(),
         key_pem: own.key_pem.into_bytes(),
     })
@@ -85,13 +94,15 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::model::fixtures::at;
+    use crate::pki::CertificateAuthority;
 
     #[tokio::test(start_paused = true)]
     async fn the_servers_own_certificate_is_another_at_two_thirds_of_its_life_and_not_before() {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at(at(0)));
         let ca = CertificateAuthority::open_or_make(directory.path(), at(0)).expect("made");
-        let own = OwnCertificate::make(Arc::new(ca), Arc::clone(&clock) as _).expect("made");
+        let cas = Arc::new(ArcSwap::from_pointee(Authorities::only(ca)));
+        let own = OwnCertificate::make(cas, Arc::clone(&clock) as _).expect("made");
         let in_use = own.in_use();
         let (first, stop) = (in_use.load_full(), CancellationToken::new());
         let kept = tokio::spawn(own.keep(stop.clone()));

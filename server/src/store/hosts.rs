@@ -1,18 +1,21 @@
 //! The table of hosts.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 
 use super::batch::Batch;
 use super::columns::columns_of;
-use super::error::StoreError;
+use super::error::{OpenError, StoreError};
+use super::options;
 use super::table::Table;
 use crate::model::host::{
     HostOvercommit, HostRecord, KeyDigest, MILLIS, OfferedCertificate, Renewal, Revocation,
 };
-use crate::model::ledger::Ledger;
+use crate::model::ledger::{Ledger, LedgerConfig};
 
 impl Table for HostRecord {
     fn put(batch: &mut Batch, rows: &[&Self]) {
@@ -42,6 +45,8 @@ impl Table for HostRecord {
                     host.revoked.as_ref().map(|revoked| revoked.at.as_microsecond()),
                     host.revoked.as_ref().map(|revoked| &revoked.by),
                     host.revoked.as_ref().map(|revoked| &revoked.reason),
+                    host.ca_sha256.map(hex::encode),
+                    host.renewal.next.map(|next| hex::encode(next.ca_sha256)),
                 ])
             })
             .collect();
@@ -50,11 +55,13 @@ impl Table for HostRecord {
                  certificate_expires_at, generation, created_at, updated_at, key_sha256,
                  vcpu_overcommit_milli, memory_overcommit_milli, next_key_sha256,
                  next_certificate_expires_at, renewed_from_sha256, next_certificate_made_at,
-                 certificate_made_at, joined_at, revoked_at, revoked_by, revoked_reason)
+                 certificate_made_at, joined_at, revoked_at, revoked_by, revoked_reason,
+                 ca_sha256, next_ca_sha256)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12,
                  unhex(value->>13), value->>14, unhex(value->>15), value->>16, value->>17,
-                 value->>18, value->>19, value->>20, value->>21
+                 value->>18, value->>19, value->>20, value->>21, unhex(value->>22),
+                 unhex(value->>23)
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
                  labels = excluded.labels, cordoned = excluded.cordoned,
@@ -69,7 +76,8 @@ impl Table for HostRecord {
                  next_certificate_made_at = excluded.next_certificate_made_at,
                  certificate_made_at = excluded.certificate_made_at,
                  joined_at = excluded.joined_at, revoked_at = excluded.revoked_at,
-                 revoked_by = excluded.revoked_by, revoked_reason = excluded.revoked_reason",
+                 revoked_by = excluded.revoked_by, revoked_reason = excluded.revoked_reason,
+                 ca_sha256 = excluded.ca_sha256, next_ca_sha256 = excluded.next_ca_sha256",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -88,7 +96,7 @@ impl Table for HostRecord {
                  generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
                  memory_overcommit_milli, next_key_sha256, next_certificate_expires_at,
                  renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_at,
-                 revoked_at, revoked_by, revoked_reason
+                 revoked_at, revoked_by, revoked_reason, ca_sha256, next_ca_sha256
              FROM hosts ORDER BY id",
         )
         .fetch_all(connection)
@@ -97,6 +105,23 @@ impl Table for HostRecord {
         rows.iter().map(read_row).collect()
     }
 }
+
+/// Every host in a database, which a server may have open; nothing is written.
+///
+/// # Errors
+/// It can't be opened or read, or is of another release.
+pub async fn hosts_in(database: &Path) -> Result<Vec<HostRecord>, OpenError> {
+    if !database.exists() {
+        return Err(OpenError::Missing { path: database.to_owned() });
+    }
+    let reading = options(database).read_only(true).connect().await;
+    let mut reading =
+        reading.map_err(|source| OpenError::Open { path: database.to_owned(), source })?;
+    let none = Ledger::new(LedgerConfig::default());
+    let hosts = HostRecord::load(&mut reading, &none).await.map_err(OpenError::Read)?;
+    Ok(hosts)
+}
+
 fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
     let id: String = get(row, "id")?;
     let bad = |column| StoreError::Corrupt { table: "hosts", column, row: id.clone() };
@@ -122,6 +147,7 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
             key_sha256,
             made_at: time("next_certificate_made_at")?,
             expires_at: time("next_certificate_expires_at")?,
+            ca_sha256: digest("next_ca_sha256")?.ok_or_else(|| bad("next_ca_sha256"))?,
         }),
         None => None,
     };
@@ -142,6 +168,7 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         generation: u64::try_from(get::<i64>(row, "generation")?).map_err(|_| bad("generation"))?,
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
+        ca_sha256: digest("ca_sha256")?,
         key_sha256: digest("key_sha256")?,
         revoked: match get::<Option<i64>>(row, "revoked_at")? {
             Some(_) => Some(Revocation {

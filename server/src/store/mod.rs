@@ -57,6 +57,7 @@ pub use self::backup::{BackupError, BackupNote, backup, partial_of};
 pub use self::error::{MutateError, OpenError, StoreError};
 pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
 use self::file::{close_whole, connect, lock, options};
+pub use self::hosts::hosts_in;
 use self::query::Question;
 pub use self::query::{KeptContents, Query};
 pub use self::restore::{

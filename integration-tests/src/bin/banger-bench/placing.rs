@@ -101,6 +101,7 @@ fn fleet(vms: u32) -> anyhow::Result<Ledger> {
             token_id: name.clone(),
             secret_sha256: [7; 32],
             key_sha256: [9; 32],
+            ca_sha256: [8; 32],
             new_id: id,
             known_id: None,
             name,

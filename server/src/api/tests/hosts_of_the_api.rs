@@ -42,11 +42,11 @@ fn key() -> KeyPair {
 async fn a_host_joins_once_by_its_token_and_gets_a_certificate_of_our_ca() {
     let fixture = fixture().await;
     let token = fixture.token("").await;
-    assert!(token.ends_with(&hex::encode(fixture.api.ca.fingerprint())));
+    assert!(token.ends_with(&hex::encode(fixture.api.cas.load().signing().fingerprint())));
     let key = key();
     let joined = fixture.join(&token, "one", &key).await.expect("joined");
     assert_eq!(joined.guest_subnet, "10.64.0.0/20");
-    assert_eq!(joined.ca_certificate_pem, fixture.api.ca.certificate_pem());
+    assert_eq!(joined.ca_certificate_pem, fixture.api.cas.load().trusted_pem());
     assert!(joined.certificate_pem.contains("BEGIN CERTIFICATE"));
     let again = fixture.join(&token, "one", &key).await.expect("the same key may repeat it");
     assert_eq!(again.host_id, joined.host_id);

@@ -120,6 +120,7 @@ impl Ledger {
             overcommit: HostOvercommit::default(),
             certificate_expires_at: join.certificate_expires_at,
             certificate_made_at: Some(caller.at),
+            ca_sha256: Some(join.ca_sha256),
             key_sha256: Some(join.key_sha256),
             joined_at: Some(caller.at),
             renewal: Renewal::default(),
@@ -236,6 +237,7 @@ fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Calle
     }
     new.certificate_expires_at = join.certificate_expires_at;
     new.certificate_made_at = Some(caller.at);
+    new.ca_sha256 = Some(join.ca_sha256);
     new.key_sha256 = Some(join.key_sha256);
     new.joined_at = Some(caller.at);
     new.renewal = Renewal::default();

@@ -433,4 +433,6 @@ pub struct JoinHost {
     pub used_networks: Vec<Subnet>,
     /// When the certificate that is about to be signed expires.
     pub certificate_expires_at: Timestamp,
+    /// sha256 of the CA that signs it.
+    pub ca_sha256: [u8; 32],
 }

@@ -57,6 +57,7 @@ impl Ledger {
                 key_sha256: Some(shown.key_sha256),
                 certificate_expires_at: shown.expires_at,
                 certificate_made_at: Some(shown.made_at),
+                ca_sha256: Some(shown.ca_sha256),
                 renewal: Renewal { next: None, renewed_from },
                 ..HostRecord::clone(old)
             },

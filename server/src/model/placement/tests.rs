@@ -15,6 +15,7 @@ fn record(number: u128, zone: &str, cordoned: bool) -> HostRecord {
         key_sha256: None,
         certificate_made_at: None,
         joined_at: None,
+        ca_sha256: None,
         renewal: Default::default(),
         revoked: None,
         overcommit: HostOvercommit::default(),

@@ -25,7 +25,7 @@ use crate::model::image::host_file;
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, CreateJoinToken, CreateVm, LedgerConfig, VmRef};
 use crate::model::observed::{Observation, Phase};
-use crate::pki::CertificateAuthority;
+use crate::pki::Authorities;
 use crate::reconcile::explain::explain_at;
 use crate::reconcile::{
     CapacityFeed, Certificates, Explanation, ImageDelivery, Knowledge, placement,
@@ -179,10 +179,10 @@ async fn fixture() -> Fixture {
         let _ = tokio::time::timeout(Duration::from_millis(5), hosts.changed()).await;
     }
     let knowledge = Knowledge::new(fleet.clone(), Arc::clone(&delivery), EPOCH);
-    let ca = CertificateAuthority::open_or_make(&directory.path().join("ca"), clock.now());
-    let ca = Arc::new(ca.expect("made"));
+    let cas = Authorities::open_or_make(&directory.path().join("ca"), clock.now());
+    let cas = Arc::new(arc_swap::ArcSwap::from_pointee(cas.expect("made")));
     let parts = Parts {
-        certificates: Certificates { ca, validity: crate::pki::AGENT_VALIDITY },
+        certificates: Certificates { cas, validity: crate::pki::AGENT_VALIDITY },
         view: Arc::clone(&view),
         fleet,
         store,
