@@ -33,7 +33,7 @@ export function isTrouble(vm: Vm): boolean {
   }
 }
 
-const CERTIFICATE_WARNING_MS = 30 * 86_400_000;
+const CERTIFICATE_WARNING_MS = 15 * 86_400_000;
 
 /** How many VMs a host holds that the server does not know. An older server names all and counts none. */
 export function unclaimedOf(host: Host): number {
@@ -74,7 +74,7 @@ export function concerns(vms: Iterable<Vm>, hosts: Iterable<Host>, now: number):
         key: `certificate:${host.id}`,
         tone: expires < now ? "bad" : "wait",
         title: `The certificate of host ${host.name} ${expires < now ? "has expired" : "expires soon"}`,
-        detail: "banger-agent join makes a new one.",
+        detail: host.status?.certificate?.renewalError || "The server renews it when its agent is reached.",
         href,
         count: 1,
       });

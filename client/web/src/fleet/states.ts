@@ -33,6 +33,7 @@ const HOST: Record<HostState, Look> = {
   [HostState.ONLINE]: { word: "ONLINE", tone: "good", mark: "●" },
   [HostState.SUSPECT]: { word: "SUSPECT", tone: "unknown", mark: "?" },
   [HostState.OFFLINE]: { word: "OFFLINE", tone: "bad", mark: "✕" },
+  [HostState.REVOKED]: { word: "REVOKED", tone: "bad", mark: "⊘" },
 };
 
 // A newer server may send values that this page does not know.
