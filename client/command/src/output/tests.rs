@@ -90,6 +90,7 @@ fn host(name: &str, simulated: bool) -> Host {
         guest_subnet: "10.64.0.0/20".to_owned(),
         create_time: at(0),
         certificate_expire_time: at(86_400 * 90),
+        revocation: None,
         etag: "1".to_owned(),
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         status: Some(HostStatus {
