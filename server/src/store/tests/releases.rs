@@ -25,10 +25,12 @@ use crate::model::token::TokenRecord;
 use crate::testing::image;
 
 /// Every server whose databases open, oldest first.
-pub(super) const RELEASES: [(&str, &str); 3] = [
+pub(super) const RELEASES: [(&str, &str); 5] = [
     ("0.1.0", include_str!("../fixtures/0.1.0.sql")),
     ("0.1.0-schema-11", include_str!("../fixtures/0.1.0-schema-11.sql")),
     ("0.1.0-schema-16", include_str!("../fixtures/0.1.0-schema-16.sql")),
+    ("0.1.0-schema-19", include_str!("../fixtures/0.1.0-schema-19.sql")),
+    ("0.1.0-schema-20", include_str!("../fixtures/0.1.0-schema-20.sql")),
 ];
 
 async fn dump(connection: &mut SqliteConnection) -> String {
@@ -238,9 +240,11 @@ async fn a_database_of_every_release_opens_with_all_that_it_holds_and_goes_on() 
 
 #[tokio::test]
 async fn the_newest_databases_open_with_every_kind_of_object() {
-    let [_, before_projects, newest] = RELEASES;
+    let [_, before_projects, with_projects @ ..] = RELEASES;
     has_every_kind(before_projects.1, false).await;
-    has_every_kind(newest.1, true).await;
+    for (_, dump) in with_projects {
+        has_every_kind(dump, true).await;
+    }
 }
 
 async fn has_every_kind(dump: &str, has_projects: bool) {
