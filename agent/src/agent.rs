@@ -334,7 +334,7 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 }
 
 /// One server calls, over few connections; whoever else knocks has to give way to it quickly.
-const ROOM: Room = Room { connections: 1024, per_address: 512, unproven: 32 };
+const ROOM: Room = Room { connections: 1024, per_address: 512, unproven: 32, per_party: 1024 };
 
 /// The listener for the server. Its task ends when the listener is stopped and its calls are over;
 /// aborted, all connections end with it.

@@ -29,8 +29,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use banger_proto::ids::{Epoch, Revision};
 use banger_wire::causes::with_causes;
-use banger_wire::service::edge::places::Room;
-use banger_wire::service::edge::serve::Bounds;
 use banger_wire::service::secrets::Owners;
 use banger_wire::telemetry::TelemetryError;
 use http::HeaderValue;
@@ -46,7 +44,7 @@ use self::credentials::Credentials;
 pub use self::credentials::CredentialsError;
 use self::identity::OwnCertificate;
 use self::library::{image_library, image_settings};
-use self::listeners::{ApiListener, Outside, serve_api, serve_metrics};
+use self::listeners::{ApiListener, Outside, bounds, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
 use crate::api::guests::streams::Streams;
@@ -449,19 +447,6 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
     let listener = banger_wire::listeners::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
-}
-
-/// What the API's listener bears. Half of the files that may be open are left for everything else:
-/// the store, images, and the links to agents above all.
-fn bounds(config: &ServerConfig) -> Bounds {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    let connections = config.limits.max_connections.min(files / 2).max(1);
-    Bounds::of(Room {
-        connections,
-        per_address: config.limits.max_connections_per_address,
-        unproven: (connections / 2).clamp(1, 256),
-    })
 }
 
 /// As they were checked, all of them are fit for a header.

@@ -28,7 +28,7 @@ use crate::report::Reporter;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Few programs ask, each now and then.
-const ROOM: Room = Room { connections: 128, per_address: 64, unproven: 32 };
+const ROOM: Room = Room { connections: 128, per_address: 64, unproven: 32, per_party: 128 };
 
 /// Serves until `stop` is cancelled.
 pub fn serve(

@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
-use banger_wire::service::edge::connection::{Connection, Proof};
+use banger_wire::service::edge::connection::{Connection, Party, Proof};
 use banger_wire::trace;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -224,6 +224,7 @@ impl<S> Auth<S> {
         request.extensions_mut().insert(standing);
         if let Some(identity) = &identity {
             request.extensions_mut().insert(Proof::Until(identity.gone.clone()));
+            request.extensions_mut().insert(Party(caller.party().into()));
         }
         request.extensions_mut().insert(LetIn(identity.clone()));
         let grace = grace_of(request.uri().path());

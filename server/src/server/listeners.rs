@@ -61,6 +61,7 @@ use crate::api::status;
 use crate::api::tokens::Tokens;
 use crate::api::vms::Vms;
 use crate::api::watch::VmServiceWithWatch;
+use crate::config::ServerConfig;
 use crate::metrics::{API_DESCRIPTORS, Metrics};
 use crate::watch::View;
 
@@ -99,6 +100,23 @@ pub(super) struct ApiListener {
 pub(super) struct Outside {
     pub(super) visitors: Arc<ArcSwap<Visitors>>,
     pub(super) origins: Vec<HeaderValue>,
+}
+
+/// One party has at most one in so many of all connections.
+const PARTIES: usize = 4;
+
+/// What the API's listener bears. Half of the files that may be open are left for everything else:
+/// the store, images, and the links to agents above all.
+pub(super) fn bounds(config: &ServerConfig) -> Bounds {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    let connections = config.limits.max_connections.min(files / 2).max(1);
+    Bounds::of(Room {
+        connections,
+        per_address: config.limits.max_connections_per_address,
+        unproven: (connections / 2).clamp(1, 256),
+        per_party: (connections / PARTIES).max(1),
+    })
 }
 
 /// How the edge builds an error.
@@ -250,7 +268,7 @@ pub(super) fn serve_metrics(
         .route("/readyz", get(ready_page))
         .with_state(page);
     let gate = GateLayer { visitors, serves: Serves::Pages, refuse: REFUSE };
-    let room = Room { connections: 256, per_address: 128, unproven: 64 };
+    let room = Room { connections: 256, per_address: 128, unproven: 64, per_party: 256 };
     let listener = Listener {
         accept: listener,
         tls: None,

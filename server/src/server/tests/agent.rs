@@ -123,7 +123,12 @@ impl FakeAgent {
         let listener = Listener {
             accept: listener,
             tls: Some(Tls { config, admit: Admit::OnlyTheServer }),
-            bounds: Bounds::of(Room { connections: 64, per_address: 64, unproven: 64 }),
+            bounds: Bounds::of(Room {
+                connections: 64,
+                per_address: 64,
+                unproven: 64,
+                per_party: 64,
+            }),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
         };

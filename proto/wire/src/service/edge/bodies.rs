@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::connection::{Connection, OpenCall, Proof};
+use super::connection::{Connection, OpenCall, Party, Proof};
 use super::held::Pool;
 use super::measured::{Measure, Measured};
 use super::places::{Place, Places, Room};
@@ -46,10 +46,14 @@ const HELD_OF_STRANGERS: usize = 16 << 20;
 
 /// Streams of answers to strangers, of all connections together. What one makes us hold when nobody
 /// reads it is a few answers: a file of descriptors is the largest, with about 100 KiB.
-const STREAMS_OF_STRANGERS: Room = Room { connections: 64, per_address: 32, unproven: 64 };
+const STREAMS_OF_STRANGERS: Room = of_strangers(64, 32);
 
 /// Calls of strangers, of all connections together.
-const CALLS_OF_STRANGERS: Room = Room { connections: 512, per_address: 256, unproven: 512 };
+const CALLS_OF_STRANGERS: Room = of_strangers(512, 256);
+
+const fn of_strangers(most: usize, per_address: usize) -> Room {
+    Room { connections: most, per_address, unproven: most, per_party: most }
+}
 
 /// How long a call waits until one that gives way for it has ended.
 const WAIT: Duration = Duration::from_secs(5);
@@ -244,7 +248,10 @@ where
             Standing::Known => {
                 let proof = request.extensions().get::<Proof>().cloned();
                 let proof = proof.unwrap_or(Proof::Lasting);
-                connection.iter().for_each(|connection| connection.prove(proof.clone()));
+                let party = request.extensions().get::<Party>().map(|party| Arc::clone(&party.0));
+                if let Some(connection) = &connection {
+                    connection.prove(proof, party);
+                }
                 &shared.known
             }
             Standing::Stranger => &shared.strangers,

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::places::Place;
+use super::places::{PartyName, Place};
 use super::refusal::Refusal;
 
 /// Calls at a time without an identity on one connection: a program asks reflection and whether all
@@ -38,6 +38,11 @@ pub enum Proof {
     /// Until this fires.
     Until(CancellationToken),
 }
+
+/// Whose call it is, where calls of many are counted together: a project, a principal. In a
+/// request's extensions.
+#[derive(Debug, Clone)]
+pub struct Party(pub PartyName);
 
 impl Proof {
     fn holds(&self) -> bool {
@@ -161,12 +166,17 @@ impl Connection {
         self.0.state.lock().proven()
     }
 
-    /// An identity was seen.
-    pub fn prove(&self, proof: Proof) {
+    /// An identity was seen, of this party. The connection is that one's until it is good no
+    /// longer, whoever else calls on it.
+    pub fn prove(&self, proof: Proof, party: Option<PartyName>) {
         let mut state = self.0.state.lock();
         if !state.proven() {
+            // One that was good and is not, which nobody has noticed yet.
+            if state.proof.take().is_some() {
+                self.0.place.unprove();
+            }
             state.proof = Some(proof);
-            self.0.place.prove();
+            self.0.place.prove(party);
         }
     }
 

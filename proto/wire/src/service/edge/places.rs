@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and of one address, and who gives way.
+//! How many connections there may be, in all, of one address and of one party, and who gives way.
 //!
 //! A connection is *unproven* until it has shown an identity. Unproven ones share a small part of
 //! the places; when that part is full, a newcomer is still taken, and the oldest unproven
@@ -9,6 +9,16 @@
 //! other out. Only when all places are taken has it no grace. Those that stay unproven past it are
 //! looked for without a newcomer, too ([`Places::end_overdue`]): each may hold memory until it
 //! ends.
+//!
+//! One that is proven gives way to strangers never, and to others that are proven where its *party*
+//! (a project, a principal: whoever the service says) has more than it may: when a party is past
+//! its share, one of its own ends; when those that are proven leave no room for newcomers, of all
+//! places or of an address, one of the party with the most there. Which one: the oldest of the
+//! address from which that party has the most. Not the newest, because whoever holds all that a
+//! party may have would keep its people out, those included who come to take back their token; and
+//! a client that resumes loses little with an old connection. So no number of connections of one
+//! party keeps out another's. Those that are nobody's give way to nobody, as on a listener that
+//! only the server calls.
 //!
 //! Pure but for the token by which a connection is told to end. Addresses of IPv6 count by their
 //! /64, since one machine has all of it.
@@ -38,13 +48,32 @@ pub struct Room {
     pub per_address: usize,
     /// That have shown no identity, those not counted that have just come.
     pub unproven: usize,
+    /// That have shown an identity, of one party.
+    pub per_party: usize,
 }
+
+impl Room {
+    /// How many of all places those leave to newcomers that are proven and give way.
+    fn for_newcomers(self) -> usize {
+        self.unproven.min(self.connections / 2).max(1)
+    }
+
+    /// The same of an address's.
+    fn for_newcomers_of_address(self) -> usize {
+        (self.per_address / 8).max(1)
+    }
+}
+
+/// Whose connections are counted together.
+pub type PartyName = Arc<str>;
 
 #[derive(Debug)]
 struct TakenPlace {
     address: IpAddr,
     since: Instant,
     proven: bool,
+    /// Whose it is, where it is proven and gives way.
+    party: Option<PartyName>,
     give_way: CancellationToken,
 }
 
@@ -54,6 +83,8 @@ struct Inner {
     /// By age.
     taken: BTreeMap<u64, TakenPlace>,
     of_address: HashMap<IpAddr, usize>,
+    /// Of those that are proven.
+    of_party: HashMap<PartyName, usize>,
     unproven: usize,
     turned_away: u64,
 }
@@ -69,6 +100,7 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Place {
     number: u64,
+    room: Room,
     inner: Arc<Mutex<Inner>>,
     give_way: CancellationToken,
 }
@@ -108,11 +140,12 @@ impl Places {
         }
         let number = inner.next;
         inner.next += 1;
-        let taken = TakenPlace { address, since: now, proven: false, give_way: give_way.clone() };
+        let give = give_way.clone();
+        let taken = TakenPlace { address, since: now, proven: false, party: None, give_way: give };
         inner.taken.insert(number, taken);
         *inner.of_address.entry(address).or_default() += 1;
         inner.unproven += 1;
-        Some(Place { number, inner: Arc::clone(&self.inner), give_way })
+        Some(Place { number, room: self.room, inner: Arc::clone(&self.inner), give_way })
     }
 
     /// Ends unproven connections that came longer than [`GRACE`] ago, until no more are left than
@@ -133,12 +166,21 @@ impl Places {
 }
 
 impl Place {
-    /// The connection has shown an identity: it gives way to nobody as long as that is good.
-    pub fn prove(&self) {
+    /// The connection has shown an identity of this party: as long as that is good it gives way to
+    /// no stranger. Others may have to give way for it. `None`: it is nobody's, and gives way to
+    /// nobody.
+    pub fn prove(&self, party: Option<PartyName>) {
         let mut inner = self.inner.lock();
         let Some(taken) = inner.taken.get_mut(&self.number) else { return };
-        if !std::mem::replace(&mut taken.proven, true) {
-            inner.unproven -= 1;
+        if std::mem::replace(&mut taken.proven, true) {
+            return;
+        }
+        let address = taken.address;
+        taken.party.clone_from(&party);
+        inner.unproven -= 1;
+        if let Some(party) = party {
+            *inner.of_party.entry(Arc::clone(&party)).or_default() += 1;
+            inner.make_room_beside(self.room, address, &party);
         }
     }
 
@@ -147,7 +189,9 @@ impl Place {
         let mut inner = self.inner.lock();
         let Some(taken) = inner.taken.get_mut(&self.number) else { return };
         if std::mem::replace(&mut taken.proven, false) {
+            let party = taken.party.take();
             inner.unproven += 1;
+            inner.leave(party);
         }
     }
 
@@ -187,6 +231,55 @@ impl Inner {
             self.end(number);
         }
         Some(())
+    }
+
+    /// Has one give way where a party, an address or all of them have too many that are proven.
+    fn make_room_beside(&mut self, room: Room, address: IpAddr, party: &PartyName) {
+        if self.of_party.get(party).is_some_and(|count| *count > room.per_party) {
+            self.end_one_of(party, None);
+        }
+        let at = self.of_address.get(&address).copied().unwrap_or(0);
+        let most = room.per_address.saturating_sub(room.for_newcomers_of_address());
+        if at > most && self.proven(Some(address)).count() > most {
+            self.end_one_of_most(Some(address), party);
+        }
+        let proven = self.taken.len() - self.unproven;
+        if proven > room.connections.saturating_sub(room.for_newcomers()) {
+            self.end_one_of_most(None, party);
+        }
+    }
+
+    /// Those that are proven, of one address or of all.
+    fn proven(&self, at: Option<IpAddr>) -> impl Iterator<Item = (u64, &TakenPlace)> {
+        let there = move |taken: &TakenPlace| at.is_none_or(|at| taken.address == at);
+        let proven = self.taken.iter().filter(move |(_, taken)| taken.proven && there(taken));
+        proven.map(|(number, taken)| (*number, taken))
+    }
+
+    /// Ends one of the party that has the most there; of several the newcomer's.
+    fn end_one_of_most(&mut self, at: Option<IpAddr>, newcomer: &PartyName) {
+        let mut counts: HashMap<&PartyName, usize> = HashMap::new();
+        for party in self.proven(at).filter_map(|(_, taken)| taken.party.as_ref()) {
+            *counts.entry(party).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(party, count)| (*count, *party == newcomer));
+        if let Some(most) = most.map(|(party, _)| Arc::clone(party)) {
+            self.end_one_of(&most, at);
+        }
+    }
+
+    /// Ends the oldest of the address from which this party has the most; of several the one whose
+    /// first is the oldest.
+    fn end_one_of(&mut self, party: &PartyName, at: Option<IpAddr>) {
+        let mut firsts: HashMap<IpAddr, (usize, u64)> = HashMap::new();
+        let its = self.proven(at).filter(|(_, taken)| taken.party.as_ref() == Some(party));
+        for (number, taken) in its {
+            firsts.entry(taken.address).or_insert((0, number)).0 += 1;
+        }
+        let most = firsts.into_values().max_by_key(|(count, first)| (*count, Reverse(*first)));
+        if let Some((_, first)) = most {
+            self.end(first);
+        }
     }
 
     /// Those that have to go: the oldest first of whichever address has the most left. One pass,
@@ -238,6 +331,7 @@ impl Inner {
         if !taken.proven {
             self.unproven -= 1;
         }
+        self.leave(taken.party.clone());
         if let Some(count) = self.of_address.get_mut(&taken.address) {
             *count -= 1;
             if *count == 0 {
@@ -245,6 +339,16 @@ impl Inner {
             }
         }
         Some(taken)
+    }
+
+    fn leave(&mut self, party: Option<PartyName>) {
+        let Some(party) = party else { return };
+        if let Some(count) = self.of_party.get_mut(&party) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_party.remove(&party);
+            }
+        }
     }
 
     fn unproven(&self) -> impl Iterator<Item = (u64, &TakenPlace)> {

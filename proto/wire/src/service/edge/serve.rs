@@ -192,7 +192,7 @@ async fn meet<I, S>(
     match shaken {
         Ok(Ok(stream)) => {
             if admit == Admit::OnlyTheServer {
-                connection.prove(Proof::Lasting);
+                connection.prove(Proof::Lasting, None);
             }
             speak(stream, connection, http, service, stop).await;
         }

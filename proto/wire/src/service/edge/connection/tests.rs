@@ -4,7 +4,7 @@ use super::*;
 const IDLE: Duration = Duration::from_secs(30);
 
 fn connection() -> (Connection, Places) {
-    let places = Places::new(Room { connections: 8, per_address: 8, unproven: 8 });
+    let places = Places::new(Room { connections: 8, per_address: 8, unproven: 8, per_party: 8 });
     let peer: SocketAddr = "192.0.2.1:4711".parse().expect("an address");
     let place = places.take(peer.ip(), Instant::now()).expect("room");
     (Connection::new(peer, true, place, IDLE), places)
@@ -14,7 +14,7 @@ fn connection() -> (Connection, Places) {
 async fn when_its_identity_is_gone_a_connection_is_as_one_without_until_another_is_shown() {
     let (connection, places) = connection();
     let gone = CancellationToken::new();
-    connection.prove(Proof::Until(gone.clone()));
+    connection.prove(Proof::Until(gone.clone()), None);
     let stays = tokio::spawn({
         let connection = connection.clone();
         async move { connection.overstays().await }
@@ -36,7 +36,7 @@ async fn when_its_identity_is_gone_a_connection_is_as_one_without_until_another_
     assert!(!stays.is_finished(), "its time begins when its identity went");
 
     let other = CancellationToken::new();
-    connection.prove(Proof::Until(other.clone()));
+    connection.prove(Proof::Until(other.clone()), None);
     assert_eq!(places.taken(), (1, 0));
     tokio::time::sleep(IDLE * 2).await;
     assert!(!stays.is_finished(), "somebody else is known on it");
@@ -49,8 +49,8 @@ async fn when_its_identity_is_gone_a_connection_is_as_one_without_until_another_
 async fn an_identity_that_lasts_outlives_those_that_do_not() {
     let (connection, places) = connection();
     let gone = CancellationToken::new();
-    connection.prove(Proof::Lasting);
-    connection.prove(Proof::Until(gone.clone()));
+    connection.prove(Proof::Lasting, None);
+    connection.prove(Proof::Until(gone.clone()), None);
     gone.cancel();
     assert!(connection.proven());
     assert_eq!(places.taken(), (1, 0));

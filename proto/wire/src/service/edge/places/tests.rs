@@ -1,6 +1,6 @@
 use super::*;
 
-const ROOM: Room = Room { connections: 8, per_address: 4, unproven: 2 };
+const ROOM: Room = Room { connections: 8, per_address: 4, unproven: 2, per_party: 8 };
 
 fn address(n: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, n])
@@ -28,8 +28,8 @@ async fn an_honest_one_of_the_same_address_outlives_the_silent_ones_once_it_is_p
     let places = Places::new(ROOM);
     let start = Instant::now();
     let honest = places.take(address(1), start).expect("there is room");
-    honest.prove();
-    honest.prove();
+    honest.prove(None);
+    honest.prove(None);
     let silent: Vec<_> = (0..100).filter_map(|_| places.take(address(1), start)).collect();
     assert_eq!(silent.len(), 100);
     assert!(!gave_way(&honest));
@@ -54,13 +54,13 @@ async fn many_that_come_at_once_are_left_their_time_to_show_who_they_are() {
 
 #[tokio::test]
 async fn those_that_stay_unproven_end_without_a_newcomer_and_the_others_do_not() {
-    let places = Places::new(Room { connections: 64, per_address: 32, unproven: 3 });
+    let places = Places::new(Room { connections: 64, per_address: 32, unproven: 3, per_party: 64 });
     let start = Instant::now();
     let take = |n, at| places.take(address(n), at).expect("there is room");
     let flood: Vec<_> = (0..10).map(|_| take(1, start)).collect();
     let few: Vec<_> = (0..2).map(|_| take(2, start)).collect();
     let proven = take(3, start);
-    proven.prove();
+    proven.prove(None);
     places.end_overdue(start + GRACE / 2);
     assert!(!flood.iter().chain(&few).any(gave_way), "they have their time");
     let late = take(1, start + GRACE);
@@ -79,7 +79,7 @@ async fn places_of_proven_connections_are_bounded_in_all_and_per_address() {
     let places = Places::new(ROOM);
     let now = Instant::now();
     let prove = |place: Place| {
-        place.prove();
+        place.prove(None);
         place
     };
     let mut held: Vec<_> = (0..4).filter_map(|_| places.take(address(1), now)).map(prove).collect();
@@ -88,6 +88,74 @@ async fn places_of_proven_connections_are_bounded_in_all_and_per_address() {
     assert!(places.take(address(3), now).is_none(), "all places are taken");
     drop(held.pop());
     assert!(places.take(address(3), now).is_some());
+}
+
+fn of(places: &Places, from: u8, party: &str, now: Instant) -> Place {
+    let place = places.take(address(from), now).expect("there is room for newcomers");
+    place.prove(Some(party.into()));
+    place
+}
+
+#[tokio::test]
+async fn a_party_that_is_past_its_share_loses_its_oldest_where_it_has_the_most() {
+    let places = Places::new(Room { connections: 64, per_address: 32, unproven: 8, per_party: 4 });
+    let now = Instant::now();
+    let other = of(&places, 1, "lab/", now);
+    let alone = of(&places, 2, "shop/", now);
+    let many: Vec<_> = (0..10).map(|_| of(&places, 1, "shop/", now)).collect();
+    let stayed: Vec<_> = many.iter().map(|place| !gave_way(place)).collect();
+    let oldest_went = [[false; 7].as_slice(), &[true; 3]].concat();
+    assert_eq!(stayed, oldest_went, "whoever comes gets in, and the oldest go");
+    assert!(!gave_way(&alone), "its people elsewhere have few");
+    assert!(!gave_way(&other), "another party's");
+    drop(many);
+    assert!(!gave_way(&of(&places, 1, "shop/", now)), "they are given back");
+}
+
+#[tokio::test]
+async fn however_many_parties_fill_all_places_one_that_has_few_gets_in_and_stays() {
+    let places = Places::new(Room { connections: 16, per_address: 16, unproven: 4, per_party: 5 });
+    let now = Instant::now();
+    let nobodys = places.take(address(9), now).expect("there is room");
+    nobodys.prove(None);
+    let mut greedy = Vec::new();
+    for party in ["a/", "b/", "c/"] {
+        greedy.extend((0..20).map(|n| of(&places, n, party, now)));
+    }
+    assert_eq!(places.taken(), (12, 0), "a quarter is left for newcomers");
+    let modest: Vec<_> = (0..2).map(|n| of(&places, 100 + n, "d/", now)).collect();
+    greedy.extend((0..20).map(|n| of(&places, n, "a/", now)));
+    assert!(!modest.iter().any(gave_way) && !gave_way(&nobodys));
+    assert_eq!(places.taken(), (12, 0));
+    // Strangers push out each other alone.
+    let strangers: Vec<_> = (0..50).filter_map(|n| places.take(address(n), now)).collect();
+    assert_eq!(strangers.len(), 50);
+    assert_eq!(places.taken(), (16, 4));
+    assert!(!modest.iter().any(gave_way));
+}
+
+#[tokio::test]
+async fn behind_one_address_no_party_keeps_out_another() {
+    let places = Places::new(Room { connections: 64, per_address: 8, unproven: 8, per_party: 32 });
+    let now = Instant::now();
+    let greedy: Vec<_> = (0..30).map(|_| of(&places, 1, "shop/", now)).collect();
+    assert_eq!(greedy.iter().filter(|place| !gave_way(place)).count(), 7);
+    let modest = of(&places, 1, "lab/", now);
+    let more: Vec<_> = (0..30).map(|_| of(&places, 1, "shop/", now)).collect();
+    assert!(!gave_way(&modest), "as behind a proxy, where every peer is the proxy");
+    assert_eq!(more.iter().filter(|place| !gave_way(place)).count(), 6);
+}
+
+#[tokio::test]
+async fn a_connection_whose_identity_went_is_no_partys() {
+    let places = Places::new(Room { connections: 64, per_address: 32, unproven: 8, per_party: 2 });
+    let now = Instant::now();
+    let first = of(&places, 1, "shop/", now);
+    first.unprove();
+    let two = [of(&places, 1, "shop/", now), of(&places, 1, "shop/", now)];
+    assert!(!two.iter().any(gave_way) && !gave_way(&first));
+    first.prove(Some("shop/".into()));
+    assert!(gave_way(&first), "the oldest of them again");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::*;
 use crate::tls::public_side;
 use banger_proto::v1::ErrorReason;
 
-const ROOM: Room = Room { connections: 64, per_address: 32, unproven: 8 };
+const ROOM: Room = Room { connections: 64, per_address: 32, unproven: 8, per_party: 64 };
 
 /// Connections that a test makes.
 struct Made(mpsc::UnboundedReceiver<(DuplexStream, SocketAddr)>);
@@ -61,7 +61,7 @@ fn stage(tls: Option<Tls>) -> (Stage, mpsc::UnboundedReceiver<oneshot::Sender<()
     let service = service_fn(move |request: Request<Body>| {
         let connection = request.extensions().get::<Connection>().expect("every request has it");
         match request.uri().path() {
-            "/known" => connection.prove(Proof::Lasting),
+            "/known" => connection.prove(Proof::Lasting, None),
             "/refused" => connection.refused(),
             _ => {}
         }
