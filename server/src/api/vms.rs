@@ -288,13 +288,12 @@ impl VmService for Vms {
         }
         let to = Audience::of(&caller);
         let answer = self.api.store.check(&caller, create).await;
-        let VmAnswer { intent, changed } = answer.map_err(status::mutation_failed)?;
+        let (VmAnswer { intent, changed }, found) = answer.map_err(status::mutation_failed)?;
         if !changed {
             return Ok(Response::new(self.shown(&intent, to)));
         }
         let mut vm = self.imagined(&intent, to);
-        let found = self.api.store.evaluate(&intent);
-        vm.placement_evaluation = Some(convert::evaluation(&found, to));
+        vm.placement_evaluation = found.map(|found| convert::evaluation(&found, to));
         Ok(Response::new(vm))
     }
 

@@ -254,15 +254,20 @@ impl Store {
         self.jobs.send(job).await.map_err(|_| MutateError::Closed)
     }
 
-    /// What a create would come to now, stored nowhere.
+    /// What a create would come to now, stored nowhere, and what is thought of every host where it
+    /// would make a VM.
     ///
     /// # Errors
     /// As [`Store::submit`].
-    pub async fn check(&self, caller: &Caller, create: CreateVm) -> Result<VmAnswer, MutateError> {
+    pub async fn check(
+        &self,
+        caller: &Caller,
+        create: CreateVm,
+    ) -> Result<(VmAnswer, Option<Evaluation>), MutateError> {
         let given = writer::given_ids(&AnyMutation::from(create.clone()));
         let used_up = vms::used_up(&self.readers, &given).await?;
-        let outcome = self.ledger.lock().check_create(&create, caller, &used_up)?.outcome;
-        answer_of::<CreateVm>(outcome)
+        let (decided, found) = self.ledger.lock().check_create(&create, caller, &used_up)?;
+        Ok((answer_of::<CreateVm>(decided.outcome)?, found))
     }
 
     /// What is thought of every host for a VM, as if it were to be placed now.

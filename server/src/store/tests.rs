@@ -254,7 +254,7 @@ async fn ids_of_deleted_vms_stay_used_up_over_a_restart() {
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
     for create in [create(1, "web"), with_request(2)] {
-        let checked = fixture.store.check(&caller(), create.clone()).await;
+        let checked = fixture.store.check(&caller(), create.clone()).await.map(|(vm, _)| vm);
         let made = fixture.store.submit(caller(), create).await;
         for again in [checked, made] {
             let used_up = matches!(again, Err(MutateError::Refused(Refusal::VmIdUsedUp { .. })));
@@ -268,7 +268,7 @@ async fn ids_of_deleted_vms_stay_used_up_over_a_restart() {
 async fn checking_stores_nothing() {
     let fixture = fixture().await;
     let checked = fixture.store.check(&caller(), create(1, "web")).await;
-    assert!(matches!(checked, Ok(VmAnswer { changed: true, .. })), "{checked:?}");
+    assert!(matches!(checked, Ok((VmAnswer { changed: true, .. }, Some(_)))), "{checked:?}");
     assert_eq!(fixture.store.vm(&VmRef::Id(vm_id(1))), None);
     assert!(fixture.published.lock().is_empty());
 }

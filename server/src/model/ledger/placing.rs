@@ -42,7 +42,7 @@ pub(super) const MAX_SHAPES_BEFORE: usize = 16;
 const MAX_WAITING_BEFORE: usize = 1000;
 
 /// Where a VM goes, or why nowhere yet.
-type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
+pub(super) type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 
 #[cfg(test)]
 std::thread_local! {
@@ -174,6 +174,24 @@ impl Ledger {
         self.place_on(vm, entry).map(Ok)
     }
 
+    /// The same of a VM that is not to be stored, with what is thought of every host: one look at
+    /// them for both.
+    pub(super) fn find_place_with_verdicts(
+        &self,
+        vm: &VmIntent,
+    ) -> Result<(FoundPlace, Evaluation), Refusal> {
+        let named = self.named_host(&vm.spec)?;
+        let found = self.evaluate(vm);
+        let place = match named {
+            Some(entry) => Ok(self.place_on(vm, entry)?),
+            None => found.chosen.and_then(|host| {
+                let net = self.hosts.get(&host).and_then(|host| host.allocation_of(vm.id));
+                net.map(|net| (host, net)).ok_or(NoHost::NoneHasRoom)
+            }),
+        };
+        Ok((place, found))
+    }
+
     /// Whether a VM that comes before this one waits, and could have a host now.
     ///
     /// Only when room has come since they were looked at; until then none of them could. Where too
@@ -233,6 +251,8 @@ impl Ledger {
             }
             candidate
         });
+        #[cfg(test)]
+        LOOKS.set(LOOKS.get() + 1);
         let wanted = self.wanted(intent, &[], &Counted::default());
         let mut found = Evaluation::of(&wanted, candidates);
         if intent.spec.placement().scheduler.is_some() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use banger_proto::ids::{Generation, VmId};
 
+use super::placing::FoundPlace;
 use super::{
     Change, CreateVm, Decided, DeleteVm, HostRef, Ledger, NewSpec, Outcome, Refusal, UpdateVm,
     VmRef, event,
@@ -14,7 +15,7 @@ use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::host::Resources;
 use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, VmIntent};
-use crate::model::placement::{self, Unsuitable};
+use crate::model::placement::{self, Evaluation, Unsuitable};
 use crate::model::project::Named;
 use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
 
@@ -50,11 +51,11 @@ fn told(refusal: Refusal, caller: &Caller) -> Refusal {
 
 impl Ledger {
     pub(super) fn create_vm(&self, create: &CreateVm, caller: &Caller) -> Result<Decided, Refusal> {
-        self.create_vm_knowing(create, caller, &[])
+        self.create_vm_knowing(create, caller, &[], |intent| self.find_place(intent))
     }
 
     /// What a create would come to now that is not to be stored, with those of its ids that were
-    /// found used up. Changes nothing.
+    /// found used up, and what is thought of every host where it would make a VM. Changes nothing.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -63,9 +64,15 @@ impl Ledger {
         create: &CreateVm,
         caller: &Caller,
         used_up: &[VmId],
-    ) -> Result<Decided, Refusal> {
+    ) -> Result<(Decided, Option<Evaluation>), Refusal> {
         self.check_caller(caller)?;
-        self.create_vm_knowing(create, caller, used_up)
+        let mut found = None;
+        let decided = self.create_vm_knowing(create, caller, used_up, |intent| {
+            let (place, evaluation) = self.find_place_with_verdicts(intent)?;
+            found = Some(evaluation);
+            Ok(place)
+        })?;
+        Ok((decided, found))
     }
 
     fn create_vm_knowing(
@@ -73,6 +80,7 @@ impl Ledger {
         create: &CreateVm,
         caller: &Caller,
         used_up: &[VmId],
+        find_place: impl FnOnce(&VmIntent) -> Result<FoundPlace, Refusal>,
     ) -> Result<Decided, Refusal> {
         let fingerprint = Fingerprint::of(&create.name, &create.spec, create.desired);
         self.check_project(&create.project, caller)?;
@@ -126,7 +134,7 @@ impl Ledger {
             traceparent: caller.trace.clone(),
             actor: caller.actor.to_string(),
         };
-        let place = self.find_place(&intent)?;
+        let place = find_place(&intent)?;
         intent.set_place(place);
         let mut changes = Vec::with_capacity(3);
         let intent = Arc::new(intent);

@@ -41,6 +41,20 @@ fn vms_with_labels_and_priorities_that_no_rule_is_about_are_looked_at_once() {
 }
 
 #[test]
+fn a_create_that_only_asks_looks_at_the_hosts_once_as_one_that_is_stored() {
+    let mut ledger = with_host();
+    let create = create(1, "web");
+    let (checked, of_check) = looks(|| ledger.check_create(&create, &caller(), &[]));
+    let (checked, found) = checked.expect("it could be made");
+    let (made, of_create) = looks(|| make(&mut ledger, create.clone().into()).expect("made"));
+    assert_eq!((of_check, of_create), (1, 1));
+    let (checked, _) = vm(Ok(checked.outcome));
+    let (made, _) = vm(Ok(made));
+    assert_eq!((checked.host, checked.net), (made.host, made.net), "and decides the same");
+    assert_eq!(found.map(|found| found.chosen.ok()), Some(made.host));
+}
+
+#[test]
 fn labels_count_where_a_vm_that_is_placed_on_the_way_stays_apart_from_some() {
     let mut ledger = Ledger::new(LedgerConfig::default());
     let apart = |draft: &mut VmSpecDraft| {
