@@ -26,6 +26,7 @@ use crate::watch::Limits;
 mod hostile;
 mod hosts_of_the_api;
 mod images_of_the_api;
+mod looks_of_the_api;
 mod repeated;
 mod told_of_the_api;
 mod uses_of_the_api;

@@ -16,6 +16,7 @@
 mod audit;
 mod backup;
 mod batch;
+mod catalog;
 mod columns;
 mod epoch;
 mod error;
@@ -74,16 +75,15 @@ use crate::model::audit::AuditRecord;
 use crate::model::audit_room::AuditRoom;
 use crate::model::caller::Caller;
 use crate::model::host::{HostRecord, Resources};
-use crate::model::image::ImageRecord;
 use crate::model::intent::VmIntent;
 use crate::model::inventory::SweepRecord;
 use crate::model::ledger::{
-    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, ProjectUse,
-    VmAnswer, VmRef,
+    AnyMutation, CreateVm, HostRef, HostUse, Ledger, LedgerConfig, Mutation, Outcome, VmAnswer,
+    VmRef,
 };
 use crate::model::past::Past;
 use crate::model::placement::Evaluation;
-use crate::model::project::{Named, ProjectName, ProjectRecord};
+use crate::model::project::{Named, ProjectName};
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
 use crate::model::token::TokenRecord;
@@ -325,41 +325,6 @@ impl Store {
         self.ledger.lock().vm(vm).cloned()
     }
 
-    /// Every image that is there for this caller, by project and name, each with the number of VMs
-    /// that use its content, of those that they see.
-    pub fn images(&self, caller: &Caller) -> Vec<(Arc<ImageRecord>, usize)> {
-        let ledger = self.ledger.lock();
-        let used = |image: &Arc<ImageRecord>| ledger.image_users(&image.sha256, caller);
-        let images = ledger.images().filter(|image| is_for(image, caller));
-        images.map(|image| (Arc::clone(image), used(image))).collect()
-    }
-
-    /// One of them: what the name means to their own VMs, or in full that of a project.
-    pub fn image(&self, named: &Named, caller: &Caller) -> Option<(Arc<ImageRecord>, usize)> {
-        let ledger = self.ledger.lock();
-        let found = match named.project == caller.home() {
-            true => ledger.image_for(&named.project, &named.name),
-            false => ledger.image(named),
-        };
-        let image = found.filter(|image| is_for(image, caller))?;
-        Some((Arc::clone(image), ledger.image_users(&image.sha256, caller)))
-    }
-
-    /// Whether there is such a project for this caller.
-    pub fn has_project(&self, project: &ProjectName, caller: &Caller) -> bool {
-        self.ledger.lock().has_project(project, caller)
-    }
-
-    /// Every project that was made, by name.
-    pub fn projects(&self) -> Vec<Arc<ProjectRecord>> {
-        self.ledger.lock().projects().cloned().collect()
-    }
-
-    /// What belongs to each project that has anything.
-    pub fn project_uses(&self) -> BTreeMap<ProjectName, ProjectUse> {
-        self.ledger.lock().project_uses()
-    }
-
     /// Every token of a caller, by id, those that have expired included.
     pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
         self.ledger.lock().tokens().cloned().collect()
@@ -493,10 +458,6 @@ pub async fn raise_epoch(path: &Path, now: Timestamp) -> Result<Epoch, OpenError
     audit::note(&mut writer, &[AuditRecord::by_program(NEW_EPOCH, None, now)]).await?;
     close_whole(writer).await?;
     Ok(epoch)
-}
-
-fn is_for(image: &ImageRecord, caller: &Caller) -> bool {
-    caller.only().is_none_or(|own| image.is_for(own))
 }
 
 #[cfg(test)]

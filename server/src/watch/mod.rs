@@ -24,6 +24,7 @@
 mod catch_up;
 mod record;
 mod ring;
+mod snapshot;
 mod start_states;
 mod subject;
 mod table;
@@ -36,8 +37,11 @@ pub use record::VmRecord;
 pub use ring::{ChangeKind, Encoded, Event, Segment};
 pub use subject::{PastThing, Subject};
 #[cfg(test)]
+pub(crate) use snapshot::LOOKED_AT;
+pub use snapshot::Snapshot;
+pub use table::{Limits, TooOldWhy};
+#[cfg(test)]
 pub(crate) use table::needs_the_server;
-pub use table::{Limits, Snapshot, TooOldWhy};
 pub use view::{HostRecords, HostSnapshot, View};
 pub use wait::VmWait;
 pub use watcher::{ChangeBatch, Changes, WatchEnd, Watcher};

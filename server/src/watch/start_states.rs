@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::table::Snapshot;
+use super::snapshot::Snapshot;
 
 /// How long a stream may leave its state at the start unread before it is told to begin anew.
 /// However long it takes in all: a client of a hundred thousand VMs may be slow.

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use super::record::{Sight, Told, VmRecord};
 use super::ring::{Event, Ring, Segment};
+use super::snapshot::{ByProject, Snapshot};
 use super::subject::{PastThing, Subject};
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
@@ -53,13 +54,6 @@ impl Default for Limits {
     }
 }
 
-/// All VMs at one revision. Cheap to take and to hold.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    pub revision: Revision,
-    pub vms: OrdMap<VmId, Arc<VmRecord>>,
-}
-
 /// What is to be done once the mutex is free.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -94,6 +88,7 @@ pub(super) struct ViewTable {
     now: Timestamp,
     revision: Revision,
     vms: OrdMap<VmId, Arc<VmRecord>>,
+    by_project: ByProject,
     names: HashMap<Named, VmId>,
     hosts: BTreeMap<HostId, HostEntry>,
     host_version: u64,
@@ -146,6 +141,7 @@ impl ViewTable {
             now: started_at,
             revision: first,
             vms: OrdMap::new(),
+            by_project: ByProject::default(),
             names: HashMap::new(),
             hosts: BTreeMap::new(),
             host_version: 0,
@@ -177,7 +173,8 @@ impl ViewTable {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { revision: self.revision, vms: self.vms.clone() }
+        let (vms, by_project) = (self.vms.clone(), self.by_project.clone());
+        Snapshot { revision: self.revision, vms, by_project }
     }
 
     pub(super) fn get(&self, vm: VmId) -> Option<&Arc<VmRecord>> {

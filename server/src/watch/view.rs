@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::record::VmRecord;
+use super::snapshot::Snapshot;
 use super::start_states::StartStates;
-use super::table::{After, Effects, HostEntry, Limits, Snapshot, TooOldWhy, ViewTable};
+use super::table::{After, Effects, HostEntry, Limits, TooOldWhy, ViewTable};
 use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};

@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
 use super::ring::{ChangeKind, Segment};
+use super::snapshot::Snapshot;
 use super::subject::Subject;
-use super::table::{After, Newest, Snapshot, TooOldWhy};
+use super::table::{After, Newest, TooOldWhy};
 use super::view::{Signal, View};
 use crate::model::filter::VmFilter;
 
@@ -281,17 +282,13 @@ fn part_of(
     after: Option<VmId>,
     filter: Option<&VmFilter>,
 ) -> (Vec<(ChangeKind, Subject)>, Option<VmId>) {
-    use std::ops::Bound::{Excluded, Unbounded};
-    let from = after.map_or(Unbounded, Excluded);
     let mut part = Vec::new();
     let mut weight = 0;
-    for (id, record) in snapshot.vms.range((from, Unbounded)) {
-        if filter.is_none_or(|filter| record.matches(filter)) {
-            weight += record.weight();
-            part.push((ChangeKind::Added, Subject::Vm(Arc::clone(record))));
-            if weight >= BATCH_BYTES {
-                return (part, Some(*id));
-            }
+    for record in snapshot.matching(filter, after) {
+        weight += record.weight();
+        part.push((ChangeKind::Added, Subject::Vm(Arc::clone(record))));
+        if weight >= BATCH_BYTES {
+            return (part, Some(record.id()));
         }
     }
     (part, None)

@@ -14,7 +14,7 @@ fn query(page_size: u32) -> PageQuery {
 const CURSOR: Cursor = Cursor { revision: Revision(5), after: 1 << 100, total: 9 };
 
 fn snapshot(revision: u64) -> Snapshot {
-    Snapshot { revision: Revision(revision), vms: Default::default() }
+    Snapshot::empty(Revision(revision))
 }
 
 #[test]

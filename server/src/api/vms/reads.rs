@@ -47,7 +47,7 @@ impl Vms {
             }
             None => {
                 let snapshot = self.api.view.snapshot();
-                let total = count(&snapshot, &filter);
+                let total = snapshot.count(&filter) as u64;
                 (snapshot, None, total)
             }
         };
@@ -186,15 +186,6 @@ fn explained(
     v1::ExplainVmResponse { vm: Some(vm), decision, reason, explanation: sentences, placement }
 }
 
-fn count(snapshot: &Snapshot, filter: &VmFilter) -> u64 {
-    let count = if filter.is_empty() {
-        snapshot.vms.len()
-    } else {
-        snapshot.vms.values().filter(|record| record.matches(filter)).count()
-    };
-    u64::try_from(count).unwrap_or(u64::MAX)
-}
-
 /// The next VMs after `after` that match, and the last of them if there are more.
 fn page(
     snapshot: &Snapshot,
@@ -203,14 +194,9 @@ fn page(
     size: usize,
     show: impl Fn(&VmRecord) -> v1::Vm,
 ) -> (Vec<v1::Vm>, Option<VmId>) {
-    use std::ops::Bound;
-    let start = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut vms = Vec::new();
     let (mut bytes, mut last) = (0, None);
-    for (id, record) in snapshot.vms.range((start, Bound::Unbounded)) {
-        if !record.matches(filter) {
-            continue;
-        }
+    for record in snapshot.matching(Some(filter), after) {
         if vms.len() == size {
             return (vms, last);
         }
@@ -220,7 +206,7 @@ fn page(
             return (vms, last);
         }
         vms.push(vm);
-        last = Some(*id);
+        last = Some(record.id());
     }
     (vms, None)
 }

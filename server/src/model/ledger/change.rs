@@ -163,6 +163,14 @@ impl<T: Object> Rows<T> {
         self.0.values()
     }
 
+    /// Those whose keys are not before this one, in order.
+    pub(super) fn from<'a>(
+        &'a self,
+        key: &T::Key,
+    ) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+        self.0.range(key..).map(|(_, row)| row)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

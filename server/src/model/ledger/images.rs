@@ -62,24 +62,40 @@ const MOST_COMPARED: usize = 2_000;
 #[derive(Debug, Clone, Default)]
 pub(super) struct ImageTable {
     names: Rows<ImageRecord>,
-    users: HashMap<String, BTreeSet<VmId>>,
+    /// The names of those of `default` that are public.
+    public: BTreeSet<String>,
+    /// By digest and by project.
+    users: HashMap<String, HashMap<ProjectName, BTreeSet<VmId>>>,
 }
 
 impl ImageTable {
     pub(super) fn apply(&mut self, edit: &Edit<ImageRecord>) {
+        let (Edit::Put(row) | Edit::Remove { last: row, .. }) = edit;
+        if row.project.is_default() {
+            match edit {
+                Edit::Put(new) if new.public => drop(self.public.insert(new.name.clone())),
+                Edit::Put(_) | Edit::Remove { .. } => drop(self.public.remove(&row.name)),
+            }
+        }
         self.names.apply(edit);
     }
 
     pub(super) fn book(&mut self, intent: &VmIntent) {
         for digest in intent.spec.stored_images() {
-            self.users.entry(digest.to_owned()).or_default().insert(intent.id);
+            let users = self.users.entry(digest.to_owned()).or_default();
+            users.entry(intent.project.clone()).or_default().insert(intent.id);
         }
     }
 
     pub(super) fn release(&mut self, intent: &VmIntent) {
         for digest in intent.spec.stored_images() {
             let Some(users) = self.users.get_mut(digest) else { continue };
-            users.remove(&intent.id);
+            if let Some(its) = users.get_mut(&intent.project) {
+                its.remove(&intent.id);
+                if its.is_empty() {
+                    users.remove(&intent.project);
+                }
+            }
             if users.is_empty() {
                 self.users.remove(digest);
             }
@@ -91,6 +107,18 @@ impl Ledger {
     /// Every image, by name.
     pub fn images(&self) -> impl Iterator<Item = &Arc<ImageRecord>> {
         self.images.names.iter()
+    }
+
+    /// Those that are there for this caller: of a project's the project's own and those that are
+    /// public, so that no others are looked at.
+    pub fn images_for(&self, caller: &Caller) -> Vec<&Arc<ImageRecord>> {
+        let Some(own) = caller.only() else { return self.images().collect() };
+        let its = self.images.names.from(&Named::new(own, ""));
+        let its = its.take_while(|image| image.project == *own);
+        let public = self.images.public.iter().filter(|_| !own.is_default());
+        let public =
+            public.filter_map(|name| self.image(&Named::new(&ProjectName::default(), name)));
+        its.chain(public).collect()
     }
 
     pub fn image(&self, named: &Named) -> Option<&Arc<ImageRecord>> {
@@ -108,13 +136,10 @@ impl Ledger {
 
     /// How many VMs use this content, of those that this caller sees.
     pub fn image_users(&self, sha256: &str, caller: &Caller) -> usize {
-        let users = self.images.users.get(sha256);
+        let Some(users) = self.images.users.get(sha256) else { return 0 };
         match caller.only() {
-            None => users.map_or(0, BTreeSet::len),
-            Some(own) => {
-                let vms = users.into_iter().flatten().filter_map(|vm| self.vms.get(vm));
-                vms.filter(|vm| vm.project == *own).count()
-            }
+            None => users.values().map(BTreeSet::len).sum(),
+            Some(own) => users.get(own).map_or(0, BTreeSet::len),
         }
     }
 
@@ -234,7 +259,8 @@ impl Ledger {
                     used.name == name && used.stored_digest() == Some(image.sha256.as_str())
                 })
         };
-        let users = self.images.users.get(&image.sha256).into_iter().flatten();
+        let users = self.images.users.get(&image.sha256).into_iter();
+        let users = users.flat_map(|users| users.values().flatten());
         let mut vms: Vec<String> = users
             .filter_map(|vm| self.vms.get(vm))
             .filter(|intent| uses(intent))

@@ -45,6 +45,7 @@ impl ViewTable {
         let Some(last) = self.vms.remove(&vm) else { return };
         self.count_out(&last);
         self.names.remove(&last.intent.named());
+        self.by_project.remove(&last.intent);
         self.unplaced.remove(&vm);
         self.unfollow(&last.intent);
         self.by_revision.remove(&last.revision);
@@ -168,6 +169,10 @@ impl ViewTable {
         record.told = history::bounded(record.told, &record, lines, self.now, &mut out.history);
         let record = Arc::new(record);
         self.states[record.state() as usize] += 1;
+        // A VM never changes its project.
+        if before.is_none() {
+            self.by_project.insert(&record.intent);
+        }
         if before.as_ref().is_none_or(|before| before.intent.name != record.intent.name) {
             if let Some(before) = &before {
                 self.names.remove(&before.intent.named());
