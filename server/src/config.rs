@@ -368,6 +368,7 @@ impl ServerConfig {
             max_vms: self.limits.max_vms,
             max_hosts: self.limits.max_hosts,
             max_audit: self.limits.max_audit_records,
+            max_requests: self.limits.max_requests,
         })
     }
 }

@@ -469,7 +469,9 @@ pub fn refused(refusal: &Refusal) -> Status {
         Refusal::LimitReached { .. }
         | Refusal::NoSubnetLeft { .. }
         | Refusal::AuditFull { .. }
-        | Refusal::AuditShareFull { .. } => (Code::ResourceExhausted, R::LimitReached),
+        | Refusal::AuditShareFull { .. }
+        | Refusal::RequestsFull { .. }
+        | Refusal::RequestShareFull { .. } => (Code::ResourceExhausted, R::LimitReached),
     };
     let mut details = ErrorDetails::with_error_info(word(reason), DOMAIN, HashMap::new());
     if let Refusal::NeedsStoppedVm { fields, .. } = refusal {

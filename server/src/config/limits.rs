@@ -24,11 +24,16 @@ pub struct LimitsConfig {
     /// Most calls a second of all callers of one project together, at most 1 million, with ten
     /// times as many at once after a rest; 0: nothing bounds them. Streams count when they begin.
     pub project_calls_per_second: u32,
+    /// Most requests with a `request_id` that are remembered, 1000 to 10 billion, of some 200 bytes
+    /// each. None is forgotten before its time: what would need one more is refused, at 95 % to all
+    /// but admins, at the whole to everybody.
+    pub max_requests: u64,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let LedgerConfig { max_vms, max_hosts, max_audit, .. } = LedgerConfig::default();
+        let LedgerConfig { max_vms, max_hosts, max_audit, max_requests, .. } =
+            LedgerConfig::default();
         Self {
             max_vms,
             max_hosts,
@@ -36,6 +41,7 @@ impl Default for LimitsConfig {
             max_connections: 8192,
             max_connections_per_address: 2048,
             project_calls_per_second: 200,
+            max_requests,
         }
     }
 }
@@ -51,11 +57,12 @@ impl LimitsConfig {
             let hosts = self.max_hosts;
             problems.push(format!("limits.max_hosts is {hosts}; must be 1 to 100000"));
         }
-        if !(1000..=10_000_000_000).contains(&self.max_audit_records) {
-            let records = self.max_audit_records;
-            problems.push(format!(
-                "limits.max_audit_records is {records}; must be 1000 to 10000000000"
-            ));
+        for (key, count) in
+            [("max_audit_records", self.max_audit_records), ("max_requests", self.max_requests)]
+        {
+            if !(1000..=10_000_000_000).contains(&count) {
+                problems.push(format!("limits.{key} is {count}; must be 1000 to 10000000000"));
+            }
         }
         for (key, count) in [
             ("max_connections", self.max_connections),

@@ -173,7 +173,12 @@ impl Caller {
     /// Who they are where few of something are shared: a principal of the fleet, or all of a
     /// project's together, whose admin makes as many of them as they like.
     pub fn party(&self) -> String {
-        self.only().map_or_else(|| self.actor.to_string(), |project| format!("{project}/"))
+        self.only().map_or_else(|| self.actor.to_string(), Self::party_of)
+    }
+
+    /// The party of all callers of this project. No principal is called so.
+    pub fn party_of(project: &ProjectName) -> String {
+        format!("{project}/")
     }
 
     /// Whether what belongs to this project is there for them. Every lookup of a VM, an image or a

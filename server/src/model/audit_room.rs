@@ -1,4 +1,5 @@
-//! How many records of who did what there may be, and who gets none when there is little room left.
+//! How many records of who did what there may be, and who gets none when there is little room left;
+//! so for requests that are remembered.
 //!
 //! What is kept is never let go before its time to make room: whoever floods the audit would push
 //! out what they did before. So what needs a record is refused, as it is where the disk is full,
@@ -7,6 +8,8 @@
 //! Of what is for all, a project has at most a quarter of what is left for others besides: one that
 //! writes without end has a fifth of it, and however many do, one that has few is let write. (So do
 //! switches share a buffer: Choudhury and Hahne, "Dynamic queue length thresholds", 1998.)
+
+use super::caller::{Caller, Grants, Rights, Role};
 
 /// For each record of a project's callers so many are left for others.
 const SHARE_OF_LEFT: u64 = 4;
@@ -23,6 +26,16 @@ pub struct AuditRoom {
 pub enum AskedBy {
     Admin,
     Others,
+}
+
+impl AskedBy {
+    /// Whether this caller may take what is left for admins.
+    pub fn of(caller: &Caller) -> Self {
+        match &caller.grants {
+            Grants::To(Rights::Fleet(Role::Admin)) => Self::Admin,
+            Grants::To(_) | Grants::Open => Self::Others,
+        }
+    }
 }
 
 impl AuditRoom {

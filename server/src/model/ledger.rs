@@ -87,6 +87,8 @@ pub struct LedgerConfig {
     pub max_hosts: usize,
     /// Most records of who did what.
     pub max_audit: u64,
+    /// Most requests that are remembered.
+    pub max_requests: u64,
 }
 
 impl Default for LedgerConfig {
@@ -99,6 +101,7 @@ impl Default for LedgerConfig {
             max_vms: 1_000_000,
             max_hosts: 1024,
             max_audit: 20_000_000,
+            max_requests: 10_000_000,
         }
     }
 }
@@ -129,6 +132,7 @@ pub struct Ledger {
     /// looked up for it. Not all there ever were: they are in the database.
     used_up: HashSet<VmId>,
     done: requests::Done,
+    remembered: requests::Remembered,
     hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
     join_tokens: Rows<JoinToken>,
@@ -159,6 +163,7 @@ impl Ledger {
             peer_index: PeerIndex::default(),
             used_up: HashSet::new(),
             done: requests::Done::new(),
+            remembered: requests::Remembered::default(),
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
             join_tokens: Rows::default(),
@@ -208,12 +213,16 @@ impl Ledger {
                 Change::Project(edit) => {
                     if let Edit::Remove { last, .. } = edit {
                         self.gone_projects.insert(last.name.clone());
+                        self.remembered.leave(&last.name);
                     }
                     self.projects.apply(edit);
                 }
                 Change::Token(edit) => self.tokens.apply(edit),
                 Change::Image(edit) => self.images.apply(edit),
-                Change::Request(done) => drop(self.done.insert(done.key.id, done.clone())),
+                Change::Request(done) => {
+                    self.remembered.count(&done.party);
+                    self.done.insert(done.key.id, done.clone());
+                }
                 Change::Audit(record) => self.count_audit(record),
                 Change::Event(_) | Change::Sweep(_) => {}
             }

@@ -83,5 +83,8 @@ pub struct DoneRequest {
     /// The project that was all that whoever asked for it saw; `None`: they saw the fleet, or asked
     /// before that was kept.
     pub project: Option<ProjectName>,
+    /// Whose share of what is remembered it is: see
+    /// [`Caller::party`](super::caller::Caller::party).
+    pub party: String,
     pub at: Timestamp,
 }

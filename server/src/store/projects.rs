@@ -47,8 +47,8 @@ impl Table for ProjectRecord {
             keys.clone(),
         );
         batch.add_rows(
-            "UPDATE requests SET project = ''
-             WHERE project IN (SELECT value FROM json_each(?))",
+            "UPDATE requests SET project = '', party = ''
+             WHERE project <> '' AND project IN (SELECT value FROM json_each(?))",
             keys.clone(),
         );
         batch.add_rows("DELETE FROM projects WHERE name IN (SELECT value FROM json_each(?))", keys);

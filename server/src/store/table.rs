@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 
 use super::batch::Batch;
 use super::error::StoreError;
-use super::{audit, meta};
+use super::{audit, meta, requests};
 use crate::model::audit::AuditRecord;
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostRecord, RevokedKey};
@@ -159,6 +159,7 @@ macro_rules! tables {
             )*
             let records = meta::read(connection, meta::AUDIT_RECORDS).await?;
             ledger.set_audit_records(records, audit::shares(connection).await?);
+            ledger.set_remembered(requests::shares(connection).await?);
             Ok(ledger)
         }
     };

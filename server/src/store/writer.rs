@@ -187,14 +187,18 @@ impl Writer {
         let started = Instant::now();
         let stepping = async {
             let tidied = retention::step(connection, keep, now).await?;
-            Ok::<_, StoreError>((tidied, audit::shares(connection).await?))
+            let shares = audit::shares(connection).await?;
+            Ok::<_, StoreError>((tidied, shares, requests::shares(connection).await?))
         };
         let stepped = stepping.await;
         if stepped.is_err() {
             self.connection = None;
         }
-        let (tidied, shares) = stepped?;
-        self.ledger.lock().set_audit_records(tidied.audit_left, shares);
+        let (tidied, shares, remembered) = stepped?;
+        let mut ledger = self.ledger.lock();
+        ledger.set_audit_records(tidied.audit_left, shares);
+        ledger.set_remembered(remembered);
+        drop(ledger);
         Ok(Tidied { took: started.elapsed(), ..tidied })
     }
 

@@ -10,7 +10,7 @@ use crate::model::audit::{
     AuditEffect, AuditObject, AuditOutcome, AuditRecord, AuditStep, AuditedKind,
 };
 use crate::model::audit_room::{AskedBy, AuditRoom};
-use crate::model::caller::{Caller, Grants, Rights, Role};
+use crate::model::caller::Caller;
 use crate::model::project::ProjectName;
 use crate::model::request::RequestKey;
 use crate::model::token::TokenRecord;
@@ -96,10 +96,7 @@ impl Ledger {
             _ => false,
         };
         let needed = decided.changes.iter().filter(needs).count() as u64;
-        let by = match &caller.grants {
-            Grants::To(Rights::Fleet(Role::Admin)) => AskedBy::Admin,
-            Grants::To(_) | Grants::Open => AskedBy::Others,
-        };
+        let by = AskedBy::of(caller);
         let room = self.audit_room();
         if needed == 0 {
             return Ok(());

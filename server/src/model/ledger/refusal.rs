@@ -151,6 +151,24 @@ pub enum Refusal {
          changed that would need one: ask an admin of the fleet"
     )]
     AuditShareFull { project: String },
+    /// There is no room to remember it, and none goes before its time.
+    #[error(
+        "the limit of {limit} requests that are remembered is reached, so that nothing is done that \
+         names itself: raise limits.max_requests of the server, or lower retention.requests_hours"
+    )]
+    RequestsFull {
+        /// How many there may be when this caller asks.
+        limit: u64,
+    },
+    /// A party has as many requests remembered as it may beside what is left for others.
+    #[error(
+        "no more requests of {whose} are remembered, so that nothing is done that names itself: ask \
+         less often, or an admin of the fleet"
+    )]
+    RequestShareFull {
+        /// The principal, or "project" and its name.
+        whose: String,
+    },
     /// No image with this name.
     #[error("there is no image {name:?}")]
     ImageNotFound { name: String },

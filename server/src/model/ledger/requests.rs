@@ -1,16 +1,46 @@
 //! Deciding a request that names itself: once, and again as things stand.
+//!
+//! What was done is remembered for a while, also where it has changed nothing: its repetition
+//! could change something then. So how many are remembered is bounded, by the rules of the audit
+//! ([`AuditRoom`]): what needs one more is refused, and none goes before its time, for whoever asks
+//! again would be done it twice.
 
 use std::collections::HashMap;
 
 use super::audited::audited;
 use super::{AnyMutation, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef};
+use crate::model::audit_room::{AskedBy, AuditRoom};
 use crate::model::caller::Caller;
+use crate::model::project::ProjectName;
 use crate::model::request::{DoneRequest, RequestId, RequestKey, RequestTarget};
 use crate::model::token::is_id;
 
 /// Requests known to be done: those of the present group, and those that the writer has looked up
 /// for it. Not all there ever were: they are in the database.
 pub(super) type Done = HashMap<RequestId, DoneRequest>;
+
+/// How many requests are remembered, of each party and in all.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Remembered {
+    all: u64,
+    of_parties: HashMap<String, u64>,
+}
+
+impl Remembered {
+    pub(super) fn count(&mut self, party: &str) {
+        self.all += 1;
+        match self.of_parties.get_mut(party) {
+            Some(count) => *count += 1,
+            None => drop(self.of_parties.insert(party.to_owned(), 1)),
+        }
+    }
+
+    /// Those of a project that is gone are nobody's.
+    pub(super) fn leave(&mut self, project: &ProjectName) {
+        let count = self.of_parties.remove(&Caller::party_of(project)).unwrap_or(0);
+        *self.of_parties.entry(String::new()).or_default() += count;
+    }
+}
 
 impl Ledger {
     /// What a mutation comes to that may have been asked for before, when its request has a key,
@@ -35,11 +65,43 @@ impl Ledger {
         if let Some(key) = request
             && let Some(target) = target_of(&decided.outcome)
         {
-            let done =
-                DoneRequest { key: *key, target, project: caller.only().cloned(), at: caller.at };
+            self.check_request_room(caller, mutation)?;
+            let (project, party) = (caller.only().cloned(), caller.party());
+            let done = DoneRequest { key: *key, target, project, party, at: caller.at };
             decided.changes.push(Change::Request(done));
         }
         Ok(decided)
+    }
+
+    /// How much room there is for requests that are remembered.
+    pub fn request_room(&self) -> AuditRoom {
+        AuditRoom { records: self.remembered.all, max: self.config.max_requests }
+    }
+
+    /// Tells how many requests are remembered of each party: what was let go is no decision.
+    pub fn set_remembered(&mut self, of_parties: HashMap<String, u64>) {
+        self.remembered = Remembered { all: of_parties.values().sum(), of_parties };
+    }
+
+    /// Refuses what would have to be remembered and has no room. Not a revocation, which ends a
+    /// flood, as in the audit.
+    fn check_request_room(&self, caller: &Caller, mutation: &AnyMutation) -> Result<(), Refusal> {
+        if matches!(mutation, AnyMutation::RevokeToken(revoke) if !revoke.keep_made) {
+            return Ok(());
+        }
+        let (room, by) = (self.request_room(), AskedBy::of(caller));
+        let share = self.remembered.of_parties.get(&caller.party()).copied().unwrap_or(0);
+        if by == AskedBy::Others && !room.has_share_for(share, 1) {
+            let whose = match caller.only() {
+                Some(project) => format!("project {project}"),
+                None => caller.actor.to_string(),
+            };
+            return Err(Refusal::RequestShareFull { whose });
+        }
+        match room.has_for(1, by) {
+            true => Ok(()),
+            false => Err(Refusal::RequestsFull { limit: room.limit(by) }),
+        }
     }
 
     /// Tells the ledger of requests found done in the database.

@@ -12,6 +12,7 @@ mod images;
 mod looks;
 mod projects;
 mod quotas;
+mod remembered;
 mod slots;
 mod tokens;
 mod turns;
