@@ -2,7 +2,8 @@
 
 use banger_proto::v1::project_service_client::ProjectServiceClient;
 use banger_proto::v1::{
-    CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest, Project, UpdateProjectRequest,
+    CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, ListProjectsRequest, Project,
+    UpdateProjectRequest,
 };
 
 use crate::connect::{Link, Transport};
@@ -44,6 +45,18 @@ impl Projects {
                 let mut rpc = self.rpc.clone();
                 async move { rpc.update_project(r).await }
             })
+            .await
+    }
+
+    /// One project, with what is used of what it may have. An empty name: the caller's own.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`.
+    pub async fn get(&self, name: &str) -> Result<Project, ClientError> {
+        let mut rpc = self.rpc.clone();
+        let request = GetProjectRequest { name: name.to_owned() };
+        self.link
+            .unary(Call::read("GetProject"), request, |r| async move { rpc.get_project(r).await })
             .await
     }
 

@@ -47,6 +47,7 @@ use self::library::{image_library, image_settings};
 use self::listeners::{ApiListener, Outside, bounds, serve_api, serve_metrics};
 use crate::api::Api;
 use crate::api::auth::identities::Identities;
+use crate::api::auth::parties::Parties;
 use crate::api::guests::streams::Streams;
 use crate::api::page::Pages;
 use crate::api::uses::Endings;
@@ -203,10 +204,12 @@ impl Server {
         view.load(stored.past(), stored.hosts(), stored.vms());
         let identities = credentials.auth().identities();
         identities.load(stored.tokens());
+        let parties = credentials.auth().parties();
+        parties.load(stored.projects());
         let metrics = Metrics::new();
         let commit_meter = metrics.clone();
         let store = stored.start(
-            commit_sink(&view, &identities),
+            commit_sink(&view, &identities, parties),
             Arc::new(move |stats| commit_meter.commit(stats)),
         );
         tracing::info!(
@@ -257,6 +260,10 @@ impl Server {
             Arc::clone(&clock),
             image_settings(&config),
         ));
+        images.count_uploads().map_err(|source| {
+            let path = config.images_dir();
+            StartError::Images { path, source }
+        })?;
         let transfers = config.images.max_transfers;
         let delivery =
             ImageDelivery::new(library, Arc::clone(&view), transfers, stop_parts.child_token());
@@ -460,12 +467,13 @@ fn pages() -> Result<Pages, StartError> {
     Ok(Pages::new(key))
 }
 
-/// What was committed goes to those who let callers in, and to the view, from there to streams and
-/// drivers.
-fn commit_sink(view: &Arc<View>, identities: &Identities) -> CommitSink {
+/// What was committed goes to those who let callers in and count them, and to the view, from there
+/// to streams and drivers.
+fn commit_sink(view: &Arc<View>, identities: &Identities, parties: Parties) -> CommitSink {
     let (view, identities) = (Arc::clone(view), identities.clone());
     Arc::new(move |changes| {
         identities.committed(changes);
+        parties.committed(changes);
         view.committed(changes)
     })
 }

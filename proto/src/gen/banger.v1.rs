@@ -462,10 +462,12 @@ pub struct VmStatus {
     /// `<name>.<domain>`; of a VM of another project than `default`, `<name>.<project>.<domain>`.
     #[prost(string, tag = "12")]
     pub dns_name: ::prost::alloc::string::String,
-    /// Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id).
+    /// Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id). Empty for
+    /// callers of a project, as all that is of the host: the process, the epoch of its agent, and names and
+    /// paths of devices.
     #[prost(string, tag = "13")]
     pub host_boot_id: ::prost::alloc::string::String,
-    /// The VMM process.
+    /// The VMM process. Not set for callers of a project.
     #[prost(message, optional, tag = "14")]
     pub process: ::core::option::Option<VmProcess>,
     /// How the process last ended, if it has.
@@ -6808,17 +6810,18 @@ pub struct Project {
     /// Images that belong to it.
     #[prost(uint32, tag = "5")]
     pub image_count: u32,
-    /// What its VMs may come to. Not set: nothing bounds them but the fleet. `default` has none.
+    /// What it may come to. Not set: nothing bounds it but the fleet. `default` has none.
     #[prost(message, optional, tag = "6")]
     pub quota: ::core::option::Option<ProjectResources>,
-    /// What its VMs come to, those that are being deleted included, which count until they are gone.
+    /// What it comes to: VMs that are being deleted included, which count until they are gone, and calls
+    /// that are open now.
     #[prost(message, optional, tag = "7")]
     pub used: ::core::option::Option<ProjectResources>,
 }
-/// What VMs come to, as they book it on hosts.
+/// What a project comes to, or may come to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProjectResources {
-    /// In a quota, 0 in any field: nothing bounds that.
+    /// VMs, and what they book on hosts. In a quota, 0 in any of these: nothing bounds that.
     #[prost(uint64, tag = "1")]
     pub vms: u64,
     #[prost(uint64, tag = "2")]
@@ -6827,6 +6830,22 @@ pub struct ProjectResources {
     pub memory_mib: u64,
     #[prost(uint64, tag = "4")]
     pub disk_mib: u64,
+    /// What its images and uploads take on the server. In a quota, 0: nothing bounds that.
+    #[prost(uint64, tag = "5")]
+    pub image_mib: u64,
+    /// Calls that watch or wait and are open at a time: WatchVms, WaitVm. In a quota, 0: as many as the
+    /// server is set to (limits.project_watches).
+    #[prost(uint64, tag = "6")]
+    pub watches: u64,
+    /// Calls that carry bytes of guests or images and are open at a time: ReadConsole, AttachConsole,
+    /// ExecVm, CopyToVm, CopyFromVm, ForwardVm, UploadBlob, ImportImage, ImportImageWithProgress. In a
+    /// quota, 0: as many as the server is set to (limits.project_streams).
+    #[prost(uint64, tag = "7")]
+    pub streams: u64,
+    /// Calls a second, at most 1000000, with ten times as many at once after a rest; used: in the last
+    /// whole second. In a quota, 0: as the server is set to (limits.project_calls_per_second).
+    #[prost(uint64, tag = "8")]
+    pub calls_per_second: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateProjectRequest {
@@ -6851,6 +6870,12 @@ pub struct UpdateProjectRequest {
     /// UUID of this request: the same again changes nothing and is answered as things stand.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectRequest {
+    /// Empty: the caller's own, which for callers of the whole fleet is `default`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProjectsRequest {
@@ -7017,6 +7042,28 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("banger.v1.ProjectService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
+        /// One project, with what is used of what it may have.
+        pub async fn get_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/GetProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "GetProject"));
+            self.inner.unary(req, path, codec).await
+        }
         /// By name, those that the caller sees.
         pub async fn list_projects(
             &mut self,
@@ -7089,6 +7136,11 @@ pub mod project_service_server {
         async fn update_project(
             &self,
             request: tonic::Request<super::UpdateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// One project, with what is used of what it may have.
+        async fn get_project(
+            &self,
+            request: tonic::Request<super::GetProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
         /// By name, those that the caller sees.
         async fn list_projects(
@@ -7259,6 +7311,51 @@ pub mod project_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpdateProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ProjectService/GetProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::GetProjectRequest>
+                    for GetProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::get_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

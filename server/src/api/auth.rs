@@ -14,6 +14,7 @@
 
 pub mod identities;
 mod methods;
+pub mod parties;
 mod rates;
 pub mod refusals;
 mod shown;
@@ -27,6 +28,7 @@ use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
 use banger_wire::service::edge::connection::{Connection, Party, Proof};
+use banger_wire::service::edge::until_sent::until_sent;
 use banger_wire::trace;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -38,7 +40,7 @@ use self::identities::{Identities, Identity};
 pub use self::methods::METHODS;
 pub(in crate::api) use self::methods::method_named;
 use self::methods::{asked, method_at};
-use self::rates::Rates;
+use self::parties::{Lasting, OpenCall, Parties};
 use self::refusals::Refusals;
 use self::shown::Shown;
 use self::until_gone::{grace_of, refusal, until_gone};
@@ -46,6 +48,7 @@ use super::status;
 use crate::clock::SharedClock;
 use crate::model::access::{Of, Refused, Resource, authorize};
 use crate::model::caller::{ANONYMOUS, CallOf, Caller, Grants, LOCAL, Principal, Role};
+use crate::model::project::ProjectBounds;
 use crate::oidc::Provider;
 use crate::oidc::claims::NotVouched;
 
@@ -57,7 +60,7 @@ struct Callers {
     anybody: Arc<str>,
     clock: SharedClock,
     refusals: Refusals,
-    rates: Rates,
+    parties: Parties,
     provider: OnceLock<Arc<Provider>>,
 }
 
@@ -71,9 +74,9 @@ impl AuthLayer {
     pub fn new(loopback: bool, clock: SharedClock) -> Self {
         let anybody = if loopback { LOCAL } else { ANONYMOUS }.into();
         let (identities, refusals) = (Identities::default(), Refusals::default());
-        let rates = Rates::default();
+        let parties = Parties::default();
         let provider = OnceLock::new();
-        Self(Arc::new(Callers { identities, anybody, clock, refusals, rates, provider }))
+        Self(Arc::new(Callers { identities, anybody, clock, refusals, parties, provider }))
     }
 
     /// From now on these are the principals of the token file; if there are any, every call needs a
@@ -93,10 +96,15 @@ impl AuthLayer {
         self.0.identities.ask_always();
     }
 
-    /// From now on the callers of each project together may call so often a second; 0: as often as
-    /// they like.
-    pub fn bound_projects(&self, calls_per_second: u32) {
-        self.0.rates.bound(calls_per_second);
+    /// From now on the callers of each project together may have this where its quota says nothing
+    /// else.
+    pub fn bound_projects(&self, bounds: ProjectBounds) {
+        self.0.parties.bound(bounds);
+    }
+
+    /// What each party has open, and may have.
+    pub fn parties(&self) -> Parties {
+        self.0.parties.clone()
     }
 
     /// Calls that were refused, for the audit.
@@ -131,6 +139,8 @@ struct Admitted {
     standing: Standing,
     /// By which token; `None`: by none.
     identity: Option<Arc<Identity>>,
+    /// Its place among those of its party, where it lasts.
+    open: Option<OpenCall>,
 }
 
 /// The identity that a call was let in by; none where it was let in without.
@@ -185,9 +195,7 @@ impl Callers {
         let actor = Arc::clone(actor);
         let caller = Caller { actor, grants, trace, at, token, vouched, ended, call };
         // Before it is judged: refusing costs work and records, too.
-        self.rates
-            .admit(&caller, Instant::now())
-            .map_err(|wait| status::called_too_often(self.rates.per_second(), wait))?;
+        self.parties.count_call(&caller, Instant::now())?;
         let (action, resource) = asked(path);
         authorize(&caller, action, resource, Of::Any).map_err(|refused| {
             let status = match refused {
@@ -197,11 +205,12 @@ impl Callers {
             self.refusals.note(&caller, identity.is_some(), at, &status);
             status
         })?;
+        let open = Lasting::of(path).map(|kind| self.parties.open(&caller, kind)).transpose()?;
         let standing = match caller.grants {
             Grants::To(_) if identity.is_some() || resource != Resource::Door => Standing::Known,
             Grants::To(_) | Grants::Open => Standing::Stranger,
         };
-        Ok(Admitted { caller, standing, identity })
+        Ok(Admitted { caller, standing, identity, open })
     }
 }
 
@@ -216,10 +225,11 @@ impl<S> Auth<S> {
         S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
-        let Admitted { caller, standing, identity } = match self.callers.admit(&request, shown) {
-            Ok(admitted) => admitted,
-            Err(refused) => return answered(refused),
-        };
+        let Admitted { caller, standing, identity, open } =
+            match self.callers.admit(&request, shown) {
+                Ok(admitted) => admitted,
+                Err(refused) => return answered(refused),
+            };
         request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(standing);
         if let Some(identity) = &identity {
@@ -229,6 +239,13 @@ impl<S> Auth<S> {
         request.extensions_mut().insert(LetIn(identity.clone()));
         let grace = grace_of(request.uri().path());
         let call = self.inner.call(request);
+        let call = async move {
+            let answer = call.await?;
+            Ok::<_, Infallible>(match open {
+                Some(open) => answer.map(|body| until_sent(body, open)),
+                None => answer,
+            })
+        };
         let callers = Arc::clone(&self.callers);
         Box::pin(async move {
             let known = identity.is_some();

@@ -88,7 +88,7 @@ impl Vms {
         let to = Audience::of(&call.caller);
         let name = &record.intent.name;
         let Some(host) = record.intent.host else { return Err(status::vm_not_placed(name)) };
-        let permit = self.api.streams.admit(record.id(), &call.caller.party().into())?;
+        let permit = self.api.streams.admit(record.id())?;
         let link = self.api.fleet.ready_link(host).and_then(|link| link.guests());
         let Some(link) = link else {
             let host = self.api.view.host(host).map(|host| host.view.record.name.clone());

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use banger_proto::v1;
 use banger_proto::v1::project_service_server::ProjectService;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
+use super::auth::parties::Parties;
 use super::page::{Cursor, PageQuery, page_size};
 use super::{Api, convert, once, status};
 use crate::model::caller::Caller;
 use crate::model::host::Resources;
-use crate::model::ledger::{CreateProject, DeleteProject, ProjectUse, Refusal, UpdateProject};
-use crate::model::project::{DEFAULT, ProjectName, ProjectRecord, Quota};
+use crate::model::ledger::{CreateProject, DeleteProject, Refusal, UpdateProject};
+use crate::model::project::{ProjectName, ProjectRecord, Quota};
 use crate::model::request::RequestTarget;
 use crate::store::MutateError;
 
@@ -21,17 +23,52 @@ use crate::store::MutateError;
 #[derive(Debug, Clone)]
 pub struct Projects {
     api: Api,
+    parties: Parties,
 }
 
 impl Projects {
-    /// Over the server's parts.
-    pub fn new(api: Api) -> Self {
-        Self { api }
+    /// Over the server's parts, and what each party has open.
+    pub fn new(api: Api, parties: Parties) -> Self {
+        Self { api, parties }
     }
 
-    fn now(&self, project: &ProjectRecord) -> v1::Project {
-        let uses = self.api.store.project_uses();
-        shown(project, uses.get(&project.name).copied().unwrap_or_default())
+    /// A project with what it has of what it may have; `None`: the one that is always there.
+    fn shown(&self, name: &ProjectName, made: Option<&ProjectRecord>) -> v1::Project {
+        let (used, calls) = (self.api.store.project_use(name), Instant::now());
+        let calls = self.parties.used(name, calls);
+        let bytes = used.images.bytes.saturating_add(self.api.images.uploaded(name));
+        let Resources { vcpus, memory_mib, disk_mib, guests } = used.booked;
+        v1::Project {
+            name: name.to_string(),
+            create_time: made.map(|made| convert::timestamp(made.created_at)),
+            created_by: made.map(|made| made.created_by.clone()).unwrap_or_default(),
+            vm_count: number(used.vms),
+            image_count: number(used.images.images),
+            quota: made.map(|made| made.quota).filter(|quota| *quota != Quota::default()).map(told),
+            used: Some(v1::ProjectResources {
+                vms: guests.into(),
+                vcpus: vcpus.into(),
+                memory_mib,
+                disk_mib,
+                image_mib: bytes.div_ceil(1 << 20),
+                watches: calls.watches,
+                streams: calls.streams,
+                calls_per_second: calls.calls,
+            }),
+        }
+    }
+
+    /// The same for who asks: who made it is a caller of the fleet, whose names are the fleet's.
+    fn seen(&self, name: &ProjectName, caller: &Caller) -> Option<v1::Project> {
+        let made = self.api.store.project(name);
+        if made.is_none() && !name.is_default() {
+            return None;
+        }
+        let shown = self.shown(name, made.as_deref());
+        Some(match caller.only() {
+            None => shown,
+            Some(_) => v1::Project { created_by: String::new(), ..shown },
+        })
     }
 
     fn list(
@@ -43,32 +80,21 @@ impl Projects {
         let query = PageQuery::of("ListProjects", &message).seen_by(caller);
         let size = page_size(message.page_size)?;
         let after = self.api.pages.read(&query, &token)?.map(|cursor| cursor.after);
-        let uses = self.api.store.project_uses();
-        let used = |name: &ProjectName| uses.get(name).copied().unwrap_or_default();
-        let default = ProjectName::default();
-        let mut all = vec![v1::Project {
-            name: DEFAULT.to_owned(),
-            vm_count: number(used(&default).vms),
-            image_count: number(used(&default).images),
-            used: Some(booked(used(&default))),
-            ..v1::Project::default()
-        }];
-        let made = self.api.store.projects();
-        all.extend(made.iter().map(|project| shown(project, used(&project.name))));
+        // Whoever sees one alone has no other looked at.
+        let names = match caller.only() {
+            Some(own) => vec![own.clone()],
+            None => {
+                let made = self.api.store.projects();
+                let made = made.iter().map(|project| project.name.clone());
+                std::iter::once(ProjectName::default()).chain(made).collect()
+            }
+        };
         // By a digest of the name, as images: one that comes or goes between two pages moves no
         // other.
-        let mut all: Vec<(u128, v1::Project)> = all
-            .into_iter()
-            .filter_map(|shown| match caller.only() {
-                None => Some(shown),
-                // Who made it is a caller of the fleet, whose names are the fleet's.
-                Some(own) => (own.as_str() == shown.name)
-                    .then(|| v1::Project { created_by: String::new(), ..shown }),
-            })
-            .map(|shown| (key(&shown.name), shown))
-            .collect();
-        all.sort_by_key(|(key, _)| *key);
-        let mut rest = all.into_iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        let mut keyed: Vec<(u128, ProjectName)> =
+            names.into_iter().map(|name| (key(name.as_str()), name)).collect();
+        keyed.sort_unstable();
+        let mut rest = keyed.into_iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
         let page: Vec<_> = rest.by_ref().take(size).collect();
         let more = rest.next().is_some();
         let next_page_token = match page.last().filter(|_| more) {
@@ -78,29 +104,24 @@ impl Projects {
             }
             None => String::new(),
         };
-        let projects = page.into_iter().map(|(_, project)| project).collect();
+        let projects = page.iter().filter_map(|(_, name)| self.seen(name, caller)).collect();
         Ok(v1::ListProjectsResponse { projects, next_page_token })
     }
 }
 
-fn shown(project: &ProjectRecord, used: ProjectUse) -> v1::Project {
-    v1::Project {
-        name: project.name.to_string(),
-        create_time: Some(convert::timestamp(project.created_at)),
-        created_by: project.created_by.clone(),
-        vm_count: number(used.vms),
-        image_count: number(used.images),
-        quota: (project.quota != Quota::default()).then(|| {
-            let Quota { vms, vcpus, memory_mib, disk_mib } = project.quota;
-            v1::ProjectResources { vms, vcpus, memory_mib, disk_mib }
-        }),
-        used: Some(booked(used)),
+fn told(quota: Quota) -> v1::ProjectResources {
+    let [vms, vcpus, memory_mib, disk_mib, image_mib, watches, streams, calls_per_second] =
+        quota.numbers();
+    v1::ProjectResources {
+        vms,
+        vcpus,
+        memory_mib,
+        disk_mib,
+        image_mib,
+        watches,
+        streams,
+        calls_per_second,
     }
-}
-
-fn booked(used: ProjectUse) -> v1::ProjectResources {
-    let Resources { vcpus, memory_mib, disk_mib, guests } = used.booked;
-    v1::ProjectResources { vms: guests.into(), vcpus: vcpus.into(), memory_mib, disk_mib }
 }
 
 /// A quota from a request.
@@ -109,11 +130,23 @@ fn booked(used: ProjectUse) -> v1::ProjectResources {
 /// A number is larger than any that is kept.
 fn quota(asked: Option<v1::ProjectResources>) -> Result<Quota, Status> {
     const MOST: u64 = 1 << 53;
-    let v1::ProjectResources { vms, vcpus, memory_mib, disk_mib } = asked.unwrap_or_default();
-    if [vms, vcpus, memory_mib, disk_mib].into_iter().any(|number| number > MOST) {
+    const MOST_CALLS: u64 = 1_000_000;
+    let asked = asked.unwrap_or_default();
+    let v1::ProjectResources { vms, vcpus, memory_mib, disk_mib, .. } = asked;
+    let v1::ProjectResources { image_mib, watches, streams, calls_per_second, .. } = asked;
+    let numbers = [vms, vcpus, memory_mib, disk_mib, image_mib, watches, streams, calls_per_second];
+    if numbers.into_iter().any(|number| number > MOST) {
         return Err(status::invalid_field("quota", "has a number of more than 2^53"));
     }
-    Ok(Quota { vms, vcpus, memory_mib, disk_mib })
+    for (field, asked) in
+        [("watches", watches), ("streams", streams), ("calls_per_second", calls_per_second)]
+    {
+        if asked > MOST_CALLS {
+            let why = format!("is {asked}; must be at most {MOST_CALLS}");
+            return Err(status::invalid_field(&format!("quota.{field}"), why));
+        }
+    }
+    Ok(Quota::of_numbers(numbers))
 }
 
 fn number(count: usize) -> u32 {
@@ -149,7 +182,7 @@ impl ProjectService for Projects {
         let made = self.api.store.submit_once(caller, key, create).await;
         let made = made.map_err(status::mutation_failed)?;
         info!(project = %made.name, by = made.created_by, "a project was made");
-        Ok(Response::new(self.now(&made)))
+        Ok(Response::new(self.shown(&made.name, Some(&made))))
     }
 
     async fn update_project(
@@ -162,7 +195,21 @@ impl ProjectService for Projects {
         let caller = self.api.caller(&request)?;
         let changed = self.api.store.submit_once(caller, key, update).await;
         let changed = changed.map_err(status::mutation_failed)?;
-        Ok(Response::new(self.now(&changed)))
+        Ok(Response::new(self.shown(&changed.name, Some(&changed))))
+    }
+
+    async fn get_project(
+        &self,
+        request: Request<v1::GetProjectRequest>,
+    ) -> Result<Response<v1::Project>, Status> {
+        let caller = self.api.caller(&request)?;
+        let name = match &*request.get_ref().name {
+            "" => caller.home(),
+            name => parse(name)?,
+        };
+        let seen = Some(&name).filter(|name| caller.sees(name));
+        let project = seen.and_then(|name| self.seen(name, &caller));
+        project.map(Response::new).ok_or_else(|| status::project_not_found(&name))
     }
 
     async fn list_projects(
@@ -185,7 +232,8 @@ impl ProjectService for Projects {
             Ok(gone) => {
                 info!(project = %gone.name, "a project was taken away");
                 self.api.images.forget_uploads(gone.name.clone()).await;
-                Ok(Response::new(shown(&gone, ProjectUse::default())))
+                // What it has is gone with it, but for calls that are ending.
+                Ok(Response::new(self.shown(&gone.name, Some(&gone))))
             }
             // Gone by an earlier request with this id.
             Err(MutateError::Refused(Refusal::DoneAndGone {

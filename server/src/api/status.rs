@@ -246,6 +246,16 @@ pub fn called_too_often(per_second: u32, wait: std::time::Duration) -> Status {
     error(Code::ResourceExhausted, ErrorReason::LimitReached, message)
 }
 
+/// A party has as many calls open that last as it may: so many are used, of so many.
+pub fn too_many_open(caller: &Caller, what: &str, used: u64, allowed: u64) -> Status {
+    let (whose, reason) = match caller.only() {
+        Some(project) => (format!("project {project}"), ErrorReason::QuotaExceeded),
+        None => (caller.actor.to_string(), ErrorReason::LimitReached),
+    };
+    let message = format!("{used} of {allowed} {what} of {whose} are open; end others first");
+    error(Code::ResourceExhausted, reason, message)
+}
+
 /// A VM without a host has no guest to reach.
 pub fn vm_not_placed(vm: &str) -> Status {
     let message = format!("VM {vm} has no host yet, so there is no guest to reach");
@@ -336,6 +346,7 @@ const NO_ROOM: &str = "the server has no room for more images";
 /// An upload or an image that could not be kept.
 pub fn keep_failed(failure: KeepError, caller: &Caller) -> Status {
     let (code, reason) = match &failure {
+        KeepError::Quota(refusal) => return refused(refusal),
         KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
         KeepError::TooLarge { .. } | KeepError::TooSlow(_) => {
             (Code::ResourceExhausted, ErrorReason::LimitReached)
@@ -364,6 +375,7 @@ pub fn import_failed(failure: ImportFailure, caller: &Caller) -> Status {
         },
         ImportFailure::Conversion { error, .. } => conversion(&error),
         ImportFailure::Keep(failure) => return keep_failed(failure, caller),
+        ImportFailure::Quota(refusal) => return refused(&refusal),
         ImportFailure::Store(failure) => return mutation_failed(failure),
         ImportFailure::Closed => return shutting_down(),
     };

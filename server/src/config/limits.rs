@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::ledger::LedgerConfig;
+use crate::model::project::ProjectBounds;
 
 /// How much there may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,13 @@ pub struct LimitsConfig {
     /// Most calls a second of all callers of one project together, at most 1 million, with ten
     /// times as many at once after a rest; 0: nothing bounds them. Streams count when they begin.
     pub project_calls_per_second: u32,
+    /// Most calls of all callers of one project together that watch or wait at a time (`WatchVms`,
+    /// `WaitVm`), at most 1 million; 0: nothing bounds them. Where a project's quota says a number,
+    /// that one counts; so for the next.
+    pub project_watches: u32,
+    /// The same of calls that carry bytes of guests and images: consoles, programs, copies,
+    /// connections, uploads, imports.
+    pub project_streams: u32,
     /// Most requests with a `request_id` that are remembered, 1000 to 10 billion, of some 200 bytes
     /// each. None is forgotten before its time: what would need one more is refused, at 95 % to all
     /// but admins, at the whole to everybody.
@@ -41,12 +49,23 @@ impl Default for LimitsConfig {
             max_connections: 8192,
             max_connections_per_address: 2048,
             project_calls_per_second: 200,
+            project_watches: 1000,
+            project_streams: 512,
             max_requests,
         }
     }
 }
 
 impl LimitsConfig {
+    /// What projects may have whose quotas say nothing else.
+    pub fn projects(&self) -> ProjectBounds {
+        ProjectBounds {
+            watches: self.project_watches.into(),
+            streams: self.project_streams.into(),
+            calls_per_second: self.project_calls_per_second,
+        }
+    }
+
     /// Values that do not fit.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -72,11 +91,14 @@ impl LimitsConfig {
                 problems.push(format!("limits.{key} is {count}; must be 16 to 1000000"));
             }
         }
-        if self.project_calls_per_second > 1_000_000 {
-            let calls = self.project_calls_per_second;
-            problems.push(format!(
-                "limits.project_calls_per_second is {calls}; must be at most 1000000"
-            ));
+        for (key, count) in [
+            ("project_calls_per_second", self.project_calls_per_second),
+            ("project_watches", self.project_watches),
+            ("project_streams", self.project_streams),
+        ] {
+            if count > 1_000_000 {
+                problems.push(format!("limits.{key} is {count}; must be at most 1000000"));
+            }
         }
         problems
     }

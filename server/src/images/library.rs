@@ -10,7 +10,7 @@
 //! name has that content. Which contents are to stay is for the store to say. What can go wrong:
 //! the disk is full, which is noticed before it is: a reserve is left for the database beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
@@ -21,8 +21,10 @@ use std::time::{Duration, SystemTime};
 
 use banger_images::{Room, TooSlow};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
+use crate::model::ledger::Refusal;
 use crate::model::names::check_sha256;
 use crate::model::project::ProjectName;
 
@@ -35,6 +37,8 @@ pub struct Library {
     root: PathBuf,
     max_upload_bytes: u64,
     reserve_bytes: u64,
+    /// Held while uploads come or are counted, so that none is counted twice or not at all.
+    counted: Mutex<()>,
 }
 
 /// Why something could not be kept. Nothing of it is left.
@@ -43,6 +47,9 @@ pub enum KeepError {
     /// The disk has no room, or less than is to be left free.
     #[error("the server's disk has no room for it: {0}")]
     Full(String),
+    /// Its project may have no more.
+    #[error("{0}")]
+    Quota(#[source] Refusal),
     /// It is larger than an upload may be.
     #[error("it has more than {limit} bytes, the most that an upload may have")]
     TooLarge {
@@ -91,7 +98,7 @@ impl Library {
     /// # Errors
     /// They can't be made or read.
     pub fn open(root: PathBuf, max_upload_bytes: u64, reserve_bytes: u64) -> io::Result<Self> {
-        let library = Self { root, max_upload_bytes, reserve_bytes };
+        let library = Self { root, max_upload_bytes, reserve_bytes, counted: Mutex::default() };
         match fs::remove_dir_all(library.incoming()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -192,7 +199,8 @@ impl Library {
         Ok(())
     }
 
-    /// Keeps an upload from `now` on. Answers its digest and size.
+    /// Keeps an upload from `now` on, and tells how many bytes are there more: none of one that was
+    /// there. Answers its digest and size.
     ///
     /// # Errors
     /// It can't be brought to the disk.
@@ -201,6 +209,7 @@ impl Library {
         upload: Upload,
         project: &ProjectName,
         now: Timestamp,
+        kept: impl FnOnce(u64),
     ) -> Result<(String, u64), KeepError> {
         let Upload { file, place, hash, size } = upload;
         let failed = |error| KeepError::of("keep the upload", error);
@@ -209,8 +218,34 @@ impl Library {
         let sha256 = hex::encode(hash.finalize());
         let directory = self.blobs_of(project);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-        move_to(place, &directory.join(&sha256)).map_err(failed)?;
+        let path = directory.join(&sha256);
+        let _counted = self.counted.lock();
+        let more = if path.exists() { 0 } else { size };
+        move_to(place, &path).map_err(failed)?;
+        kept(more);
         Ok((sha256, size))
+    }
+
+    /// Tells how many bytes uploads to each project have. None comes meanwhile.
+    ///
+    /// # Errors
+    /// They can't be looked at; nothing is told then.
+    pub fn kept_blobs(&self, tell: impl FnOnce(HashMap<ProjectName, u64>)) -> io::Result<()> {
+        let _counted = self.counted.lock();
+        let mut kept = HashMap::new();
+        let own = bytes_in(&self.blobs())?;
+        kept.insert(ProjectName::default(), own);
+        for entry in fs::read_dir(self.blobs())? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if entry.file_type()?.is_dir()
+                && let Ok(project) = ProjectName::parse(&name)
+            {
+                kept.insert(project, bytes_in(&entry.path())?);
+            }
+        }
+        tell(kept);
+        Ok(())
     }
 
     /// Makes a finished file the content of this digest.
@@ -316,6 +351,19 @@ impl Library {
         }
         Ok(gone)
     }
+}
+
+/// How many bytes the files of a directory have, those below it not counted.
+fn bytes_in(directory: &Path) -> io::Result<u64> {
+    let mut bytes: u64 = 0;
+    for entry in fs::read_dir(directory)? {
+        let facts = match entry?.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            facts => facts?,
+        };
+        bytes = bytes.saturating_add(if facts.is_file() { facts.len() } else { 0 });
+    }
+    Ok(bytes)
 }
 
 fn expired(written: SystemTime, now: Timestamp) -> bool {

@@ -12,16 +12,19 @@
 
 pub mod importer;
 pub mod library;
+mod quota;
+mod reserved;
 mod settings;
 mod slots;
 pub mod sources;
+mod uploading;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use banger_images::{
-    Cancel, Devices, ImportError, Kind, Made, Note, Options, Pace, Platform, PrivateRegistries,
+    Cancel, Devices, ImportError, Kind, Made, Note, Options, Platform, PrivateRegistries,
     Registries, Report, Source, Wanted,
 };
 use banger_wire::causes::with_causes;
@@ -29,22 +32,21 @@ use parking_lot::Mutex;
 use tokio::sync::RwLock;
 
 use self::importer::Importer;
-use self::library::{KeepError, Library, Upload};
+use self::library::{KeepError, Library};
+use self::reserved::Reserved;
 pub use self::settings::ImageSettings;
-use self::slots::{Slot, Slots};
+use self::slots::Slots;
+pub use self::uploading::Uploading;
 use crate::clock::SharedClock;
 use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
-use crate::model::ledger::PutImage;
+use crate::model::ledger::{PutImage, Refusal};
 use crate::model::project::ProjectName;
 use crate::store::{KeptContents, MutateError, Store};
 
 /// Most uploads at a time, and most of one caller.
 const UPLOADS: usize = 16;
 const UPLOADS_OF_ONE: usize = 4;
-
-/// Names of uploads remembered, for people.
-const REMEMBERED: usize = 1024;
 
 /// Where an image is to come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +115,9 @@ pub enum ImportFailure {
     /// It could not be kept.
     #[error("{0}")]
     Keep(#[source] KeepError),
+    /// The project has no room left for it.
+    #[error("{0}")]
+    Quota(Refusal),
     /// Its name could not be stored.
     #[error("{0}")]
     Store(#[source] MutateError),
@@ -133,6 +138,7 @@ pub struct Images {
     names: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     imports: Slots,
     uploads: Slots,
+    reserved: Reserved,
     /// What uploads were called by those who sent them, by project and digest.
     called: Mutex<HashMap<(ProjectName, String), String>>,
     /// Read while a content is brought in and named, written while contents are removed.
@@ -156,6 +162,7 @@ impl Images {
             clock,
             imports: Slots::new(settings.max_imports, settings.max_imports / 2),
             uploads: Slots::new(UPLOADS, UPLOADS_OF_ONE),
+            reserved: Reserved::default(),
             settings,
             names: Mutex::default(),
             called: Mutex::default(),
@@ -187,8 +194,7 @@ impl Images {
     ) -> Result<Uploading<'_>, KeepError> {
         let slot = self.uploads.take(caller).await;
         let upload = self.library.begin(&format!("upload-{}", self.unused_name()))?;
-        let pace = Pace::new(self.settings.patience);
-        Ok(Uploading { images: self, upload: Some(upload), project, pace, _slot: slot })
+        Ok(Uploading::begin(self, upload, project, slot))
     }
 
     // === imports ===
@@ -209,6 +215,7 @@ impl Images {
         let name = self.turn(&format!("{}/{}", wish.project, wish.name));
         let _mine = name.lock().await;
         self.library.check_room(0).map_err(ImportFailure::Keep)?;
+        self.check_import(&wish).map_err(ImportFailure::Quota)?;
         let place = self.library.place(&format!("import-{}", self.unused_name()));
         let made = self.convert(&wish, place.path(), report).await?;
         let sha256 = made.made.sha256_hex();
@@ -258,8 +265,12 @@ impl Images {
         let _settled = self.settled.write().await;
         let kept = self.store.ask(KeptContents).await?;
         let (library, keep) = (Arc::clone(&self.library), kept.clone());
+        let reserved = self.reserved.clone();
         let removed = tokio::task::spawn_blocking(move || {
-            Ok::<_, std::io::Error>((library.collect(&keep)?, library.expire(now)?))
+            let contents = library.collect(&keep)?;
+            let blobs = library.expire(now)?;
+            library.kept_blobs(|kept| reserved.set_kept(kept))?;
+            Ok::<_, std::io::Error>((contents, blobs))
         });
         match removed.await {
             Ok(Ok((contents, blobs))) if !contents.is_empty() || blobs > 0 => {
@@ -275,7 +286,12 @@ impl Images {
     pub async fn forget_uploads(&self, project: ProjectName) {
         self.called.lock().retain(|(of, _), _| *of != project);
         let library = Arc::clone(&self.library);
-        let removed = tokio::task::spawn_blocking(move || library.remove_blobs(&project)).await;
+        let reserved = self.reserved.clone();
+        let removed = tokio::task::spawn_blocking(move || {
+            library.remove_blobs(&project)?;
+            library.kept_blobs(|kept| reserved.set_kept(kept))
+        });
+        let removed = removed.await;
         if let Ok(Err(error)) = removed {
             tracing::warn!(error = %error, "uploads to a project that is gone were left behind");
         }
@@ -323,7 +339,9 @@ impl Images {
         };
         let guest = Some(self.settings.guest_agent.clone()).filter(|_| wish.guest_agent);
         let missing = guest.as_ref().filter(|guest| !guest.is_file()).cloned();
+        let longest = self.longest_of(wish);
         let options = Options {
+            limits: longest.limits(),
             guest: guest.filter(|_| missing.is_none()),
             root_size: wish.root_bytes,
             devices: wish.devices,
@@ -359,7 +377,10 @@ impl Images {
             // Where this server keeps it says nothing to whoever sent it.
             let message = with_causes(&error);
             let message = shown.map_or(message.clone(), |path| message.replace(&path, &origin));
-            ImportFailure::Conversion { message, error }
+            match longest.passed_by(&error) {
+                Some(passed) => ImportFailure::Quota(passed),
+                None => ImportFailure::Conversion { message, error },
+            }
         })?;
         let guest_agent = made
             .notes
@@ -401,81 +422,6 @@ fn stored_kind(kind: Kind) -> StoredKind {
         Kind::Root => StoredKind::Root,
         Kind::Initrd => StoredKind::Initrd,
     }
-}
-
-/// An upload under way. Nothing of it is left when this is dropped.
-#[derive(Debug)]
-pub struct Uploading<'a> {
-    images: &'a Images,
-    upload: Option<Upload>,
-    project: ProjectName,
-    pace: Pace,
-    _slot: Option<Slot>,
-}
-
-impl Uploading<'_> {
-    /// Whether so many bytes would be kept.
-    ///
-    /// # Errors
-    /// They are too many, or the disk has no room for them.
-    pub fn expect(&self, size: u64) -> Result<(), KeepError> {
-        self.images.library.expect(size)
-    }
-
-    /// Waits for the next part, as long as its sender is not too slow.
-    ///
-    /// # Errors
-    /// It is: then the upload is over.
-    pub async fn next<T>(
-        &mut self,
-        part: impl Future<Output = T>,
-        bytes_of: impl FnOnce(&T) -> u64,
-    ) -> Result<T, KeepError> {
-        self.pace.next(part, bytes_of).await.map_err(KeepError::TooSlow)
-    }
-
-    /// Adds to it.
-    ///
-    /// # Errors
-    /// It becomes too large, or the disk is full: then it is over.
-    pub async fn append(&mut self, data: bytes::Bytes) -> Result<(), KeepError> {
-        let Some(mut upload) = self.upload.take() else { return Err(over()) };
-        let library = Arc::clone(&self.images.library);
-        let appended = tokio::task::spawn_blocking(move || {
-            library.append(&mut upload, &data).map(|()| upload)
-        });
-        self.upload = Some(appended.await.map_err(|_| over())??);
-        Ok(())
-    }
-
-    /// It is for imports of this project.
-    pub fn is_for(&mut self, project: ProjectName) {
-        self.project = project;
-    }
-
-    /// Keeps it. Answers its digest and its size in bytes.
-    ///
-    /// # Errors
-    /// It can't be brought to the disk.
-    pub async fn finish(mut self, file_name: String) -> Result<(String, u64), KeepError> {
-        let Some(upload) = self.upload.take() else { return Err(over()) };
-        let (library, now) = (Arc::clone(&self.images.library), self.images.clock.now());
-        let project = self.project.clone();
-        let kept = tokio::task::spawn_blocking(move || library.keep_blob(upload, &project, now));
-        let (sha256, size) = kept.await.map_err(|_| over())??;
-        if !file_name.is_empty() {
-            let mut called = self.images.called.lock();
-            if called.len() >= REMEMBERED {
-                called.clear();
-            }
-            called.insert((self.project.clone(), sha256.clone()), file_name);
-        }
-        Ok((sha256, size))
-    }
-}
-
-fn over() -> KeepError {
-    KeepError::Io { what: "go on with the upload", source: std::io::ErrorKind::Interrupted.into() }
 }
 
 /// How often unused contents are looked for though nothing is known to have gone.

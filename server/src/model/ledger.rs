@@ -44,6 +44,7 @@ pub use self::bookings::HostUse;
 use self::change::Rows;
 pub use self::change::{Change, Edit, Object};
 use self::images::ImageTable;
+pub use self::images::ImageUse;
 pub use self::join_token::JoinToken;
 pub use self::mutation::{
     AddToken, AnyMutation, BindVm, CreateJoinToken, CreateProject, CreateToken, CreateVm,

@@ -106,13 +106,29 @@ pub struct ProjectRecord {
     pub quota: Quota,
 }
 
-/// What the VMs of a project may come to; 0: nothing bounds that.
+/// What a project may come to; 0: nothing bounds that, or what the server is set to bound it by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quota {
     pub vms: u64,
     pub vcpus: u64,
     pub memory_mib: u64,
     pub disk_mib: u64,
+    /// What images and uploads take on the server.
+    pub image_mib: u64,
+    /// Calls that watch or wait, at a time; 0: `limits.project_watches`.
+    pub watches: u64,
+    /// Calls that carry bytes of guests and images, at a time; 0: `limits.project_streams`.
+    pub streams: u64,
+    /// 0: `limits.project_calls_per_second`.
+    pub calls_per_second: u64,
+}
+
+/// What every project may have at a time whose quota says nothing else; 0: as much as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProjectBounds {
+    pub watches: u64,
+    pub streams: u64,
+    pub calls_per_second: u32,
 }
 
 /// What of a quota would be passed.
@@ -127,6 +143,9 @@ pub struct OverQuota {
 }
 
 impl Quota {
+    /// How many numbers it has.
+    pub const NUMBERS: usize = 8;
+
     /// The quota that bounds by both: of each number the smaller, where one bounds it at all.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -134,12 +153,36 @@ impl Quota {
             (0, bound) | (bound, 0) => bound,
             (a, b) => a.min(b),
         };
-        Self {
-            vms: smaller(self.vms, other.vms),
-            vcpus: smaller(self.vcpus, other.vcpus),
-            memory_mib: smaller(self.memory_mib, other.memory_mib),
-            disk_mib: smaller(self.disk_mib, other.disk_mib),
+        let (own, other) = (self.numbers(), other.numbers());
+        Self::of_numbers(std::array::from_fn(|at| smaller(own[at], other[at])))
+    }
+
+    /// All of it, in one order.
+    pub fn numbers(self) -> [u64; Self::NUMBERS] {
+        let Self { vms, vcpus, memory_mib, disk_mib, .. } = self;
+        let Self { image_mib, watches, streams, calls_per_second, .. } = self;
+        [vms, vcpus, memory_mib, disk_mib, image_mib, watches, streams, calls_per_second]
+    }
+
+    /// Back from its numbers.
+    pub fn of_numbers(numbers: [u64; Self::NUMBERS]) -> Self {
+        let [vms, vcpus, memory_mib, disk_mib, image_mib, watches, streams, calls_per_second] =
+            numbers;
+        Self { vms, vcpus, memory_mib, disk_mib, image_mib, watches, streams, calls_per_second }
+    }
+
+    /// Whether so many bytes more fit beside what images take already.
+    ///
+    /// # Errors
+    /// They would be too many.
+    pub fn check_images(self, used: u64, wanted: u64) -> Result<(), OverQuota> {
+        let allowed = self.image_mib.saturating_mul(1 << 20);
+        if allowed == 0 || wanted == 0 || used.saturating_add(wanted) <= allowed {
+            return Ok(());
         }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let (what, allowed) = ("MiB of images and uploads", self.image_mib);
+        Err(OverQuota { what, allowed, used: mib(used), wanted: mib(wanted) })
     }
 
     /// Whether a VM that counts for `wants`, where it did for `had`, fits beside what others of the
@@ -204,10 +247,23 @@ mod tests {
 
     #[test]
     fn of_two_quotas_the_smaller_number_bounds_and_none_is_no_bound() {
-        let one = Quota { vms: 2, vcpus: 0, memory_mib: 9, disk_mib: 0 };
-        let other = Quota { vms: 3, vcpus: 4, memory_mib: 8, disk_mib: 0 };
-        let both = Quota { vms: 2, vcpus: 4, memory_mib: 8, disk_mib: 0 };
+        let one = Quota::of_numbers([2, 0, 9, 0, 0, 7, 0, 9]);
+        let other = Quota::of_numbers([3, 4, 8, 0, 5, 0, 0, 4]);
+        let both = Quota::of_numbers([2, 4, 8, 0, 5, 7, 0, 4]);
         assert_eq!((one.and(other), other.and(one)), (both, both));
+        assert_eq!(both.numbers(), [2, 4, 8, 0, 5, 7, 0, 4]);
+    }
+
+    #[test]
+    fn bytes_of_images_are_bounded_to_the_last_one() {
+        let quota = Quota { image_mib: 2, ..Quota::default() };
+        assert_eq!(quota.check_images(1 << 20, 1 << 20), Ok(()));
+        let what = "MiB of images and uploads";
+        let passed = OverQuota { what, allowed: 2, used: 1, wanted: 2 };
+        assert_eq!(quota.check_images(1 << 20, (1 << 20) + 1), Err(passed));
+        assert_eq!(quota.check_images(u64::MAX, 0), Ok(()), "it takes nothing");
+        assert!(quota.check_images(u64::MAX, 1).is_err());
+        assert_eq!(Quota::default().check_images(u64::MAX, u64::MAX), Ok(()));
     }
 
     #[test]

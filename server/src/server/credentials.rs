@@ -77,7 +77,7 @@ impl Credentials {
         let visitors = Arc::new(ArcSwap::from_pointee(visitors));
         let token_file = config.auth.token_file.clone();
         let auth = AuthLayer::new(config.listen.ip().is_loopback(), clock);
-        auth.bound_projects(config.limits.project_calls_per_second);
+        auth.bound_projects(config.limits.projects());
         if config.asks_for_tokens() {
             auth.ask_always();
         }

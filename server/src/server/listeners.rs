@@ -153,7 +153,7 @@ fn routes(
     let audit = AuditServiceServer::new(Audits::new(api.clone()))
         .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
-    let projects = ProjectServiceServer::new(Projects::new(api.clone()))
+    let projects = ProjectServiceServer::new(Projects::new(api.clone(), auth.parties()))
         .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
     let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());

@@ -18,6 +18,7 @@ mod guests;
 mod images;
 mod malice;
 mod objects;
+mod parties;
 mod projects;
 mod renewal;
 mod retention;

@@ -1,6 +1,5 @@
 //! Images and projects for whoever reads them: from the ledger, as it decides.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Store;
@@ -30,6 +29,11 @@ impl Store {
         Some((Arc::clone(image), ledger.image_users(&image.sha256, caller)))
     }
 
+    /// How long the content of an image is, in bytes; 0: there is none of this name.
+    pub fn image_length(&self, named: &Named) -> u64 {
+        self.ledger.lock().image(named).map_or(0, |image| image.size_bytes)
+    }
+
     /// Whether there is such a project for this caller.
     pub fn has_project(&self, project: &ProjectName, caller: &Caller) -> bool {
         self.ledger.lock().has_project(project, caller)
@@ -40,9 +44,14 @@ impl Store {
         self.ledger.lock().projects().cloned().collect()
     }
 
-    /// What belongs to each project that has anything.
-    pub fn project_uses(&self) -> BTreeMap<ProjectName, ProjectUse> {
-        self.ledger.lock().project_uses()
+    /// One of them.
+    pub fn project(&self, project: &ProjectName) -> Option<Arc<ProjectRecord>> {
+        self.ledger.lock().project(project).cloned()
+    }
+
+    /// What belongs to a project.
+    pub fn project_use(&self, project: &ProjectName) -> ProjectUse {
+        self.ledger.lock().project_use(project)
     }
 }
 

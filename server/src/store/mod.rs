@@ -83,7 +83,7 @@ use crate::model::ledger::{
 };
 use crate::model::past::Past;
 use crate::model::placement::Evaluation;
-use crate::model::project::{Named, ProjectName};
+use crate::model::project::{Named, ProjectName, ProjectRecord};
 use crate::model::request::RequestKey;
 use crate::model::retention::Retention;
 use crate::model::token::TokenRecord;
@@ -177,6 +177,11 @@ impl OpenStore {
     /// Every host, in the order they joined.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostRecord>> {
         self.ledger.hosts()
+    }
+
+    /// Every project that was made, by name.
+    pub fn projects(&self) -> impl Iterator<Item = &Arc<ProjectRecord>> {
+        self.ledger.projects()
     }
 
     /// Every token of a caller, by id.

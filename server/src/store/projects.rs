@@ -18,21 +18,26 @@ impl Table for ProjectRecord {
             .iter()
             .map(|project| {
                 let made = project.created_at.as_microsecond();
-                let Quota { vms, vcpus, memory_mib, disk_mib } = project.quota;
-                let quota = [vms, vcpus, memory_mib, disk_mib].map(to_sql);
+                let quota = project.quota.numbers().map(to_sql);
                 json!([project.name.as_str(), made, project.created_by, quota])
             })
             .collect();
         batch.add_rows(
             "INSERT INTO projects (name, created_at, created_by, quota_vms, quota_vcpus,
-                 quota_memory_mib, quota_disk_mib)
+                 quota_memory_mib, quota_disk_mib, quota_image_mib, quota_watches, quota_streams,
+                 quota_calls_per_second)
              SELECT value->>0, value->>1, value->>2, value->>'$[3][0]', value->>'$[3][1]',
-                 value->>'$[3][2]', value->>'$[3][3]'
+                 value->>'$[3][2]', value->>'$[3][3]', value->>'$[3][4]', value->>'$[3][5]',
+                 value->>'$[3][6]', value->>'$[3][7]'
              FROM json_each(?) WHERE true
              ON CONFLICT (name) DO UPDATE SET quota_vms = excluded.quota_vms,
                  quota_vcpus = excluded.quota_vcpus,
                  quota_memory_mib = excluded.quota_memory_mib,
-                 quota_disk_mib = excluded.quota_disk_mib",
+                 quota_disk_mib = excluded.quota_disk_mib,
+                 quota_image_mib = excluded.quota_image_mib,
+                 quota_watches = excluded.quota_watches,
+                 quota_streams = excluded.quota_streams,
+                 quota_calls_per_second = excluded.quota_calls_per_second",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -57,7 +62,8 @@ impl Table for ProjectRecord {
     async fn load(connection: &mut SqliteConnection, _: &Ledger) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(
             "SELECT name, created_at, created_by, quota_vms, quota_vcpus, quota_memory_mib,
-                 quota_disk_mib
+                 quota_disk_mib, quota_image_mib, quota_watches, quota_streams,
+                 quota_calls_per_second
              FROM projects",
         )
         .fetch_all(connection)
@@ -79,6 +85,10 @@ fn read_row(row: &SqliteRow) -> Result<ProjectRecord, StoreError> {
             vcpus: number("quota_vcpus")?,
             memory_mib: number("quota_memory_mib")?,
             disk_mib: number("quota_disk_mib")?,
+            image_mib: number("quota_image_mib")?,
+            watches: number("quota_watches")?,
+            streams: number("quota_streams")?,
+            calls_per_second: number("quota_calls_per_second")?,
         },
         created_at: Timestamp::from_microsecond(get(row, "created_at")?)
             .map_err(|_| bad("created_at"))?,

@@ -35,13 +35,13 @@ mod watcher;
 
 pub use record::VmRecord;
 pub use ring::{ChangeKind, Encoded, Event, Segment};
-pub use subject::{PastThing, Subject};
 #[cfg(test)]
 pub(crate) use snapshot::LOOKED_AT;
 pub use snapshot::Snapshot;
-pub use table::{Limits, TooOldWhy};
+pub use subject::{PastThing, Subject};
 #[cfg(test)]
 pub(crate) use table::needs_the_server;
+pub use table::{Limits, TooOldWhy};
 pub use view::{HostRecords, HostSnapshot, View};
 pub use wait::VmWait;
 pub use watcher::{ChangeBatch, Changes, WatchEnd, Watcher};

@@ -32,6 +32,9 @@ pub(super) async fn run(session: &Session, command: ProjectCommand) -> Result<()
             };
             for_each(&names, change).await
         }
+        ProjectCommand::Show { name } => {
+            return show(session, &api.get(&name.unwrap_or_default()).await?);
+        }
         ProjectCommand::Ls => (api.list_all().await?, Ok(())),
         ProjectCommand::Rm { names, allow_missing, yes } => {
             let what = format!("take away the projects {} and their tokens", names.join(", "));
@@ -72,6 +75,40 @@ fn print(session: &Session, projects: Vec<Project>) -> Result<(), Failure> {
             };
             let names = ["NAME", "VMS", "VCPUS", "MEMORY", "DISK", "IMAGES", "AGE", "BY"];
             columns(&names, m.projects.iter().map(row))
+        },
+    )
+}
+
+/// What is used of what is allowed, a line for each.
+fn show(session: &Session, project: &Project) -> Result<(), Failure> {
+    type Pick = fn(&ProjectResources) -> u64;
+    const COUNTED: [(&str, Pick); 5] = [
+        ("VMs", |r| r.vms),
+        ("vCPUs", |r| r.vcpus),
+        ("watches", |r| r.watches),
+        ("streams", |r| r.streams),
+        ("calls a second", |r| r.calls_per_second),
+    ];
+    const SIZES: [(&str, Pick); 3] =
+        [("memory", |r| r.memory_mib), ("disk", |r| r.disk_mib), ("images", |r| r.image_mib)];
+    session.printer.whole(
+        project,
+        |project| vec![project.name.clone()],
+        |project| {
+            let row = |what: &str, pick: Pick, write: fn(u64) -> String| {
+                let allowed = project.quota.as_ref().map_or(0, pick);
+                let allowed = if allowed == 0 { "-".to_owned() } else { write(allowed) };
+                let used = write(project.used.as_ref().map_or(0, pick));
+                vec![plain(what), plain(used), plain(allowed)]
+            };
+            let (vms, calls) = COUNTED.split_at(2);
+            let counted = |rows: &[(&str, Pick)]| {
+                rows.iter().map(|(what, pick)| row(what, *pick, |n| n.to_string())).collect()
+            };
+            let sizes = SIZES.iter().map(|(what, pick)| row(what, *pick, mebibytes)).collect();
+            let rows: [Vec<_>; 3] = [counted(vms), sizes, counted(calls)];
+            let table = columns(&["QUOTA", "USED", "ALLOWED"], rows.into_iter().flatten());
+            format!("project {}\n\n{table}", clean(&project.name))
         },
     )
 }

@@ -52,6 +52,7 @@ described!(
     ListTokensResponse,
     ListVmEventsResponse,
     ListVmsResponse,
+    Project,
     SweepHostResponse,
     Vm,
     VmEvent,

@@ -53,6 +53,7 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.ImageService/ListImages", Read, Image),
     ("/banger.v1.ImageService/DeleteImage", Change, Image),
     ("/banger.v1.ProjectService/CreateProject", Change, Project),
+    ("/banger.v1.ProjectService/GetProject", Read, Project),
     ("/banger.v1.ProjectService/ListProjects", Read, Project),
     ("/banger.v1.ProjectService/UpdateProject", Change, Project),
     ("/banger.v1.ProjectService/DeleteProject", Change, Project),

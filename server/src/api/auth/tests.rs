@@ -59,6 +59,71 @@ fn every_method_that_is_served_says_what_it_does_to_what() {
     assert_eq!(asked("/something/Else"), (Action::Change, Resource::Unlisted));
 }
 
+/// Methods of banger's own whose answer or request lasts, by the descriptors.
+fn lasting() -> Vec<String> {
+    let set = FileDescriptorSet::decode(banger_proto::FILE_DESCRIPTOR_SET).expect("descriptors");
+    let files = set.file.iter().filter(|file| file.package() == "banger.v1");
+    files
+        .flat_map(|file| &file.service)
+        .flat_map(|service| service.method.iter().map(move |method| (service, method)))
+        .filter(|(_, method)| method.client_streaming() || method.server_streaming())
+        .map(|(service, method)| format!("/banger.v1.{}/{}", service.name(), method.name()))
+        .collect()
+}
+
+#[test]
+fn every_method_that_lasts_is_counted_as_a_watch_or_a_stream() {
+    let counted: Vec<&str> = parties::WATCHES.into_iter().chain(parties::STREAMS).collect();
+    for path in lasting() {
+        let kinds = counted.iter().filter(|counted| **counted == path).count();
+        assert_eq!(kinds, 1, "{path} must be in WATCHES or STREAMS");
+    }
+    for path in counted {
+        assert!(method_at(path).is_some(), "{path} is no method");
+    }
+}
+
+/// An answer that never ends.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_lasts_has_its_place_until_its_answer_is_given_up() {
+    let layer = with_tokens();
+    let rights = Rights::Project(ProjectName::parse("shop").expect("a label"), ProjectRole::Viewer);
+    let shop = Principal { name: "shop/ann".into(), rights };
+    layer.admit(&[(TOKEN.to_owned(), shop)].into());
+    layer.bound_projects(ProjectBounds { watches: 2, ..ProjectBounds::default() });
+    let call = async |path: &str| {
+        let answer = async |_: Request<()>| Ok::<_, Infallible>(Response::new(Body::new(Endless)));
+        let service = layer.layer(service_fn(answer));
+        let request =
+            Request::builder().uri(path).header("authorization", format!("Bearer {TOKEN}"));
+        service.oneshot(request.body(()).expect("a request")).await.expect("answers")
+    };
+    let code = |answer: &Response<Body>| {
+        answer.headers().get("grpc-status").map(|code| code.to_str().expect("a number").to_owned())
+    };
+    let watch = "/banger.v1.VmService/WatchVms";
+    let mut open = vec![call(watch).await, call("/banger.v1.VmService/WaitVm").await];
+    assert_eq!(open.iter().map(code).collect::<Vec<_>>(), [None, None]);
+    assert_eq!(code(&call(watch).await).as_deref(), Some("8"), "RESOURCE_EXHAUSTED");
+    assert_eq!(code(&call("/banger.v1.VmService/GetVm").await), None, "which does not last");
+    open.pop();
+    assert_eq!(code(&call(watch).await), None, "one was given up");
+}
+
 #[test]
 fn only_a_join_health_and_reflection_need_no_token() {
     let open = METHODS.iter().filter(|(_, _, resource)| *resource == Resource::Door);
@@ -306,7 +371,8 @@ async fn one_project_that_calls_without_end_keeps_nobody_else_from_calling() {
         .map(|(token, name, rights)| (token.to_owned(), Principal { name: name.into(), rights }));
     let layer = layer(true);
     layer.admit(&tokens.into());
-    layer.bound_projects(2);
+    let bound = |calls_per_second| ProjectBounds { calls_per_second, ..ProjectBounds::default() };
+    layer.bound_projects(bound(2));
     let path = "/banger.v1.VmService/ListVms";
     let let_in =
         async |token: &str| call(&layer, path, Some(&format!("Bearer {token}"))).await.map(drop);
@@ -330,6 +396,6 @@ async fn one_project_that_calls_without_end_keeps_nobody_else_from_calling() {
     tokio::time::advance(std::time::Duration::from_millis(500)).await;
     assert_eq!(let_in("shop-ann-0123456789").await, Ok(()));
     assert_eq!(let_in("shop-ann-0123456789").await, Err(TOO_MANY.to_owned()));
-    layer.bound_projects(0);
+    layer.bound_projects(bound(0));
     assert_eq!(let_in("shop-ann-0123456789").await, Ok(()), "nothing bounds them");
 }

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,25 +28,15 @@ use crate::watch::{View, VmWait};
 /// Streams that may be open to one VM.
 pub const MAX_STREAMS_PER_VM: usize = 64;
 
-/// Streams that one party may have open: a principal of the fleet, or all of a project together,
-/// whose admin makes as many of them as they like.
-pub const MAX_STREAMS_PER_PARTY: usize = 512;
-
-/// The streams that are open. Cheap to clone.
+/// The streams that are open to each VM. How many a party has is for the layer that every call
+/// passes ([`crate::api::auth::parties`]). Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Streams(Arc<Mutex<Open>>);
-
-#[derive(Debug, Default)]
-struct Open {
-    of_vms: HashMap<VmId, usize>,
-    of_parties: HashMap<Arc<str>, usize>,
-}
+pub struct Streams(Arc<Mutex<HashMap<VmId, usize>>>);
 
 /// Room for one stream, given back when it is dropped.
 pub struct Permit {
     streams: Streams,
     vm: VmId,
-    party: Arc<str>,
 }
 
 impl fmt::Debug for Permit {
@@ -57,44 +46,34 @@ impl fmt::Debug for Permit {
 }
 
 impl Streams {
-    /// Takes room for one more of a party.
+    /// Takes room for one more.
     ///
     /// # Errors
     /// `LIMIT_REACHED`, with the limit.
-    pub fn admit(&self, vm: VmId, party: &Arc<str>) -> Result<Permit, Status> {
+    pub fn admit(&self, vm: VmId) -> Result<Permit, Status> {
         let mut open = self.0.lock();
-        let count = |count: Option<&usize>| count.copied().unwrap_or(0);
-        if count(open.of_vms.get(&vm)) >= MAX_STREAMS_PER_VM {
+        let count = open.entry(vm).or_default();
+        if *count >= MAX_STREAMS_PER_VM {
             return Err(status::limit_reached(MAX_STREAMS_PER_VM, "open streams to one VM"));
         }
-        if count(open.of_parties.get(party)) >= MAX_STREAMS_PER_PARTY {
-            let what = "open streams of one principal, or of all of a project";
-            return Err(status::limit_reached(MAX_STREAMS_PER_PARTY, what));
-        }
-        *open.of_vms.entry(vm).or_default() += 1;
-        *open.of_parties.entry(Arc::clone(party)).or_default() += 1;
-        Ok(Permit { streams: self.clone(), vm, party: Arc::clone(party) })
+        *count += 1;
+        Ok(Permit { streams: self.clone(), vm })
     }
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        self.0.lock().of_vms.values().sum()
+        self.0.lock().values().sum()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.streams.0.lock();
-        give_back(&mut open.of_vms, &self.vm);
-        give_back(&mut open.of_parties, &self.party);
-    }
-}
-
-fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+        if let Some(count) = open.get_mut(&self.vm) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.vm);
+            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What callers of a project are told of hosts, and of others on them: nothing.
 
-use super::guests::streams::MAX_STREAMS_PER_PARTY;
 use super::*;
 use crate::fleet::observed::FleetSink as _;
 use crate::model::caller::ProjectRole;
@@ -105,30 +104,4 @@ async fn a_create_that_only_asks_names_no_host_and_no_address_to_a_project() {
             assert_eq!(!hint.is_empty(), sees, "{status:?}");
         }
     }
-}
-
-#[tokio::test]
-async fn streams_to_guests_are_counted_for_all_of_a_project() {
-    let fixture = fixture().await;
-    let view = &fixture.api.view;
-    let of_shop = VmIntent { project: project("shop"), ..intent(1) };
-    view.committed(&[Change::put(host_record(1)), Change::put(Arc::new(of_shop))]);
-    let ann = caller_of("shop", ProjectRole::Developer);
-    let bob = Caller { actor: "shop/bob".into(), ..ann.clone() };
-    let opens = async |caller: &Caller| {
-        let read = v1::ReadConsoleRequest { vm: vm_id(1).to_string(), ..Default::default() };
-        let refused = fixture.vms.read_console(by(caller, read)).await.err();
-        reason(&refused.expect("no agent is there"))
-    };
-    assert_eq!(opens(&bob).await, "HOST_UNREACHABLE");
-    let held: Vec<_> = (0..MAX_STREAMS_PER_PARTY)
-        .map(|n| vm_id(2 + n as u128 / 64))
-        .map(|vm| fixture.api.streams.admit(vm, &ann.party().into()).expect("room"))
-        .collect();
-    for caller in [&bob, &ann] {
-        assert_eq!(opens(caller).await, "LIMIT_REACHED", "{}", caller.actor);
-    }
-    assert_eq!(opens(&crate::model::fixtures::caller()).await, "HOST_UNREACHABLE");
-    drop(held);
-    assert_eq!(opens(&bob).await, "HOST_UNREACHABLE");
 }

@@ -11,7 +11,7 @@ fn library(directory: &TempDir) -> Library {
 fn upload(library: &Library, name: &str, data: &[u8]) -> String {
     let mut upload = library.begin(name).expect("begun");
     library.append(&mut upload, data).expect("appended");
-    library.keep_blob(upload, &ProjectName::default(), at(0)).expect("kept").0
+    library.keep_blob(upload, &ProjectName::default(), at(0), |_| {}).expect("kept").0
 }
 
 fn files(library: &Library) -> Vec<String> {
@@ -118,7 +118,7 @@ fn an_upload_to_one_project_is_not_there_for_another_and_goes_with_its_own() {
     for of in [&shop, &lab] {
         let mut upload = library.begin("a").expect("begun");
         library.append(&mut upload, b"content").expect("appended");
-        digest = library.keep_blob(upload, of, at(0)).expect("kept").0;
+        digest = library.keep_blob(upload, of, at(0), |_| {}).expect("kept").0;
     }
     assert_eq!(library.blob(&ProjectName::default(), &digest, at(0)), None);
     library.remove_blobs(&shop).expect("removed");
@@ -138,7 +138,7 @@ fn uploads_of_projects_that_are_gone_go_at_the_start() {
     for of in [&shop, &lab] {
         let mut upload = library.begin("a").expect("begun");
         library.append(&mut upload, b"content").expect("appended");
-        library.keep_blob(upload, of, at(0)).expect("kept");
+        library.keep_blob(upload, of, at(0), |_| {}).expect("kept");
     }
     // The server was killed between the end of shop and that of its uploads.
     assert_eq!(library.keep_blobs_of(&BTreeSet::from([lab.clone()])).expect("looked at"), 1);

@@ -58,10 +58,19 @@ pub struct DeleteImage {
 const SUGGESTED: usize = 3;
 const MOST_COMPARED: usize = 2_000;
 
+/// What the images of a project come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ImageUse {
+    pub images: usize,
+    /// How long their contents are together, one with two names twice.
+    pub bytes: u64,
+}
+
 /// Names of images, and who uses which content.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ImageTable {
     names: Rows<ImageRecord>,
+    of_projects: HashMap<ProjectName, ImageUse>,
     /// The names of those of `default` that are public.
     public: BTreeSet<String>,
     /// By digest and by project.
@@ -70,12 +79,26 @@ pub(super) struct ImageTable {
 
 impl ImageTable {
     pub(super) fn apply(&mut self, edit: &Edit<ImageRecord>) {
+        if let Some(old) = self.names.get(&edit.key())
+            && let Some(its) = self.of_projects.get_mut(&old.project)
+        {
+            its.images -= 1;
+            its.bytes -= old.size_bytes;
+            if its.images == 0 {
+                self.of_projects.remove(&old.project);
+            }
+        }
         let (Edit::Put(row) | Edit::Remove { last: row, .. }) = edit;
         if row.project.is_default() {
             match edit {
                 Edit::Put(new) if new.public => drop(self.public.insert(new.name.clone())),
                 Edit::Put(_) | Edit::Remove { .. } => drop(self.public.remove(&row.name)),
             }
+        }
+        if let Edit::Put(new) = edit {
+            let its = self.of_projects.entry(new.project.clone()).or_default();
+            its.images += 1;
+            its.bytes = its.bytes.saturating_add(new.size_bytes);
         }
         self.names.apply(edit);
     }
@@ -143,6 +166,22 @@ impl Ledger {
         }
     }
 
+    /// What the images of a project come to.
+    pub fn image_use(&self, project: &ProjectName) -> ImageUse {
+        self.images.of_projects.get(project).copied().unwrap_or_default()
+    }
+
+    /// Refuses an image that would take its project past its quota. `had`: what it takes already.
+    fn check_image_quota(&self, image: &ImageRecord, had: u64) -> Result<(), Refusal> {
+        let Some(project) = self.projects.get(&image.project) else { return Ok(()) };
+        // One that becomes no longer takes nothing.
+        let wanted = if image.size_bytes > had { image.size_bytes } else { 0 };
+        let used = self.image_use(&image.project).bytes.saturating_sub(had);
+        let refused =
+            |passed| Refusal::QuotaExceeded { project: image.project.to_string(), passed };
+        project.quota.check_images(used, wanted).map_err(refused)
+    }
+
     /// The digests of every content that a name or a VM refers to.
     pub fn kept_contents(&self) -> BTreeSet<String> {
         let named = self.images.names.iter().map(|image| image.sha256.clone());
@@ -188,20 +227,17 @@ impl Ledger {
             None if self.images.names.len() >= MAX_IMAGES => {
                 return Err(Refusal::LimitReached { what: "images", limit: MAX_IMAGES });
             }
-            None if self.images_of(&image.project) >= MAX_IMAGES_OF_PROJECT => {
+            None if !image.project.is_default()
+                && self.image_use(&image.project).images >= MAX_IMAGES_OF_PROJECT =>
+            {
                 let (what, limit) = ("images of a project", MAX_IMAGES_OF_PROJECT);
                 return Err(Refusal::LimitReached { what, limit });
             }
             None => {}
         }
+        self.check_image_quota(image, known.map_or(0, |known| known.size_bytes))?;
         let outcome = Outcome::Image { image: Arc::clone(image), changed: true };
         Ok(Decided { changes: vec![Change::put(Arc::clone(image))], outcome })
-    }
-
-    /// How many images a project has; none of `default`, which has all the room there is.
-    fn images_of(&self, project: &ProjectName) -> usize {
-        let its = self.images().filter(|image| image.project == *project);
-        if project.is_default() { 0 } else { its.count() }
     }
 
     /// Whether what an image is to be booted with can be that. A name that is no image of the

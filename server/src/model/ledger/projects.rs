@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, Decided, Ledger, Outcome, Refusal};
+use super::{Change, Decided, ImageUse, Ledger, Outcome, Refusal};
 use crate::model::caller::Caller;
 use crate::model::host::Resources;
 use crate::model::project::{ProjectName, ProjectRecord, Quota};
@@ -35,9 +35,9 @@ pub struct DeleteProject(pub ProjectName);
 pub struct ProjectUse {
     /// Those that are being deleted included.
     pub vms: usize,
-    pub images: usize,
     /// What the VMs count for.
     pub booked: Resources,
+    pub images: ImageUse,
 }
 
 impl Ledger {
@@ -52,17 +52,16 @@ impl Ledger {
         there && caller.sees(project)
     }
 
-    /// What belongs to each project that has anything.
-    pub fn project_uses(&self) -> std::collections::BTreeMap<ProjectName, ProjectUse> {
-        let mut uses: std::collections::BTreeMap<ProjectName, ProjectUse> = Default::default();
-        for (project, booked) in &self.usage {
-            let of = uses.entry(project.clone()).or_default();
-            (of.vms, of.booked) = (booked.guests as usize, *booked);
-        }
-        for image in self.images() {
-            uses.entry(image.project.clone()).or_default().images += 1;
-        }
-        uses
+    /// One that was made.
+    pub fn project(&self, project: &ProjectName) -> Option<&Arc<ProjectRecord>> {
+        self.projects.get(project)
+    }
+
+    /// What belongs to a project: kept beside the VMs and images, so that none of them is looked
+    /// at.
+    pub fn project_use(&self, project: &ProjectName) -> ProjectUse {
+        let booked = self.usage.get(project).copied().unwrap_or_default();
+        ProjectUse { vms: booked.guests as usize, booked, images: self.image_use(project) }
     }
 
     /// Refuses a project that is not there for this caller, in the same words whatever the cause.
@@ -136,7 +135,7 @@ impl Ledger {
         let Some(project) = self.projects.get(name) else {
             return Err(Refusal::ProjectStays { name: name_text() });
         };
-        let ProjectUse { vms, images, .. } = self.project_uses().remove(name).unwrap_or_default();
+        let ProjectUse { vms, images: ImageUse { images, .. }, .. } = self.project_use(name);
         if vms + images > 0 {
             return Err(Refusal::ProjectNotEmpty { name: name_text(), vms, images });
         }

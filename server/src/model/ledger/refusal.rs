@@ -235,9 +235,9 @@ pub enum Refusal {
         vms: usize,
         images: usize,
     },
-    /// The VM would take its project past its quota.
+    /// A VM or an image would take its project past its quota.
     #[error(
-        "project {project} may have {} {}, others of its VMs have {}, and this one needs {}",
+        "project {project} may have {} {}, {} of them are used, and this needs {}",
         passed.allowed, passed.what, passed.used, passed.wanted
     )]
     QuotaExceeded { project: String, passed: OverQuota },

@@ -11,25 +11,25 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::api::auth::METHODS;
-use crate::config::AuthConfig;
+use crate::config::{AuthConfig, LimitsConfig};
 use crate::model::access::Resource;
 use crate::model::fixtures::caller;
 use crate::model::image::StoredKind;
 use crate::model::ledger::PutImage;
 use crate::testing::image;
 
-const ROOT: &str = "root-0123456789abcdef";
+pub(super) const ROOT: &str = "root-0123456789abcdef";
 
 /// The roles of a project, the least first.
 const ROLES: [v1::Role; 3] = [v1::Role::Viewer, v1::Role::Developer, v1::Role::Admin];
 
-struct Stage {
-    server: RunningServer,
-    channel: Channel,
+pub(super) struct Stage {
+    pub(super) server: RunningServer,
+    pub(super) channel: Channel,
     _directory: tempfile::TempDir,
 }
 
-fn by<T>(token: &str, message: T) -> Request<T> {
+pub(super) fn by<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value = format!("Bearer {token}").parse().expect("plain characters");
     request.metadata_mut().insert("authorization", value);
@@ -37,7 +37,12 @@ fn by<T>(token: &str, message: T) -> Request<T> {
 }
 
 /// A server with the projects `shop` and `lab`, and public images to boot from.
-async fn stage() -> Stage {
+pub(super) async fn stage() -> Stage {
+    stage_with(LimitsConfig::default()).await
+}
+
+/// The same with other limits.
+pub(super) async fn stage_with(limits: LimitsConfig) -> Stage {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("tokens");
     std::fs::write(&file, format!("root {ROOT}\n")).expect("there is room");
@@ -45,6 +50,7 @@ async fn stage() -> Stage {
     std::fs::set_permissions(&file, private).expect("it is ours");
     let config = ServerConfig {
         auth: AuthConfig { token_file: Some(file), ..AuthConfig::default() },
+        limits,
         ..config(&directory)
     };
     let server = Server::start(config).await.expect("it starts");
@@ -63,11 +69,11 @@ async fn stage() -> Stage {
 }
 
 impl Stage {
-    fn vms(&self) -> VmServiceClient<Channel> {
+    pub(super) fn vms(&self) -> VmServiceClient<Channel> {
         VmServiceClient::new(self.channel.clone())
     }
 
-    async fn token(&self, project: &str, name: &str, role: v1::Role) -> String {
+    pub(super) async fn token(&self, project: &str, name: &str, role: v1::Role) -> String {
         let request = v1::CreateTokenRequest {
             name: name.to_owned(),
             role: role.into(),
@@ -78,7 +84,7 @@ impl Stage {
         tokens.create_token(by(ROOT, request)).await.expect("made").into_inner().secret
     }
 
-    async fn vm(&self, token: &str, name: &str) -> v1::Vm {
+    pub(super) async fn vm(&self, token: &str, name: &str) -> v1::Vm {
         self.vms().create_vm(by(token, create(name))).await.expect("created").into_inner()
     }
 
@@ -218,6 +224,7 @@ async fn ask(
             let request = v1::RevokeTokenRequest { token: held, ..Default::default() };
             call!(tokens.revoke_token(request))
         }
+        "GetProject" => call!(projects.get_project(v1::GetProjectRequest { name: project })),
         "UpdateProject" => {
             let request = v1::UpdateProjectRequest { name: project, ..Default::default() };
             call!(projects.update_project(request))

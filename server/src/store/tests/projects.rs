@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::*;
 use crate::model::caller::{ProjectRole, Rights};
 use crate::model::fixtures::{project, project_record, record_of};
+use crate::model::image::ImageRecord;
 use crate::model::ledger::{CreateProject, CreateToken, DeleteImage, DeleteProject, UpdateProject};
 use crate::model::project::{Named, Quota};
 
@@ -26,12 +27,12 @@ async fn projects_and_what_belongs_to_them_are_there_after_a_restart() {
     fixture.make(CreateToken(Arc::new(token.clone())).into()).await.expect("made");
     fixture.make(CreateToken(Arc::new(record_of(2, "ci"))).into()).await.expect("made");
 
-    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    let quota = Quota::of_numbers([9, 8, 7, 6, 5, 4, 3, 2]);
     let update = UpdateProject { name: project("shop"), quota };
     fixture.make(update.into()).await.expect("it is there");
     let (open, directory) = fixture.reopened().await;
     let fixture = started(open, directory);
-    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    let quota = Quota::of_numbers([9, 8, 7, 6, 5, 4, 3, 2]);
     let shop = ProjectRecord { quota, ..(*project_record("shop")).clone() };
     assert_eq!(fixture.store.projects(), [Arc::new(shop)]);
     let images = fixture.store.images(&caller());

@@ -103,7 +103,7 @@ fn made_token() -> TokenRecord {
 
 /// A project with a quota, and a token of it.
 fn shop() -> ProjectRecord {
-    let quota = Quota { vms: 9, vcpus: 8, memory_mib: 7, disk_mib: 6 };
+    let quota = Quota::of_numbers([9, 8, 7, 6, 0, 0, 0, 0]);
     ProjectRecord { quota, ..(*project_record("shop")).clone() }
 }
 

@@ -600,6 +600,17 @@ class ProjectCalls:
             timeout,
         )
 
+    def get_project(
+        self, request: v1.GetProjectRequest, *, timeout: float | None = None
+    ) -> v1.Project:
+        """One project, with what is used of what it may have.
+        """
+        return self._link.unary(
+            Method("banger.v1.ProjectService", "GetProject", v1.GetProjectRequest, v1.Project),
+            request,
+            timeout,
+        )
+
     def list_projects(
         self, request: v1.ListProjectsRequest, *, timeout: float | None = None
     ) -> v1.ListProjectsResponse:

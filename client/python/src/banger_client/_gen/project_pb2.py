@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61nger/v1/project.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x03 \x01(\t\x12\x10\n\x08vm_count\x18\x04 \x01(\r\x12\x13\n\x0bimage_count\x18\x05 \x01(\r\x12*\n\x05quota\x18\x06 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\x12)\n\x04used\x18\x07 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\"T\n\x10ProjectResources\x12\x0b\n\x03vms\x18\x01 \x01(\x04\x12\r\n\x05vcpus\x18\x02 \x01(\x04\x12\x12\n\nmemory_mib\x18\x03 \x01(\x04\x12\x10\n\x08\x64isk_mib\x18\x04 \x01(\x04\"d\n\x14\x43reateProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x05quota\x18\x03 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\"d\n\x14UpdateProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x05quota\x18\x02 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListProjectsResponse\x12$\n\x08projects\x18\x01 \x03(\x0b\x32\x12.banger.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x14\x44\x65leteProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t2\xb3\x02\n\x0eProjectService\x12\x44\n\rCreateProject\x12\x1f.banger.v1.CreateProjectRequest\x1a\x12.banger.v1.Project\x12\x44\n\rUpdateProject\x12\x1f.banger.v1.UpdateProjectRequest\x1a\x12.banger.v1.Project\x12O\n\x0cListProjects\x12\x1e.banger.v1.ListProjectsRequest\x1a\x1f.banger.v1.ListProjectsResponse\x12\x44\n\rDeleteProject\x12\x1f.banger.v1.DeleteProjectRequest\x1a\x12.banger.v1.Projectb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62\x61nger/v1/project.proto\x12\tbanger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n\x07Project\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncreated_by\x18\x03 \x01(\t\x12\x10\n\x08vm_count\x18\x04 \x01(\r\x12\x13\n\x0bimage_count\x18\x05 \x01(\r\x12*\n\x05quota\x18\x06 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\x12)\n\x04used\x18\x07 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\"\xa3\x01\n\x10ProjectResources\x12\x0b\n\x03vms\x18\x01 \x01(\x04\x12\r\n\x05vcpus\x18\x02 \x01(\x04\x12\x12\n\nmemory_mib\x18\x03 \x01(\x04\x12\x10\n\x08\x64isk_mib\x18\x04 \x01(\x04\x12\x11\n\timage_mib\x18\x05 \x01(\x04\x12\x0f\n\x07watches\x18\x06 \x01(\x04\x12\x0f\n\x07streams\x18\x07 \x01(\x04\x12\x18\n\x10\x63\x61lls_per_second\x18\x08 \x01(\x04\"d\n\x14\x43reateProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12*\n\x05quota\x18\x03 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\"d\n\x14UpdateProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x05quota\x18\x02 \x01(\x0b\x32\x1b.banger.v1.ProjectResources\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListProjectsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListProjectsResponse\x12$\n\x08projects\x18\x01 \x03(\x0b\x32\x12.banger.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x14\x44\x65leteProjectRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t2\xf3\x02\n\x0eProjectService\x12\x44\n\rCreateProject\x12\x1f.banger.v1.CreateProjectRequest\x1a\x12.banger.v1.Project\x12\x44\n\rUpdateProject\x12\x1f.banger.v1.UpdateProjectRequest\x1a\x12.banger.v1.Project\x12>\n\nGetProject\x12\x1c.banger.v1.GetProjectRequest\x1a\x12.banger.v1.Project\x12O\n\x0cListProjects\x12\x1e.banger.v1.ListProjectsRequest\x1a\x1f.banger.v1.ListProjectsResponse\x12\x44\n\rDeleteProject\x12\x1f.banger.v1.DeleteProjectRequest\x1a\x12.banger.v1.Projectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROJECT']._serialized_start=72
   _globals['_PROJECT']._serialized_end=290
-  _globals['_PROJECTRESOURCES']._serialized_start=292
-  _globals['_PROJECTRESOURCES']._serialized_end=376
-  _globals['_CREATEPROJECTREQUEST']._serialized_start=378
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=478
-  _globals['_UPDATEPROJECTREQUEST']._serialized_start=480
-  _globals['_UPDATEPROJECTREQUEST']._serialized_end=580
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=582
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=642
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=644
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=729
-  _globals['_DELETEPROJECTREQUEST']._serialized_start=731
-  _globals['_DELETEPROJECTREQUEST']._serialized_end=810
-  _globals['_PROJECTSERVICE']._serialized_start=813
-  _globals['_PROJECTSERVICE']._serialized_end=1120
+  _globals['_PROJECTRESOURCES']._serialized_start=293
+  _globals['_PROJECTRESOURCES']._serialized_end=456
+  _globals['_CREATEPROJECTREQUEST']._serialized_start=458
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=558
+  _globals['_UPDATEPROJECTREQUEST']._serialized_start=560
+  _globals['_UPDATEPROJECTREQUEST']._serialized_end=660
+  _globals['_GETPROJECTREQUEST']._serialized_start=662
+  _globals['_GETPROJECTREQUEST']._serialized_end=695
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=697
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=757
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=759
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=844
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=846
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=925
+  _globals['_PROJECTSERVICE']._serialized_start=928
+  _globals['_PROJECTSERVICE']._serialized_end=1299
 # @@protoc_insertion_point(module_scope)

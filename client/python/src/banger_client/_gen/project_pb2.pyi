@@ -28,16 +28,24 @@ class Project(_message.Message):
     def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., created_by: _Optional[str] = ..., vm_count: _Optional[int] = ..., image_count: _Optional[int] = ..., quota: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ..., used: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ProjectResources(_message.Message):
-    __slots__ = ("vms", "vcpus", "memory_mib", "disk_mib")
+    __slots__ = ("vms", "vcpus", "memory_mib", "disk_mib", "image_mib", "watches", "streams", "calls_per_second")
     VMS_FIELD_NUMBER: _ClassVar[int]
     VCPUS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
     DISK_MIB_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_MIB_FIELD_NUMBER: _ClassVar[int]
+    WATCHES_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     vms: int
     vcpus: int
     memory_mib: int
     disk_mib: int
-    def __init__(self, vms: _Optional[int] = ..., vcpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., disk_mib: _Optional[int] = ...) -> None: ...
+    image_mib: int
+    watches: int
+    streams: int
+    calls_per_second: int
+    def __init__(self, vms: _Optional[int] = ..., vcpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., disk_mib: _Optional[int] = ..., image_mib: _Optional[int] = ..., watches: _Optional[int] = ..., streams: _Optional[int] = ..., calls_per_second: _Optional[int] = ...) -> None: ...
 
 class CreateProjectRequest(_message.Message):
     __slots__ = ("name", "request_id", "quota")
@@ -58,6 +66,12 @@ class UpdateProjectRequest(_message.Message):
     quota: ProjectResources
     request_id: str
     def __init__(self, name: _Optional[str] = ..., quota: _Optional[_Union[ProjectResources, _Mapping[str, _Any]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class GetProjectRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ListProjectsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

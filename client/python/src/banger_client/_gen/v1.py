@@ -80,6 +80,7 @@ from .image_pb2 import (
 from .project_pb2 import (
     CreateProjectRequest as CreateProjectRequest,
     DeleteProjectRequest as DeleteProjectRequest,
+    GetProjectRequest as GetProjectRequest,
     ListProjectsRequest as ListProjectsRequest,
     ListProjectsResponse as ListProjectsResponse,
     Project as Project,

@@ -7,30 +7,20 @@ fn reason(status: &Status) -> String {
 }
 
 #[test]
-fn streams_are_limited_by_vm_and_by_principal_and_room_comes_back() {
+fn streams_are_limited_by_vm_and_room_comes_back() {
     let streams = Streams::default();
-    let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
     let mut held: Vec<_> =
-        (0..MAX_STREAMS_PER_VM).map(|_| streams.admit(vm_id(1), &one).expect("room")).collect();
-    let status = streams.admit(vm_id(1), &two).expect_err("the VM has no room");
+        (0..MAX_STREAMS_PER_VM).map(|_| streams.admit(vm_id(1)).expect("room")).collect();
+    let status = streams.admit(vm_id(1)).expect_err("the VM has no room");
     assert_eq!(reason(&status), "LIMIT_REACHED");
     assert!(status.message().contains("64 open streams to one VM"), "{status}");
     held.pop();
-    held.push(streams.admit(vm_id(1), &two).expect("one has left"));
-    for vm in 2.. {
-        match streams.admit(vm_id(vm), &one) {
-            Ok(permit) => held.push(permit),
-            Err(status) => {
-                assert!(status.message().contains("512 open streams of one"), "{status}");
-                break;
-            }
-        }
-    }
-    // One of them is the other's.
-    assert_eq!(streams.open(), MAX_STREAMS_PER_PARTY + 1);
+    held.push(streams.admit(vm_id(1)).expect("one has left"));
+    held.push(streams.admit(vm_id(2)).expect("of another VM"));
+    assert_eq!(streams.open(), MAX_STREAMS_PER_VM + 1);
     drop(held);
     assert_eq!(streams.open(), 0);
-    assert!(streams.0.lock().of_parties.is_empty(), "nothing is remembered");
+    assert!(streams.0.lock().is_empty(), "nothing is remembered");
 }
 
 #[tokio::test(start_paused = true)]

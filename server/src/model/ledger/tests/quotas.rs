@@ -4,7 +4,7 @@ use super::projects::{booting, developer, make_as, remove, vm_of, with_projects}
 use super::*;
 use crate::model::fixtures::project;
 use crate::model::image::{ImageRecord, StoredKind};
-use crate::model::project::{OverQuota, ProjectName, Quota};
+use crate::model::project::{Named, OverQuota, ProjectName, Quota};
 use crate::testing::image;
 
 #[test]
@@ -54,6 +54,47 @@ fn a_vm_grows_within_its_quota_alone() {
     assert!(matches!(refused, Err(Refusal::InvalidFields(_))), "{refused:?}");
 }
 
+/// An image of a project, so many MiB long.
+fn image_of(of: &str, name: &str, mib: u64) -> PutImage {
+    let (image, _) = image(name, StoredKind::Root, format!("{of}/{name}/{mib}").as_bytes());
+    let image = ImageRecord { project: project(of), size_bytes: mib << 20, ..(*image).clone() };
+    PutImage { image: Arc::new(image), replace: true, public: None }
+}
+
+#[test]
+fn images_of_a_project_pass_no_quota_whoever_commits_first() {
+    let mut ledger = with_projects();
+    let quota = Quota { image_mib: 10, ..Quota::default() };
+    make(&mut ledger, UpdateProject { name: project("shop"), quota }.into()).expect("there");
+    let shop = developer("shop");
+    let mut put = |of: &str, name: &str, mib: u64| {
+        make_as(&mut ledger, &developer(of), image_of(of, name, mib)).map(drop)
+    };
+    // Each would fit, were it alone.
+    let made = (0..200).filter(|number| put("shop", &format!("i{number}"), 4).is_ok());
+    assert_eq!(made.count(), 2);
+    let what = "MiB of images and uploads";
+    let passed = OverQuota { what, allowed: 10, used: 8, wanted: 3 };
+    let full = Err(Refusal::QuotaExceeded { project: "shop".to_owned(), passed });
+    assert_eq!(put("shop", "one", 3), full);
+    assert_eq!(put("shop", "one", 2), Ok(()), "to the last of it");
+    assert_eq!(put("lab", "one", 3), Ok(()), "another's");
+    // One that takes the place of another counts in its stead; a shorter one always fits.
+    assert_eq!(put("shop", "i0", 4), Ok(()), "as it is");
+    assert!(put("shop", "i0", 5).is_err());
+    let quota = Quota { image_mib: 1, ..quota };
+    make(&mut ledger, UpdateProject { name: project("shop"), quota }.into()).expect("there");
+    let mut put =
+        |name: &str, mib: u64| make_as(&mut ledger, &shop, image_of("shop", name, mib)).map(drop);
+    assert_eq!(put("i0", 3), Ok(()));
+    assert!(put("i0", 4).is_err());
+    let uses = ledger.project_use(&project("shop")).images;
+    assert_eq!((uses.images, uses.bytes), (3, 9 << 20));
+    let gone = DeleteImage { image: Named::new(&project("shop"), "i0") };
+    make_as(&mut ledger, &shop, gone).expect("unused");
+    assert_eq!(ledger.project_use(&project("shop")).images.bytes, 6 << 20);
+}
+
 #[test]
 fn a_root_disk_counts_for_as_long_as_its_image_is() {
     let mut ledger = with_projects();
@@ -71,7 +112,7 @@ fn a_root_disk_counts_for_as_long_as_its_image_is() {
     make(&mut ledger, UpdateProject { name: project("shop"), quota }.into()).expect("there");
     let shop = developer("shop");
     let of = |number, root| booting(number, "shop", "vmlinux", root);
-    let used = |ledger: &Ledger| ledger.project_uses()[&project("shop")].booked.disk_mib;
+    let used = |ledger: &Ledger| ledger.project_use(&project("shop")).booked.disk_mib;
     // Its spec says 1024 MiB, as that of each.
     vm(make_as(&mut ledger, &shop, of(1, "large")));
     assert_eq!(used(&ledger), 3000);

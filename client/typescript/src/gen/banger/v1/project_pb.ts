@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/project.proto.
  */
 export const file_banger_v1_project: GenFile = /*@__PURE__*/
-  fileDesc("ChdiYW5nZXIvdjEvcHJvamVjdC5wcm90bxIJYmFuZ2VyLnYxItoBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNyZWF0ZWRfYnkYAyABKAkSEAoIdm1fY291bnQYBCABKA0SEwoLaW1hZ2VfY291bnQYBSABKA0SKgoFcXVvdGEYBiABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcxIpCgR1c2VkGAcgASgLMhsuYmFuZ2VyLnYxLlByb2plY3RSZXNvdXJjZXMiVAoQUHJvamVjdFJlc291cmNlcxILCgN2bXMYASABKAQSDQoFdmNwdXMYAiABKAQSEgoKbWVtb3J5X21pYhgDIAEoBBIQCghkaXNrX21pYhgEIAEoBCJkChRDcmVhdGVQcm9qZWN0UmVxdWVzdBIMCgRuYW1lGAEgASgJEhIKCnJlcXVlc3RfaWQYAiABKAkSKgoFcXVvdGEYAyABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcyJkChRVcGRhdGVQcm9qZWN0UmVxdWVzdBIMCgRuYW1lGAEgASgJEioKBXF1b3RhGAIgASgLMhsuYmFuZ2VyLnYxLlByb2plY3RSZXNvdXJjZXMSEgoKcmVxdWVzdF9pZBgDIAEoCSI8ChNMaXN0UHJvamVjdHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoDRISCgpwYWdlX3Rva2VuGAIgASgJIlUKFExpc3RQcm9qZWN0c1Jlc3BvbnNlEiQKCHByb2plY3RzGAEgAygLMhIuYmFuZ2VyLnYxLlByb2plY3QSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIk8KFERlbGV0ZVByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkSFQoNYWxsb3dfbWlzc2luZxgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJMrMCCg5Qcm9qZWN0U2VydmljZRJECg1DcmVhdGVQcm9qZWN0Eh8uYmFuZ2VyLnYxLkNyZWF0ZVByb2plY3RSZXF1ZXN0GhIuYmFuZ2VyLnYxLlByb2plY3QSRAoNVXBkYXRlUHJvamVjdBIfLmJhbmdlci52MS5VcGRhdGVQcm9qZWN0UmVxdWVzdBoSLmJhbmdlci52MS5Qcm9qZWN0Ek8KDExpc3RQcm9qZWN0cxIeLmJhbmdlci52MS5MaXN0UHJvamVjdHNSZXF1ZXN0Gh8uYmFuZ2VyLnYxLkxpc3RQcm9qZWN0c1Jlc3BvbnNlEkQKDURlbGV0ZVByb2plY3QSHy5iYW5nZXIudjEuRGVsZXRlUHJvamVjdFJlcXVlc3QaEi5iYW5nZXIudjEuUHJvamVjdGIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChdiYW5nZXIvdjEvcHJvamVjdC5wcm90bxIJYmFuZ2VyLnYxItoBCgdQcm9qZWN0EgwKBG5hbWUYASABKAkSLwoLY3JlYXRlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmNyZWF0ZWRfYnkYAyABKAkSEAoIdm1fY291bnQYBCABKA0SEwoLaW1hZ2VfY291bnQYBSABKA0SKgoFcXVvdGEYBiABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcxIpCgR1c2VkGAcgASgLMhsuYmFuZ2VyLnYxLlByb2plY3RSZXNvdXJjZXMiowEKEFByb2plY3RSZXNvdXJjZXMSCwoDdm1zGAEgASgEEg0KBXZjcHVzGAIgASgEEhIKCm1lbW9yeV9taWIYAyABKAQSEAoIZGlza19taWIYBCABKAQSEQoJaW1hZ2VfbWliGAUgASgEEg8KB3dhdGNoZXMYBiABKAQSDwoHc3RyZWFtcxgHIAEoBBIYChBjYWxsc19wZXJfc2Vjb25kGAggASgEImQKFENyZWF0ZVByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkSEgoKcmVxdWVzdF9pZBgCIAEoCRIqCgVxdW90YRgDIAEoCzIbLmJhbmdlci52MS5Qcm9qZWN0UmVzb3VyY2VzImQKFFVwZGF0ZVByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkSKgoFcXVvdGEYAiABKAsyGy5iYW5nZXIudjEuUHJvamVjdFJlc291cmNlcxISCgpyZXF1ZXN0X2lkGAMgASgJIiEKEUdldFByb2plY3RSZXF1ZXN0EgwKBG5hbWUYASABKAkiPAoTTGlzdFByb2plY3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCSJVChRMaXN0UHJvamVjdHNSZXNwb25zZRIkCghwcm9qZWN0cxgBIAMoCzISLmJhbmdlci52MS5Qcm9qZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChREZWxldGVQcm9qZWN0UmVxdWVzdBIMCgRuYW1lGAEgASgJEhUKDWFsbG93X21pc3NpbmcYAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCTLzAgoOUHJvamVjdFNlcnZpY2USRAoNQ3JlYXRlUHJvamVjdBIfLmJhbmdlci52MS5DcmVhdGVQcm9qZWN0UmVxdWVzdBoSLmJhbmdlci52MS5Qcm9qZWN0EkQKDVVwZGF0ZVByb2plY3QSHy5iYW5nZXIudjEuVXBkYXRlUHJvamVjdFJlcXVlc3QaEi5iYW5nZXIudjEuUHJvamVjdBI+CgpHZXRQcm9qZWN0EhwuYmFuZ2VyLnYxLkdldFByb2plY3RSZXF1ZXN0GhIuYmFuZ2VyLnYxLlByb2plY3QSTwoMTGlzdFByb2plY3RzEh4uYmFuZ2VyLnYxLkxpc3RQcm9qZWN0c1JlcXVlc3QaHy5iYW5nZXIudjEuTGlzdFByb2plY3RzUmVzcG9uc2USRAoNRGVsZXRlUHJvamVjdBIfLmJhbmdlci52MS5EZWxldGVQcm9qZWN0UmVxdWVzdBoSLmJhbmdlci52MS5Qcm9qZWN0YgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Project
@@ -54,14 +54,15 @@ export type Project = Message<"banger.v1.Project"> & {
   imageCount: number;
 
   /**
-   * What its VMs may come to. Not set: nothing bounds them but the fleet. `default` has none.
+   * What it may come to. Not set: nothing bounds it but the fleet. `default` has none.
    *
    * @generated from field: banger.v1.ProjectResources quota = 6;
    */
   quota?: ProjectResources | undefined;
 
   /**
-   * What its VMs come to, those that are being deleted included, which count until they are gone.
+   * What it comes to: VMs that are being deleted included, which count until they are gone, and calls
+   * that are open now.
    *
    * @generated from field: banger.v1.ProjectResources used = 7;
    */
@@ -76,13 +77,13 @@ export const ProjectSchema: GenMessage<Project> = /*@__PURE__*/
   messageDesc(file_banger_v1_project, 0);
 
 /**
- * What VMs come to, as they book it on hosts.
+ * What a project comes to, or may come to.
  *
  * @generated from message banger.v1.ProjectResources
  */
 export type ProjectResources = Message<"banger.v1.ProjectResources"> & {
   /**
-   * In a quota, 0 in any field: nothing bounds that.
+   * VMs, and what they book on hosts. In a quota, 0 in any of these: nothing bounds that.
    *
    * @generated from field: uint64 vms = 1;
    */
@@ -102,6 +103,38 @@ export type ProjectResources = Message<"banger.v1.ProjectResources"> & {
    * @generated from field: uint64 disk_mib = 4;
    */
   diskMib: bigint;
+
+  /**
+   * What its images and uploads take on the server. In a quota, 0: nothing bounds that.
+   *
+   * @generated from field: uint64 image_mib = 5;
+   */
+  imageMib: bigint;
+
+  /**
+   * Calls that watch or wait and are open at a time: WatchVms, WaitVm. In a quota, 0: as many as the
+   * server is set to (limits.project_watches).
+   *
+   * @generated from field: uint64 watches = 6;
+   */
+  watches: bigint;
+
+  /**
+   * Calls that carry bytes of guests or images and are open at a time: ReadConsole, AttachConsole,
+   * ExecVm, CopyToVm, CopyFromVm, ForwardVm, UploadBlob, ImportImage, ImportImageWithProgress. In a
+   * quota, 0: as many as the server is set to (limits.project_streams).
+   *
+   * @generated from field: uint64 streams = 7;
+   */
+  streams: bigint;
+
+  /**
+   * Calls a second, at most 1000000, with ten times as many at once after a rest; used: in the last
+   * whole second. In a quota, 0: as the server is set to (limits.project_calls_per_second).
+   *
+   * @generated from field: uint64 calls_per_second = 8;
+   */
+  callsPerSecond: bigint;
 };
 
 /**
@@ -178,6 +211,25 @@ export const UpdateProjectRequestSchema: GenMessage<UpdateProjectRequest> = /*@_
   messageDesc(file_banger_v1_project, 3);
 
 /**
+ * @generated from message banger.v1.GetProjectRequest
+ */
+export type GetProjectRequest = Message<"banger.v1.GetProjectRequest"> & {
+  /**
+   * Empty: the caller's own, which for callers of the whole fleet is `default`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message banger.v1.GetProjectRequest.
+ * Use `create(GetProjectRequestSchema)` to create a new message.
+ */
+export const GetProjectRequestSchema: GenMessage<GetProjectRequest> = /*@__PURE__*/
+  messageDesc(file_banger_v1_project, 4);
+
+/**
  * @generated from message banger.v1.ListProjectsRequest
  */
 export type ListProjectsRequest = Message<"banger.v1.ListProjectsRequest"> & {
@@ -199,7 +251,7 @@ export type ListProjectsRequest = Message<"banger.v1.ListProjectsRequest"> & {
  * Use `create(ListProjectsRequestSchema)` to create a new message.
  */
 export const ListProjectsRequestSchema: GenMessage<ListProjectsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 4);
+  messageDesc(file_banger_v1_project, 5);
 
 /**
  * @generated from message banger.v1.ListProjectsResponse
@@ -223,7 +275,7 @@ export type ListProjectsResponse = Message<"banger.v1.ListProjectsResponse"> & {
  * Use `create(ListProjectsResponseSchema)` to create a new message.
  */
 export const ListProjectsResponseSchema: GenMessage<ListProjectsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 5);
+  messageDesc(file_banger_v1_project, 6);
 
 /**
  * @generated from message banger.v1.DeleteProjectRequest
@@ -254,7 +306,7 @@ export type DeleteProjectRequest = Message<"banger.v1.DeleteProjectRequest"> & {
  * Use `create(DeleteProjectRequestSchema)` to create a new message.
  */
 export const DeleteProjectRequestSchema: GenMessage<DeleteProjectRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_project, 6);
+  messageDesc(file_banger_v1_project, 7);
 
 /**
  * Projects: the border between people on one fleet. Every VM, image and upload belongs to one, for
@@ -282,6 +334,16 @@ export const ProjectService: GenService<{
   updateProject: {
     methodKind: "unary";
     input: typeof UpdateProjectRequestSchema;
+    output: typeof ProjectSchema;
+  },
+  /**
+   * One project, with what is used of what it may have.
+   *
+   * @generated from rpc banger.v1.ProjectService.GetProject
+   */
+  getProject: {
+    methodKind: "unary";
+    input: typeof GetProjectRequestSchema;
     output: typeof ProjectSchema;
   },
   /**

@@ -821,14 +821,16 @@ export type VmStatus = Message<"banger.v1.VmStatus"> & {
   dnsName: string;
 
   /**
-   * Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id).
+   * Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id). Empty for
+   * callers of a project, as all that is of the host: the process, the epoch of its agent, and names and
+   * paths of devices.
    *
    * @generated from field: string host_boot_id = 13;
    */
   hostBootId: string;
 
   /**
-   * The VMM process.
+   * The VMM process. Not set for callers of a project.
    *
    * @generated from field: banger.v1.VmProcess process = 14;
    */
