@@ -118,6 +118,8 @@ fn vm_status(
         Observation::Unknown { .. } | Observation::Absent => None,
     };
     let facts = host.and_then(|host| host.facts.as_ref());
+    // Of its host: numbers of processes, too, which tell how many others there are.
+    let of_host = seen.filter(|_| to.sees_hosts);
     v1::VmStatus {
         state: state(status.state).into(),
         reason: status.reason.to_string(),
@@ -132,15 +134,18 @@ fn vm_status(
         mac_address: intent.net.map(|net| net.mac.to_string()).unwrap_or_default(),
         vsock_cid: intent.net.map_or(0, |net| net.cid),
         dns_name: intent.dns_name(domain),
-        host_boot_id: seen.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
-        process: seen.and_then(|seen| seen.process).map(process),
+        host_boot_id: of_host.map(|seen| seen.boot_id.clone()).unwrap_or_default(),
+        process: of_host.and_then(|seen| seen.process).map(process),
         exit: seen.and_then(|seen| seen.exit.as_ref()).map(|seen| exit(seen, to)),
         restart_count: seen.map_or(0, |seen| seen.restart_count),
         adopted_at: seen.and_then(|seen| seen.adopted_at).map(timestamp),
-        agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
+        agent_epoch: facts.filter(|_| to.sees_hosts).map_or(0, |facts| facts.agent_epoch),
         unknown_since: status.unknown_since.map(timestamp),
         state_since: Some(timestamp(status.since)),
-        devices: seen.map(|seen| &seen.devices).filter(|seen| seen.is_any()).map(devices),
+        devices: seen
+            .map(|seen| &seen.devices)
+            .filter(|seen| seen.is_any())
+            .map(|seen| devices(seen, to)),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
         guest: seen.and_then(|seen| seen.guest.as_ref()).map(guest),
         // Of now, not of a revision: see `vm_now`.
@@ -311,7 +316,17 @@ fn guest(seen: &GuestSeen) -> v1::GuestStatus {
     }
 }
 
-fn devices(seen: &DevicesSeen) -> v1::VmDevices {
+/// Devices. Their names and paths are the host's, and loop devices are numbered over all guests.
+fn devices(seen: &DevicesSeen, to: Audience) -> v1::VmDevices {
+    if !to.sees_hosts {
+        return v1::VmDevices {
+            cow_used_sectors: seen.cow_used_sectors,
+            cow_total_sectors: seen.cow_total_sectors,
+            vmm: seen.vmm.clone(),
+            root_disk: seen.root_disk.clone(),
+            ..v1::VmDevices::default()
+        };
+    }
     v1::VmDevices {
         tap: seen.tap.clone(),
         base_loop: seen.base_loop.clone(),

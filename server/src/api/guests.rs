@@ -131,7 +131,7 @@ impl Vms {
             id: record.id(),
             host: view.map_or("", |view| &view.record.name),
             simulated: view.is_some_and(|view| view.facts.as_ref().is_some_and(|f| f.simulated)),
-            sees_hosts: to.sees_hosts,
+            to,
         };
         status::guest_failed(&guest, failure)
     }

@@ -29,7 +29,7 @@ use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind, digest_of, is_reserved};
 use crate::model::ledger::{DeleteImage, Refusal};
 use crate::model::names;
-use crate::model::project::Named;
+use crate::model::project::{Named, ProjectName};
 use crate::model::spec::SpecProblem;
 use crate::reconcile::ImageStanding;
 use crate::store::MutateError;
@@ -377,11 +377,12 @@ impl ImageService for ImageApi {
         let caller = self.api.caller(&request)?;
         let let_in = LetIn::of(&request);
         let stream = request.into_inner();
-        let mut using = Use::begin(&self.api, &caller, &let_in, uploaded(""), Vec::new()).await?;
-        let kept = self.upload(&caller, stream).await;
-        if let Ok(kept) = &kept {
-            using.about(uploaded(&kept.sha256));
-        }
+        let begun = uploaded(&caller.home(), "");
+        let mut using = Use::begin(&self.api, &caller, &let_in, begun, Vec::new()).await?;
+        let mut project = caller.home();
+        let kept = self.upload(&caller, stream, &mut project).await;
+        let sha256 = kept.as_ref().map(|kept| &*kept.sha256).unwrap_or_default();
+        using.about(uploaded(&project, sha256));
         using.end(kept.as_ref());
         kept.map(Response::new)
     }
@@ -392,9 +393,9 @@ impl ImageApi {
         &self,
         caller: &Caller,
         mut stream: Streaming<v1::UploadBlobRequest>,
+        project: &mut ProjectName,
     ) -> Result<v1::UploadBlobResponse, Status> {
         let failed = |failure| status::keep_failed(failure, caller);
-        let mut project = caller.home();
         let upload = self.api.images.begin_upload(&caller.party(), project.clone()).await;
         let mut upload = upload.map_err(failed)?;
         let mut file_name = None;
@@ -407,7 +408,7 @@ impl ImageApi {
             upload.next(stream.message(), bytes_of).await.map_err(failed)??
         {
             if file_name.is_none() {
-                project = self.api.project(&message.project, caller)?;
+                *project = self.api.project(&message.project, caller)?;
                 upload.is_for(project.clone());
             }
             if file_name.is_none() && message.size_bytes > 0 {
@@ -431,9 +432,9 @@ impl ImageApi {
     }
 }
 
-/// An upload, in the audit.
-fn uploaded(sha256: &str) -> AuditObject {
-    AuditObject::new(AuditedKind::Upload, sha256, "")
+/// An upload, in the audit: of its project, as far as that has been said.
+fn uploaded(project: &ProjectName, sha256: &str) -> AuditObject {
+    AuditObject::new(AuditedKind::Upload, sha256, &Caller::party_of(project))
 }
 
 /// A file's name as it may be shown: shortened, without characters that steer whatever shows it.

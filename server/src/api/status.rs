@@ -5,16 +5,12 @@
 
 use std::collections::HashMap;
 
-use banger_images::{ErrorClass, ImportError};
 use banger_proto::ids::Revision;
 use banger_proto::v1::ErrorReason;
 use banger_proto::words::counted;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::images::ImportFailure;
-use crate::images::library::KeepError;
-use crate::images::sources::SourceError;
 use crate::model::access::Refused;
 use crate::model::caller::Caller;
 use crate::model::ledger::Refusal;
@@ -22,12 +18,13 @@ use crate::model::placement::Unsuitable;
 use crate::model::project::ProjectName;
 use crate::model::request::RequestTarget;
 use crate::model::spec::{SpecProblem, SpecRefusal};
-use crate::store::{MutateError, StoreError};
 use crate::watch::TooOldWhy;
 
 mod guests;
+mod kept;
 
 pub use self::guests::{GuestOf, guest_failed, guest_lost};
+pub use self::kept::{import_failed, keep_failed, mutation_failed, read_failed};
 
 /// The domain of every reason.
 pub const DOMAIN: &str = "banger";
@@ -297,22 +294,6 @@ pub fn spec_refused(refusal: SpecRefusal) -> Status {
     }
 }
 
-/// A mutation that came to nothing.
-pub fn mutation_failed(failure: MutateError) -> Status {
-    match failure {
-        MutateError::Refused(refusal) => refused(&refusal),
-        MutateError::Unavailable { reason } => error(
-            Code::Unavailable,
-            ErrorReason::StoreUnavailable,
-            format!("the store can't be written now; nothing was changed: {reason}"),
-        ),
-        MutateError::Defect { reason } => {
-            internal(format!("the store refused a change that had been allowed: {reason}"))
-        }
-        MutateError::Closed => shutting_down(),
-    }
-}
-
 /// A host's agent was not reached, or nothing came of the call that only reads.
 pub fn host_unreachable(message: impl Into<String>) -> Status {
     error(Code::Unavailable, ErrorReason::HostUnreachable, message)
@@ -326,86 +307,6 @@ pub fn outcome_unknown(message: impl Into<String>) -> Status {
 /// A host's agent won't, or can't.
 pub fn host_refused(message: impl Into<String>) -> Status {
     error(Code::FailedPrecondition, ErrorReason::HostRefused, message)
-}
-
-/// The store can't be read.
-pub fn read_failed(failure: &StoreError) -> Status {
-    match failure {
-        StoreError::Database { .. } => error(
-            Code::Unavailable,
-            ErrorReason::StoreUnavailable,
-            format!("the store can't be read now: {failure}"),
-        ),
-        StoreError::Corrupt { .. } => internal(failure.to_string()),
-    }
-}
-
-/// What whoever may not know how much room there is reads of a server that has none.
-const NO_ROOM: &str = "the server has no room for more images";
-
-/// An upload or an image that could not be kept.
-pub fn keep_failed(failure: KeepError, caller: &Caller) -> Status {
-    let (code, reason) = match &failure {
-        KeepError::Quota(refusal) => return refused(refusal),
-        KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
-        KeepError::TooLarge { .. } | KeepError::TooSlow(_) => {
-            (Code::ResourceExhausted, ErrorReason::LimitReached)
-        }
-        KeepError::Io { what, source } => {
-            return internal(format!("the server could not {what}: {source}"));
-        }
-    };
-    let message = match failure {
-        KeepError::Full(_) if !caller.sees_hosts() => NO_ROOM.to_owned(),
-        failure => failure.to_string(),
-    };
-    error(code, reason, message)
-}
-
-/// An import that came to nothing.
-pub fn import_failed(failure: ImportFailure, caller: &Caller) -> Status {
-    let message = failure.to_string();
-    let (code, reason) = match failure {
-        ImportFailure::NoBlob(_) => (Code::NotFound, ErrorReason::BlobNotFound),
-        ImportFailure::Path { why, .. } => match why {
-            SourceError::NotThere => (Code::NotFound, ErrorReason::ImageSourceNotFound),
-            SourceError::Outside | SourceError::Unreadable(_) => {
-                return invalid_field("source", why.to_string());
-            }
-        },
-        ImportFailure::Conversion { error, .. } => conversion(&error),
-        ImportFailure::Keep(failure) => return keep_failed(failure, caller),
-        ImportFailure::Quota(refusal) => return refused(&refusal),
-        ImportFailure::Store(failure) => return mutation_failed(failure),
-        ImportFailure::Closed => return shutting_down(),
-    };
-    match reason {
-        ErrorReason::ImageStoreFull if !caller.sees_hosts() => error(code, reason, NO_ROOM),
-        reason => error(code, reason, message),
-    }
-}
-
-fn conversion(failure: &ImportError) -> (Code, ErrorReason) {
-    if let ImportError::Write { source, .. } = failure
-        && matches!(
-            source.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        )
-    {
-        return (Code::ResourceExhausted, ErrorReason::ImageStoreFull);
-    }
-    if let ImportError::NoRoom { .. } = failure {
-        return (Code::ResourceExhausted, ErrorReason::ImageStoreFull);
-    }
-    match failure.class() {
-        ErrorClass::NotFound => (Code::NotFound, ErrorReason::ImageSourceNotFound),
-        ErrorClass::Refused => (Code::InvalidArgument, ErrorReason::ImageNotAccepted),
-        ErrorClass::TooLarge => (Code::ResourceExhausted, ErrorReason::LimitReached),
-        ErrorClass::Denied => (Code::PermissionDenied, ErrorReason::ImageSourceDenied),
-        ErrorClass::Unavailable => (Code::Unavailable, ErrorReason::ImageSourceUnavailable),
-        ErrorClass::Host => (Code::Internal, ErrorReason::Internal),
-        ErrorClass::Cancelled => (Code::Unavailable, ErrorReason::ShuttingDown),
-    }
 }
 
 /// A mutation that was refused.

@@ -48,7 +48,21 @@ impl Tokens {
         Self { api, identities }
     }
 
-    fn shown(&self, token: &TokenRecord) -> v1::Token {
+    /// A token, for who asks. Who made it is theirs to know where that one is of what they see.
+    fn shown(&self, token: &TokenRecord, caller: &Caller) -> v1::Token {
+        let (created_by, created_by_token) = match caller.only() {
+            None => (token.created_by.clone(), token.created_by_token.clone()),
+            Some(own) => {
+                let by =
+                    Some(&token.created_by).filter(|by| by.starts_with(&Caller::party_of(own)));
+                let with = token.created_by_token.as_ref();
+                let its = |id: &&String| {
+                    let made_with = self.api.store.token(id);
+                    made_with.is_some_and(|token| token.rights.project() == Some(own))
+                };
+                (by.cloned().unwrap_or_default(), with.filter(its).cloned())
+            }
+        };
         let used = self.identities.last_use(token).max(token.last_used_at);
         v1::Token {
             id: token.id.clone(),
@@ -57,20 +71,20 @@ impl Tokens {
             create_time: Some(convert::timestamp(token.created_at)),
             expire_time: Some(convert::timestamp(token.expires_at)),
             last_use_time: used.map(convert::timestamp),
-            created_by: token.created_by.clone(),
+            created_by,
             project: token.rights.project().map(ToString::to_string).unwrap_or_default(),
-            created_by_token: token.created_by_token.clone().unwrap_or_default(),
+            created_by_token: created_by_token.unwrap_or_default(),
             ..v1::Token::default()
         }
     }
 
-    fn shown_gone(&self, gone: &Revoked) -> v1::Token {
+    fn shown_gone(&self, gone: &Revoked, caller: &Caller) -> v1::Token {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         v1::Token {
             made: gone.made.iter().take(NAMED).map(|made| named(made)).collect(),
             made_count: number(gone.made.len()),
             join_token_count: number(gone.join_tokens),
-            ..self.shown(&gone.token)
+            ..self.shown(&gone.token, caller)
         }
     }
 
@@ -104,7 +118,7 @@ impl Tokens {
             }
             None => String::new(),
         };
-        let tokens = page.into_iter().map(|(_, token)| self.shown(token)).collect();
+        let tokens = page.into_iter().map(|(_, token)| self.shown(token, caller)).collect();
         Ok(v1::ListTokensResponse { tokens, next_page_token })
     }
 }
@@ -225,7 +239,7 @@ impl TokenService for Tokens {
             expires_at: later(caller.at, ttl),
             last_used_at: None,
         }));
-        let token = self.api.store.submit_once(caller, key, create).await;
+        let token = self.api.store.submit_once(caller.clone(), key, create).await;
         let token = token.map_err(status::mutation_failed)?;
         // Of a repetition the token is the one that was made then, whose text nobody has.
         let made = token.id == id;
@@ -234,7 +248,7 @@ impl TokenService for Tokens {
                 "a token was made");
         }
         Ok(Response::new(v1::CreateTokenResponse {
-            token: Some(self.shown(&token)),
+            token: Some(self.shown(&token, &caller)),
             secret: if made { secret } else { String::new() },
         }))
     }
@@ -281,7 +295,7 @@ impl TokenService for Tokens {
         let keep_made = message.keep_made;
         let revoke = RevokeToken { token: reference, keep_made };
         let by = Arc::clone(&caller.actor);
-        match self.api.store.submit_once(caller, key, revoke).await {
+        match self.api.store.submit_once(caller.clone(), key, revoke).await {
             Ok(gone) => {
                 let token = &gone.token;
                 info!(token = token.id, name = token.name, %by, "a token was taken back");
@@ -290,7 +304,7 @@ impl TokenService for Tokens {
                     info!(token = made.id, name = made.name, with = token.id, %by,
                         "a token that was made with one that was taken back {what}");
                 }
-                Ok(Response::new(self.shown_gone(&gone)))
+                Ok(Response::new(self.shown_gone(&gone, &caller)))
             }
             // Gone by an earlier request with this id.
             Err(MutateError::Refused(Refusal::DoneAndGone { what: RequestTarget::Token(id) })) => {

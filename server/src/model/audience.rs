@@ -69,6 +69,17 @@ const OF_THE_VM: [&str; 27] = [
     "CRASHED",
 ];
 
+/// Reasons of a call into a guest whose sentences are about that guest alone. Of others, such as a
+/// console that can't be read, the sentence is the host's, with its files in it.
+const OF_THE_GUEST: [&str; 6] = [
+    "GUEST_AGENT_UNREACHABLE",
+    "GUEST_AGENT_LOST",
+    "GUEST_REFUSED",
+    "LIMIT_REACHED",
+    "DEADLINE_EXCEEDED",
+    "VM_NOT_RUNNING",
+];
+
 impl Audience {
     /// Somebody who calls.
     pub fn of(caller: &Caller) -> Self {
@@ -111,6 +122,14 @@ impl Audience {
         match told.find(TRANSFER_FAILED).filter(|_| !self.sees_hosts) {
             Some(at) => format!("{} could not be brought to its host", &told[..at]),
             None => told.to_owned(),
+        }
+    }
+
+    /// What a host or a guest has answered to a call into the guest, as they may read it.
+    pub fn told_by_guest(self, reason: &str, sentence: &str) -> String {
+        match self.sees_hosts || sentence.is_empty() || OF_THE_GUEST.contains(&reason) {
+            true => sentence.to_owned(),
+            false => WITHHELD.to_owned(),
         }
     }
 

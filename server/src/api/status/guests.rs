@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{DOMAIN, clipped, error, word};
 use crate::fleet::guests::GuestError;
+use crate::model::audience::Audience;
 
 /// Whose guest was asked.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +23,8 @@ pub struct GuestOf<'a> {
     pub host: &'a str,
     /// Whether that host only pretends.
     pub simulated: bool,
-    /// Whether whoever asks may know where it is, and how it fares.
-    pub sees_hosts: bool,
+    /// Who is told.
+    pub to: Audience,
 }
 
 /// The host of a VM can't be reached; why is not for everybody.
@@ -38,9 +39,9 @@ const NOT_HELD: &str = "ASSIGNMENT_NOT_FOUND";
 
 /// A stream to a guest came to nothing, or to an end that is none.
 pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
-    let GuestOf { vm, id, host, simulated, sees_hosts } = *guest;
+    let GuestOf { vm, id, host, simulated, to } = *guest;
     // The network's words have the address of the agent in them.
-    let why = |words: String| sees_hosts.then_some(words);
+    let why = |words: String| to.sees_hosts.then_some(words);
     match failure {
         GuestError::Link(lost) => guest_lost(vm, host, why(lost.to_string()).as_deref()),
         GuestError::Silent { after } => {
@@ -65,6 +66,7 @@ pub fn guest_failed(guest: &GuestOf<'_>, failure: &GuestError) -> Status {
             let code = own_of(*code);
             let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
             // Agents know VMs by their ids, people by their names.
+            let message = &to.told_by_guest(reason, message);
             let mut message = match message.strip_prefix(&format!("VM {id}: ")) {
                 Some(rest) => format!("VM {vm}: {rest}"),
                 None => message.clone(),

@@ -2,13 +2,18 @@ use crate::fleet::guests::GuestError;
 use banger_proto::ids::{HostId, VmId};
 
 use super::*;
-use crate::model::access::Needed;
+use crate::model::access::{Needed, Secrets};
+use crate::model::audience::Audience;
 use crate::model::caller::{Rights, Role};
 use crate::model::fixtures::{host_id, vm_id};
 use crate::model::intent::Desired;
 use crate::model::ledger::HostRef;
 use crate::model::placement::Shortage;
 use crate::model::request::RequestId;
+use crate::store::MutateError;
+
+/// Somebody who sees all that there is.
+const FLEET: Audience = Audience { secrets: Secrets::Shown, sees_hosts: true };
 
 #[test]
 fn a_caller_whose_role_does_not_do_is_told_which_would_in_words_and_as_metadata() {
@@ -30,7 +35,7 @@ fn reason(status: &Status) -> String {
 #[test]
 fn what_an_agent_says_of_a_vm_by_its_id_is_told_by_its_name() {
     let (id, other): (VmId, VmId) = (vm_id(1), vm_id(2));
-    let of = |simulated| GuestOf { vm: "web", id, host: "one", simulated, sees_hosts: true };
+    let of = |simulated| GuestOf { vm: "web", id, host: "one", simulated, to: FLEET };
     let said = |message: String| GuestError::Said {
         code: Code::FailedPrecondition,
         reason: "GUEST_AGENT_UNREACHABLE".to_owned(),
@@ -192,7 +197,8 @@ const ELSEWHERE: &[&str] = &[
 #[test]
 fn every_reason_is_built_here_or_named_as_somebody_elses() {
     // What these files build is written in them.
-    let source = concat!(include_str!("../status.rs"), include_str!("guests.rs"));
+    let source =
+        concat!(include_str!("../status.rs"), include_str!("guests.rs"), include_str!("kept.rs"));
     // There are gaps: numbers are given out in blocks.
     for reason in (0..1000).filter_map(|number| ErrorReason::try_from(number).ok()) {
         let word = word(reason);
@@ -223,7 +229,7 @@ fn whatever_a_caller_has_put_into_an_error_it_fits_a_header() {
 #[test]
 fn what_an_agent_or_a_guest_refuses_is_no_refusal_of_the_caller() {
     let id = crate::testing::vm_id(1);
-    let of = GuestOf { vm: "web", id, host: "b0", simulated: false, sees_hosts: true };
+    let of = GuestOf { vm: "web", id, host: "b0", simulated: false, to: FLEET };
     for (said, code) in [
         (Code::PermissionDenied, Code::FailedPrecondition),
         (Code::Unauthenticated, Code::FailedPrecondition),

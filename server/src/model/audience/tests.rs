@@ -45,6 +45,19 @@ fn of_what_a_host_says_a_project_reads_what_is_about_its_vm_alone() {
 }
 
 #[test]
+fn of_what_is_answered_to_a_call_into_a_guest_a_project_reads_what_is_the_guests() {
+    let words = "VM 0192: could not read /var/lib/banger/vms/0192/console.log";
+    for reason in ["CONSOLE_UNAVAILABLE", "STORE_UNAVAILABLE", "HOST_REFUSED", "INTERNAL", "NEW"] {
+        assert_eq!(OF_PROJECT.told_by_guest(reason, words), WITHHELD, "{reason}");
+        assert_eq!(OF_FLEET.told_by_guest(reason, words), words, "{reason}");
+    }
+    for reason in OF_THE_GUEST {
+        assert_eq!(OF_PROJECT.told_by_guest(reason, "of the guest"), "of the guest", "{reason}");
+    }
+    assert_eq!(OF_PROJECT.told_by_guest("NEW", ""), "");
+}
+
+#[test]
 fn why_an_image_is_not_there_a_project_reads_without_the_hosts_words() {
     let failed = format!("image a{TRANSFER_FAILED}one: the agent at 192.0.2.7:7072 refused");
     assert_eq!(
