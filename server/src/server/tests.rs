@@ -24,7 +24,9 @@ mod renewal;
 mod retention;
 mod revocation;
 mod roles;
+mod secrets;
 mod tokens;
+mod tokens_of_the_web;
 
 use self::agent::{FakeAgent, Serving};
 use self::renewal::FakeCertificate;

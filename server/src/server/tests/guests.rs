@@ -28,7 +28,7 @@ pub(super) struct FakeGuest {
     cut: watch::Sender<bool>,
     /// Its agent is not reached.
     away: watch::Sender<bool>,
-    started: Arc<Mutex<Vec<v1::ExecStart>>>,
+    pub(super) started: Arc<Mutex<Vec<v1::ExecStart>>>,
     /// How many inputs of programs came to their end.
     whole: watch::Sender<usize>,
     /// Calls that the server has ended.
@@ -192,14 +192,14 @@ where
 }
 
 /// A server, an agent and a VM that runs.
-struct Stage {
-    server: RunningServer,
-    host: Host,
-    vms: VmServiceClient<Channel>,
+pub(super) struct Stage {
+    pub(super) server: RunningServer,
+    pub(super) host: Host,
+    pub(super) vms: VmServiceClient<Channel>,
     _directory: tempfile::TempDir,
 }
 
-async fn stage() -> Stage {
+pub(super) async fn stage() -> Stage {
     let directory = tempfile::tempdir().expect("a directory");
     let server = started(&directory).await;
     let host = join(channel(&server).await, "alpha").await;
@@ -226,7 +226,7 @@ async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
     timeout(PATIENCE, stream.message()).await.expect("something comes")
 }
 
-fn exec_of(input: Input) -> v1::ExecVmRequest {
+pub(super) fn exec_of(input: Input) -> v1::ExecVmRequest {
     v1::ExecVmRequest { vm: String::new(), input: Some(v1::ExecInput { input: Some(input) }) }
 }
 

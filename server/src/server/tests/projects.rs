@@ -11,6 +11,7 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::api::auth::METHODS;
+use crate::clock::{SharedClock, SystemClock};
 use crate::config::{AuthConfig, LimitsConfig};
 use crate::model::access::Resource;
 use crate::model::fixtures::caller;
@@ -43,6 +44,11 @@ pub(super) async fn stage() -> Stage {
 
 /// The same with other limits.
 pub(super) async fn stage_with(limits: LimitsConfig) -> Stage {
+    stage_at(limits, Arc::new(SystemClock)).await
+}
+
+/// The same by another clock.
+pub(super) async fn stage_at(limits: LimitsConfig, clock: SharedClock) -> Stage {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("tokens");
     std::fs::write(&file, format!("root {ROOT}\n")).expect("there is room");
@@ -53,7 +59,7 @@ pub(super) async fn stage_with(limits: LimitsConfig) -> Stage {
         limits,
         ..config(&directory)
     };
-    let server = Server::start(config).await.expect("it starts");
+    let server = Server::start_with(config, clock, None).await.expect("it starts");
     let channel = channel(&server).await;
     for (name, kind) in [("vmlinux", StoredKind::Kernel), ("root.ext4", StoredKind::Root)] {
         let (image, _) = image(name, kind, name.as_bytes());
