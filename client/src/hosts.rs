@@ -2,8 +2,9 @@
 //!
 //! Wherever a call takes `host`, it is an id or a name.
 
-use std::collections::HashMap;
+use std::future::ready;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_proto::v1::host_service_client::HostServiceClient;
@@ -12,13 +13,16 @@ use banger_proto::v1::{
     DrainHostRequest, ErrorReason, GetHostInventoryRequest, GetHostInventoryResponse,
     GetHostRequest, Host, JoinHostRequest, JoinHostResponse, ListHostsRequest, ListHostsResponse,
     RevokeHostRequest, SweepHostRequest, SweepHostResponse, UncordonHostRequest, UpdateHostRequest,
-    WatchHostsRequest,
+    WatchHostsRequest, WatchHostsResponse,
 };
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 
-use crate::backoff::{Again, Backoff, spread};
+use crate::backoff::Again;
 use crate::connect::{Link, MAX_ANSWER_BYTES, Transport};
 use crate::error::{Call, ClientError};
+use crate::watch::ChangeKind;
+use crate::watch::follow::{Step, follow};
+use crate::watch::told::{Event, News, Said, Told, Watched};
 
 const WATCH: Call = Call::read("WatchHosts");
 
@@ -313,56 +317,58 @@ impl Hosts {
     /// slow sees the newest state of each host, not every step.
     #[must_use]
     pub fn watch(&self) -> HostStream {
-        let hosts = self.clone();
-        Box::pin(async_stream::stream! {
-            let mut told: HashMap<String, Host> = HashMap::new();
-            let mut backoff = Backoff::default();
-            loop {
-                let error = match hosts.rpc.clone().watch_hosts(WatchHostsRequest {}).await {
-                    Err(status) => status,
-                    Ok(response) => {
-                        let mut stream = response.into_inner();
-                        // Whoever is not seen again before the state is complete went away
-                        // while nobody was looking.
-                        let mut unseen: Option<Vec<String>> = Some(told.keys().cloned().collect());
-                        loop {
-                            let response = match stream.message().await {
-                                Ok(Some(response)) => response,
-                                Ok(None) => break tonic::Status::unavailable("the stream ended"),
-                                Err(status) => break status,
-                            };
-                            backoff.reset();
-                            for host in response.hosts {
-                                if let Some(unseen) = &mut unseen {
-                                    unseen.retain(|id| *id != host.id);
-                                }
-                                let before = told.insert(host.id.clone(), host.clone());
-                                if before.as_ref() != Some(&host) {
-                                    yield Ok(HostUpdate::Host(Box::new(host)));
-                                }
-                            }
-                            let complete = response.initial_state_complete;
-                            let gone = if complete { unseen.take() } else { None };
-                            for id in response.removed_host_ids.into_iter().chain(gone.unwrap_or_default()) {
-                                if let Some(host) = told.remove(&id) {
-                                    yield Ok(HostUpdate::Removed(Box::new(host)));
-                                }
-                            }
-                            if complete {
-                                yield Ok(HostUpdate::Current);
-                            }
-                        }
-                    }
-                };
-                let error = hosts.link.error(WATCH, None, error);
-                if !error.is_passing() {
-                    yield Err(error);
-                    return;
+        let rpc = self.rpc.clone();
+        let open = move |after_revision| {
+            let mut rpc = rpc.clone();
+            let request = WatchHostsRequest { after_revision, filter: None };
+            async move { rpc.watch_hosts(request).await }
+        };
+        let (link, told) = (self.link.clone(), Told::default());
+        let steps = follow::<Host, WatchHostsResponse, _>(link, WATCH, told, open);
+        let host = |host: Arc<Host>| Box::new(Arc::unwrap_or_clone(host));
+        let update = move |step| {
+            Some(match step {
+                Step::News(News::Change { kind: ChangeKind::Removed, thing, .. }) => {
+                    HostUpdate::Removed(host(thing))
                 }
-                let pause = backoff.pause(spread());
-                yield Ok(HostUpdate::Reconnecting { error, pause });
-                tokio::time::sleep(pause).await;
-            }
-        })
+                Step::News(News::Change { thing, .. }) => HostUpdate::Host(host(thing)),
+                Step::News(News::Current { .. }) => HostUpdate::Current,
+                Step::News(News::Bookmark { .. }) => return None,
+                Step::Reconnecting { error, pause } => HostUpdate::Reconnecting { error, pause },
+            })
+        };
+        Box::pin(steps.filter_map(move |step| ready(step.map(update).transpose())))
+    }
+}
+
+impl Watched for Host {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        let mut same = Self { revision: other.revision, ..self.clone() };
+        if let (Some(status), Some(other)) = (&mut same.status, &other.status) {
+            // That it was heard again is no change.
+            status.last_seen = other.last_seen;
+        }
+        same == *other
+    }
+}
+
+impl From<WatchHostsResponse> for Said<Host> {
+    fn from(response: WatchHostsResponse) -> Self {
+        let put = |thing: Host| Event::Put { revision: thing.revision, thing };
+        let gone = |id| Event::Gone { id };
+        let put = response.hosts.into_iter().map(put);
+        Self {
+            events: put.chain(response.removed_host_ids.into_iter().map(gone)).collect(),
+            revision: response.revision,
+            complete: response.initial_state_complete,
+        }
     }
 }

@@ -53,4 +53,4 @@ pub use projects::Projects;
 pub use tokens::Tokens;
 pub use vms::{VmList, Vms};
 pub use wait::{WaitFor, Waited};
-pub use watch::{Change, ChangeKind, Update, WatchStream};
+pub use watch::{Change, ChangeKind, FleetStream, FleetUpdate, HostChange, Update, WatchStream};

@@ -1,29 +1,31 @@
-//! A watch of VMs that resumes by itself.
+//! Watches that resume by themselves.
 //!
 //! The consumer is told the state at a revision and then every change, once and in order. When the
-//! connection breaks, the stream is opened again after the last revision that was told. When the
-//! server no longer knows that revision (it was restarted, or the break was long), the state is
-//! read anew and the *differences* to what was told are made up here, so that the consumer sees no
-//! gap and nothing twice: it may only miss steps between two states of one VM.
+//! connection breaks, the stream is opened again after the last revision that was told, over restarts
+//! of the server too. When the server can't go on after that revision (the break was long, or its
+//! database was restored), the state is read anew and the *differences* to what was told are made up
+//! here, so that the consumer sees no gap and nothing twice: it may only miss steps between two
+//! states of one thing.
 //!
-//! `told` decides, purely; this file does. What can go wrong: a refusal that no retry can help
-//! (no permission, a bad filter) ends the stream with the error. Everything else is
-//! [`Update::Reconnecting`] and goes on.
+//! `told` decides, purely; `follow` does.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_proto::v1::{ErrorReason, Vm, VmFilter, WatchVmsRequest};
-use futures_util::Stream;
+use banger_proto::v1::{Vm, VmEventType, VmFilter, WatchVmsRequest, WatchVmsResponse};
+use futures_util::{Stream, StreamExt as _};
 
-use crate::backoff::{Backoff, spread};
 use crate::error::{Call, ClientError};
 use crate::vms::{VmList, Vms};
 
-mod told;
+mod fleet;
+pub(crate) mod follow;
+pub(crate) mod told;
 
-use told::Told;
+pub use fleet::{FleetStream, FleetUpdate, HostChange};
+use follow::{Step, follow};
+use told::{Event, News, Said, Told, Watched};
 
 const WATCH: Call = Call::read("WatchVms");
 
@@ -90,49 +92,68 @@ impl Vms {
     }
 }
 
+impl Watched for Vm {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        Self { revision: other.revision, ..self.clone() } == *other
+    }
+}
+
+impl From<WatchVmsResponse> for Said<Vm> {
+    fn from(response: WatchVmsResponse) -> Self {
+        let events = response.events.into_iter().filter_map(|event| {
+            let (kind, revision, thing) = (event.r#type(), event.revision, event.vm?);
+            Some(match kind {
+                VmEventType::Removed => Event::Removed { thing, revision },
+                VmEventType::Added | VmEventType::Modified | VmEventType::Unspecified => {
+                    Event::Put { thing, revision }
+                }
+            })
+        });
+        Self {
+            events: events.collect(),
+            revision: response.revision,
+            complete: response.initial_state_complete,
+        }
+    }
+}
+
+impl From<News<Vm>> for Update {
+    fn from(news: News<Vm>) -> Self {
+        match news {
+            News::Change { kind, thing: vm, revision } => {
+                Self::Change(Change { kind, vm, revision })
+            }
+            News::Current { revision } => Self::Current { revision },
+            News::Bookmark { revision } => Self::Bookmark { revision },
+        }
+    }
+}
+
 /// Opens the watch, from the state now or from a list.
 fn watch(vms: Vms, filter: VmFilter, list: Option<VmList>) -> WatchStream {
-    let mut told = list.map_or_else(Told::default, Told::from_list);
-    Box::pin(async_stream::stream! {
-        let mut backoff = Backoff::default();
-        loop {
-            let request = WatchVmsRequest {
-                after_revision: told.begin(),
-                filter: vms.filter(Some(filter.clone())),
-            };
-            let status = match vms.rpc.clone().watch_vms(request).await {
-                Err(status) => status,
-                Ok(response) => {
-                    let mut stream = response.into_inner();
-                    loop {
-                        match stream.message().await {
-                            Ok(Some(response)) => {
-                                backoff.reset();
-                                for update in told.take(response) {
-                                    yield Ok(update);
-                                }
-                            }
-                            Ok(None) => break tonic::Status::unavailable("the stream ended"),
-                            Err(status) => break status,
-                        }
-                    }
-                }
-            };
-            let error = vms.link.error(WATCH, None, status);
-            if error.refusal().is_some_and(|r| r.is(ErrorReason::RevisionTooOld)) {
-                // At once, and only once in a row: the next attempt names no revision.
-                if told.forget_revision() {
-                    continue;
-                }
-            } else if !error.is_passing() {
-                yield Err(error);
-                return;
-            }
-            let pause = backoff.pause(spread());
-            yield Ok(Update::Reconnecting { error, pause });
-            tokio::time::sleep(pause).await;
-        }
-    })
+    let told = list.map_or_else(Told::default, |list| Told::from_list(list.vms, list.revision));
+    let link = vms.link.clone();
+    let open = move |after_revision| {
+        let filter = vms.filter(Some(filter.clone()));
+        let request = WatchVmsRequest { after_revision, filter };
+        let mut rpc = vms.rpc.clone();
+        async move { rpc.watch_vms(request).await }
+    };
+    let steps = follow::<Vm, WatchVmsResponse, _>(link, WATCH, told, open);
+    Box::pin(steps.map(|step| {
+        step.map(|step| match step {
+            Step::News(news) => news.into(),
+            Step::Reconnecting { error, pause } => Update::Reconnecting { error, pause },
+        })
+    }))
 }
 
 #[cfg(test)]

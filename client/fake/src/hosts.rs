@@ -41,7 +41,7 @@ impl HostService for Fake {
     ) -> Result<Response<ListHostsResponse>, Status> {
         self.enter("ListHosts", request)?;
         let hosts = self.state().hosts.values().cloned().collect();
-        Ok(Response::new(ListHostsResponse { hosts, next_page_token: String::new() }))
+        Ok(Response::new(ListHostsResponse { hosts, ..ListHostsResponse::default() }))
     }
 
     async fn update_host(
@@ -120,7 +120,7 @@ impl HostService for Fake {
         self.enter("WatchHosts", request)?;
         let hosts = self.state().hosts.values().cloned().collect();
         let response =
-            WatchHostsResponse { hosts, removed_host_ids: vec![], initial_state_complete: true };
+            WatchHostsResponse { hosts, initial_state_complete: true, ..Default::default() };
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(response)))))
     }
 

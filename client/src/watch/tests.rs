@@ -19,7 +19,7 @@ fn response(events: Vec<VmEvent>, revision: u64, complete: bool) -> WatchVmsResp
 use VmEventType::{Added, Modified, Removed};
 
 /// What was told, in short: `+web@3 ~web@4 -web@5 =5` and `.6` for a bookmark.
-fn told(told: &mut Told, response: WatchVmsResponse) -> String {
+fn told(told: &mut Told<Vm>, response: WatchVmsResponse) -> String {
     let say = |update: Update| match update {
         Update::Change(change) => {
             let sign = match change.kind {
@@ -33,11 +33,11 @@ fn told(told: &mut Told, response: WatchVmsResponse) -> String {
         Update::Bookmark { revision } => format!(".{revision}"),
         Update::Reconnecting { .. } => "?".to_owned(),
     };
-    told.take(response).into_iter().map(say).collect::<Vec<_>>().join(" ")
+    told.take(response).into_iter().map(Update::from).map(say).collect::<Vec<_>>().join(" ")
 }
 
 /// A consumer that knows `a` at 1 and `b` at 2, up to revision 5.
-fn following() -> Told {
+fn following() -> Told<Vm> {
     let mut state = Told::default();
     assert_eq!(state.begin(), None);
     let list = vec![event(Added, "a", 1), event(Added, "b", 2)];
@@ -114,9 +114,28 @@ fn removing_what_was_never_told_is_not_told() {
 
 #[test]
 fn a_watch_from_a_list_tells_only_what_is_new() {
-    let list = VmList { vms: vec![vm("a", 1), vm("b", 2)], revision: 5 };
-    let mut state = Told::from_list(list);
+    let mut state = Told::from_list(vec![vm("a", 1), vm("b", 2)], 5);
     assert_eq!(state.begin(), Some(5));
     let events = vec![event(Modified, "b", 6), event(Added, "c", 7)];
     assert_eq!(told(&mut state, response(events, 7, false)), "~b@6 +c@7");
+}
+
+#[test]
+fn what_is_only_named_when_it_goes_is_told_as_it_was_last_seen() {
+    let mut state = following();
+    let said =
+        Said { events: vec![Event::Gone { id: "id-a".to_owned() }], revision: 8, complete: false };
+    let news: Vec<_> = state.take(said).into_iter().map(Update::from).collect();
+    let [Update::Change(change)] = &news[..] else { panic!("{news:?}") };
+    assert_eq!((change.kind, &*change.vm.name), (ChangeKind::Removed, "a"));
+    assert_eq!(state.begin(), Some(8));
+}
+
+#[test]
+fn a_server_that_does_not_say_where_it_is_is_asked_for_its_state_again() {
+    let mut state = Told::<Vm>::default();
+    state.begin();
+    assert_eq!(told(&mut state, response(vec![event(Added, "a", 1)], 0, true)), "+a@1 =0");
+    assert_eq!(state.begin(), None);
+    assert_eq!(told(&mut state, response(vec![], 0, true)), "-a@0 =0");
 }

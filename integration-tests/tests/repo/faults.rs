@@ -1,5 +1,5 @@
 //! The table of fault classes in docs/TESTING.md names tests that there are, and says what is
-//! missing.
+//! missing; the promises of docs/WATCH.md do, too.
 
 use std::collections::BTreeSet;
 
@@ -48,6 +48,31 @@ fn every_test_that_the_fault_table_names_exists() {
         }
         let unknown = names.into_iter().filter(|name| !tests.contains(*name));
         wrong.extend(unknown.map(|name| format!("{class}: there is no test {name}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What watches promise is worth what its tests are.
+#[test]
+fn every_promise_of_a_watch_has_tests_that_exist() {
+    let (tests, page) = (tests(), tree::read("docs/WATCH.md"));
+    let (_, promises) = page.split_once("\n## What is promised").expect("the section is there");
+    let promises = promises.split("\n## Beside").next().unwrap_or_default();
+    let is_test = |name: &&str| {
+        name.matches('_').count() > 2 && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+    };
+    let mut wrong = Vec::new();
+    let paragraphs: Vec<&str> =
+        promises.split("\n**").skip(1).map(|text| text.trim_end()).collect();
+    assert_eq!(paragraphs.len(), 6, "ordered, unique, reliable, atomic, resumable, bookmarkable");
+    for text in paragraphs {
+        let names: Vec<&str> = text.split('`').filter(is_test).collect();
+        let promise = text.split('.').next().unwrap_or_default();
+        if names.is_empty() {
+            wrong.push(format!("{promise}: no test"));
+        }
+        let unknown = names.into_iter().filter(|name| !tests.contains(*name));
+        wrong.extend(unknown.map(|name| format!("{promise}: there is no test {name}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

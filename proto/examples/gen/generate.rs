@@ -7,7 +7,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "banger/v1/vm.proto",
     "banger/v1/guest.proto",
     "banger/v1/host.proto",
@@ -15,6 +15,7 @@ const PUBLIC: [&str; 8] = [
     "banger/v1/token.proto",
     "banger/v1/project.proto",
     "banger/v1/audit.proto",
+    "banger/v1/watch.proto",
     "banger/v1/error.proto",
 ];
 

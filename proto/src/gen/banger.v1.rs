@@ -776,8 +776,10 @@ pub struct WaitVmResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchVmsRequest {
-    /// Not set: start with the state now. Set: what has changed after this revision; OUT_OF_RANGE
-    /// (reason REVISION_TOO_OLD) when that is no longer known: list again.
+    /// Not set: start with the state now. Set: what has changed after this revision, also one that an
+    /// earlier run of the server has told; OUT_OF_RANGE (reason REVISION_TOO_OLD) when that is not
+    /// known: list again. The metadata has `why` (FORGOTTEN, RESTORED, UNPROVEN, NOT_GIVEN_OUT) and
+    /// `oldest_revision`, the oldest that can be resumed after.
     #[prost(uint64, optional, tag = "1")]
     pub after_revision: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "2")]
@@ -3175,6 +3177,10 @@ pub struct Host {
     /// Where this host is booked otherwise than the server is set.
     #[prost(message, optional, tag = "11")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The revision of the newest change shown here, of the same count as those of VMs. That it was heard
+    /// again (status.last_seen) is none.
+    #[prost(uint64, tag = "12")]
+    pub revision: u64,
     /// Who was shut out, and why. Not set for a host that is not.
     #[prost(message, optional, tag = "20")]
     pub revocation: ::core::option::Option<HostRevocation>,
@@ -3210,7 +3216,9 @@ pub struct HostStatus {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// When its agent was last heard; to the second while it is ONLINE.
+    /// When its agent was last heard; to the second while it is ONLINE. In streams, which tell of changes
+    /// alone, it is of the newest change: as long as the host is ONLINE it is heard, however long ago
+    /// this is.
     #[prost(message, optional, tag = "4")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "5")]
@@ -3397,6 +3405,9 @@ pub struct ListHostsResponse {
     pub hosts: ::prost::alloc::vec::Vec<Host>,
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// The revision of the first page. A watch after this revision has no gap.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateHostRequest {
@@ -3480,17 +3491,38 @@ pub struct DrainHostRequest {
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchHostsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchHostsRequest {
+    /// As in WatchVmsRequest.
+    #[prost(uint64, optional, tag = "1")]
+    pub after_revision: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<HostFilter>,
+}
+/// Which hosts to show. Every field that is set must match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostFilter {
+    /// As in VmFilter.
+    #[prost(string, tag = "1")]
+    pub label_selector: ::prost::alloc::string::String,
+    /// Any of these states.
+    #[prost(enumeration = "HostState", repeated, tag = "2")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchHostsResponse {
+    /// New or different. A client that knows a host by its id puts this in its place.
     #[prost(message, repeated, tag = "1")]
     pub hosts: ::prost::alloc::vec::Vec<Host>,
+    /// Gone, or no longer matching the filter.
     #[prost(string, repeated, tag = "2")]
     pub removed_host_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Set on the response that completes the state at the start.
     #[prost(bool, tag = "3")]
     pub initial_state_complete: bool,
+    /// As in WatchVmsResponse.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetHostInventoryRequest {
@@ -4162,8 +4194,9 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "DrainHost"));
             self.inner.unary(req, path, codec).await
         }
-        /// Streams the state of hosts and then every change. A slow reader sees the newest state of
-        /// each host, not every step between.
+        /// Streams the state of hosts at a revision and then what changes, in order, without gap or
+        /// duplicate. A heartbeat is no change. Of a host that changes more often than ten times a second,
+        /// and for a slow reader, the newest state is sent, not every step between.
         pub async fn watch_hosts(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchHostsRequest>,
@@ -4326,8 +4359,9 @@ pub mod host_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Streams the state of hosts and then every change. A slow reader sees the newest state of
-        /// each host, not every step between.
+        /// Streams the state of hosts at a revision and then what changes, in order, without gap or
+        /// duplicate. A heartbeat is no change. Of a host that changes more often than ten times a second,
+        /// and for a slow reader, the newest state is sent, not every step between.
         async fn watch_hosts(
             &self,
             request: tonic::Request<super::WatchHostsRequest>,
@@ -8102,6 +8136,427 @@ pub mod audit_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "banger.v1.AuditService";
     impl<T> tonic::server::NamedService for AuditServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// As in WatchVmsRequest. A revision is one of the server, whichever call has told it.
+    #[prost(uint64, optional, tag = "1")]
+    pub after_revision: ::core::option::Option<u64>,
+    /// Empty: all that the caller may see.
+    #[prost(enumeration = "WatchKind", repeated, tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Which VMs.
+    #[prost(message, optional, tag = "3")]
+    pub vms: ::core::option::Option<VmFilter>,
+    /// Which hosts.
+    #[prost(message, optional, tag = "4")]
+    pub hosts: ::core::option::Option<HostFilter>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<WatchEvent>,
+    /// As in WatchVmsResponse.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Set on the response that completes the state at the start.
+    #[prost(bool, tag = "3")]
+    pub initial_state_complete: bool,
+}
+/// One change of one thing. Exactly one of vm and host is set. A change that several see of one cause,
+/// such as a VM that is new and its host on which more is booked, has several revisions in a row.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchEvent {
+    #[prost(enumeration = "ChangeType", tag = "1")]
+    pub r#type: i32,
+    /// The revision of this change.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The VM after the change; of one that is gone, its last state.
+    #[prost(message, optional, tag = "3")]
+    pub vm: ::core::option::Option<Vm>,
+    /// The host after the change; of one that is gone, its last state.
+    #[prost(message, optional, tag = "4")]
+    pub host: ::core::option::Option<Host>,
+}
+/// Kinds of things that a watch tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchKind {
+    /// Never sent.
+    Unspecified = 0,
+    Vm = 1,
+    /// Only for callers of the whole fleet.
+    Host = 2,
+}
+impl WatchKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_KIND_UNSPECIFIED",
+            Self::Vm => "WATCH_KIND_VM",
+            Self::Host => "WATCH_KIND_HOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_KIND_VM" => Some(Self::Vm),
+            "WATCH_KIND_HOST" => Some(Self::Host),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeType {
+    /// Never sent.
+    Unspecified = 0,
+    /// New to this stream.
+    Added = 1,
+    /// Different.
+    Modified = 2,
+    /// Gone, or no longer matches the filter.
+    Removed = 3,
+}
+impl ChangeType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_TYPE_UNSPECIFIED",
+            Self::Added => "CHANGE_TYPE_ADDED",
+            Self::Modified => "CHANGE_TYPE_MODIFIED",
+            Self::Removed => "CHANGE_TYPE_REMOVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_TYPE_ADDED" => Some(Self::Added),
+            "CHANGE_TYPE_MODIFIED" => Some(Self::Modified),
+            "CHANGE_TYPE_REMOVED" => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod watch_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What changes, of several kinds of things in one order. What is promised of it is in docs/WATCH.md.
+    #[derive(Debug, Clone)]
+    pub struct WatchServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl WatchServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> WatchServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> WatchServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            WatchServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Streams VMs and hosts: the state of both at one revision, and then what changes, in order of
+        /// revisions, without gap or duplicate, as WatchVms does. Where hosts and VMs are at a revision, what
+        /// is booked of each host is what the VMs on it book.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.WatchService/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.WatchService", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod watch_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with WatchServiceServer.
+    #[async_trait]
+    pub trait WatchService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams VMs and hosts: the state of both at one revision, and then what changes, in order of
+        /// revisions, without gap or duplicate, as WatchVms does. Where hosts and VMs are at a revision, what
+        /// is booked of each host is what the VMs on it book.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+    }
+    /// What changes, of several kinds of things in one order. What is promised of it is in docs/WATCH.md.
+    #[derive(Debug)]
+    pub struct WatchServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> WatchServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WatchServiceServer<T>
+    where
+        T: WatchService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.WatchService/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: WatchService>(pub Arc<T>);
+                    impl<
+                        T: WatchService,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WatchService>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for WatchServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.WatchService";
+    impl<T> tonic::server::NamedService for WatchServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

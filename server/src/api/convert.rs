@@ -11,7 +11,7 @@ mod verdicts;
 
 use std::time::Duration;
 
-use banger_proto::ids::{HostId, Revision};
+use banger_proto::ids::{HostId, Revision, VmId};
 use banger_proto::v1;
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
     DevicesSeen, ExitSeen, GuestSeen, Observation, ObservedVm, ProcessSeen,
 };
-use crate::model::past::{GoneThing, Thing};
+use crate::model::past::GoneThing;
 use crate::model::placement::{HostOvercommit, Overcommit};
 use crate::model::spec::{Egress, ImageRef, RestartPolicy, VmSpec};
 use crate::model::status::{VmState, VmStatus};
@@ -32,7 +32,7 @@ use crate::model::subnet::FIRST_SLOT;
 use crate::store::StoredEvent;
 use crate::watch::{HostSnapshot, PastThing, View, VmRecord};
 
-pub use self::filter::filter;
+pub use self::filter::{filter, host_filter};
 pub use self::verdicts::evaluation;
 use self::verdicts::{affinity, strategy};
 
@@ -54,19 +54,22 @@ pub fn vm(record: &VmRecord, domain: &str, to: Audience) -> v1::Vm {
 }
 
 /// A VM that was gone before this life of the server, by what is known of it still.
-pub fn gone_vm(past: &PastThing) -> v1::Vm {
-    let GoneThing { thing, name, project } = &past.gone;
+pub fn gone_vm(id: VmId, past: &PastThing) -> v1::Vm {
+    let GoneThing { thing: _, name, project } = &past.gone;
     v1::Vm {
-        id: match thing {
-            Thing::Vm(id) => id.to_string(),
-            Thing::Host(id) => id.to_string(),
-        },
+        id: id.to_string(),
         name: name.clone(),
         status: Some(v1::VmStatus { state: v1::VmState::Deleted.into(), ..Default::default() }),
         revision: past.revision.0,
         project: project.as_ref().map(ToString::to_string).unwrap_or_default(),
         ..v1::Vm::default()
     }
+}
+
+/// A host that was gone before this life of the server.
+pub fn gone_host(id: HostId, past: &PastThing) -> v1::Host {
+    let (id, name, revision) = (id.to_string(), past.gone.name.clone(), past.revision.0);
+    v1::Host { id, name, revision, ..v1::Host::default() }
 }
 
 /// The same for who asks how it is now, with when its host last said that it is so.
@@ -417,6 +420,7 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
             vcpus: HostOvercommit::ratio(vcpus_milli),
             memory: HostOvercommit::ratio(memory_milli),
         }),
+        revision: snapshot.revision.0,
     }
 }
 

@@ -8,7 +8,7 @@ mod update;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_proto::ids::HostId;
 use banger_proto::v1;
@@ -22,9 +22,10 @@ use super::convert;
 use super::page::{Cursor, MAX_PAGE_BYTES, PageQuery, page_size};
 use super::{
     Api, ResponseStream, all_or_problems, fill_random, if_match, inventory, new_uuid, once,
-    parse_host, status, watch,
+    parse_host, status,
 };
 use crate::model::agent_address;
+use crate::model::caller::Caller;
 use crate::model::host::HostRecord;
 use crate::model::labels::{self, LabelChange, Labels, Selector};
 use crate::model::ledger::{
@@ -130,22 +131,33 @@ impl Hosts {
         Ok((join, request))
     }
 
-    fn list(&self, mut message: v1::ListHostsRequest) -> Result<v1::ListHostsResponse, Status> {
+    /// All pages are of one revision.
+    fn list(
+        &self,
+        caller: &Caller,
+        mut message: v1::ListHostsRequest,
+    ) -> Result<v1::ListHostsResponse, Status> {
         let token = std::mem::take(&mut message.page_token);
         let query = PageQuery::of("ListHosts", &message);
         let size = page_size(message.page_size)?;
         let selector = Selector::parse(&message.label_selector)
             .map_err(|why| status::invalid_field("label_selector", why))?;
-        let after = self.api.pages.read(&query, &token)?.map_or(0, |cursor| cursor.after);
+        let (now, pages, view) = (Instant::now(), &self.api.pages, &self.api.view);
+        let party: Arc<str> = caller.party().into();
+        let (snapshot, after) = match pages.read(&query, &token)? {
+            Some(cursor) => (pages.snapshot(&party, cursor.revision, now)?, cursor.after),
+            None => (view.snapshot(), 0),
+        };
         let mut hosts = Vec::new();
         let (mut bytes, mut last, mut more) = (0, 0, false);
-        for host in self.api.view.hosts() {
-            let record = &host.view.record;
-            let key = record.id.uuid().as_u128();
-            if key <= after || !selector.matches(&record.labels) {
+        for (id, listed) in &snapshot.hosts {
+            let key = id.uuid().as_u128();
+            if key <= after || !selector.matches(&listed.view.record.labels) {
                 continue;
             }
-            let host = convert::host(&host, self.api.overcommit);
+            // One that has not changed is shown with when it was heard last.
+            let current = view.host(*id).filter(|host| host.revision == listed.revision);
+            let host = convert::host(current.as_ref().unwrap_or(listed), self.api.overcommit);
             bytes += host.encoded_len() + 8;
             if hosts.len() == size || (bytes > MAX_PAGE_BYTES && !hosts.is_empty()) {
                 more = true;
@@ -154,10 +166,14 @@ impl Hosts {
             hosts.push(host);
             last = key;
         }
-        let cursor = Cursor { revision: Default::default(), after: last, total: 0 };
-        let next_page_token =
-            if more { self.api.pages.token(&query, cursor) } else { String::new() };
-        Ok(v1::ListHostsResponse { hosts, next_page_token })
+        let revision = snapshot.revision;
+        let next_page_token = if more {
+            pages.keep(&party, &snapshot, now);
+            pages.token(&query, Cursor { revision, after: last, total: 0 })
+        } else {
+            String::new()
+        };
+        Ok(v1::ListHostsResponse { hosts, next_page_token, revision: revision.0 })
     }
 }
 
@@ -280,7 +296,8 @@ impl HostService for Hosts {
         &self,
         request: Request<v1::ListHostsRequest>,
     ) -> Result<Response<v1::ListHostsResponse>, Status> {
-        self.list(request.into_inner()).map(Response::new)
+        let caller = self.api.caller(&request)?;
+        self.list(&caller, request.into_inner()).map(Response::new)
     }
 
     async fn update_host(
@@ -415,9 +432,10 @@ impl HostService for Hosts {
 
     async fn watch_hosts(
         &self,
-        request: Request<v1::WatchHostsRequest>,
+        _request: Request<v1::WatchHostsRequest>,
     ) -> Result<Response<Self::WatchHostsStream>, Status> {
-        watch::watch_hosts(&self.api, request).await
+        // Answered before it comes here, by `WithWatch`.
+        Err(status::internal("WatchHosts was not wired to its stream"))
     }
 
     async fn get_host_inventory(

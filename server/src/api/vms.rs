@@ -427,7 +427,7 @@ impl VmService for Vms {
         &self,
         _request: Request<v1::WatchVmsRequest>,
     ) -> Result<Response<Self::WatchVmsStream>, Status> {
-        // Answered before it comes here, by `VmServiceWithWatch`.
+        // Answered before it comes here, by `WithWatch`.
         Err(status::internal("WatchVms was not wired to its stream"))
     }
 

@@ -1,15 +1,37 @@
-//! Which VMs a list or a watch shows.
+//! Which VMs and hosts a list or a watch shows.
 //!
 //! Made once at the edge, asked for every record and every event.
 
 use banger_proto::ids::HostId;
 
+use super::host::HostState;
 use super::intent::VmIntent;
-use super::labels::Selector;
+use super::labels::{Labels, Selector};
 use super::project::ProjectName;
 use super::status::VmState;
 
-/// Every part that is set must match. The default matches everything.
+/// Which hosts. Every part that is set must match. The default matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFilter {
+    /// Over the labels of the host.
+    pub selector: Selector,
+    /// In any of these states; empty: in any.
+    pub states: Vec<HostState>,
+}
+
+impl HostFilter {
+    /// Whether a host with these labels and in this state matches.
+    pub fn matches(&self, labels: &Labels, state: HostState) -> bool {
+        (self.states.is_empty() || self.states.contains(&state)) && self.selector.matches(labels)
+    }
+
+    /// Whether it matches everything.
+    pub fn is_empty(&self) -> bool {
+        self.selector.is_empty() && self.states.is_empty()
+    }
+}
+
+/// Which VMs. Every part that is set must match. The default matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VmFilter {
     /// Over the labels of the VM.

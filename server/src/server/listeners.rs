@@ -18,13 +18,12 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use banger_proto::bounds;
 use banger_proto::v1::audit_service_server::AuditServiceServer;
-use banger_proto::v1::host_service_server::HostServiceServer;
 use banger_proto::v1::image_service_server::ImageServiceServer;
 use banger_proto::v1::project_service_server::ProjectServiceServer;
 use banger_proto::v1::token_service_server::TokenServiceServer;
 use banger_proto::v1::{
     audit_service_server, host_service_server, image_service_server, project_service_server,
-    token_service_server, vm_service_server,
+    token_service_server, vm_service_server, watch_service_server,
 };
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
@@ -43,7 +42,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
@@ -60,26 +58,27 @@ use crate::api::projects::Projects;
 use crate::api::status;
 use crate::api::tokens::Tokens;
 use crate::api::vms::Vms;
-use crate::api::watch::VmServiceWithWatch;
+use crate::api::watch::{host_service, vm_service, watch_service};
 use crate::config::ServerConfig;
 use crate::metrics::{API_DESCRIPTORS, Metrics};
 use crate::watch::View;
 
 /// The services that reflection lists: those served here, not all that there are descriptors of.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     vm_service_server::SERVICE_NAME,
     host_service_server::SERVICE_NAME,
     image_service_server::SERVICE_NAME,
     token_service_server::SERVICE_NAME,
     audit_service_server::SERVICE_NAME,
     project_service_server::SERVICE_NAME,
+    watch_service_server::SERVICE_NAME,
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
 /// How many of them, the first, are banger's.
-const OURS: usize = 6;
+const OURS: usize = 7;
 
 /// What the API listener is made of.
 pub(super) struct ApiListener {
@@ -139,11 +138,7 @@ fn routes(
     auth: &AuthLayer,
 ) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let hosts = HostServiceServer::new(Hosts::new(api.clone()))
-        .accept_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Gzip)
-        .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
-        .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
+    let hosts = host_service(Hosts::new(api.clone()), api.clone());
     let images = ImageServiceServer::new(ImageApi::new(api.clone()))
         .max_decoding_message_size(bounds::MAX_UPLOAD_MESSAGE_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
@@ -156,13 +151,14 @@ fn routes(
     let projects = ProjectServiceServer::new(Projects::new(api.clone(), auth.parties()))
         .max_decoding_message_size(bounds::MAX_REQUEST_BYTES)
         .max_encoding_message_size(bounds::MAX_MESSAGE_BYTES);
-    let vms = VmServiceWithWatch::new(Arc::new(Vms::new(api.clone())), api.clone());
+    let vms = vm_service(Arc::new(Vms::new(api.clone())), api.clone());
     let routes = Routes::new(vms)
         .add_service(hosts)
         .add_service(images)
         .add_service(tokens)
         .add_service(audit)
         .add_service(projects)
+        .add_service(watch_service(api.clone()))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

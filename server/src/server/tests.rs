@@ -27,6 +27,7 @@ mod roles;
 mod secrets;
 mod tokens;
 mod tokens_of_the_web;
+mod watch;
 
 use self::agent::{FakeAgent, Serving};
 use self::renewal::FakeCertificate;

@@ -18,8 +18,8 @@ use std::collections::HashSet;
 use banger_proto::ids::Revision;
 
 use super::ring::ChangeKind;
-use super::subject::Subject;
-use crate::model::filter::VmFilter;
+use super::wants::Wants;
+use super::watched::Watched;
 use crate::model::past::Thing;
 
 /// Most VMs that came while one stream was behind: with more it is told to list again, so that a
@@ -61,16 +61,16 @@ impl CatchUp {
     /// What the step says of the state before it does not count: the stream may have skipped that.
     pub(super) fn sees(
         &mut self,
-        subject: &Subject,
+        subject: &Watched,
         gone: bool,
-        filter: Option<&VmFilter>,
+        wants: &Wants,
     ) -> Option<ChangeKind> {
-        if filter.is_some_and(|filter| !subject.is_of(filter)) {
+        if !wants.may_show(subject) {
             return None;
         }
         let (thing, is_new) = (subject.thing(), subject.added() > self.base);
         let was = !is_new || self.shown.contains(&thing);
-        let is = !gone && filter.is_none_or(|filter| subject.matches(filter));
+        let is = !gone && wants.shows(subject);
         if is_new {
             match is {
                 true => self.shown.insert(thing),

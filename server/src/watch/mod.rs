@@ -1,7 +1,7 @@
 //! The one table that everybody reads, and its changes in order.
 //!
 //! The [`View`] joins intents (from the store, after each commit) and observations (from the
-//! sessions) under one mutex, and gives every change one revision. Four kinds of readers:
+//! sessions) under one mutex, and gives every change of a VM or a host one revision. Four kinds of readers:
 //!
 //! - a list takes a [`Snapshot`], which costs nothing and holds up nobody;
 //! - a stream holds a [`Watcher`], a cursor over the table's changes;
@@ -22,26 +22,30 @@
 //! store, so that a stream goes on over a restart.
 
 mod catch_up;
+mod host;
 mod record;
 mod ring;
 mod snapshot;
 mod start_states;
-mod subject;
 mod table;
 mod view;
 mod wait;
 mod waiters;
+mod wants;
+mod watched;
 mod watcher;
 
+pub use host::HostSnapshot;
 pub use record::VmRecord;
 pub use ring::{ChangeKind, Encoded, Event, Segment};
 #[cfg(test)]
 pub(crate) use snapshot::LOOKED_AT;
 pub use snapshot::Snapshot;
-pub use subject::{PastThing, Subject};
 #[cfg(test)]
 pub(crate) use table::needs_the_server;
 pub use table::{Limits, TooOldWhy};
-pub use view::{HostRecords, HostSnapshot, View};
+pub use view::{HostRecords, View};
 pub use wait::VmWait;
+pub use wants::{Interest, Wants};
+pub use watched::{PastThing, Watched};
 pub use watcher::{ChangeBatch, Changes, WatchEnd, Watcher};

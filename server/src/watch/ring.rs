@@ -1,8 +1,8 @@
 //! The newest changes, shared by all streams that keep up.
 //!
 //! Changes are kept in segments: all that one commit or one report changed, at most
-//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. A segment is encoded once for each
-//! audience, by the first stream that sends it, as the concatenation of its events; a stream that
+//! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. What of it is of VMs is encoded once for
+//! each audience, and what is of hosts once, by the first stream that sends it, as the concatenation of its events; a stream that
 //! shows everything copies the whole, one with a filter copies the events it shows. The view owns
 //! the ring and its mutex; a stream takes segments out by `Arc` and encodes without the mutex.
 //!
@@ -14,9 +14,9 @@ use std::sync::{Arc, OnceLock};
 use banger_proto::ids::Revision;
 use bytes::Bytes;
 
-use super::record::VmRecord;
+use super::wants::Wants;
+use super::watched::Watched;
 use crate::model::audience::{Audience, Audiences};
-use crate::model::filter::VmFilter;
 
 /// Most events of one segment.
 pub(super) const SEGMENT_EVENTS: usize = 64;
@@ -27,7 +27,7 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 /// How a change looks to one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// The VM is new to the stream.
+    /// The thing is new to the stream.
     Added,
     /// It changed.
     Modified,
@@ -38,11 +38,11 @@ pub enum ChangeKind {
 /// One change.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The VM after the change; of a VM that is gone, its last state.
-    pub record: Arc<VmRecord>,
-    /// The VM before the change; `None` when it is new.
-    pub before: Option<Arc<VmRecord>>,
-    /// Nothing of the VM is left.
+    /// The thing after the change; of one that is gone, its last state.
+    pub after: Watched,
+    /// The thing before the change; `None` when it is new.
+    pub before: Option<Watched>,
+    /// Nothing of it is left.
     pub gone: bool,
     /// Who is shown a difference. To others it is no event.
     pub seen_by: Audiences,
@@ -51,7 +51,7 @@ pub struct Event {
 impl Event {
     /// The revision of the change.
     pub fn revision(&self) -> Revision {
-        self.record.revision
+        self.after.revision()
     }
 
     /// How a stream that shows everything sees it.
@@ -63,10 +63,10 @@ impl Event {
         }
     }
 
-    /// How a stream with this filter sees it; `None`: not at all.
-    pub fn kind_for(&self, filter: &VmFilter) -> Option<ChangeKind> {
-        let before = self.before.as_ref().is_some_and(|record| record.matches(filter));
-        let after = !self.gone && self.record.matches(filter);
+    /// How a stream that is told of these sees it; `None`: not at all.
+    pub fn kind_for(&self, wants: &Wants) -> Option<ChangeKind> {
+        let before = self.before.as_ref().is_some_and(|subject| wants.shows(subject));
+        let after = !self.gone && wants.shows(&self.after);
         match (before, after) {
             (false, false) => None,
             (false, true) => Some(ChangeKind::Added),
@@ -101,8 +101,12 @@ impl Encoded {
 #[derive(Debug)]
 pub struct Segment {
     events: Box<[Event]>,
-    /// For each audience, by its index.
-    encoded: [OnceLock<Encoded>; Audience::ALL.len()],
+    /// Whether all of it is of VMs.
+    vms_alone: bool,
+    /// What is of VMs, for each audience by its index.
+    vms: [OnceLock<Encoded>; Audience::ALL.len()],
+    /// What is of hosts, for all who see any.
+    hosts: OnceLock<Encoded>,
 }
 
 impl Segment {
@@ -121,10 +125,20 @@ impl Segment {
         self.events.first().map_or(Revision(0), Event::revision)
     }
 
-    /// The segment as bytes for an audience; `encode` runs once for each in the life of the
-    /// segment.
-    pub fn encoded(&self, to: Audience, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
-        self.encoded[to.index()].get_or_init(|| encode(&self.events))
+    /// Whether all of it is of VMs.
+    pub fn is_of_vms_alone(&self) -> bool {
+        self.vms_alone
+    }
+
+    /// What of it is of VMs as bytes for an audience; `encode` runs once for each in the life of
+    /// the segment.
+    pub fn vms(&self, to: Audience, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
+        self.vms[to.index()].get_or_init(|| encode(&self.events))
+    }
+
+    /// What of it is of hosts as bytes; `encode` runs once in the life of the segment.
+    pub fn hosts(&self, encode: impl FnOnce(&[Event]) -> Encoded) -> &Encoded {
+        self.hosts.get_or_init(|| encode(&self.events))
     }
 }
 
@@ -150,7 +164,7 @@ impl Ring {
         let mut part = Vec::new();
         let mut weight = 0;
         for event in events {
-            let more = event.record.weight();
+            let more = event.after.weight();
             if part.len() == SEGMENT_EVENTS || (weight + more > SEGMENT_BYTES && weight > 0) {
                 self.push_segment(std::mem::take(&mut part), std::mem::take(&mut weight));
             }
@@ -171,7 +185,12 @@ impl Ring {
     fn push_segment(&mut self, events: Vec<Event>, weight: usize) {
         self.events += events.len();
         self.weight += weight;
-        let segment = Segment { events: events.into(), encoded: Default::default() };
+        let segment = Segment {
+            vms_alone: events.iter().all(|event| event.after.is_vm()),
+            events: events.into(),
+            vms: Default::default(),
+            hosts: OnceLock::new(),
+        };
         self.segments.push_back((weight, Arc::new(segment)));
     }
 

@@ -1,4 +1,4 @@
-//! All VMs at one revision, and which of them are of each project.
+//! All VMs and hosts at one revision, and which VMs are of each project.
 //!
 //! A list and the start of a stream look at a snapshot. With a project in the filter, which every
 //! caller of one has, they look at that project's VMs alone, however many others there are.
@@ -6,9 +6,10 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use banger_proto::ids::{Revision, VmId};
+use banger_proto::ids::{HostId, Revision, VmId};
 use imbl::{OrdMap, OrdSet};
 
+use super::host::HostSnapshot;
 use super::record::VmRecord;
 use crate::model::filter::VmFilter;
 use crate::model::intent::VmIntent;
@@ -39,11 +40,12 @@ impl ByProject {
     }
 }
 
-/// All VMs at one revision. Cheap to take and to hold.
-#[derive(Debug, Clone)]
+/// All VMs and hosts at one revision. Cheap to take and to hold.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub revision: Revision,
     pub vms: OrdMap<VmId, Arc<VmRecord>>,
+    pub hosts: OrdMap<HostId, Arc<HostSnapshot>>,
     pub(super) by_project: ByProject,
 }
 
@@ -51,7 +53,7 @@ impl Snapshot {
     /// Of no VMs.
     #[cfg(test)]
     pub(crate) fn empty(revision: Revision) -> Self {
-        Self { revision, vms: OrdMap::new(), by_project: ByProject::default() }
+        Self { revision, ..Self::default() }
     }
 
     /// The VMs after this one that match, by id.

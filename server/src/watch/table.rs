@@ -15,14 +15,16 @@ use banger_proto::ids::{Epoch, HostId, Revision, Version, VmId};
 use imbl::OrdMap;
 use jiff::Timestamp;
 
+use super::host::HostSnapshot;
 use super::record::{Sight, Told, VmRecord};
 use super::ring::{Event, Ring, Segment};
 use super::snapshot::{ByProject, Snapshot};
-use super::subject::{PastThing, Subject};
+use super::watched::Watched;
 use crate::model::history::HistoryEvent;
 use crate::model::host::{HostHealth, HostRecord, HostState, HostView, Resources};
 use crate::model::intent::VmIntent;
 use crate::model::observed::{Observation, ObservedVm, UnknownWhy};
+use crate::model::past::Thing;
 use crate::model::project::{Named, ProjectName};
 use crate::model::status::VmState;
 
@@ -61,7 +63,9 @@ pub(super) struct Effects {
     pub(super) wake: BTreeSet<HostId>,
     /// A VM without a host appeared, or room may have become free.
     pub(super) wake_placement: bool,
-    /// Something about a host changed.
+    /// Hosts of which something changed.
+    pub(super) changed_hosts: BTreeSet<HostId>,
+    /// Something about a host changed, though it may be that nobody is shown it.
     pub(super) hosts_changed: bool,
     /// A host joined, left, or its record changed.
     pub(super) records_changed: bool,
@@ -74,10 +78,9 @@ pub(super) struct Effects {
 
 /// What stands at a revision of the index.
 #[derive(Debug)]
-enum VmSlot {
-    Living(VmId),
-    Gone(Arc<VmRecord>),
-    Past(Arc<PastThing>),
+enum Standing {
+    Living(Thing),
+    Gone(Watched),
 }
 
 #[derive(Debug)]
@@ -91,11 +94,12 @@ pub(super) struct ViewTable {
     by_project: ByProject,
     names: HashMap<Named, VmId>,
     hosts: BTreeMap<HostId, HostEntry>,
-    host_version: u64,
+    /// As streams are told of them.
+    shown_hosts: OrdMap<HostId, Arc<HostSnapshot>>,
     unplaced: BTreeSet<VmId>,
     /// Those of them that want to be near VMs of their project.
     followers: BTreeMap<ProjectName, BTreeSet<VmId>>,
-    by_revision: BTreeMap<Revision, VmSlot>,
+    by_revision: BTreeMap<Revision, Standing>,
     tombstones: VecDeque<Revision>,
     limits: Limits,
     before: Before,
@@ -122,7 +126,7 @@ pub(super) enum After {
 #[derive(Debug)]
 pub(super) struct Newest {
     /// With whether nothing of it is left.
-    pub(super) subjects: Vec<(Subject, bool)>,
+    pub(super) subjects: Vec<(Watched, bool)>,
     /// All there are after the cursor up to here.
     pub(super) up_to: Revision,
     pub(super) table: Revision,
@@ -144,7 +148,7 @@ impl ViewTable {
             by_project: ByProject::default(),
             names: HashMap::new(),
             hosts: BTreeMap::new(),
-            host_version: 0,
+            shown_hosts: OrdMap::new(),
             unplaced: BTreeSet::new(),
             followers: BTreeMap::new(),
             by_revision: BTreeMap::new(),
@@ -173,8 +177,12 @@ impl ViewTable {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let (vms, by_project) = (self.vms.clone(), self.by_project.clone());
-        Snapshot { revision: self.revision, vms, by_project }
+        Snapshot {
+            revision: self.revision,
+            vms: self.vms.clone(),
+            by_project: self.by_project.clone(),
+            hosts: self.shown_hosts.clone(),
+        }
     }
 
     pub(super) fn get(&self, vm: VmId) -> Option<&Arc<VmRecord>> {
@@ -224,14 +232,17 @@ impl ViewTable {
                 return After::Newest(Newest { subjects, up_to: Revision(revision.0 - 1), table });
             }
             let (subject, gone) = match slot {
-                VmSlot::Living(id) => match self.vms.get(id) {
+                Standing::Living(Thing::Vm(id)) => match self.vms.get(id) {
                     Some(record) if record.same_since > cursor => {
-                        (Subject::Vm(Arc::clone(record)), false)
+                        (Watched::Vm(Arc::clone(record)), false)
                     }
                     Some(_) | None => continue,
                 },
-                VmSlot::Gone(record) => (Subject::Vm(Arc::clone(record)), true),
-                VmSlot::Past(past) => (Subject::Past(Arc::clone(past)), true),
+                Standing::Living(Thing::Host(id)) => match self.shown_hosts.get(id) {
+                    Some(host) => (Watched::Host(Arc::clone(host)), false),
+                    None => continue,
+                },
+                Standing::Gone(subject) => (subject.clone(), true),
             };
             weight += subject.weight();
             subjects.push((subject, gone));
@@ -241,8 +252,9 @@ impl ViewTable {
 
     /// Puts what is gone into the index. Where there are too many, the one that went first is
     /// forgotten, and streams from before it can't be told of it.
-    fn bury(&mut self, revision: Revision, slot: VmSlot) {
-        self.by_revision.insert(revision, slot);
+    fn bury(&mut self, subject: Watched) {
+        let revision = subject.revision();
+        self.by_revision.insert(revision, Standing::Gone(subject));
         self.tombstones.push_back(revision);
         while self.tombstones.len() > self.limits.tombstones {
             let Some(revision) = self.tombstones.pop_front() else { break };
@@ -253,6 +265,7 @@ impl ViewTable {
 
     /// Ends a change: its events become visible to streams.
     pub(super) fn publish(&mut self, out: &mut Effects) {
+        self.show_hosts(out);
         self.ring.push(std::mem::take(&mut out.events));
     }
 }

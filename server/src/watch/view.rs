@@ -13,50 +13,21 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::host::HostSnapshot;
 use super::record::VmRecord;
 use super::snapshot::Snapshot;
 use super::start_states::StartStates;
-use super::table::{After, Effects, HostEntry, Limits, TooOldWhy, ViewTable};
+use super::table::{After, Effects, Limits, TooOldWhy, ViewTable};
 use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};
 use crate::model::history::HistoryEvent;
-use crate::model::host::{CertificateSeen, HostFacts, HostHealth, HostRecord, HostView, Resources};
+use crate::model::host::{CertificateSeen, HostFacts, HostHealth, HostRecord};
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, Edit, HostRef, VmRef};
 use crate::model::observed::ObservedVm;
 use crate::model::past::Past;
 use crate::model::status::{Trouble, VmState};
-
-/// A host as readers see it.
-#[derive(Debug, Clone)]
-pub struct HostSnapshot {
-    /// Record, health and facts.
-    pub view: Arc<HostView>,
-    /// How many VMs are placed on it.
-    pub vm_count: usize,
-    /// What they may use.
-    pub booked: Resources,
-    /// VMs its agent holds that no intent knows.
-    pub unclaimed: Vec<VmId>,
-    /// The certificate that its agent shows; `None` before the first connection.
-    pub certificate: Option<Arc<CertificateSeen>>,
-    /// Grows with every change of the host, over all hosts.
-    pub version: u64,
-}
-
-impl HostSnapshot {
-    fn of(entry: &HostEntry) -> Self {
-        Self {
-            view: Arc::clone(&entry.view),
-            vm_count: entry.vms.len(),
-            booked: entry.booked,
-            unclaimed: entry.unclaimed.keys().copied().collect(),
-            certificate: entry.certificate.clone(),
-            version: entry.version,
-        }
-    }
-}
 
 /// The records of all hosts, by id.
 pub type HostRecords = Arc<[Arc<HostRecord>]>;
@@ -193,32 +164,34 @@ impl View {
         health.last_seen.filter(|_| known && health.state.is_online())
     }
 
-    /// All VMs at one revision.
+    /// All VMs and hosts at one revision.
     pub fn snapshot(&self) -> Snapshot {
         self.table.lock().snapshot()
     }
 
     /// All hosts, by id.
     pub fn hosts(&self) -> Vec<HostSnapshot> {
-        self.table.lock().hosts().map(HostSnapshot::of).collect()
+        let table = self.table.lock();
+        table.hosts().filter_map(|entry| table.host_now(entry.view.record.id)).collect()
     }
 
     pub fn host(&self, host: HostId) -> Option<HostSnapshot> {
-        self.table.lock().host(host).map(HostSnapshot::of)
+        self.table.lock().host_now(host)
     }
 
     /// One host by what a request names it.
     pub fn resolve_host(&self, host: &HostRef) -> Option<HostSnapshot> {
         let table = self.table.lock();
         match host {
-            HostRef::Id(id) => table.host(*id).map(HostSnapshot::of),
+            HostRef::Id(id) => table.host_now(*id),
             HostRef::Name(name) => {
-                table.hosts().find(|entry| entry.view.record.name == *name).map(HostSnapshot::of)
+                let found = table.hosts().find(|entry| entry.view.record.name == *name)?;
+                table.host_now(found.view.record.id)
             }
         }
     }
 
-    /// Changes whenever anything about a host does.
+    /// Changes whenever anything about a host does, heartbeats included.
     pub fn hosts_changed(&self) -> watch::Receiver<u64> {
         self.hosts.subscribe()
     }

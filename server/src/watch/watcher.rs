@@ -11,16 +11,17 @@
 
 use std::sync::{Arc, Weak};
 
-use banger_proto::ids::{Revision, VmId};
+use banger_proto::ids::Revision;
 use tokio::sync::watch;
 
 use super::catch_up::CatchUp;
 use super::ring::{ChangeKind, Segment};
 use super::snapshot::Snapshot;
-use super::subject::Subject;
 use super::table::{After, Newest, TooOldWhy};
 use super::view::{Signal, View};
-use crate::model::filter::VmFilter;
+use super::wants::{Interest, Wants};
+use super::watched::Watched;
+use crate::model::past::Thing;
 
 /// About how many bytes of changes are handed out at once.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -62,7 +63,7 @@ pub struct ChangeBatch {
 #[derive(Debug)]
 pub enum Changes {
     /// Of this stream alone.
-    Own(Vec<(ChangeKind, Subject)>),
+    Own(Vec<(ChangeKind, Watched)>),
     /// Shared with other streams. Changes up to `after` were handed out before, and the filter
     /// has not been applied.
     Shared {
@@ -82,19 +83,20 @@ impl View {
     pub fn watch(
         self: &Arc<Self>,
         after: Option<Revision>,
-        filter: VmFilter,
+        wants: impl Into<Wants>,
         party: &str,
     ) -> Result<Watcher, WatchEnd> {
+        let wants = wants.into();
         let signal = self.signal();
         match after {
             Some(after) => {
                 let resumable = self.resumable(after);
                 resumable.map_err(|(why, oldest)| WatchEnd::TooOld { after, why, oldest })?;
-                Ok(Watcher::resume(Arc::clone(self), signal, after, filter))
+                Ok(Watcher::resume(Arc::clone(self), signal, after, wants))
             }
             None => {
                 let snapshot = self.shared_snapshot(party);
-                Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, filter))
+                Ok(Watcher::begin(Arc::clone(self), signal, &snapshot, wants))
             }
         }
     }
@@ -105,7 +107,7 @@ impl View {
 pub struct Watcher {
     view: Arc<View>,
     signal: watch::Receiver<Signal>,
-    filter: Option<Box<VmFilter>>,
+    wants: Wants,
     /// Everything up to here has been handed out, once the initial state is.
     cursor: Revision,
     initial: Option<Initial>,
@@ -117,7 +119,8 @@ pub struct Watcher {
 #[derive(Debug)]
 struct Initial {
     snapshot: Weak<Snapshot>,
-    after: Option<VmId>,
+    /// The last that was handed out: hosts first, then VMs, each by id.
+    after: Option<Thing>,
 }
 
 impl Watcher {
@@ -125,19 +128,19 @@ impl Watcher {
         view: Arc<View>,
         signal: watch::Receiver<Signal>,
         snapshot: &Arc<Snapshot>,
-        filter: VmFilter,
+        wants: Wants,
     ) -> Self {
         let initial = Initial { snapshot: Arc::downgrade(snapshot), after: None };
-        Self::new(view, signal, snapshot.revision, Some(initial), filter)
+        Self::new(view, signal, snapshot.revision, Some(initial), wants)
     }
 
     pub(super) fn resume(
         view: Arc<View>,
         signal: watch::Receiver<Signal>,
         after: Revision,
-        filter: VmFilter,
+        wants: Wants,
     ) -> Self {
-        Self::new(view, signal, after, None, filter)
+        Self::new(view, signal, after, None, wants)
     }
 
     fn new(
@@ -145,16 +148,15 @@ impl Watcher {
         signal: watch::Receiver<Signal>,
         cursor: Revision,
         initial: Option<Initial>,
-        filter: VmFilter,
+        wants: Wants,
     ) -> Self {
         let tick = signal.borrow().tick;
-        let filter = (!filter.is_empty()).then(|| Box::new(filter));
-        Self { view, signal, filter, cursor, initial, behind: None, tick }
+        Self { view, signal, wants, cursor, initial, behind: None, tick }
     }
 
-    /// The filter, unless everything is shown.
-    pub fn filter(&self) -> Option<&VmFilter> {
-        self.filter.as_deref()
+    /// What it is told of.
+    pub fn wants(&self) -> &Wants {
+        &self.wants
     }
 
     /// The next changes; waits until there are some, or until it is time to say that there are
@@ -199,7 +201,7 @@ impl Watcher {
                 return Err(WatchEnd::Unread);
             };
             self.view.is_read(&snapshot);
-            let (part, last) = part_of(&snapshot, initial.after, self.filter.as_deref());
+            let (part, last) = part_of(&snapshot, initial.after, &self.wants);
             initial.after = last;
             let complete = last.is_none();
             if complete {
@@ -228,10 +230,8 @@ impl Watcher {
                         let own = events
                             .filter(|event| event.revision() > self.cursor)
                             .filter_map(|event| {
-                                let subject = Subject::Vm(Arc::clone(&event.record));
-                                let filter = self.filter.as_deref();
-                                let kind = behind.sees(&subject, event.gone, filter)?;
-                                Some((kind, subject))
+                                let kind = behind.sees(&event.after, event.gone, &self.wants)?;
+                                Some((kind, event.after.clone()))
                             })
                             .collect();
                         Changes::Own(own)
@@ -255,12 +255,12 @@ impl Watcher {
 
 impl Watcher {
     /// Newest states as this stream sees them.
-    fn skip(&mut self, newest: Newest) -> Result<Vec<(ChangeKind, Subject)>, WatchEnd> {
+    fn skip(&mut self, newest: Newest) -> Result<Vec<(ChangeKind, Watched)>, WatchEnd> {
         let behind = self.behind.get_or_insert_with(|| CatchUp::begin(self.cursor));
         behind.read_at(newest.table);
         let mut own = Vec::new();
         for (subject, gone) in newest.subjects {
-            if let Some(kind) = behind.sees(&subject, gone, self.filter.as_deref()) {
+            if let Some(kind) = behind.sees(&subject, gone, &self.wants) {
                 own.push((kind, subject));
             }
         }
@@ -275,20 +275,36 @@ impl Watcher {
     }
 }
 
-/// The next VMs of the state at the start that the filter shows, and where to go on; `None` when
-/// these are the last.
+/// The next things of the state at the start that are told, and where to go on; `None` when these
+/// are the last. Hosts come first, so that whoever is told of a VM knows its host.
 fn part_of(
     snapshot: &Snapshot,
-    after: Option<VmId>,
-    filter: Option<&VmFilter>,
-) -> (Vec<(ChangeKind, Subject)>, Option<VmId>) {
+    after: Option<Thing>,
+    wants: &Wants,
+) -> (Vec<(ChangeKind, Watched)>, Option<Thing>) {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let (hosts_from, vms_after) = match after {
+        None => (Some(Unbounded), None),
+        Some(Thing::Host(host)) => (Some(Excluded(host)), None),
+        Some(Thing::Vm(vm)) => (None, Some(vm)),
+    };
+    let hosts_from = hosts_from.filter(|_| !wants.hosts.is_nothing());
+    let hosts = hosts_from.map(|from| snapshot.hosts.range((from, Unbounded)));
+    let hosts = hosts.into_iter().flatten().map(|(_, host)| Watched::Host(Arc::clone(host)));
+    let vms = match &wants.vms {
+        Interest::Nothing => None,
+        Interest::All => Some(snapshot.matching(None, vms_after)),
+        Interest::Some(filter) => Some(snapshot.matching(Some(filter), vms_after)),
+    };
+    let vms = vms.into_iter().flatten().map(|record| Watched::Vm(Arc::clone(record)));
     let mut part = Vec::new();
     let mut weight = 0;
-    for record in snapshot.matching(filter, after) {
-        weight += record.weight();
-        part.push((ChangeKind::Added, Subject::Vm(Arc::clone(record))));
+    for subject in hosts.filter(|host| wants.shows(host)).chain(vms) {
+        weight += subject.weight();
+        let thing = subject.thing();
+        part.push((ChangeKind::Added, subject));
         if weight >= BATCH_BYTES {
-            return (part, Some(record.id()));
+            return (part, Some(thing));
         }
     }
     (part, None)

@@ -124,6 +124,7 @@ fn host(name: &str, simulated: bool) -> Host {
             ..HostStatus::default()
         }),
         overcommit: Some(HostOvercommit { vcpus: 4.0, memory: 0.0 }),
+        revision: 0,
     }
 }
 

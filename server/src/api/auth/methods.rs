@@ -32,6 +32,8 @@ pub const METHODS: &[(&str, Action, Resource)] = &[
     ("/banger.v1.VmService/CopyFromVm", Read, Guest),
     ("/banger.v1.VmService/ForwardVm", Change, Guest),
     ("/banger.v1.HostService/CreateJoinToken", Change, Host),
+    // Hosts only for those who may read them.
+    ("/banger.v1.WatchService/Watch", Read, Vm),
     // Its proof is the join token.
     ("/banger.v1.HostService/JoinHost", Change, Door),
     ("/banger.v1.HostService/GetHost", Read, Host),

@@ -1,4 +1,4 @@
-//! Which VMs a list or a watch shows: what was asked for, and what the caller sees at all.
+//! Which VMs and hosts a list or a watch shows: what was asked for, and what the caller sees at all.
 
 use banger_proto::v1;
 use tonic::Status;
@@ -6,7 +6,10 @@ use tonic::Status;
 use super::incoming;
 use crate::api::{Api, status};
 use crate::model::caller::Caller;
-use crate::model::filter::VmFilter;
+use crate::model::filter::{HostFilter, VmFilter};
+use crate::model::host::HostState;
+use crate::model::labels::Selector;
+use crate::model::spec::SpecProblem;
 use crate::watch::HostSnapshot;
 
 /// A filter, its host looked up, and with the one project that the caller sees, if it is one.
@@ -40,4 +43,33 @@ pub fn filter(
         parsed.host = Some(found.view.record.id);
     }
     Ok(parsed)
+}
+
+/// A filter of hosts.
+///
+/// # Errors
+/// Every field that is wrong.
+pub fn host_filter(filter: Option<v1::HostFilter>) -> Result<HostFilter, Status> {
+    let filter = filter.unwrap_or_default();
+    let mut problems = Vec::new();
+    let selector = Selector::parse(&filter.label_selector).unwrap_or_else(|why| {
+        problems.push(SpecProblem::new("filter.label_selector", why));
+        Selector::default()
+    });
+    let state = |value: i32| match v1::HostState::try_from(value) {
+        Ok(v1::HostState::Connecting) => Some(HostState::Connecting),
+        Ok(v1::HostState::Online) => Some(HostState::Online),
+        Ok(v1::HostState::Suspect) => Some(HostState::Suspect),
+        Ok(v1::HostState::Offline) => Some(HostState::Offline),
+        Ok(v1::HostState::Revoked) => Some(HostState::Revoked),
+        Ok(v1::HostState::Unspecified) | Err(_) => None,
+    };
+    let states: Vec<_> = filter.states.iter().filter_map(|value| state(*value)).collect();
+    if states.len() < filter.states.len() {
+        problems.push(SpecProblem::new("filter.states", "has what is no state of a host"));
+    }
+    match problems.is_empty() {
+        true => Ok(HostFilter { selector, states }),
+        false => Err(status::invalid_fields(problems)),
+    }
 }

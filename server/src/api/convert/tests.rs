@@ -133,8 +133,15 @@ fn a_host_shows_what_may_be_booked_on_it_and_by_whose_setting() {
         let view = HostView { record: record.into(), health, facts: Some(facts.into()) }.into();
         let unclaimed = vec![vm_id(1)];
         let booked = Resources::default();
-        let snapshot =
-            HostSnapshot { view, vm_count: 2, booked, unclaimed, certificate: None, version: 1 };
+        let snapshot = HostSnapshot {
+            view,
+            vm_count: 2,
+            booked,
+            unclaimed,
+            certificate: None,
+            revision: Revision(1),
+            added: Revision(1),
+        };
         (has, host(&snapshot, Overcommit { vcpus: 3.0, memory: 1.0 }))
     };
     let (has, as_all) = shown(HostOvercommit::default());
@@ -161,8 +168,15 @@ fn a_host_with_any_number_of_unclaimed_vms_is_a_small_message_that_says_how_many
         let health = health(crate::model::host::HostState::Online);
         let view = HostView { record, health, facts: None }.into();
         let booked = Resources { vcpus: 0, memory_mib: 0, disk_mib: 0, guests: 0 };
-        let snapshot =
-            HostSnapshot { view, vm_count: 0, booked, unclaimed, certificate: None, version: 1 };
+        let snapshot = HostSnapshot {
+            view,
+            vm_count: 0,
+            booked,
+            unclaimed,
+            certificate: None,
+            revision: Revision(1),
+            added: Revision(1),
+        };
         host(&snapshot, Overcommit::default())
     };
     let status = |host: &v1::Host| host.status.clone().expect("it has one");

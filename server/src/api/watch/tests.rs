@@ -2,9 +2,15 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use prost::Message as _;
 
+use bytes::{Bytes, BytesMut};
+
+mod model;
+
+use super::encode::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::fleet::observed::{FleetSink as _, Sighting};
+use crate::model::filter::VmFilter;
 use crate::model::host::HostState;
 use crate::model::ledger::Change;
 use crate::model::observed::{
@@ -13,13 +19,56 @@ use crate::model::observed::{
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, version, vm_id,
 };
-use crate::watch::{Limits, View, VmRecord};
+use crate::watch::{ChangeKind, Changes, Limits, View, VmRecord};
 
 fn event(kind: ChangeKind, name_len: usize) -> Bytes {
     let mut out = BytesMut::new();
     let vm = v1::Vm { name: "n".repeat(name_len), ..v1::Vm::default() };
-    put_event(&mut out, kind, Revision(u64::MAX), vm);
+    let (r#type, revision) = (kind_number(kind).into(), u64::MAX);
+    put_message(&mut out, &v1::WatchEvent { r#type, revision, vm: Some(vm), host: None });
     out.freeze()
+}
+
+fn host_event(name: &str, revision: u64) -> Bytes {
+    let mut out = BytesMut::new();
+    let host = v1::Host { name: name.to_owned(), revision, ..v1::Host::default() };
+    let event = v1::WatchEvent { r#type: 1, revision, vm: None, host: Some(host) };
+    put_message(&mut out, &event);
+    out.freeze()
+}
+
+#[test]
+fn a_host_is_the_end_of_its_event_whatever_its_length() {
+    for revision in [1, 127, 128, u64::MAX] {
+        for name in ["", "b0", &"n".repeat(200), &"n".repeat(20_000)] {
+            let parts = [
+                Bytes::from_static(&[0x0a]),
+                thing_of(&host_event(name, revision)),
+                tail(FrameShape::Hosts, Some(Revision(revision)), true),
+            ];
+            let bytes: Vec<u8> = parts.iter().flatten().copied().collect();
+            let response = v1::WatchHostsResponse::decode(bytes.as_slice()).expect("fields");
+            assert_eq!(response.hosts.len(), 1);
+            assert_eq!(response.hosts[0].name, name);
+            assert_eq!((response.revision, response.initial_state_complete), (revision, true));
+        }
+    }
+}
+
+#[test]
+fn an_event_of_a_vm_is_the_same_for_both_calls_that_tell_it() {
+    let vm = v1::Vm { name: "web".to_owned(), ..v1::Vm::default() };
+    for kind in [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed] {
+        let number: i32 = kind_number(kind).into();
+        let one = v1::WatchEvent { r#type: number, revision: 7, vm: Some(vm.clone()), host: None };
+        let other = v1::VmEvent { r#type: number, revision: 7, vm: Some(vm.clone()) };
+        assert_eq!(one.encode_to_vec(), other.encode_to_vec());
+        let names = (one.r#type().as_str_name(), other.r#type().as_str_name());
+        assert_eq!(
+            names.0.trim_start_matches("CHANGE_TYPE"),
+            names.1.trim_start_matches("VM_EVENT_TYPE")
+        );
+    }
 }
 
 fn decode(parts: &[Bytes]) -> v1::WatchVmsResponse {
@@ -32,7 +81,7 @@ fn a_response_is_the_concatenation_of_its_fields() {
     let parts = [
         event(ChangeKind::Added, 3),
         event(ChangeKind::Removed, 300),
-        tail(Some(Revision(7)), true),
+        tail(FrameShape::Events, Some(Revision(7)), true),
     ];
     let response = decode(&parts);
     assert_eq!(response.events.len(), 2);
@@ -56,15 +105,15 @@ fn an_event_can_be_shown_as_another_kind_whatever_its_length() {
 
 #[test]
 fn a_response_within_the_state_at_the_start_has_no_revision() {
-    assert_eq!(tail(None, false).len(), 0);
-    let response = decode(&[tail(Some(Revision(3)), false)]);
+    assert_eq!(tail(FrameShape::Events, None, false).len(), 0);
+    let response = decode(&[tail(FrameShape::Events, Some(Revision(3)), false)]);
     assert_eq!((response.revision, response.initial_state_complete), (3, false));
 }
 
 #[test]
 fn a_batch_is_split_by_what_it_weighs_and_each_response_says_where_it_ends() {
     for (ordered, complete) in [(true, false), (false, true)] {
-        let mut packer = Packer { ordered, ..Packer::default() };
+        let mut packer = Packer::new(ordered, FrameShape::Events);
         for n in 1..=30 {
             packer.push(event(ChangeKind::Added, 150_000), Revision(n));
         }
@@ -92,7 +141,7 @@ fn a_batch_is_split_by_what_it_weighs_and_each_response_says_where_it_ends() {
 
 #[test]
 fn one_event_that_is_larger_than_a_response_is_one_response() {
-    let mut packer = Packer { ordered: true, ..Packer::default() };
+    let mut packer = Packer::new(true, FrameShape::Events);
     packer.push(event(ChangeKind::Added, 2 * FRAME_BYTES), Revision(1));
     packer.push(event(ChangeKind::Added, 2 * FRAME_BYTES), Revision(2));
     packer.close(Some(Revision(2)), false);
@@ -233,12 +282,12 @@ fn a_report_is_an_event_for_those_alone_who_are_told_something_else_by_it() {
         for (what, change) in differences() {
             let view = view_of(base.clone());
             let before = view.get(vm_id(1)).expect("it is there");
+            let start = view.revision();
             let mut vm = ObservedVm { observed_at: at(30), ..base.clone() };
             change(&mut vm);
             view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(vm))]);
             let after = view.get(vm_id(1)).expect("it is there");
-            let mut watcher =
-                view.watch(Some(before.revision), VmFilter::default(), "ann").expect("known");
+            let mut watcher = view.watch(Some(start), VmFilter::default(), "ann").expect("known");
             let batch = watcher.next().now_or_never().map(|batch| batch.expect("it goes on"));
             let seen_by = batch.map(|batch| match batch.changes {
                 Changes::Shared { segments, .. } => segments[0].events()[0].seen_by,

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use banger_proto::v1::image_service_client::ImageServiceClient;
 use banger_proto::v1::project_service_client::ProjectServiceClient;
 use banger_proto::v1::token_service_client::TokenServiceClient;
+use banger_proto::v1::watch_service_client::WatchServiceClient;
 use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
@@ -125,6 +126,7 @@ async fn ask(
     let mut images = ImageServiceClient::new(channel.clone());
     let mut tokens = TokenServiceClient::new(channel.clone());
     let mut projects = ProjectServiceClient::new(channel.clone());
+    let mut watches = WatchServiceClient::new(channel.clone());
     let About { vm, image, project, token: held, digest } = about.clone();
     macro_rules! call {
         ($client:ident . $call:ident($message:expr)) => {
@@ -158,6 +160,10 @@ async fn ask(
         "WatchVms" => {
             let filter = Some(v1::VmFilter { project, ..Default::default() });
             call!(vms.watch_vms(v1::WatchVmsRequest { filter, after_revision: None }))
+        }
+        "Watch" => {
+            let vms = Some(v1::VmFilter { project, ..Default::default() });
+            call!(watches.watch(v1::WatchRequest { vms, ..Default::default() }))
         }
         "UpdateVm" => {
             let spec = create("x").spec;
@@ -405,6 +411,15 @@ async fn a_project_sees_its_own_alone_in_lists_watches_and_histories() {
             events.into_inner().events.into_iter().map(|event| event.actor).collect();
         assert!(actors.iter().all(|actor| actor.starts_with(&format!("{project}/"))), "{actors:?}");
     }
+    // Of hosts a project is told nothing, and that it may not ask.
+    let mut watches = WatchServiceClient::new(stage.channel.clone());
+    let all = watches.watch(by(&shop, v1::WatchRequest::default())).await.expect("a stream");
+    let first = all.into_inner().message().await.expect("it goes on").expect("the state");
+    assert!(first.events.iter().all(|event| event.host.is_none()), "{first:?}");
+    assert_eq!(first.events.len(), 1);
+    let hosts = v1::WatchRequest { kinds: vec![v1::WatchKind::Host.into()], ..Default::default() };
+    let refused = watches.watch(by(&shop, hosts)).await.expect_err("the fleet's");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     // Callers of the fleet see all, and one project where they ask for it.
     for (project, count) in [("", 2), ("shop", 1), ("default", 0)] {
         let filter = Some(v1::VmFilter { project: project.to_owned(), ..Default::default() });

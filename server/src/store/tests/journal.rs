@@ -46,7 +46,7 @@ async fn what_came_and_went_is_known_in_later_lives_with_the_revisions_between_w
         let (made, gone) = of(&past, Thing::Vm(vm_id(2)));
         assert_eq!((made.len(), gone.len()), (1, 1), "{past:?}");
         assert_eq!((made[0].before, made[0].after), (first.next(), first.next().next()));
-        assert_eq!(gone[0].after.0, gone[0].before.0 + 1);
+        assert!(gone[0].after > gone[0].before, "{past:?}");
         assert_eq!(gone[0].gone[0].name, "vm-2");
         assert!(gone[0].gone[0].project.is_some());
         assert_eq!(of(&past, Thing::Vm(vm_id(1))).1.len(), 0);

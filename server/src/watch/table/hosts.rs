@@ -4,11 +4,18 @@
 //! that an agent holds and no intent knows is listed as unclaimed and never touched.
 
 use super::{
-    Arc, BTreeMap, BTreeSet, Effects, HostHealth, HostId, HostRecord, HostState, HostView,
-    Observation, ObservedVm, Resources, Timestamp, UnknownWhy, ViewTable, VmId, VmRecord,
-    needs_the_server,
+    Arc, BTreeMap, BTreeSet, Effects, HostHealth, HostId, HostRecord, HostSnapshot, HostState,
+    HostView, Observation, ObservedVm, Resources, Standing, Thing, Timestamp, UnknownWhy,
+    ViewTable, VmId, VmRecord, Watched, needs_the_server,
 };
+use crate::model::audience::Audiences;
 use crate::model::host::{CertificateSeen, HostFacts};
+use crate::watch::ring::Event;
+
+/// Hosts are the fleet's.
+fn who_sees_hosts() -> Audiences {
+    Audiences::of(|audience| audience.sees_hosts)
+}
 
 #[derive(Debug)]
 pub(in crate::watch) struct HostEntry {
@@ -23,8 +30,6 @@ pub(in crate::watch) struct HostEntry {
     pub(in crate::watch) certificate: Option<Arc<CertificateSeen>>,
     /// What the VMs placed here may use.
     pub(in crate::watch) booked: Resources,
-    /// Grows with every change of anything above.
-    pub(in crate::watch) version: u64,
 }
 
 impl ViewTable {
@@ -96,23 +101,31 @@ impl ViewTable {
                         unclaimed: BTreeMap::new(),
                         certificate: None,
                         booked: Resources::default(),
-                        version: 0,
                     },
                 );
             }
         }
-        self.host_changed(record.id, out);
+        Self::host_changed(record.id, out);
         out.records_changed = true;
         out.wake_placement = true;
     }
 
     /// A host is gone. The store has made sure that it holds no VMs.
     pub(in crate::watch) fn remove_host(&mut self, host: HostId, out: &mut Effects) {
-        if self.hosts.remove(&host).is_some() {
-            self.host_version += 1;
-            out.hosts_changed = true;
-            out.records_changed = true;
+        if self.hosts.remove(&host).is_none() {
+            return;
         }
+        out.hosts_changed = true;
+        out.records_changed = true;
+        out.changed_hosts.remove(&host);
+        let Some(last) = self.shown_hosts.remove(&host) else { return };
+        self.by_revision.remove(&last.revision);
+        self.revision = self.revision.next();
+        let gone = HostSnapshot { revision: self.revision, ..HostSnapshot::clone(&last) };
+        let after = Watched::Host(Arc::new(gone));
+        self.bury(after.clone());
+        let before = Some(Watched::Host(last));
+        out.events.push(Event { after, before, gone: true, seen_by: who_sees_hosts() });
     }
 
     /// The session judges the host otherwise than before. Leaving `ONLINE` makes everything on the
@@ -133,7 +146,7 @@ impl ViewTable {
         let mut view = HostView::clone(&entry.view);
         view.health = health;
         entry.view = Arc::new(view);
-        self.host_changed(host, out);
+        Self::host_changed(host, out);
         if before == state {
             return;
         }
@@ -178,7 +191,7 @@ impl ViewTable {
         let mut view = HostView::clone(&entry.view);
         view.facts = Some(facts);
         entry.view = Arc::new(view);
-        self.host_changed(host, out);
+        Self::host_changed(host, out);
         out.wake_placement = true;
     }
 
@@ -192,7 +205,7 @@ impl ViewTable {
         let Some(entry) = self.hosts.get_mut(&host) else { return };
         if entry.certificate.as_deref() != Some(&seen) {
             entry.certificate = Some(Arc::new(seen));
-            self.host_changed(host, out);
+            Self::host_changed(host, out);
         }
     }
 
@@ -219,7 +232,7 @@ impl ViewTable {
         if let Some(entry) = self.hosts.get_mut(&host) {
             entry.unclaimed = listed;
         }
-        self.host_changed(host, out);
+        Self::host_changed(host, out);
         out.wake.insert(host);
         out.wake_placement |= came_online;
     }
@@ -236,7 +249,7 @@ impl ViewTable {
         if entry.vms.contains(&id) {
             self.observe(id, out, |_| Observation::Present(vm));
         } else if entry.unclaimed.insert(id, vm).is_none() {
-            self.host_changed(host, out);
+            Self::host_changed(host, out);
         }
     }
 
@@ -246,7 +259,7 @@ impl ViewTable {
         if entry.vms.contains(&id) {
             self.observe(id, out, |_| Observation::Absent);
         } else if entry.unclaimed.remove(&id).is_some() {
-            self.host_changed(host, out);
+            Self::host_changed(host, out);
         }
     }
 
@@ -275,11 +288,43 @@ impl ViewTable {
         self.put(intent, seen, trouble, Some(before), out);
     }
 
-    fn host_changed(&mut self, host: HostId, out: &mut Effects) {
-        self.host_version += 1;
+    fn host_changed(host: HostId, out: &mut Effects) {
         out.hosts_changed = true;
-        if let Some(entry) = self.hosts.get_mut(&host) {
-            entry.version = self.host_version;
+        out.changed_hosts.insert(host);
+    }
+
+    /// A host as streams are told of it; with what its agent has said since.
+    pub(in crate::watch) fn host_now(&self, host: HostId) -> Option<HostSnapshot> {
+        let entry = self.hosts.get(&host)?;
+        let shown = self.shown_hosts.get(&host);
+        let (revision, added) = shown.map_or_else(Default::default, |h| (h.revision, h.added));
+        Some(HostSnapshot::of(entry, revision, added))
+    }
+
+    /// Ends a change: those hosts that are to be shown otherwise than before get a revision each,
+    /// after the VMs that changed them.
+    pub(super) fn show_hosts(&mut self, out: &mut Effects) {
+        for id in std::mem::take(&mut out.changed_hosts) {
+            let Some(entry) = self.hosts.get(&id) else { continue };
+            let next = self.revision.next();
+            let before = self.shown_hosts.get(&id).cloned();
+            let added = match &before {
+                Some(before) => before.added,
+                None => self.came(Thing::Host(id), next),
+            };
+            let now = HostSnapshot::of(entry, next, added);
+            if let Some(before) = &before {
+                if now.shows_the_same_as(before) {
+                    continue;
+                }
+                self.by_revision.remove(&before.revision);
+            }
+            self.revision = next;
+            self.by_revision.insert(next, Standing::Living(Thing::Host(id)));
+            let now = Arc::new(now);
+            self.shown_hosts.insert(id, Arc::clone(&now));
+            let (after, before) = (Watched::Host(now), before.map(Watched::Host));
+            out.events.push(Event { after, before, gone: false, seen_by: who_sees_hosts() });
         }
     }
 
@@ -301,7 +346,7 @@ impl ViewTable {
         let joined = entry.vms.insert(id);
         if joined || was != Some(is) {
             entry.booked = entry.booked.minus(was.unwrap_or_default()).plus(is);
-            self.host_changed(host, out);
+            Self::host_changed(host, out);
         }
         let Some(entry) = self.hosts.get_mut(&host) else { return };
         if needs_the_server(&record.intent, &record.observation, epoch) {
@@ -317,7 +362,7 @@ impl ViewTable {
         entry.unsettled.remove(&last.id());
         if entry.vms.remove(&last.id()) {
             entry.booked = entry.booked.minus(last.intent.spec.resources());
-            self.host_changed(host, out);
+            Self::host_changed(host, out);
         }
     }
 }

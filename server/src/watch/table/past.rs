@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use banger_proto::ids::{Revision, VmId};
 
-use super::{ViewTable, VmSlot};
+use super::ViewTable;
 use crate::model::past::{Past, Thing};
 use crate::watch::ring::Ring;
-use crate::watch::subject::PastThing;
+use crate::watch::watched::{PastThing, Watched};
 
 /// Why what came after a revision is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl ViewTable {
             for (revision, gone) in (before.0 + 1..).map(Revision).zip(&commit.gone) {
                 let added = loading.made.get(&gone.thing).copied().unwrap_or(past.floor);
                 let past = PastThing { gone: gone.clone(), revision, added };
-                self.bury(revision, VmSlot::Past(Arc::new(past)));
+                self.bury(Watched::Past(Arc::new(past)));
             }
         }
         self.before.loading = Some(loading);

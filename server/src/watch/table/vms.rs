@@ -9,7 +9,7 @@ use std::sync::Arc;
 use banger_proto::ids::{Version, VmId};
 use jiff::Timestamp;
 
-use super::{Effects, ViewTable, VmSlot, history};
+use super::{Effects, Standing, ViewTable, history};
 use crate::model::affinity::AffinityRule;
 use crate::model::audience::Audiences;
 use crate::model::host::{HostState, Resources};
@@ -20,6 +20,7 @@ use crate::model::placement::NoHost;
 use crate::model::status::{StatusContext, Trouble, VmStatus};
 use crate::watch::record::{Sight, VmRecord};
 use crate::watch::ring::Event;
+use crate::watch::watched::Watched;
 
 impl ViewTable {
     /// An intent is new or has changed.
@@ -70,10 +71,11 @@ impl ViewTable {
             last_sight: None,
             told: last.told,
         });
-        self.bury(self.revision, VmSlot::Gone(Arc::clone(&gone)));
+        self.bury(Watched::Vm(Arc::clone(&gone)));
         out.touched.push(vm);
         let seen_by = Audiences::EVERYBODY;
-        out.events.push(Event { record: gone, before: Some(last), gone: true, seen_by });
+        let (after, before) = (Watched::Vm(gone), Some(Watched::Vm(last)));
+        out.events.push(Event { after, before, gone: true, seen_by });
     }
 
     /// Something keeps the intent of this generation from its agent, or no longer does.
@@ -161,7 +163,7 @@ impl ViewTable {
                 if let Some(before) = &before {
                     self.by_revision.remove(&before.revision);
                 }
-                self.by_revision.insert(next, VmSlot::Living(id));
+                self.by_revision.insert(next, Standing::Living(Thing::Vm(id)));
             }
         }
         let sight = before.as_ref().and_then(|before| before.last_sight);
@@ -204,7 +206,8 @@ impl ViewTable {
         self.vms.insert(id, Arc::clone(&record));
         out.touched.push(id);
         if !seen_by.is_nobody() {
-            out.events.push(Event { record, before, gone: false, seen_by });
+            let (after, before) = (Watched::Vm(record), before.map(Watched::Vm));
+            out.events.push(Event { after, before, gone: false, seen_by });
         }
     }
 

@@ -5,11 +5,12 @@ use proptest::prelude::*;
 
 use super::super::ring::ChangeKind;
 use super::super::start_states::{MAX_SNAPSHOTS, SNAPSHOT_LIFE};
-use super::super::subject::Subject;
+use super::super::wants::{Interest, Wants};
+use super::super::watched::Watched;
 use super::super::watcher::{ChangeBatch, Changes, WatchEnd, Watcher};
 use super::*;
 use crate::clock::ManualClock;
-use crate::model::filter::VmFilter;
+use crate::model::filter::{HostFilter, VmFilter};
 use crate::model::fixtures::project;
 use crate::model::host::HostState;
 use crate::model::intent::Desired;
@@ -64,7 +65,7 @@ fn state(view: &View, number: u32) -> VmState {
 /// What a client makes of a stream.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Client {
-    vms: BTreeMap<VmId, Revision>,
+    things: BTreeMap<Thing, Revision>,
     /// Highest revision of a change after the state at the start.
     last: Revision,
     changes: usize,
@@ -72,29 +73,26 @@ struct Client {
 }
 
 impl Client {
-    fn take(&mut self, batch: &ChangeBatch, filter: Option<&VmFilter>) {
+    fn take(&mut self, batch: &ChangeBatch, wants: &Wants) {
         let initial = batch.revision.is_none() || batch.completes_initial_state;
-        let mut apply = |kind: ChangeKind, subject: &Subject| {
-            let its = filter.is_none_or(|filter| subject.is_of(filter));
-            assert!(its, "{kind:?} of another project: {subject:?}");
-            let (Thing::Vm(id), revision) = (subject.thing(), subject.revision()) else {
-                panic!("a VM: {subject:?}")
-            };
+        let mut apply = |kind: ChangeKind, subject: &Watched| {
+            assert!(wants.may_show(subject), "{kind:?} of what is not asked for: {subject:?}");
+            let (id, revision) = (subject.thing(), subject.revision());
             if !initial {
                 assert!(revision > self.last, "changes come in order, each once");
                 self.last = revision;
                 self.changes += 1;
             }
             if self.exact {
-                let known = self.vms.contains_key(&id);
-                assert_eq!(known, kind != ChangeKind::Added, "{kind:?} of a VM known: {known}");
+                let known = self.things.contains_key(&id);
+                assert_eq!(known, kind != ChangeKind::Added, "{kind:?} of {id:?} known: {known}");
             }
             match kind {
                 ChangeKind::Added | ChangeKind::Modified => {
-                    self.vms.insert(id, revision);
+                    self.things.insert(id, revision);
                 }
                 ChangeKind::Removed => {
-                    self.vms.remove(&id);
+                    self.things.remove(&id);
                 }
             }
         };
@@ -105,12 +103,8 @@ impl Client {
                     if event.revision() <= *after {
                         continue;
                     }
-                    let kind = match filter {
-                        None => Some(event.kind()),
-                        Some(filter) => event.kind_for(filter),
-                    };
-                    if let Some(kind) = kind {
-                        apply(kind, &Subject::Vm(Arc::clone(&event.record)));
+                    if let Some(kind) = event.kind_for(wants) {
+                        apply(kind, &event.after);
                     }
                 }
             }
@@ -125,20 +119,20 @@ impl Client {
     fn read(&mut self, watcher: &mut Watcher, batches: usize) {
         for _ in 0..batches {
             match watcher.take().expect("it is not too old") {
-                Some(batch) => self.take(&batch, watcher.filter().cloned().as_ref()),
+                Some(batch) => self.take(&batch, watcher.wants()),
                 None => return,
             }
         }
     }
 }
 
-fn table(view: &View, filter: &VmFilter) -> BTreeMap<VmId, Revision> {
-    view.snapshot()
-        .vms
-        .iter()
-        .filter(|(_, record)| record.matches(filter))
-        .map(|(id, record)| (*id, record.revision))
-        .collect()
+/// What a client that wants these is to have in the end.
+fn table(view: &View, wants: impl Into<Wants>) -> BTreeMap<Thing, Revision> {
+    let (wants, snapshot) = (wants.into(), view.snapshot());
+    let vms = snapshot.vms.values().cloned().map(Watched::Vm);
+    let hosts = snapshot.hosts.values().cloned().map(Watched::Host);
+    let shown = vms.chain(hosts).filter(|subject| wants.shows(subject));
+    shown.map(|subject| (subject.thing(), subject.revision())).collect()
 }
 
 #[test]
@@ -202,23 +196,58 @@ fn a_first_start_is_preparing_once_and_what_nobody_is_shown_is_known_all_the_sam
     let begun =
         ObservedVm { settled: version(0), boot_id: String::new(), ..*seen(Phase::Preparing, 1) };
     assert_eq!(view.unsettled(host_id(1)).len(), 1);
+    let start = view.revision();
     for second in [2, 3] {
         let begun = ObservedVm { observed_at: at(second), ..begun.clone() };
         view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(begun))]);
         let now = view.get(vm_id(1)).expect("it is there");
         assert_eq!((now.revision, now.observed_at), (placed.revision, None));
-        assert_eq!(view.revision(), placed.revision, "no event");
+        assert_eq!(view.revision(), start, "no event");
         assert_eq!(now.status.since, placed.status.since);
     }
     assert!(view.unsettled(host_id(1)).is_empty(), "the agent has it");
     view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), seen(Phase::Running, 1))]);
     let runs = view.get(vm_id(1)).expect("it is there");
-    assert_eq!((runs.revision, runs.observed_at), (placed.revision.next(), Some(at(1))));
+    assert_eq!((runs.revision, runs.observed_at), (start.next(), Some(at(1))));
     // A stage that is entered anew is news, and so is a step that is shown.
     let again = ObservedVm { phase_since: at(9), ..*seen(Phase::Running, 1) };
     view.observed(host_id(1), vec![Sighting::Vm(vm_id(1), Box::new(again))]);
     let again = view.get(vm_id(1)).expect("it is there");
     assert_eq!((again.revision, again.status.since), (runs.revision.next(), at(9)));
+}
+
+#[test]
+fn a_heartbeat_is_no_event_and_what_a_vm_books_comes_with_it() {
+    let view = view();
+    with_host(&view);
+    online(&view, []);
+    let all = || Wants { vms: Interest::All, hosts: Interest::All };
+    let mut watcher = view.watch(None, all(), "ann").expect("from now");
+    let mut client = Client { exact: true, ..Client::default() };
+    client.read(&mut watcher, usize::MAX);
+    assert_eq!(client.things.len(), 1);
+    let start = view.revision();
+    for second in 2..60 {
+        let heard = HostHealth { last_seen: Some(at(second)), ..health(HostState::Online) };
+        view.host_health(host_id(1), heard);
+    }
+    assert_eq!(view.revision(), start, "nothing was to be told");
+    let host = view.host(host_id(1)).expect("a host");
+    assert_eq!(host.view.health.last_seen, Some(at(59)), "whoever asks is told");
+    put(&view, &intent(1));
+    let batch = watcher.take().expect("known").expect("something");
+    client.take(&batch, watcher.wants());
+    let Changes::Shared { segments, .. } = batch.changes else { panic!("from the ring") };
+    let told: Vec<_> = segments[0].events().iter().map(|event| event.after.clone()).collect();
+    let [Watched::Vm(vm), Watched::Host(host)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((vm.revision, host.revision), (start.next(), start.next().next()));
+    assert_eq!((host.vm_count, host.booked.memory_mib), (1, 256));
+    // A host that goes is told as one.
+    forget(&view, &intent(1));
+    view.committed(&[Change::remove(host_record(1), at(9))]);
+    client.read(&mut watcher, usize::MAX);
+    assert_eq!(client.things, table(&view, all()));
+    assert!(client.things.is_empty());
 }
 
 #[test]
@@ -249,7 +278,8 @@ fn the_last_event_of_a_vm_is_removed_with_state_deleted() {
     let Changes::Shared { segments, .. } = &batch.changes else { panic!("from the ring") };
     let [event] = segments[0].events() else { panic!("one event") };
     assert_eq!(event.kind(), ChangeKind::Removed);
-    assert_eq!(event.record.state(), VmState::Deleted);
+    let Watched::Vm(record) = &event.after else { panic!("a VM") };
+    assert_eq!(record.state(), VmState::Deleted);
     assert!(view.get(vm_id(1)).is_none());
 }
 
@@ -259,18 +289,21 @@ fn a_revision_of_before_what_is_known_or_long_past_is_too_old() {
     let (view, _history) = view_with(limits);
     view.load(&past(), [&host_record(1)], [&Arc::new(intent(1))]);
     let start = view.revision();
-    let too_old = |after, why, oldest| {
-        let end = view.watch(Some(after), VmFilter::default(), "ann").expect_err("it is too old");
-        assert_eq!(end, WatchEnd::TooOld { after, why, oldest });
+    let too_old = |cursor, reason| {
+        let end = view.watch(Some(cursor), VmFilter::default(), "ann").expect_err("it is too old");
+        let WatchEnd::TooOld { after, why, oldest } = end else { panic!("{end}") };
+        assert_eq!((after, why), (cursor, reason));
+        view.watch(Some(oldest), VmFilter::default(), "ann").expect("the oldest is not");
+        assert!(view.watch(Some(Revision(oldest.0 - 1)), VmFilter::default(), "ann").is_err());
     };
-    too_old(FIRST, TooOldWhy::Forgotten, FIRST.next());
-    too_old(Revision(start.0 + 1), TooOldWhy::NotGivenOut, FIRST.next());
+    too_old(FIRST, TooOldWhy::Forgotten);
+    too_old(Revision(start.0 + 1), TooOldWhy::NotGivenOut);
     view.watch(Some(start), VmFilter::default(), "ann").expect("this life");
     for number in 2..5 {
         put(&view, &intent(number));
         forget(&view, &intent(number));
     }
-    too_old(start, TooOldWhy::Forgotten, Revision(view.revision().0 - 2));
+    too_old(start, TooOldWhy::Forgotten);
 }
 
 #[test]
@@ -320,15 +353,15 @@ async fn a_state_at_the_start_that_is_read_slowly_is_read_to_its_end() {
     put(&view, &intent(901));
     let mut client = Client { exact: true, ..Client::default() };
     let mut parts = 0;
-    while client.vms.len() < 901 {
+    while client.things.len() < 901 {
         let batch = slow.take().expect("it is read").expect("there is more");
-        client.take(&batch, None);
+        client.take(&batch, slow.wants());
         parts += 1;
         tokio::time::advance(SNAPSHOT_LIFE * 3 / 4).await;
         view.tick();
     }
     assert!(parts > 3, "it took longer than a state that is not read is kept: {parts}");
-    assert_eq!(client.vms, table(&view, &VmFilter::default()));
+    assert_eq!(client.things, table(&view, VmFilter::default()));
     // Both read the same; when nobody does any more it goes, also for who never began.
     tokio::time::advance(SNAPSHOT_LIFE).await;
     view.tick();
@@ -372,14 +405,14 @@ fn a_stream_that_skips_is_told_added_of_what_it_was_not_shown_and_nothing_of_wha
     }
     let mut watcher = view.watch(Some(start), VmFilter::default(), "ann").expect("known");
     let mut client = Client { last: start, exact: true, ..Client::default() };
-    client.vms.insert(vm_id(1), start);
+    client.things.insert(Thing::Vm(vm_id(1)), start);
     client.read(&mut watcher, 1);
     // One that was not shown yet moves on, one that was shown goes, and so does one that was not.
     put(&view, &VmIntent { generation: banger_proto::ids::Generation(2), ..intent(5) });
     forget(&view, &intent(2));
     forget(&view, &intent(7));
     client.read(&mut watcher, usize::MAX);
-    assert_eq!(client.vms, table(&view, &VmFilter::default()));
+    assert_eq!(client.things, table(&view, VmFilter::default()));
 }
 
 #[tokio::test]
@@ -618,6 +651,16 @@ fn filters() -> [VmFilter; 5] {
     ]
 }
 
+/// The same as streams want them, with hosts and without.
+fn all_wants() -> Vec<Wants> {
+    let online = HostFilter { states: vec![HostState::Online], ..HostFilter::default() };
+    let mut all: Vec<Wants> = filters().into_iter().map(Wants::from).collect();
+    all.push(online.clone().into());
+    all.push(Wants { vms: Interest::All, hosts: Interest::All });
+    all.push(Wants { vms: filters()[1].clone().into(), hosts: online.into() });
+    all
+}
+
 proptest! {
     /// For every filter: a stream that reads at once, one that reads now and then, one that begins
     /// in the middle, and one that resumes, all end with the table as it is, whatever fell off the
@@ -638,20 +681,23 @@ proptest! {
         let mut world =
             World { view: Arc::clone(&view), intents: BTreeMap::new(), used_up: BTreeSet::new() };
         let mut streams = Vec::new();
-        for filter in filters() {
+        for wants in all_wants() {
             // What a filter has shown is not known of what was skipped.
-            let exact = filter.is_empty();
+            let exact = !matches!(wants.vms, Interest::Some(_))
+                && !matches!(wants.hosts, Interest::Some(_));
             for eager in [true, false] {
-                let watcher = view.watch(None, filter.clone(), "ann").expect("from now");
+                let watcher = view.watch(None, wants.clone(), "ann").expect("from now");
                 streams.push((watcher, Client { exact, ..Client::default() }, eager));
             }
-            let resumed = view.watch(Some(start), filter.clone(), "ann").expect("known");
-            streams.push((resumed, Client { last: start, exact, ..Client::default() }, false));
+            let resumed = view.watch(Some(start), wants.clone(), "ann").expect("known");
+            let mut client = Client { last: start, exact, ..Client::default() };
+            client.things = table(&view, wants);
+            streams.push((resumed, client, false));
         }
         for (index, step) in steps.iter().enumerate() {
             if index == begin {
-                for filter in filters() {
-                    let watcher = view.watch(None, filter, "ann").expect("from now");
+                for wants in all_wants() {
+                    let watcher = view.watch(None, wants, "ann").expect("from now");
                     streams.push((watcher, Client::default(), false));
                 }
             }
@@ -667,9 +713,10 @@ proptest! {
         let changes = view.revision().0 - start.0;
         for (watcher, client, eager) in &mut streams {
             client.read(watcher, usize::MAX);
-            let filter = watcher.filter().cloned().unwrap_or_default();
-            prop_assert_eq!(&client.vms, &table(&view, &filter));
-            if *eager && watcher.filter().is_none() {
+            let wants = watcher.wants().clone();
+            let everything = wants.vms.is_all() && wants.hosts.is_all();
+            prop_assert_eq!(&client.things, &table(&view, wants));
+            if *eager && everything {
                 prop_assert_eq!(client.changes as u64, changes, "every step, once");
             }
         }
@@ -687,10 +734,10 @@ proptest! {
         online(&view, []);
         let mut world =
             World { view: Arc::clone(&view), intents: BTreeMap::new(), used_up: BTreeSet::new() };
-        let mut streams: Vec<_> = filters()
+        let mut streams: Vec<_> = all_wants()
             .into_iter()
-            .map(|filter| {
-                let watcher = view.watch(None, filter, "ann").expect("from now");
+            .map(|wants| {
+                let watcher = view.watch(None, wants, "ann").expect("from now");
                 (watcher, Client { exact: true, ..Client::default() })
             })
             .collect();

@@ -395,8 +395,9 @@ class AioHostCalls:
     def watch_hosts(
         self, request: v1.WatchHostsRequest, *, timeout: float | None = None
     ) -> AioStream[v1.WatchHostsResponse]:
-        """Streams the state of hosts and then every change. A slow reader sees the newest state of
-        each host, not every step between.
+        """Streams the state of hosts at a revision and then what changes, in order, without gap or
+        duplicate. A heartbeat is no change. Of a host that changes more often than ten times a second,
+        and for a slow reader, the newest state is sent, not every step between.
         """
         return self._link.stream(
             Method("banger.v1.HostService", "WatchHosts", v1.WatchHostsRequest, v1.WatchHostsResponse),

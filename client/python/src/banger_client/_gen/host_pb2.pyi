@@ -75,7 +75,7 @@ KEPT_REASON_MOUNTED_BY_OTHERS: KeptReason
 KEPT_REASON_FOUND_OWNER: KeptReason
 
 class Host(_message.Message):
-    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit", "revocation")
+    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit", "revision", "revocation")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,7 @@ class Host(_message.Message):
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
@@ -106,8 +107,9 @@ class Host(_message.Message):
     status: HostStatus
     etag: str
     overcommit: HostOvercommit
+    revision: int
     revocation: HostRevocation
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., revocation: _Optional[_Union[HostRevocation, _Mapping[str, _Any]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., revision: _Optional[int] = ..., revocation: _Optional[_Union[HostRevocation, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class HostRevocation(_message.Message):
     __slots__ = ("time", "actor", "reason")
@@ -297,12 +299,14 @@ class ListHostsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., label_selector: _Optional[str] = ...) -> None: ...
 
 class ListHostsResponse(_message.Message):
-    __slots__ = ("hosts", "next_page_token")
+    __slots__ = ("hosts", "next_page_token", "revision")
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedCompositeFieldContainer[Host]
     next_page_token: str
-    def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    revision: int
+    def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class UpdateHostRequest(_message.Message):
     __slots__ = ("host", "etag", "labels", "agent_address", "request_id", "update_mask", "overcommit")
@@ -382,18 +386,32 @@ class DrainHostRequest(_message.Message):
     def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
 
 class WatchHostsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("after_revision", "filter")
+    AFTER_REVISION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    after_revision: int
+    filter: HostFilter
+    def __init__(self, after_revision: _Optional[int] = ..., filter: _Optional[_Union[HostFilter, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class HostFilter(_message.Message):
+    __slots__ = ("label_selector", "states")
+    LABEL_SELECTOR_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    label_selector: str
+    states: _containers.RepeatedScalarFieldContainer[HostState]
+    def __init__(self, label_selector: _Optional[str] = ..., states: _Optional[_Iterable[_Union[HostState, str]]] = ...) -> None: ...
 
 class WatchHostsResponse(_message.Message):
-    __slots__ = ("hosts", "removed_host_ids", "initial_state_complete")
+    __slots__ = ("hosts", "removed_host_ids", "initial_state_complete", "revision")
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_HOST_IDS_FIELD_NUMBER: _ClassVar[int]
     INITIAL_STATE_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedCompositeFieldContainer[Host]
     removed_host_ids: _containers.RepeatedScalarFieldContainer[str]
     initial_state_complete: bool
-    def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., removed_host_ids: _Optional[_Iterable[str]] = ..., initial_state_complete: _Optional[bool] = ...) -> None: ...
+    revision: int
+    def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., removed_host_ids: _Optional[_Iterable[str]] = ..., initial_state_complete: _Optional[bool] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class GetHostInventoryRequest(_message.Message):
     __slots__ = ("host", "page_size", "page_token", "only_unowned")

@@ -103,14 +103,14 @@ fn a_client_goes_on_over_a_restart_without_a_list_and_is_told_no_state_of_before
     }
     for (watcher, client) in &mut streams {
         client.read(watcher, usize::MAX);
-        assert_eq!(client.vms, table(&life.view, &VmFilter::default()));
+        assert_eq!(client.things, table(&life.view, VmFilter::default()));
     }
     // The agent is back, and the streams go on as any.
     online(&life.view, [(vm_id(1), seen(Phase::Running, 1))]);
     assert_eq!(state(&life.view, 1), VmState::Running);
     for (watcher, client) in &mut streams {
         client.read(watcher, usize::MAX);
-        assert_eq!(client.vms, table(&life.view, &VmFilter::default()));
+        assert_eq!(client.things, table(&life.view, VmFilter::default()));
     }
 }
 
@@ -218,9 +218,9 @@ proptest! {
         for (mut client, filter) in clients {
             let mut watcher = third.resume(&client, filter.clone()).expect("it goes on");
             client.read(&mut watcher, usize::MAX);
-            let there = table(&third.view, &filter);
+            let there = table(&third.view, filter.clone());
             // What has not changed has another revision, and is not told again.
-            prop_assert!(client.vms.keys().eq(there.keys()), "{:?}", filter);
+            prop_assert!(client.things.keys().eq(there.keys()), "{:?}", filter);
         }
     }
 }

@@ -1616,8 +1616,10 @@ export const WaitVmResponseSchema: GenMessage<WaitVmResponse> = /*@__PURE__*/
  */
 export type WatchVmsRequest = Message<"banger.v1.WatchVmsRequest"> & {
   /**
-   * Not set: start with the state now. Set: what has changed after this revision; OUT_OF_RANGE
-   * (reason REVISION_TOO_OLD) when that is no longer known: list again.
+   * Not set: start with the state now. Set: what has changed after this revision, also one that an
+   * earlier run of the server has told; OUT_OF_RANGE (reason REVISION_TOO_OLD) when that is not
+   * known: list again. The metadata has `why` (FORGOTTEN, RESTORED, UNPROVEN, NOT_GIVEN_OUT) and
+   * `oldest_revision`, the oldest that can be resumed after.
    *
    * @generated from field: optional uint64 after_revision = 1;
    */

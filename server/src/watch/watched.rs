@@ -1,18 +1,19 @@
-//! What a change is about: a VM of this life of the server, or what is left of a thing of an earlier
-//! one.
+//! What a change is about: a VM or a host of this life of the server, or what is left of one of an
+//! earlier.
 
 use std::sync::Arc;
 
 use banger_proto::ids::Revision;
 
+use super::host::HostSnapshot;
 use super::record::VmRecord;
-use crate::model::filter::VmFilter;
 use crate::model::past::{GoneThing, Thing};
 
 /// What a change is about, as it is after the change; of what is gone, its last state.
 #[derive(Debug, Clone)]
-pub enum Subject {
+pub enum Watched {
     Vm(Arc<VmRecord>),
+    Host(Arc<HostSnapshot>),
     /// Gone before this life of the server, which knows nothing else of it.
     Past(Arc<PastThing>),
 }
@@ -27,10 +28,11 @@ pub struct PastThing {
     pub added: Revision,
 }
 
-impl Subject {
+impl Watched {
     pub fn thing(&self) -> Thing {
         match self {
             Self::Vm(record) => Thing::Vm(record.id()),
+            Self::Host(host) => Thing::Host(host.view.record.id),
             Self::Past(past) => past.gone.thing,
         }
     }
@@ -39,6 +41,7 @@ impl Subject {
     pub fn revision(&self) -> Revision {
         match self {
             Self::Vm(record) => record.revision,
+            Self::Host(host) => host.revision,
             Self::Past(past) => past.revision,
         }
     }
@@ -47,6 +50,7 @@ impl Subject {
     pub(super) fn added(&self) -> Revision {
         match self {
             Self::Vm(record) => record.added,
+            Self::Host(host) => host.added,
             Self::Past(past) => past.added,
         }
     }
@@ -55,25 +59,13 @@ impl Subject {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Vm(record) => record.weight(),
+            Self::Host(host) => host.weight(),
             Self::Past(_) => 256,
         }
     }
 
-    /// Whether a filter can ever have shown it.
-    pub(super) fn is_of(&self, filter: &VmFilter) -> bool {
-        match self {
-            Self::Vm(record) => filter.is_of(&record.intent.project),
-            Self::Past(past) => {
-                past.gone.project.as_ref().is_none_or(|project| filter.is_of(project))
-            }
-        }
-    }
-
-    /// Whether a filter shows it as it is.
-    pub(super) fn matches(&self, filter: &VmFilter) -> bool {
-        match self {
-            Self::Vm(record) => record.matches(filter),
-            Self::Past(_) => false,
-        }
+    /// Whether it is a VM, or was one.
+    pub fn is_vm(&self) -> bool {
+        matches!(self.thing(), Thing::Vm(_))
     }
 }
