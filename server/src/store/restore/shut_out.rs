@@ -184,6 +184,7 @@ pub(super) fn renewed(backup: &Ledger, before: &Ledger) -> Vec<Change> {
             key_sha256: now.key_sha256,
             certificate_expires_at: now.certificate_expires_at,
             certificate_made_at: now.certificate_made_at,
+            ca_sha256: now.ca_sha256,
             renewal: now.renewal.clone(),
             ..HostRecord::clone(then)
         };

@@ -256,8 +256,12 @@ async fn a_host_whose_certificate_was_renewed_since_the_backup_is_shut_out_by_no
         let host = host_id(1);
         // Twice, so that the key of the backup is not even the one before; and somebody changed it.
         for key in [[5; 32], [6; 32]] {
-            let offer =
-                OfferedCertificate { key_sha256: key, made_at: at(3), expires_at: at(9_000_000) };
+            let offer = OfferedCertificate {
+                key_sha256: key,
+                made_at: at(3),
+                expires_at: at(9_000_000),
+                ca_sha256: [7; 32],
+            };
             fixture
                 .store
                 .submit(caller(), OfferCertificate { host, offer })
@@ -276,7 +280,7 @@ async fn a_host_whose_certificate_was_renewed_since_the_backup_is_shut_out_by_no
         let open = open_in(&fixture.directory).await;
         let host = open.hosts().next().expect("it is there");
         assert_eq!((host.key_sha256, host.cordoned), (Some([6; 32]), false));
-        assert_eq!(host.certificate_expires_at, at(9_000_000));
+        assert_eq!((host.certificate_expires_at, host.ca_sha256), (at(9_000_000), Some([7; 32])));
     }
 }
 
