@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::payload::Part;
 
 /// Places below the state directory; `*` at the end stands for anything.
-const SERVER: [&str; 13] = [
+const SERVER: [&str; 15] = [
     "banger.db",
     "banger.db-*",
     "banger.lock",
@@ -23,19 +23,22 @@ const SERVER: [&str; 13] = [
     "ca/ca.key",
     "ca/ca.crt",
     "ca/ca.new",
+    "ca/ca-*",
+    "ca/retired",
     "images/blobs",
     "images/incoming",
     "images/sha256",
 ];
 
 /// Images that somebody has put there by hand are called otherwise.
-const AGENT: [&str; 12] = [
+const AGENT: [&str; 13] = [
     "agent.json",
     "agent.json.new",
     "fence.jsonl*",
     "simulated-kernel.json*",
     "identity/host.json*",
     "identity/agent.*",
+    "identity/next.key*",
     "identity/ca.*",
     "vms/ballast",
     "jails/firecracker",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ca/ca.key, ca/ca.crt      the first, made at the first start
-//! ca/2/, ca/3/ …            those made later by `banger-server ca new`, the same two files in each
+//! ca/ca-2/, ca/ca-3/ …      those made later by `banger-server ca new`, the same two files in each
 //! ca/retired/<digits>/      what is trusted no longer
 //! ```
 //! The newest signs the certificates of agents, and all of them are trusted. With the server's own
@@ -186,7 +186,7 @@ pub fn make_another(directory: &Path, now: Timestamp) -> Result<[u8; 32], CaErro
     let last = numbered(directory)?.iter().filter_map(|path| number(path)).max().unwrap_or(1);
     // Above those that were retired too, so that no name comes back.
     let next = last.max(u32::try_from(retired()).unwrap_or(1)) + 1;
-    let (new, place) = (directory.join("new"), directory.join(next.to_string()));
+    let (new, place) = (directory.join("ca-new"), directory.join(format!("ca-{next}")));
     if new.symlink_metadata().is_ok() {
         // Left by one that was cut off; nobody has used it.
         fs::remove_dir_all(&new).map_err(during("remove", &new))?;
@@ -217,7 +217,7 @@ fn numbered(directory: &Path) -> Result<Vec<PathBuf>, CaError> {
 }
 
 fn number(path: &Path) -> Option<u32> {
-    let name = path.file_name()?.to_str()?;
+    let name = path.file_name()?.to_str()?.strip_prefix("ca-")?;
     name.parse().ok().filter(|number: &u32| *number > 1 && name == number.to_string())
 }
 

@@ -51,11 +51,11 @@ fn what_was_cut_off_is_begun_again_or_ended_by_the_next() {
     let (directory, first) = one();
     let path = directory.path();
     // A `ca new` that died.
-    fs::create_dir(path.join("new")).expect("made");
-    fs::write(path.join("new/ca.key"), "half").expect("written");
+    fs::create_dir(path.join("ca-new")).expect("made");
+    fs::write(path.join("ca-new/ca.key"), "half").expect("written");
     assert_eq!(opened(&directory).digests(), first.digests());
     let new = make_another(path, at(5)).expect("made");
-    assert!(!path.join("new").exists());
+    assert!(!path.join("ca-new").exists());
     // A `ca retire` that died between the two files of the first.
     fs::create_dir_all(path.join("retired/x")).expect("made");
     fs::rename(path.join("ca.key"), path.join("retired/x/ca.key")).expect("moved");
