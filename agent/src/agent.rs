@@ -51,7 +51,7 @@ use crate::vm::cow::DiskPolicy;
 use crate::vm::shared::{EffectEvent, Settings};
 use crate::vm::stale::{self, StaleGuard};
 
-use self::certificates::Held;
+use self::certificates::OwnCertificates;
 
 mod certificates;
 pub mod machine;
@@ -211,7 +211,8 @@ impl Agent {
         supervisor.spawn_sweep();
         let draining = CancellationToken::new();
         let credentials = Arc::new(certificates::watched(credentials));
-        let certificates: Arc<dyn Certificates> = Arc::new(Held(Arc::clone(&credentials)));
+        let certificates: Arc<dyn Certificates> =
+            Arc::new(OwnCertificates(Arc::clone(&credentials)));
         let api = Arc::new(SupervisorApi::new(
             supervisor.clone(),
             HostIdentity {

@@ -9,9 +9,9 @@ use crate::join::renewal::{Credentials, RenewalError};
 use crate::rpc::{Certificates, NotInstalled, ShownCertificate};
 
 /// What is exchanged when the server says so.
-pub(super) struct Held(pub(super) Arc<Credentials>);
+pub(super) struct OwnCertificates(pub(super) Arc<Credentials>);
 
-impl Held {
+impl OwnCertificates {
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Credentials) -> Result<T, RenewalError> + Send + 'static,
@@ -34,7 +34,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Certificates for Held {
+impl Certificates for OwnCertificates {
     async fn prepare(&self) -> Result<String, NotInstalled> {
         self.blocking(Credentials::prepare).await
     }

@@ -46,6 +46,11 @@ async fn converge_the_ca_is_replaced_as_the_page_says_and_no_host_is_touched() {
         } else {
             followed.type_in(std::iter::once(line)).await;
         }
+        if line == "banger-server ca new" {
+            // Nobody was renewed yet: it is refused, and says who is on it.
+            let refused = "! banger-server ca retire && banger-server ca retire 2>&1 | grep host-0";
+            followed.type_in(std::iter::once(refused)).await;
+        }
         assert!(at < 5, "the page has become longer");
     }
     until_trusted(&followed, 1).await;

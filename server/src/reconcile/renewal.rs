@@ -72,7 +72,7 @@ enum Next {
 
 /// What is known of a host's certificate.
 #[derive(Debug, Clone, Copy)]
-struct Sight {
+struct CertificateSight {
     shown: Option<CertificateShown>,
     /// It was shown in this pass.
     looked: bool,
@@ -81,8 +81,8 @@ struct Sight {
 }
 
 /// What is next, by what is on record and what the agent shows.
-fn plan(record: &HostRecord, sight: Sight, now: Timestamp, validity: Duration) -> Next {
-    let Sight { shown, looked, newest_ca } = sight;
+fn plan(record: &HostRecord, sight: CertificateSight, now: Timestamp, validity: Duration) -> Next {
+    let CertificateSight { shown, looked, newest_ca } = sight;
     let Some(shown) = shown.filter(|shown| looked || record.accepts(shown.key_sha256)) else {
         return Next::Look;
     };
@@ -227,7 +227,7 @@ async fn one_host(
         let cas = parts.certificates.cas.load();
         let newest_ca = cas.is_newest(worked.record.ca_sha256);
         drop(cas);
-        let sight = Sight { shown: worked.shown, looked, newest_ca };
+        let sight = CertificateSight { shown: worked.shown, looked, newest_ca };
         let step = match plan(&worked.record, sight, now, validity) {
             Next::Nothing => {
                 let failure = trust(&parts, &trusted, &*link).await.err();

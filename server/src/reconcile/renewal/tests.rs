@@ -24,8 +24,8 @@ fn record(next: Option<[u8; 32]>) -> HostRecord {
     record
 }
 
-fn sight(shown: Option<CertificateShown>, looked: bool) -> Sight {
-    Sight { shown, looked, newest_ca: true }
+fn sight(shown: Option<CertificateShown>, looked: bool) -> CertificateSight {
+    CertificateSight { shown, looked, newest_ca: true }
 }
 
 fn shown(key: u8, until: i64) -> Option<CertificateShown> {
@@ -88,6 +88,6 @@ fn it_is_a_fault_when_half_of_the_time_for_a_renewal_has_passed() {
 
 #[test]
 fn a_certificate_of_a_ca_that_is_being_replaced_is_due_at_once() {
-    let old = Sight { newest_ca: false, ..sight(shown(9, 90), false) };
+    let old = CertificateSight { newest_ca: false, ..sight(shown(9, 90), false) };
     assert_eq!(plan(&record(None), old, days(1), VALIDITY), Next::Renew);
 }

@@ -349,6 +349,8 @@ async fn an_agent_that_cannot_renew_shows_why_and_near_the_end_it_is_a_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_shows_what_is_not_its_hosts_is_refused_and_the_true_one_is_not() {
     let stage = Stage::set().await;
+    // Nothing of what follows is to be renewed.
+    stage.certificate().set(Fate::Unknown);
     let (host, now) = (stage.record().id, stage.clock.now());
     let ca = CertificateAuthority::look(&config(&stage.directory).ca_dir());
     let ca = ca.expect("readable").expect("the server has made one");
@@ -369,6 +371,9 @@ async fn an_agent_that_shows_what_is_not_its_hosts_is_refused_and_the_true_one_i
     let own = own.expect("a key");
     let servers = ca.client_certificate(now).expect("made");
     let (stolen, own_pem) = (key(), own.serialize_pem());
+    let stolen_pem = stolen.serialize_pem();
+    let mut hosts = HostServiceClient::new(channel(&stage.server).await);
+    let mut names = ["127.0.0.1", "localhost"];
     for (what, certificate, key, said) in [
         ("another host's certificate", signed(&ca, another, &own, end), &own_pem, "certificate"),
         ("one that has expired", signed(&ca, host, &own, past), &own_pem, "xpired"),
@@ -377,13 +382,20 @@ async fn an_agent_that_shows_what_is_not_its_hosts_is_refused_and_the_true_one_i
         (
             "its name with a key that is not its",
             signed(&ca, host, &stolen, end),
-            &stolen.serialize_pem(),
+            &stolen_pem,
             "another key",
         ),
     ] {
         let before = stage.host.agent.observations();
         stage.certificate().show(&certificate, key);
-        stage.host.agent.cut_streams();
+        // At another name of the same address, so that the session is a new one.
+        names.rotate_left(1);
+        let update = v1::UpdateHostRequest {
+            host: "alpha".to_owned(),
+            agent_address: format!("{}:{}", names[0], stage.host.address.port()),
+            ..v1::UpdateHostRequest::default()
+        };
+        hosts.update_host(update).await.expect("it is changed");
         stage.until(what, |host| host.view.health.message.contains(said)).await;
         assert_eq!(stage.host.agent.observations(), before, "{what}: nothing was asked of it");
         stage.certificate().show(&signed(&ca, host, &own, end), &own_pem);
