@@ -14,14 +14,14 @@ use crate::model::project::ProjectName;
 
 /// What the uploads of one project take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Taken {
+struct TakenBytes {
     kept: u64,
     under_way: u64,
 }
 
 /// What uploads take. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reserved(Arc<Mutex<HashMap<ProjectName, Taken>>>);
+pub(super) struct Reserved(Arc<Mutex<HashMap<ProjectName, TakenBytes>>>);
 
 /// What an upload under way takes; given back when dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Reservation {
 impl Reserved {
     /// All that uploads of a project take.
     pub(super) fn of(&self, project: &ProjectName) -> u64 {
-        let Taken { kept, under_way } = self.0.lock().get(project).copied().unwrap_or_default();
+        let TakenBytes { kept, under_way } = self.0.lock().get(project).copied().unwrap_or_default();
         kept.saturating_add(under_way)
     }
 
@@ -45,7 +45,7 @@ impl Reserved {
         for (project, bytes) in kept {
             all.entry(project).or_default().kept = bytes;
         }
-        all.retain(|_, taken| *taken != Taken::default());
+        all.retain(|_, taken| *taken != TakenBytes::default());
     }
 
     /// An upload to this project begins.
@@ -96,7 +96,7 @@ impl Drop for Reservation {
         let mut all = self.reserved.0.lock();
         if let Some(taken) = all.get_mut(&self.project) {
             taken.under_way -= self.bytes;
-            if *taken == Taken::default() {
+            if *taken == TakenBytes::default() {
                 all.remove(&self.project);
             }
         }

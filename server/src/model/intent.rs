@@ -115,6 +115,9 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// Where a VM goes, or why nowhere yet.
+pub type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
+
 /// What is wanted of one VM: a row of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmIntent {
@@ -179,7 +182,7 @@ impl VmIntent {
     }
 
     /// It has a host and an address there, or there is a reason why not yet.
-    pub fn set_place(&mut self, place: Result<(HostId, NetAllocation), NoHost>) {
+    pub fn set_place(&mut self, place: FoundPlace) {
         match place {
             Ok((host, net)) => {
                 self.host = Some(host);

@@ -21,7 +21,7 @@ use super::vms::unchanged;
 use super::{BindVm, Change, Decided, HostRef, Ledger, Outcome, Refusal, VmRef, event};
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
-use crate::model::intent::{Desired, NetAllocation, VmIntent};
+use crate::model::intent::{Desired, FoundPlace, NetAllocation, VmIntent};
 use crate::model::placement::{self, Evaluation, NoHost, Unsuitable, Wanted};
 use crate::model::project::ProjectName;
 use crate::model::spec::{SpecProblem, VmSpec};
@@ -40,9 +40,6 @@ pub(super) const MAX_SHAPES_BEFORE: usize = 16;
 
 /// Most VMs that wait which are looked at then.
 const MAX_WAITING_BEFORE: usize = 1000;
-
-/// Where a VM goes, or why nowhere yet.
-pub(super) type FoundPlace = Result<(HostId, NetAllocation), NoHost>;
 
 #[cfg(test)]
 std::thread_local! {

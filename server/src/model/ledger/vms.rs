@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use banger_proto::ids::{Generation, VmId};
 
-use super::placing::FoundPlace;
 use super::{
     Change, CreateVm, Decided, DeleteVm, HostRef, Ledger, NewSpec, Outcome, Refusal, UpdateVm,
     VmRef, event,
@@ -14,7 +13,7 @@ use super::{
 use crate::model::caller::Caller;
 use crate::model::history::EventKind;
 use crate::model::host::Resources;
-use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, VmIntent};
+use crate::model::intent::{DEFAULT_STOP_GRACE, Desired, Fingerprint, FoundPlace, VmIntent};
 use crate::model::placement::{self, Evaluation, Unsuitable};
 use crate::model::project::Named;
 use crate::model::spec::{SpecProblem, TakesEffect, VmSpec, VmSpecDraft};
