@@ -8,8 +8,9 @@ ALTER TABLE hosts ADD COLUMN next_certificate_made_at INTEGER
 -- When the present certificate was made, by the server's clock of then; null: not kept.
 ALTER TABLE hosts ADD COLUMN certificate_made_at INTEGER;
 ALTER TABLE hosts ADD COLUMN renewed_from_sha256 BLOB CHECK (length(renewed_from_sha256) = 32);
--- When it joined last: whatever key it has had since came by renewals. Null: not kept.
-ALTER TABLE hosts ADD COLUMN joined_at INTEGER;
+-- The id of the token that it joined with last: whatever key it has had since came by renewals.
+-- Null: not kept.
+ALTER TABLE hosts ADD COLUMN joined_by TEXT;
 -- Of the CA that signed the present certificate, and the offered one; null: of the first.
 ALTER TABLE hosts ADD COLUMN ca_sha256 BLOB CHECK (length(ca_sha256) = 32);
 ALTER TABLE hosts ADD COLUMN next_ca_sha256 BLOB CHECK (length(next_ca_sha256) = 32);

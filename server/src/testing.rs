@@ -102,7 +102,7 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         certificate_expires_at: at(1_000_000),
         key_sha256: Some([9; 32]),
         certificate_made_at: None,
-        joined_at: None,
+        joined_by: None,
         ca_sha256: None,
         renewal: Default::default(),
         revoked: None,

@@ -116,8 +116,9 @@ pub struct HostRecord {
     /// The key of that certificate: whoever has another is not this host. `None` for a host
     /// that joined before keys were kept, until it joins again or its certificate is renewed.
     pub key_sha256: Option<KeyDigest>,
-    /// When it joined last; `None`: not kept. Whatever key it has had since came by renewals.
-    pub joined_at: Option<Timestamp>,
+    /// The id of the token that it joined with last; `None`: not kept. Whatever key it has had since
+    /// came by renewals.
+    pub joined_by: Option<String>,
     /// How far the renewal of its certificate has come.
     pub renewal: Renewal,
     /// That somebody has shut it out; `None`: nobody has.

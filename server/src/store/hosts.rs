@@ -41,7 +41,7 @@ impl Table for HostRecord {
                     host.renewal.renewed_from.map(hex::encode),
                     host.renewal.next.map(|next| next.made_at.as_microsecond()),
                     host.certificate_made_at.map(Timestamp::as_microsecond),
-                    host.joined_at.map(Timestamp::as_microsecond),
+                    host.joined_by,
                     host.revoked.as_ref().map(|revoked| revoked.at.as_microsecond()),
                     host.revoked.as_ref().map(|revoked| &revoked.by),
                     host.revoked.as_ref().map(|revoked| &revoked.reason),
@@ -55,7 +55,7 @@ impl Table for HostRecord {
                  certificate_expires_at, generation, created_at, updated_at, key_sha256,
                  vcpu_overcommit_milli, memory_overcommit_milli, next_key_sha256,
                  next_certificate_expires_at, renewed_from_sha256, next_certificate_made_at,
-                 certificate_made_at, joined_at, revoked_at, revoked_by, revoked_reason,
+                 certificate_made_at, joined_by, revoked_at, revoked_by, revoked_reason,
                  ca_sha256, next_ca_sha256)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12,
@@ -75,7 +75,7 @@ impl Table for HostRecord {
                  renewed_from_sha256 = excluded.renewed_from_sha256,
                  next_certificate_made_at = excluded.next_certificate_made_at,
                  certificate_made_at = excluded.certificate_made_at,
-                 joined_at = excluded.joined_at, revoked_at = excluded.revoked_at,
+                 joined_by = excluded.joined_by, revoked_at = excluded.revoked_at,
                  revoked_by = excluded.revoked_by, revoked_reason = excluded.revoked_reason,
                  ca_sha256 = excluded.ca_sha256, next_ca_sha256 = excluded.next_ca_sha256",
             serde_json::Value::from(rows).to_string(),
@@ -95,7 +95,7 @@ impl Table for HostRecord {
             "SELECT id, name, agent_address, labels, cordoned, subnet, certificate_expires_at,
                  generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
                  memory_overcommit_milli, next_key_sha256, next_certificate_expires_at,
-                 renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_at,
+                 renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_by,
                  revoked_at, revoked_by, revoked_reason, ca_sha256, next_ca_sha256
              FROM hosts ORDER BY id",
         )
@@ -160,7 +160,7 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         subnet: get::<String>(row, "subnet")?.parse().map_err(|_| bad("subnet"))?,
         certificate_expires_at: time("certificate_expires_at")?,
         certificate_made_at: maybe_time("certificate_made_at")?,
-        joined_at: maybe_time("joined_at")?,
+        joined_by: get(row, "joined_by")?,
         overcommit: HostOvercommit {
             vcpus_milli: millis("vcpu_overcommit_milli")?,
             memory_milli: millis("memory_overcommit_milli")?,

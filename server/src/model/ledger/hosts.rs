@@ -122,7 +122,7 @@ impl Ledger {
             certificate_made_at: Some(caller.at),
             ca_sha256: Some(join.ca_sha256),
             key_sha256: Some(join.key_sha256),
-            joined_at: Some(caller.at),
+            joined_by: Some(token.id.clone()),
             renewal: Renewal::default(),
             revoked: None,
             generation: 1,
@@ -239,7 +239,7 @@ fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Calle
     new.certificate_made_at = Some(caller.at);
     new.ca_sha256 = Some(join.ca_sha256);
     new.key_sha256 = Some(join.key_sha256);
-    new.joined_at = Some(caller.at);
+    new.joined_by = Some(token.id.clone());
     new.renewal = Renewal::default();
     // The token is an operator's word that it is let in again.
     new.revoked = None;

@@ -14,7 +14,7 @@ fn record(number: u128, zone: &str, cordoned: bool) -> HostRecord {
         certificate_expires_at: at(0),
         key_sha256: None,
         certificate_made_at: None,
-        joined_at: None,
+        joined_by: None,
         ca_sha256: None,
         renewal: Default::default(),
         revoked: None,

@@ -166,7 +166,7 @@ fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
     let Some(now) = now else { return Some(HostShutOut::Deleted) };
     if now.revoked.is_some() && then.revoked.is_none() {
         Some(HostShutOut::Revoked)
-    } else if now.key_sha256 != then.key_sha256 && now.joined_at != then.joined_at {
+    } else if now.key_sha256 != then.key_sha256 && now.joined_by != then.joined_by {
         Some(HostShutOut::Rekeyed)
     } else if now.cordoned && !then.cordoned {
         Some(HostShutOut::Cordoned)
@@ -188,7 +188,7 @@ pub(super) fn renewed(backup: &Ledger, before: &Ledger) -> Vec<Change> {
             renewal: now.renewal.clone(),
             ..HostRecord::clone(then)
         };
-        (now.joined_at == then.joined_at && kept != **then).then(|| Change::put(Arc::new(kept)))
+        (now.joined_by == then.joined_by && kept != **then).then(|| Change::put(Arc::new(kept)))
     });
     hosts.collect()
 }
