@@ -12,13 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_wire::limits;
 use banger_wire::listeners::near;
-use banger_wire::{limits, secrets};
-use rustls::pki_types::CertificateDer;
+use banger_wire::secrets::{self, Owners};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Call, ClientError, EndpointError, reach_problem};
@@ -39,6 +40,7 @@ pub struct Endpoint {
     tls: bool,
     loopback: bool,
     ca_pem: Option<Vec<u8>>,
+    identity: Option<Identity>,
     token: Option<MetadataValue<Ascii>>,
     plaintext_token: bool,
     project: Option<Arc<str>>,
@@ -51,6 +53,7 @@ impl fmt::Debug for Endpoint {
         f.debug_struct("Endpoint")
             .field("server", &self.server)
             .field("own_ca", &self.ca_pem.is_some())
+            .field("certificate", &self.identity.is_some())
             .field("token", &self.token.is_some())
             .finish_non_exhaustive()
     }
@@ -69,6 +72,7 @@ impl Endpoint {
             tls: address.tls,
             loopback: address.loopback,
             ca_pem: None,
+            identity: None,
             token: None,
             plaintext_token: false,
             project: None,
@@ -96,6 +100,41 @@ impl Endpoint {
             return Err(EndpointError::NoCertificate { path: None });
         }
         self.ca_pem = Some(pem.to_owned());
+        Ok(self)
+    }
+
+    /// Shows this certificate in the handshake, for servers that know callers by theirs. A token,
+    /// if there is one too, says who calls all the same.
+    ///
+    /// # Errors
+    /// A file can't be read, others may read the key, or there is no certificate or no key in them.
+    pub fn certificate_files(self, certificate: &Path, key: &Path) -> Result<Self, EndpointError> {
+        let certificate_pem = secrets::read_public(certificate);
+        let certificate_pem = certificate_pem.map_err(EndpointError::ReadCertificate)?;
+        let key_pem = secrets::read_of(key, Owners::AnyForRoot);
+        let key_pem = key_pem.map_err(EndpointError::ReadCertificate)?;
+        self.certificate_pem(&certificate_pem, &key_pem)
+    }
+
+    /// The same, of PEM texts.
+    ///
+    /// # Errors
+    /// There is no certificate or no key in them, or the connection has no TLS to show it in.
+    pub fn certificate_pem(
+        mut self,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<Self, EndpointError> {
+        if !self.tls {
+            return Err(EndpointError::CertificateWithoutTls { server: self.server });
+        }
+        if !CertificateDer::pem_slice_iter(certificate).any(|found| found.is_ok()) {
+            return Err(EndpointError::NoClientCertificate { what: "certificate" });
+        }
+        if PrivateKeyDer::from_pem_slice(key).is_err() {
+            return Err(EndpointError::NoClientCertificate { what: "key" });
+        }
+        self.identity = Some(Identity::from_pem(certificate, key));
         Ok(self)
     }
 
@@ -176,6 +215,10 @@ impl Endpoint {
         let tls = match &self.ca_pem {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().trust_anchors(self.machine_roots()?),
+        };
+        let tls = match &self.identity {
+            Some(identity) => tls.identity(identity.clone()),
+            None => tls,
         };
         transport.tls_config(tls.timeout(limits::CONNECT_TIMEOUT)).map_err(|source| {
             EndpointError::Tls { server: self.server.clone(), source: Box::new(source) }

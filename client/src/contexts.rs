@@ -12,8 +12,8 @@
 //! project = "shop"
 //! ```
 //!
-//! A context that people log in with has the provider instead of a token, and what the provider gives
-//! is in a file of its own ([`crate::login::stored`]):
+//! A context that people log in with has the provider instead of a token, and what the provider
+//! gives is in a file of its own ([`crate::login::stored`]):
 //!
 //! ```toml
 //! [contexts.work]
@@ -64,6 +64,12 @@ pub struct Context {
     /// PEM file of the CA that signed the server's certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// PEM file of a certificate that is shown to the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
     /// The bearer token itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -139,6 +145,10 @@ pub struct Chosen {
     pub server: Option<String>,
     /// CA file.
     pub ca: Option<PathBuf>,
+    /// Client certificate. Without a key it is in the same file.
+    pub client_cert: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
     /// Token.
     pub token: Option<String>,
     /// File with the token. Wins over `token`.
@@ -327,9 +337,9 @@ impl Contexts {
         Ok(context.login.as_ref().filter(|_| !has_token).map(|login| (name, login)))
     }
 
-    /// Works out which server is meant, and as whom to speak, also where people log in: a token that
-    /// is about to expire is refreshed. `path` is this configuration's; `now` says the time, in
-    /// seconds since 1970.
+    /// Works out which server is meant, and as whom to speak, also where people log in: a token
+    /// that is about to expire is refreshed. `path` is this configuration's; `now` says the time,
+    /// in seconds since 1970.
     ///
     /// # Errors
     /// As with [`Contexts::resolve`], or nobody is logged in.
@@ -362,6 +372,15 @@ impl Contexts {
         let mut endpoint = Endpoint::new(server)?;
         if let Some(ca) = chosen.ca.as_ref().or(from(|c| c.ca.as_ref())) {
             endpoint = endpoint.ca_file(ca)?;
+        }
+        let shown = match &chosen.client_cert {
+            Some(cert) => Some((cert, chosen.client_key.as_ref())),
+            None => {
+                from(|c| c.client_cert.as_ref()).map(|cert| (cert, from(|c| c.client_key.as_ref())))
+            }
+        };
+        if let Some((cert, key)) = shown {
+            endpoint = endpoint.certificate_files(cert, key.unwrap_or(cert))?;
         }
         let by_hand = chosen.token.is_some() || chosen.token_file.is_some();
         let (token, token_file) = if by_hand {

@@ -116,6 +116,21 @@ pub enum EndpointError {
     /// The CA file can't be read, or is none.
     #[error("the CA certificate can't be used")]
     ReadCa(#[source] banger_wire::secrets::SecretError),
+    /// The file of the client certificate or of its key can't be read, or others may read the key.
+    #[error("the client certificate can't be used")]
+    ReadCertificate(#[source] banger_wire::secrets::SecretError),
+    /// There is none.
+    #[error("there is no PEM {what} in the file of the client certificate")]
+    NoClientCertificate {
+        /// What was to be there.
+        what: &'static str,
+    },
+    /// A certificate is shown in the handshake of TLS.
+    #[error("a client certificate is for https, and {server} is not")]
+    CertificateWithoutTls {
+        /// The server.
+        server: String,
+    },
     /// The CA text holds no certificate.
     #[error("the given CA has no PEM certificate{}", path.as_ref().map(|p| format!(" ({})", p.display())).unwrap_or_default())]
     NoCertificate {

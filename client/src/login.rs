@@ -3,9 +3,9 @@
 //!
 //! [`Login`] talks to the provider; [`stored`] keeps what it gave, a file for each context that
 //! nobody else may read, and refreshes it before it expires, one program at a time. What can go
-//! wrong: the provider is away, refuses, or answers with anything at all. So what it says is bounded
-//! and made fit to show, and where it leads is asked over HTTPS alone, but for a provider that
-//! whoever logs in has named on this machine.
+//! wrong: the provider is away, refuses, or answers with anything at all. So what it says is
+//! bounded and made fit to show, and where it leads is asked over HTTPS alone, but for a provider
+//! that whoever logs in has named on this machine.
 
 pub mod stored;
 

@@ -1,6 +1,6 @@
-//! A provider of identities (OpenID Connect) for tests: it describes itself, shows keys, lets people
-//! log in by the device flow, refreshes, takes tokens back, rotates its keys, and misbehaves where a
-//! test asks for it.
+//! A provider of identities (OpenID Connect) for tests: it describes itself, shows keys, lets
+//! people log in by the device flow, refreshes, takes tokens back, rotates its keys, and misbehaves
+//! where a test asks for it.
 //!
 //! Over plain HTTP on a loopback address. Whoever has it tells it what to do ([`Provider`]), and
 //! counts what it was asked.

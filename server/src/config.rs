@@ -21,7 +21,7 @@ pub use banger_wire::service::settings::ConfigError;
 use banger_wire::telemetry::TelemetryConfig;
 use serde::{Deserialize, Serialize};
 
-pub use self::auth::{AuthConfig, OidcConfig};
+pub use self::auth::{AuthConfig, ClientCertificatesConfig, OidcConfig};
 pub use self::images::ImagesConfig;
 pub use self::limits::LimitsConfig;
 use crate::model::caller::{Principal, Rights, Role};
@@ -281,7 +281,7 @@ impl ServerConfig {
             let secs = self.agents.offline_after_secs;
             problems.push(format!("agents.offline_after_secs is {secs}; must be 1 to 3600"));
         }
-        problems.extend(self.auth.problems());
+        problems.extend(self.auth.problems(self.tls.is_some()));
         if !(1..=825).contains(&self.agents.certificate_days) {
             let days = self.agents.certificate_days;
             problems.push(format!("agents.certificate_days is {days}; must be 1 to 825"));

@@ -28,7 +28,7 @@
 //! 7. [`watch`]: joins intent and observation into the one table that everybody reads, and hands
 //!    out its changes in order.
 //! 8. [`pki`]: the CA that lets server and agents know each other. [`oidc`]: whose a token is that
-//!    a provider of identities has signed.
+//!    a provider of identities has signed, and [`certified`]: whose a client certificate is.
 //! 9. [`images`]: kernels and root file systems: imported, kept by digest, removed when unused.
 //! 10. [`clock`], [`metrics`], [`commands`]: the time, what an operator can see, and what one runs
 //!     beside the server.
@@ -37,6 +37,7 @@
 //! and `api` where a call reaches a guest.
 
 pub mod api;
+pub mod certified;
 pub mod clock;
 pub mod commands;
 pub mod config;

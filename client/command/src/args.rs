@@ -36,6 +36,7 @@ Flags of every command:
       --context NAME    a context other than the current one
       --project NAME    the project that is meant where a name does not say it (project/name)
       --ca FILE         PEM file of the CA that signed the server's certificate
+      --client-cert FILE, --client-key FILE  certificate by which the server knows the caller
       --token-file FILE file with the bearer token
       --token TOKEN     the token itself, which everybody on this machine can see
       --insecure-plaintext  send the token in plain text to another machine or another user's server
@@ -133,6 +134,12 @@ pub(crate) struct Global {
         help_heading = "Global"
     )]
     ca: Option<PathBuf>,
+    /// PEM file of a certificate that is shown to the server.
+    #[arg(long, global = true, hide = true, value_name = "FILE", help_heading = "Global")]
+    client_cert: Option<PathBuf>,
+    /// PEM file of its key; without it the key is in the certificate's file.
+    #[arg(long, global = true, hide = true, value_name = "FILE", help_heading = "Global")]
+    client_key: Option<PathBuf>,
     /// Send the token in plain text to another machine or another user's server.
     #[arg(long, global = true, hide = true, help_heading = "Global")]
     insecure_plaintext: bool,
@@ -179,6 +186,8 @@ impl Global {
             ("--server", self.server.clone()),
             ("--token-file", path(&self.token_file)),
             ("--ca", path(&self.ca)),
+            ("--client-cert", path(&self.client_cert)),
+            ("--client-key", path(&self.client_key)),
             ("--context", self.context.clone()),
             ("--project", self.project.clone()),
         ] {
@@ -205,6 +214,8 @@ impl Global {
             context: text(&self.context),
             server: text(&self.server),
             ca: path(&self.ca),
+            client_cert: path(&self.client_cert),
+            client_key: path(&self.client_key),
             token: text(&self.token),
             token_file: path(&self.token_file),
             project: text(&self.project),
@@ -293,8 +304,8 @@ pub(crate) enum ContextCommand {
         #[arg(value_name = "NAME", add = complete::contexts())]
         name: Option<String>,
     },
-    /// Makes or changes a context from the global flags: --server, --ca, --token, --token-file,
-    /// --project.
+    /// Makes or changes a context from the global flags: --server, --ca, --client-cert,
+    /// --client-key, --token, --token-file, --project.
     Set {
         /// Its name.
         #[arg(value_name = "NAME")]

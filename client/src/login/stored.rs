@@ -1,9 +1,10 @@
-//! What a login gave, in a file for each context beside the configuration: mode 0600, in a directory
-//! that nobody else may look into. Never in the configuration itself, which may be shown to others.
+//! What a login gave, in a file for each context beside the configuration: mode 0600, in a
+//! directory that nobody else may look into. Never in the configuration itself, which may be shown
+//! to others.
 //!
 //! A token is refreshed a minute before it expires. A lock beside the file lets one program do it
-//! while others wait: a provider may take a refresh token once and no more, and take everything back
-//! when it comes a second time.
+//! while others wait: a provider may take a refresh token once and no more, and take everything
+//! back when it comes a second time.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};

@@ -55,6 +55,18 @@ pub(super) const BY: [(&str, &str, &str, &str); 24] = [
         "integration-tests/tests/identity/login.rs",
         "what_the_page_says_to_type_logs_a_person_in",
     ),
+    (
+        "docs/OPERATIONS.md",
+        "openssl req -x509",
+        "integration-tests/tests/identity/certificates.rs",
+        "a_program_is_known_by_a_certificate_as_the_page_says_to_make_it",
+    ),
+    (
+        "docs/OPERATIONS.md",
+        "banger context set ci",
+        "integration-tests/tests/identity/certificates.rs",
+        "a_program_is_known_by_a_certificate_as_the_page_says_to_make_it",
+    ),
     ("docs/OPERATIONS.md", "banger host token", REJOIN, REJOINED),
     ("docs/OPERATIONS.md", "banger host cordon NAME", REJOIN, REJOINED),
     ("docs/OPERATIONS.md", "banger host revoke NAME", REJOIN, REJOINED),

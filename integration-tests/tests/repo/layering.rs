@@ -24,6 +24,7 @@ const SERVER: Arrows = &[
     ("commands", &["config", "model", "pki", "store"]),
     ("pki", &["clock", "model"]),
     ("oidc", &["config", "model"]),
+    ("certified", &["config", "model"]),
     ("store", &["clock", "model"]),
     ("fleet", &["clock", "model", "pki"]),
     ("images", &["clock", "model", "store"]),
@@ -32,6 +33,7 @@ const SERVER: Arrows = &[
     (
         "api",
         &[
+            "certified",
             "clock",
             "config",
             "fleet",

@@ -16,8 +16,10 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+pub use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -33,6 +35,15 @@ pub mod certificate;
 pub const SERVER_NAME: &str = "server.banger.internal";
 
 const AGENT_SUFFIX: &str = ".agent.banger.internal";
+
+/// What every name in a certificate of the fleet itself ends with.
+const FLEET_SUFFIX: &str = ".banger.internal";
+
+/// Whether a name is one that only certificates of the fleet itself have: of its server and agents.
+#[must_use]
+pub fn is_name_of_the_fleet(name: &str) -> bool {
+    name.to_ascii_lowercase().trim_end_matches('.').ends_with(FLEET_SUFFIX)
+}
 
 /// The DNS name in the certificate of a host's agent.
 pub fn agent_name(host: HostId) -> String {
@@ -147,18 +158,47 @@ pub fn agent_side_at(
     Ok(config)
 }
 
-/// The public listener of the server when TLS is configured. Clients show no certificate.
+/// What certificates of clients are verified by.
+pub type ClientVerifier = Arc<dyn ClientCertVerifier>;
+
+/// Verifies certificates that these CAs have signed for clients; whoever shows none is let in.
+///
+/// # Errors
+/// The text has no CA, or one that can't be used.
+pub fn client_verifier(ca_pem: &[u8]) -> Result<ClientVerifier, TlsConfigError> {
+    let mut roots = RootCertStore::empty();
+    for ca in certificates("the CA of clients", ca_pem)? {
+        roots.add(ca).map_err(TlsConfigError::Unusable)?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsConfigError::Verifier)
+}
+
+/// Whether two PEM texts have a certificate in common.
+#[must_use]
+pub fn have_one_in_common(one: &[u8], other: &[u8]) -> bool {
+    let read = |pem| certificates("a CA certificate", pem).unwrap_or_default();
+    let others = read(other);
+    read(one).iter().any(|certificate| others.contains(certificate))
+}
+
+/// The public listener of the server when TLS is configured. Clients are asked for a certificate
+/// where there is something to verify it by, and need not have one.
 ///
 /// # Errors
 /// PEM texts that are not readable or do not fit together.
 pub fn public_side(
     certificate_pem: &[u8],
     key_pem: &[u8],
+    clients: Option<ClientVerifier>,
 ) -> Result<rustls::ServerConfig, TlsConfigError> {
+    let clients = clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsConfigError::Unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(
             certificates("the server's certificate", certificate_pem)?,
             private_key(key_pem)?,

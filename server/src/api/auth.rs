@@ -3,14 +3,14 @@
 //!
 //! [`METHODS`] says of every method what it does to which kind of thing, [`authorize`] who may do
 //! that, [`identities`] whose a token is, and of tokens that a provider of identities has signed
-//! [`crate::oidc`]. Where the server asks for no tokens, which is on loopback
-//! or because an operator insists, everybody who reaches the listener without one is an admin. A
-//! request's [`Standing`] says whether its caller has shown an identity, which the layers inside go
-//! by. A call ends when its caller may no longer call: [`mod@until_gone`]. A call has one caller,
-//! whom its one token names: nothing else proves anything here, no certificate of the connection,
-//! and no token of another call on it. What this layer finds is of when the headers came, and the
-//! message may come much later: [`LetIn`] is for asking again before anything is done. Whom it
-//! refuses is told to the audit: [`refusals`].
+//! [`crate::oidc`]. Where the server asks for no tokens, which is on loopback or because an
+//! operator insists, everybody who reaches the listener without one is an admin. A request's
+//! [`Standing`] says whether its caller has shown an identity, which the layers inside go by. A
+//! call ends when its caller may no longer call: [`mod@until_gone`]. A call has one caller, whom
+//! its one token names, or where it has none the certificate of its connection ([`shown`]): no
+//! token of another call on it proves anything here. What this layer finds is of when the headers
+//! came, and the message may come much later: [`LetIn`] is for asking again before anything is
+//! done. Whom it refuses is told to the audit: [`refusals`].
 
 pub mod identities;
 mod methods;
@@ -42,9 +42,10 @@ pub(in crate::api) use self::methods::method_named;
 use self::methods::{asked, method_at};
 use self::parties::{Lasting, OpenCall, Parties};
 use self::refusals::Refusals;
-use self::shown::Shown;
+use self::shown::Presented;
 use self::until_gone::{grace_of, refusal, until_gone};
 use super::status;
+use crate::certified::CertifiedCallers;
 use crate::clock::SharedClock;
 use crate::model::access::{Of, Refused, Resource, authorize};
 use crate::model::caller::{ANONYMOUS, CallOf, Caller, Grants, LOCAL, Principal, Role};
@@ -62,6 +63,7 @@ struct Callers {
     refusals: Refusals,
     parties: Parties,
     provider: OnceLock<Arc<Provider>>,
+    certified: OnceLock<Arc<CertifiedCallers>>,
 }
 
 /// The layer. Goes inside the gRPC-Web layer, so that its refusals are translated too.
@@ -75,8 +77,16 @@ impl AuthLayer {
         let anybody = if loopback { LOCAL } else { ANONYMOUS }.into();
         let (identities, refusals) = (Identities::default(), Refusals::default());
         let parties = Parties::default();
-        let provider = OnceLock::new();
-        Self(Arc::new(Callers { identities, anybody, clock, refusals, parties, provider }))
+        let (provider, certified) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Callers {
+            identities,
+            anybody,
+            clock,
+            refusals,
+            parties,
+            provider,
+            certified,
+        }))
     }
 
     /// From now on these are the principals of the token file; if there are any, every call needs a
@@ -89,6 +99,11 @@ impl AuthLayer {
     /// stays.
     pub fn believe(&self, provider: Arc<Provider>) {
         let _ = self.0.provider.set(provider);
+    }
+
+    /// From now on callers are known by certificates, too. What is given first stays.
+    pub fn certify(&self, certified: Arc<CertifiedCallers>) {
+        let _ = self.0.certified.set(certified);
     }
 
     /// From now on every call needs a token, whether the file has any or not.
@@ -168,21 +183,21 @@ impl LetIn {
 impl Callers {
     /// Who calls, if they may. An open method is a stranger's unless the call carries a token, also
     /// where none is asked for: nothing else tells its callers apart.
-    fn admit<B>(&self, request: &http::Request<B>, shown: Shown) -> Result<Admitted, Status> {
+    fn admit<B>(&self, request: &http::Request<B>, shown: Presented) -> Result<Admitted, Status> {
         let at = self.clock.now();
         let nobody_is_asked = !self.identities.are_asked_for();
         let (identity, grants, lacking) = match shown {
-            Shown::By(identity) => {
+            Presented::By(identity) => {
                 let grants = Grants::To(identity.principal.rights.clone());
                 (Some(identity), grants, String::new())
             }
-            Shown::Bad(why) => (None, Grants::Open, why),
-            Shown::UnknownKey(_) => (None, Grants::Open, NotVouched::UnknownKey.to_string()),
-            Shown::Foreign | Shown::Nothing if nobody_is_asked => {
+            Presented::Bad(why) => (None, Grants::Open, why),
+            Presented::UnknownKey(_) => (None, Grants::Open, NotVouched::UnknownKey.to_string()),
+            Presented::Foreign | Presented::Nothing if nobody_is_asked => {
                 (None, Grants::fleet(Role::Admin), String::new())
             }
-            Shown::Foreign => (None, Grants::Open, "the bearer token is unknown".to_owned()),
-            Shown::Nothing => (None, Grants::Open, "no bearer token was given".to_owned()),
+            Presented::Foreign => (None, Grants::Open, "the bearer token is unknown".to_owned()),
+            Presented::Nothing => (None, Grants::Open, "no bearer token was given".to_owned()),
         };
         let actor = identity.as_ref().map_or(&self.anybody, |identity| &identity.principal.name);
         let trace = trace::current_traceparent(request.headers());
@@ -220,7 +235,7 @@ type Answering =
 
 impl<S> Auth<S> {
     /// Lets a call in that shows this, or refuses it.
-    fn let_in<B>(&mut self, mut request: http::Request<B>, shown: Shown) -> Answering
+    fn let_in<B>(&mut self, mut request: http::Request<B>, shown: Presented) -> Answering
     where
         S: Service<http::Request<B>, Response = http::Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
@@ -283,7 +298,7 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         match self.callers.shown(&request) {
-            Ok(Shown::UnknownKey(provider)) => {
+            Ok(Presented::UnknownKey(provider)) => {
                 // The service that is ready goes with the call, which waits.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
@@ -291,7 +306,7 @@ where
                 Box::pin(async move {
                     let shown = match provider.look_again().await {
                         true => ready.callers.shown(&request),
-                        false => Ok(Shown::UnknownKey(provider)),
+                        false => Ok(Presented::UnknownKey(provider)),
                     };
                     match shown {
                         Ok(shown) => ready.let_in(request, shown).await,

@@ -1,5 +1,5 @@
-//! The section `[auth]`: who may call, by tokens of this server and by tokens that a provider of
-//! identities signs.
+//! The section `[auth]`: who may call, by tokens of this server, by tokens that a provider of
+//! identities signs, and by client certificates.
 //!
 //! A grant says which people or programs have which role, and where. The first that fits holds, so
 //! that their order is all that has to be read to know what somebody may do.
@@ -31,6 +31,8 @@ pub struct AuthConfig {
     pub ask_for_tokens: bool,
     /// Tokens that a provider of identities signs: OpenID Connect.
     pub oidc: Option<OidcConfig>,
+    /// Certificates that callers show in the TLS handshake.
+    pub client_certificates: Option<ClientCertificatesConfig>,
 }
 
 /// A provider of identities, whose tokens are verified with its keys and without asking it.
@@ -93,6 +95,30 @@ pub struct OidcGrant {
     pub project: Option<String>,
 }
 
+/// A CA whose certificates name callers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificatesConfig {
+    /// PEM file of the CAs. Never the fleet's own, which knows hosts.
+    pub ca: PathBuf,
+    /// Who has which role. Whoever has none is refused.
+    #[serde(default)]
+    pub grants: Vec<CertificateGrant>,
+}
+
+/// A role for whoever shows a certificate with this name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateGrant {
+    /// A DNS name, URI or mail address of the certificate; of one without any its common name.
+    pub name: String,
+    /// `viewer`, `operator` or `admin`; of a project `viewer`, `developer` or `admin`.
+    pub role: String,
+    /// The project that it is a role of; without it, of the fleet.
+    #[serde(default)]
+    pub project: Option<String>,
+}
+
 fn sub() -> String {
     "sub".to_owned()
 }
@@ -137,14 +163,33 @@ fn is_a_word(text: &str) -> bool {
 impl AuthConfig {
     /// Whether anything but tokens that are made by calls says who callers are.
     pub(super) fn knows_callers(&self) -> bool {
-        self.token_file.is_some() || self.oidc.is_some()
+        self.token_file.is_some() || self.oidc.is_some() || self.client_certificates.is_some()
     }
 
-    /// Values that do not fit.
-    pub(super) fn problems(&self) -> Vec<String> {
+    /// Values that do not fit. `tls`: whether connections are over TLS.
+    pub(super) fn problems(&self, tls: bool) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(oidc) = &self.oidc {
             problems.extend(oidc.problems().into_iter().map(|why| format!("auth.oidc.{why}")));
+        }
+        if let Some(certificates) = &self.client_certificates {
+            if !tls {
+                problems.push(
+                    "auth.client_certificates needs [tls]: certificates are shown in its handshake"
+                        .to_owned(),
+                );
+            }
+            let grants = certificates.grants.iter().map(|grant| {
+                (
+                    is_a_word(&grant.name),
+                    format!("name {:?}", grant.name),
+                    &grant.role,
+                    &grant.project,
+                )
+            });
+            let of_grants = grant_problems(grants.collect());
+            problems
+                .extend(of_grants.into_iter().map(|why| format!("auth.client_certificates.{why}")));
         }
         problems
     }
@@ -240,7 +285,7 @@ mod tests {
 
     fn parsed(text: &str) -> Vec<String> {
         let auth: AuthConfig = toml::from_str(text).expect("it parses");
-        auth.problems()
+        auth.problems(true)
     }
 
     const GOOD: &str = r#"
@@ -252,6 +297,11 @@ mod tests {
         value = "shop"
         role = "developer"
         project = "shop"
+        [client_certificates]
+        ca = "/etc/banger/clients.crt"
+        [[client_certificates.grants]]
+        name = "ci.example.org"
+        role = "operator"
     "#;
 
     #[test]
@@ -273,10 +323,13 @@ mod tests {
             ("developer", "operator", "role \"operator\" of a project is none of"),
             ("project = \"shop\"", "", "role \"developer\" is none of"),
             ("project = \"shop\"", "project = \"Shop\"", "project \"Shop\""),
+            ("ci.example.org", "", "grants number 1: name \"\""),
         ] {
             let problems = parsed(&GOOD.replacen(was, is, 1)).join("; ");
             assert!(problems.contains(said), "{was} -> {is}: {problems}");
         }
+        let auth: AuthConfig = toml::from_str(GOOD).expect("it parses");
+        assert!(auth.problems(false).join(";").contains("needs [tls]"));
     }
 
     #[test]

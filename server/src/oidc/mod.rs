@@ -64,7 +64,7 @@ pub enum KeySource {
 
 /// What is known of the keys.
 #[derive(Debug)]
-struct Held {
+struct HeldKeys {
     /// With when they were read.
     keys: Option<(KeySet, Instant)>,
     /// Why they could not be read since.
@@ -80,7 +80,7 @@ pub struct Provider {
     refresh_every: Duration,
     hold: Duration,
     web: Web,
-    held: ArcSwap<Held>,
+    held: ArcSwap<HeldKeys>,
     /// Wakes the task that reads keys.
     asked: Notify,
     last_ask: Mutex<Option<Instant>>,
@@ -116,7 +116,7 @@ impl Provider {
             refresh_every: Duration::from_secs(config.refresh_secs.into()),
             hold: Duration::from_secs(u64::from(config.keys_hold_hours) * 3600),
             web: Web::new(ca_pem).map_err(ProviderError::Ca)?,
-            held: ArcSwap::from_pointee(Held { keys, trouble: None }),
+            held: ArcSwap::from_pointee(HeldKeys { keys, trouble: None }),
             asked: Notify::new(),
             last_ask: Mutex::new(None),
             tries: watch::Sender::new(0),
@@ -161,7 +161,7 @@ impl Provider {
     }
 
     /// The keys that may be gone by; none where they are too old.
-    fn good_keys<'a>(&self, held: &'a Held) -> Option<&'a KeySet> {
+    fn good_keys<'a>(&self, held: &'a HeldKeys) -> Option<&'a KeySet> {
         let (keys, since) = held.keys.as_ref()?;
         (self.source == KeySource::File || since.elapsed() < self.hold).then_some(keys)
     }
@@ -193,14 +193,14 @@ impl Provider {
     /// These are the keys from now on.
     fn take(&self, keys: KeySet) {
         let keys = Some((keys, Instant::now()));
-        self.held.store(Arc::new(Held { keys, trouble: None }));
+        self.held.store(Arc::new(HeldKeys { keys, trouble: None }));
     }
 
     /// Keys could not be read: those that were read last stay.
     fn miss(&self, why: String) {
         let held = self.held.load();
         let keys = held.keys.clone();
-        self.held.store(Arc::new(Held { keys, trouble: Some(why) }));
+        self.held.store(Arc::new(HeldKeys { keys, trouble: Some(why) }));
     }
 
     /// Takes the keys of a file that was read anew.

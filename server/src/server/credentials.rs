@@ -13,15 +13,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use banger_wire::service::edge::visitors::Visitors;
 use banger_wire::service::secrets::{self, Owners, SecretError};
-use banger_wire::tls::{TlsConfigError, names_in, public_side};
+use banger_wire::tls::{
+    ClientVerifier, TlsConfigError, client_verifier, have_one_in_common, names_in, public_side,
+};
 use http::HeaderValue;
 
 use crate::api::auth::AuthLayer;
+use crate::certified::CertifiedCallers;
 use crate::clock::SharedClock;
 use crate::config::{ConfigError, OidcConfig, ServerConfig, TlsConfig, read_token_file};
 use crate::model::caller::Principal;
 use crate::oidc::{Provider, ProviderError};
-use crate::pki::CaError;
+use crate::pki::{Authorities, CaError};
 
 /// The files can't be used; nothing of them is.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,18 @@ pub enum CredentialsError {
     /// A file of the provider of identities can't be read.
     #[error("a file of [auth.oidc] can't be used")]
     ProviderFile(#[source] SecretError),
+    /// The file with the CAs of callers can't be read.
+    #[error("the file of [auth.client_certificates] can't be used")]
+    ClientsFile(#[source] SecretError),
+    /// The CAs of callers can't be used.
+    #[error("the CAs of [auth.client_certificates] can't be used")]
+    Clients(#[source] TlsConfigError),
+    /// Hosts would be callers.
+    #[error(
+        "auth.client_certificates.ca has the fleet's own CA, which knows hosts: callers need one of \
+         their own"
+    )]
+    ClientsOfTheFleet,
     /// The API's TLS can't be set up.
     #[error("the certificate and key of [tls] can't be used")]
     Tls(#[source] TlsConfigError),
@@ -56,7 +71,26 @@ pub(super) struct Credentials {
     origins: Vec<HeaderValue>,
     token_file: Option<PathBuf>,
     provider: Option<(OidcConfig, Arc<Provider>)>,
+    clients: Option<(Clients, Arc<CertifiedCallers>)>,
     auth: AuthLayer,
+}
+
+/// The file with the CAs of callers, and the directory of the fleet's own, which is none.
+#[derive(Debug)]
+struct Clients {
+    ca: PathBuf,
+    fleet: PathBuf,
+}
+
+impl Clients {
+    fn verifier(&self) -> Result<ClientVerifier, CredentialsError> {
+        let pem = secrets::read_public(&self.ca).map_err(CredentialsError::ClientsFile)?;
+        let fleet = Authorities::look(&self.fleet).map_err(CredentialsError::Ca)?;
+        if fleet.is_some_and(|own| have_one_in_common(&pem, own.trusted_pem().as_bytes())) {
+            return Err(CredentialsError::ClientsOfTheFleet);
+        }
+        client_verifier(&pem).map_err(CredentialsError::Clients)
+    }
 }
 
 impl Credentials {
@@ -67,9 +101,16 @@ impl Credentials {
         owners: Owners,
     ) -> Result<Self, CredentialsError> {
         let (mut tls, mut certified) = (None, Vec::new());
+        let mut clients = None;
+        if let Some(by) = &config.auth.client_certificates {
+            let files = Clients { ca: by.ca.clone(), fleet: config.ca_dir() };
+            let callers = Arc::new(CertifiedCallers::new(by, files.verifier()?));
+            clients = Some((files, callers));
+        }
         if let Some(files) = &config.tls {
             let public;
-            (public, certified) = public_tls(files, owners)?;
+            let verifier = clients.as_ref().map(|(_, callers)| callers.verifier());
+            (public, certified) = public_tls(files, owners, verifier)?;
             tls = Some((files.clone(), Arc::new(ArcSwap::from_pointee(public))));
         }
         let names = config.names.clone();
@@ -84,13 +125,16 @@ impl Credentials {
         if let Some(file) = &token_file {
             auth.admit(&tokens(file, owners)?);
         }
+        if let Some((_, callers)) = &clients {
+            auth.certify(Arc::clone(callers));
+        }
         let mut provider = None;
         if let Some(oidc) = &config.auth.oidc {
             let made = Arc::new(provider_of(oidc)?);
             auth.believe(Arc::clone(&made));
             provider = Some((oidc.clone(), made));
         }
-        Ok(Self { tls, visitors, names, origins, token_file, provider, auth })
+        Ok(Self { tls, visitors, names, origins, token_file, provider, clients, auth })
     }
 
     /// Who says who people are besides this server.
@@ -124,8 +168,14 @@ impl Credentials {
             let read = provider.check_file(&public(file)?).map_err(CredentialsError::Provider)?;
             keys = Some((provider, read));
         }
+        let clients = self.clients.as_ref().map(|(files, callers)| (files.verifier(), callers));
+        let clients = match clients {
+            Some((verifier, callers)) => Some((verifier?, callers)),
+            None => None,
+        };
         if let Some((files, in_use)) = &self.tls {
-            let (public, certified) = public_tls(files, owners)?;
+            let verifier = clients.as_ref().map(|(verifier, _)| Arc::clone(verifier));
+            let (public, certified) = public_tls(files, owners, verifier)?;
             in_use.store(Arc::new(public));
             let names = self.names.iter().cloned().chain(certified);
             self.visitors.store(Arc::new(Visitors::new(names, self.origins.clone())));
@@ -135,6 +185,11 @@ impl Credentials {
         }
         if let Some((provider, keys)) = keys {
             provider.take_file(keys);
+        }
+        if let Some((verifier, callers)) = clients {
+            callers.trust(verifier);
+            // Whose certificate is good still is known again at their next call.
+            self.auth.identities().end_certified();
         }
         Ok(())
     }
@@ -160,9 +215,10 @@ fn tokens(file: &Path, owners: Owners) -> Result<BTreeMap<String, Principal>, Cr
 fn public_tls(
     files: &TlsConfig,
     owners: Owners,
+    clients: Option<ClientVerifier>,
 ) -> Result<(rustls::ServerConfig, Vec<String>), CredentialsError> {
     let chain = secrets::read_public(&files.cert).map_err(CredentialsError::TlsFile)?;
     let key = secrets::read_of(&files.key, owners).map_err(CredentialsError::TlsFile)?;
-    let public = public_side(&chain, &key).map_err(CredentialsError::Tls)?;
+    let public = public_side(&chain, &key, clients).map_err(CredentialsError::Tls)?;
     Ok((public, names_in(&chain)))
 }

@@ -11,6 +11,7 @@ use super::*;
 mod agent;
 mod audit;
 mod audit_streams;
+mod certified;
 mod clock;
 mod credentials;
 mod first_admin;

@@ -24,7 +24,7 @@ pub(crate) struct LoginArgs {
     /// What this program is called there: a public client with the device flow.
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// What is asked for, with spaces between [default: \"openid offline_access\"].
+    /// What is asked for there [default: openid offline_access].
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scopes: Option<String>,
     /// PEM file of the CA that signed the provider's certificate.

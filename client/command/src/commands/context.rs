@@ -50,6 +50,10 @@ pub(super) fn run(global: &Global, command: ContextCommand) -> Result<(), Failur
             if let Some(ca) = chosen.ca {
                 context.ca = Some(absolute(&ca)?);
             }
+            if let Some(cert) = chosen.client_cert {
+                context.client_key = chosen.client_key.as_deref().map(absolute).transpose()?;
+                context.client_cert = Some(absolute(&cert)?);
+            }
             if let Some(file) = chosen.token_file {
                 (context.token_file, context.token) = (Some(absolute(&file)?), None);
             } else if let Some(token) = chosen.token {

@@ -108,3 +108,29 @@ async fn nobody_waits_for_an_answer_that_does_not_come() {
     let refused = web.get(&url).await.expect_err("it does not end");
     assert!(matches!(refused, WebError::Slow { .. }), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_provider_is_believed_by_the_ca_that_is_named_and_by_no_other() {
+    let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+    let (made, other) = (pair(), pair());
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = crate::tls::public_side(pem.as_bytes(), key.as_bytes(), None).expect("usable");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&answer("{}")).await;
+        }
+    });
+    let url = address(&format!("https://localhost:{port}/"), false).expect("an address");
+    let web = Web::new(Some(pem.as_bytes())).expect("a CA");
+    assert_eq!(web.get(&url).await.expect("it is trusted").body, b"{}");
+    for untrusting in [Web::new(Some(other.cert.pem().as_bytes())), Web::new(None)] {
+        let refused = untrusting.expect("a client").get(&url).await.expect_err("nobody it trusts");
+        assert!(matches!(refused, WebError::Unreached { .. }), "{refused:?}");
+    }
+    assert!(matches!(Web::new(Some(b"no CA")), Err(WebError::NoRoots)));
+}

@@ -166,6 +166,12 @@ impl Identities {
         }
     }
 
+    /// Who has shown this certificate before, by its digest, where it is good.
+    pub(super) fn find_certified(&self, sha256: &Sha, now: Timestamp) -> Option<Arc<Identity>> {
+        let known = self.0.read().vouched.get(sha256).cloned();
+        known.filter(|known| known.is_good(now))
+    }
+
     /// When tokens were used last that are not written down as used then; they count as written
     /// from now on.
     pub fn take_uses(&self) -> Vec<(String, Timestamp)> {
@@ -255,7 +261,11 @@ impl Identity {
 
 /// What is kept of a token.
 pub(crate) fn digest(token: &str) -> Sha {
-    Sha256::digest(token.as_bytes()).into()
+    sha256(token.as_bytes())
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Sha {
+    Sha256::digest(bytes).into()
 }
 
 #[cfg(test)]

@@ -62,8 +62,8 @@ impl Ledger {
     }
 
     /// Refuses whoever calls with a token that is gone or has expired, with what others have signed
-    /// and has expired, or with a line of the token file that is gone. That a line is gone is the one thing that a decision goes by and that is
-    /// not in here: the file is not, either.
+    /// and has expired, or with a line of the token file that is gone. That a line is gone is the
+    /// one thing that a decision goes by and that is not in here: the file is not, either.
     pub(super) fn check_caller(&self, caller: &Caller) -> Result<(), Refusal> {
         let good =
             |id: &Arc<str>| self.tokens.get(&**id).is_some_and(|token| token.is_good(caller.at));

@@ -8,13 +8,15 @@
 //! is shown on it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::tls::CertificateDer;
 
 use super::places::{PartyName, Place};
 use super::refusal::Refusal;
@@ -80,6 +82,7 @@ struct Inner {
     state: Mutex<State>,
     over: CancellationToken,
     held: Arc<AtomicUsize>,
+    certificates: OnceLock<Vec<CertificateDer<'static>>>,
 }
 
 /// One connection. Cheap to clone.
@@ -112,7 +115,8 @@ impl Connection {
         };
         let over = place.give_way();
         let held = Arc::default();
-        Self(Arc::new(Inner { peer, secure, place, idle, state: Mutex::new(state), over, held }))
+        let (state, certificates) = (Mutex::new(state), OnceLock::new());
+        Self(Arc::new(Inner { peer, secure, place, idle, state, over, held, certificates }))
     }
 
     /// Where it comes from.
@@ -125,6 +129,18 @@ impl Connection {
     #[must_use]
     pub fn secure(&self) -> bool {
         self.0.secure
+    }
+
+    /// The peer has shown these certificates in the handshake, its own first.
+    pub fn show(&self, certificates: &[CertificateDer<'_>]) {
+        let owned = certificates.iter().map(|one| one.clone().into_owned()).collect();
+        let _ = self.0.certificates.set(owned);
+    }
+
+    /// What the peer has shown; empty: nothing.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        self.0.certificates.get().map_or(&[], Vec::as_slice)
     }
 
     /// A call begins.

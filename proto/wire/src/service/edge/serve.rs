@@ -194,6 +194,9 @@ async fn meet<I, S>(
             if admit == Admit::OnlyTheServer {
                 connection.prove(Proof::Lasting, None);
             }
+            if let Some(certificates) = stream.get_ref().1.peer_certificates() {
+                connection.show(certificates);
+            }
             speak(stream, connection, http, service, stop).await;
         }
         Ok(Err(error)) => refused(connection.peer(), &error),

@@ -18,6 +18,8 @@ const MOST: usize = 10_000;
 pub(in crate::api::auth) enum Basis {
     /// A provider shows this key.
     Key(KeyPrint),
+    /// The CAs of callers have signed it.
+    Authority,
 }
 
 /// Nobody more can be known: all of those who are have calls under way.
@@ -26,7 +28,8 @@ pub(in crate::api::auth) enum Basis {
 pub(in crate::api::auth) struct Full;
 
 impl Identities {
-    /// Somebody has shown this for the first time, and it is good. Another call may have been first.
+    /// Somebody has shown this for the first time, and it is good. Another call may have been
+    /// first.
     ///
     /// # Errors
     /// There are as many as can be.
@@ -55,7 +58,15 @@ impl Identities {
 
     /// Ends those whose key the provider shows no longer.
     pub fn keep_shown(&self, shows: impl Fn(&KeyPrint) -> bool) {
-        self.0.write().end_vouched(|_, Basis::Key(print)| shows(print));
+        self.0.write().end_vouched(|_, basis| match basis {
+            Basis::Key(print) => shows(print),
+            Basis::Authority => true,
+        });
+    }
+
+    /// Ends those who are known by certificates: by other CAs they may be somebody else.
+    pub fn end_certified(&self) {
+        self.0.write().end_vouched(|_, basis| *basis != Basis::Authority);
     }
 }
 

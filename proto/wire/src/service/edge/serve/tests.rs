@@ -206,7 +206,7 @@ fn tls() -> (Tls, TlsConnector) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&key).expect("signed");
-    let public = public_side(certificate.pem().as_bytes(), key.serialize_pem().as_bytes());
+    let public = public_side(certificate.pem().as_bytes(), key.serialize_pem().as_bytes(), None);
     let config = Arc::new(ArcSwap::from_pointee(public.expect("they fit")));
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate.der().clone()).expect("a certificate");
