@@ -2,6 +2,7 @@
 
 use banger_integration_tests::fleet::Fleet;
 use banger_integration_tests::provider::Provider;
+use banger_integration_tests::wait::until;
 use banger_proto::v1;
 use banger_proto::v1::token_service_client::TokenServiceClient;
 use serde_json::{Value, json};
@@ -37,7 +38,12 @@ impl Stage {
             "#
         );
         let fleet = Fleet::with_config(&config).await;
-        Self { provider, fleet }
+        let stage = Self { provider, fleet };
+        until("the keys are read", || async {
+            stage.who(&stage.token("platform")).await.map(drop)
+        })
+        .await;
+        stage
     }
 
     /// A token of somebody who is in this group.

@@ -264,8 +264,8 @@ impl<S> Auth<S> {
         let callers = Arc::clone(&self.callers);
         Box::pin(async move {
             let known = identity.is_some();
-            let answer = match &identity {
-                Some(identity) => until_gone(identity.gone.clone(), grace, call).await?,
+            let answer = match identity {
+                Some(who) => until_gone(who.gone.clone(), grace, who, call).await?,
                 None => call.await?,
             };
             // What a service refuses for who asks, such as a join, is in the headers.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::keys::KeyPrint;
+use super::KeyPrint;
 use crate::config::OidcConfig;
 use crate::config::auth::rights;
 use crate::model::caller::{Principal, Rights};

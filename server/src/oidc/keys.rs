@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::KeyPrint;
 use super::claims::NotVouched;
 
 /// Most keys of a set.
@@ -21,9 +22,6 @@ const MOST_NAME: usize = 256;
 
 /// The smallest and the largest RSA key, in bytes of its modulus.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
-
-/// By what a key is the same: the digest of what it is made of.
-pub type KeyPrint = [u8; 32];
 
 /// A set of keys is not gone by.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -25,8 +25,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use self::claims::{NotVouched, Rules, Vouched};
-use self::keys::{KeyPrint, KeySet, KeysRefused};
+use self::keys::{KeySet, KeysRefused};
 use crate::config::OidcConfig;
+
+/// By what a key is the same: the digest of what it is made of.
+pub type KeyPrint = [u8; 32];
 
 /// The longest token that is looked at: more would not fit beside other headers.
 pub const MOST_TOKEN_BYTES: usize = 12 << 10;
@@ -144,7 +147,8 @@ impl Provider {
         }
         let held = self.held.load();
         let Some(keys) = self.good_keys(&held) else {
-            let why = held.trouble.clone().unwrap_or_else(|| "they are being read".to_owned());
+            // Whoever is as early as that waits for the first of them.
+            let Some(why) = held.trouble.clone() else { return Err(NotVouched::UnknownKey) };
             return Err(NotVouched::NoKeys { issuer: self.rules.issuer.clone(), why });
         };
         let header =
@@ -179,14 +183,15 @@ impl Provider {
         }
         let Ok(_waits) = self.waiting.try_acquire() else { return false };
         let mut tries = self.tries.subscribe();
-        {
+        // The first time they are read without anybody's asking.
+        if *tries.borrow_and_update() > 0 {
             let mut last = self.last_ask.lock();
             if last.is_some_and(|last| last.elapsed() < ASK_AGAIN) {
                 return false;
             }
             *last = Some(Instant::now());
+            self.asked.notify_one();
         }
-        self.asked.notify_one();
         tokio::time::timeout(WAIT, tries.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 

@@ -190,11 +190,13 @@ async fn keys_are_asked_for_again_at_a_bounded_rate_and_whoever_waits_is_not_hel
     let provider = Arc::new(Provider::new(&config(""), None, None).expect("a provider"));
     let answering = Arc::clone(&provider);
     tokio::spawn(async move {
+        answering.tries.send_modify(|tries| *tries += 1);
         loop {
             answering.asked.notified().await;
             answering.tries.send_modify(|tries| *tries += 1);
         }
     });
+    assert!(provider.look_again().await, "the first that is read");
     assert!(provider.look_again().await);
     assert!(!provider.look_again().await, "so soon again");
     tokio::time::advance(ASK_AGAIN).await;

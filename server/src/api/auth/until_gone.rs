@@ -37,13 +37,16 @@ pub(super) fn refusal() -> Status {
     status::refused(&Refusal::CallerGone)
 }
 
-/// Makes a call until its caller is gone and the grace is over, and its answer after it.
+/// Makes a call until its caller is gone and the grace is over, and its answer after it. `who` is
+/// held for as long as either lasts: an identity that has a call under way is known by that.
 pub(super) async fn until_gone<E>(
     gone: CancellationToken,
     grace: Duration,
+    who: impl Send + 'static,
     call: impl Future<Output = Result<Response<Body>, E>> + Send,
 ) -> Result<Response<Body>, E> {
     let mut over = async move {
+        let _under_way = who;
         gone.cancelled_owned().await;
         if !grace.is_zero() {
             tokio::time::sleep(grace).await;

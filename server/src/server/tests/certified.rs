@@ -111,8 +111,9 @@ async fn ends(mut stream: tonic::Streaming<v1::WatchVmsResponse>) -> Code {
 }
 
 async fn watch(channel: &Channel) -> tonic::Streaming<v1::WatchVmsResponse> {
-    let watch = VmServiceClient::new(channel.clone()).watch_vms(v1::WatchVmsRequest::default());
-    watch.await.expect("it is known").into_inner()
+    let mut vms = VmServiceClient::new(channel.clone());
+    let watch = vms.watch_vms(v1::WatchVmsRequest::default()).await;
+    watch.expect("it is known").into_inner()
 }
 
 #[tokio::test(flavor = "multi_thread")]

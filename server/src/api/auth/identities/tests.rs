@@ -130,3 +130,41 @@ fn one_is_found_among_a_hundred_thousand_and_no_other_for_it() {
     assert!(known(&identities, 1, 0).is_some());
     assert!(known(&identities, 2, 0).is_none());
 }
+
+/// Somebody whom a provider vouches for until a time, by a key.
+fn vouched(all: &Identities, number: u32, until: i64, key: u8) -> Result<Arc<Identity>, String> {
+    let principal = Principal {
+        name: format!("https://login.example.org#{number}").into(),
+        rights: crate::model::caller::Rights::Fleet(crate::model::caller::Role::Viewer),
+    };
+    let expires_at = at(until);
+    let vouch = Vouch { id: "jwt_".into(), by: "https://login.example.org".into(), expires_at };
+    let vouched = all.vouch(digest(&number.to_string()), principal, (vouch, Basis::Key([key; 32])));
+    vouched.map_err(|full| full.to_string())
+}
+
+#[test]
+fn of_those_who_are_vouched_for_whoever_has_no_call_makes_room_and_no_others() {
+    let all = Identities::default();
+    let held: Vec<_> = (0..10_000).map(|n| vouched(&all, n, 60, 1).expect("room")).collect();
+    assert!(vouched(&all, 10_000, 60, 1).is_err(), "all of them have calls");
+    assert!(vouched(&all, 7, 60, 1).is_ok(), "who is known needs no room");
+    drop(held);
+    assert!(vouched(&all, 10_000, 60, 1).is_ok());
+}
+
+#[test]
+fn who_is_vouched_for_ends_with_their_time_and_with_their_key_and_is_not_found_after() {
+    let all = Identities::default();
+    let (short, long) = (vouched(&all, 1, 10, 1), vouched(&all, 2, 60, 1));
+    let other = vouched(&all, 3, 60, 2).expect("room");
+    let (short, long) = (short.expect("room"), long.expect("room"));
+    assert!(matches!(all.find("1", at(9)), Found::Known(_)));
+    assert!(matches!(all.find("1", at(10)), Found::Foreign), "it is judged again");
+    all.expire(at(10));
+    assert!(short.gone.is_cancelled() && short.ended.is_set() && !long.gone.is_cancelled());
+    all.keep_shown(|key| key[0] == 2);
+    assert!(long.gone.is_cancelled() && !other.gone.is_cancelled());
+    assert!(matches!(all.find("2", at(11)), Found::Foreign));
+    assert!(matches!(all.find("3", at(11)), Found::Known(_)));
+}

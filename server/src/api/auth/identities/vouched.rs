@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Identities, Identity, KnownCallers, Sha};
 use crate::model::caller::{Principal, Vouch};
-use crate::oidc::keys::KeyPrint;
+use crate::oidc::KeyPrint;
 
 /// How many are kept.
 const MOST: usize = 10_000;

@@ -26,7 +26,7 @@ impl Drop for Silent {
 async fn answered(gone: &CancellationToken) -> (Body, tokio::sync::oneshot::Receiver<()>) {
     let (tell, told) = tokio::sync::oneshot::channel();
     let call = async { Ok::<_, Infallible>(Response::new(Body::new(Silent(Some(tell))))) };
-    let answer = until_gone(gone.clone(), Duration::ZERO, call).await.expect("it answers");
+    let answer = until_gone(gone.clone(), Duration::ZERO, (), call).await.expect("it answers");
     (answer.into_body(), told)
 }
 
@@ -74,7 +74,7 @@ async fn a_revocation_that_is_done_in_time_is_answered_and_another_is_dropped() 
             tokio::time::sleep(Duration::from_millis(takes)).await;
             Ok::<_, Infallible>(Response::new(Body::empty()))
         };
-        let answer = until_gone(gone.clone(), grace, call).await.expect("it answers");
+        let answer = until_gone(gone.clone(), grace, (), call).await.expect("it answers");
         assert_eq!(!answer.headers().contains_key("grpc-status"), done, "{takes} ms");
     }
 }
@@ -88,7 +88,7 @@ async fn only_a_revocation_goes_one_step_further() {
             went_on = true;
             Ok::<_, Infallible>(Response::new(Body::empty()))
         };
-        let answer = until_gone(gone, grace_of(method), call).await.expect("it answers");
+        let answer = until_gone(gone, grace_of(method), (), call).await.expect("it answers");
         assert_eq!(answer.headers().contains_key("grpc-status"), !went_on, "{method}");
         assert_eq!(went_on, method.ends_with("/RevokeToken"), "{method}");
     }
