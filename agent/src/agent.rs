@@ -17,7 +17,7 @@ use banger_proto::bounds::MAX_MESSAGE_BYTES;
 use banger_wire::listeners;
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
-use banger_wire::service::edge::bodies::BodiesLayer;
+use banger_wire::service::edge::bodies::{BodiesLayer, Most};
 use banger_wire::service::edge::deadlines::DeadlinesLayer;
 use banger_wire::service::edge::gate::{GateLayer, Serves};
 use banger_wire::service::edge::places::Room;
@@ -337,6 +337,8 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 /// One server calls, over few connections; whoever else knocks has to give way to it quickly.
 const ROOM: Room = Room { connections: 1024, per_address: 512, unproven: 32, per_party: 1024 };
 
+const MOST: Most = Most { request: MAX_MESSAGE_BYTES, message: MAX_MESSAGE_BYTES };
+
 /// The listener for the server. Its task ends when the listener is stopped and its calls are over;
 /// aborted, all connections end with it.
 fn serve<A: Accept>(
@@ -362,7 +364,7 @@ fn serve<A: Accept>(
         .layer(CallsLayer::new(metrics.calls()))
         .layer(ReasonsLayer(of_the_edge))
         .layer(DeadlinesLayer(of_the_edge))
-        .layer(BodiesLayer::everybody_is_known(&methods, MAX_MESSAGE_BYTES, of_the_edge))
+        .layer(BodiesLayer::everybody_is_known(&methods, MOST, of_the_edge))
         .service(service);
     let listener = Listener {
         accept,

@@ -15,6 +15,7 @@ mod simulated {
     mod hostile;
     mod images;
     mod join_token;
+    mod known;
     mod page;
     mod place;
     mod reasons;

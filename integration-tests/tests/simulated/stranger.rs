@@ -28,9 +28,11 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 const CREATE: &str = "/banger.v1.VmService/CreateVm";
 
 /// One connection of it.
-struct Stranger {
+pub(super) struct Stranger {
     calls: SendRequest<Bytes>,
-    held: Vec<(h2::client::ResponseFuture, SendStream<Bytes>)>,
+    /// What its calls carry as `authorization`; empty for nothing.
+    authorization: String,
+    pub(super) held: Vec<(h2::client::ResponseFuture, SendStream<Bytes>)>,
 }
 
 impl Stranger {
@@ -42,36 +44,52 @@ impl Stranger {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((address, 0).into()).expect("all of 127.0.0.0/8 is this machine");
         let stream = socket.connect(api).await.expect("it listens");
-        let (calls, connection) = h2::client::Builder::new()
-            .initial_max_send_streams(4096)
-            .handshake(stream)
-            .await
-            .expect("it speaks HTTP/2");
+        Self::speak(stream, h2::client::Builder::new().initial_max_send_streams(4096)).await
+    }
+
+    /// One with a token, which lets so many bytes of an answer come before it says more.
+    pub(super) async fn known(api: SocketAddr, token: &str, window: u32) -> Self {
+        let stream = TcpStream::connect(api).await.expect("it listens");
+        let mut http = h2::client::Builder::new();
+        http.initial_max_send_streams(4096).initial_window_size(window);
+        let known = Self::speak(stream, &http).await;
+        Self { authorization: format!("Bearer {token}"), ..known }
+    }
+
+    async fn speak(stream: TcpStream, http: &h2::client::Builder) -> Self {
+        let (calls, connection) = http.handshake(stream).await.expect("it speaks HTTP/2");
         // Ends with the connection.
         tokio::spawn(async move { connection.await.map_err(drop) });
-        Self { calls, held: Vec::new() }
+        Self { calls, authorization: String::new(), held: Vec::new() }
     }
 
     /// Begins a call and sends these bytes of its request, but not its end. Answers whether it
     /// could.
     async fn begin(&mut self, path: &str, bytes: &Bytes) -> bool {
+        self.call(path, bytes, false).await
+    }
+
+    /// The same, with the request's end where it is said.
+    pub(super) async fn call(&mut self, path: &str, bytes: &Bytes, whole: bool) -> bool {
         let Ok(mut ready) = self.calls.clone().ready().await else { return false };
-        let request = http::Request::post(format!("http://localhost{path}"))
+        let mut request = http::Request::post(format!("http://localhost{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .expect("a request");
+            .header("te", "trailers");
+        if !self.authorization.is_empty() {
+            request = request.header("authorization", &self.authorization);
+        }
+        let request = request.body(()).expect("a request");
         let Ok((answer, mut body)) = ready.send_request(request, false) else { return false };
         if !bytes.is_empty() {
             // What the window has no room for waits in our own memory.
-            let _ = body.send_data(bytes.clone(), false);
+            let _ = body.send_data(bytes.clone(), whole);
         }
         self.held.push((answer, body));
         true
     }
 
     /// What was answered since the last time; calls without an answer stay.
-    async fn answered(&mut self) -> Vec<Result<http::Response<RecvStream>, h2::Error>> {
+    pub(super) async fn answered(&mut self) -> Vec<Result<http::Response<RecvStream>, h2::Error>> {
         let mut answered = Vec::new();
         for (mut answer, body) in std::mem::take(&mut self.held) {
             match tokio::time::timeout(Duration::from_millis(1), &mut answer).await {

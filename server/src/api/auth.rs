@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use banger_wire::service::edge::bodies::Standing;
-use banger_wire::service::edge::connection::{Connection, Party, Proof};
+use banger_wire::service::edge::connection::{Account, Connection, Party, Proof};
 use banger_wire::service::edge::until_sent::until_sent;
 use banger_wire::trace;
 use jiff::Timestamp;
@@ -247,6 +247,9 @@ impl<S> Auth<S> {
             };
         request.extensions_mut().insert(caller.clone());
         request.extensions_mut().insert(standing);
+        if standing == Standing::Known {
+            request.extensions_mut().insert(Account(caller.account().into()));
+        }
         if let Some(identity) = &identity {
             request.extensions_mut().insert(Proof::Until(identity.gone.clone()));
             request.extensions_mut().insert(Party(caller.party().into()));

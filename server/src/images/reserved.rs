@@ -34,7 +34,8 @@ pub(super) struct Reservation {
 impl Reserved {
     /// All that uploads of a project take.
     pub(super) fn of(&self, project: &ProjectName) -> u64 {
-        let TakenBytes { kept, under_way } = self.0.lock().get(project).copied().unwrap_or_default();
+        let TakenBytes { kept, under_way } =
+            self.0.lock().get(project).copied().unwrap_or_default();
         kept.saturating_add(under_way)
     }
 

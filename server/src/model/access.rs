@@ -181,6 +181,16 @@ impl Caller {
         format!("{project}/")
     }
 
+    /// On whose account they are where what they hold of the server is counted: the party's. Those
+    /// who may take back its tokens have one beside it, which the others can't fill.
+    pub fn account(&self) -> String {
+        let party = self.party();
+        match authorize(self, Action::Change, Resource::Token, Of::Any) {
+            Ok(()) => format!("{party} admins"),
+            Err(_) => party,
+        }
+    }
+
     /// Whether what belongs to this project is there for them. Every lookup of a VM, an image or a
     /// token goes by it.
     pub fn sees(&self, project: &ProjectName) -> bool {

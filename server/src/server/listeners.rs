@@ -27,7 +27,7 @@ use banger_proto::v1::{
 };
 use banger_wire::resets::ResetsAreErrors;
 use banger_wire::service::calls::CallsLayer;
-use banger_wire::service::edge::bodies::BodiesLayer;
+use banger_wire::service::edge::bodies::{BodiesLayer, Most};
 use banger_wire::service::edge::deadlines::DeadlinesLayer;
 use banger_wire::service::edge::gate::{GateLayer, Serves};
 use banger_wire::service::edge::places::Room;
@@ -121,6 +121,9 @@ pub(super) fn bounds(config: &ServerConfig) -> Bounds {
 /// How the edge builds an error.
 const REFUSE: Refuse = status::of_the_edge;
 
+const MOST: Most =
+    Most { request: bounds::MAX_REQUEST_BYTES, message: bounds::MAX_UPLOAD_MESSAGE_BYTES };
+
 fn reflection<'b>() -> tonic_reflection::server::Builder<'b> {
     let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(banger_proto::FILE_DESCRIPTOR_SET)
@@ -204,7 +207,7 @@ fn service(
         .layer(ReasonsLayer(REFUSE))
         .layer(DeadlinesLayer(REFUSE))
         .layer(auth)
-        .layer(BodiesLayer::new(&API_DESCRIPTORS, bounds::MAX_UPLOAD_MESSAGE_BYTES, REFUSE))
+        .layer(BodiesLayer::new(&API_DESCRIPTORS, MOST, REFUSE))
         .service(routes.prepare());
     ServiceBuilder::new()
         .layer(ResetsAreErrors)

@@ -117,3 +117,12 @@ fn all_of_a_project_are_one_party_and_each_of_the_fleet_is_one() {
     assert_eq!((shop.party(), ci.party()), ("shop".to_owned(), "ci".to_owned()));
     assert_eq!(ann.party(), "shop/");
 }
+
+#[test]
+fn who_may_take_back_tokens_is_on_no_account_that_others_can_fill() {
+    let accounts = [ProjectRole::Viewer, ProjectRole::Developer, ProjectRole::Admin]
+        .map(|role| of_shop(role).account());
+    assert_eq!(accounts, ["shop/", "shop/", "shop/ admins"]);
+    let of_fleet = |role| Caller { actor: "ops".into(), ..caller(Grants::fleet(role)) }.account();
+    assert_eq!([of_fleet(Role::Operator), of_fleet(Role::Admin)], ["ops", "ops admins"]);
+}

@@ -5,6 +5,10 @@
 //! puts the standing into the request's extensions, and for how long it holds ([`Proof`]); a
 //! request without one is a stranger's.
 //!
+//! Whoever is known has a share of what there is for all ([`super::held`]), with all who are on the
+//! same [`Account`]: of bytes of requests that come and are served, of bytes of answers that are not
+//! read yet ([`super::answers`]), and of calls.
+//!
 //! An answer holds memory for as long as its caller does not read it, one that is a stream the
 //! most. Calls of strangers have few places, of all connections together, and those with streams
 //! fewer; when these are taken, the connection with the oldest of the address that has the most
@@ -15,8 +19,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, Either, FutureExt as _};
-use http::{Request, Response};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use http::{Request, Response, Version};
+use parking_lot::Mutex;
 use prost::Message as _;
 use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,8 +29,9 @@ use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::connection::{Connection, OpenCall, Party, Proof};
-use super::held::Pool;
+use super::answers::{Patience, UnreadAnswers, Whose};
+use super::connection::{Account, Connection, OpenCall, Party, Proof};
+use super::held::{Limits, Pool, Share};
 use super::measured::{Measure, Measured};
 use super::places::{Place, Places, Room};
 use super::refusal::{Refusal, Refuse};
@@ -38,8 +44,18 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// The same for strangers.
 const WITHIN_OF_STRANGERS: Duration = Duration::from_secs(10);
 
-/// What may be held of requests of callers with an identity, of all connections together, in bytes.
-const HELD: usize = 256 << 20;
+/// What may be held of requests of callers with an identity, in bytes.
+const HELD: Limits = Limits { all: 256 << 20, share: 32 << 20, always: 64 << 10 };
+
+/// What may be held of answers to them that they have not read, in bytes.
+const UNREAD: Limits = Limits { all: 256 << 20, share: 32 << 20, always: 64 << 10 };
+
+/// How many calls of theirs may be under way.
+const CALLS: Limits = Limits { all: 49_152, share: 12_288, always: 64 };
+
+/// How long they may leave an answer unread.
+const PATIENCE: Patience =
+    Patience { answer: Duration::from_secs(60), stream: Duration::from_secs(300) };
 
 /// The same of strangers.
 const HELD_OF_STRANGERS: usize = 16 << 20;
@@ -106,11 +122,22 @@ struct Shared {
     streams: HashSet<String>,
     streams_of_strangers: AnswerPlaces,
     calls_of_strangers: AnswerPlaces,
-    message: usize,
+    most: Most,
     everybody_is_known: bool,
     known: Pool,
     strangers: Pool,
+    calls: Pool,
+    answers: UnreadAnswers,
     refuse: Refuse,
+}
+
+/// How many bytes a message may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// One that is a whole request.
+    pub request: usize,
+    /// One of a stream.
+    pub message: usize,
 }
 
 /// The layer. Cheap to clone.
@@ -118,28 +145,35 @@ struct Shared {
 pub struct BodiesLayer(Arc<Shared>);
 
 impl BodiesLayer {
-    /// For the methods of these encoded descriptor sets, whose messages have at most so many bytes.
+    /// For the methods of these encoded descriptor sets.
     #[must_use]
-    pub fn new(descriptors: &[&[u8]], message: usize, refuse: Refuse) -> Self {
-        Self::of(descriptors, message, false, refuse)
+    pub fn new(descriptors: &[&[u8]], most: Most, refuse: Refuse) -> Self {
+        Self::of(descriptors, most, false, refuse)
     }
 
     /// The same where the listener lets in nobody without an identity.
     #[must_use]
-    pub fn everybody_is_known(descriptors: &[&[u8]], message: usize, refuse: Refuse) -> Self {
-        Self::of(descriptors, message, true, refuse)
+    pub fn everybody_is_known(descriptors: &[&[u8]], most: Most, refuse: Refuse) -> Self {
+        Self::of(descriptors, most, true, refuse)
     }
 
-    fn of(descriptors: &[&[u8]], message: usize, everybody_is_known: bool, refuse: Refuse) -> Self {
+    fn of(descriptors: &[&[u8]], most: Most, everybody_is_known: bool, refuse: Refuse) -> Self {
+        // One party alone is let in there, which has all.
+        let limits = |limits: Limits| match everybody_is_known {
+            true => Limits { share: limits.all, ..limits },
+            false => limits,
+        };
         Self(Arc::new(Shared {
             singles: paths(descriptors, |method| !method.client_streaming()),
             streams: paths(descriptors, MethodDescriptorProto::server_streaming),
             streams_of_strangers: AnswerPlaces::new(STREAMS_OF_STRANGERS),
             calls_of_strangers: AnswerPlaces::new(CALLS_OF_STRANGERS),
-            message,
+            most,
             everybody_is_known,
-            known: Pool::of(HELD),
+            known: Pool::new(limits(HELD)),
             strangers: Pool::of(HELD_OF_STRANGERS),
+            calls: Pool::new(limits(CALLS)),
+            answers: UnreadAnswers::new(limits(UNREAD), PATIENCE, refuse),
             refuse,
         }))
     }
@@ -198,11 +232,24 @@ impl Shared {
         Ok((call, seat, of_streams))
     }
 
+    /// What a call takes of somebody's share: a place for as long as its answer lasts, and room for
+    /// its message until it is answered, since what is made of that is held too.
+    async fn begin(
+        &self,
+        whose: &Whose,
+        message: Arc<Mutex<Share>>,
+    ) -> Result<(Share, Arc<Mutex<Share>>), Refusal> {
+        let mut call = self.calls.share(whose.account.as_ref(), None);
+        call.grow(1).map_err(|full| Refusal::Calls { limit: full.limit })?;
+        self.answers.room(whose.account.as_ref()).await?;
+        Ok((call, message))
+    }
+
     fn measure(&self, path: &str, standing: Standing) -> Measure {
         let single = self.singles.contains(path);
         match standing {
             Standing::Known => Measure {
-                message: self.message,
+                message: if single { self.most.request } else { self.most.message },
                 all: None,
                 compressed: true,
                 single,
@@ -227,7 +274,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Self::Response, Self::Error>>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -244,45 +291,61 @@ where
         let measure = shared.measure(request.uri().path(), standing);
         let refuse = shared.refuse;
         let refused = move |refusal: Refusal| refusal.status(refuse).into_http();
-        let pool = match standing {
+        let (pool, account) = match standing {
             Standing::Known => {
                 let proof = request.extensions().get::<Proof>().cloned();
                 let proof = proof.unwrap_or(Proof::Lasting);
                 let party = request.extensions().get::<Party>().map(|party| Arc::clone(&party.0));
+                let account = request.extensions().get::<Account>().cloned();
                 if let Some(connection) = &connection {
-                    connection.prove(proof, party);
+                    connection.prove(proof.clone(), party);
+                    connection.charge(account.as_ref());
                 }
-                &shared.known
+                (&shared.known, account)
             }
-            Standing::Stranger => &shared.strangers,
+            Standing::Stranger => {
+                (&shared.strangers, connection.as_ref().and_then(Connection::account))
+            }
         };
         let stream = shared.streams.contains(request.uri().path());
-        let share = pool.share(connection.as_ref());
-        let request = request.map(|body| Body::new(Measured::new(body, measure, share, refuse)));
-        // One on whose connection somebody has shown an identity has its places from that.
-        let stranger =
-            connection.filter(|connection| standing == Standing::Stranger && !connection.proven());
-        let Some(connection) = stranger else { return Either::Left(self.inner.call(request)) };
-        let call = match connection.begin_open() {
-            Ok(call) => call,
-            Err(refusal) => {
-                return Either::Right(std::future::ready(Ok(refused(refusal))).boxed());
-            }
-        };
+        let of_pool = account.as_ref().filter(|_| standing == Standing::Known);
+        let share = Arc::new(Mutex::new(pool.share(of_pool, connection.as_ref())));
+        let alone = request.version() < Version::HTTP_2;
+        let request =
+            request.map(|body| Body::new(Measured::new(body, measure, Arc::clone(&share), refuse)));
         let shared = Arc::clone(shared);
         // The one that is ready is used, and its clone kept for the next call.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        Either::Right(
-            async move {
-                let open = match shared.open(&connection, call, stream).await {
-                    Ok(open) => open,
+        // One on whose connection somebody has shown an identity has its places from that.
+        let unproven =
+            |connection: &&Connection| standing == Standing::Stranger && !connection.proven();
+        let Some(connection) = connection.as_ref().filter(unproven).cloned() else {
+            let whose = Whose { account, connection, alone };
+            return async move {
+                let (call, held) = match shared.begin(&whose, share).await {
+                    Ok(begun) => begun,
                     Err(refusal) => return Ok(refused(refusal)),
                 };
                 let response = inner.call(request).await?;
-                Ok(response.map(|body| until_sent(body, open)))
+                let response = shared.answers.send(whose, stream, response).await;
+                drop(held);
+                Ok(response.map(|body| until_sent(body, call)))
             }
-            .boxed(),
-        )
+            .boxed();
+        };
+        let call = match connection.begin_open() {
+            Ok(call) => call,
+            Err(refusal) => return std::future::ready(Ok(refused(refusal))).boxed(),
+        };
+        async move {
+            let open = match shared.open(&connection, call, stream).await {
+                Ok(open) => open,
+                Err(refusal) => return Ok(refused(refusal)),
+            };
+            let response = inner.call(request).await?;
+            Ok(response.map(|body| until_sent(body, open)))
+        }
+        .boxed()
     }
 }

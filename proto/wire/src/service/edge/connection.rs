@@ -32,6 +32,12 @@ pub const MAX_OPEN_PAGES: usize = 16;
 /// peer that does not read makes us keep.
 const MAX_REFUSALS: u32 = 64;
 
+/// Pages at a time where an identity was shown: many readers behind one proxy.
+pub const MAX_PAGES: usize = 256;
+
+/// Answers that were given up as unread before a connection ends: HTTP has a part of each in hand.
+const MAX_UNREAD: u32 = 16;
+
 /// For how long an identity counts that was shown.
 #[derive(Debug, Clone)]
 pub enum Proof {
@@ -55,6 +61,10 @@ impl Proof {
     }
 }
 
+/// On whose account a call is: all who have one share what one may have. In a request's extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account(pub Arc<str>);
+
 #[derive(Debug)]
 struct State {
     /// The first of those that hold.
@@ -63,6 +73,9 @@ struct State {
     open_calls: usize,
     open_pages: usize,
     refusals: u32,
+    unread: u32,
+    /// On whose account calls without an identity are, once somebody has shown one.
+    account: Option<Account>,
     /// Since when there has been no call.
     idle_since: Instant,
 }
@@ -111,6 +124,8 @@ impl Connection {
             open_calls: 0,
             open_pages: 0,
             refusals: 0,
+            unread: 0,
+            account: None,
             idle_since: Instant::now(),
         };
         let over = place.give_way();
@@ -166,11 +181,13 @@ impl Connection {
     /// A page is asked for, which needs no identity.
     ///
     /// # Errors
-    /// As with [`Connection::begin_open`].
+    /// Too many are on their way; how many there may be depends on whether anybody has shown an
+    /// identity.
     pub fn begin_page(&self) -> Result<OpenPage, Refusal> {
         let mut state = self.0.state.lock();
-        if state.open_pages >= MAX_OPEN_PAGES && !state.proven() {
-            return Err(Refusal::OpenCalls { limit: MAX_OPEN_PAGES });
+        let limit = if state.proven() { MAX_PAGES } else { MAX_OPEN_PAGES };
+        if state.open_pages >= limit {
+            return Err(Refusal::OpenCalls { limit });
         }
         state.open_pages += 1;
         Ok(OpenPage(self.clone()))
@@ -201,6 +218,7 @@ impl Connection {
         let mut state = self.0.state.lock();
         if !state.proven() && state.proof.take().is_some() {
             state.idle_since = Instant::now();
+            state.account = None;
             self.0.place.unprove();
         }
     }
@@ -212,6 +230,35 @@ impl Connection {
         if state.refusals >= MAX_REFUSALS && !state.proven() {
             self.0.over.cancel();
         }
+    }
+
+    /// An answer was given up, of which its caller has read nothing for long.
+    pub fn left_unread(&self) {
+        let mut state = self.0.state.lock();
+        state.unread = state.unread.saturating_add(1);
+        if state.unread > MAX_UNREAD {
+            self.0.over.cancel();
+        }
+    }
+
+    /// It has to end at once, with all that goes over it.
+    pub fn end(&self) {
+        self.0.over.cancel();
+    }
+
+    /// Calls without an identity are on this account from now on, unless they are on one already:
+    /// whoever opened a connection for others answers for what these do.
+    pub fn charge(&self, account: Option<&Account>) {
+        let mut state = self.0.state.lock();
+        if state.account.is_none() {
+            state.account = account.cloned();
+        }
+    }
+
+    /// On whose account calls without an identity are.
+    #[must_use]
+    pub fn account(&self) -> Option<Account> {
+        self.0.state.lock().account.clone()
     }
 
     /// The bytes of requests that are held of it.

@@ -1,100 +1,206 @@
-//! How many bytes of requests may be held that are not whole yet.
+//! What callers make the service hold, and how much of it each may.
 //!
-//! A request is held in memory from its first announced byte until it is read. One connection may
-//! make the service hold so much, and all of them together so much; callers without an identity
-//! have a pool of their own, so that they take nothing from the others.
+//! There is a [`Pool`] for each kind: bytes of requests on their way, bytes of answers that nobody
+//! has read yet, calls under way. All callers together have so much of it, and one account
+//! ([`Account`]) a share, so that whoever takes all that they can takes nothing from others. The
+//! first of each account is in no common bound: however many fill what all have, one that holds
+//! little has room.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::connection::Connection;
-use super::refusal::Refusal;
+use parking_lot::Mutex;
 
-/// Of one connection, in bytes.
+use super::connection::{Account, Connection};
+
+/// Of requests of one connection, in bytes.
 const OF_A_CONNECTION: usize = 16 << 20;
 
-/// A bound on what is held of all connections.
-#[derive(Debug, Clone)]
-pub struct Pool {
-    limit: usize,
-    held: Arc<AtomicUsize>,
+/// How much of one kind there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of all together.
+    pub all: usize,
+    /// Of one account.
+    pub share: usize,
+    /// Of one account, whatever the others have.
+    pub always: usize,
 }
 
-/// What is held of one request; given back when dropped.
+/// It does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// What there may be.
+    pub limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Of all, without what each has always.
+    common: usize,
+    /// Of those that have some. Calls that are on nobody's account have one together.
+    accounts: HashMap<Option<Arc<str>>, usize>,
+}
+
+/// A bound on what is held of all.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    limits: Limits,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What is held of one call; given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     pool: Pool,
+    account: Option<Arc<str>>,
     connection: Option<Arc<AtomicUsize>>,
-    bytes: usize,
+    amount: usize,
 }
 
 impl Pool {
-    /// Of so many bytes.
+    /// So much of all, of which one account has a share.
     #[must_use]
-    pub fn of(limit: usize) -> Self {
-        Self { limit, held: Arc::default() }
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, held: Arc::default() }
     }
 
-    /// A share of a request that comes over this connection; nothing yet.
+    /// So much, whoever has it.
     #[must_use]
-    pub fn share(&self, connection: Option<&Connection>) -> Share {
-        let connection = connection.map(|connection| Arc::clone(connection.held()));
-        Share { pool: self.clone(), connection, bytes: 0 }
+    pub fn of(limit: usize) -> Self {
+        Self::new(Limits { all: limit, share: limit, always: 0 })
+    }
+
+    /// A share of a call on this account; nothing yet. What it holds counts for its connection too,
+    /// where there is one.
+    #[must_use]
+    pub fn share(&self, account: Option<&Account>, connection: Option<&Connection>) -> Share {
+        Share {
+            pool: self.clone(),
+            account: account.map(|account| Arc::clone(&account.0)),
+            connection: connection.map(|connection| Arc::clone(connection.held())),
+            amount: 0,
+        }
+    }
+
+    fn take(&self, account: &Option<Arc<str>>, more: usize) -> Result<(), Full> {
+        let Limits { all, share, always } = self.limits;
+        let mut held = self.held.lock();
+        let now = held.accounts.get(account).copied().unwrap_or(0);
+        let after = now.checked_add(more).filter(|after| *after <= share);
+        let after = after.ok_or(Full { limit: share })?;
+        let common = held.common + after.saturating_sub(always) - now.saturating_sub(always);
+        if common > all && after > always {
+            return Err(Full { limit: all });
+        }
+        held.set(account, after, common);
+        Ok(())
+    }
+
+    fn take_anyway(&self, account: &Option<Arc<str>>, more: usize) {
+        let always = self.limits.always;
+        let mut held = self.held.lock();
+        let now = held.accounts.get(account).copied().unwrap_or(0);
+        let after = now.saturating_add(more);
+        let common = held.common + after.saturating_sub(always) - now.saturating_sub(always);
+        held.set(account, after, common);
+    }
+
+    fn give(&self, account: &Option<Arc<str>>, less: usize) {
+        let always = self.limits.always;
+        let mut held = self.held.lock();
+        let now = held.accounts.get(account).copied().unwrap_or(0);
+        let after = now.saturating_sub(less);
+        let freed = now.saturating_sub(always) - after.saturating_sub(always);
+        let common = held.common.saturating_sub(freed);
+        held.set(account, after, common);
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.lock().accounts.values().sum()
+    }
+}
+
+impl Held {
+    fn set(&mut self, account: &Option<Arc<str>>, amount: usize, common: usize) {
+        self.common = common;
+        if amount == 0 {
+            self.accounts.remove(account);
+        } else if let Some(held) = self.accounts.get_mut(account) {
+            *held = amount;
+        } else {
+            self.accounts.insert(account.clone(), amount);
+        }
     }
 }
 
 impl Share {
-    /// So many bytes more are held.
+    /// So much more is held.
     ///
     /// # Errors
-    /// They do not fit; the share stays as it was.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+    /// It does not fit; the share stays as it was.
+    pub fn grow(&mut self, more: usize) -> Result<(), Full> {
+        let full = Full { limit: OF_A_CONNECTION };
         if let Some(connection) = &self.connection {
-            take(connection, bytes, OF_A_CONNECTION)?;
+            let fits = |now: usize| now.checked_add(more).filter(|sum| *sum <= OF_A_CONNECTION);
+            let taken = connection.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+            taken.map_err(|_| full)?;
         }
-        if let Err(refusal) = take(&self.pool.held, bytes, self.pool.limit) {
-            if let Some(connection) = &self.connection {
-                connection.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            return Err(refusal);
+        if let Err(full) = self.pool.take(&self.account, more) {
+            self.leave_connection(more);
+            return Err(full);
         }
-        self.bytes += bytes;
+        self.amount += more;
         Ok(())
+    }
+
+    /// So much more is held, whether it fits or not: where there was room a moment ago
+    /// ([`Share::has_room`]).
+    pub fn grow_anyway(&mut self, more: usize) {
+        self.pool.take_anyway(&self.account, more);
+        self.amount += more;
+    }
+
+    /// Whether anything more fits.
+    ///
+    /// # Errors
+    /// Nothing does.
+    pub fn has_room(&self) -> Result<(), Full> {
+        let Limits { all, share, always } = self.pool.limits;
+        let held = self.pool.held.lock();
+        match held.accounts.get(&self.account).copied().unwrap_or(0) {
+            own if own >= share => Err(Full { limit: share }),
+            own if own >= always && held.common >= all => Err(Full { limit: all }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A part of it as a share of its own.
+    #[must_use]
+    pub fn split(&mut self, amount: usize) -> Self {
+        let amount = amount.min(self.amount);
+        self.amount -= amount;
+        let connection = self.connection.clone();
+        Self { pool: self.pool.clone(), account: self.account.clone(), connection, amount }
+    }
+
+    fn leave_connection(&self, amount: usize) {
+        if let Some(connection) = &self.connection {
+            connection.fetch_sub(amount, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.pool.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        if let Some(connection) = &self.connection {
-            connection.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.amount > 0 {
+            self.pool.give(&self.account, self.amount);
+            self.leave_connection(self.amount);
         }
     }
 }
 
-fn take(held: &AtomicUsize, bytes: usize, limit: usize) -> Result<(), Refusal> {
-    let more = |now: usize| now.checked_add(bytes).filter(|sum| *sum <= limit);
-    match held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Refusal::Held { limit }),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_held_is_bounded_and_given_back() {
-        let pool = Pool::of(100);
-        let (mut one, mut two) = (pool.share(None), pool.share(None));
-        one.grow(60).expect("there is room");
-        two.grow(41).expect_err("there is none");
-        two.grow(40).expect("there is");
-        two.grow(usize::MAX).expect_err("no overflow");
-        drop(one);
-        two.grow(60).expect("it was given back");
-        drop(two);
-        assert_eq!(pool.held.load(Ordering::Relaxed), 0);
-    }
-}
+mod tests;

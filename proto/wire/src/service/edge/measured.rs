@@ -2,15 +2,18 @@
 //! comes.
 //!
 //! It reads the prefix of each gRPC message (one byte of flags, four of length) before the decoder
-//! does, which sets aside all that a prefix announces. What can go wrong: a message that is larger
-//! than it may be, that is compressed where it may not, that does not come in time, or for which
-//! there is no room: the body then ends with the status that says so.
+//! does, which sets aside all that a prefix announces. That costs no memory until it comes, so what
+//! has come is what counts as held. What can go wrong: a message that is larger than it may be, that
+//! is compressed where it may not, that does not come in time, or for which there is no room: the
+//! body then ends with the status that says so.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
@@ -30,9 +33,9 @@ pub struct Measure {
     pub all: Option<usize>,
     /// Whether messages may be compressed.
     pub compressed: bool,
-    /// Whether the request is one message: then it is whole within `within`, and what it announces
-    /// is counted as held. Of a stream each message has to be whole `within` so long after it
-    /// began.
+    /// Whether the request is one message: then it is whole within `within`. Of a stream each
+    /// message has to be whole `within` so long after it began, and the longest that has come counts
+    /// as held: the decoder keeps its room for the next.
     pub single: bool,
     /// See `single`.
     pub within: Duration,
@@ -42,7 +45,7 @@ pub struct Measure {
 pub struct Measured {
     body: Body,
     measure: Measure,
-    share: Share,
+    share: Arc<Mutex<Share>>,
     refuse: Refuse,
     prefix: [u8; PREFIX],
     /// How much of the prefix is there.
@@ -50,14 +53,24 @@ pub struct Measured {
     /// How much of the message is still to come.
     left: usize,
     all: usize,
+    /// How much of the message has come; of a request that is one message, of all of it.
+    come: usize,
+    /// How much of that is counted.
+    counted: usize,
     late: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
 impl Measured {
-    /// Measures a body.
+    /// Measures a body. What it holds is in the share, which may outlast it: what is made of a
+    /// request needs room as well.
     #[must_use]
-    pub const fn new(body: Body, measure: Measure, share: Share, refuse: Refuse) -> Self {
+    pub const fn new(
+        body: Body,
+        measure: Measure,
+        share: Arc<Mutex<Share>>,
+        refuse: Refuse,
+    ) -> Self {
         Self {
             body,
             measure,
@@ -67,6 +80,8 @@ impl Measured {
             have: 0,
             left: 0,
             all: 0,
+            come: 0,
+            counted: 0,
             late: None,
             over: false,
         }
@@ -88,6 +103,8 @@ impl Measured {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let here = self.left.min(bytes.len());
+                self.come += here;
+                self.count()?;
                 self.left -= here;
                 bytes = &bytes[here..];
                 self.next_message();
@@ -110,7 +127,18 @@ impl Measured {
     fn next_message(&mut self) {
         if self.left == 0 && !self.measure.single {
             self.late = None;
+            self.come = 0;
         }
+    }
+
+    fn count(&mut self) -> Result<(), Refusal> {
+        let more = self.come.saturating_sub(self.counted);
+        if more > 0 {
+            let grown = self.share.lock().grow(more);
+            grown.map_err(|full| Refusal::Held { limit: full.limit })?;
+            self.counted = self.come;
+        }
+        Ok(())
     }
 
     fn announced(&mut self) -> Result<usize, Refusal> {
@@ -122,9 +150,6 @@ impl Measured {
         }
         if flags != 0 && !self.measure.compressed {
             return Err(Refusal::Compressed);
-        }
-        if self.measure.single {
-            self.share.grow(found)?;
         }
         Ok(found)
     }

@@ -100,6 +100,33 @@ pub enum Refusal {
         /// What they may have.
         limit: usize,
     },
+    /// Too many answers are unread.
+    #[error("answers of {limit} bytes are unread already; read them first")]
+    Unread {
+        /// What they may have.
+        limit: usize,
+    },
+    /// The same, found when the call was done.
+    #[error(
+        "the call was made, and there is no room for its answer: {limit} bytes of others are unread; \
+         read them, and repeat it with the same request_id"
+    )]
+    Unanswered {
+        /// What they may have.
+        limit: usize,
+    },
+    /// Nothing of the answer was read.
+    #[error("nothing of the answer was read for {} s", within.as_secs())]
+    LeftUnread {
+        /// What that may take.
+        within: Duration,
+    },
+    /// Too many calls.
+    #[error("{limit} calls are under way already; begin fewer at a time")]
+    Calls {
+        /// How many there may be.
+        limit: usize,
+    },
     /// The call's own deadline has passed.
     #[error("the deadline of the call has passed")]
     Deadline,
@@ -121,8 +148,11 @@ impl Refusal {
             | Self::OpenCalls { .. }
             | Self::OpenCallsInAll { .. }
             | Self::OpenStreams { .. }
-            | Self::Held { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
-            Self::Slow { .. } | Self::Deadline => {
+            | Self::Held { .. }
+            | Self::Unread { .. }
+            | Self::Unanswered { .. }
+            | Self::Calls { .. } => (Code::ResourceExhausted, ErrorReason::LimitReached),
+            Self::Slow { .. } | Self::LeftUnread { .. } | Self::Deadline => {
                 (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded)
             }
         }
@@ -138,11 +168,16 @@ impl Refusal {
             Self::Method { .. } => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::ContentType { .. } | Self::Compressed => http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } | Self::TooMuch { .. } => http::StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow { .. } | Self::Deadline => http::StatusCode::REQUEST_TIMEOUT,
+            Self::Slow { .. } | Self::LeftUnread { .. } | Self::Deadline => {
+                http::StatusCode::REQUEST_TIMEOUT
+            }
             Self::OpenCalls { .. }
             | Self::OpenCallsInAll { .. }
             | Self::OpenStreams { .. }
-            | Self::Held { .. } => http::StatusCode::TOO_MANY_REQUESTS,
+            | Self::Held { .. }
+            | Self::Unread { .. }
+            | Self::Unanswered { .. }
+            | Self::Calls { .. } => http::StatusCode::TOO_MANY_REQUESTS,
         }
     }
 

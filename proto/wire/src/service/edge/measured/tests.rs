@@ -1,5 +1,3 @@
-use std::pin::pin;
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -21,11 +19,15 @@ fn refuse(code: tonic::Code, reason: ErrorReason, words: String) -> Status {
 type Sender = tokio::sync::mpsc::UnboundedSender<Bytes>;
 
 fn measured(measure: Measure, pool: &Pool) -> (Sender, Measured) {
+    measured_into(measure, Arc::new(Mutex::new(pool.share(None, None))))
+}
+
+fn measured_into(measure: Measure, share: Arc<Mutex<Share>>) -> (Sender, Measured) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let frames = UnboundedReceiverStream::new(receiver);
     let frames = frames.map(|data| Ok::<_, Status>(Frame::data(data)));
     let body = Body::new(StreamBody::new(frames));
-    (sender, Measured::new(body, measure, pool.share(None), refuse))
+    (sender, Measured::new(body, measure, share, refuse))
 }
 
 fn message(length: usize) -> Vec<u8> {
@@ -76,22 +78,40 @@ async fn what_a_prefix_announces_is_refused_before_it_comes() {
 }
 
 #[tokio::test]
-async fn requests_that_are_not_whole_hold_no_more_than_there_is_room_for() {
+async fn of_requests_that_are_not_whole_what_has_come_counts_and_no_more_than_there_is_room_for() {
     let pool = Pool::of(100);
-    let announced = Bytes::from_static(&[0, 0, 0, 0, 16]);
+    let begun = |bytes: usize| Bytes::from(message(16)[..PREFIX + bytes].to_vec());
     let mut held = Vec::new();
-    for n in 0..20 {
-        let (sender, body) = measured(SMALL, &pool);
-        sender.send(announced.clone()).expect("it is read");
-        let mut body = Box::pin(body);
-        let first = body.frame().await.expect("it goes on");
-        assert_eq!(first.is_ok(), n < 6, "16 bytes each of 100: {n}");
-        held.push((sender, body));
+    for (bytes, fits) in [(0, 20), (15, 6)] {
+        for n in 0..20 {
+            let (sender, body) = measured(SMALL, &pool);
+            sender.send(begun(bytes)).expect("it is read");
+            let mut body = Box::pin(body);
+            let first = body.frame().await.expect("it goes on");
+            assert_eq!(first.is_ok(), n < fits, "{bytes} bytes each of 100: {n}");
+            held.push((sender, body));
+        }
     }
     held.clear();
-    let (sender, body) = measured(SMALL, &pool);
-    sender.send(announced).expect("it is read");
-    assert!(pin!(body).frame().await.expect("it goes on").is_ok(), "they were given back");
+    assert_eq!(pool.held(), 0, "all was given back");
+}
+
+#[tokio::test]
+async fn of_a_stream_the_longest_message_counts_and_what_is_made_of_one_needs_its_room() {
+    let pool = Pool::of(100);
+    let stream = Measure { single: false, all: None, ..SMALL };
+    let share = Arc::new(Mutex::new(pool.share(None, None)));
+    let (sender, body) = measured_into(stream, Arc::clone(&share));
+    let mut body = Box::pin(body);
+    for (length, held) in [(3, 3), (16, 16), (5, 16), (16, 16)] {
+        sender.send(message(length).into()).expect("it is read");
+        body.frame().await.expect("it goes on").expect("it fits");
+        assert_eq!(pool.held(), held, "after one of {length}");
+    }
+    drop(body);
+    assert_eq!(pool.held(), 16, "its call is not answered yet");
+    drop(share);
+    assert_eq!(pool.held(), 0);
 }
 
 #[tokio::test(start_paused = true)]
