@@ -29,7 +29,6 @@ fn addresses_localhost_and_configured_names_are_ours_and_nothing_else() {
         "localhost",
         "LOCALHOST:7070",
         "localhost.:7070",
-        "fleet.localhost:7070",
         "fleet.example.org:7070",
         "FLEET.EXAMPLE.ORG",
         "one.hosts.example.org",
@@ -39,6 +38,8 @@ fn addresses_localhost_and_configured_names_are_ours_and_nothing_else() {
     for host in [
         "evil.example:7070",
         "localhost.evil.example",
+        "fleet.localhost:7070",
+        "localhost.localhost",
         "evil.localhost.example",
         "fleet.example.org.evil.example",
         "evil-fleet.example.org",
