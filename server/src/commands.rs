@@ -212,6 +212,7 @@ fn shut_out(line: &mut impl FnMut(String), restored: &Restored, keep: bool) {
     for (names, what, shut) in [
         (&restored.shut_out.images, "images that are public no longer", "are not public"),
         (&restored.shut_out.quotas, "projects with a smaller quota", "keep the smaller"),
+        (&restored.shut_out.smaller_hosts, "hosts of whose size less counts", "go on so"),
     ] {
         if !names.is_empty() {
             line(format!("{what} since the backup, which {}:", comes_back(shut)));
@@ -265,6 +266,7 @@ mod tests {
             join_tokens: (0..30).map(|number| format!("j{number}")).collect(),
             images: vec!["base".to_owned()],
             quotas: vec!["shop".to_owned()],
+            smaller_hosts: vec!["b7".to_owned()],
             unknown_tokens: vec![token("later")],
         };
         let restored = Restored {
@@ -298,6 +300,7 @@ mod tests {
             "  j19\n  and 10 more",
             "public no longer since the backup, which are not public:\n  base",
             "a smaller quota since the backup, which keep the smaller:\n  shop",
+            "hosts of whose size less counts since the backup, which go on so:\n  b7",
             "which are good no longer:\n  bgr_later  later",
         ] {
             assert!(told.contains(said), "{said}: {told}");

@@ -107,6 +107,8 @@ pub(crate) fn host_record(number: u32) -> Arc<HostRecord> {
         renewal: Default::default(),
         revoked: None,
         overcommit: crate::model::placement::HostOvercommit::default(),
+        accepted: crate::model::capacity::AcceptedCapacity::default(),
+        first_capacity: crate::model::capacity::AcceptedCapacity::default(),
         generation: 1,
         created_at: at(0),
         updated_at: at(0),

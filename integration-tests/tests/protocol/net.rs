@@ -18,6 +18,7 @@ use banger_proto::ids::HostId;
 use banger_server::clock::{Clock as _, SystemClock};
 use banger_server::fleet::grpc::{ClientIdentity, GrpcDialer};
 use banger_server::model::caller::Caller;
+use banger_server::model::capacity::AcceptedCapacity;
 use banger_server::model::host::HostRecord;
 use banger_server::model::labels::Labels;
 use banger_server::model::ledger::{CreateJoinToken, JoinHost, JoinToken};
@@ -340,6 +341,7 @@ fn join_hosts(state_dir: &Path, dir: &Path, hosts: usize) -> Vec<HostSeat> {
                 secret_sha256: join.secret_sha256,
                 labels: Labels::new(),
                 host_name: None,
+                capacity: AcceptedCapacity::default(),
                 created_by_token: None,
                 expires_at,
                 used_for: None,

@@ -3184,6 +3184,10 @@ pub struct Host {
     /// Who was shut out, and why. Not set for a host that is not.
     #[prost(message, optional, tag = "20")]
     pub revocation: ::core::option::Option<HostRevocation>,
+    /// What an operator has accepted of what the host says that it has: more of it never counts. 0: what
+    /// the host said first, after it joined. Not set: all of it is what the host said first.
+    #[prost(message, optional, tag = "16")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
 }
 /// That a host was shut out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3232,7 +3236,7 @@ pub struct HostStatus {
     pub agent_epoch: u64,
     #[prost(string, tag = "9")]
     pub boot_id: ::prost::alloc::string::String,
-    /// What the kernel has, less what is reserved for the host.
+    /// What the kernel has, less what is reserved for the host, as its agent says.
     #[prost(message, optional, tag = "10")]
     pub capacity: ::core::option::Option<HostResources>,
     /// What the VMs placed here may use.
@@ -3259,7 +3263,8 @@ pub struct HostStatus {
     /// server that does not count them yet, which lists all.
     #[prost(uint32, tag = "18")]
     pub unclaimed_vm_count: u32,
-    /// What may be booked in all: the capacity times the overcommit. Less `booked` it is what is left.
+    /// What may be booked in all: the capacity, as far as it was accepted, times the overcommit. Less
+    /// `booked` it is what is left.
     /// Not set while the agent has not been reached since the server started.
     #[prost(message, optional, tag = "19")]
     pub allocatable: ::core::option::Option<HostResources>,
@@ -3269,10 +3274,27 @@ pub struct HostStatus {
     /// The overcommit that holds: of the host, or else of the server. Never 0.
     #[prost(message, optional, tag = "21")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The most that counts of the capacity: what an operator has accepted, or else what the host said
+    /// first. 0: nothing is known yet. In guests, 0 is also no limit.
+    #[prost(message, optional, tag = "30")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
+    /// What an operator has to know or decide, whatever the state is. Empty when there is nothing.
+    #[prost(message, repeated, tag = "31")]
+    pub conditions: ::prost::alloc::vec::Vec<HostCondition>,
     /// The certificate of its agent, as seen in this life of the server. Not set before the first
     /// connection.
     #[prost(message, optional, tag = "40")]
     pub certificate: ::core::option::Option<HostCertificate>,
+}
+/// Something about a host that an operator has to know or decide.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostCondition {
+    /// Reason code, such as `CAPACITY_NOT_ACCEPTED`.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same as a sentence, with the command that mends it.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
 }
 /// The certificate that an agent shows. The server renews it at two thirds of its life.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3327,6 +3349,10 @@ pub struct CreateJoinTokenRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The accepted capacity that the host gets: more than this never counts, whatever its agent says. 0
+    /// in a field, or not set: what the host says first; of one that joins again, what was accepted.
+    #[prost(message, optional, tag = "8")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateJoinTokenResponse {
@@ -3428,16 +3454,20 @@ pub struct UpdateHostRequest {
     #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
     /// Which fields to change: `labels`, one label as `labels.rack` (its key may stand in backticks),
-    /// `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`. What is not named stays as
-    /// it is when the change is made, so that changes of different labels need no etag. A label that is
-    /// named and not given goes. Without it: all labels, the address if it is not empty, and the
-    /// overcommit if it is set.
+    /// `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`, `accepted_capacity`. What is
+    /// not named stays as it is when the change is made, so that changes of different labels need no
+    /// etag. A label that is named and not given goes. Without it: all labels, the address if it is not
+    /// empty, and the overcommit and the accepted capacity if they are set.
     #[prost(message, optional, tag = "6")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// Ratios that are 0 go back to what the server is set to. A host that is booked fuller than a new
     /// ratio allows keeps its VMs and takes no further one.
     #[prost(message, optional, tag = "7")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The whole new accepted capacity; fields that are 0 go back to what the host said first. What it
+    /// says now is `status.capacity`. A host that is booked fuller keeps its VMs and takes no further one.
+    #[prost(message, optional, tag = "12")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteHostRequest {
@@ -4058,7 +4088,7 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "ListHosts"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes labels, agent address or overcommit of a host.
+        /// Changes labels, agent address, overcommit or accepted capacity of a host.
         pub async fn update_host(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateHostRequest>,
@@ -4319,7 +4349,7 @@ pub mod host_service_server {
             tonic::Response<super::ListHostsResponse>,
             tonic::Status,
         >;
-        /// Changes labels, agent address or overcommit of a host.
+        /// Changes labels, agent address, overcommit or accepted capacity of a host.
         async fn update_host(
             &self,
             request: tonic::Request<super::UpdateHostRequest>,

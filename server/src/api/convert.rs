@@ -4,6 +4,7 @@
 //! Every match on our enums and every message is written out, so that a new field does not compile
 //! until it is decided here.
 
+mod capacity;
 mod filter;
 pub mod incoming;
 pub mod metadata;
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 use crate::model::access::Secrets;
 use crate::model::audience::Audience;
 use crate::model::caller::{Caller, ProjectRole, Rights, Role};
-use crate::model::host::{CertificateSeen, HostHealth, HostState, HostView, ImageKind, Resources};
+use crate::model::capacity::AcceptedCapacity;
+use crate::model::host::{CertificateSeen, HostHealth, HostState, HostView, ImageKind};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
@@ -32,6 +34,7 @@ use crate::model::subnet::FIRST_SLOT;
 use crate::store::StoredEvent;
 use crate::watch::{HostSnapshot, PastThing, View, VmRecord};
 
+pub use self::capacity::accepted;
 pub use self::filter::{filter, host_filter};
 pub use self::verdicts::evaluation;
 use self::verdicts::{affinity, strategy};
@@ -368,6 +371,8 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
     let facts = facts.as_deref();
     let certificate = snapshot.certificate.as_deref();
     let (reason, message) = reason_of(health, certificate);
+    let said = facts.map(|facts| facts.capacity);
+    let ceiling = record.ceiling().or(said.map(AcceptedCapacity::of).unwrap_or_default());
     let holds = all.over(record.overcommit);
     let HostOvercommit { vcpus_milli, memory_milli } = record.overcommit;
     let addresses = (record.subnet.last_slot() + 1).saturating_sub(FIRST_SLOT);
@@ -391,8 +396,8 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
             agent_version: facts.map(|facts| facts.agent_version.clone()).unwrap_or_default(),
             agent_epoch: facts.map_or(0, |facts| facts.agent_epoch),
             boot_id: facts.map(|facts| facts.boot_id.clone()).unwrap_or_default(),
-            capacity: facts.map(|facts| resources(facts.capacity)),
-            booked: Some(resources(snapshot.booked)),
+            capacity: said.map(capacity::resources),
+            booked: Some(capacity::resources(snapshot.booked)),
             vm_count: u32::try_from(snapshot.vm_count).unwrap_or(u32::MAX),
             images: facts.map(|facts| images(&facts.images)).unwrap_or_default(),
             vmm: facts.map(|facts| facts.vmm.clone()).unwrap_or_default(),
@@ -405,11 +410,20 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
                 .map(ToString::to_string)
                 .collect(),
             unclaimed_vm_count: u32::try_from(snapshot.unclaimed.len()).unwrap_or(u32::MAX),
-            allocatable: facts.map(|facts| resources(holds.limit(facts.capacity))),
+            allocatable: said.map(|said| {
+                let counts = ceiling.counted(said);
+                capacity::resources(holds.limit(counts))
+            }),
             addresses_free: addresses.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)),
             overcommit: Some(v1::HostOvercommit { vcpus: holds.vcpus, memory: holds.memory }),
             certificate: certificate.map(shown_certificate),
+            accepted_capacity: capacity::ceiling(ceiling),
+            conditions: said
+                .and_then(|said| capacity::condition(&record.name, ceiling, said))
+                .into_iter()
+                .collect(),
         }),
+        accepted_capacity: capacity::ceiling(record.accepted),
         etag: record.etag(),
         revocation: record.revoked.as_ref().map(|revoked| v1::HostRevocation {
             time: Some(timestamp(revoked.at)),
@@ -450,12 +464,6 @@ pub fn host_state(state: HostState) -> v1::HostState {
         HostState::Offline => v1::HostState::Offline,
         HostState::Revoked => v1::HostState::Revoked,
     }
-}
-
-fn resources(resources: Resources) -> v1::HostResources {
-    let Resources { vcpus, memory_mib, disk_mib, guests } = resources;
-    let guests = if guests == u32::MAX { 0 } else { guests };
-    v1::HostResources { vcpus, memory_mib, disk_mib, guests }
 }
 
 fn images(files: &[crate::model::host::ImageFile]) -> Vec<v1::HostImage> {

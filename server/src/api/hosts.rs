@@ -242,6 +242,7 @@ impl HostService for Hosts {
             secret_sha256: token.secret_sha256(),
             host_name,
             labels: message.labels.clone(),
+            capacity: convert::accepted(message.accepted_capacity),
             created_by_token: caller.token.as_deref().map(str::to_owned),
             expires_at,
             used_for: None,
@@ -317,6 +318,7 @@ impl HostService for Hosts {
                     address: !message.agent_address.is_empty(),
                     vcpu_overcommit: overcommit,
                     memory_overcommit: overcommit,
+                    accepted: message.accepted_capacity.is_some(),
                 };
                 (LabelChange::Whole(message.labels), named)
             }
@@ -346,6 +348,7 @@ impl HostService for Hosts {
             agent_address,
             vcpu_overcommit,
             memory_overcommit,
+            accepted: named.accepted.then(|| convert::accepted(message.accepted_capacity)),
         };
         self.submit(&request, key, mutation).await
     }

@@ -107,6 +107,7 @@ pub(crate) fn token(id: &str) -> JoinToken {
         secret_sha256: [7; 32],
         host_name: None,
         labels: [("zone".to_owned(), "a".to_owned())].into(),
+        capacity: crate::model::capacity::AcceptedCapacity::default(),
         created_by_token: None,
         expires_at: at(900),
         used_for: None,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
+use super::capacity::AcceptedCapacity;
 use super::etag::etag;
 use super::labels::Labels;
 use super::subnet::Subnet;
@@ -35,6 +36,17 @@ impl Resources {
             memory_mib: self.memory_mib.saturating_add(other.memory_mib),
             disk_mib: self.disk_mib.saturating_add(other.disk_mib),
             guests: self.guests.saturating_add(other.guests),
+        }
+    }
+
+    /// The smaller of both, in each thing.
+    #[must_use]
+    pub fn at_most(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.min(other.vcpus),
+            memory_mib: self.memory_mib.min(other.memory_mib),
+            disk_mib: self.disk_mib.min(other.disk_mib),
+            guests: self.guests.min(other.guests),
         }
     }
 
@@ -107,6 +119,10 @@ pub struct HostRecord {
     pub subnet: Subnet,
     /// Where it is booked otherwise than the server is set.
     pub overcommit: HostOvercommit,
+    /// What an operator has accepted of what it says that it has.
+    pub accepted: AcceptedCapacity,
+    /// What its agent said first that it has.
+    pub first_capacity: AcceptedCapacity,
     /// When the present certificate of its agent expires.
     pub certificate_expires_at: Timestamp,
     /// When it was made, by the clock of then; `None`: not kept.
@@ -192,6 +208,11 @@ pub struct RenewalFailure {
 }
 
 impl HostRecord {
+    /// What counts at most of what its agent says.
+    pub fn ceiling(&self) -> AcceptedCapacity {
+        self.accepted.or(self.first_capacity)
+    }
+
     /// Whether an agent that shows this key is the host's.
     pub fn accepts(&self, shown: KeyDigest) -> bool {
         if self.revoked.is_some() {

@@ -28,6 +28,7 @@ mod requests;
 mod revocation;
 mod search;
 mod shape;
+mod sizes;
 mod tokens;
 mod turn;
 mod vms;
@@ -48,9 +49,9 @@ pub use self::images::ImageUse;
 pub use self::join_token::JoinToken;
 pub use self::mutation::{
     AddToken, AnyMutation, BindVm, CreateJoinToken, CreateProject, CreateToken, CreateVm,
-    DeleteHost, DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, Mutation, NewSpec,
-    NoteTokenUses, Place, PlacePending, Placed, Power, PutImage, RevokeToken, SetCordon, SetPower,
-    UpdateHost, UpdateProject, UpdateVm, VmAnswer,
+    DeleteHost, DeleteImage, DeleteProject, DeleteVm, Forget, JoinHost, KeepFirstCapacities,
+    Mutation, NewSpec, NoteTokenUses, Place, PlacePending, Placed, Power, PutImage, RevokeToken,
+    SetCordon, SetPower, UpdateHost, UpdateProject, UpdateVm, VmAnswer,
 };
 pub use self::notes::{Audit, BeginSweep, Record, RecordSweep};
 pub use self::outcome::{Outcome, Revoked};
@@ -136,6 +137,8 @@ pub struct Ledger {
     remembered: requests::Remembered,
     hosts: BTreeMap<HostId, HostBookings>,
     host_names: HashMap<String, HostId>,
+    /// What is usual among the sizes of hosts.
+    usual: Option<Resources>,
     join_tokens: Rows<JoinToken>,
     revoked_keys: Rows<RevokedKey>,
     projects: Rows<ProjectRecord>,
@@ -167,6 +170,7 @@ impl Ledger {
             remembered: requests::Remembered::default(),
             hosts: BTreeMap::new(),
             host_names: HashMap::new(),
+            usual: None,
             join_tokens: Rows::default(),
             revoked_keys: Rows::default(),
             projects: Rows::default(),
@@ -208,6 +212,7 @@ impl Ledger {
                 Change::Host(Edit::Remove { last, .. }) => {
                     self.hosts.remove(&last.id);
                     self.host_names.remove(&last.name);
+                    self.usual = self.usual_size();
                 }
                 Change::JoinToken(edit) => self.join_tokens.apply(edit),
                 Change::RevokedKey(edit) => self.revoked_keys.apply(edit),
@@ -255,9 +260,15 @@ impl Ledger {
         if let Some(entry) = self.hosts.get_mut(&host) {
             // What its session had in hand says nothing any more.
             let available = available && entry.record.revoked.is_none();
-            self.search.note_room((entry.capacity, entry.available) != (capacity, available));
-            entry.capacity = capacity;
-            entry.available = available;
+            let before = (entry.counted(), entry.available);
+            (entry.capacity, entry.available) = (capacity, available);
+            entry.note_first(capacity);
+            // What does not count brings no room.
+            let changed = before != (entry.counted(), available);
+            self.search.note_room(changed);
+            if changed {
+                self.usual = self.usual_size();
+            }
         }
     }
 
@@ -286,6 +297,9 @@ impl Ledger {
     /// unclaimed VMs of hosts.
     pub fn keep_capacities_of(&mut self, old: &Self) {
         for (id, entry) in &old.hosts {
+            if let Some(new) = self.hosts.get_mut(id) {
+                new.first = entry.first;
+            }
             self.set_capacity(*id, entry.capacity, entry.available);
             if let Some(files) = &entry.image_files {
                 self.set_image_files(*id, Arc::clone(files));
@@ -401,6 +415,7 @@ impl Ledger {
             self.hosts.insert(record.id, HostBookings::new(Arc::clone(record)));
         }
         self.host_names.insert(record.name.clone(), record.id);
+        self.usual = self.usual_size();
     }
 }
 

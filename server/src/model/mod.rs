@@ -12,6 +12,7 @@ pub mod audience;
 pub mod audit;
 pub mod audit_room;
 pub mod caller;
+pub mod capacity;
 mod etag;
 pub mod filter;
 pub mod guest;

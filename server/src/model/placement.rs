@@ -37,6 +37,8 @@ pub struct Wanted<'a> {
     pub named: Option<HostId>,
     /// In which order hosts are filled.
     pub strategy: Strategy,
+    /// What is usual among the sizes of hosts.
+    pub usual: Option<Resources>,
     /// Where the VMs are that rules are about.
     pub peers: Peers<'a>,
 }
@@ -44,9 +46,21 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// How well a host suits; `None` for one of which nothing is known.
     fn score(&self, candidate: &Candidate<'_>) -> Option<Score> {
-        let limit = candidate.allocatable?;
+        let limit = self.weighed(candidate)?;
         let score = Score::of(self.strategy, self.spec.resources(), candidate.booked, limit);
         Some(Score { affinity: self.peers.score(candidate.host), ..score })
+    }
+
+    /// As how large a host is compared with the others. One for whose size only its own word stands
+    /// takes what it has room for, and is preferred for no more than twice what is usual: it would
+    /// draw every VM by saying that it is huge.
+    fn weighed(&self, candidate: &Candidate<'_>) -> Option<Resources> {
+        let limit = candidate.allocatable?;
+        let own_word = !candidate.host.accepted.is_whole() && self.strategy == Strategy::Spread;
+        Some(match self.usual.filter(|_| own_word) {
+            Some(usual) => limit.at_most(usual.plus(usual)),
+            None => limit,
+        })
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! No driver has the VMs without a host; the placement task does what the [plan](super::plan) says
 //! of them. It asks the store to look for hosts again, and drops the intents of VMs that are wanted
-//! gone. It looks when a host came or changed, when room became free, and every half a minute. When
+//! gone. It stores how large a host says that it is, the first time that it says so: more never
+//! counts without an operator's word. It looks when a host came or changed, when room became free, and every half a minute. When
 //! the store can't be written it tries again after a second.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +26,7 @@ use super::plan::{Decision, Subject, plan_host};
 use crate::fleet::observed::{FleetSink, Sighting};
 use crate::model::caller::Caller;
 use crate::model::host::{HostFacts, HostHealth, Resources};
-use crate::model::ledger::{PlacePending, Placed};
+use crate::model::ledger::{KeepFirstCapacities, PlacePending, Placed};
 use crate::model::observed::ObservedVm;
 use crate::store::{MutateError, Store};
 use crate::watch::View;
@@ -174,8 +175,13 @@ pub(super) struct Passed {
 /// Does once what the plan says of the VMs that have no host.
 pub(super) async fn pass(parts: &Parts, feed: &CapacityFeed) -> Passed {
     feed.tell_again();
+    let kept = keep_first_capacities(parts).await;
     let todo = todo(parts, Instant::now());
     let (mut forgotten, mut again_in) = (Vec::new(), EVERY);
+    if let Err(error) = kept {
+        tracing::warn!(error = %error, "how large hosts say that they are can't be stored now");
+        again_in = AFTER_FAILURE;
+    }
     for landed in apply::forget(parts.store.clone(), Arc::clone(&parts.clock), todo.forget).await {
         match landed.outcome {
             Landing::NotForgotten { message } => {
@@ -199,6 +205,13 @@ pub(super) async fn pass(parts: &Parts, feed: &CapacityFeed) -> Passed {
         again_in = AFTER_FAILURE;
     }
     Passed { forgotten, again_in }
+}
+
+async fn keep_first_capacities(parts: &Parts) -> Result<(), MutateError> {
+    match parts.store.has_first_capacities() {
+        true => parts.store.submit(Caller::server(parts.clock.now()), KeepFirstCapacities).await,
+        false => Ok(()),
+    }
 }
 
 /// Has the store look for hosts, from the first VM that waits to the last, until it finds no more:

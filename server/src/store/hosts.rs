@@ -8,10 +8,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{ConnectOptions as _, SqliteConnection};
 
 use super::batch::Batch;
+use super::capacity;
 use super::columns::columns_of;
 use super::error::{OpenError, StoreError};
 use super::options;
 use super::table::Table;
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::host::{
     HostOvercommit, HostRecord, KeyDigest, MILLIS, OfferedCertificate, Renewal, Revocation,
 };
@@ -47,6 +49,8 @@ impl Table for HostRecord {
                     host.revoked.as_ref().map(|revoked| &revoked.reason),
                     host.ca_sha256.map(hex::encode),
                     host.renewal.next.map(|next| hex::encode(next.ca_sha256)),
+                    capacity::written(host.accepted),
+                    capacity::written(host.first_capacity),
                 ])
             })
             .collect();
@@ -56,12 +60,12 @@ impl Table for HostRecord {
                  vcpu_overcommit_milli, memory_overcommit_milli, next_key_sha256,
                  next_certificate_expires_at, renewed_from_sha256, next_certificate_made_at,
                  certificate_made_at, joined_by, revoked_at, revoked_by, revoked_reason,
-                 ca_sha256, next_ca_sha256)
+                 ca_sha256, next_ca_sha256, accepted_capacity, first_capacity)
              SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6,
                  value->>7, value->>8, value->>9, unhex(value->>10), value->>11, value->>12,
                  unhex(value->>13), value->>14, unhex(value->>15), value->>16, value->>17,
                  value->>18, value->>19, value->>20, value->>21, unhex(value->>22),
-                 unhex(value->>23)
+                 unhex(value->>23), value->>24, value->>25
              FROM json_each(?) WHERE true
              ON CONFLICT (id) DO UPDATE SET agent_address = excluded.agent_address,
                  labels = excluded.labels, cordoned = excluded.cordoned,
@@ -77,7 +81,9 @@ impl Table for HostRecord {
                  certificate_made_at = excluded.certificate_made_at,
                  joined_by = excluded.joined_by, revoked_at = excluded.revoked_at,
                  revoked_by = excluded.revoked_by, revoked_reason = excluded.revoked_reason,
-                 ca_sha256 = excluded.ca_sha256, next_ca_sha256 = excluded.next_ca_sha256",
+                 ca_sha256 = excluded.ca_sha256, next_ca_sha256 = excluded.next_ca_sha256,
+                 accepted_capacity = excluded.accepted_capacity,
+                 first_capacity = excluded.first_capacity",
             serde_json::Value::from(rows).to_string(),
         );
     }
@@ -96,7 +102,8 @@ impl Table for HostRecord {
                  generation, created_at, updated_at, key_sha256, vcpu_overcommit_milli,
                  memory_overcommit_milli, next_key_sha256, next_certificate_expires_at,
                  renewed_from_sha256, next_certificate_made_at, certificate_made_at, joined_by,
-                 revoked_at, revoked_by, revoked_reason, ca_sha256, next_ca_sha256
+                 revoked_at, revoked_by, revoked_reason, ca_sha256, next_ca_sha256,
+                 accepted_capacity, first_capacity
              FROM hosts ORDER BY id",
         )
         .fetch_all(connection)
@@ -151,6 +158,10 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
         }),
         None => None,
     };
+    let capacity = |column: &'static str| -> Result<AcceptedCapacity, StoreError> {
+        let text: Option<String> = get(row, column)?;
+        capacity::read(text.as_deref()).ok_or_else(|| bad(column))
+    };
     Ok(HostRecord {
         id: id.parse().map_err(|_| bad("id"))?,
         name: get(row, "name")?,
@@ -165,6 +176,8 @@ fn read_row(row: &SqliteRow) -> Result<HostRecord, StoreError> {
             vcpus_milli: millis("vcpu_overcommit_milli")?,
             memory_milli: millis("memory_overcommit_milli")?,
         },
+        accepted: capacity("accepted_capacity")?,
+        first_capacity: capacity("first_capacity")?,
         generation: u64::try_from(get::<i64>(row, "generation")?).map_err(|_| bad("generation"))?,
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,

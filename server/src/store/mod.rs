@@ -16,6 +16,7 @@
 mod audit;
 mod backup;
 mod batch;
+mod capacity;
 mod catalog;
 mod columns;
 mod epoch;
@@ -348,6 +349,11 @@ impl Store {
     /// How many VMs have no host.
     pub fn pending_count(&self) -> usize {
         self.ledger.lock().pending_count()
+    }
+
+    /// Whether hosts have said how large they are for the first time, and that is not stored.
+    pub fn has_first_capacities(&self) -> bool {
+        self.ledger.lock().has_first_capacities()
     }
 
     /// Lines of a VM's history after the line with number `after`, oldest first, at most `limit`.

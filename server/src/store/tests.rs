@@ -30,6 +30,7 @@ mod releases;
 mod repeats;
 mod restores;
 mod retention;
+mod sizes;
 mod sweeps;
 mod tokens;
 

@@ -37,8 +37,10 @@ pub(crate) enum HostCommand {
         /// A label that the host gets; may be given several times. A host cannot choose its own.
         #[arg(long = "label", value_parser = value::label, value_name = "K=V")]
         labels: Vec<(String, String)>,
+        #[command(flatten)]
+        most: AcceptedSize,
     },
-    /// Changes labels, agent address or overcommit of a host.
+    /// Changes labels, agent address, overcommit or accepted capacity of a host.
     #[command(visible_alias = "set", after_help = UPDATE_HELP)]
     Update(HostUpdateArgs),
     /// Places no further VM on hosts; those they have stay.
@@ -90,6 +92,23 @@ pub(crate) enum HostCommand {
     },
 }
 
+/// How large a host is at most, whatever its agent says.
+#[derive(Debug, Args)]
+pub(crate) struct AcceptedSize {
+    /// Most CPUs of the host that count, whatever its agent says.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_vcpus: Option<u32>,
+    /// Most memory of the host that counts, such as 512G.
+    #[arg(long, value_parser = value::mebibytes, value_name = "SIZE")]
+    pub(crate) max_memory: Option<u32>,
+    /// Most disk of the host that counts, such as 4T.
+    #[arg(long, value_parser = value::mebibytes, value_name = "SIZE")]
+    pub(crate) max_disk: Option<u32>,
+    /// Most guests on the host.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_guests: Option<u32>,
+}
+
 /// Several hosts.
 #[derive(Debug, Args)]
 pub(crate) struct Hosts {
@@ -114,7 +133,8 @@ const UPDATE_HELP: &str = "\
 Examples:
   banger host update b0 --label zone=a --remove-label old
   banger host set b0 --vcpu-overcommit 2
-  banger host set b0 --vcpu-overcommit 0   (again as the server is set)";
+  banger host set b0 --vcpu-overcommit 0   (again as the server is set)
+  banger host set b0 --accept-capacity     (b0 has got more memory)";
 
 #[derive(Debug, Args)]
 pub(crate) struct HostUpdateArgs {
@@ -135,4 +155,7 @@ pub(crate) struct HostUpdateArgs {
     /// How much memory may be booked for each MiB, 0.1 to 100; 0: as the server is set.
     #[arg(long, value_name = "RATIO")]
     pub(crate) memory_overcommit: Option<f64>,
+    /// Accept that the host is as large as its agent says now. Until then it counts as it was.
+    #[arg(long)]
+    pub(crate) accept_capacity: bool,
 }

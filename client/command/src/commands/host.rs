@@ -2,13 +2,13 @@
 
 use banger_client::v1::{
     CordonHostRequest, CreateJoinTokenRequest, DeleteHostRequest, DrainHostRequest, Host,
-    HostOvercommit, ListHostsResponse, RevokeHostRequest, SweepHostRequest, UncordonHostRequest,
-    UpdateHostRequest,
+    HostOvercommit, HostResources, ListHostsResponse, RevokeHostRequest, SweepHostRequest,
+    UncordonHostRequest, UpdateHostRequest,
 };
 use prost_types::FieldMask;
 
 use super::for_each;
-use crate::args::host::{HostCommand, HostUpdateArgs};
+use crate::args::host::{AcceptedSize, HostCommand, HostUpdateArgs};
 use crate::clock::now;
 use crate::output::{hosts, objects};
 use crate::session::Session;
@@ -50,12 +50,13 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
             })?;
             outcome
         }
-        HostCommand::Token { ttl, name, labels } => {
+        HostCommand::Token { ttl, name, labels, most } => {
             let ttl = ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok());
             let request = CreateJoinTokenRequest {
                 ttl,
                 host_name: name.clone(),
                 labels: labels.into_iter().collect(),
+                accepted_capacity: accepted(&most),
             };
             let made = api.create_join_token(request).await?;
             // The token alone goes to standard output, so that it can be piped.
@@ -160,6 +161,17 @@ pub(super) async fn run(session: &Session, command: HostCommand) -> Result<(), F
     }
 }
 
+/// What is said of a host's size; `None` where that is nothing.
+fn accepted(most: &AcceptedSize) -> Option<HostResources> {
+    let said = HostResources {
+        vcpus: most.max_vcpus.unwrap_or(0),
+        memory_mib: most.max_memory.unwrap_or(0).into(),
+        disk_mib: most.max_disk.unwrap_or(0).into(),
+        guests: most.max_guests.unwrap_or(0),
+    };
+    (said != HostResources::default()).then_some(said)
+}
+
 /// What makes a host join, in two lines. The token goes by a pipe: everybody on that machine can
 /// read the arguments of a program. The first line ends where another option can be added.
 fn join_lines(server: &str, token: &str, name: &str) -> String {
@@ -179,11 +191,19 @@ async fn update(session: &Session, args: HostUpdateArgs) -> Result<(), Failure> 
     let ratios = [(args.vcpu_overcommit, "vcpus"), (args.memory_overcommit, "memory")];
     let given = ratios.iter().filter(|(ratio, _)| ratio.is_some());
     paths.extend(given.map(|(_, name)| format!("overcommit.{name}")));
+    if args.accept_capacity {
+        paths.push("accepted_capacity".to_owned());
+    }
     if paths.is_empty() {
         let text = "nothing to change: give --label, --remove-label, --agent-address, \
-                    --vcpu-overcommit or --memory-overcommit";
+                    --vcpu-overcommit, --memory-overcommit or --accept-capacity";
         return Err(Failure::Usage(text.to_owned()));
     }
+    // What is accepted is what was seen, not what its agent says by then.
+    let accepted_capacity = match args.accept_capacity {
+        true => Some(said_capacity(session, &args.host.host).await?),
+        false => None,
+    };
     let given = args.labels.iter().filter(|(key, _)| !args.remove_labels.contains(key));
     let request = UpdateHostRequest {
         host: args.host.host.clone(),
@@ -194,10 +214,25 @@ async fn update(session: &Session, args: HostUpdateArgs) -> Result<(), Failure> 
             vcpus: args.vcpu_overcommit.unwrap_or_default(),
             memory: args.memory_overcommit.unwrap_or_default(),
         }),
+        accepted_capacity,
         ..UpdateHostRequest::default()
     };
     let changed = session.client.hosts().update(request).await?;
+    if let Some(accepted) = accepted_capacity {
+        session.printer.note(&format!("Accepted: {}.", hosts::size(&accepted)));
+    }
     said(session, vec![changed], false, "is changed")
+}
+
+/// How large the agent of a host says that it is.
+async fn said_capacity(session: &Session, host: &str) -> Result<HostResources, Failure> {
+    let shown = session.client.hosts().get(host).await?;
+    shown.status.and_then(|status| status.capacity).ok_or_else(|| {
+        let host = clean(host);
+        Failure::other(anyhow::anyhow!(
+            "the agent of {host} has not said how large it is since the server started"
+        ))
+    })
 }
 
 fn names(hosts: &[Host]) -> Vec<String> {

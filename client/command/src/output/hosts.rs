@@ -39,7 +39,9 @@ fn used(host: &Host, what: fn(&HostResources) -> String) -> String {
 pub(crate) fn table(hosts: &[Host], now: Timestamp) -> String {
     let row = |host: &Host| -> Row {
         let status = host.status.clone().unwrap_or_default();
-        let (vmm, reason) = (status.vmm.as_str(), status.reason.as_str());
+        let decide = status.conditions.first().map_or("", |condition| &condition.reason);
+        let reason = if status.reason.is_empty() { decide } else { &status.reason };
+        let vmm = status.vmm.as_str();
         vec![
             (name(host), Tone::Plain),
             state(host),
@@ -83,6 +85,7 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("vCPUs", Some(plain(used(host, |r| r.vcpus.to_string())))),
         ("Memory", Some(plain(used(host, |r| mebibytes(r.memory_mib))))),
         ("Disk", Some(plain(used(host, |r| mebibytes(r.disk_mib))))),
+        ("Accepted", accepted(&status).map(plain)),
         ("Overcommit", status.overcommit.as_ref().map(|ratios| plain(overcommit(host, ratios)))),
         (
             "Addresses free",
@@ -98,11 +101,31 @@ pub(crate) fn detail(host: &Host, now: Timestamp) -> String {
         ("Revoked", when(host.revocation.as_ref().and_then(|revoked| revoked.time))),
         ("Etag", text(&host.etag)),
     ]);
+    for condition in &status.conditions {
+        out += &format!("\n{}: {}\n", clean(&condition.reason), clean(&condition.message));
+    }
     if !status.images.is_empty() {
         out += "\n";
         out += &images(&status.images);
     }
     out
+}
+
+/// Things of a host in one line.
+pub(crate) fn size(of: &HostResources) -> String {
+    let HostResources { vcpus, memory_mib, disk_mib, .. } = of;
+    let (memory, disk) = (mebibytes(*memory_mib), mebibytes(*disk_mib));
+    format!("{vcpus} vCPUs, {memory} of memory, {disk} of disk")
+}
+
+/// The most that counts, where the agent says that there is more.
+fn accepted(status: &HostStatus) -> Option<String> {
+    let (most, said) = (status.accepted_capacity.as_ref()?, status.capacity.as_ref()?);
+    let more = |most: u64, said: u64| most > 0 && said > most;
+    let passed = more(most.vcpus.into(), said.vcpus.into())
+        || more(most.memory_mib, said.memory_mib)
+        || more(most.disk_mib, said.disk_mib);
+    passed.then(|| format!("{} at most (its agent says {})", size(most), size(said)))
 }
 
 /// What may be booked for each of what there is, and whose setting it is.

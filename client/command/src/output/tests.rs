@@ -125,7 +125,27 @@ fn host(name: &str, simulated: bool) -> Host {
         }),
         overcommit: Some(HostOvercommit { vcpus: 4.0, memory: 0.0 }),
         revision: 0,
+        accepted_capacity: None,
     }
+}
+
+#[test]
+fn a_host_that_says_it_has_more_is_shown_with_what_counts_and_the_command_that_accepts_it() {
+    let mut grown = host("b0", false);
+    let status = grown.status.as_mut().unwrap();
+    status.accepted_capacity = status.capacity;
+    assert!(!hosts::detail(&host("b0", false), now()).contains("Accepted"));
+    status.capacity.as_mut().unwrap().memory_mib *= 2;
+    status.conditions.push(HostCondition {
+        reason: "CAPACITY_NOT_ACCEPTED".to_owned(),
+        message: "more: banger host set b0 --accept-capacity\x1b[2J".to_owned(),
+    });
+    let detail = plain(&hosts::detail(&grown, now()));
+    assert!(detail.contains("at most (its agent says 8 vCPUs, 32G"), "{detail}");
+    assert!(detail.contains("CAPACITY_NOT_ACCEPTED: more: banger host set b0"), "{detail}");
+    assert!(!detail.contains('\x1b'), "{detail:?}");
+    let table = plain(&hosts::table(&[grown], now()));
+    assert!(table.contains("CAPACITY_NOT_ACCEPTED"), "{table}");
 }
 
 fn plain(text: &str) -> String {

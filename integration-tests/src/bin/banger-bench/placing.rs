@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use banger_proto::ids::{HostId, VmId};
 use banger_server::model::affinity::AffinityDraft;
 use banger_server::model::caller::{Caller, Ended, Grants, Role};
+use banger_server::model::capacity::AcceptedCapacity;
 use banger_server::model::host::Resources;
 use banger_server::model::intent::Desired;
 use banger_server::model::ledger::{
@@ -92,6 +93,7 @@ fn fleet(vms: u32) -> anyhow::Result<Ledger> {
             secret_sha256: [7; 32],
             host_name: None,
             labels: [("zone".to_owned(), format!("zone-{}", n % 10))].into(),
+            capacity: AcceptedCapacity::default(),
             created_by_token: None,
             expires_at: Timestamp::MAX,
             used_for: None,

@@ -5,7 +5,7 @@ use prost_types::{ListValue, Struct, Value};
 
 use super::*;
 use crate::model::fixtures::{at, caller, caller_of, spec, spec_with};
-use crate::model::host::HostRecord;
+use crate::model::host::{HostRecord, Resources};
 use crate::model::spec::{ImageDraft, SpecRefusal};
 use crate::testing::{health, host_record, vm_id};
 

@@ -1,4 +1,4 @@
-//! An update of a host's labels, address and overcommit: which the request names.
+//! An update of a host's labels, address, overcommit and accepted capacity: which the request names.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ pub(super) struct NamedFields {
     pub(super) address: bool,
     pub(super) vcpu_overcommit: bool,
     pub(super) memory_overcommit: bool,
+    pub(super) accepted: bool,
 }
 
 /// What a request with a mask changes: the labels, and which others.
@@ -33,13 +34,18 @@ pub(super) fn masked(
         match path.as_str() {
             "*" => {
                 whole = true;
-                named =
-                    NamedFields { address: true, vcpu_overcommit: true, memory_overcommit: true };
+                named = NamedFields {
+                    address: true,
+                    vcpu_overcommit: true,
+                    memory_overcommit: true,
+                    accepted: true,
+                };
             }
             "labels" => whole = true,
             "agent_address" => named.address = true,
             "overcommit" => (named.vcpu_overcommit, named.memory_overcommit) = (true, true),
             "overcommit.vcpus" => named.vcpu_overcommit = true,
+            "accepted_capacity" => named.accepted = true,
             "overcommit.memory" => named.memory_overcommit = true,
             path => match path.strip_prefix("labels.") {
                 None => problem(format!("has {shown:?}, which is no field of a host to change")),
@@ -101,6 +107,8 @@ mod tests {
         let (change, named, _) = of(&["overcommit.memory"], &given);
         let memory = NamedFields { memory_overcommit: true, ..NamedFields::default() };
         assert_eq!((change.over(&old), named), (old, memory));
+        let (_, named, _) = of(&["accepted_capacity"], &given);
+        assert_eq!(named, NamedFields { accepted: true, ..NamedFields::default() });
         let (_, whole, _) = of(&["overcommit"], &given);
         let (_, parts, _) = of(&["overcommit.memory", "overcommit.vcpus"], &given);
         assert_eq!(whole, parts);

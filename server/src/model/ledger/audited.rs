@@ -180,6 +180,7 @@ fn object_of(mutation: &AnyMutation, outcome: &Outcome) -> Option<AuditObject> {
         | AnyMutation::BeginSweep(_)
         | AnyMutation::RecordSweep(_)
         | AnyMutation::NoteTokenUses(_)
+        | AnyMutation::KeepFirstCapacities(_)
         | AnyMutation::Audit(_) => None,
     }
 }

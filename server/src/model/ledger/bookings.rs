@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use banger_proto::ids::VmId;
 
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::host::{HostRecord, Resources};
 use crate::model::intent::{NetAllocation, VmIntent};
 use crate::model::placement::{Candidate, Overcommit};
@@ -24,7 +25,10 @@ pub struct HostUse {
 #[derive(Debug, Clone)]
 pub(super) struct HostBookings {
     pub(super) record: Arc<HostRecord>,
+    /// As its agent says: what counts of it is [`Self::counted`].
     pub(super) capacity: Option<Resources>,
+    /// What its agent said first in this life of the server.
+    pub(super) first: AcceptedCapacity,
     pub(super) available: bool,
     /// Names of the files in its image directory; `None` while it has not been heard.
     pub(super) image_files: Option<Arc<BTreeSet<String>>>,
@@ -45,6 +49,7 @@ impl HostBookings {
         Self {
             record,
             capacity: None,
+            first: AcceptedCapacity::default(),
             available: false,
             image_files: None,
             unclaimed: BTreeMap::new(),
@@ -60,7 +65,7 @@ impl HostBookings {
 
     /// What may be booked here in all, where all hosts are booked like this.
     pub(super) fn allocatable(&self, all: Overcommit) -> Option<Resources> {
-        Some(all.over(self.record.overcommit).limit(self.capacity?))
+        Some(all.over(self.record.overcommit).limit(self.counted()?))
     }
 
     pub(super) fn candidate(&self, all: Overcommit) -> Candidate<'_> {

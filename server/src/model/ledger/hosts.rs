@@ -7,6 +7,7 @@ use super::{
     UpdateHost,
 };
 use crate::model::caller::Caller;
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::host::{HostRecord, Renewal};
 use crate::model::labels;
 use crate::model::placement::HostOvercommit;
@@ -118,6 +119,8 @@ impl Ledger {
             cordoned: false,
             subnet: self.free_subnet(&join.used_networks)?,
             overcommit: HostOvercommit::default(),
+            accepted: token.capacity,
+            first_capacity: AcceptedCapacity::default(),
             certificate_expires_at: join.certificate_expires_at,
             certificate_made_at: Some(caller.at),
             ca_sha256: Some(join.ca_sha256),
@@ -165,6 +168,9 @@ impl Ledger {
             }
             if let Some(memory) = update.memory_overcommit {
                 record.overcommit.memory_milli = memory;
+            }
+            if let Some(accepted) = update.accepted {
+                record.accepted = accepted;
             }
         })
     }
@@ -228,13 +234,15 @@ impl Ledger {
 }
 
 /// The same host at the address that its agent says now, with the key that it has now. Subnet,
-/// cordon and name stay, and the labels, unless the token has some.
+/// cordon and name stay, and the labels, unless the token has some. So does what was accepted of its
+/// size, but for what the token says.
 fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Caller) -> HostRecord {
     let mut new = old.clone();
     new.agent_address.clone_from(&join.agent_address);
     if !token.labels.is_empty() {
         new.labels.clone_from(&token.labels);
     }
+    new.accepted = token.capacity.or(old.accepted);
     new.certificate_expires_at = join.certificate_expires_at;
     new.certificate_made_at = Some(caller.at);
     new.ca_sha256 = Some(join.ca_sha256);

@@ -3,6 +3,7 @@
 use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::labels::Labels;
 
 /// A join token as it is stored: never its secret.
@@ -16,6 +17,8 @@ pub struct JoinToken {
     pub host_name: Option<String>,
     /// Labels that the host gets.
     pub labels: Labels,
+    /// What is accepted of what the host says that it has.
+    pub capacity: AcceptedCapacity,
     /// The id of the token that it was made with, where that was made by a call. It is good no
     /// longer than that one, until a host has used it.
     pub created_by_token: Option<String>,

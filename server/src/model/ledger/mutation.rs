@@ -22,6 +22,7 @@ use super::revocation::RevokeHost;
 pub use super::tokens::{AddToken, CreateToken, NoteTokenUses, RevokeToken};
 use super::{Decided, Ledger, Refusal};
 use crate::model::caller::Caller;
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::host::HostRecord;
 use crate::model::image::ImageRecord;
 use crate::model::intent::{Desired, VmIntent};
@@ -169,6 +170,9 @@ mutations! {
     UpdateHost -> Arc<HostRecord>:
         |ledger, update, caller| ledger.update_host(update, caller),
         |outcome| host(outcome);
+    KeepFirstCapacities -> ():
+        |ledger, _keep, caller| Ok(ledger.keep_first_capacities()),
+        |outcome| recorded(&outcome);
     SetCordon -> Arc<HostRecord>:
         |ledger, cordon, caller| ledger.set_cordon(cordon, caller),
         |outcome| host(outcome);
@@ -334,7 +338,11 @@ pub struct PlacePending;
 #[derive(Debug, Clone)]
 pub struct CreateJoinToken(pub JoinToken);
 
-/// Change a host's labels, address or overcommit.
+/// Store what hosts said first that they have, where nothing of it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepFirstCapacities;
+
+/// Change a host's labels, address, overcommit or accepted capacity.
 #[derive(Debug, Clone)]
 pub struct UpdateHost {
     pub host: HostRef,
@@ -348,6 +356,8 @@ pub struct UpdateHost {
     pub vcpu_overcommit: Option<Option<u32>>,
     /// The same of memory.
     pub memory_overcommit: Option<Option<u32>>,
+    /// `None`: as it is.
+    pub accepted: Option<AcceptedCapacity>,
 }
 
 /// Keep further VMs off a host, or let them on again.

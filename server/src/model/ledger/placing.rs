@@ -275,7 +275,7 @@ impl Ledger {
             Err(_) => Some(HostId::from_uuid(Uuid::nil())),
         };
         let strategy = spec.placement().strategy.unwrap_or(self.config.strategy);
-        Wanted { spec, named, strategy, peers: self.peers(vm, also, counted) }
+        Wanted { spec, named, strategy, usual: self.usual, peers: self.peers(vm, also, counted) }
     }
 
     fn named_host(&self, spec: &VmSpec) -> Result<Option<&HostBookings>, Refusal> {

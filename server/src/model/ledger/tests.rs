@@ -13,6 +13,7 @@ mod looks;
 mod projects;
 mod quotas;
 mod remembered;
+mod sizes;
 mod slots;
 mod tokens;
 mod turns;
@@ -43,6 +44,12 @@ fn add_host(ledger: &mut Ledger, number: u128, name: &str) -> HostId {
     make(ledger, AnyMutation::JoinHost(join(number, name, name))).expect("joined");
     ledger.set_capacity(host_id(number), Some(ROOM), true);
     host_id(number)
+}
+
+/// Has a host say that it has this, as if it said so first: it counts.
+fn set_room(ledger: &mut Ledger, host: HostId, room: Resources) {
+    ledger.hosts.get_mut(&host).expect("there").first = Default::default();
+    ledger.set_capacity(host, Some(room), true);
 }
 
 fn with_host() -> Ledger {
@@ -760,7 +767,7 @@ fn filled(strategy: Strategy) -> Vec<usize> {
         (0..10).map(|host| add_host(&mut ledger, host, &format!("host-{host}"))).collect();
     for host in &hosts {
         let room = Resources { vcpus: 64, memory_mib: 65_536, ..ROOM };
-        ledger.set_capacity(*host, Some(room), true);
+        set_room(&mut ledger, *host, room);
     }
     for number in 0..300 {
         add_vm(&mut ledger, number, &format!("vm-{number}"));

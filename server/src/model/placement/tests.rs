@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::capacity::AcceptedCapacity;
 use crate::model::fixtures::{at, host_id, spec, spec_with};
 
 mod any;
@@ -19,6 +20,8 @@ fn record(number: u128, zone: &str, cordoned: bool) -> HostRecord {
         renewal: Default::default(),
         revoked: None,
         overcommit: HostOvercommit::default(),
+        accepted: AcceptedCapacity::default(),
+        first_capacity: AcceptedCapacity::default(),
         generation: 1,
         created_at: at(0),
         updated_at: at(0),
@@ -39,7 +42,7 @@ fn candidate(host: &HostRecord) -> Candidate<'_> {
 }
 
 fn wanted(spec: &VmSpec) -> Wanted<'_> {
-    Wanted { spec, named: None, strategy: Strategy::Spread, peers: Peers::default() }
+    Wanted { spec, named: None, strategy: Strategy::Spread, usual: None, peers: Peers::default() }
 }
 
 fn booked(host: &HostRecord, memory_mib: u64, guests: u32) -> Candidate<'_> {

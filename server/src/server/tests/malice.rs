@@ -1,5 +1,6 @@
 //! A host that was joined and means harm: its agent says what is huge, endless, forged, about
-//! others, backwards or flapping. Nobody but that host may notice.
+//! others, backwards or flapping, or that it is larger than it is; or it leaves a call without an
+//! end. Nobody but that host may notice.
 //!
 //! Everything goes over the real link: mutual TLS, the decoder, the entrance, session, view, store.
 
@@ -36,11 +37,11 @@ fn numbered(events: impl Iterator<Item = Event> + Send + 'static) -> Said {
 
 /// A server with an honest host that runs `good`, and a second host that is online and means harm.
 struct Stage {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     server: RunningServer,
     vms: VmServiceClient<Channel>,
     good: v1::Vm,
-    _honest: Host,
+    honest: Host,
     malicious: Host,
 }
 
@@ -52,14 +53,7 @@ impl Stage {
         until_online(&server).await;
         let vms = VmServiceClient::new(channel(&server).await);
         let malicious = join(channel(&server).await, "malicious").await;
-        let mut stage = Self {
-            _directory: directory,
-            server,
-            vms,
-            good: v1::Vm::default(),
-            _honest: honest,
-            malicious,
-        };
+        let mut stage = Self { directory, server, vms, good: v1::Vm::default(), honest, malicious };
         stage.until_host("online", |host| host.view.health.state.is_online()).await;
         stage.good = stage.create_on("good", "honest").await;
         stage
@@ -78,10 +72,19 @@ impl Stage {
 
     /// Waits for what is known of the malicious host.
     async fn until_host(&self, what: &str, check: impl Fn(&crate::watch::HostSnapshot) -> bool) {
+        self.until_named("malicious", what, check).await;
+    }
+
+    async fn until_named(
+        &self,
+        name: &str,
+        what: &str,
+        check: impl Fn(&crate::watch::HostSnapshot) -> bool,
+    ) {
         let mut changed = self.server.view().hosts_changed();
         let find = || {
             let hosts = self.server.view().hosts();
-            hosts.into_iter().find(|host| host.view.record.name == "malicious")
+            hosts.into_iter().find(|host| host.view.record.name == name)
         };
         let seen = async {
             while !find().is_some_and(|host| check(&host)) {
@@ -345,6 +348,72 @@ async fn deleting_a_host_closes_its_connection_and_dials_it_no_more() {
         }
     };
     timeout(PATIENCE, open).await.expect("the door is closed");
+    stage.unharmed().await;
+    stage.server.shutdown().await;
+}
+
+/// What the API says of the malicious host.
+async fn shown(stage: &Stage) -> v1::Host {
+    let mut hosts = HostServiceClient::new(channel(&stage.server).await);
+    let get = v1::GetHostRequest { host: "malicious".to_owned() };
+    hosts.get_host(get).await.expect("it is there").into_inner()
+}
+
+/// Waits until what it said first is stored.
+async fn until_first_is_kept(stage: &Stage) {
+    let kept = |host: &crate::watch::HostSnapshot| host.view.record.first_capacity.is_whole();
+    stage.until_host("stored with what it said first", kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_grows_by_its_own_word_draws_no_vms_and_none_of_their_secrets() {
+    let mut stage = Stage::set().await;
+    until_first_is_kept(&stage).await;
+    let mut facts = stage.malicious.agent.facts();
+    (facts.vcpus, facts.memory_mib, facts.disk_mib) = (1 << 16, 1 << 26, 1 << 40);
+    stage.malicious.agent.lie(move || {
+        let inventory = Event::Inventory(wire::InventoryPart { vms: Vec::new(), last: true });
+        numbered([Event::Host(facts.clone()), inventory].into_iter())
+    });
+    stage
+        .until_host("online and huge", |host| {
+            let facts = host.view.facts.as_ref();
+            let is_huge = facts.is_some_and(|facts| facts.capacity.vcpus == 1 << 16);
+            is_huge && host.view.health.state.is_online()
+        })
+        .await;
+    // Beside `good` there are as many on each of the two.
+    let mut drawn = 0;
+    let host = shown(&stage).await;
+    for number in 0..19 {
+        let mut request = create(&format!("vm-{number}"));
+        let metadata = prost_types::Struct {
+            fields: [("secret".to_owned(), prost_types::Value::from("s3cret"))].into(),
+        };
+        request.spec.get_or_insert_default().metadata = Some(metadata);
+        let vm = stage.vms.create_vm(request).await.expect("it is stored").into_inner();
+        drawn += usize::from(vm.status.expect("a status").host_id == host.id);
+    }
+    assert_eq!(drawn, 10);
+    // It is shown with what mends it, where an operator says that it is so.
+    let status = host.status.expect("a status");
+    let [condition] = &status.conditions[..] else { panic!("{:?}", status.conditions) };
+    assert_eq!(condition.reason, "CAPACITY_NOT_ACCEPTED");
+    assert!(condition.message.ends_with("banger host set malicious --accept-capacity"));
+    assert_eq!(status.accepted_capacity.map(|accepted| accepted.vcpus), Some(64));
+    assert_eq!(status.allocatable.map(|all| all.vcpus), Some(64 * 4));
+    let mut hosts = HostServiceClient::new(channel(&stage.server).await);
+    let accept = v1::UpdateHostRequest {
+        host: "malicious".to_owned(),
+        accepted_capacity: status.capacity,
+        update_mask: Some(prost_types::FieldMask { paths: vec!["accepted_capacity".to_owned()] }),
+        ..v1::UpdateHostRequest::default()
+    };
+    let accepted = hosts.update_host(accept).await.expect("accepted").into_inner();
+    assert_eq!(accepted.accepted_capacity.map(|all| all.vcpus), Some(1 << 16));
+    let status = shown(&stage).await.status.expect("a status");
+    assert_eq!(status.conditions, []);
+    assert_eq!(status.allocatable.map(|all| all.vcpus), Some((1 << 16) * 4));
     stage.unharmed().await;
     stage.server.shutdown().await;
 }

@@ -6,9 +6,10 @@
 //! what is to be changed in the backup follows from them: such hosts come back cordoned, and revoked
 //! where the key that they had is good for no host any more; such tokens not at all. Images that
 //! were public then and are no longer do not become so again, and a quota that was made smaller
-//! stays as small. Nothing here is known where the old state can't be read.
+//! stays as small; so does what was accepted of a host's size. Nothing here is known where the old
+//! state can't be read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use banger_proto::ids::HostId;
@@ -62,6 +63,8 @@ pub struct ShutOut {
     pub images: Vec<String>,
     /// Projects with a quota that was made smaller since.
     pub quotas: Vec<String>,
+    /// Names of hosts that count for less now than in the backup.
+    pub smaller_hosts: Vec<String>,
     /// The other way: good tokens that the backup does not know.
     pub unknown_tokens: Vec<NamedToken>,
 }
@@ -85,15 +88,18 @@ impl ShutOut {
             join_tokens: join_tokens.map(|token| token.id.clone()).collect(),
             images: no_longer_public(backup, before).map(|image| image.named().text()).collect(),
             quotas: tighter(backup, before).map(|project| project.name.to_string()).collect(),
+            smaller_hosts: smaller(backup, before).map(|host| host.name.clone()).collect(),
             unknown_tokens: missing(before, backup, now),
         }
     }
 
     /// What is to be changed in the backup, so that whoever was shut out since stays so.
     pub(super) fn changes(&self, backup: &Ledger, before: &Ledger, now: Timestamp) -> Vec<Change> {
-        let cordoned = self.hosts.iter().filter_map(|host| {
+        let mut hosts: BTreeMap<HostId, HostRecord> =
+            smaller(backup, before).map(|host| (host.id, host)).collect();
+        for host in &self.hosts {
             let id = HostRef::Id(host.id);
-            let record = backup.host(&id)?;
+            let Some(record) = backup.host(&id) else { continue };
             let revoked = before.host(&id).and_then(|host| host.revoked.clone());
             let key_of = |key: &&Arc<RevokedKey>| Some(key.key_sha256) == record.key_sha256;
             let by_key = before.revoked_keys().find(key_of).map(|key| Revocation {
@@ -102,19 +108,16 @@ impl ShutOut {
                 reason: "its key was revoked, and the host deleted or joined again since"
                     .to_owned(),
             });
-            let revoked = revoked.or(by_key);
-            let kept = HostRecord {
-                cordoned: true,
-                generation: record.generation + 1,
-                updated_at: now,
-                ..HostRecord::clone(record)
-            };
-            let kept = match revoked {
-                Some(by) if record.revoked.is_none() => shut_out(&kept, by),
-                _ if record.cordoned => return None,
-                _ => kept,
-            };
-            Some(Change::put(Arc::new(kept)))
+            let changed = hosts.entry(host.id).or_insert_with(|| HostRecord::clone(record));
+            changed.cordoned = true;
+            if let Some(by) = revoked.or(by_key).filter(|_| record.revoked.is_none()) {
+                *changed = shut_out(changed, by);
+            }
+        }
+        let hosts = hosts.into_values().filter_map(|host| {
+            let record = backup.host(&HostRef::Id(host.id)).filter(|record| ***record != host)?;
+            let generation = record.generation + 1;
+            Some(Change::put(Arc::new(HostRecord { generation, updated_at: now, ..host })))
         });
         let known: HashSet<_> = backup.revoked_keys().map(|key| key.key_sha256).collect();
         let keys = before.revoked_keys().filter(move |key| !known.contains(&key.key_sha256));
@@ -137,7 +140,7 @@ impl ShutOut {
             Change::put(Arc::new(ImageRecord { public: false, ..ImageRecord::clone(image) }))
         });
         let quotas = tighter(backup, before).map(|project| Change::put(Arc::new(project)));
-        cordoned.chain(keys).chain(tokens).chain(join_tokens).chain(images).chain(quotas).collect()
+        hosts.chain(keys).chain(tokens).chain(join_tokens).chain(images).chain(quotas).collect()
     }
 }
 
@@ -159,6 +162,23 @@ fn tighter<'a>(
     backup.projects().filter_map(move |project| {
         let quota = project.quota.and(since(&project.name)?.quota);
         (quota != project.quota).then(|| ProjectRecord { quota, ..ProjectRecord::clone(project) })
+    })
+}
+
+/// Hosts of the backup, each with what is accepted of its size, where that is less since.
+fn smaller<'a>(
+    backup: &'a Ledger,
+    before: &'a Ledger,
+) -> impl Iterator<Item = HostRecord> + use<'a> {
+    backup.hosts().filter_map(move |host| {
+        let since = before.host(&HostRef::Id(host.id))?.ceiling();
+        // Whose words they are stays: where an operator had none, they have none.
+        let smaller = HostRecord {
+            accepted: host.accepted.within(since),
+            first_capacity: host.first_capacity.smaller_of(since),
+            ..HostRecord::clone(host)
+        };
+        (smaller.ceiling() != host.ceiling()).then_some(smaller)
     })
 }
 

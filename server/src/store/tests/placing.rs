@@ -19,6 +19,7 @@ async fn the_overcommit_of_a_host_and_the_rules_of_vms_are_there_after_a_restart
         agent_address: None,
         vcpu_overcommit: Some(Some(2500)),
         memory_overcommit: None,
+        accepted: None,
     };
     fixture.make(set.into()).await.expect("changed");
     let spec = spec_with(|draft| {

@@ -16,7 +16,7 @@ fn note() -> BackupNote {
 }
 
 impl Fixture {
-    async fn backup(&self, name: &str) -> std::path::PathBuf {
+    pub(super) async fn backup(&self, name: &str) -> std::path::PathBuf {
         let to = self.directory.path().join(name);
         backup(&database(&self.directory), &to, &note()).await.expect("made");
         to
@@ -207,6 +207,7 @@ fn shut_out() -> ShutOut {
         join_tokens: vec!["again".to_owned(), "used".to_owned()],
         images: Vec::new(),
         quotas: Vec::new(),
+        smaller_hosts: Vec::new(),
         unknown_tokens: vec![token(3, "made-since")],
     }
 }

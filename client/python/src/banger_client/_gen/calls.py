@@ -324,7 +324,7 @@ class HostCalls:
     def update_host(
         self, request: v1.UpdateHostRequest, *, timeout: float | None = None
     ) -> v1.Host:
-        """Changes labels, agent address or overcommit of a host.
+        """Changes labels, agent address, overcommit or accepted capacity of a host.
         """
         return self._link.unary(
             Method("banger.v1.HostService", "UpdateHost", v1.UpdateHostRequest, v1.Host),

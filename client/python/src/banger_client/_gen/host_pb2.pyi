@@ -75,7 +75,7 @@ KEPT_REASON_MOUNTED_BY_OTHERS: KeptReason
 KEPT_REASON_FOUND_OWNER: KeptReason
 
 class Host(_message.Message):
-    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit", "revision", "revocation")
+    __slots__ = ("id", "name", "agent_address", "labels", "cordoned", "guest_subnet", "create_time", "certificate_expire_time", "status", "etag", "overcommit", "revision", "revocation", "accepted_capacity")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +96,7 @@ class Host(_message.Message):
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     REVOCATION_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     agent_address: str
@@ -109,7 +110,8 @@ class Host(_message.Message):
     overcommit: HostOvercommit
     revision: int
     revocation: HostRevocation
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., revision: _Optional[int] = ..., revocation: _Optional[_Union[HostRevocation, _Mapping[str, _Any]]] = ...) -> None: ...
+    accepted_capacity: HostResources
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., agent_address: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cordoned: _Optional[bool] = ..., guest_subnet: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., status: _Optional[_Union[HostStatus, _Mapping[str, _Any]]] = ..., etag: _Optional[str] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., revision: _Optional[int] = ..., revocation: _Optional[_Union[HostRevocation, _Mapping[str, _Any]]] = ..., accepted_capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class HostRevocation(_message.Message):
     __slots__ = ("time", "actor", "reason")
@@ -130,7 +132,7 @@ class HostOvercommit(_message.Message):
     def __init__(self, vcpus: _Optional[float] = ..., memory: _Optional[float] = ...) -> None: ...
 
 class HostStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count", "allocatable", "addresses_free", "overcommit", "certificate")
+    __slots__ = ("state", "reason", "message", "last_seen", "state_since", "simulated", "agent_version", "agent_epoch", "boot_id", "capacity", "booked", "vm_count", "images", "vmm", "kernel_release", "unclaimed_vm_ids", "root_disks", "unclaimed_vm_count", "allocatable", "addresses_free", "overcommit", "accepted_capacity", "conditions", "certificate")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +154,8 @@ class HostStatus(_message.Message):
     ALLOCATABLE_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FREE_FIELD_NUMBER: _ClassVar[int]
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     state: HostState
     reason: str
@@ -174,8 +178,18 @@ class HostStatus(_message.Message):
     allocatable: HostResources
     addresses_free: int
     overcommit: HostOvercommit
+    accepted_capacity: HostResources
+    conditions: _containers.RepeatedCompositeFieldContainer[HostCondition]
     certificate: HostCertificate
-    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ..., allocatable: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., addresses_free: _Optional[int] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., certificate: _Optional[_Union[HostCertificate, _Mapping[str, _Any]]] = ...) -> None: ...
+    def __init__(self, state: _Optional[_Union[HostState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., simulated: _Optional[bool] = ..., agent_version: _Optional[str] = ..., agent_epoch: _Optional[int] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., booked: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., vm_count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[HostImage, _Mapping[str, _Any]]]] = ..., vmm: _Optional[str] = ..., kernel_release: _Optional[str] = ..., unclaimed_vm_ids: _Optional[_Iterable[str]] = ..., root_disks: _Optional[str] = ..., unclaimed_vm_count: _Optional[int] = ..., allocatable: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., addresses_free: _Optional[int] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., accepted_capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ..., conditions: _Optional[_Iterable[_Union[HostCondition, _Mapping[str, _Any]]]] = ..., certificate: _Optional[_Union[HostCertificate, _Mapping[str, _Any]]] = ...) -> None: ...
+
+class HostCondition(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class HostCertificate(_message.Message):
     __slots__ = ("not_after", "renewal_error", "renewal_failing_since")
@@ -212,7 +226,7 @@ class HostImage(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., kind: _Optional[_Union[HostImageKind, str]] = ...) -> None: ...
 
 class CreateJoinTokenRequest(_message.Message):
-    __slots__ = ("ttl", "host_name", "labels")
+    __slots__ = ("ttl", "host_name", "labels", "accepted_capacity")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -223,10 +237,12 @@ class CreateJoinTokenRequest(_message.Message):
     TTL_FIELD_NUMBER: _ClassVar[int]
     HOST_NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     ttl: _duration_pb2.Duration
     host_name: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, _Any]]] = ..., host_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    accepted_capacity: HostResources
+    def __init__(self, ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, _Any]]] = ..., host_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., accepted_capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class CreateJoinTokenResponse(_message.Message):
     __slots__ = ("token", "expire_time")
@@ -309,7 +325,7 @@ class ListHostsResponse(_message.Message):
     def __init__(self, hosts: _Optional[_Iterable[_Union[Host, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class UpdateHostRequest(_message.Message):
-    __slots__ = ("host", "etag", "labels", "agent_address", "request_id", "update_mask", "overcommit")
+    __slots__ = ("host", "etag", "labels", "agent_address", "request_id", "update_mask", "overcommit", "accepted_capacity")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -324,6 +340,7 @@ class UpdateHostRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     OVERCOMMIT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     host: str
     etag: str
     labels: _containers.ScalarMap[str, str]
@@ -331,7 +348,8 @@ class UpdateHostRequest(_message.Message):
     request_id: str
     update_mask: _field_mask_pb2.FieldMask
     overcommit: HostOvercommit
-    def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_address: _Optional[str] = ..., request_id: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ...) -> None: ...
+    accepted_capacity: HostResources
+    def __init__(self, host: _Optional[str] = ..., etag: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., agent_address: _Optional[str] = ..., request_id: _Optional[str] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ..., overcommit: _Optional[_Union[HostOvercommit, _Mapping[str, _Any]]] = ..., accepted_capacity: _Optional[_Union[HostResources, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class DeleteHostRequest(_message.Message):
     __slots__ = ("host", "etag", "allow_missing", "request_id")

@@ -35,6 +35,7 @@ from .host_pb2 import (
     GetHostRequest as GetHostRequest,
     Host as Host,
     HostCertificate as HostCertificate,
+    HostCondition as HostCondition,
     HostFilter as HostFilter,
     HostImage as HostImage,
     HostImageKind as HostImageKind,

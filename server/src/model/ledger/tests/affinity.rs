@@ -36,6 +36,7 @@ fn zone(ledger: &mut Ledger, host: u128, zone: &str) {
         agent_address: None,
         vcpu_overcommit: None,
         memory_overcommit: None,
+        accepted: None,
     };
     make(ledger, AnyMutation::UpdateHost(update)).expect("labelled");
 }
@@ -207,6 +208,7 @@ fn a_host_is_booked_by_its_own_overcommit() {
         agent_address: None,
         vcpu_overcommit: Some(vcpus),
         memory_overcommit: None,
+        accepted: None,
     };
     make(&mut ledger, AnyMutation::UpdateHost(exactly(Some(1000)))).expect("changed");
     let placed = |ledger: &mut Ledger, numbers: std::ops::Range<u128>| {
@@ -233,6 +235,7 @@ fn a_pool_is_for_those_who_ask_for_it_and_they_go_nowhere_else() {
             agent_address: None,
             vcpu_overcommit: None,
             memory_overcommit: None,
+            accepted: None,
         };
         make(ledger, AnyMutation::UpdateHost(update)).expect("labelled");
     };

@@ -129,7 +129,7 @@ fn room_that_comes_while_a_search_is_under_way_is_searched_for_from_the_first() 
     many_before_one(&mut ledger, MAX_LOOKS_AT_ONCE + 1);
     search(&mut ledger);
     // The first would fit now, and was looked at before.
-    ledger.set_capacity(host_id(1), Some(Resources { memory_mib: 9000, ..ROOM }), true);
+    set_room(&mut ledger, host_id(1), Resources { memory_mib: 9000, ..ROOM });
     search(&mut ledger);
     let new = made(&mut ledger, 10_000, |draft| draft.memory_mib = 64);
     assert_eq!(new.pending, Some(NoHost::OthersFirst));

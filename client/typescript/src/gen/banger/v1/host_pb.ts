@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file banger/v1/host.proto.
  */
 export const file_banger_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("ChRiYW5nZXIvdjEvaG9zdC5wcm90bxIJYmFuZ2VyLnYxIs4DCgRIb3N0EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCRIrCgZsYWJlbHMYBCADKAsyGy5iYW5nZXIudjEuSG9zdC5MYWJlbHNFbnRyeRIQCghjb3Jkb25lZBgFIAEoCBIUCgxndWVzdF9zdWJuZXQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjsKF2NlcnRpZmljYXRlX2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZzdGF0dXMYCSABKAsyFS5iYW5nZXIudjEuSG9zdFN0YXR1cxIMCgRldGFnGAogASgJEi0KCm92ZXJjb21taXQYCyABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQSEAoIcmV2aXNpb24YDCABKAQSLQoKcmV2b2NhdGlvbhgUIAEoCzIZLmJhbmdlci52MS5Ib3N0UmV2b2NhdGlvbhotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlkKDkhvc3RSZXZvY2F0aW9uEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAIgASgJEg4KBnJlYXNvbhgDIAEoCSIvCg5Ib3N0T3ZlcmNvbW1pdBINCgV2Y3B1cxgBIAEoARIOCgZtZW1vcnkYAiABKAEipgUKCkhvc3RTdGF0dXMSIwoFc3RhdGUYASABKA4yFC5iYW5nZXIudjEuSG9zdFN0YXRlEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEi0KCWxhc3Rfc2VlbhgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLc3RhdGVfc2luY2UYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXNpbXVsYXRlZBgGIAEoCBIVCg1hZ2VudF92ZXJzaW9uGAcgASgJEhMKC2FnZW50X2Vwb2NoGAggASgEEg8KB2Jvb3RfaWQYCSABKAkSKgoIY2FwYWNpdHkYCiABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIoCgZib29rZWQYCyABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIQCgh2bV9jb3VudBgMIAEoDRIkCgZpbWFnZXMYDSADKAsyFC5iYW5nZXIudjEuSG9zdEltYWdlEgsKA3ZtbRgOIAEoCRIWCg5rZXJuZWxfcmVsZWFzZRgPIAEoCRIYChB1bmNsYWltZWRfdm1faWRzGBAgAygJEhIKCnJvb3RfZGlza3MYESABKAkSGgoSdW5jbGFpbWVkX3ZtX2NvdW50GBIgASgNEi0KC2FsbG9jYXRhYmxlGBMgASgLMhguYmFuZ2VyLnYxLkhvc3RSZXNvdXJjZXMSFgoOYWRkcmVzc2VzX2ZyZWUYFCABKA0SLQoKb3ZlcmNvbW1pdBgVIAEoCzIZLmJhbmdlci52MS5Ib3N0T3ZlcmNvbW1pdBIvCgtjZXJ0aWZpY2F0ZRgoIAEoCzIaLmJhbmdlci52MS5Ib3N0Q2VydGlmaWNhdGUikgEKD0hvc3RDZXJ0aWZpY2F0ZRItCglub3RfYWZ0ZXIYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJlbmV3YWxfZXJyb3IYAiABKAkSOQoVcmVuZXdhbF9mYWlsaW5nX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJUCg1Ib3N0UmVzb3VyY2VzEg0KBXZjcHVzGAEgASgNEhIKCm1lbW9yeV9taWIYAiABKAQSEAoIZGlza19taWIYAyABKAQSDgoGZ3Vlc3RzGAQgASgNImUKCUhvc3RJbWFnZRIMCgRuYW1lGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQSDgoGc2hhMjU2GAMgASgJEiYKBGtpbmQYBCABKA4yGC5iYW5nZXIudjEuSG9zdEltYWdlS2luZCLBAQoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBImCgN0dGwYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEQoJaG9zdF9uYW1lGAIgASgJEj0KBmxhYmVscxgDIAMoCzItLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0LkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvUBCg9Kb2luSG9zdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbmFtZRgCIAEoCRIfChdjZXJ0aWZpY2F0ZV9yZXF1ZXN0X3BlbRgDIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEjYKBmxhYmVscxgFIAMoCzImLmJhbmdlci52MS5Kb2luSG9zdFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHaG9zdF9pZBgGIAEoCRIVCg11c2VkX25ldHdvcmtzGAcgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi1gEKEEpvaW5Ib3N0UmVzcG9uc2USDwoHaG9zdF9pZBgBIAEoCRIXCg9jZXJ0aWZpY2F0ZV9wZW0YAiABKAkSGgoSY2FfY2VydGlmaWNhdGVfcGVtGAMgASgJEhQKDGd1ZXN0X3N1Ym5ldBgEIAEoCRI3CgZsYWJlbHMYBSADKAsyJy5iYW5nZXIudjEuSm9pbkhvc3RSZXNwb25zZS5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh4KDkdldEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiUQoQTGlzdEhvc3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIWCg5sYWJlbF9zZWxlY3RvchgDIAEoCSJeChFMaXN0SG9zdHNSZXNwb25zZRIeCgVob3N0cxgBIAMoCzIPLmJhbmdlci52MS5Ib3N0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBCKjAgoRVXBkYXRlSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEjgKBmxhYmVscxgDIAMoCzIoLmJhbmdlci52MS5VcGRhdGVIb3N0UmVxdWVzdC5MYWJlbHNFbnRyeRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkSLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEi0KCm92ZXJjb21taXQYByABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJaChFEZWxldGVIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkSFQoNYWxsb3dfbWlzc2luZxgDIAEoCBISCgpyZXF1ZXN0X2lkGAQgASgJIlMKEVJldm9rZUhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRIOCgZyZWFzb24YAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSJDChFDb3Jkb25Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJFChNVbmNvcmRvbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIi4KEERyYWluSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJImoKEVdhdGNoSG9zdHNSZXF1ZXN0EhsKDmFmdGVyX3JldmlzaW9uGAEgASgESACIAQESJQoGZmlsdGVyGAIgASgLMhUuYmFuZ2VyLnYxLkhvc3RGaWx0ZXJCEQoPX2FmdGVyX3JldmlzaW9uIkoKCkhvc3RGaWx0ZXISFgoObGFiZWxfc2VsZWN0b3IYASABKAkSJAoGc3RhdGVzGAIgAygOMhQuYmFuZ2VyLnYxLkhvc3RTdGF0ZSKAAQoSV2F0Y2hIb3N0c1Jlc3BvbnNlEh4KBWhvc3RzGAEgAygLMg8uYmFuZ2VyLnYxLkhvc3QSGAoQcmVtb3ZlZF9ob3N0X2lkcxgCIAMoCRIeChZpbml0aWFsX3N0YXRlX2NvbXBsZXRlGAMgASgIEhAKCHJldmlzaW9uGAQgASgEImQKF0dldEhvc3RJbnZlbnRvcnlSZXF1ZXN0EgwKBGhvc3QYASABKAkSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAkSFAoMb25seV91bm93bmVkGAQgASgIIowCChhHZXRIb3N0SW52ZW50b3J5UmVzcG9uc2USJgoHb2JqZWN0cxgBIAMoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIqCgZjb3VudHMYAyADKAsyGi5iYW5nZXIudjEuSG9zdE9iamVjdENvdW50EiYKBnBvbGljeRgEIAEoCzIWLmJhbmdlci52MS5Td2VlcFBvbGljeRItCg1yZWNlbnRfc3dlZXBzGAUgAygLMhYuYmFuZ2VyLnYxLlN3ZWVwUmVjb3JkEiwKCHRha2VuX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJZCg9Ib3N0T2JqZWN0Q291bnQSDAoEa2luZBgBIAEoCRIpCgVzdGF0ZRgCIAEoDjIaLmJhbmdlci52MS5Ib3N0T2JqZWN0U3RhdGUSDQoFY291bnQYAyABKA0iigIKCkhvc3RPYmplY3QSDAoEa2luZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBXZtX2lkGAMgASgJEiYKA2FnZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpzaXplX2J5dGVzGAUgASgEEg8KB3ZtX25hbWUYBiABKAkSKQoFc3RhdGUYByABKA4yGi5iYW5nZXIudjEuSG9zdE9iamVjdFN0YXRlEg4KBmRldGFpbBgIIAEoCRItCgpvcnBoYW5fZm9yGAkgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhoKEmNsYWltZWRfYnlfaG9zdF9pZBgKIAEoCSJ4CgtTd2VlcFBvbGljeRIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9idWRnZXRfcGVyX2hvdXIYAiABKA0SEwoLYnVkZ2V0X2xlZnQYAyABKA0SEQoJYXV0b21hdGljGAQgASgIIoYBCgtTd2VlcFJlY29yZBIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgCIAEoCRIPCgdyZW1vdmVkGAMgASgNEgwKBGtlcHQYBCABKA0SDgoGZmFpbGVkGAUgASgNEg8KB21lc3NhZ2UYBiABKAkiRQoQU3dlZXBIb3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEg8KB2RyeV9ydW4YAiABKAgSEgoKcmVxdWVzdF9pZBgDIAEoCSLXAQoRU3dlZXBIb3N0UmVzcG9uc2USJgoHcmVtb3ZlZBgBIAMoCzIVLmJhbmdlci52MS5Ib3N0T2JqZWN0EiMKBGtlcHQYAiADKAsyFS5iYW5nZXIudjEuS2VwdE9iamVjdBInCgZmYWlsZWQYAyADKAsyFy5iYW5nZXIudjEuRmFpbGVkT2JqZWN0EhIKCm5vdF9saXN0ZWQYBCABKA0SJgoGcG9saWN5GAUgASgLMhYuYmFuZ2VyLnYxLlN3ZWVwUG9saWN5EhAKCHJlcGVhdGVkGAYgASgIImsKCktlcHRPYmplY3QSJQoGb2JqZWN0GAEgASgLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSJQoGcmVhc29uGAIgASgOMhUuYmFuZ2VyLnYxLktlcHRSZWFzb24SDwoHbWVzc2FnZRgDIAEoCSJGCgxGYWlsZWRPYmplY3QSJQoGb2JqZWN0GAEgASgLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSDwoHbWVzc2FnZRgCIAEoCSqhAQoJSG9zdFN0YXRlEhoKFkhPU1RfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVIT1NUX1NUQVRFX0NPTk5FQ1RJTkcQARIVChFIT1NUX1NUQVRFX09OTElORRACEhYKEkhPU1RfU1RBVEVfU1VTUEVDVBADEhYKEkhPU1RfU1RBVEVfT0ZGTElORRAEEhYKEkhPU1RfU1RBVEVfUkVWT0tFRBAUKmYKDUhvc3RJbWFnZUtpbmQSHwobSE9TVF9JTUFHRV9LSU5EX1VOU1BFQ0lGSUVEEAASGgoWSE9TVF9JTUFHRV9LSU5EX0tFUk5FTBABEhgKFEhPU1RfSU1BR0VfS0lORF9ST09UEAIqnQIKD0hvc3RPYmplY3RTdGF0ZRIhCh1IT1NUX09CSkVDVF9TVEFURV9VTlNQRUNJRklFRBAAEhsKF0hPU1RfT0JKRUNUX1NUQVRFX09XTkVEEAESJQohSE9TVF9PQkpFQ1RfU1RBVEVfUEVORElOR19SRU1PVkFMEAISHAoYSE9TVF9PQkpFQ1RfU1RBVEVfU0hBUkVEEAMSHAoYSE9TVF9PQkpFQ1RfU1RBVEVfT1JQSEFOEAQSHQoZSE9TVF9PQkpFQ1RfU1RBVEVfVU5DTEVBUhAFEicKI0hPU1RfT0JKRUNUX1NUQVRFX0NMQUlNRURfRUxTRVdIRVJFEAYSHwobSE9TVF9PQkpFQ1RfU1RBVEVfVU5DTEFJTUVEEAcq9gEKCktlcHRSZWFzb24SGwoXS0VQVF9SRUFTT05fVU5TUEVDSUZJRUQQABIcChhLRVBUX1JFQVNPTl9HUkFDRV9QRVJJT0QQARIcChhLRVBUX1JFQVNPTl9CVURHRVRfU1BFTlQQAhIXChNLRVBUX1JFQVNPTl9VTkNMRUFSEAMSFwoTS0VQVF9SRUFTT05fQ0xBSU1FRBAEEh0KGUtFUFRfUkVBU09OX1BST0NFU1NfU1RBWVMQBRIhCh1LRVBUX1JFQVNPTl9NT1VOVEVEX0JZX09USEVSUxAGEhsKF0tFUFRfUkVBU09OX0ZPVU5EX09XTkVSEAcyjQcKC0hvc3RTZXJ2aWNlElgKD0NyZWF0ZUpvaW5Ub2tlbhIhLmJhbmdlci52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0GiIuYmFuZ2VyLnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlEkMKCEpvaW5Ib3N0EhouYmFuZ2VyLnYxLkpvaW5Ib3N0UmVxdWVzdBobLmJhbmdlci52MS5Kb2luSG9zdFJlc3BvbnNlEjUKB0dldEhvc3QSGS5iYW5nZXIudjEuR2V0SG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBJGCglMaXN0SG9zdHMSGy5iYW5nZXIudjEuTGlzdEhvc3RzUmVxdWVzdBocLmJhbmdlci52MS5MaXN0SG9zdHNSZXNwb25zZRI7CgpVcGRhdGVIb3N0EhwuYmFuZ2VyLnYxLlVwZGF0ZUhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSOwoKRGVsZXRlSG9zdBIcLmJhbmdlci52MS5EZWxldGVIb3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjsKClJldm9rZUhvc3QSHC5iYW5nZXIudjEuUmV2b2tlSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI7CgpDb3Jkb25Ib3N0EhwuYmFuZ2VyLnYxLkNvcmRvbkhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSPwoMVW5jb3Jkb25Ib3N0Eh4uYmFuZ2VyLnYxLlVuY29yZG9uSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI5CglEcmFpbkhvc3QSGy5iYW5nZXIudjEuRHJhaW5Ib3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EksKCldhdGNoSG9zdHMSHC5iYW5nZXIudjEuV2F0Y2hIb3N0c1JlcXVlc3QaHS5iYW5nZXIudjEuV2F0Y2hIb3N0c1Jlc3BvbnNlMAESWwoQR2V0SG9zdEludmVudG9yeRIiLmJhbmdlci52MS5HZXRIb3N0SW52ZW50b3J5UmVxdWVzdBojLmJhbmdlci52MS5HZXRIb3N0SW52ZW50b3J5UmVzcG9uc2USRgoJU3dlZXBIb3N0EhsuYmFuZ2VyLnYxLlN3ZWVwSG9zdFJlcXVlc3QaHC5iYW5nZXIudjEuU3dlZXBIb3N0UmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChRiYW5nZXIvdjEvaG9zdC5wcm90bxIJYmFuZ2VyLnYxIoMECgRIb3N0EgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSFQoNYWdlbnRfYWRkcmVzcxgDIAEoCRIrCgZsYWJlbHMYBCADKAsyGy5iYW5nZXIudjEuSG9zdC5MYWJlbHNFbnRyeRIQCghjb3Jkb25lZBgFIAEoCBIUCgxndWVzdF9zdWJuZXQYBiABKAkSLwoLY3JlYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjsKF2NlcnRpZmljYXRlX2V4cGlyZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgZzdGF0dXMYCSABKAsyFS5iYW5nZXIudjEuSG9zdFN0YXR1cxIMCgRldGFnGAogASgJEi0KCm92ZXJjb21taXQYCyABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQSEAoIcmV2aXNpb24YDCABKAQSLQoKcmV2b2NhdGlvbhgUIAEoCzIZLmJhbmdlci52MS5Ib3N0UmV2b2NhdGlvbhIzChFhY2NlcHRlZF9jYXBhY2l0eRgQIAEoCzIYLmJhbmdlci52MS5Ib3N0UmVzb3VyY2VzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoOSG9zdFJldm9jYXRpb24SKAoEdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFYWN0b3IYAiABKAkSDgoGcmVhc29uGAMgASgJIi8KDkhvc3RPdmVyY29tbWl0Eg0KBXZjcHVzGAEgASgBEg4KBm1lbW9yeRgCIAEoASKJBgoKSG9zdFN0YXR1cxIjCgVzdGF0ZRgBIAEoDjIULmJhbmdlci52MS5Ib3N0U3RhdGUSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSLQoJbGFzdF9zZWVuGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtzdGF0ZV9zaW5jZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJc2ltdWxhdGVkGAYgASgIEhUKDWFnZW50X3ZlcnNpb24YByABKAkSEwoLYWdlbnRfZXBvY2gYCCABKAQSDwoHYm9vdF9pZBgJIAEoCRIqCghjYXBhY2l0eRgKIAEoCzIYLmJhbmdlci52MS5Ib3N0UmVzb3VyY2VzEigKBmJvb2tlZBgLIAEoCzIYLmJhbmdlci52MS5Ib3N0UmVzb3VyY2VzEhAKCHZtX2NvdW50GAwgASgNEiQKBmltYWdlcxgNIAMoCzIULmJhbmdlci52MS5Ib3N0SW1hZ2USCwoDdm1tGA4gASgJEhYKDmtlcm5lbF9yZWxlYXNlGA8gASgJEhgKEHVuY2xhaW1lZF92bV9pZHMYECADKAkSEgoKcm9vdF9kaXNrcxgRIAEoCRIaChJ1bmNsYWltZWRfdm1fY291bnQYEiABKA0SLQoLYWxsb2NhdGFibGUYEyABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxIWCg5hZGRyZXNzZXNfZnJlZRgUIAEoDRItCgpvdmVyY29tbWl0GBUgASgLMhkuYmFuZ2VyLnYxLkhvc3RPdmVyY29tbWl0EjMKEWFjY2VwdGVkX2NhcGFjaXR5GB4gASgLMhguYmFuZ2VyLnYxLkhvc3RSZXNvdXJjZXMSLAoKY29uZGl0aW9ucxgfIAMoCzIYLmJhbmdlci52MS5Ib3N0Q29uZGl0aW9uEi8KC2NlcnRpZmljYXRlGCggASgLMhouYmFuZ2VyLnYxLkhvc3RDZXJ0aWZpY2F0ZSIwCg1Ib3N0Q29uZGl0aW9uEg4KBnJlYXNvbhgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIpIBCg9Ib3N0Q2VydGlmaWNhdGUSLQoJbm90X2FmdGVyGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZW5ld2FsX2Vycm9yGAIgASgJEjkKFXJlbmV3YWxfZmFpbGluZ19zaW5jZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVAoNSG9zdFJlc291cmNlcxINCgV2Y3B1cxgBIAEoDRISCgptZW1vcnlfbWliGAIgASgEEhAKCGRpc2tfbWliGAMgASgEEg4KBmd1ZXN0cxgEIAEoDSJlCglIb3N0SW1hZ2USDAoEbmFtZRgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEEg4KBnNoYTI1NhgDIAEoCRImCgRraW5kGAQgASgOMhguYmFuZ2VyLnYxLkhvc3RJbWFnZUtpbmQi9gEKFkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QSJgoDdHRsGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhEKCWhvc3RfbmFtZRgCIAEoCRI9CgZsYWJlbHMYAyADKAsyLS5iYW5nZXIudjEuQ3JlYXRlSm9pblRva2VuUmVxdWVzdC5MYWJlbHNFbnRyeRIzChFhY2NlcHRlZF9jYXBhY2l0eRgIIAEoCzIYLmJhbmdlci52MS5Ib3N0UmVzb3VyY2VzGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiWQoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIvUBCg9Kb2luSG9zdFJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEbmFtZRgCIAEoCRIfChdjZXJ0aWZpY2F0ZV9yZXF1ZXN0X3BlbRgDIAEoCRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEjYKBmxhYmVscxgFIAMoCzImLmJhbmdlci52MS5Kb2luSG9zdFJlcXVlc3QuTGFiZWxzRW50cnkSDwoHaG9zdF9pZBgGIAEoCRIVCg11c2VkX25ldHdvcmtzGAcgAygJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi1gEKEEpvaW5Ib3N0UmVzcG9uc2USDwoHaG9zdF9pZBgBIAEoCRIXCg9jZXJ0aWZpY2F0ZV9wZW0YAiABKAkSGgoSY2FfY2VydGlmaWNhdGVfcGVtGAMgASgJEhQKDGd1ZXN0X3N1Ym5ldBgEIAEoCRI3CgZsYWJlbHMYBSADKAsyJy5iYW5nZXIudjEuSm9pbkhvc3RSZXNwb25zZS5MYWJlbHNFbnRyeRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIh4KDkdldEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkiUQoQTGlzdEhvc3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKA0SEgoKcGFnZV90b2tlbhgCIAEoCRIWCg5sYWJlbF9zZWxlY3RvchgDIAEoCSJeChFMaXN0SG9zdHNSZXNwb25zZRIeCgVob3N0cxgBIAMoCzIPLmJhbmdlci52MS5Ib3N0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIQCghyZXZpc2lvbhgDIAEoBCLYAgoRVXBkYXRlSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEjgKBmxhYmVscxgDIAMoCzIoLmJhbmdlci52MS5VcGRhdGVIb3N0UmVxdWVzdC5MYWJlbHNFbnRyeRIVCg1hZ2VudF9hZGRyZXNzGAQgASgJEhIKCnJlcXVlc3RfaWQYBSABKAkSLwoLdXBkYXRlX21hc2sYBiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEi0KCm92ZXJjb21taXQYByABKAsyGS5iYW5nZXIudjEuSG9zdE92ZXJjb21taXQSMwoRYWNjZXB0ZWRfY2FwYWNpdHkYDCABKAsyGC5iYW5nZXIudjEuSG9zdFJlc291cmNlcxotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIloKEURlbGV0ZUhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRIVCg1hbGxvd19taXNzaW5nGAMgASgIEhIKCnJlcXVlc3RfaWQYBCABKAkiUwoRUmV2b2tlSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEg4KBnJlYXNvbhgDIAEoCRISCgpyZXF1ZXN0X2lkGAQgASgJIkMKEUNvcmRvbkhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIkUKE1VuY29yZG9uSG9zdFJlcXVlc3QSDAoEaG9zdBgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiLgoQRHJhaW5Ib3N0UmVxdWVzdBIMCgRob3N0GAEgASgJEgwKBGV0YWcYAiABKAkiagoRV2F0Y2hIb3N0c1JlcXVlc3QSGwoOYWZ0ZXJfcmV2aXNpb24YASABKARIAIgBARIlCgZmaWx0ZXIYAiABKAsyFS5iYW5nZXIudjEuSG9zdEZpbHRlckIRCg9fYWZ0ZXJfcmV2aXNpb24iSgoKSG9zdEZpbHRlchIWCg5sYWJlbF9zZWxlY3RvchgBIAEoCRIkCgZzdGF0ZXMYAiADKA4yFC5iYW5nZXIudjEuSG9zdFN0YXRlIoABChJXYXRjaEhvc3RzUmVzcG9uc2USHgoFaG9zdHMYASADKAsyDy5iYW5nZXIudjEuSG9zdBIYChByZW1vdmVkX2hvc3RfaWRzGAIgAygJEh4KFmluaXRpYWxfc3RhdGVfY29tcGxldGUYAyABKAgSEAoIcmV2aXNpb24YBCABKAQiZAoXR2V0SG9zdEludmVudG9yeVJlcXVlc3QSDAoEaG9zdBgBIAEoCRIRCglwYWdlX3NpemUYAiABKA0SEgoKcGFnZV90b2tlbhgDIAEoCRIUCgxvbmx5X3Vub3duZWQYBCABKAgijAIKGEdldEhvc3RJbnZlbnRvcnlSZXNwb25zZRImCgdvYmplY3RzGAEgAygLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEioKBmNvdW50cxgDIAMoCzIaLmJhbmdlci52MS5Ib3N0T2JqZWN0Q291bnQSJgoGcG9saWN5GAQgASgLMhYuYmFuZ2VyLnYxLlN3ZWVwUG9saWN5Ei0KDXJlY2VudF9zd2VlcHMYBSADKAsyFi5iYW5nZXIudjEuU3dlZXBSZWNvcmQSLAoIdGFrZW5fYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIlkKD0hvc3RPYmplY3RDb3VudBIMCgRraW5kGAEgASgJEikKBXN0YXRlGAIgASgOMhouYmFuZ2VyLnYxLkhvc3RPYmplY3RTdGF0ZRINCgVjb3VudBgDIAEoDSKKAgoKSG9zdE9iamVjdBIMCgRraW5kGAEgASgJEgwKBG5hbWUYAiABKAkSDQoFdm1faWQYAyABKAkSJgoDYWdlGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnNpemVfYnl0ZXMYBSABKAQSDwoHdm1fbmFtZRgGIAEoCRIpCgVzdGF0ZRgHIAEoDjIaLmJhbmdlci52MS5Ib3N0T2JqZWN0U3RhdGUSDgoGZGV0YWlsGAggASgJEi0KCm9ycGhhbl9mb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGgoSY2xhaW1lZF9ieV9ob3N0X2lkGAogASgJIngKC1N3ZWVwUG9saWN5EigKBWdyYWNlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhcKD2J1ZGdldF9wZXJfaG91chgCIAEoDRITCgtidWRnZXRfbGVmdBgDIAEoDRIRCglhdXRvbWF0aWMYBCABKAgihgEKC1N3ZWVwUmVjb3JkEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAIgASgJEg8KB3JlbW92ZWQYAyABKA0SDAoEa2VwdBgEIAEoDRIOCgZmYWlsZWQYBSABKA0SDwoHbWVzc2FnZRgGIAEoCSJFChBTd2VlcEhvc3RSZXF1ZXN0EgwKBGhvc3QYASABKAkSDwoHZHJ5X3J1bhgCIAEoCBISCgpyZXF1ZXN0X2lkGAMgASgJItcBChFTd2VlcEhvc3RSZXNwb25zZRImCgdyZW1vdmVkGAEgAygLMhUuYmFuZ2VyLnYxLkhvc3RPYmplY3QSIwoEa2VwdBgCIAMoCzIVLmJhbmdlci52MS5LZXB0T2JqZWN0EicKBmZhaWxlZBgDIAMoCzIXLmJhbmdlci52MS5GYWlsZWRPYmplY3QSEgoKbm90X2xpc3RlZBgEIAEoDRImCgZwb2xpY3kYBSABKAsyFi5iYW5nZXIudjEuU3dlZXBQb2xpY3kSEAoIcmVwZWF0ZWQYBiABKAgiawoKS2VwdE9iamVjdBIlCgZvYmplY3QYASABKAsyFS5iYW5nZXIudjEuSG9zdE9iamVjdBIlCgZyZWFzb24YAiABKA4yFS5iYW5nZXIudjEuS2VwdFJlYXNvbhIPCgdtZXNzYWdlGAMgASgJIkYKDEZhaWxlZE9iamVjdBIlCgZvYmplY3QYASABKAsyFS5iYW5nZXIudjEuSG9zdE9iamVjdBIPCgdtZXNzYWdlGAIgASgJKqEBCglIb3N0U3RhdGUSGgoWSE9TVF9TVEFURV9VTlNQRUNJRklFRBAAEhkKFUhPU1RfU1RBVEVfQ09OTkVDVElORxABEhUKEUhPU1RfU1RBVEVfT05MSU5FEAISFgoSSE9TVF9TVEFURV9TVVNQRUNUEAMSFgoSSE9TVF9TVEFURV9PRkZMSU5FEAQSFgoSSE9TVF9TVEFURV9SRVZPS0VEEBQqZgoNSG9zdEltYWdlS2luZBIfChtIT1NUX0lNQUdFX0tJTkRfVU5TUEVDSUZJRUQQABIaChZIT1NUX0lNQUdFX0tJTkRfS0VSTkVMEAESGAoUSE9TVF9JTUFHRV9LSU5EX1JPT1QQAiqdAgoPSG9zdE9iamVjdFN0YXRlEiEKHUhPU1RfT0JKRUNUX1NUQVRFX1VOU1BFQ0lGSUVEEAASGwoXSE9TVF9PQkpFQ1RfU1RBVEVfT1dORUQQARIlCiFIT1NUX09CSkVDVF9TVEFURV9QRU5ESU5HX1JFTU9WQUwQAhIcChhIT1NUX09CSkVDVF9TVEFURV9TSEFSRUQQAxIcChhIT1NUX09CSkVDVF9TVEFURV9PUlBIQU4QBBIdChlIT1NUX09CSkVDVF9TVEFURV9VTkNMRUFSEAUSJwojSE9TVF9PQkpFQ1RfU1RBVEVfQ0xBSU1FRF9FTFNFV0hFUkUQBhIfChtIT1NUX09CSkVDVF9TVEFURV9VTkNMQUlNRUQQByr2AQoKS2VwdFJlYXNvbhIbChdLRVBUX1JFQVNPTl9VTlNQRUNJRklFRBAAEhwKGEtFUFRfUkVBU09OX0dSQUNFX1BFUklPRBABEhwKGEtFUFRfUkVBU09OX0JVREdFVF9TUEVOVBACEhcKE0tFUFRfUkVBU09OX1VOQ0xFQVIQAxIXChNLRVBUX1JFQVNPTl9DTEFJTUVEEAQSHQoZS0VQVF9SRUFTT05fUFJPQ0VTU19TVEFZUxAFEiEKHUtFUFRfUkVBU09OX01PVU5URURfQllfT1RIRVJTEAYSGwoXS0VQVF9SRUFTT05fRk9VTkRfT1dORVIQBzKNBwoLSG9zdFNlcnZpY2USWAoPQ3JlYXRlSm9pblRva2VuEiEuYmFuZ2VyLnYxLkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QaIi5iYW5nZXIudjEuQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USQwoISm9pbkhvc3QSGi5iYW5nZXIudjEuSm9pbkhvc3RSZXF1ZXN0GhsuYmFuZ2VyLnYxLkpvaW5Ib3N0UmVzcG9uc2USNQoHR2V0SG9zdBIZLmJhbmdlci52MS5HZXRIb3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EkYKCUxpc3RIb3N0cxIbLmJhbmdlci52MS5MaXN0SG9zdHNSZXF1ZXN0GhwuYmFuZ2VyLnYxLkxpc3RIb3N0c1Jlc3BvbnNlEjsKClVwZGF0ZUhvc3QSHC5iYW5nZXIudjEuVXBkYXRlSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI7CgpEZWxldGVIb3N0EhwuYmFuZ2VyLnYxLkRlbGV0ZUhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSOwoKUmV2b2tlSG9zdBIcLmJhbmdlci52MS5SZXZva2VIb3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjsKCkNvcmRvbkhvc3QSHC5iYW5nZXIudjEuQ29yZG9uSG9zdFJlcXVlc3QaDy5iYW5nZXIudjEuSG9zdBI/CgxVbmNvcmRvbkhvc3QSHi5iYW5nZXIudjEuVW5jb3Jkb25Ib3N0UmVxdWVzdBoPLmJhbmdlci52MS5Ib3N0EjkKCURyYWluSG9zdBIbLmJhbmdlci52MS5EcmFpbkhvc3RSZXF1ZXN0Gg8uYmFuZ2VyLnYxLkhvc3QSSwoKV2F0Y2hIb3N0cxIcLmJhbmdlci52MS5XYXRjaEhvc3RzUmVxdWVzdBodLmJhbmdlci52MS5XYXRjaEhvc3RzUmVzcG9uc2UwARJbChBHZXRIb3N0SW52ZW50b3J5EiIuYmFuZ2VyLnYxLkdldEhvc3RJbnZlbnRvcnlSZXF1ZXN0GiMuYmFuZ2VyLnYxLkdldEhvc3RJbnZlbnRvcnlSZXNwb25zZRJGCglTd2VlcEhvc3QSGy5iYW5nZXIudjEuU3dlZXBIb3N0UmVxdWVzdBocLmJhbmdlci52MS5Td2VlcEhvc3RSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * @generated from message banger.v1.Host
@@ -97,6 +97,14 @@ export type Host = Message<"banger.v1.Host"> & {
    * @generated from field: banger.v1.HostRevocation revocation = 20;
    */
   revocation?: HostRevocation | undefined;
+
+  /**
+   * What an operator has accepted of what the host says that it has: more of it never counts. 0: what
+   * the host said first, after it joined. Not set: all of it is what the host said first.
+   *
+   * @generated from field: banger.v1.HostResources accepted_capacity = 16;
+   */
+  acceptedCapacity?: HostResources | undefined;
 };
 
 /**
@@ -224,7 +232,7 @@ export type HostStatus = Message<"banger.v1.HostStatus"> & {
   bootId: string;
 
   /**
-   * What the kernel has, less what is reserved for the host.
+   * What the kernel has, less what is reserved for the host, as its agent says.
    *
    * @generated from field: banger.v1.HostResources capacity = 10;
    */
@@ -284,7 +292,8 @@ export type HostStatus = Message<"banger.v1.HostStatus"> & {
   unclaimedVmCount: number;
 
   /**
-   * What may be booked in all: the capacity times the overcommit. Less `booked` it is what is left.
+   * What may be booked in all: the capacity, as far as it was accepted, times the overcommit. Less
+   * `booked` it is what is left.
    * Not set while the agent has not been reached since the server started.
    *
    * @generated from field: banger.v1.HostResources allocatable = 19;
@@ -306,6 +315,21 @@ export type HostStatus = Message<"banger.v1.HostStatus"> & {
   overcommit?: HostOvercommit | undefined;
 
   /**
+   * The most that counts of the capacity: what an operator has accepted, or else what the host said
+   * first. 0: nothing is known yet. In guests, 0 is also no limit.
+   *
+   * @generated from field: banger.v1.HostResources accepted_capacity = 30;
+   */
+  acceptedCapacity?: HostResources | undefined;
+
+  /**
+   * What an operator has to know or decide, whatever the state is. Empty when there is nothing.
+   *
+   * @generated from field: repeated banger.v1.HostCondition conditions = 31;
+   */
+  conditions: HostCondition[];
+
+  /**
    * The certificate of its agent, as seen in this life of the server. Not set before the first
    * connection.
    *
@@ -320,6 +344,34 @@ export type HostStatus = Message<"banger.v1.HostStatus"> & {
  */
 export const HostStatusSchema: GenMessage<HostStatus> = /*@__PURE__*/
   messageDesc(file_banger_v1_host, 3);
+
+/**
+ * Something about a host that an operator has to know or decide.
+ *
+ * @generated from message banger.v1.HostCondition
+ */
+export type HostCondition = Message<"banger.v1.HostCondition"> & {
+  /**
+   * Reason code, such as `CAPACITY_NOT_ACCEPTED`.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * The same as a sentence, with the command that mends it.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message banger.v1.HostCondition.
+ * Use `create(HostConditionSchema)` to create a new message.
+ */
+export const HostConditionSchema: GenMessage<HostCondition> = /*@__PURE__*/
+  messageDesc(file_banger_v1_host, 4);
 
 /**
  * The certificate that an agent shows. The server renews it at two thirds of its life.
@@ -354,7 +406,7 @@ export type HostCertificate = Message<"banger.v1.HostCertificate"> & {
  * Use `create(HostCertificateSchema)` to create a new message.
  */
 export const HostCertificateSchema: GenMessage<HostCertificate> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 4);
+  messageDesc(file_banger_v1_host, 5);
 
 /**
  * @generated from message banger.v1.HostResources
@@ -388,7 +440,7 @@ export type HostResources = Message<"banger.v1.HostResources"> & {
  * Use `create(HostResourcesSchema)` to create a new message.
  */
 export const HostResourcesSchema: GenMessage<HostResources> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 5);
+  messageDesc(file_banger_v1_host, 6);
 
 /**
  * A file in the host's image directory.
@@ -424,7 +476,7 @@ export type HostImage = Message<"banger.v1.HostImage"> & {
  * Use `create(HostImageSchema)` to create a new message.
  */
 export const HostImageSchema: GenMessage<HostImage> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 6);
+  messageDesc(file_banger_v1_host, 7);
 
 /**
  * @generated from message banger.v1.CreateJoinTokenRequest
@@ -451,6 +503,14 @@ export type CreateJoinTokenRequest = Message<"banger.v1.CreateJoinTokenRequest">
    * @generated from field: map<string, string> labels = 3;
    */
   labels: { [key: string]: string };
+
+  /**
+   * The accepted capacity that the host gets: more than this never counts, whatever its agent says. 0
+   * in a field, or not set: what the host says first; of one that joins again, what was accepted.
+   *
+   * @generated from field: banger.v1.HostResources accepted_capacity = 8;
+   */
+  acceptedCapacity?: HostResources | undefined;
 };
 
 /**
@@ -458,7 +518,7 @@ export type CreateJoinTokenRequest = Message<"banger.v1.CreateJoinTokenRequest">
  * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
  */
 export const CreateJoinTokenRequestSchema: GenMessage<CreateJoinTokenRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 7);
+  messageDesc(file_banger_v1_host, 8);
 
 /**
  * @generated from message banger.v1.CreateJoinTokenResponse
@@ -483,7 +543,7 @@ export type CreateJoinTokenResponse = Message<"banger.v1.CreateJoinTokenResponse
  * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
  */
 export const CreateJoinTokenResponseSchema: GenMessage<CreateJoinTokenResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 8);
+  messageDesc(file_banger_v1_host, 9);
 
 /**
  * @generated from message banger.v1.JoinHostRequest
@@ -544,7 +604,7 @@ export type JoinHostRequest = Message<"banger.v1.JoinHostRequest"> & {
  * Use `create(JoinHostRequestSchema)` to create a new message.
  */
 export const JoinHostRequestSchema: GenMessage<JoinHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 9);
+  messageDesc(file_banger_v1_host, 10);
 
 /**
  * @generated from message banger.v1.JoinHostResponse
@@ -585,7 +645,7 @@ export type JoinHostResponse = Message<"banger.v1.JoinHostResponse"> & {
  * Use `create(JoinHostResponseSchema)` to create a new message.
  */
 export const JoinHostResponseSchema: GenMessage<JoinHostResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 10);
+  messageDesc(file_banger_v1_host, 11);
 
 /**
  * @generated from message banger.v1.GetHostRequest
@@ -602,7 +662,7 @@ export type GetHostRequest = Message<"banger.v1.GetHostRequest"> & {
  * Use `create(GetHostRequestSchema)` to create a new message.
  */
 export const GetHostRequestSchema: GenMessage<GetHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 11);
+  messageDesc(file_banger_v1_host, 12);
 
 /**
  * @generated from message banger.v1.ListHostsRequest
@@ -633,7 +693,7 @@ export type ListHostsRequest = Message<"banger.v1.ListHostsRequest"> & {
  * Use `create(ListHostsRequestSchema)` to create a new message.
  */
 export const ListHostsRequestSchema: GenMessage<ListHostsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 12);
+  messageDesc(file_banger_v1_host, 13);
 
 /**
  * @generated from message banger.v1.ListHostsResponse
@@ -662,7 +722,7 @@ export type ListHostsResponse = Message<"banger.v1.ListHostsResponse"> & {
  * Use `create(ListHostsResponseSchema)` to create a new message.
  */
 export const ListHostsResponseSchema: GenMessage<ListHostsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 13);
+  messageDesc(file_banger_v1_host, 14);
 
 /**
  * @generated from message banger.v1.UpdateHostRequest
@@ -701,10 +761,10 @@ export type UpdateHostRequest = Message<"banger.v1.UpdateHostRequest"> & {
 
   /**
    * Which fields to change: `labels`, one label as `labels.rack` (its key may stand in backticks),
-   * `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`. What is not named stays as
-   * it is when the change is made, so that changes of different labels need no etag. A label that is
-   * named and not given goes. Without it: all labels, the address if it is not empty, and the
-   * overcommit if it is set.
+   * `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`, `accepted_capacity`. What is
+   * not named stays as it is when the change is made, so that changes of different labels need no
+   * etag. A label that is named and not given goes. Without it: all labels, the address if it is not
+   * empty, and the overcommit and the accepted capacity if they are set.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 6;
    */
@@ -717,6 +777,14 @@ export type UpdateHostRequest = Message<"banger.v1.UpdateHostRequest"> & {
    * @generated from field: banger.v1.HostOvercommit overcommit = 7;
    */
   overcommit?: HostOvercommit | undefined;
+
+  /**
+   * The whole new accepted capacity; fields that are 0 go back to what the host said first. What it
+   * says now is `status.capacity`. A host that is booked fuller keeps its VMs and takes no further one.
+   *
+   * @generated from field: banger.v1.HostResources accepted_capacity = 12;
+   */
+  acceptedCapacity?: HostResources | undefined;
 };
 
 /**
@@ -724,7 +792,7 @@ export type UpdateHostRequest = Message<"banger.v1.UpdateHostRequest"> & {
  * Use `create(UpdateHostRequestSchema)` to create a new message.
  */
 export const UpdateHostRequestSchema: GenMessage<UpdateHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 14);
+  messageDesc(file_banger_v1_host, 15);
 
 /**
  * @generated from message banger.v1.DeleteHostRequest
@@ -758,7 +826,7 @@ export type DeleteHostRequest = Message<"banger.v1.DeleteHostRequest"> & {
  * Use `create(DeleteHostRequestSchema)` to create a new message.
  */
 export const DeleteHostRequestSchema: GenMessage<DeleteHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 15);
+  messageDesc(file_banger_v1_host, 16);
 
 /**
  * @generated from message banger.v1.RevokeHostRequest
@@ -794,7 +862,7 @@ export type RevokeHostRequest = Message<"banger.v1.RevokeHostRequest"> & {
  * Use `create(RevokeHostRequestSchema)` to create a new message.
  */
 export const RevokeHostRequestSchema: GenMessage<RevokeHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 16);
+  messageDesc(file_banger_v1_host, 17);
 
 /**
  * @generated from message banger.v1.CordonHostRequest
@@ -823,7 +891,7 @@ export type CordonHostRequest = Message<"banger.v1.CordonHostRequest"> & {
  * Use `create(CordonHostRequestSchema)` to create a new message.
  */
 export const CordonHostRequestSchema: GenMessage<CordonHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 17);
+  messageDesc(file_banger_v1_host, 18);
 
 /**
  * @generated from message banger.v1.UncordonHostRequest
@@ -852,7 +920,7 @@ export type UncordonHostRequest = Message<"banger.v1.UncordonHostRequest"> & {
  * Use `create(UncordonHostRequestSchema)` to create a new message.
  */
 export const UncordonHostRequestSchema: GenMessage<UncordonHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 18);
+  messageDesc(file_banger_v1_host, 19);
 
 /**
  * @generated from message banger.v1.DrainHostRequest
@@ -874,7 +942,7 @@ export type DrainHostRequest = Message<"banger.v1.DrainHostRequest"> & {
  * Use `create(DrainHostRequestSchema)` to create a new message.
  */
 export const DrainHostRequestSchema: GenMessage<DrainHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 19);
+  messageDesc(file_banger_v1_host, 20);
 
 /**
  * @generated from message banger.v1.WatchHostsRequest
@@ -898,7 +966,7 @@ export type WatchHostsRequest = Message<"banger.v1.WatchHostsRequest"> & {
  * Use `create(WatchHostsRequestSchema)` to create a new message.
  */
 export const WatchHostsRequestSchema: GenMessage<WatchHostsRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 20);
+  messageDesc(file_banger_v1_host, 21);
 
 /**
  * Which hosts to show. Every field that is set must match.
@@ -926,7 +994,7 @@ export type HostFilter = Message<"banger.v1.HostFilter"> & {
  * Use `create(HostFilterSchema)` to create a new message.
  */
 export const HostFilterSchema: GenMessage<HostFilter> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 21);
+  messageDesc(file_banger_v1_host, 22);
 
 /**
  * @generated from message banger.v1.WatchHostsResponse
@@ -966,7 +1034,7 @@ export type WatchHostsResponse = Message<"banger.v1.WatchHostsResponse"> & {
  * Use `create(WatchHostsResponseSchema)` to create a new message.
  */
 export const WatchHostsResponseSchema: GenMessage<WatchHostsResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 22);
+  messageDesc(file_banger_v1_host, 23);
 
 /**
  * @generated from message banger.v1.GetHostInventoryRequest
@@ -1004,7 +1072,7 @@ export type GetHostInventoryRequest = Message<"banger.v1.GetHostInventoryRequest
  * Use `create(GetHostInventoryRequestSchema)` to create a new message.
  */
 export const GetHostInventoryRequestSchema: GenMessage<GetHostInventoryRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 23);
+  messageDesc(file_banger_v1_host, 24);
 
 /**
  * @generated from message banger.v1.GetHostInventoryResponse
@@ -1054,7 +1122,7 @@ export type GetHostInventoryResponse = Message<"banger.v1.GetHostInventoryRespon
  * Use `create(GetHostInventoryResponseSchema)` to create a new message.
  */
 export const GetHostInventoryResponseSchema: GenMessage<GetHostInventoryResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 24);
+  messageDesc(file_banger_v1_host, 25);
 
 /**
  * @generated from message banger.v1.HostObjectCount
@@ -1081,7 +1149,7 @@ export type HostObjectCount = Message<"banger.v1.HostObjectCount"> & {
  * Use `create(HostObjectCountSchema)` to create a new message.
  */
 export const HostObjectCountSchema: GenMessage<HostObjectCount> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 25);
+  messageDesc(file_banger_v1_host, 26);
 
 /**
  * One kernel object or directory of banger on a host.
@@ -1164,7 +1232,7 @@ export type HostObject = Message<"banger.v1.HostObject"> & {
  * Use `create(HostObjectSchema)` to create a new message.
  */
 export const HostObjectSchema: GenMessage<HostObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 26);
+  messageDesc(file_banger_v1_host, 27);
 
 /**
  * When and how much orphans are removed. Set in the agent's configuration.
@@ -1206,7 +1274,7 @@ export type SweepPolicy = Message<"banger.v1.SweepPolicy"> & {
  * Use `create(SweepPolicySchema)` to create a new message.
  */
 export const SweepPolicySchema: GenMessage<SweepPolicy> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 27);
+  messageDesc(file_banger_v1_host, 28);
 
 /**
  * A sweep that somebody asked for.
@@ -1254,7 +1322,7 @@ export type SweepRecord = Message<"banger.v1.SweepRecord"> & {
  * Use `create(SweepRecordSchema)` to create a new message.
  */
 export const SweepRecordSchema: GenMessage<SweepRecord> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 28);
+  messageDesc(file_banger_v1_host, 29);
 
 /**
  * @generated from message banger.v1.SweepHostRequest
@@ -1286,7 +1354,7 @@ export type SweepHostRequest = Message<"banger.v1.SweepHostRequest"> & {
  * Use `create(SweepHostRequestSchema)` to create a new message.
  */
 export const SweepHostRequestSchema: GenMessage<SweepHostRequest> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 29);
+  messageDesc(file_banger_v1_host, 30);
 
 /**
  * @generated from message banger.v1.SweepHostResponse
@@ -1339,7 +1407,7 @@ export type SweepHostResponse = Message<"banger.v1.SweepHostResponse"> & {
  * Use `create(SweepHostResponseSchema)` to create a new message.
  */
 export const SweepHostResponseSchema: GenMessage<SweepHostResponse> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 30);
+  messageDesc(file_banger_v1_host, 31);
 
 /**
  * @generated from message banger.v1.KeptObject
@@ -1368,7 +1436,7 @@ export type KeptObject = Message<"banger.v1.KeptObject"> & {
  * Use `create(KeptObjectSchema)` to create a new message.
  */
 export const KeptObjectSchema: GenMessage<KeptObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 31);
+  messageDesc(file_banger_v1_host, 32);
 
 /**
  * @generated from message banger.v1.FailedObject
@@ -1392,7 +1460,7 @@ export type FailedObject = Message<"banger.v1.FailedObject"> & {
  * Use `create(FailedObjectSchema)` to create a new message.
  */
 export const FailedObjectSchema: GenMessage<FailedObject> = /*@__PURE__*/
-  messageDesc(file_banger_v1_host, 32);
+  messageDesc(file_banger_v1_host, 33);
 
 /**
  * @generated from enum banger.v1.HostState
@@ -1661,7 +1729,7 @@ export const HostService: GenService<{
     output: typeof ListHostsResponseSchema;
   },
   /**
-   * Changes labels, agent address or overcommit of a host.
+   * Changes labels, agent address, overcommit or accepted capacity of a host.
    *
    * @generated from rpc banger.v1.HostService.UpdateHost
    */
