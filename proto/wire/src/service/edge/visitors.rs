@@ -4,7 +4,8 @@
 //! or network in two ways: from a page of its own, which the browser names in `Origin`; or by a
 //! name of its own that was made to point at the service after the page was loaded (DNS rebinding),
 //! which the browser names in `Host`. So both have to be ours. An address is always ours: nobody
-//! can make it point elsewhere. `localhost` is, since browsers resolve it themselves.
+//! can make it point elsewhere. `localhost` is, since browsers resolve it themselves; a name below
+//! it is not: whoever has a port of this machine has a page there.
 //!
 //! For what a page loads without a preflight (pictures, scripts, frames) a browser names no origin
 //! and says in `Sec-Fetch-Site` only how the page is related to us. `same-site` is a stranger

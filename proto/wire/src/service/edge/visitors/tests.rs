@@ -40,6 +40,7 @@ fn addresses_localhost_and_configured_names_are_ours_and_nothing_else() {
         "localhost.evil.example",
         "fleet.localhost:7070",
         "localhost.localhost",
+        "evil.localhost",
         "evil.localhost.example",
         "fleet.example.org.evil.example",
         "evil-fleet.example.org",
