@@ -22,7 +22,6 @@ use banger_proto::words;
 use banger_wire::causes::with_causes;
 use banger_wire::limits;
 use banger_wire::tls::{DefaultTimeProvider, TimeProvider};
-use banger_wire::trace;
 use futures_util::{StreamExt as _, stream};
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -32,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
@@ -253,39 +252,27 @@ impl GrpcLink {
         }
     }
 
-    fn request_within<T>(&self, message: T, limit: Duration) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(limit);
-        trace::inject(request.metadata_mut());
-        request
-    }
-
-    fn request<T>(&self, message: T, traceparent: &str) -> Request<T> {
-        let mut request = Request::new(message);
-        request.set_timeout(COMMAND_TIMEOUT);
-        trace::inject(request.metadata_mut());
-        if request.metadata().get(trace::TRACEPARENT).is_none() {
-            trace::inject_traceparent(request.metadata_mut(), traceparent);
-        }
-        request
-    }
-
     /// One command by the call that is made for it.
     async fn send_one(&self, command: &Command) -> Result<Delivery, LinkError> {
-        let mut client = self.client()?;
         let traceparent = command.intent.traceparent.as_str();
+        let limit = COMMAND_TIMEOUT;
         let assignment = Some(convert::assignment(command, &self.net));
         let answered = match command.intent.desired {
             Desired::Running | Desired::Paused => {
                 let message = wire::CreateVmRequest { assignment };
-                client
-                    .create_vm(self.request(message, traceparent))
-                    .await
-                    .map(|_| Delivery::Accepted)
+                let call =
+                    self.unary(message, limit, traceparent, |mut client, request| async move {
+                        client.create_vm(request).await
+                    });
+                call.await?.map(|_| Delivery::Accepted)
             }
             Desired::Stopped => {
                 let message = wire::StopVmRequest { assignment };
-                client.stop_vm(self.request(message, traceparent)).await.map(|_| Delivery::Accepted)
+                let call =
+                    self.unary(message, limit, traceparent, |mut client, request| async move {
+                        client.stop_vm(request).await
+                    });
+                call.await?.map(|_| Delivery::Accepted)
             }
             Desired::Absent => {
                 let message = wire::DeleteVmRequest {
@@ -294,9 +281,15 @@ impl GrpcLink {
                     stop_grace: Some(convert::duration(command.intent.stop_grace)),
                     traceparent: traceparent.to_owned(),
                 };
-                client.delete_vm(self.request(message, traceparent)).await.map(|answer| {
-                    if answer.into_inner().absent { Delivery::Absent } else { Delivery::Accepted }
-                })
+                let call =
+                    self.unary(message, limit, traceparent, |mut client, request| async move {
+                        client.delete_vm(request).await
+                    });
+                let absent = |answer: wire::DeleteVmResponse| match answer.absent {
+                    true => Delivery::Absent,
+                    false => Delivery::Accepted,
+                };
+                call.await?.map(absent)
             }
         };
         match answered {
@@ -309,13 +302,11 @@ impl GrpcLink {
         &self,
         assignments: Vec<wire::Assignment>,
     ) -> Result<Vec<(VmId, Delivery)>, LinkError> {
-        let mut client = self.client()?;
         let message = wire::ReconcileRequest { assignments };
-        let answer = client
-            .reconcile(self.request(message, ""))
-            .await
-            .map_err(|status| self.failed(&status))?
-            .into_inner();
+        let call = self.unary(message, COMMAND_TIMEOUT, "", |mut client, request| async move {
+            client.reconcile(request).await
+        });
+        let answer = call.await?.map_err(|status| self.failed(&status))?;
         answer
             .results
             .into_iter()
@@ -387,7 +378,7 @@ impl AgentLink for GrpcLink {
     async fn objects(&self, claimed: &[VmId]) -> Result<(Vec<HostObject>, SweepPolicy), LinkError> {
         let mut client = self.client()?;
         let message = wire::ListObjectsRequest { claimed_vm_ids: objects::ids(claimed) };
-        let request = self.request_within(message, LOOK_TIMEOUT);
+        let request = unary::request(message, LOOK_TIMEOUT, "");
         let read = async {
             let mut parts =
                 client.list_objects(request).await.map_err(|s| self.failed(&s))?.into_inner();
@@ -417,20 +408,16 @@ impl AgentLink for GrpcLink {
         claimed: &[VmId],
         actor: &str,
     ) -> Result<SweepOutcome, LinkError> {
-        let mut client = self.client()?;
         let message = wire::SweepRequest {
             dry_run,
             claimed_vm_ids: objects::ids(claimed),
             actor: actor.to_owned(),
         };
-        let request = self.request_within(message, SWEEP_TIMEOUT);
-        match tokio::time::timeout(SWEEP_TIMEOUT, client.sweep(request)).await {
-            Ok(answer) => {
-                let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
-                objects::swept(answer).map_err(|error| self.broken(&error))
-            }
-            Err(_) => Err(self.too_late()),
-        }
+        let call = self.unary(message, SWEEP_TIMEOUT, "", |mut client, request| async move {
+            client.sweep(request).await
+        });
+        let answer = call.await?.map_err(|status| self.failed(&status))?;
+        objects::swept(answer).map_err(|error| self.broken(&error))
     }
 
     async fn observe(&self) -> Result<Observations, LinkError> {
@@ -440,11 +427,11 @@ impl AgentLink for GrpcLink {
             server_name: "banger-server".to_owned(),
             server_epoch: self.epoch.0,
         };
-        let stream = client(channel.clone())
-            .observe(request)
-            .await
-            .map_err(|status| self.failed(&status))?
-            .into_inner();
+        let mut client = client(channel.clone());
+        // Of the head alone: what comes after it has the time of a heartbeat.
+        let head = tokio::time::timeout(COMMAND_TIMEOUT, client.observe(request)).await;
+        let head = head.map_err(|_| self.too_late())?;
+        let stream = head.map_err(|status| self.failed(&status))?.into_inner();
         *self.channel.lock() = Some(channel);
         let entrance = Entrance::new(self.peer.host, Instant::now());
         let said = Said { address: self.address.clone(), stream, entrance };
@@ -456,8 +443,11 @@ impl AgentLink for GrpcLink {
     }
 
     async fn remove_image(&self, sha256: &str) -> Result<(), LinkError> {
-        let answered = self.client()?.remove_image(self.request(images::removal(sha256), "")).await;
-        answered.map(drop).map_err(|status| self.failed(&status))
+        let message = images::removal(sha256);
+        let call = self.unary(message, COMMAND_TIMEOUT, "", |mut client, request| async move {
+            client.remove_image(request).await
+        });
+        call.await?.map(drop).map_err(|status| self.failed(&status))
     }
 
     fn close(&self) {
@@ -483,3 +473,4 @@ mod said;
 mod secured;
 #[cfg(test)]
 mod tests;
+mod unary;

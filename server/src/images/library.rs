@@ -59,6 +59,9 @@ pub enum KeepError {
     /// Its sender takes too long.
     #[error("the upload was given up: {0}")]
     TooSlow(#[source] TooSlow),
+    /// It has taken long, and others wait.
+    #[error("it took long and gave way to others that wait; ask again later")]
+    GaveWay,
     /// The files can't be written or read.
     #[error("could not {what}")]
     Io {

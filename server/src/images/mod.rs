@@ -11,6 +11,7 @@
 //! accepted, the disk is full, the name is taken; then nothing is left.
 
 pub mod importer;
+pub mod lanes;
 pub mod library;
 mod quota;
 mod reserved;
@@ -19,7 +20,7 @@ mod slots;
 pub mod sources;
 mod uploading;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ use crate::model::caller::Caller;
 use crate::model::image::{Boot, ImageRecord, StoredKind};
 use crate::model::ledger::{PutImage, Refusal};
 use crate::model::project::ProjectName;
-use crate::store::{KeptContents, MutateError, Store};
+use crate::store::{KeptContents, MutateError, Store, UnusedContents};
 
 /// Most uploads at a time, and most of one caller.
 const UPLOADS: usize = 16;
@@ -211,13 +212,20 @@ impl Images {
         report: Report,
     ) -> Result<Arc<ImageRecord>, ImportFailure> {
         // The slot first: who waits for its share keeps nobody else from the name.
-        let _slot = self.imports.take(&caller.party()).await.ok_or(ImportFailure::Closed)?;
+        let mut slot = self.imports.take(&caller.party()).await.ok_or(ImportFailure::Closed)?;
         let name = self.turn(&format!("{}/{}", wish.project, wish.name));
-        let _mine = name.lock().await;
-        self.library.check_room(0).map_err(ImportFailure::Keep)?;
-        self.check_import(&wish).map_err(ImportFailure::Quota)?;
         let place = self.library.place(&format!("import-{}", self.unused_name()));
-        let made = self.convert(&wish, place.path(), report).await?;
+        let making = async {
+            let mine = name.lock().await;
+            self.library.check_room(0).map_err(ImportFailure::Keep)?;
+            self.check_import(&wish).map_err(ImportFailure::Quota)?;
+            Ok::<_, ImportFailure>((self.convert(&wish, place.path(), report).await?, mine))
+        };
+        // Cancel-safe: an import that is dropped leaves nothing.
+        let (made, _mine) = tokio::select! {
+            made = making => made?,
+            () = slot.given_up() => return Err(ImportFailure::Keep(KeepError::GaveWay)),
+        };
         let sha256 = made.made.sha256_hex();
 
         // Making it may have taken minutes.
@@ -255,21 +263,19 @@ impl Images {
         named.await.map_err(|_| ImportFailure::Closed)?
     }
 
-    /// Removes contents that nothing refers to and uploads that have expired. Answers the digests
-    /// of all contents that are kept.
+    /// Removes contents that nothing refers to and uploads that have expired.
     ///
     /// # Errors
     /// The store can't say which those are.
-    pub async fn collect(&self) -> Result<std::collections::BTreeSet<String>, MutateError> {
+    pub async fn collect(&self) -> Result<(), MutateError> {
         let now = self.clock.now();
         let _settled = self.settled.write().await;
         let kept = self.store.ask(KeptContents).await?;
-        let (library, keep) = (Arc::clone(&self.library), kept.clone());
-        let reserved = self.reserved.clone();
+        let (library, reserved) = (Arc::clone(&self.library), self.reserved.clone());
         let removed = tokio::task::spawn_blocking(move || {
-            let contents = library.collect(&keep)?;
+            let contents = library.collect(&kept)?;
             let blobs = library.expire(now)?;
-            library.kept_blobs(|kept| reserved.set_kept(kept))?;
+            library.kept_blobs(|blobs| reserved.set_kept(blobs))?;
             Ok::<_, std::io::Error>((contents, blobs))
         });
         match removed.await {
@@ -279,7 +285,15 @@ impl Images {
             Ok(Ok(_)) | Err(_) => {}
             Ok(Err(error)) => tracing::warn!(error = %error, "unused images can't be removed"),
         }
-        Ok(kept)
+        Ok(())
+    }
+
+    /// Which of these contents nothing refers to now.
+    ///
+    /// # Errors
+    /// The store can't say which those are.
+    pub async fn unused(&self, digests: BTreeSet<String>) -> Result<BTreeSet<String>, MutateError> {
+        self.store.ask(UnusedContents(digests)).await
     }
 
     /// Lets go of what was uploaded to a project that is gone. What can't be removed now expires.

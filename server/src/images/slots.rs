@@ -1,4 +1,5 @@
-//! Slots: so many at a time, and no caller more than a share of them.
+//! Slots: so many at a time, and no caller more than a share of them. One that takes long makes room
+//! when others wait ([`Lanes`]), and counts towards its caller's share all the same.
 //!
 //! Driven by uploads and imports. A caller that has its share waits for itself; the others go on.
 //! A caller is a party here ([`Caller::party`]): a principal of the fleet, or all of a project's
@@ -9,14 +10,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::lanes::{Lane, Lanes};
+
+/// How long one is left alone when others wait.
+const TURN: Duration = Duration::from_secs(120);
+
 /// Slots that callers share.
 #[derive(Debug)]
 pub(super) struct Slots {
-    all: Arc<Semaphore>,
+    all: Lanes,
     share: usize,
     callers: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
@@ -24,16 +31,24 @@ pub(super) struct Slots {
 /// One slot, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    _all: OwnedSemaphorePermit,
+    all: Lane,
     _own: OwnedSemaphorePermit,
     /// Keeps the caller's count as long as it holds anything.
     _count: Arc<Semaphore>,
 }
 
+impl Slot {
+    /// Ends when this is to give way to others that wait. To be waited for beside the work.
+    pub(super) async fn given_up(&mut self) {
+        self.all.given_up().await;
+    }
+}
+
 impl Slots {
-    /// So many in all, of which one caller has at most `share`.
+    /// So many in all, of which one caller has at most `share`; as many again of those that take
+    /// long.
     pub(super) fn new(all: usize, share: usize) -> Self {
-        let all = Arc::new(Semaphore::new(all.max(1)));
+        let all = Lanes::new(all, all, TURN);
         Self { all, share: share.max(1), callers: Mutex::default() }
     }
 
@@ -42,8 +57,8 @@ impl Slots {
         let count = self.count(caller);
         // First the caller's own, so that nobody waits with a slot of everybody's in hand.
         let own = Arc::clone(&count).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(Slot { _all: all, _own: own, _count: count })
+        let all = self.all.take().await;
+        Some(Slot { all, _own: own, _count: count })
     }
 
     fn count(&self, caller: &str) -> Arc<Semaphore> {

@@ -229,9 +229,11 @@ async fn content_stays_as_long_as_a_vm_or_a_name_refers_to_it() {
     let forget =
         AnyMutation::DeleteImage(DeleteImage { image: Named::new(&ProjectName::default(), "k") });
     fixture.store.submit(caller(), forget).await.expect("unused");
-    let kept = fixture.images.collect().await.expect("the store answers");
+    let unused = fixture.images.unused(all.iter().cloned().collect()).await;
+    let unused = unused.expect("the store answers");
+    assert_eq!(unused, [kernel.sha256.clone(), root.sha256.clone()].into());
+    fixture.images.collect().await.expect("the store answers");
     assert_eq!(fixture.contents(), [newer.sha256.as_str()]);
-    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [newer.sha256.as_str()]);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub struct Uploading<'a> {
     bytes: u64,
     reservation: Reservation,
     pace: Pace,
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
 }
 
 impl<'a> Uploading<'a> {
@@ -34,7 +34,7 @@ impl<'a> Uploading<'a> {
     ) -> Self {
         let reservation = images.reserved.begin(project);
         let pace = Pace::new(images.settings.patience);
-        Self { images, upload: Some(upload), bytes: 0, reservation, pace, _slot: slot }
+        Self { images, upload: Some(upload), bytes: 0, reservation, pace, slot }
     }
 
     /// Whether so many bytes would be kept. They are its own from then on.
@@ -61,7 +61,19 @@ impl<'a> Uploading<'a> {
         part: impl Future<Output = T>,
         bytes_of: impl FnOnce(&T) -> u64,
     ) -> Result<T, KeepError> {
-        self.pace.next(part, bytes_of).await.map_err(KeepError::TooSlow)
+        let slot = &mut self.slot;
+        let given_up = async {
+            match slot {
+                Some(slot) => slot.given_up().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel-safe: an upload that gives way is over.
+        tokio::select! {
+            biased;
+            part = self.pace.next(part, bytes_of) => part.map_err(KeepError::TooSlow),
+            () = given_up => Err(KeepError::GaveWay),
+        }
     }
 
     /// Adds to it.

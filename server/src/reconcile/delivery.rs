@@ -5,7 +5,7 @@
 //! host and image, one at a time for each host, a few in all. A transfer that broke off is due
 //! again after a back-off, for as long as a VM needs it, and waits behind those that came
 //! meanwhile: slots are given in order. A host that takes too little, or for too long, loses its
-//! slot. Whether a host has a file is what its facts say, and what its agent has answered since.
+//! slot, and one that takes long makes room for those that wait. Whether a host has a file is what its facts say, and what its agent has answered since.
 //!
 //! Holds no VM up but those that need the image: the driver goes on with the others meanwhile.
 
@@ -21,13 +21,14 @@ use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::needs::{ImageStanding, in_facts};
 use crate::fleet::backoff::Backoff;
 use crate::fleet::link::{AgentLink, ImageContent, ImageToPut, LinkError};
+use crate::images::lanes::Lanes;
 use crate::images::library::Library;
 use crate::model::host::HostFacts;
 use crate::watch::View;
@@ -46,6 +47,13 @@ const PATIENCE: Patience = Patience {
     least_bytes: 4 << 20,
     total: Duration::from_secs(12 * 3600),
 };
+
+/// Of a transfer that has taken long while others wait.
+const GAVE_WAY: &str = "the agent is slow, and other hosts wait for their images";
+
+/// How long a transfer is left alone when others wait, and how many of those that take longer go on.
+const TURN: Duration = Duration::from_secs(60);
+const LONG: usize = 16;
 
 #[derive(Debug)]
 enum Entry {
@@ -110,11 +118,13 @@ pub struct ImageDelivery {
     library: Arc<Library>,
     view: Arc<View>,
     hosts: Mutex<HashMap<HostId, HostTransfers>>,
-    slots: Semaphore,
+    slots: Lanes,
     cancel: CancellationToken,
     tasks: TaskTracker,
     /// Rung when something may be unused.
     pub(super) tidy: Notify,
+    /// Rung when contents of the server have gone over: hosts may have some that are unused.
+    pub(super) tidy_hosts: Notify,
 }
 
 impl ImageDelivery {
@@ -129,10 +139,11 @@ impl ImageDelivery {
             library,
             view,
             hosts: Mutex::default(),
-            slots: Semaphore::new(transfers.max(1)),
+            slots: Lanes::new(transfers, LONG, TURN),
             cancel,
             tasks: TaskTracker::new(),
             tidy: Notify::new(),
+            tidy_hosts: Notify::new(),
         })
     }
 
@@ -186,7 +197,8 @@ impl ImageDelivery {
 
     /// Has an agent take away an image that nothing refers to. From the first moment on the host
     /// counts as one without it, and a transfer of the same image waits until the agent has
-    /// answered: so whoever needs it meanwhile has it brought again.
+    /// answered: so whoever needs it meanwhile has it brought again. Answers whether it has gone: one
+    /// that is on its way, or whose host has another under way until then, is left.
     ///
     /// # Errors
     /// The agent keeps it, or was not reached; then the host counts as before.
@@ -195,21 +207,24 @@ impl ImageDelivery {
         host: HostId,
         link: &dyn AgentLink,
         sha256: &str,
-    ) -> Result<(), LinkError> {
+        until: Instant,
+    ) -> Result<bool, LinkError> {
         let (before, turn) = {
             let mut hosts = self.hosts.lock();
             let state = hosts.entry(host).or_default();
             // One that is on its way is needed by somebody.
             if matches!(state.entries.get(sha256), Some(Entry::Coming(_))) {
-                return Ok(());
+                return Ok(false);
             }
             let before = state.entries.insert(sha256.to_owned(), Entry::Gone);
             (before, Arc::clone(&state.turn))
         };
-        // Never closed: it always comes.
-        let _turn = turn.acquire().await;
-        let answer = link.remove_image(sha256).await;
-        if answer.is_err()
+        let answer = match timeout_at(until, turn.acquire()).await {
+            // Never closed: it always comes.
+            Ok(_turn) => link.remove_image(sha256).await.map(|()| true),
+            Err(_) => Ok(false),
+        };
+        if !matches!(answer, Ok(true))
             && let Some(state) = self.hosts.lock().get_mut(&host)
             && matches!(state.entries.get(sha256), Some(Entry::Gone))
         {
@@ -290,7 +305,7 @@ impl ImageDelivery {
         // In this order, so that a slow host does not hold places of others. Neither is ever
         // closed: a permit always comes.
         let _turn = turn.acquire().await;
-        let _slot = self.slots.acquire().await;
+        let mut slot = self.slots.take().await;
         let (library, digest) = (Arc::clone(&self.library), sha256.to_owned());
         let opened = tokio::task::spawn_blocking(move || library.content(&digest)).await;
         let content = opened
@@ -307,6 +322,7 @@ impl ImageDelivery {
         tokio::select! {
             put = link.put_image(&image, bytes) => put.map_err(|error| sentence(&error)),
             why = too_slow(counts) => Err(format!("the agent is too slow: {why}")),
+            () = slot.given_up() => Err(GAVE_WAY.to_owned()),
         }
     }
 }

@@ -61,7 +61,7 @@ pub use self::events::{MAX_EVENTS_PER_VM, StoredEvent};
 use self::file::{close_whole, connect, lock, options};
 pub use self::hosts::hosts_in;
 use self::query::Question;
-pub use self::query::{KeptContents, Query};
+pub use self::query::{KeptContents, Query, UnusedContents};
 pub use self::restore::{
     HostShutOut, NamedToken, NamedVm, RestoreError, RestoreTerms, Restored, ShutOut, ShutOutHost,
     UnknownHost, restore, restoring,

@@ -32,6 +32,18 @@ impl Query for KeptContents {
     }
 }
 
+/// Which of these contents neither a name nor a VM refers to.
+#[derive(Debug, Clone)]
+pub struct UnusedContents(pub BTreeSet<String>);
+
+impl Query for UnusedContents {
+    type Answer = BTreeSet<String>;
+
+    fn answer(self, stored: &Ledger) -> BTreeSet<String> {
+        stored.unused_contents(self.0)
+    }
+}
+
 /// Called with what is stored, or with why that can't be said.
 type Reply = dyn FnOnce(Result<&Ledger, MutateError>) + Send;
 

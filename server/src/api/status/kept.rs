@@ -61,7 +61,7 @@ pub fn keep_failed(failure: KeepError, caller: &Caller) -> Status {
     let (code, reason) = match &failure {
         KeepError::Quota(refusal) => return refused(refusal),
         KeepError::Full(_) => (Code::ResourceExhausted, ErrorReason::ImageStoreFull),
-        KeepError::TooLarge { .. } | KeepError::TooSlow(_) => {
+        KeepError::TooLarge { .. } | KeepError::TooSlow(_) | KeepError::GaveWay => {
             (Code::ResourceExhausted, ErrorReason::LimitReached)
         }
         KeepError::Io { what, source } => {

@@ -188,6 +188,15 @@ impl Ledger {
         named.chain(self.images.users.keys().cloned()).collect()
     }
 
+    /// Those of these contents that neither a name nor a VM refers to.
+    pub fn unused_contents(&self, mut digests: BTreeSet<String>) -> BTreeSet<String> {
+        for image in self.images.names.iter() {
+            digests.remove(&image.sha256);
+        }
+        digests.retain(|digest| !self.images.users.contains_key(digest));
+        digests
+    }
+
     pub(super) fn put_image(&self, put: &PutImage, caller: &Caller) -> Result<Decided, Refusal> {
         let PutImage { image, replace, public } = put;
         self.check_project(&image.project, caller)?;

@@ -117,6 +117,23 @@ impl Fixture {
     }
 }
 
+fn in_a_while() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_sent_an_image_for_long_keeps_an_unused_one_for_later() {
+    let fixture = fixture(4);
+    let (coming, unused) = (fixture.keep(b"root"), "0".repeat(64));
+    assert!(matches!(fixture.need(1, &coming), ImageStanding::Coming { .. }));
+    while fixture.taker.at_once.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let away = fixture.delivery.take_away(host_id(1), &*fixture.link, &unused, in_a_while());
+    assert!(!away.await.expect("it is left"), "and nobody waits for it any longer");
+    assert_eq!(fixture.delivery.said_since(host_id(1)), [], "it has what it had");
+}
+
 #[tokio::test]
 async fn one_image_is_sent_to_a_host_once_however_often_it_is_needed() {
     let fixture = fixture(4);
@@ -194,13 +211,14 @@ async fn what_the_agent_said_last_counts_until_its_host_says_anew_what_it_has() 
     });
     let standing = |listed| fixture.delivery.standing(host_id(1), listed, &digest);
     assert_eq!(standing(Some(&listed)), ImageStanding::Here);
-    let take_away = || fixture.delivery.take_away(host_id(1), &*fixture.link, &digest);
+    let take_away =
+        || fixture.delivery.take_away(host_id(1), &*fixture.link, &digest, in_a_while());
     fixture.taker.in_use.store(1, Ordering::SeqCst);
     fixture.taker.let_through.0.add_permits(2);
     take_away().await.expect_err("in use");
     assert_eq!(standing(Some(&listed)), ImageStanding::Here);
     fixture.taker.in_use.store(0, Ordering::SeqCst);
-    take_away().await.expect("unused");
+    assert!(take_away().await.expect("unused"));
     assert_eq!(standing(Some(&listed)), ImageStanding::Missing);
     assert_eq!(fixture.delivery.said_since(host_id(1)), [(digest.clone(), false)]);
     fixture.delivery.new_session(host_id(1));
@@ -212,7 +230,8 @@ async fn what_the_agent_said_last_counts_until_its_host_says_anew_what_it_has() 
 async fn an_image_needed_while_it_is_taken_away_is_brought_again_after_that() {
     let fixture = fixture(4);
     let digest = fixture.keep(b"root");
-    let mut away = std::pin::pin!(fixture.delivery.take_away(host_id(1), &*fixture.link, &digest));
+    let away = fixture.delivery.take_away(host_id(1), &*fixture.link, &digest, in_a_while());
+    let mut away = std::pin::pin!(away);
     assert!(futures_util::poll!(&mut away).is_pending());
     assert!(matches!(fixture.need(1, &digest), ImageStanding::Coming { .. }));
     fixture.taker.let_through.0.add_permits(1);
@@ -276,6 +295,31 @@ async fn a_host_that_was_given_up_waits_behind_the_others() {
     let standing = |host| fixture.delivery.standing(host_id(host), None, &image);
     assert_eq!(standing(2), ImageStanding::Here);
     assert!(matches!(standing(1), ImageStanding::Coming { .. }), "{:?}", standing(1));
+    fixture.cancel.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_that_take_their_images_slowly_hold_up_the_others_for_a_turn() {
+    const SLOW: u128 = 4;
+    let fixture = fixture(4);
+    let image = fixture.keep(b"image");
+    for host in 1..=SLOW {
+        fixture.need(host, &image);
+    }
+    while fixture.taker.at_once.load(Ordering::SeqCst) < 4 {
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    fixture.need(9, &image);
+    while fixture.taker.at_once.load(Ordering::SeqCst) < 5 {
+        // Shorter than the time after which a host is given up that takes nothing.
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begun.elapsed() <= TURN + Duration::from_secs(1), "{:?}", begun.elapsed());
+    for host in 1..=SLOW {
+        let standing = fixture.delivery.standing(host_id(host), None, &image);
+        assert!(matches!(standing, ImageStanding::Coming { .. }), "it goes on: {standing:?}");
+    }
     fixture.cancel.cancel();
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::agent_service_server::{AgentService, AgentServiceServer};
@@ -53,6 +54,10 @@ struct Held {
     puts: usize,
     in_use: bool,
     script: Option<Script>,
+    /// Removals of images are answered with the head of an answer and nothing after it.
+    removals_never_end: bool,
+    /// Paths of calls that were answered so.
+    unended: Vec<String>,
 }
 
 /// A look at the host's objects that is held: that it was asked for, and that it may go on.
@@ -133,6 +138,7 @@ impl FakeAgent {
             cut: CancellationToken::new(),
         };
         let service = AgentServiceServer::new(self.clone());
+        let service = Unending { agent: self.clone(), service };
         let service = tower::ServiceBuilder::new().layer(ResetsAreErrors).service(service);
         (address, Serving(serve(listener, service)))
     }
@@ -146,6 +152,21 @@ impl FakeAgent {
     pub(super) fn say(&self, event: Event) {
         let mut held = self.held.lock().expect("no panic");
         held.observers.retain(|observer| observer.send(event.clone()).is_ok());
+    }
+
+    /// From now on answers removals of images with the head of an answer and nothing after it.
+    pub(super) fn never_end_removals(&self) {
+        self.held.lock().expect("no panic").removals_never_end = true;
+    }
+
+    /// How many calls it has left without an end.
+    pub(super) fn unended(&self) -> usize {
+        self.held.lock().expect("no panic").unended.len()
+    }
+
+    /// Says from the next observation on that it has this file, as if it had been brought.
+    pub(super) fn has_image(&self, name: &str) {
+        self.held.lock().expect("no panic").images.insert(name.to_owned(), Vec::new());
     }
 
     /// Whether the server reads what it says.
@@ -509,5 +530,54 @@ impl AgentService for FakeAgent {
             Ok(wire::ObserveResponse { sequence, event: Some(event) })
         });
         Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// An agent that does not end what it was asked not to.
+#[derive(Debug, Clone)]
+struct Unending<S> {
+    agent: FakeAgent,
+    service: S,
+}
+
+impl<S, B> tower::Service<http::Request<B>> for Unending<S>
+where
+    S: tower::Service<http::Request<B>, Response = http::Response<tonic::body::Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        let mut held = self.agent.held.lock().expect("no panic");
+        if !(held.removals_never_end && path.ends_with("/RemoveImage")) {
+            return Box::pin(self.service.call(request));
+        }
+        held.unended.push(path.to_owned());
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        let answer = head.body(tonic::body::Body::new(Silence)).expect("a head");
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+}
+
+/// A body of which nothing ever comes.
+struct Silence;
+
+impl http_body::Body for Silence {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Poll::Pending
     }
 }

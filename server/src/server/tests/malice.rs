@@ -417,3 +417,56 @@ async fn a_host_that_grows_by_its_own_word_draws_no_vms_and_none_of_their_secret
     stage.unharmed().await;
     stage.server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_never_ends_a_removal_keeps_no_image_on_the_server_or_on_others() {
+    use crate::model::image::{StoredKind, host_file};
+
+    let mut stage = Stage::set().await;
+    let unused = |number: u8| host_file(&hex::encode([number; 32]));
+    stage.malicious.agent.never_end_removals();
+    for number in 0..200 {
+        stage.malicious.agent.has_image(&unused(number));
+    }
+    stage.honest.agent.has_image(&unused(1));
+    for agent in [&stage.malicious.agent, &stage.honest.agent] {
+        agent.cut_streams();
+    }
+    for (name, files) in [("malicious", 202), ("honest", 3)] {
+        let has = |host: &crate::watch::HostSnapshot| {
+            let facts = host.view.facts.as_ref();
+            let all = facts.is_some_and(|facts| facts.images.len() == files);
+            all && host.view.health.state.is_online()
+        };
+        stage.until_named(name, "online with its files", has).await;
+    }
+    // A content that goes over while the malicious host is being asked.
+    let one = super::images::keep(
+        &stage.server,
+        &stage.directory,
+        "kernel",
+        StoredKind::Kernel,
+        b"\x7fELF kernel",
+    )
+    .await;
+    let mut images =
+        v1::image_service_client::ImageServiceClient::new(channel(&stage.server).await);
+    let delete = v1::DeleteImageRequest { name: "kernel".to_owned(), ..Default::default() };
+    images.delete_image(delete).await.expect("it is deleted");
+    let content = stage.directory.path().join("state/images/sha256").join(one);
+    let gone = async {
+        // Its calls are ended in their time, so that it is asked for another file.
+        while content.exists()
+            || !stage.honest.agent.images().0.is_empty()
+            || stage.malicious.agent.unended() < 2
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if timeout(2 * PATIENCE, gone).await.is_err() {
+        let (honest, unended) = (stage.honest.agent.images(), stage.malicious.agent.unended());
+        panic!("content {}: honest host {honest:?}, {unended} calls", content.exists());
+    }
+    stage.unharmed().await;
+    stage.server.shutdown().await;
+}
