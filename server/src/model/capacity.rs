@@ -1,10 +1,54 @@
-//! What of a host's size counts at most.
+//! How large a host is, and what of that counts at most.
 //!
 //! A host says itself how large it is, and VMs, with their secrets, go where there is room: so what
 //! it says can make it count for less at any time, and for more only by an operator's word. That
 //! word comes with its join token or by `UpdateHost`; without one, what it said first stands.
 
-use super::host::Resources;
+/// Countable things of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Resources {
+    /// CPUs.
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub disk_mib: u64,
+    /// Guests, whatever their size: each needs a port of its host's bridge.
+    pub guests: u32,
+}
+
+impl Resources {
+    /// The sum, saturating.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_add(other.vcpus),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_add(other.disk_mib),
+            guests: self.guests.saturating_add(other.guests),
+        }
+    }
+
+    /// The smaller of both, in each thing.
+    #[must_use]
+    pub fn at_most(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.min(other.vcpus),
+            memory_mib: self.memory_mib.min(other.memory_mib),
+            disk_mib: self.disk_mib.min(other.disk_mib),
+            guests: self.guests.min(other.guests),
+        }
+    }
+
+    /// The difference, never below zero.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.saturating_sub(other.vcpus),
+            memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_sub(other.disk_mib),
+            guests: self.guests.saturating_sub(other.guests),
+        }
+    }
+}
 
 /// Of a host that says that it has more than counts.
 pub const NOT_ACCEPTED: &str = "CAPACITY_NOT_ACCEPTED";

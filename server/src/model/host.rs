@@ -12,55 +12,10 @@ use banger_proto::ids::HostId;
 use jiff::Timestamp;
 
 use super::capacity::AcceptedCapacity;
+pub use super::capacity::Resources;
 use super::etag::etag;
 use super::labels::Labels;
 use super::subnet::Subnet;
-
-/// Countable things of a host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Resources {
-    /// CPUs.
-    pub vcpus: u32,
-    pub memory_mib: u64,
-    pub disk_mib: u64,
-    /// Guests, whatever their size: each needs a port of its host's bridge.
-    pub guests: u32,
-}
-
-impl Resources {
-    /// The sum, saturating.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            vcpus: self.vcpus.saturating_add(other.vcpus),
-            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
-            disk_mib: self.disk_mib.saturating_add(other.disk_mib),
-            guests: self.guests.saturating_add(other.guests),
-        }
-    }
-
-    /// The smaller of both, in each thing.
-    #[must_use]
-    pub fn at_most(self, other: Self) -> Self {
-        Self {
-            vcpus: self.vcpus.min(other.vcpus),
-            memory_mib: self.memory_mib.min(other.memory_mib),
-            disk_mib: self.disk_mib.min(other.disk_mib),
-            guests: self.guests.min(other.guests),
-        }
-    }
-
-    /// The difference, never below zero.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            vcpus: self.vcpus.saturating_sub(other.vcpus),
-            memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
-            disk_mib: self.disk_mib.saturating_sub(other.disk_mib),
-            guests: self.guests.saturating_sub(other.guests),
-        }
-    }
-}
 
 /// What a ratio of an overcommit may be, in thousandths.
 pub const MILLIS: RangeInclusive<u32> = 100..=100_000;
