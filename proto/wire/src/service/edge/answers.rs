@@ -36,7 +36,7 @@ const PIECE: usize = 16 * 1024;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How often something that has no room looks whether there is some.
-const TRY_EVERY: Duration = Duration::from_millis(25);
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a call waits for room before it is refused.
 const WAIT: Duration = Duration::from_secs(10);
