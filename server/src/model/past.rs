@@ -32,8 +32,6 @@ pub struct PastCommit {
     /// Whoever is at this one or a higher one was told all of it.
     pub after: Revision,
     pub made: Vec<Thing>,
-    /// Changed, and still without a host: what is shown of it is stored.
-    pub changed: Vec<VmId>,
     pub gone: Vec<GoneThing>,
 }
 

@@ -8,7 +8,7 @@
 //! may or may not have been told of it. Bounded: with old rows goes the possibility to resume from
 //! before them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use banger_proto::ids::{Revision, VmId};
@@ -31,7 +31,6 @@ const MAX_ENTRIES: usize = 32_768;
 const MAX_ROWS: usize = 8192;
 
 const VM_MADE: &str = "+vm";
-const VM_CHANGED: &str = "~vm";
 const VM_GONE: &str = "-vm";
 const HOST_MADE: &str = "+host";
 const HOST_GONE: &str = "-host";
@@ -64,14 +63,9 @@ pub(super) struct Entries {
 impl Entries {
     /// What comes and goes with these changes.
     pub(super) fn of(effect: &NetEffect<'_>) -> Self {
-        let mut made = HashSet::new();
         let mut entries = Vec::new();
         for event in effect.events.iter().filter(|event| event.kind == EventKind::Created) {
-            made.insert(event.vm);
             entries.push(json!([VM_MADE, event.vm]));
-        }
-        for vm in effect.vms.put().filter(|vm| vm.host.is_none() && !made.contains(&vm.id)) {
-            entries.push(json!([VM_CHANGED, vm.id]));
         }
         for (vm, _) in effect.vms.removed() {
             entries.push(json!([VM_GONE, vm.id, vm.name, vm.project.as_str()]));
@@ -271,7 +265,6 @@ fn read_row(row: &sqlx::sqlite::SqliteRow) -> Result<PastCommit, StoreError> {
         let project = || project.as_deref().and_then(|name| ProjectName::parse(name).ok());
         match what.as_str() {
             VM_MADE => commit.made.push(Thing::Vm(vm()?)),
-            VM_CHANGED => commit.changed.push(vm()?),
             HOST_MADE => commit.made.push(host()?),
             VM_GONE => {
                 let project = Some(project().ok_or_else(|| bad("entries"))?);

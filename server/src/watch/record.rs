@@ -36,9 +36,6 @@ pub struct VmRecord {
     pub observed_at: Option<Timestamp>,
     /// The revision of the newest change shown here.
     pub revision: Revision,
-    /// What is shown here was the same already at this revision, which may be of an earlier life of
-    /// the server.
-    pub(super) same_since: Revision,
     /// The revision at which the VM first appeared; of one that is older than what is known, one
     /// that nobody resumes from before.
     pub added: Revision,

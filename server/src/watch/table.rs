@@ -233,10 +233,8 @@ impl ViewTable {
             }
             let (subject, gone) = match slot {
                 Standing::Living(Thing::Vm(id)) => match self.vms.get(id) {
-                    Some(record) if record.same_since > cursor => {
-                        (Watched::Vm(Arc::clone(record)), false)
-                    }
-                    Some(_) | None => continue,
+                    Some(record) => (Watched::Vm(Arc::clone(record)), false),
+                    None => continue,
                 },
                 Standing::Living(Thing::Host(id)) => match self.shown_hosts.get(id) {
                     Some(host) => (Watched::Host(Arc::clone(host)), false),

@@ -3,13 +3,12 @@
 //! The store hands over what came and went with each commit of earlier lives, and between which
 //! revisions ([`Past`]). What went is put into the index, so that a stream that goes on from then
 //! is told of it as of what goes now; what is there is loaded under new revisions, so that it is
-//! told in any case, as it is now: unknown, until its agent has spoken. Only what is shown of stored
-//! rows alone, and was not written since, is the same as it was.
+//! told in any case, as it is now: unknown, until its agent has spoken.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use banger_proto::ids::{Revision, VmId};
+use banger_proto::ids::Revision;
 
 use super::ViewTable;
 use crate::model::past::{Past, Thing};
@@ -57,8 +56,6 @@ struct Loading {
     floor: Revision,
     /// When things that are younger than `floor` came.
     made: HashMap<Thing, Revision>,
-    /// When VMs without a host were written since then.
-    written: HashMap<VmId, Revision>,
 }
 
 impl ViewTable {
@@ -72,11 +69,7 @@ impl ViewTable {
             self.before.spans.push((before, after));
             for thing in &commit.made {
                 loading.made.insert(*thing, after);
-                if let Thing::Vm(vm) = thing {
-                    loading.written.insert(*vm, after);
-                }
             }
-            loading.written.extend(commit.changed.iter().map(|vm| (*vm, after)));
             if commit.gone.len() as u64 > after.0.saturating_sub(before.0) {
                 // There are not as many revisions: a journal that another hand wrote.
                 self.oldest = self.oldest.max(after);
@@ -103,14 +96,6 @@ impl ViewTable {
     pub(super) fn came(&self, thing: Thing, now: Revision) -> Revision {
         match &self.before.loading {
             Some(loading) => loading.made.get(&thing).copied().unwrap_or(loading.floor),
-            None => now,
-        }
-    }
-
-    /// Since when a VM without a host is as it is now, under this revision.
-    pub(super) fn same_since(&self, vm: VmId, now: Revision) -> Revision {
-        match &self.before.loading {
-            Some(loading) => loading.written.get(&vm).copied().unwrap_or(loading.floor),
             None => now,
         }
     }

@@ -66,7 +66,6 @@ impl ViewTable {
             host,
             observed_at: None,
             revision: self.revision,
-            same_since: self.revision,
             added: last.added,
             last_sight: None,
             told: last.told,
@@ -125,7 +124,6 @@ impl ViewTable {
         let next = self.revision.next();
         let added =
             before.as_ref().map_or_else(|| self.came(Thing::Vm(id), next), |before| before.added);
-        let same_since = if intent.host.is_none() { self.same_since(id, next) } else { next };
         let mut record = VmRecord {
             intent,
             observation,
@@ -134,7 +132,6 @@ impl ViewTable {
             host,
             observed_at: None,
             revision: next,
-            same_since,
             added,
             last_sight,
             told: before.as_ref().map_or_else(Default::default, |before| before.told),
@@ -154,7 +151,7 @@ impl ViewTable {
         }
         match &before {
             Some(before) if seen_by.is_nobody() => {
-                (record.revision, record.same_since) = (before.revision, before.same_since);
+                record.revision = before.revision;
                 record.observed_at = before.observed_at;
             }
             Some(_) | None => {
