@@ -26,7 +26,7 @@ const UPGRADE: &str = "integration-tests/testhost/tests/testhost_upgrade.rs";
 const OUTLIVES: &str = "a_vm_outlives_every_restart_update_and_removal_of_banger";
 
 /// A document, how the block begins, the file of the test that runs it, and the test.
-pub(super) const BY: [(&str, &str, &str, &str); 24] = [
+pub(super) const BY: [(&str, &str, &str, &str); 26] = [
     ("README.md", "$ banger vm exec first", PAGES, ON_A_REAL_HOST),
     ("docs/FIRST-FLEET.md", "mkdir demo", PAGES, ON_A_REAL_HOST),
     ("client/python/README.md", "import banger_client", PAGES, ON_A_REAL_HOST),

@@ -1,7 +1,6 @@
 //! The calls about an agent's certificate, and the look at what it shows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_proto::agent_v1 as wire;
@@ -29,26 +28,22 @@ impl CertificateLink for GrpcLink {
     }
 
     async fn prepare(&self) -> Result<String, LinkError> {
-        let mut client = self.client()?;
-        let request = self.request_within(wire::PrepareCertificateRequest {}, COMMAND_TIMEOUT);
-        let asking = client.prepare_certificate(request);
-        let answer = within(COMMAND_TIMEOUT, asking).await.ok_or_else(|| self.too_late())?;
-        Ok(answer.map_err(|status| self.failed(&status))?.into_inner().certificate_request_pem)
+        let message = wire::PrepareCertificateRequest {};
+        let call = self.unary(message, COMMAND_TIMEOUT, "", |mut client, request| async move {
+            client.prepare_certificate(request).await
+        });
+        let answer = call.await?.map_err(|status| self.failed(&status))?;
+        Ok(answer.certificate_request_pem)
     }
 
     async fn install(&self, certificate_pem: &str, trusted_pem: &str) -> Result<(), LinkError> {
-        let mut client = self.client()?;
         let message = wire::InstallCertificateRequest {
             certificate_pem: certificate_pem.to_owned(),
             trusted_ca_pem: trusted_pem.to_owned(),
         };
-        let asking = client.install_certificate(self.request_within(message, COMMAND_TIMEOUT));
-        let answer = within(COMMAND_TIMEOUT, asking).await.ok_or_else(|| self.too_late())?;
-        answer.map(drop).map_err(|status| self.failed(&status))
+        let call = self.unary(message, COMMAND_TIMEOUT, "", |mut client, request| async move {
+            client.install_certificate(request).await
+        });
+        call.await?.map(drop).map_err(|status| self.failed(&status))
     }
-}
-
-/// The deadline in a request bounds the agent; this bounds a connection that is silent.
-async fn within<T>(limit: Duration, call: impl Future<Output = T>) -> Option<T> {
-    timeout(limit, call).await.ok()
 }

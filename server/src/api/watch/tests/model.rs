@@ -69,14 +69,17 @@ struct Reader {
     things: BTreeMap<String, Told>,
     /// `None` until a state at the start is complete.
     at: Option<u64>,
-    /// Within a state at the start: what has come of it.
+    /// Within a state at the start.
     listing: bool,
+    /// It went on where another stream had ended, which may have been in the middle of catching up.
+    resumed: bool,
 }
 
 impl Reader {
     /// Whether each event is called exactly what it is to this reader.
     fn is_exact(&self) -> bool {
-        !matches!(self.wants.vms, Interest::Some(_))
+        !self.resumed
+            && !matches!(self.wants.vms, Interest::Some(_))
             && !matches!(self.wants.hosts, Interest::Some(_))
     }
 
@@ -84,6 +87,7 @@ impl Reader {
         let after = self.at.filter(|_| !self.listing);
         match world.view.watch(after.map(Revision), self.wants.clone(), "ann") {
             Ok(watcher) => {
+                self.resumed = after.is_some();
                 if after.is_none() {
                     self.things.clear();
                     self.listing = true;
@@ -264,8 +268,6 @@ impl World {
         let mut what = PastCommit::default();
         if !self.intents.contains_key(&number) {
             what.made.push(Thing::Vm(vm.id));
-        } else if vm.host.is_none() {
-            what.changed.push(vm.id);
         }
         self.commit(&[Change::put(Arc::new(vm.clone()))], what);
         self.intents.insert(number, vm);
@@ -492,6 +494,7 @@ fn readers() -> Vec<Reader> {
         things: BTreeMap::new(),
         at: None,
         listing: false,
+        resumed: false,
     };
     vec![
         reader(all.clone(), operator, FrameShape::Events),
