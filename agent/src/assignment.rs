@@ -12,7 +12,7 @@ use std::time::Duration;
 use banger_proto::ids::{Version, VmId};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{ImageName, MacAddress};
+use crate::host::{ImageName, IoRates, MacAddress};
 
 /// What one host is to hold of one VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub struct Shape {
     pub network: GuestNetwork,
     /// Bounds on throughput.
     pub limits: Limits,
+    /// Bounds on what it takes of the host.
+    #[serde(default, skip_serializing_if = "Resources::are_usual")]
+    pub resources: Resources,
     /// What to do when the process ends by itself.
     pub restart: RestartPolicy,
 }
@@ -129,6 +132,25 @@ pub struct Limits {
     pub net_rx_bytes_per_second: u64,
     /// Bytes a second the guest sends.
     pub net_tx_bytes_per_second: u64,
+}
+
+/// Bounds on what it takes of the host; 0 means none, or the usual share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Share of the processors.
+    pub cpu_weight: u32,
+    /// Processor time, in thousandths of a processor.
+    pub cpu_millis: u32,
+    /// Traffic with each device that its disks are on.
+    pub io: IoRates,
+}
+
+impl Resources {
+    /// Whether nothing is asked for, so that a record is as an earlier version wrote it.
+    fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What to do when the process ends though it should run.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::assignment::Exit;
 use crate::guests::GuestSeen;
 use crate::handles::ProcessIdentity;
+use crate::host::BoundsSeen;
 
 pub mod phase;
 
@@ -69,6 +70,8 @@ pub struct VmReport {
     pub guest: Option<GuestSeen>,
     /// Kernel objects, by name.
     pub devices: Devices,
+    /// What the control group of its process holds it to.
+    pub bounds: Option<BoundsSeen>,
 }
 
 /// Kernel objects, by name; empty where there is none.

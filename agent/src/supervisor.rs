@@ -390,6 +390,7 @@ impl Supervisor {
             next_attempt_at: None,
             guest: None,
             devices: Devices::default(),
+            bounds: None,
         }));
     }
 }
@@ -409,5 +410,7 @@ pub enum SupervisorError {
 mod disk_tests;
 #[cfg(test)]
 pub(crate) mod harness;
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,20 @@ pub const ROOT_DISK_MIB: RangeInclusive<u32> = 16..=4_194_304;
 /// Size of a work disk, in MiB, to 4 TiB; for a VM that has one.
 pub const WORK_DISK_MIB: RangeInclusive<u32> = 1..=4_194_304;
 
+/// What a VM's share of the processors may be (cgroups(7), `cpu.weight`).
+pub const CPU_WEIGHT: RangeInclusive<u32> = 1..=10_000;
+
+/// How much processor time a VM may be bounded to, in thousandths of a processor: what the kernel
+/// still takes (a millisecond of each 100, `min_cfs_quota_period`), to twice the most vCPUs.
+pub const CPU_MILLIS: RangeInclusive<u32> = 10..=64_000;
+
+/// The least that a VM's disks may be bounded to, in bytes a second. With less its VMM would look
+/// like one that hangs.
+pub const MIN_IO_BYTES_PER_SECOND: u64 = 65_536;
+
+/// The same in operations a second.
+pub const MIN_IO_OPS_PER_SECOND: u64 = 10;
+
 /// Longest metadata document as JSON, in bytes.
 pub const MAX_METADATA_BYTES: usize = 32 * 1024;
 

@@ -88,6 +88,7 @@ pub(crate) fn seen(phase: Phase, generation: u64) -> Box<ObservedVm> {
         next_attempt_at: None,
         name: String::new(),
         guest_address: None,
+        limits: None,
     })
 }
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use super::{
-    BackingFile, Change, DeviceNumber, FileId, HostResult, JailId, PathPart, Pid, VmmKind,
+    BackingFile, BoundsSeen, Change, DeviceNumber, FileId, HostResult, JailBounds, JailId,
+    PathPart, Pid, VmmKind,
 };
 
 /// How a file comes into a jail.
@@ -57,31 +58,6 @@ pub struct JailSpec {
     pub devices: Vec<JailDevice>,
     /// What all of its processes may use together.
     pub bounds: JailBounds,
-}
-
-/// What the processes in a jail's control group may use together, so that a VMM that was taken over
-/// exhausts itself and not its host. Zero is no bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JailBounds {
-    /// Memory in MiB, with what the kernel holds for them: page tables, caches, sockets.
-    pub memory_mib: u64,
-    /// Processes and threads.
-    pub tasks: u32,
-}
-
-impl JailBounds {
-    /// Of a VMM with a guest of so many processors and so much memory. A bound that is never met by
-    /// one that was not taken over: what a VMM needs beside its guest is by
-    /// [`VmmKind::overhead_mib`] and [`VmmKind::tasks_beside_vcpus`], and page tables are at most
-    /// one part in 256 of the guest's memory on each side.
-    #[must_use]
-    pub const fn of(vmm: VmmKind, vcpus: u32, memory_mib: u32) -> Self {
-        let guest = memory_mib as u64;
-        Self {
-            memory_mib: guest + guest / 32 + vmm.overhead_mib(),
-            tasks: vcpus.saturating_add(vmm.tasks_beside_vcpus()),
-        }
-    }
 }
 
 /// A jail that exists, wholly or in part.
@@ -176,6 +152,20 @@ pub trait Jails: Send + Sync {
     /// # Errors
     /// [`Busy`](super::HostErrorKind::Busy) when one outlives that: it waits for a disk.
     async fn end_members(&self, id: &JailId) -> HostResult<Change>;
+
+    /// What the control groups of these jails hold them to, in this order.
+    async fn bounds(&self, ids: &[JailId]) -> HostResult<Vec<BoundsSeen>>;
+
+    /// Holds a jail that is in use to these bounds, as far as its group has the controllers.
+    ///
+    /// # Errors
+    /// [`Refused`](super::HostErrorKind::Refused) where it would be held to less memory than it
+    /// has: the kernel would end the guest.
+    async fn bound(&self, id: &JailId, bounds: &JailBounds) -> HostResult<Change>;
+
+    /// The device by whose number the kernel bounds traffic with this one: the whole disk of a
+    /// partition. `None` where it bounds none, as of a file system that is on no device.
+    async fn bounded_device(&self, device: DeviceNumber) -> HostResult<Option<DeviceNumber>>;
 
     /// Removes the jail, its control group and its symlinks. Does a bounded amount of work: what a
     /// VMM filled its jail with may need several calls, each of which says

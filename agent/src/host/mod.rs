@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+pub mod bounds;
 pub mod console;
 pub mod error;
 pub mod exec;
@@ -42,6 +43,7 @@ pub mod taps;
 pub mod types;
 pub mod vmm;
 
+pub use bounds::{BoundsSeen, IoBounds, IoRates, JailBounds};
 pub use console::{Console, Feed, Heard, Hub};
 pub use error::{Change, HostError, HostErrorKind, HostResult};
 pub use facts::{BootTime, Capacity, Facts};
@@ -50,8 +52,8 @@ pub use firewall::{Firewall, GuestNet};
 pub use guests::{GuestIo, GuestStream, Guests};
 pub use images::{ImageFacts, ImageKind, Images, PartialImage};
 pub use jails::{
-    JailAccess, JailBounds, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails,
-    MountFacts, SocketEntry, in_jail,
+    JailAccess, JailDevice, JailFacts, JailFile, JailSpec, JailSurvey, Jails, MountFacts,
+    SocketEntry, in_jail,
 };
 pub use kind::{RootDiskKind, VmmKind};
 pub use launcher::{LaunchSpec, Launched, Launcher, Outputs};

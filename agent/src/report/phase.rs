@@ -73,6 +73,8 @@ pub enum Reason {
     NetworkDegraded,
     /// The guest runs, and the tap that its VMM has open is gone.
     TapLost,
+    /// The guest runs, and its host does not hold it to a limit that it is to have.
+    LimitsNotHeld,
     /// A device is in use and could not be removed.
     DeviceBusy,
     /// The jailer or the VMM did not start.
@@ -93,7 +95,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for documentation and tests.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::KernelImageMissing,
         Self::InitrdImageMissing,
         Self::RootImageMissing,
@@ -113,6 +115,7 @@ impl Reason {
         Self::AddressInUse,
         Self::NetworkDegraded,
         Self::TapLost,
+        Self::LimitsNotHeld,
         Self::DeviceBusy,
         Self::VmmStartFailed,
         Self::VmmConfigureFailed,
@@ -146,6 +149,7 @@ impl Reason {
             Self::AddressInUse => "ADDRESS_IN_USE",
             Self::NetworkDegraded => "NETWORK_DEGRADED",
             Self::TapLost => "TAP_LOST",
+            Self::LimitsNotHeld => "LIMITS_NOT_HELD",
             Self::DeviceBusy => "DEVICE_BUSY",
             Self::VmmStartFailed => "VMM_START_FAILED",
             Self::VmmConfigureFailed => "VMM_CONFIGURE_FAILED",
@@ -181,6 +185,7 @@ impl Reason {
             | Self::AddressInUse
             | Self::NetworkDegraded
             | Self::TapLost
+            | Self::LimitsNotHeld
             | Self::DeviceBusy
             | Self::VmmStartFailed
             | Self::VmmConfigureFailed

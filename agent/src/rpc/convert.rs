@@ -4,6 +4,8 @@
 //! it is checked here as strictly as if a stranger had sent it: an assignment that parses is safe
 //! to act upon. Each refusal names the field.
 
+mod limits;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -179,6 +181,7 @@ fn shape(value: wire::Shape) -> Result<Shape, WireError> {
             net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
             net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
         },
+        resources: limits::resources(value.limits)?,
         restart,
     })
 }
@@ -284,6 +287,7 @@ pub(super) fn observed(report: &VmReport) -> wire::ObservedVm {
         adopted_at: report.adopted_at.map(timestamp),
         devices: Some(devices(&report.devices)),
         guest: report.guest.as_ref().map(guest),
+        limits: report.bounds.as_ref().map(limits::held),
     }
 }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 use banger_proto::ids::VmId;
 
 use super::{Entry, Supervisor};
-use crate::host::{BridgeFacts, Change, GuestNet, LinkName, Pin, Subnet, TapFacts, clash};
+use crate::host::{
+    BoundsSeen, BridgeFacts, Change, GuestNet, LinkName, Pin, Subnet, TapFacts, clash,
+};
 use crate::report::phase::Reason;
 use crate::vm::plan::network::{NetWanted, uid};
 
@@ -42,6 +44,8 @@ struct GuestPart {
     tap: Option<TapFacts>,
     rules: Option<GuestNet>,
     pin: Option<Pin>,
+    /// No network, and undone by whoever writes to control groups just as well.
+    bounds: Option<BoundsSeen>,
 }
 
 impl GuestPart {
@@ -241,13 +245,17 @@ impl Supervisor {
         let (host, naming) = (&self.0.shared.host, self.0.shared.naming);
         let name = naming.bridge();
         let prefix = naming.tap_prefix();
-        let (bridge, taps, rules, pins, addresses) = futures_util::join!(
+        let jails: Vec<_> = live.iter().map(|vm| naming.vm(*vm).jail).collect();
+        let (bridge, taps, rules, pins, addresses, bounds) = futures_util::join!(
             host.taps.observe_bridge(&name),
             host.taps.list(&prefix),
             host.firewall.list(),
             host.pins.list(),
             host.network.addresses(),
+            host.jails.bounds(&jails),
         );
+        let bounds: BTreeMap<VmId, BoundsSeen> =
+            live.iter().copied().zip(bounds.unwrap_or_default()).collect();
         let bridge = bridge.unwrap_or_else(|_| was.bridge.clone());
         let subnet = bridge.as_ref().and_then(|bridge| {
             let (address, prefix) = bridge.addresses.first()?;
@@ -276,7 +284,8 @@ impl Supervisor {
                 Ok(pins) => pins.get(&names.rules).cloned().flatten(),
                 Err(_) => was.pin,
             };
-            (vm, GuestPart { tap, rules, pin })
+            let bounds = bounds.get(&vm).cloned().or(was.bounds);
+            (vm, GuestPart { tap, rules, pin, bounds })
         };
         Picture { bridge, uplinks, clash, vms: live.into_iter().map(part).collect() }
     }

@@ -208,6 +208,7 @@ async fn perform(hands: &Hands<'_>, effect: &Effect) -> Result<Done, Trouble> {
             Change::Made
         }
         Effect::PutMetadata => process::put_metadata(hands).await?,
+        Effect::HoldBounds(bounds) => host.jails.bound(&names.jail, bounds).await?,
         Effect::GrowStore { bytes, allocation } => {
             return Ok(stores::grow(hands, *bytes, *allocation).await?);
         }

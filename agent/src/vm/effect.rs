@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::assignment::Exit;
-use crate::host::{DeviceNumber, HostError, HostErrorKind, RootDiskKind, VmmKind};
+use crate::host::{DeviceNumber, HostError, HostErrorKind, JailBounds, RootDiskKind, VmmKind};
 use crate::report::phase::Reason;
 
 use super::cow::Allocation;
@@ -175,6 +175,9 @@ effects! {
     /// Replace the metadata document.
     PutMetadata = row("put_metadata", "replace the metadata")
         .on(Part::Process).secs(10).reason(Reason::VmmUnresponsive);
+    /// Hold the processes of a guest that runs to these bounds.
+    HoldBounds(JailBounds) = row("hold_bounds", "hold the VM to its limits")
+        .on(Part::Process).secs(10).reason(Reason::LimitsNotHeld);
     /// Make the copy-on-write store of a guest that runs this many bytes large.
     GrowStore { bytes: u64, allocation: Allocation } =
         row("grow_store", "make the copy-on-write store larger")

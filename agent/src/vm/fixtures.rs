@@ -7,7 +7,9 @@ use std::time::Duration;
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use jiff::Timestamp;
 
-use crate::assignment::{Assignment, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape};
+use crate::assignment::{
+    Assignment, GuestNetwork, Image, Limits, Power, Resources, RestartPolicy, Shape,
+};
 use crate::host::fakes::{DEMO_KERNEL, DEMO_ROOT};
 use crate::report::phase::Phase;
 use crate::report::{Devices, VmReport};
@@ -48,6 +50,7 @@ pub(crate) fn shape(n: u32) -> Shape {
             dns_name: String::new(),
         },
         limits: Limits::default(),
+        resources: Resources::default(),
         restart: RestartPolicy::Never,
     }
 }
@@ -90,6 +93,7 @@ pub(crate) fn report(n: u32, phase: Phase) -> Arc<VmReport> {
         next_attempt_at: None,
         guest: None,
         devices: Devices::default(),
+        bounds: None,
     })
 }
 

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::adopt::{Adoption, adopt};
+use super::bounds;
 use super::cow::{self, CowLevel};
 use super::effect::EffectKind;
 use super::exit::{CONSOLE_TAIL, LastWords, exit_from};
@@ -100,6 +101,17 @@ impl Vm {
         }
         let eyes = Eyes { clash: host_net.clash.as_deref(), ..self.eyes(&handles, &bridge) };
         let probe = eyes.look(liveness, ask_vmm).await;
+        let seen = match &probe {
+            Probe::Alive(alive) => alive.bounds.present().cloned(),
+            Probe::Dead(_) | Probe::Unclear(_) => None,
+        };
+        self.bounds = match (self.vmm, shape, &seen) {
+            (Some(vmm), Some(shape), Some(_)) => {
+                Some(bounds::wanted(&self.shared.host, &self.names, shape, vmm).await)
+            }
+            _ => None,
+        };
+        self.bounds_seen = seen;
         // The store of a VM that runs is looked at by one for all VMs.
         self.memory.disk = match &probe {
             Probe::Alive(_) => {

@@ -23,7 +23,7 @@ use crate::assignment::{Record, Shape};
 use crate::clock::Moment;
 use crate::guests::GuestChannel;
 use crate::handles::{HandleCache, VmHandles};
-use crate::host::{Change, Host, VmmKind};
+use crate::host::{BoundsSeen, Change, Host, JailBounds, VmmKind};
 use crate::naming::VmNames;
 use crate::report::VmReport;
 
@@ -45,6 +45,10 @@ pub struct Vm {
     pub adopted_at: Option<Timestamp>,
     /// What its process runs under, once that was seen.
     pub(super) vmm: Option<VmmKind>,
+    /// What its processes are to be held to, as of the last look at a process.
+    pub(super) bounds: Option<JailBounds>,
+    /// What they are held to.
+    pub(super) bounds_seen: Option<BoundsSeen>,
     /// The directory is removed.
     pub gone: bool,
     pub(super) looked: bool,
@@ -77,6 +81,8 @@ impl Vm {
             memory: Memory::default(),
             adopted_at: None,
             vmm: None,
+            bounds: None,
+            bounds_seen: None,
             gone: false,
             looked: false,
             search_all: false,
@@ -127,9 +133,14 @@ impl Vm {
             || record.progress.told_in_boot == self.shared.boot_id
     }
 
-    pub(super) fn wanted<'a>(&self, record: &'a Record, net: Option<&'a NetWanted>) -> Wanted<'a> {
+    pub(super) fn wanted<'a>(
+        &'a self,
+        record: &'a Record,
+        net: Option<&'a NetWanted>,
+    ) -> Wanted<'a> {
         let allocation = self.shared.settings.disks.allocation();
-        Wanted::of(record, self.may_start(record), net, allocation)
+        let wanted = Wanted::of(record, self.may_start(record), net, allocation);
+        Wanted { bounds: self.bounds.as_ref(), ..wanted }
     }
 
     pub(super) fn recorded<'a>(

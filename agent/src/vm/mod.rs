@@ -34,6 +34,7 @@ pub mod addresses;
 pub mod adopt;
 pub mod apply;
 pub mod bases;
+mod bounds;
 pub mod cow;
 pub mod effect;
 pub mod exit;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::assignment::{Assignment, Power, Progress, Record, RestartPolicy};
 use crate::clock::Moment;
 use crate::handles::VmHandles;
-use crate::host::VmmState;
+use crate::host::{JailBounds, VmmState};
 use crate::naming::VmNames;
 
 use super::cow::{Allocation, CowVerdict};
@@ -25,6 +25,7 @@ use crate::report::phase::{Fault, Phase, Reason};
 
 use self::network::NetWanted;
 
+mod limits;
 pub mod network;
 pub mod start;
 pub mod teardown;
@@ -56,6 +57,8 @@ pub struct Wanted<'a> {
     pub net: Option<&'a NetWanted>,
     /// How disks are made.
     pub allocation: Allocation,
+    /// What its processes are to be held to, once it is known under what they run.
+    pub bounds: Option<&'a JailBounds>,
 }
 
 impl<'a> Wanted<'a> {
@@ -75,6 +78,7 @@ impl<'a> Wanted<'a> {
             may_start,
             net,
             allocation,
+            bounds: None,
         }
     }
 }
@@ -252,13 +256,16 @@ fn run(wanted: &Wanted<'_>, recorded: &Recorded<'_>, alive: &Alive, now: Moment)
     if metadata.is_some() && metadata != memory.metadata.as_ref() {
         wants.push(Effect::PutMetadata);
     }
+    let limits = wanted.bounds.map(|bounds| limits::lacks(bounds, &alive.bounds, now));
+    let limits = limits.unwrap_or_default();
+    wants.extend(limits.mend);
     for effect in wants {
         match step(recorded, effect, now) {
             Next::Stuck(fault) => waits = waits.or(Some(fault)),
             todo => return todo,
         }
     }
-    waits.map_or(settled, Next::Stuck)
+    waits.or(limits.fault).map_or(settled, Next::Stuck)
 }
 
 /// Whether the record says that this guest runs: a later agent that finds no process, and no hint

@@ -8,8 +8,8 @@
 
 use crate::handles::{ProcessIdentity, VmHandles};
 use crate::host::{
-    BackingFile, BridgeFacts, GuestNet, Host, HostResult, JailFacts, LinkName, LoopFacts, Pin,
-    RootDiskKind, SnapshotFacts, TapFacts, VmmState,
+    BackingFile, BoundsSeen, BridgeFacts, GuestNet, Host, HostResult, JailFacts, LinkName,
+    LoopFacts, Pin, RootDiskKind, SnapshotFacts, TapFacts, VmmState,
 };
 use crate::jail::process::{Liveness, WhyNot, WhyUnclear};
 use crate::naming::{self, VmNames};
@@ -92,6 +92,8 @@ pub struct Alive {
     pub pin: Seen<Pin>,
     /// What its tap hangs on.
     pub net: NetSeen,
+    /// What its control group holds it to.
+    pub bounds: Seen<BoundsSeen>,
 }
 
 /// The network of a guest that runs, its rules apart.
@@ -120,7 +122,8 @@ impl Alive {
         let unseen = "not looked at during a start";
         let rules = Seen::Unknown(unseen.to_owned());
         let pin = Seen::Unknown(unseen.to_owned());
-        Self { identity, vmm: unasked(), rules, pin, net: NetSeen::unlooked() }
+        let bounds = Seen::Unknown(unseen.to_owned());
+        Self { identity, vmm: unasked(), rules, pin, net: NetSeen::unlooked(), bounds }
     }
 }
 
@@ -232,6 +235,7 @@ impl Eyes<'_> {
                 rules: self.rules().await,
                 pin: self.pin().await,
                 net: if ask_vmm { self.net().await } else { NetSeen::unlooked() },
+                bounds: self.bounds().await,
             })),
             Liveness::CannotTell(why) => Probe::Unclear(why),
             Liveness::Dead(why) => Probe::Dead(Box::new(self.objects(why).await)),
@@ -292,6 +296,11 @@ impl Eyes<'_> {
 
     async fn vmm(self) -> Seen<VmmState> {
         Seen::of(self.host.vmm.describe(&self.names.jail).await.map(Some))
+    }
+
+    async fn bounds(self) -> Seen<BoundsSeen> {
+        let jails = std::slice::from_ref(&self.names.jail);
+        Seen::of(self.host.jails.bounds(jails).await.map(|mut seen| seen.pop()))
     }
 
     async fn jail(self) -> Seen<JailFacts> {

@@ -67,6 +67,7 @@ impl Vm {
                 .and_then(|at| now.checked_add(clock.monotonic().until(at)).ok()),
             guest: process.and_then(|_| self.guest.seen()),
             devices: self.devices(&handles),
+            bounds: process.and(self.bounds_seen.clone()),
         };
         if before.is_some_and(|before| status::alike(before, &report)) {
             return;

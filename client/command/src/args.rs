@@ -15,6 +15,7 @@ pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod login;
+pub(crate) mod limits;
 pub(crate) mod project;
 pub(crate) mod spec;
 pub(crate) mod token;

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod hosts;
+mod limits;
 pub(crate) mod objects;
 pub(crate) mod placement;
 pub(crate) mod tokens;

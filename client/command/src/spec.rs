@@ -166,6 +166,7 @@ pub(crate) fn apply(spec: &mut VmSpec, flags: &SpecArgs) -> Result<(), Failure> 
         let egress = if flags.no_nat { EgressPolicy::None } else { EgressPolicy::Nat };
         spec.network.get_or_insert_with(NetworkSpec::default).set_egress(egress);
     }
+    flags.limits.apply(spec);
     spec.labels.extend(flags.labels.iter().cloned());
     if let Some(restart) = flags.restart {
         spec.set_restart_policy(restart);
@@ -205,7 +206,8 @@ pub(crate) fn paths(flags: &SpecArgs, removed: &[String]) -> Vec<String> {
         ("network.egress", flags.nat || flags.no_nat),
         ("restart_policy", flags.restart.is_some()),
     ];
-    let fields = named.into_iter().filter(|(_, named)| *named).map(|(field, _)| field.to_owned());
+    let named = named.into_iter().chain(flags.limits.paths());
+    let fields = named.filter(|(_, named)| *named).map(|(field, _)| field.to_owned());
     let labels = flags.labels.iter().map(|(key, _)| key).chain(removed);
     fields
         .chain(labels.map(|key| label_path("labels", key)))

@@ -7,6 +7,7 @@
 mod capacity;
 mod filter;
 pub mod incoming;
+mod limits;
 pub mod metadata;
 mod verdicts;
 
@@ -154,6 +155,7 @@ fn vm_status(
             .map(|seen| devices(seen, to)),
         next_attempt_at: seen.and_then(|seen| seen.next_attempt_at).map(timestamp),
         guest: seen.and_then(|seen| seen.guest.as_ref()).map(guest),
+        limits: seen.and_then(|seen| seen.limits.as_ref()).map(limits::effective),
         // Of now, not of a revision: see `vm_now`.
         confirmed_at: None,
     }
@@ -207,6 +209,7 @@ pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
         }
         .into(),
         initrd: spec.initrd().map(image_ref),
+        limits: (!spec.limits().is_usual()).then(|| limits::wanted(spec.limits())),
     }
 }
 

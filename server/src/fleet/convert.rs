@@ -11,7 +11,7 @@ use std::time::Duration;
 use banger_proto::agent_v1 as wire;
 use banger_proto::bounds::{MAX_HOST_IMAGES, MAX_LEFT_BEHIND};
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
-use banger_proto::v1::GuestStatus;
+use banger_proto::v1::{self, GuestStatus};
 use banger_proto::words;
 use jiff::Timestamp;
 
@@ -20,7 +20,8 @@ use crate::model::host::{HostFacts, ImageFile, ImageKind, Resources};
 use crate::model::image::host_file;
 use crate::model::intent::Desired;
 use crate::model::observed::{
-    DevicesSeen, ExitCause, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
+    DevicesSeen, ExitCause, ExitSeen, Fault, GuestSeen, IoLimitSeen, LimitsSeen, ObservedVm, Phase,
+    ProcessSeen,
 };
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
 use crate::model::subnet::Subnet;
@@ -39,6 +40,10 @@ const MOST: Resources =
 
 /// Times of an agent are from 1970 to 2200, whatever its clock says.
 const SECONDS: std::ops::Range<i64> = 0..7_258_118_400;
+
+/// Devices and controllers that are believed of one VM: it has two disks, and there are four.
+const MAX_IO_DEVICES: usize = 8;
+const MAX_CONTROLLERS: usize = 8;
 
 /// Used when an agent does not say how often it speaks.
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -85,7 +90,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
 fn shape(command: &Command, net: &GuestNet) -> wire::Shape {
     let intent = &command.intent;
     let spec = &intent.spec;
-    let limits = spec.rate_limits();
+    let (limits, held) = (spec.rate_limits(), spec.limits());
     wire::Shape {
         name: intent.name.clone(),
         vcpus: spec.vcpus(),
@@ -114,6 +119,14 @@ fn shape(command: &Command, net: &GuestNet) -> wire::Shape {
             disk_ops_per_second: limits.disk_ops_per_second,
             net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
             net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
+        }),
+        limits: (!held.is_usual()).then_some(v1::ResourceLimits {
+            cpu_weight: held.cpu_weight,
+            cpu_millis: held.cpu_millis,
+            io_read_bytes_per_second: held.io_read_bytes_per_second,
+            io_write_bytes_per_second: held.io_write_bytes_per_second,
+            io_read_ops_per_second: held.io_read_ops_per_second,
+            io_write_ops_per_second: held.io_write_ops_per_second,
         }),
         restart_policy: match spec.restart_policy() {
             RestartPolicy::Never => wire::RestartPolicy::Never,
@@ -195,6 +208,7 @@ pub(super) fn observed(vm: wire::ObservedVm) -> Result<(VmId, Box<ObservedVm>), 
         next_attempt_at: maybe_time(vm.next_attempt_at)?,
         name: words::word(vm.name),
         guest_address: vm.guest_address.parse().ok(),
+        limits: vm.limits.map(limits_seen),
     };
     Ok((id, Box::new(seen)))
 }
@@ -237,6 +251,29 @@ fn guest(guest: GuestStatus) -> Result<GuestSeen, Unreadable> {
         connected: guest.connected,
         transport: words::word(guest.transport),
     })
+}
+
+fn limits_seen(limits: v1::EffectiveLimits) -> LimitsSeen {
+    let io = |io: v1::EffectiveIoLimit| IoLimitSeen {
+        device: words::word(io.device),
+        read_bytes_per_second: io.read_bytes_per_second,
+        write_bytes_per_second: io.write_bytes_per_second,
+        read_ops_per_second: io.read_ops_per_second,
+        write_ops_per_second: io.write_ops_per_second,
+    };
+    LimitsSeen {
+        cpu_weight: limits.cpu_weight,
+        cpu_millis: limits.cpu_millis,
+        memory_bytes: limits.memory_bytes,
+        tasks: limits.tasks,
+        io: limits.io.into_iter().take(MAX_IO_DEVICES).map(io).collect(),
+        missing: limits
+            .missing_controllers
+            .into_iter()
+            .take(MAX_CONTROLLERS)
+            .map(words::word)
+            .collect(),
+    }
 }
 
 fn devices(devices: wire::Devices) -> DevicesSeen {

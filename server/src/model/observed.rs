@@ -123,6 +123,33 @@ pub struct ObservedVm {
     /// The guest's address that the agent was last told; not of a lost record, nor of an agent of
     /// an earlier version.
     pub guest_address: Option<Ipv4Addr>,
+    /// What its control group holds it to, where the agent says so.
+    pub limits: Option<LimitsSeen>,
+}
+
+/// What the kernel of a host holds a VM's processes to; zero is no bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsSeen {
+    pub cpu_weight: u32,
+    /// In thousandths of a processor.
+    pub cpu_millis: u32,
+    pub memory_bytes: u64,
+    /// Threads and processes.
+    pub tasks: u32,
+    pub io: Vec<IoLimitSeen>,
+    /// Controllers that its group does not have.
+    pub missing: Vec<String>,
+}
+
+/// The same of the traffic with one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoLimitSeen {
+    /// Its number, such as "253:4".
+    pub device: String,
+    pub read_bytes_per_second: u64,
+    pub write_bytes_per_second: u64,
+    pub read_ops_per_second: u64,
+    pub write_ops_per_second: u64,
 }
 
 impl ObservedVm {

@@ -6,6 +6,7 @@
 
 mod boot;
 mod changes;
+mod limits;
 mod merge;
 mod read;
 mod stored;
@@ -13,6 +14,7 @@ mod stored;
 use banger_proto::bounds::{MAX_METADATA_BYTES, MEMORY_MIB, ROOT_DISK_MIB, VCPUS, WORK_DISK_MIB};
 
 pub use changes::{FieldChange, TakesEffect};
+pub use limits::ResourceLimits;
 pub use merge::SpecMask;
 
 use super::affinity::{self, AffinityDraft, AffinityRule};
@@ -170,6 +172,8 @@ pub struct VmSpecDraft {
     pub allow_host_metadata: bool,
     /// Bounds on throughput.
     pub rate_limits: RateLimits,
+    /// Bounds on what it takes of its host.
+    pub limits: ResourceLimits,
     /// Labels of the VM.
     pub labels: Labels,
     /// Host by id or name; empty: not said.
@@ -209,6 +213,7 @@ pub struct VmSpec {
     metadata: Option<String>,
     egress: Egress,
     rate_limits: RateLimits,
+    limits: ResourceLimits,
     labels: Labels,
     placement: Placement,
     restart_policy: RestartPolicy,
@@ -259,6 +264,7 @@ impl VmSpecDraft {
                 ),
             );
         }
+        self.limits.check(&mut problems.0);
         problems.labels("spec.labels", &self.labels);
         let host = (!self.placement_host.is_empty()).then_some(self.placement_host);
         if let Some(Err(why)) = host.as_deref().map(names::check_reference) {
@@ -309,6 +315,7 @@ impl VmSpecDraft {
             metadata,
             egress: self.egress,
             rate_limits: self.rate_limits,
+            limits: self.limits,
             labels: self.labels,
             placement: Placement {
                 host,

@@ -15,8 +15,9 @@ use super::kernel::state::{ApiLink, FakeJail, JailEntry, State, file_id, refuse}
 use super::processes::SIGKILL;
 use crate::host::jails::MOST_MEMBERS;
 use crate::host::{
-    BackingFile, Change, ExitStatus, HostErrorKind, HostResult, JailAccess, JailFacts, JailId,
-    JailSpec, JailSurvey, Jails, MountFacts, PathPart, Pid, SocketEntry, VmmKind, in_jail,
+    BackingFile, BoundsSeen, Change, DeviceNumber, ExitStatus, HostErrorKind, HostResult,
+    JailAccess, JailBounds, JailFacts, JailId, JailSpec, JailSurvey, Jails, MountFacts, PathPart,
+    Pid, SocketEntry, VmmKind, in_jail,
 };
 
 /// A name in a jail's root, from its absolute path as the VMM sees it.
@@ -74,6 +75,7 @@ impl State {
         let mut changed = jail.root != Some(root)
             || jail.uid != spec.uid
             || !jail.cgroup
+            || jail.bounds.as_ref().is_none_or(|seen| spec.bounds.differs(seen))
             || !jail.vsock_link
             || jail.api_link != ApiLink::Ours;
         for (name, entry) in entries {
@@ -92,6 +94,7 @@ impl State {
         jail.vmm = spec.vmm;
         jail.uid = spec.uid;
         jail.cgroup = true;
+        jail.bounds = Some(spec.bounds.held());
         jail.vsock_link = true;
         jail.api_link = ApiLink::Ours;
         Ok(Change::from_bool(changed))
@@ -154,6 +157,15 @@ impl State {
 }
 
 impl FakeKernel {
+    /// Somebody holds a jail to other bounds.
+    pub fn tamper_with_bounds(&self, jail: &JailId, bounds: BoundsSeen) {
+        self.with(|state| {
+            if let Some(jail) = state.jails.get_mut(jail) {
+                jail.bounds = Some(bounds);
+            }
+        });
+    }
+
     /// Somebody takes away what a jailer and a VMM left in the jail.
     pub fn clean_jail(&self, jail: &JailId) {
         self.with(|state| state.clean_jail(jail));
@@ -230,6 +242,28 @@ impl Jails for Seam {
             state.end_members(id)
         })
         .await
+    }
+
+    async fn bounds(&self, ids: &[JailId]) -> HostResult<Vec<BoundsSeen>> {
+        self.read("jails.bounds", |state| {
+            let seen = |id| state.jails.get(id).and_then(|jail| jail.bounds.clone());
+            Ok(ids.iter().map(|id| seen(id).unwrap_or_default()).collect())
+        })
+        .await
+    }
+
+    async fn bound(&self, id: &JailId, bounds: &JailBounds) -> HostResult<Change> {
+        self.effect("jails.bound", id.to_string(), Repeat::MustBeSo, |state| {
+            let Some(jail) = state.jails.get_mut(id) else { return Ok(Change::AlreadySo) };
+            let differs = jail.bounds.as_ref().is_none_or(|seen| bounds.differs(seen));
+            jail.bounds = Some(bounds.held());
+            Ok(Change::from_bool(differs))
+        })
+        .await
+    }
+
+    async fn bounded_device(&self, device: DeviceNumber) -> HostResult<Option<DeviceNumber>> {
+        self.read("jails.bounded_device", |_| Ok(Some(device))).await
     }
 
     async fn remove(&self, id: &JailId) -> HostResult<Change> {

@@ -23,8 +23,8 @@ use super::blocking;
 use super::files::beneath::{self, Root, Roots, missing_is_none};
 use super::files::removal::{self, AT_ONCE, Removed};
 use crate::host::{
-    Change, FileId, HostError, HostErrorKind, HostResult, JailFacts, JailId, JailSpec, JailSurvey,
-    Jails, MountFacts, Pid, SocketEntry, VmmKind, in_jail,
+    BoundsSeen, Change, DeviceNumber, FileId, HostError, HostErrorKind, HostResult, JailBounds,
+    JailFacts, JailId, JailSpec, JailSurvey, Jails, MountFacts, Pid, SocketEntry, VmmKind, in_jail,
 };
 
 mod cgroups;
@@ -195,7 +195,7 @@ impl JailTree {
             changed |= jail.ensure_fifo(fifo.trim_start_matches('/'))?;
         }
         if let Some(cgroups) = &self.cgroups {
-            changed |= cgroups.ensure(&spec.id, spec.bounds)?;
+            changed |= cgroups.ensure(&spec.id, &spec.bounds)?;
         }
         for (name, target) in self.links(&spec.id, spec.vmm) {
             changed |= self.ensure_link(&name, &target).map_err(failed)?;
@@ -385,6 +385,24 @@ impl Jails for LinuxJails {
             Some(cgroups) => cgroups.end_members(id).await,
             None => Ok(Change::AlreadySo),
         }
+    }
+
+    async fn bounds(&self, ids: &[JailId]) -> HostResult<Vec<BoundsSeen>> {
+        let Some(cgroups) = self.tree.cgroups.clone() else {
+            return Ok(vec![BoundsSeen::default(); ids.len()]);
+        };
+        let ids = ids.to_vec();
+        blocking(move || ids.iter().map(|id| cgroups.bounds(id)).collect()).await
+    }
+
+    async fn bound(&self, id: &JailId, bounds: &JailBounds) -> HostResult<Change> {
+        let Some(cgroups) = self.tree.cgroups.clone() else { return Ok(Change::AlreadySo) };
+        let (id, bounds) = (id.clone(), bounds.clone());
+        blocking(move || cgroups.bound(&id, &bounds).map(Change::from_bool)).await
+    }
+
+    async fn bounded_device(&self, device: DeviceNumber) -> HostResult<Option<DeviceNumber>> {
+        blocking(move || Ok(cgroups::bounded_device(Path::new("/sys"), device))).await
     }
 
     async fn remove(&self, id: &JailId) -> HostResult<Change> {

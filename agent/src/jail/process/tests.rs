@@ -154,6 +154,21 @@ impl crate::host::Jails for Machine {
         panic!("looking for a process ends none")
     }
 
+    async fn bounds(&self, _: &[JailId]) -> HostResult<Vec<crate::host::BoundsSeen>> {
+        panic!("looking for a process reads no bounds")
+    }
+
+    async fn bound(&self, _: &JailId, _: &crate::host::JailBounds) -> HostResult<Change> {
+        panic!("looking for a process bounds none")
+    }
+
+    async fn bounded_device(
+        &self,
+        _: crate::host::DeviceNumber,
+    ) -> HostResult<Option<crate::host::DeviceNumber>> {
+        panic!("looking for a process looks at no device")
+    }
+
     async fn remove(&self, _: &JailId) -> HostResult<Change> {
         panic!("looking for a process changes no jail")
     }

@@ -26,7 +26,7 @@ fn picture(vms: &[(u32, bool)]) -> Picture {
             nat: true,
             stale: !has_rules,
         };
-        GuestPart { tap: None, rules: Some(rules), pin: None }
+        GuestPart { rules: Some(rules), ..GuestPart::default() }
     };
     let vms = vms.iter().map(|(n, has_rules)| (vm_id(*n), part(*has_rules))).collect();
     Picture { vms, ..Picture::default() }

@@ -9,12 +9,12 @@ use super::{Done, Failed, Hands, Learnt, Trouble};
 use crate::assignment::{Image, Shape};
 use crate::handles::{ProcessHandle, ProcessIdentity};
 use crate::host::{
-    BackingFile, Change, Drive, HostError, HostErrorKind, HostResult, JailAccess, JailBounds,
-    JailDevice, JailFile, JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig,
-    VmmKind, VmmState,
+    BackingFile, Change, Drive, HostError, HostErrorKind, HostResult, JailAccess, JailDevice,
+    JailFile, JailSpec, LaunchSpec, NetInterface, RateLimit, Signal, VmmConfig, VmmKind, VmmState,
 };
 use crate::naming::{self, in_jail, part};
 use crate::report::phase::Reason;
+use crate::vm::bounds;
 use crate::vm::effect::{RootDisk, StopSignal};
 use crate::vm::exit::{LastWords, exit_from};
 use crate::vm::seed;
@@ -53,7 +53,7 @@ pub(super) async fn build_jail(
         let from = write_seed(hands, shape).await?;
         files.push(JailFile { name: part(in_jail::SEED), from, access: JailAccess::Read });
     }
-    let bounds = JailBounds::of(vmm, shape.vcpus, shape.memory_mib);
+    let bounds = bounds::wanted(hands.host, hands.names, shape, vmm).await;
     let spec = JailSpec { id: hands.names.jail.clone(), vmm, uid, files, devices, bounds };
     Ok(hands.host.jails.ensure(&spec).await?)
 }

@@ -103,6 +103,7 @@ impl Case {
             rules: Seen::Present(self.net.rules.clone()),
             pin: Seen::Present(self.net.pin.clone()),
             net: self.net_seen(),
+            bounds: Seen::Absent,
         }))
     }
 

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::assignment::{
-    Exit, ExitCause, Halt, Image, Limits, Power, Progress, RestartPolicy, Started,
+    Exit, ExitCause, Halt, Image, Limits, Power, Progress, Resources, RestartPolicy, Started,
 };
-use crate::host::HostErrorKind;
 use crate::host::fakes::{FakeKernel, FaultPlan};
+use crate::host::{HostErrorKind, IoRates};
 use crate::naming::Naming;
 use crate::vm::fixtures::{assignment, assignment_of, version, vm_id};
 
@@ -150,6 +150,11 @@ fn a_record_is_written_as_it_was_before() {
         disk_ops_per_second: 2,
         net_rx_bytes_per_second: 3,
         net_tx_bytes_per_second: 4,
+    };
+    shape.resources = Resources {
+        cpu_weight: 5,
+        cpu_millis: 60,
+        io: IoRates { read_bytes: 7, write_bytes: 8, read_ops: 9, write_ops: 10 },
     };
     shape.restart = RestartPolicy::OnFailure;
     let exit = Exit {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use banger_client::v1::{ImageRef, RestartPolicy};
 use clap::Args;
 
+use super::limits::LimitArgs;
 use super::value;
 use crate::complete;
 
@@ -56,4 +57,6 @@ pub(crate) struct SpecArgs {
     /// What to do when the VM ends on its own: never, on-failure or always.
     #[arg(long, value_parser = value::restart(), hide_possible_values = true, value_name = "POLICY")]
     pub(crate) restart: Option<RestartPolicy>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }

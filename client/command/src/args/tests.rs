@@ -21,6 +21,16 @@ fn sizes_are_read_in_binary_units_only() {
 }
 
 #[test]
+fn processors_are_read_to_the_thousandth() {
+    for (text, millis) in [("2", 2000), ("0.5", 500), ("1.25", 1250), ("0.001", 1), ("0", 0)] {
+        assert_eq!(value::thousandths(text), Ok(millis), "{text}");
+    }
+    for bad in ["", ".5", "1.", "-1", "1.0001", "1e3", "5000000"] {
+        assert!(value::thousandths(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_label_needs_a_key_and_may_have_an_empty_value() {
     assert_eq!(value::label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
     assert_eq!(value::label("a="), Ok(("a".to_owned(), String::new())));

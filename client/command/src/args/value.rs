@@ -23,6 +23,22 @@ pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "too large".to_owned())
 }
 
+/// A number with up to three places, in thousandths: `0.5`, `2`.
+pub(crate) fn thousandths(text: &str) -> Result<u32, String> {
+    let wrong = || "not a number of processors; write it like 0.5 or 2".to_owned();
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(places) || places.len() > 3 {
+        return Err(wrong());
+    }
+    let whole: u32 = whole.parse().map_err(|_| wrong())?;
+    let places: u32 = format!("{places:0<3}").parse().map_err(|_| wrong())?;
+    whole
+        .checked_mul(1000)
+        .and_then(|n| n.checked_add(places))
+        .ok_or_else(|| "too large".to_owned())
+}
+
 /// The same, in bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     mebibytes(text).map(|mib| u64::from(mib) << 20)

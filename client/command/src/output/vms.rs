@@ -6,7 +6,7 @@ use banger_client::v1::{
 };
 use jiff::Timestamp;
 
-use super::placement;
+use super::{limits, placement};
 use banger_terminal::output::table::{Row, Tone, columns, pairs, plain, vm_tone};
 use banger_terminal::text::{
     age, clean, host, labels, mebibytes, moment, or_number, span, standing, state_name, time,
@@ -115,6 +115,8 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
         ("Boot args", text(&spec.boot_args)),
         ("Egress", Some(plain(if egress == EgressPolicy::None { "none" } else { "NAT" }))),
         ("Restart", Some(plain(restart_word(restart)))),
+        ("Limits", limits::wanted(&spec)),
+        ("Limits held", limits::held(&status)),
         ("Labels", (!spec.labels.is_empty()).then(|| plain(labels(&spec.labels)))),
         ("Process", process),
         ("Restarts", (status.restart_count > 0).then(|| plain(status.restart_count.to_string()))),

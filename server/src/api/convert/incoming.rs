@@ -9,7 +9,9 @@ use crate::model::filter::VmFilter;
 use crate::model::intent::Desired;
 use crate::model::labels::Selector;
 use crate::model::placement::Strategy;
-use crate::model::spec::{Egress, ImageDraft, RateLimits, RestartPolicy, SpecProblem, VmSpecDraft};
+use crate::model::spec::{
+    Egress, ImageDraft, RateLimits, ResourceLimits, RestartPolicy, SpecProblem, VmSpecDraft,
+};
 use crate::model::status::VmState;
 
 /// Most states of one filter.
@@ -43,6 +45,7 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
         }
     };
     let limits = spec.rate_limits.unwrap_or_default();
+    let held = spec.limits.unwrap_or_default();
     let placement = spec.placement.unwrap_or_default();
     let placement_strategy = match v1::PlacementStrategy::try_from(placement.strategy) {
         Ok(v1::PlacementStrategy::Unspecified) => None,
@@ -71,6 +74,14 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
             disk_ops_per_second: limits.disk_ops_per_second,
             net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
             net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
+        },
+        limits: ResourceLimits {
+            cpu_weight: held.cpu_weight,
+            cpu_millis: held.cpu_millis,
+            io_read_bytes_per_second: held.io_read_bytes_per_second,
+            io_write_bytes_per_second: held.io_write_bytes_per_second,
+            io_read_ops_per_second: held.io_read_ops_per_second,
+            io_write_ops_per_second: held.io_write_ops_per_second,
         },
         labels: spec.labels,
         placement_host: placement.host,

@@ -14,7 +14,7 @@ use crate::model::labels;
 const MAX_PATHS: usize = 256;
 
 /// The fields of a spec that can be named by themselves.
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 33] = [
     "spec.vcpus",
     "spec.memory_mib",
     "spec.kernel",
@@ -31,6 +31,13 @@ const FIELDS: [&str; 26] = [
     "spec.rate_limits.disk_ops_per_second",
     "spec.rate_limits.net_rx_bytes_per_second",
     "spec.rate_limits.net_tx_bytes_per_second",
+    "spec.limits",
+    "spec.limits.cpu_weight",
+    "spec.limits.cpu_millis",
+    "spec.limits.io_read_bytes_per_second",
+    "spec.limits.io_write_bytes_per_second",
+    "spec.limits.io_read_ops_per_second",
+    "spec.limits.io_write_ops_per_second",
     "spec.labels",
     "spec.placement",
     "spec.placement.host",
@@ -122,6 +129,7 @@ impl VmSpecDraft {
         }
         self.unreadable.retain(|problem| mask.touches(&problem.field));
         let (limits, placement) = (old.rate_limits, old.placement.clone());
+        let held = old.limits;
         keep! {
             "spec.vcpus": vcpus = old.vcpus;
             "spec.memory_mib": memory_mib = old.memory_mib;
@@ -143,6 +151,16 @@ impl VmSpecDraft {
                 rate_limits.net_rx_bytes_per_second = limits.net_rx_bytes_per_second;
             "spec.rate_limits.net_tx_bytes_per_second":
                 rate_limits.net_tx_bytes_per_second = limits.net_tx_bytes_per_second;
+            "spec.limits.cpu_weight": limits.cpu_weight = held.cpu_weight;
+            "spec.limits.cpu_millis": limits.cpu_millis = held.cpu_millis;
+            "spec.limits.io_read_bytes_per_second":
+                limits.io_read_bytes_per_second = held.io_read_bytes_per_second;
+            "spec.limits.io_write_bytes_per_second":
+                limits.io_write_bytes_per_second = held.io_write_bytes_per_second;
+            "spec.limits.io_read_ops_per_second":
+                limits.io_read_ops_per_second = held.io_read_ops_per_second;
+            "spec.limits.io_write_ops_per_second":
+                limits.io_write_ops_per_second = held.io_write_ops_per_second;
             "spec.placement.host": placement_host = placement.host.unwrap_or_default();
             "spec.placement.host_labels": placement_labels = placement.host_labels;
             "spec.placement.strategy": placement_strategy = placement.strategy;

@@ -1,6 +1,6 @@
 //! Reading a checked spec: its fields, its images, what it books. Decides nothing.
 
-use super::{Egress, ImageRef, Placement, RateLimits, RestartPolicy, VmSpec};
+use super::{Egress, ImageRef, Placement, RateLimits, ResourceLimits, RestartPolicy, VmSpec};
 use crate::model::host::Resources;
 use crate::model::labels::Labels;
 
@@ -92,6 +92,11 @@ impl VmSpec {
     /// Bounds on throughput.
     pub fn rate_limits(&self) -> RateLimits {
         self.rate_limits
+    }
+
+    /// What it may take of its host.
+    pub fn limits(&self) -> ResourceLimits {
+        self.limits
     }
 
     /// Labels of the VM.

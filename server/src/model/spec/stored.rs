@@ -16,10 +16,13 @@
 //! ([`super::VmSpecDraft::check`]), so a default that changes needs the old one kept for the
 //! fingerprints of creates that came before. The tests hold the text and the hash of specs.
 
+mod third;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use self::third::{HostSideV3, SpecV3};
 use super::{Egress, ImageRef, Placement, RateLimits, RestartPolicy, VmSpec};
 use crate::model::affinity::{self, AffinityDraft, AffinityRule};
 use crate::model::labels::Labels;
@@ -178,9 +181,13 @@ impl VmSpec {
     pub fn to_json(&self) -> String {
         let first = SpecV1::of(self);
         let scheduling = SchedulingV2::of(&self.placement);
-        let written = match scheduling == SchedulingV2::default() {
-            true => serde_json::to_string(&first),
-            false => serde_json::to_string(&SpecV2 { form: 2, first, scheduling }),
+        let host = HostSideV3::of(self);
+        let written = if host != HostSideV3::default() {
+            serde_json::to_string(&SpecV3 { form: 3, first, scheduling, host })
+        } else if scheduling != SchedulingV2::default() {
+            serde_json::to_string(&SpecV2 { form: 2, first, scheduling })
+        } else {
+            serde_json::to_string(&first)
         };
         written.expect("a spec has only strings, numbers and maps of strings")
     }
@@ -196,6 +203,13 @@ impl VmSpec {
                 let SpecV2 { first, scheduling, .. } = serde_json::from_str(text)?;
                 let mut spec = first.into_spec();
                 scheduling.put_into(&mut spec.placement)?;
+                Ok(spec)
+            }
+            3 => {
+                let SpecV3 { first, scheduling, host, .. } = serde_json::from_str(text)?;
+                let mut spec = first.into_spec();
+                scheduling.put_into(&mut spec.placement)?;
+                host.put_into(&mut spec);
                 Ok(spec)
             }
             form => Err(serde::de::Error::custom(format!("form {form} of a spec is not known"))),
@@ -265,6 +279,8 @@ impl<'a> SpecV1<'a> {
             metadata,
             egress,
             rate_limits,
+            // Of the third form.
+            limits: _,
             labels,
             placement,
             restart_policy,
@@ -332,6 +348,7 @@ impl<'a> SpecV1<'a> {
                 net_rx_bytes_per_second: limits.net_rx_bytes_per_second,
                 net_tx_bytes_per_second: limits.net_tx_bytes_per_second,
             },
+            limits: super::ResourceLimits::default(),
             labels: self.labels.into_owned(),
             placement: Placement {
                 host: self.placement.host.map(Cow::into_owned),

@@ -61,6 +61,7 @@ fn seen(phase: Phase, generation: u64) -> ObservedVm {
         adopted_at: None,
         guest: None,
         guest_address: None,
+        limits: None,
         devices: DevicesSeen::default(),
         next_attempt_at: None,
         name: "web".to_owned(),

@@ -286,6 +286,9 @@ pub(crate) struct FakeJail {
     pub(crate) uid: u32,
     pub(crate) entries: BTreeMap<PathPart, JailEntry>,
     pub(crate) cgroup: bool,
+    /// What the group is held to.
+    #[serde(default)]
+    pub(crate) bounds: Option<crate::host::BoundsSeen>,
     pub(crate) api_link: ApiLink,
     pub(crate) vsock_link: bool,
     /// The API socket's file, with the process that made it, dead or alive.

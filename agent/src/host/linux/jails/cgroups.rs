@@ -9,6 +9,10 @@
 //! What can go wrong: a controller is not there, or belongs to a hierarchy of version 1; then what
 //! it would bound is not, and `banger-agent doctor` says so.
 
+mod bounds;
+
+pub(super) use self::bounds::bounded_device;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,39 +64,10 @@ impl Cgroups {
         self.path(id).is_dir()
     }
 
-    /// A group that is there and bounded. The bounds of one in which a guest of an earlier agent
-    /// runs stay as they are: this is asked for before a start alone.
-    pub(super) fn ensure(&self, id: &JailId, bounds: JailBounds) -> HostResult<bool> {
+    /// A group that is there and bounded.
+    pub(super) fn ensure(&self, id: &JailId, bounds: &JailBounds) -> HostResult<bool> {
         let made = self.make(id)?;
         Ok(self.bound(id, bounds)? || made)
-    }
-
-    fn bound(&self, id: &JailId, bounds: JailBounds) -> HostResult<bool> {
-        let number = |n: u64| if n == 0 { "max".to_owned() } else { n.to_string() };
-        let wanted = [
-            ("memory", "memory.max", number(bounds.memory_mib.saturating_mul(1 << 20))),
-            ("pids", "pids.max", number(bounds.tasks.into())),
-        ];
-        let mut changed = false;
-        for (controller, file, value) in wanted {
-            let path = self.path(id).join(file);
-            if !path.exists() {
-                self.hand_down(controller);
-            }
-            let failed = |error| HostError::io("bound control group", path.display(), error);
-            match std::fs::read_to_string(&path) {
-                Ok(is) if is.trim() == value => {}
-                Ok(_) => {
-                    std::fs::write(&path, &value).map_err(failed)?;
-                    changed = true;
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    tracing::debug!(jail = %id, controller, "no such bound on this host");
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        Ok(changed)
     }
 
     /// Has every group from the mount down to the guests' let its children be held by a controller

@@ -49,6 +49,7 @@ fn tap() -> TapFacts {
 
 fn alive(change: impl FnOnce(&mut Alive)) -> Alive {
     let mut alive = Alive {
+        bounds: Seen::Absent,
         identity: ProcessIdentity {
             pid: Pid::new(10).unwrap(),
             start_ticks: 1,

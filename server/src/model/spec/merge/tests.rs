@@ -19,6 +19,8 @@ fn everything() -> VmSpecDraft {
     draft.egress = Egress::None;
     draft.rate_limits.disk_bytes_per_second = 3;
     draft.rate_limits.net_tx_bytes_per_second = 33;
+    draft.limits.cpu_weight = 3;
+    draft.limits.io_write_ops_per_second = 33;
     draft.labels.insert("three".to_owned(), "3".to_owned());
     draft.placement_host = "three".to_owned();
     draft.placement_labels.insert("zone".to_owned(), "three".to_owned());
@@ -44,6 +46,9 @@ fn parts(spec: &VmSpec) -> Vec<(&'static str, String)> {
         ("spec.rate_limits.disk_ops_per_second", limits.disk_ops_per_second.to_string()),
         ("spec.rate_limits.net_rx_bytes_per_second", limits.net_rx_bytes_per_second.to_string()),
         ("spec.rate_limits.net_tx_bytes_per_second", limits.net_tx_bytes_per_second.to_string()),
+        ("spec.limits.cpu_weight", spec.limits.cpu_weight.to_string()),
+        ("spec.limits.cpu_millis", spec.limits.cpu_millis.to_string()),
+        ("spec.limits.io_write_ops_per_second", spec.limits.io_write_ops_per_second.to_string()),
         ("spec.labels", format!("{:?}", spec.labels)),
         ("spec.placement.host", format!("{:?}", spec.placement.host)),
         ("spec.placement.host_labels", format!("{:?}", spec.placement.host_labels)),

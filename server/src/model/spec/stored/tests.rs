@@ -99,7 +99,31 @@ fn the_second_form_is_the_first_with_what_that_could_not_say() {
     for spec in [&pack, &all] {
         assert_eq!(VmSpec::from_json(&spec.to_json()).expect("its own form"), **spec);
     }
-    let later = spec().to_json().replacen('{', r#"{"form":3,"#, 1);
+    let later = spec().to_json().replacen('{', r#"{"form":4,"#, 1);
     let refused = VmSpec::from_json(&later).expect_err("of a later release");
-    assert!(refused.to_string().contains("form 3"), "{refused}");
+    assert!(refused.to_string().contains("form 4"), "{refused}");
+}
+
+/// The text of what the second form can't say. A line here never changes.
+#[test]
+fn the_third_form_is_the_second_with_what_that_could_not_say() {
+    let half = spec_with(|draft| draft.limits.cpu_millis = 500);
+    assert!(half.to_json().starts_with(r#"{"form":3,"vcpus":1,"#), "{}", half.to_json());
+    assert!(half.to_json().ends_with(
+        r#""restart_policy":"NEVER","scheduling":{},"host":{"limits":{"cpu_weight":0,"cpu_millis":500,"io_read_bytes_per_second":0,"io_write_bytes_per_second":0,"io_read_ops_per_second":0,"io_write_ops_per_second":0}}}"#
+    ));
+    let all = spec_with(|draft| {
+        draft.pool = "gpu".to_owned();
+        draft.limits = crate::model::spec::ResourceLimits {
+            cpu_weight: 7,
+            cpu_millis: 1500,
+            io_read_bytes_per_second: 65_536,
+            io_write_bytes_per_second: 65_537,
+            io_read_ops_per_second: 10,
+            io_write_ops_per_second: 11,
+        };
+    });
+    for spec in [&half, &all] {
+        assert_eq!(VmSpec::from_json(&spec.to_json()).expect("its own form"), **spec);
+    }
 }
