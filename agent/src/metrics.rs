@@ -5,6 +5,8 @@
 //! [`listener`]. Label values come from closed lists only: a caller can't make a new series. The
 //! one exception are the series of each VM, which are made anew from the reports for each page.
 
+mod traffic;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -248,6 +250,7 @@ impl Metrics {
         let root_disks = self.root_disks(reports);
         text::encode_registry(&mut page, &self.inner.registry)?;
         text::encode_registry(&mut page, &root_disks)?;
+        text::encode_registry(&mut page, &traffic::series(&reports.traffic()))?;
         text::encode_eof(&mut page)?;
         Ok(page)
     }

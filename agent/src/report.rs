@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::assignment::Exit;
 use crate::guests::GuestSeen;
 use crate::handles::ProcessIdentity;
-use crate::host::BoundsSeen;
+use crate::host::{BoundsSeen, Traffic};
 
 pub mod phase;
 
@@ -123,6 +123,9 @@ pub struct Reporter(Arc<ReporterInner>);
 #[derive(Debug)]
 struct ReporterInner {
     board: Mutex<Board>,
+    /// What guests that run have sent and received, as counted last. No change of a VM: nobody is
+    /// woken for it.
+    traffic: Mutex<Arc<BTreeMap<VmId, Traffic>>>,
     /// The number of the newest change; wakes readers.
     newest: watch::Sender<u64>,
 }
@@ -179,7 +182,8 @@ impl Reporter {
     #[must_use]
     pub fn new() -> Self {
         let newest = watch::Sender::new(0);
-        Self(Arc::new(ReporterInner { board: Mutex::default(), newest }))
+        let (board, traffic) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(ReporterInner { board, traffic, newest }))
     }
 
     /// A VM is as reported now.
@@ -226,6 +230,17 @@ impl Reporter {
             seen: board.newest,
         };
         (inventory, reader)
+    }
+
+    /// Notes what guests have sent and received, in place of what was noted before.
+    pub fn set_traffic(&self, traffic: BTreeMap<VmId, Traffic>) {
+        *self.0.traffic.lock() = Arc::new(traffic);
+    }
+
+    /// As it was counted last.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<BTreeMap<VmId, Traffic>> {
+        Arc::clone(&self.0.traffic.lock())
     }
 
     /// Reports by phase, for metrics.

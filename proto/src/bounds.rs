@@ -83,5 +83,8 @@ pub const MAX_HOST_IMAGES: usize = 4096;
 /// Most things that a fault names as left behind; the others are left out.
 pub const MAX_LEFT_BEHIND: usize = 16;
 
+/// Most guests whose traffic is told with one heartbeat: more than a bridge has ports.
+pub const MAX_GUESTS_TOLD: usize = 4096;
+
 /// Most VMs in one part of an inventory; the sender also counts bytes.
 pub const INVENTORY_PART_VMS: usize = 500;

@@ -40,6 +40,7 @@ pub mod processes;
 pub mod receive;
 pub mod snapshots;
 pub mod taps;
+pub mod traffic;
 pub mod types;
 pub mod vmm;
 
@@ -64,6 +65,7 @@ pub use processes::{ExitStatus, ProcessFacts, ProcessStart, Processes, Signal};
 pub use receive::{Announced, Receiving};
 pub use snapshots::{SnapshotFacts, SnapshotFill, SnapshotSpec, Snapshots, Tail};
 pub use taps::{BridgeFacts, BridgeSpec, TapFacts, TapSpec, Taps};
+pub use traffic::Traffic;
 pub use types::{
     BadName, DeviceNumber, DmName, FileId, GuestKey, ImageName, JailId, LinkName, LoopDevice,
     MacAddress, PathPart, Pid, Subnet, TapName,

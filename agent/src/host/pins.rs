@@ -133,6 +133,9 @@ pub trait Pins: Send + Sync {
     /// do not count are left out.
     async fn refused(&self) -> HostResult<BTreeMap<RefusedFor, u64>>;
 
+    /// The same for each guest that is pinned, of which any were.
+    async fn refused_of_guests(&self) -> HostResult<BTreeMap<GuestKey, u64>>;
+
     /// Removes a guest's pin; with the last one our tables go.
     async fn remove(&self, key: &GuestKey) -> HostResult<Change>;
 }

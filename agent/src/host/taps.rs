@@ -3,11 +3,12 @@
 //! Driven by the VM tasks and the start of the agent. What can go wrong: a name is taken by an
 //! interface that is not ours, or the bridge is missing.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 
-use super::{Change, HostResult, LinkName, TapName};
+use super::{Change, HostResult, LinkName, TapName, Traffic};
 
 /// How many ports a bridge can have: BR_MAX_PORTS of net/bridge/br_private.h is 1,024, and 0 is no
 /// port's number.
@@ -108,6 +109,9 @@ pub trait Taps: Send + Sync {
     /// # Errors
     /// [`NameTaken`](super::HostErrorKind::NameTaken) when an interface of that name is no tap.
     async fn observe(&self, name: &TapName) -> HostResult<Option<TapFacts>>;
+
+    /// What went over each of our taps, refused packets left out.
+    async fn traffic(&self, prefix: &str) -> HostResult<BTreeMap<TapName, Traffic>>;
 
     /// Makes a tap: persistent, owned, isolated port of the bridge, switched on. One that a VMM has
     /// open is put back onto the bridge and left open.

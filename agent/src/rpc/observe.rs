@@ -6,18 +6,23 @@
 //! image was added, a digest is known).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
 use banger_proto::agent_v1::observe_response::Event;
-use banger_proto::bounds::{INVENTORY_PART_VMS, MAX_HOST_IMAGES, MAX_MESSAGE_BYTES};
+use banger_proto::bounds::{
+    INVENTORY_PART_VMS, MAX_GUESTS_TOLD, MAX_HOST_IMAGES, MAX_MESSAGE_BYTES,
+};
+use banger_proto::ids::VmId;
+use banger_proto::v1::VmTraffic;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{AgentApi, HostFacts, convert, status};
-use crate::host::ImageKind;
 use crate::host::taps::BRIDGE_PORTS;
+use crate::host::{ImageKind, Traffic};
 use crate::report::{Reported, VmReport};
 
 /// Messages on their way to one reader; more wait in its subscription, coalesced.
@@ -25,6 +30,9 @@ const QUEUE: usize = 64;
 
 /// Most bytes of VMs in one part of an inventory; the rest of a message is for what is around them.
 const PART_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+
+/// How often what guests send and receive is told, with the next heartbeat.
+const TRAFFIC: Duration = Duration::from_secs(30);
 
 type Sent = Result<wire::ObserveResponse, Status>;
 
@@ -72,6 +80,7 @@ async fn run<A: AgentApi>(
     let mut heartbeat = tokio::time::interval(facts.heartbeat_interval);
     heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     heartbeat.reset();
+    let mut told = tokio::time::Instant::now();
     loop {
         // Both arms are cancel-safe: `changes` takes only what it returns, a tick that is not
         // taken comes at the next turn.
@@ -89,7 +98,14 @@ async fn run<A: AgentApi>(
                     facts = now;
                     sender.event(Event::Host(host_facts(&facts))).await?;
                 }
-                sender.event(Event::Heartbeat(wire::Heartbeat::default())).await?;
+                let mut beat = wire::Heartbeat::default();
+                if told.elapsed() >= TRAFFIC {
+                    told = tokio::time::Instant::now();
+                    let all = api.reporter().traffic();
+                    let all = all.iter().take(MAX_GUESTS_TOLD);
+                    beat.traffic = all.map(|(vm, traffic)| traffic_of(*vm, traffic)).collect();
+                }
+                sender.event(Event::Heartbeat(beat)).await?;
             }
         }
     }
@@ -120,6 +136,20 @@ fn change_event(change: Reported) -> Event {
         Reported::Gone { vm, version } => Event::Gone(wire::VmGone {
             vm_id: vm.to_string(),
             version: Some(convert::version_to_wire(version)),
+        }),
+    }
+}
+
+fn traffic_of(vm: VmId, traffic: &Traffic) -> wire::GuestTraffic {
+    wire::GuestTraffic {
+        vm_id: vm.to_string(),
+        traffic: Some(VmTraffic {
+            sent_bytes: traffic.sent_bytes,
+            sent_packets: traffic.sent_packets,
+            received_bytes: traffic.received_bytes,
+            received_packets: traffic.received_packets,
+            refused_packets: traffic.refused_packets,
+            told_at: None,
         }),
     }
 }

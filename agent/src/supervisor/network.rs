@@ -17,8 +17,9 @@ use std::time::Duration;
 use banger_proto::ids::VmId;
 
 use super::{Entry, Supervisor};
+use crate::clock::Moment;
 use crate::host::{
-    BoundsSeen, BridgeFacts, Change, GuestNet, LinkName, Pin, Subnet, TapFacts, clash,
+    BoundsSeen, BridgeFacts, Change, GuestNet, LinkName, Pin, Subnet, TapFacts, Traffic, clash,
 };
 use crate::report::phase::Reason;
 use crate::vm::plan::network::{NetWanted, uid};
@@ -34,6 +35,9 @@ const SHARE: u32 = 20;
 
 /// How long a look may take. A tool of the firewall that waits for a lock gives up sooner.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
+
+/// The least time from one count of what guests send and receive to the next.
+const COUNTS: Duration = Duration::from_secs(10);
 
 /// Wait after the kernel could not be listened to.
 const DEAF: Duration = Duration::from_secs(1);
@@ -122,6 +126,7 @@ impl Supervisor {
     async fn watch_network(&self) {
         let clock = &self.0.shared.clock;
         let mut before = Picture::default();
+        let mut counted: Option<Moment> = None;
         loop {
             let began = clock.monotonic();
             let look = async {
@@ -129,6 +134,10 @@ impl Supervisor {
                 self.keep_gateways().await;
                 self.note_lost_again().await;
                 self.count_refused().await;
+                if counted.is_none_or(|at: Moment| at.until(clock.monotonic()) >= COUNTS) {
+                    counted = Some(clock.monotonic());
+                    self.count_traffic().await;
+                }
                 self.picture(&before).await
             };
             match tokio::time::timeout(LOOK_LIMIT, look).await {
@@ -179,6 +188,28 @@ impl Supervisor {
             // Whatever else is wrong with nft is said by whoever needs it.
             Err(error) => tracing::debug!(error = error.chain(), "refused packets are not counted"),
         }
+    }
+
+    /// What cannot be read is what it was.
+    async fn count_traffic(&self) {
+        let (host, naming) = (&self.0.shared.host, self.0.shared.naming);
+        let live = self.live();
+        let prefix = naming.tap_prefix();
+        let (taps, refused) =
+            futures_util::join!(host.taps.traffic(&prefix), host.pins.refused_of_guests());
+        let (taps, refused) = match (taps, refused) {
+            (Ok(taps), Ok(refused)) => (taps, refused),
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(error = error.chain(), "traffic of guests is not counted");
+                return;
+            }
+        };
+        let of = |vm: VmId| {
+            let names = naming.vm(vm);
+            let refused_packets = refused.get(&names.rules).copied().unwrap_or(0);
+            Some((vm, Traffic { refused_packets, ..*taps.get(&names.tap)? }))
+        };
+        self.reporter().set_traffic(live.into_iter().filter_map(of).collect());
     }
 
     async fn told(&self) {

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 10] = [
     "banger/v1/vm.proto",
     "banger/v1/guest.proto",
     "banger/v1/limits.proto",
+    "banger/v1/traffic.proto",
     "banger/v1/host.proto",
     "banger/v1/image.proto",
     "banger/v1/token.proto",

@@ -437,10 +437,22 @@ pub struct InventoryPart {
     #[prost(bool, tag = "2")]
     pub last: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
     #[prost(message, optional, tag = "1")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the guests have sent and received so far, of all that run. With one heartbeat every half
+    /// minute; else none.
+    #[prost(message, repeated, tag = "2")]
+    pub traffic: ::prost::alloc::vec::Vec<GuestTraffic>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GuestTraffic {
+    #[prost(string, tag = "1")]
+    pub vm_id: ::prost::alloc::string::String,
+    /// Without told_at.
+    #[prost(message, optional, tag = "2")]
+    pub traffic: ::core::option::Option<crate::v1::VmTraffic>,
 }
 /// What is true of the host.
 #[derive(Clone, PartialEq, ::prost::Message)]

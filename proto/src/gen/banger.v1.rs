@@ -178,6 +178,24 @@ pub struct EffectiveIoLimit {
     #[prost(uint64, tag = "5")]
     pub write_ops_per_second: u64,
 }
+/// Of one guest, since its tap was made: with each start of the VM all begins at zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VmTraffic {
+    #[prost(uint64, tag = "1")]
+    pub sent_bytes: u64,
+    #[prost(uint64, tag = "2")]
+    pub sent_packets: u64,
+    #[prost(uint64, tag = "3")]
+    pub received_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub received_packets: u64,
+    /// Packets of it that its host did not let through: none that it may send, or past a bound.
+    #[prost(uint64, tag = "5")]
+    pub refused_packets: u64,
+    /// When the server was last told.
+    #[prost(message, optional, tag = "6")]
+    pub told_at: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// One virtual machine: what is wanted and what was last seen.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Vm {
@@ -571,6 +589,10 @@ pub struct VmStatus {
     /// What its control group holds it to, read back from the kernel. Empty without a process.
     #[prost(message, optional, tag = "25")]
     pub limits: ::core::option::Option<EffectiveLimits>,
+    /// What its guest has sent and received, as far as its host has told: every half minute. In answers
+    /// of GetVm, WaitVm and ExplainVm, as confirmed_at: it changes without a revision.
+    #[prost(message, optional, tag = "26")]
+    pub traffic: ::core::option::Option<VmTraffic>,
 }
 /// A VMM process, identified so that a recycled pid is not mistaken for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -81,6 +81,14 @@ pub fn vm_now(record: &VmRecord, view: &View, domain: &str, to: Audience) -> v1:
     let mut vm = self::vm(record, domain, to);
     if let Some(status) = &mut vm.status {
         status.confirmed_at = view.confirmed(record).map(timestamp);
+        status.traffic = view.traffic(record).map(|(seen, told_at)| v1::VmTraffic {
+            sent_bytes: seen.sent_bytes,
+            sent_packets: seen.sent_packets,
+            received_bytes: seen.received_bytes,
+            received_packets: seen.received_packets,
+            refused_packets: seen.refused_packets,
+            told_at: Some(timestamp(told_at)),
+        });
     }
     vm
 }
@@ -158,6 +166,7 @@ fn vm_status(
         limits: seen.and_then(|seen| seen.limits.as_ref()).map(limits::effective),
         // Of now, not of a revision: see `vm_now`.
         confirmed_at: None,
+        traffic: None,
     }
 }
 

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use banger_proto::agent_v1 as wire;
-use banger_proto::bounds::{MAX_HOST_IMAGES, MAX_LEFT_BEHIND};
+use banger_proto::bounds::{MAX_GUESTS_TOLD, MAX_HOST_IMAGES, MAX_LEFT_BEHIND};
 use banger_proto::ids::{Epoch, Generation, Version, VmId};
 use banger_proto::v1::{self, GuestStatus};
 use banger_proto::words;
@@ -21,7 +21,7 @@ use crate::model::image::host_file;
 use crate::model::intent::Desired;
 use crate::model::observed::{
     DevicesSeen, ExitCause, ExitSeen, Fault, GuestSeen, IoLimitSeen, LimitsSeen, ObservedVm, Phase,
-    ProcessSeen,
+    ProcessSeen, TrafficSeen,
 };
 use crate::model::spec::{Egress, ImageRef, RestartPolicy};
 use crate::model::subnet::Subnet;
@@ -355,6 +355,18 @@ fn image_file(file: wire::ImageFile) -> Result<ImageFile, Unreadable> {
     Ok(ImageFile { name, size_bytes: file.size_bytes, sha256: file.sha256, kind })
 }
 
+fn traffic_seen(guest: wire::GuestTraffic) -> Result<(VmId, TrafficSeen), Unreadable> {
+    let traffic = guest.traffic.unwrap_or_default();
+    let seen = TrafficSeen {
+        sent_bytes: traffic.sent_bytes,
+        sent_packets: traffic.sent_packets,
+        received_bytes: traffic.received_bytes,
+        received_packets: traffic.received_packets,
+        refused_packets: traffic.refused_packets,
+    };
+    Ok((id(&guest.vm_id)?, seen))
+}
+
 fn report(event: wire::observe_response::Event) -> Result<Report, Unreadable> {
     use wire::observe_response::Event;
     Ok(match event {
@@ -368,7 +380,11 @@ fn report(event: wire::observe_response::Event) -> Result<Report, Unreadable> {
             Report::Vm(id, vm)
         }
         Event::Gone(gone) => Report::Gone(id(&gone.vm_id)?),
-        Event::Heartbeat(_) => Report::Heartbeat,
+        Event::Heartbeat(beat) if beat.traffic.is_empty() => Report::Heartbeat,
+        Event::Heartbeat(beat) => {
+            let traffic = beat.traffic.into_iter().take(MAX_GUESTS_TOLD).map(traffic_seen);
+            Report::Traffic(traffic.collect::<Result<_, _>>()?)
+        }
     })
 }
 

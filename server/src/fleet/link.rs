@@ -19,7 +19,7 @@ use super::guests::GuestLink;
 use crate::model::host::{HostFacts, HostRecord};
 use crate::model::intent::VmIntent;
 use crate::model::inventory::{HostObject, SweepOutcome, SweepPolicy};
-use crate::model::observed::ObservedVm;
+use crate::model::observed::{ObservedVm, TrafficSeen};
 
 /// What an agent is to hold of one VM: a snapshot of intent.
 #[derive(Debug, Clone)]
@@ -97,6 +97,7 @@ impl Message {
             Report::Host(facts) => facts.images.iter().map(|image| 128 + image.name.len()).sum(),
             Report::Inventory { vms, .. } => vms.iter().map(|(_, seen)| vm(seen)).sum(),
             Report::Vm(_, seen) => vm(seen),
+            Report::Traffic(guests) => guests.len() * size_of::<(VmId, TrafficSeen)>(),
             Report::Gone(_) | Report::Heartbeat => 0,
         };
         size_of::<Self>() + said
@@ -120,6 +121,8 @@ pub enum Report {
     Gone(VmId),
     /// Nothing happened.
     Heartbeat,
+    /// The same, with what the guests that run have sent and received.
+    Traffic(Vec<(VmId, TrafficSeen)>),
 }
 
 /// An image to bring to a host.

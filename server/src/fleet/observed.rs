@@ -14,7 +14,7 @@ use banger_proto::ids::{HostId, VmId};
 
 use super::link::{Message, Report};
 use crate::model::host::{HostFacts, HostHealth};
-use crate::model::observed::ObservedVm;
+use crate::model::observed::{ObservedVm, TrafficSeen};
 
 /// What an agent said of one VM after its inventory.
 #[derive(Debug, Clone)]
@@ -39,6 +39,9 @@ pub trait FleetSink: fmt::Debug + Send + Sync + 'static {
 
     /// What changed after the inventory, in order.
     fn observed(&self, host: HostId, sightings: Vec<Sighting>);
+
+    /// What all guests of the host that run have sent and received. No change of anything.
+    fn traffic(&self, host: HostId, guests: Vec<(VmId, TrafficSeen)>);
 }
 
 /// What follows from one message.
@@ -46,6 +49,8 @@ pub trait FleetSink: fmt::Debug + Send + Sync + 'static {
 pub enum Taken {
     /// Nothing, but that the agent is there.
     Nothing,
+    /// What its guests have sent and received.
+    Traffic(Vec<(VmId, TrafficSeen)>),
     /// What is true of the host.
     Facts(Box<HostFacts>),
     /// The inventory is complete.
@@ -101,6 +106,9 @@ impl Intake {
                 Ok(Taken::Facts(facts))
             }
             Report::Heartbeat => Ok(Taken::Nothing),
+            // Of VMs that nobody has heard of yet it says nothing.
+            Report::Traffic(_) if !self.complete => Ok(Taken::Nothing),
+            Report::Traffic(guests) => Ok(Taken::Traffic(guests)),
             Report::Inventory { .. } | Report::Vm(..) | Report::Gone(_) if !self.facts_seen => {
                 Err(IntakeError::NoFacts)
             }

@@ -238,6 +238,7 @@ impl Session {
             };
             match taken {
                 Taken::Nothing => {}
+                Taken::Traffic(guests) => self.parts.sink.traffic(self.parts.host, guests),
                 Taken::Sighting(sighting) => sightings.push(sighting),
                 Taken::Facts(facts) => {
                     heartbeat = Some(facts.heartbeat_interval);

@@ -127,6 +127,17 @@ pub struct ObservedVm {
     pub limits: Option<LimitsSeen>,
 }
 
+/// What a guest has sent and received since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TrafficSeen {
+    pub sent_bytes: u64,
+    pub sent_packets: u64,
+    pub received_bytes: u64,
+    pub received_packets: u64,
+    /// Packets of it that its host did not let through.
+    pub refused_packets: u64,
+}
+
 /// What the kernel of a host holds a VM's processes to; zero is no bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LimitsSeen {

@@ -27,7 +27,7 @@ use crate::fleet::observed::{FleetSink, Sighting};
 use crate::model::caller::Caller;
 use crate::model::host::{HostFacts, HostHealth, Resources};
 use crate::model::ledger::{KeepFirstCapacities, PlacePending, Placed};
-use crate::model::observed::ObservedVm;
+use crate::model::observed::{ObservedVm, TrafficSeen};
 use crate::store::{MutateError, Store};
 use crate::watch::View;
 
@@ -86,6 +86,10 @@ impl CapacityFeed {
 }
 
 impl FleetSink for CapacityFeed {
+    fn traffic(&self, host: HostId, guests: Vec<(VmId, TrafficSeen)>) {
+        self.view.traffic_told(host, guests);
+    }
+
     fn host_health(&self, host: HostId, health: HostHealth) {
         self.tell(host, |known| known.online = health.state.is_online());
         self.view.host_health(host, health);

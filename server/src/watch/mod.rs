@@ -28,6 +28,7 @@ mod ring;
 mod snapshot;
 mod start_states;
 mod table;
+mod traffic;
 mod view;
 mod wait;
 mod waiters;

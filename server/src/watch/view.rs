@@ -18,6 +18,7 @@ use super::record::VmRecord;
 use super::snapshot::Snapshot;
 use super::start_states::StartStates;
 use super::table::{After, Effects, Limits, TooOldWhy, ViewTable};
+use super::traffic::TrafficBoard;
 use super::waiters::Waiters;
 use crate::clock::SharedClock;
 use crate::fleet::observed::{FleetSink, Sighting};
@@ -25,7 +26,7 @@ use crate::model::history::HistoryEvent;
 use crate::model::host::{CertificateSeen, HostFacts, HostHealth, HostRecord};
 use crate::model::intent::VmIntent;
 use crate::model::ledger::{Change, Edit, HostRef, VmRef};
-use crate::model::observed::ObservedVm;
+use crate::model::observed::{Observation, ObservedVm, Phase, TrafficSeen};
 use crate::model::past::Past;
 use crate::model::status::{Trouble, VmState};
 
@@ -50,6 +51,7 @@ pub struct View {
     records: watch::Sender<HostRecords>,
     waiters: Waiters,
     drivers: Mutex<HashMap<HostId, Arc<Notify>>>,
+    traffic: TrafficBoard,
     placement: Notify,
     history: mpsc::Sender<HistoryEvent>,
     snapshots: Mutex<StartStates>,
@@ -74,6 +76,7 @@ impl View {
             records: watch::Sender::default(),
             waiters: Waiters::default(),
             drivers: Mutex::default(),
+            traffic: TrafficBoard::default(),
             placement: Notify::new(),
             history,
             snapshots: Mutex::default(),
@@ -162,6 +165,22 @@ impl View {
         let known = newest.revision == record.revision && record.state() != VmState::Unknown;
         let health = &table.host(record.intent.host?)?.view.health;
         health.last_seen.filter(|_| known && health.state.is_online())
+    }
+
+    /// Notes what the guests of a host have sent and received, in place of what it told before.
+    pub fn traffic_told(&self, host: HostId, guests: Vec<(VmId, TrafficSeen)>) {
+        self.traffic.told(host, guests, self.clock.now());
+    }
+
+    /// What the guest of a VM has sent and received, and when that was told, where the record is
+    /// confirmed and its guest runs.
+    pub fn traffic(&self, record: &VmRecord) -> Option<(TrafficSeen, Timestamp)> {
+        self.confirmed(record)?;
+        let runs = match &record.observation {
+            Observation::Present(seen) => matches!(seen.phase, Phase::Running | Phase::Paused),
+            Observation::Unknown { .. } | Observation::Absent => false,
+        };
+        self.traffic.of(record.intent.host?, record.id()).filter(|_| runs)
     }
 
     /// All VMs and hosts at one revision.
@@ -351,6 +370,10 @@ impl View {
 }
 
 impl FleetSink for View {
+    fn traffic(&self, host: HostId, guests: Vec<(VmId, TrafficSeen)>) {
+        self.traffic_told(host, guests);
+    }
+
     fn host_health(&self, host: HostId, health: HostHealth) {
         let now = self.clock.now();
         self.change(|table, out| table.set_health(host, health, now, out));

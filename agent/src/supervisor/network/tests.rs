@@ -293,3 +293,16 @@ async fn a_network_at_rest_costs_no_effect() {
     world.passes(Duration::from_secs(3600)).await;
     assert_eq!(world.kernel.effects(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_guests_send_and_receive_is_counted_and_is_no_change_of_any_vm() {
+    let mut world = two().await;
+    let before = world.report(vm_id(1)).expect("it runs");
+    let sent = Traffic { sent_bytes: 7000, sent_packets: 7, ..Traffic::default() };
+    world.kernel.set_traffic(&names(1).tap, sent);
+    world.passes(Duration::from_secs(30)).await;
+    let counted = world.agent.reporter().traffic();
+    assert_eq!(counted.keys().copied().collect::<Vec<_>>(), [vm_id(1), vm_id(2)]);
+    assert_eq!((counted[&vm_id(1)], counted[&vm_id(2)]), (sent, Traffic::default()));
+    assert!(Arc::ptr_eq(&before, &world.report(vm_id(1)).expect("it runs")), "no report");
+}

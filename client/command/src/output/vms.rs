@@ -133,6 +133,9 @@ pub(crate) fn detail(vm: &Vm, now: Timestamp) -> String {
         ("Root disk is a", devices.and_then(|d| text(&d.root_disk))),
         ("Tap", devices.and_then(|d| text(&d.tap))),
         ("API socket", devices.and_then(|d| text(&d.api_socket))),
+        ("Sent", status.traffic.as_ref().map(|t| amount(t.sent_bytes, t.sent_packets))),
+        ("Received", status.traffic.as_ref().map(|t| amount(t.received_bytes, t.received_packets))),
+        ("Refused", refused(&status)),
         ("Created", when(vm.create_time)),
         ("Changed", when(vm.update_time)),
         ("Generation", Some(plain(generation))),
@@ -149,6 +152,16 @@ fn guest(status: &VmStatus, now: Timestamp) -> Option<(String, Tone)> {
         "{} {reached}{heard} (agent {} by {})",
         guest.hostname, guest.agent_version, guest.transport
     )))
+}
+
+fn amount(bytes: u64, packets: u64) -> (String, Tone) {
+    plain(format!("{bytes} bytes in {packets} packets"))
+}
+
+/// Packets that the host did not let through, if there were any.
+fn refused(status: &VmStatus) -> Option<(String, Tone)> {
+    let refused = status.traffic.as_ref().map_or(0, |traffic| traffic.refused_packets);
+    (refused > 0).then(|| plain(format!("{refused} packets of the guest")))
 }
 
 fn restart_word(policy: RestartPolicy) -> &'static str {

@@ -111,7 +111,7 @@ impl Entrance {
                 self.bytes -= self.held.remove(id).unwrap_or(0);
                 1
             }
-            Report::Host(_) | Report::Heartbeat => 1,
+            Report::Host(_) | Report::Heartbeat | Report::Traffic(_) => 1,
         };
         Ok((message, self.pace(changes, now)))
     }

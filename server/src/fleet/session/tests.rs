@@ -10,7 +10,7 @@ use super::super::link::{Command, Delivery, ImageContent, ImageToPut, Observatio
 use super::*;
 use crate::clock::SystemClock;
 use crate::model::host::HostFacts;
-use crate::model::observed::{ObservedVm, Phase};
+use crate::model::observed::{ObservedVm, Phase, TrafficSeen};
 use crate::testing::{facts, host_id, seen, vm_id};
 
 /// An agent that is dialled: each dial takes the next script of messages and then stays silent, or
@@ -67,6 +67,8 @@ struct Told {
 struct Ledger(watch::Sender<Told>);
 
 impl FleetSink for Ledger {
+    fn traffic(&self, _: HostId, _: Vec<(VmId, TrafficSeen)>) {}
+
     fn host_health(&self, _host: HostId, health: HostHealth) {
         self.0.send_modify(|told| {
             if told.states.last() != Some(&health.state) {

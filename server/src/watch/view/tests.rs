@@ -251,6 +251,24 @@ fn a_heartbeat_is_no_event_and_what_a_vm_books_comes_with_it() {
 }
 
 #[test]
+fn traffic_is_told_beside_the_state_and_is_no_change_of_it() {
+    let view = view();
+    view.load(Past::default(), [&host_record(1)], [&Arc::new(intent(1))]);
+    let traffic = || view.traffic(&view.get(vm_id(1)).expect("it is there"));
+    online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
+    let revision = view.revision();
+    let told = TrafficSeen { sent_bytes: 7, ..TrafficSeen::default() };
+    view.traffic_told(host_id(1), vec![(vm_id(1), told), (vm_id(2), told)]);
+    assert_eq!((traffic().map(|(seen, _)| seen), view.revision()), (Some(told), revision));
+    // In the next report it is not named, or its host is not heard.
+    view.traffic_told(host_id(1), Vec::new());
+    assert_eq!(traffic(), None);
+    view.traffic_told(host_id(1), vec![(vm_id(1), told)]);
+    view.host_health(host_id(1), health(HostState::Suspect));
+    assert_eq!(traffic(), None);
+}
+
+#[test]
 fn a_vm_no_intent_knows_is_unclaimed_until_one_does() {
     let view = view();
     with_host(&view);

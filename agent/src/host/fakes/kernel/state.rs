@@ -91,6 +91,9 @@ pub(crate) struct State {
     /// Raised by every change of links, rules and routes, and how far the agent has heard of it.
     #[serde(skip)]
     pub(crate) net_changes: u64,
+    /// What guests have sent and received, by tap.
+    #[serde(skip)]
+    pub(crate) traffic: BTreeMap<String, crate::host::Traffic>,
     #[serde(skip)]
     pub(crate) net_heard: u64,
     /// Raised when somebody flushes the rules.
@@ -389,6 +392,7 @@ impl State {
             pin_memory: PinMemory::default(),
             networks: Vec::new(),
             net_changes: 0,
+            traffic: BTreeMap::new(),
             net_heard: 0,
             flushes: 0,
             exits: HashMap::new(),

@@ -88,6 +88,13 @@ impl Pins for Seam {
         self.read("pins.refused", |_| Ok(BTreeMap::new())).await
     }
 
+    async fn refused_of_guests(&self) -> HostResult<BTreeMap<GuestKey, u64>> {
+        self.read("pins.refused_of_guests", |state| {
+            Ok(state.pins.keys().map(|key| (key.clone(), 0)).collect())
+        })
+        .await
+    }
+
     async fn remove(&self, key: &GuestKey) -> HostResult<Change> {
         self.effect("pins.remove", key.to_string(), Repeat::MustBeSo, |state| {
             Ok(state.unset_pin(key))

@@ -3,13 +3,16 @@
 //! What can go wrong: a name belongs to another kind of interface or to a tap of another owner,
 //! the bridge is missing.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
+use crate::host::fakes::kernel::FakeKernel;
 use crate::host::fakes::kernel::gate::{Repeat, Seam};
 use crate::host::fakes::kernel::state::{FakeLink, LinkKind, State, refuse};
 use crate::host::{
     BridgeFacts, BridgeSpec, Change, HostError, HostErrorKind, HostResult, LinkName, Subnet,
-    TapFacts, TapName, TapSpec, Taps, clash,
+    TapFacts, TapName, TapSpec, Taps, Traffic, clash,
 };
 
 fn taken(verb: &'static str, name: &str, why: &str) -> HostError {
@@ -146,6 +149,13 @@ impl State {
     }
 }
 
+impl FakeKernel {
+    /// A guest has sent and received so much.
+    pub fn set_traffic(&self, tap: &TapName, traffic: Traffic) {
+        self.with(|state| state.traffic.insert(tap.to_string(), traffic));
+    }
+}
+
 #[async_trait]
 impl Taps for Seam {
     async fn ensure_bridge(&self, spec: &BridgeSpec) -> HostResult<Change> {
@@ -192,6 +202,15 @@ impl Taps for Seam {
                 Some(facts) => Ok(Some(facts)),
                 None => Err(taken("look at tap", name.as_str(), NO_TAP)),
             },
+        })
+        .await
+    }
+
+    async fn traffic(&self, prefix: &str) -> HostResult<BTreeMap<TapName, Traffic>> {
+        self.read("taps.traffic", |state| {
+            let taps = state.links.keys().filter(|name| name.starts_with(prefix));
+            let of = |name: &String| state.traffic.get(name).copied().unwrap_or_default();
+            Ok(taps.filter_map(|name| Some((TapName::new(name).ok()?, of(name)))).collect())
         })
         .await
     }

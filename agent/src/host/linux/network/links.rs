@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    LinkFlags, LinkInfo, LinkMessage, Stats64,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
@@ -51,6 +51,8 @@ pub(super) struct Link {
     /// Of a bridge: it learns from IGMP who wants which multicast.
     pub(super) snooping: bool,
     pub(super) mac: Vec<u8>,
+    /// What the host took from it and handed to it.
+    pub(super) stats: Stats64,
 }
 
 fn to_io(error: rtnetlink::Error) -> io::Error {
@@ -72,10 +74,12 @@ fn read(message: &LinkMessage) -> Link {
         group: 0,
         snooping: false,
         mac: Vec::new(),
+        stats: Stats64::default(),
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Stats64(stats) => link.stats = *stats,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::Group(group) => link.group = *group,
             LinkAttribute::Carrier(on) => link.carrier = *on != 0,

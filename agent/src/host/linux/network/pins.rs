@@ -35,7 +35,7 @@ mod rules;
 use entries::Entries;
 pub use rules::PinLayout;
 pub(crate) use rules::WITH_NEIGHBOURS;
-use rules::{BadList, GATEWAYS, Pinned, PinsSeen};
+use rules::{BadList, GATEWAYS, Pinned, PinsSeen, REFUSED_OF, read_refused_of};
 
 const OBJECT: &str = "the pins of guests";
 
@@ -388,6 +388,24 @@ impl Pins for NftPins {
                 self.pins.table().layout.read_refused(&listed).map_err(unreadable)
             }
         }
+    }
+
+    async fn refused_of_guests(&self) -> HostResult<BTreeMap<GuestKey, u64>> {
+        let tables = self.pins.table();
+        let pins = tables.seen.lock().clone().unwrap_or_default();
+        let mut counted = BTreeMap::new();
+        for (family, set) in REFUSED_OF {
+            match tables.list(&["-j"], &["set", family, &tables.layout.table, set]).await {
+                Err(error) if none_without_nft(&error) => {}
+                listed => {
+                    let Some(text) = listed? else { continue };
+                    counted.extend(read_refused_of(&text).map_err(unreadable)?);
+                }
+            }
+        }
+        let of = |name: String| counted.get(&name).copied().unwrap_or(0);
+        let of_pin = |pin: &Pin| of(pin.tap.to_string()) + of(pin.address.to_string());
+        Ok(pins.values().map(|pin| (pin.key.clone(), of_pin(pin))).collect())
     }
 
     async fn remove(&self, key: &GuestKey) -> HostResult<Change> {

@@ -6,6 +6,8 @@
 //!
 //! What can go wrong: the tun module is missing, a name is taken by another kind of interface.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use rustix::io::Errno;
 
@@ -14,7 +16,7 @@ use super::namespace::LinuxNetwork;
 use crate::host::linux::blocking;
 use crate::host::{
     BridgeFacts, BridgeSpec, Change, HostError, HostErrorKind, HostResult, LinkName, Network as _,
-    Subnet, TapFacts, TapName, TapSpec, Taps, clash,
+    Subnet, TapFacts, TapName, TapSpec, Taps, Traffic, clash,
 };
 
 pub(in crate::host::linux) mod ioctl;
@@ -268,6 +270,28 @@ impl Taps for LinuxTaps {
         })?;
         links.set_up(link.index).await.map_err(failed)?;
         Ok(Change::Made)
+    }
+
+    async fn traffic(&self, prefix: &str) -> HostResult<BTreeMap<TapName, Traffic>> {
+        let verb = "count traffic of";
+        let links = open(verb, prefix)?;
+        let all = links.list().await.map_err(|error| HostError::io(verb, prefix, error))?;
+        let ours = all
+            .into_iter()
+            .filter(|link| link.kind == DeviceKind::Tun && link.name.starts_with(prefix));
+        Ok(ours
+            .filter_map(|link| {
+                // What the host receives by the tap, the guest has sent.
+                let traffic = Traffic {
+                    sent_packets: link.stats.rx_packets,
+                    sent_bytes: link.stats.rx_bytes,
+                    received_packets: link.stats.tx_packets,
+                    received_bytes: link.stats.tx_bytes,
+                    refused_packets: 0,
+                };
+                Some((TapName::new(&link.name).ok()?, traffic))
+            })
+            .collect())
     }
 
     async fn remove(&self, names: &[TapName]) -> HostResult<Change> {

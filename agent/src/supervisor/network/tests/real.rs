@@ -16,7 +16,7 @@ use crate::host::linux::network::pins::NftPins;
 use crate::host::linux::network::taps::{LinuxTaps, open_tap};
 use crate::host::linux::network::test_net::{ethernet, in_namespace, udp};
 use crate::host::linux::{Chains, FirewallLayout, PinLayout};
-use crate::host::{BridgeSpec, Change, Host, HostResult, TapName, TapSpec, Taps};
+use crate::host::{BridgeSpec, Change, Host, HostResult, TapName, TapSpec, Taps, Traffic};
 use crate::naming::Naming;
 use crate::supervisor::adoption::Parts;
 use crate::vm::fixtures::wait_for;
@@ -50,6 +50,10 @@ impl Taps for Both {
 
     async fn observe(&self, name: &TapName) -> HostResult<Option<TapFacts>> {
         LinuxTaps.observe(name).await
+    }
+
+    async fn traffic(&self, prefix: &str) -> HostResult<BTreeMap<TapName, Traffic>> {
+        LinuxTaps.traffic(prefix).await
     }
 
     async fn ensure(&self, spec: &TapSpec) -> HostResult<Change> {

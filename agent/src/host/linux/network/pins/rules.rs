@@ -13,11 +13,13 @@ use sha2::{Digest as _, Sha256};
 use crate::host::{GuestKey, MacAddress, Pin, RefusedFor, TapName};
 
 mod chains;
+mod refused;
 
 pub(super) use chains::GATEWAYS;
 pub use chains::PinLayout;
 pub(crate) use chains::WITH_NEIGHBOURS;
 use chains::{Chain, counter, family_of};
+pub(super) use refused::{REFUSED_OF, read_refused_of};
 
 impl PinLayout {
     /// Tells these chains from those of another version or configuration.
@@ -27,7 +29,8 @@ impl PinLayout {
             digest.update(format!("{} {} {}\n", set.family, set.name, set.spec));
         }
         for chain in self.chains() {
-            digest.update(format!("{} {} {}\n", chain.family, chain.hook, chain.priority));
+            let hook = chain.hook.unwrap_or_default();
+            digest.update(format!("{} {hook} {}\n", chain.family, chain.priority));
             digest.update(chain.rules.join("\n"));
         }
         hex::encode(&digest.finalize()[..6])
@@ -52,9 +55,12 @@ impl PinLayout {
             }
             for chain in self.chains().iter().filter(|chain| chain.family == family) {
                 let Chain { name, hook, priority, rules, .. } = chain;
-                text.push_str(&format!(
-                    "chain {name} {{\ntype filter hook {hook} priority {priority}; policy accept;\n"
-                ));
+                text.push_str(&format!("chain {name} {{\n"));
+                if let Some(hook) = hook {
+                    text.push_str(&format!(
+                        "type filter hook {hook} priority {priority}; policy accept;\n"
+                    ));
+                }
                 for (n, rule) in rules.iter().enumerate() {
                     let mark = self.rule_mark(&digest, n);
                     text.push_str(&format!("{rule} comment \"{mark}\"\n"));
@@ -120,6 +126,10 @@ impl PinLayout {
         }
         for address in passed_on {
             text.push_str(&self.no_connections(*address));
+            text.push_str(&refused::none_of_address(&self.table, *address));
+        }
+        for pin in gone.iter().filter(|pin| !taps.contains(&pin.tap)) {
+            text.push_str(&refused::none_of_tap(&self.table, pin.tap.as_str()));
         }
         for pin in new {
             text.extend(self.elements("add", pin).map(|(_, line)| line));
@@ -246,7 +256,10 @@ impl PinLayout {
             && listed.chains.len() == chains.len()
             && chains.iter().all(|chain| {
                 let at = (chain.family.to_owned(), chain.name.to_owned());
-                let hook = (chain.hook.to_owned(), i64::from(chain.priority));
+                let hook = match chain.hook {
+                    Some(hook) => (hook.to_owned(), i64::from(chain.priority)),
+                    None => (String::new(), i64::MAX),
+                };
                 let rules: Vec<String> =
                     (0..chain.rules.len()).map(|n| self.rule_mark(&digest, n)).collect();
                 listed.chains.get(&at) == Some(&hook)

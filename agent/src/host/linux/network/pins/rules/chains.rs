@@ -46,6 +46,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
+use super::refused::{self, REFUSED};
 use crate::host::{AddressRange, LinkName, RefusedFor, Subnet};
 
 /// Everything the chains depend on.
@@ -79,7 +80,8 @@ pub struct PinLayout {
 pub(super) struct Chain {
     pub(super) family: &'static str,
     pub(super) name: &'static str,
-    pub(super) hook: &'static str,
+    /// `None`: only what another chain hands over comes by.
+    pub(super) hook: Option<&'static str>,
     pub(super) priority: i32,
     pub(super) rules: Vec<String>,
 }
@@ -137,9 +139,9 @@ const LAST: i32 = 400;
 /// After connections were looked up (-200), before addresses are translated (-100).
 const TRACKED: i32 = -150;
 
-/// The end of a rule that refuses a packet, and counts it.
+/// The end of a rule that refuses a packet, and counts it: nothing comes back from that chain.
 fn refuse(why: RefusedFor) -> String {
-    format!("counter name {} drop", counter(why))
+    format!("counter name {} jump {REFUSED}", counter(why))
 }
 
 /// The table that counts them.
@@ -200,6 +202,11 @@ impl PinLayout {
                 spec: format!("type ifname; size {MANY}; flags dynamic,timeout; timeout 60s;"),
             });
         }
+        sets.extend(refused::sets().map(|(family, name, of)| Set {
+            family,
+            name,
+            spec: format!("type {of}; size {MANY}; flags dynamic;"),
+        }));
         sets.push(dynamic("connections", MANY, ";"));
         if self.neighbours > 0 {
             let gateways = "type ipv4_addr;".to_owned();
@@ -240,7 +247,7 @@ impl PinLayout {
             "add @neighbours { rt ip nexthop } accept".to_owned(),
             refuse,
         ];
-        Chain { family: "inet", name: "met", hook: "forward", priority: LAST, rules }
+        Chain { family: "inet", name: "met", hook: Some("forward"), priority: LAST, rules }
     }
 
     /// Fragments that guests send, before the host puts any together.
@@ -303,7 +310,7 @@ impl PinLayout {
             "ct state related ip saddr . ct reply ip saddr @selves accept".to_owned(),
             refuse,
         ];
-        Chain { family: "inet", name: "errors", hook: "prerouting", priority: TRACKED, rules }
+        Chain { family: "inet", name: "errors", hook: Some("prerouting"), priority: TRACKED, rules }
     }
 
     /// All chains. They never change with the guests.
@@ -348,8 +355,13 @@ impl PinLayout {
             format!("iifname {taps} drop"),
             format!("oifname {taps} drop"),
         ];
-        let chain =
-            |family, name, hook, priority, rules| Chain { family, name, hook, priority, rules };
+        let chain = |family, name, hook, priority, rules| Chain {
+            family,
+            name,
+            hook: Some(hook),
+            priority,
+            rules,
+        };
         let mut chains = vec![
             chain("bridge", "from_guest", "prerouting", FIRST, from_guest),
             chain("bridge", "between", "forward", FIRST, between),
@@ -398,6 +410,13 @@ impl PinLayout {
             chains.push(chain("bridge", "to_host", "input", FIRST, to_host));
             chains.push(chain("bridge", "from_host", "output", FIRST, from_host));
         }
+        chains.extend(refused::rules().map(|(family, rules)| Chain {
+            family,
+            name: REFUSED,
+            hook: None,
+            priority: 0,
+            rules,
+        }));
         if self.neighbours > 0 {
             chains.push(self.met());
         }

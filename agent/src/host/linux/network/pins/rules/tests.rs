@@ -51,8 +51,12 @@ fn a_change_of_one_guest_names_no_other() {
     delete element inet banger-bg selves { 10.64.0.2 . 10.64.0.2 }
     add element inet banger-bg connections { 10.64.0.2 ct count over 4096 }
     delete element inet banger-bg connections { 10.64.0.2 }
+    add element inet banger-bg refused_addresses { 10.64.0.2 counter packets 0 bytes 0 }
+    delete element inet banger-bg refused_addresses { 10.64.0.2 }
     add element inet banger-bg connections { 10.64.0.9 ct count over 4096 }
     delete element inet banger-bg connections { 10.64.0.9 }
+    add element inet banger-bg refused_addresses { 10.64.0.9 counter packets 0 bytes 0 }
+    delete element inet banger-bg refused_addresses { 10.64.0.9 }
     add element bridge banger-bg taps { "bg-000000000002" }
     add element bridge banger-bg pins { "bg-000000000002" . 02:fc:0a:40:00:02 . 10.64.0.9 comment "banger:bg:vm-2:200009" }
     add element inet banger-bg ports { "bg-000000000002" }
@@ -161,7 +165,7 @@ fn every_rule_that_refuses_by_a_bound_counts_in_a_counter_that_is_there() {
     let text = layout().render(&pinned(&[pin(2)]), &BTreeSet::new());
     for why in RefusedFor::ALL {
         assert_eq!(text.matches(&format!("counter {} {{ }}", counter(why))).count(), 1);
-        assert!(text.contains(&format!("counter name {} drop", counter(why))), "{why:?}");
+        assert!(text.contains(&format!("counter name {} jump refused", counter(why))), "{why:?}");
     }
     // And where nothing is bounded, nothing is.
     let unbounded =

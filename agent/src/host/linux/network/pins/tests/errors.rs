@@ -114,6 +114,9 @@ fn priv_a_guest_makes_nobodys_path_narrower_than_any_path_of_today() {
         }
         let refused = pins.refused().await.unwrap();
         assert_eq!(refused.get(&RefusedFor::Icmp), Some(&(narrow.len() as u64)));
+        // Past the bridge they are counted by the address, which is its own by then.
+        let of = pins.refused_of_guests().await.unwrap();
+        assert_eq!(of.get(&pin(2).key), Some(&(narrow.len() as u64)));
         for (n, path) in [(1, 1280), (2, 1400)] {
             route(&guest, &too_long(me, PEER, path, &answer));
             assert_eq!(passed("errors").await, n, "{path}");

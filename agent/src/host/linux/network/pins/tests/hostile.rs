@@ -253,6 +253,10 @@ fn priv_a_hostile_guest_gets_nothing_through_but_what_is_its_own() {
         // own.
         let refused = pins.refused().await.unwrap().get(&RefusedFor::NotItsOwn).copied();
         assert_eq!(refused, Some(attacks().len() as u64 - 3));
+        // All of them its own doing, whatever sender it wrote, and none its neighbour's.
+        let of = pins.refused_of_guests().await.unwrap();
+        let (own, others) = (of.get(&pin(ATTACKER).key), of.get(&pin(VICTIM).key));
+        assert_eq!((own, others), (Some(&(attacks().len() as u64 - 3)), Some(&0)));
         // A flood of addresses of the attacker's invention.
         let before = Entries::open().unwrap().dump(AddressFamily::Bridge).await.unwrap().len();
         for n in 0_u16..4096 {
