@@ -333,8 +333,10 @@ pub struct NetworkSpec {
     /// UNIMPLEMENTED.
     #[prost(message, repeated, tag = "2")]
     pub ports: ::prost::alloc::vec::Vec<PortForward>,
-    /// Whether the guest may reach the host's link-local metadata address 169.254.169.254 outside
-    /// its own MMDS. Not there yet: true is answered UNIMPLEMENTED.
+    /// Not to be had: true is INVALID_ARGUMENT. The metadata service of the cloud that a host is in has
+    /// the credentials of that host, and no guest reaches it (docs/adr/0036). A guest has a metadata
+    /// service of its own, with what `VmSpec.metadata` says.
+    #[deprecated]
     #[prost(bool, tag = "3")]
     pub allow_host_metadata: bool,
 }

@@ -193,7 +193,8 @@ pub fn spec(spec: &VmSpec, secrets: Secrets) -> v1::VmSpec {
             }
             .into(),
             ports: Vec::new(),
-            allow_host_metadata: false,
+            // What is deprecated is never set.
+            ..v1::NetworkSpec::default()
         }),
         rate_limits: (!limits.is_unbounded()).then_some(v1::RateLimits {
             disk_bytes_per_second: limits.disk_bytes_per_second,

@@ -265,6 +265,13 @@ impl VmSpecDraft {
             );
         }
         self.limits.check(&mut problems.0);
+        if self.allow_host_metadata {
+            problems.add(
+                "spec.network.allow_host_metadata",
+                "must not be true: no guest reaches the metadata service of its host's cloud, which \
+                 has the host's credentials; a guest has its own, with spec.metadata in it",
+            );
+        }
         problems.labels("spec.labels", &self.labels);
         let host = (!self.placement_host.is_empty()).then_some(self.placement_host);
         if let Some(Err(why)) = host.as_deref().map(names::check_reference) {
@@ -288,13 +295,10 @@ impl VmSpecDraft {
         if !problems.0.is_empty() {
             return Err(SpecRefusal::Invalid(problems.0));
         }
-        let absent: Vec<&'static str> = [
-            (self.port_count > 0, "spec.network.ports"),
-            (self.allow_host_metadata, "spec.network.allow_host_metadata"),
-        ]
-        .into_iter()
-        .filter_map(|(asked, field)| asked.then_some(field))
-        .collect();
+        let absent: Vec<&'static str> = [(self.port_count > 0, "spec.network.ports")]
+            .into_iter()
+            .filter_map(|(asked, field)| asked.then_some(field))
+            .collect();
         if !absent.is_empty() {
             return Err(SpecRefusal::NotImplemented(absent));
         }

@@ -27,6 +27,8 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
             .ok()
     });
     let network = spec.network.unwrap_or_default();
+    #[expect(deprecated, reason = "read to be refused: it says that something was asked for")]
+    let allow_host_metadata = network.allow_host_metadata;
     let egress = match v1::EgressPolicy::try_from(network.egress) {
         Ok(v1::EgressPolicy::Unspecified | v1::EgressPolicy::Nat) => Egress::Nat,
         Ok(v1::EgressPolicy::None) => Egress::None,
@@ -68,7 +70,7 @@ pub fn spec_draft(spec: Option<v1::VmSpec>) -> VmSpecDraft {
         metadata,
         egress,
         port_count: network.ports.len(),
-        allow_host_metadata: network.allow_host_metadata,
+        allow_host_metadata,
         rate_limits: RateLimits {
             disk_bytes_per_second: limits.disk_bytes_per_second,
             disk_ops_per_second: limits.disk_ops_per_second,
