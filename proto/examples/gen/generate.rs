@@ -7,7 +7,7 @@ use std::path::Path;
 
 use prost::Message as _;
 
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 11] = [
     "banger/v1/vm.proto",
     "banger/v1/guest.proto",
     "banger/v1/limits.proto",

@@ -392,6 +392,25 @@ pub struct RemoveImageRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveImageResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrepareCertificateRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrepareCertificateResponse {
+    /// PEM, signed by the key. It names nobody: the server decides the names.
+    #[prost(string, tag = "1")]
+    pub certificate_request_pem: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstallCertificateRequest {
+    /// PEM. Empty: the certificate stays, and only what is trusted changes.
+    #[prost(string, tag = "1")]
+    pub certificate_pem: ::prost::alloc::string::String,
+    /// The CAs whose server is let in from now on, one or more, PEM.
+    #[prost(string, tag = "2")]
+    pub trusted_ca_pem: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InstallCertificateResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObserveRequest {
     /// What the server sends as its name for the log of the agent.
@@ -488,6 +507,12 @@ pub struct HostFacts {
     /// How many guests there can be at one time, whatever their size; 0: no limit.
     #[prost(uint32, tag = "14")]
     pub max_guests: u32,
+    /// When the certificate expires that the agent shows. Not set by an agent that can't renew it.
+    #[prost(message, optional, tag = "20")]
+    pub certificate_not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// sha256 of each CA certificate, DER, whose server the agent lets in.
+    #[prost(bytes = "vec", repeated, tag = "21")]
+    pub trusted_ca_sha256: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImageFile {
@@ -1361,6 +1386,63 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.agent.v1.AgentService", "RemoveImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes the key of the agent's next certificate, on disk before it is answered, and asks for a
+        /// certificate of it. Until that is installed the same key is answered again.
+        pub async fn prepare_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PrepareCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PrepareCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/PrepareCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("banger.agent.v1.AgentService", "PrepareCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes a certificate of that key, and the CAs to be trusted, into use for new connections, on disk
+        /// before it is answered; those that are open go on. What is in use already changes nothing.
+        /// CERTIFICATE_UNUSABLE where they do not fit: then nothing changes.
+        pub async fn install_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InstallCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.agent.v1.AgentService/InstallCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("banger.agent.v1.AgentService", "InstallCertificate"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// A full inventory, then every change, with heartbeats while idle.
         pub async fn observe(
             &mut self,
@@ -1528,6 +1610,25 @@ pub mod agent_service_server {
             request: tonic::Request<super::RemoveImageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RemoveImageResponse>,
+            tonic::Status,
+        >;
+        /// Makes the key of the agent's next certificate, on disk before it is answered, and asks for a
+        /// certificate of it. Until that is installed the same key is answered again.
+        async fn prepare_certificate(
+            &self,
+            request: tonic::Request<super::PrepareCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PrepareCertificateResponse>,
+            tonic::Status,
+        >;
+        /// Takes a certificate of that key, and the CAs to be trusted, into use for new connections, on disk
+        /// before it is answered; those that are open go on. What is in use already changes nothing.
+        /// CERTIFICATE_UNUSABLE where they do not fit: then nothing changes.
+        async fn install_certificate(
+            &self,
+            request: tonic::Request<super::InstallCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InstallCertificateResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the Observe method.
@@ -2247,6 +2348,98 @@ pub mod agent_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/PrepareCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct PrepareCertificateSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::PrepareCertificateRequest>
+                    for PrepareCertificateSvc<T> {
+                        type Response = super::PrepareCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PrepareCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::prepare_certificate(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PrepareCertificateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.agent.v1.AgentService/InstallCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct InstallCertificateSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::InstallCertificateRequest>
+                    for InstallCertificateSvc<T> {
+                        type Response = super::InstallCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InstallCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::install_certificate(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InstallCertificateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

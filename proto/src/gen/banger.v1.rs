@@ -546,10 +546,12 @@ pub struct VmStatus {
     /// `<name>.<domain>`; of a VM of another project than `default`, `<name>.<project>.<domain>`.
     #[prost(string, tag = "12")]
     pub dns_name: ::prost::alloc::string::String,
-    /// Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id).
+    /// Boot id of the host on which the process was started (/proc/sys/kernel/random/boot_id). Empty for
+    /// callers of a project, as all that is of the host: the process, the epoch of its agent, and names and
+    /// paths of devices.
     #[prost(string, tag = "13")]
     pub host_boot_id: ::prost::alloc::string::String,
-    /// The VMM process.
+    /// The VMM process. Not set for callers of a project.
     #[prost(message, optional, tag = "14")]
     pub process: ::core::option::Option<VmProcess>,
     /// How the process last ended, if it has.
@@ -710,8 +712,9 @@ pub struct ListVmsRequest {
 /// Which VMs to show. Every field that is set must match.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmFilter {
-    /// `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms. As in
-    /// Kubernetes `!=` and `notin` match also what has no such label.
+    /// `key=value,key!=value,key in (a,b),key notin (a,b),key,!key`; at most 16 terms of
+    /// 64 values each, and 4,096 bytes; so every selector. As in Kubernetes `!=` and `notin` match also
+    /// what has no such label.
     #[prost(string, tag = "1")]
     pub label_selector: ::prost::alloc::string::String,
     /// A host by id or name.
@@ -864,8 +867,10 @@ pub struct WaitVmResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchVmsRequest {
-    /// Not set: start with the state now. Set: what has changed after this revision; OUT_OF_RANGE
-    /// (reason REVISION_TOO_OLD) when that is no longer known: list again.
+    /// Not set: start with the state now. Set: what has changed after this revision, also one that an
+    /// earlier run of the server has told; OUT_OF_RANGE (reason REVISION_TOO_OLD) when that is not
+    /// known: list again. The metadata has `why` (FORGOTTEN, RESTORED, UNPROVEN, NOT_GIVEN_OUT) and
+    /// `oldest_revision`, the oldest that can be resumed after.
     #[prost(uint64, optional, tag = "1")]
     pub after_revision: ::core::option::Option<u64>,
     #[prost(message, optional, tag = "2")]
@@ -3253,7 +3258,7 @@ pub struct Host {
     pub guest_subnet: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "7")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When the agent's certificate expires.
+    /// When the newest certificate expires that its agent is known to use.
     #[prost(message, optional, tag = "8")]
     pub certificate_expire_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "9")]
@@ -3263,6 +3268,29 @@ pub struct Host {
     /// Where this host is booked otherwise than the server is set.
     #[prost(message, optional, tag = "11")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The revision of the newest change shown here, of the same count as those of VMs. That it was heard
+    /// again (status.last_seen) is none.
+    #[prost(uint64, tag = "12")]
+    pub revision: u64,
+    /// Who was shut out, and why. Not set for a host that is not.
+    #[prost(message, optional, tag = "20")]
+    pub revocation: ::core::option::Option<HostRevocation>,
+    /// What an operator has accepted of what the host says that it has: more of it never counts. 0: what
+    /// the host said first, after it joined. Not set: all of it is what the host said first.
+    #[prost(message, optional, tag = "16")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
+}
+/// That a host was shut out.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostRevocation {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who did.
+    #[prost(string, tag = "2")]
+    pub actor: ::prost::alloc::string::String,
+    /// As whoever did says it.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// How much more may be booked on a host than its kernel has, 0.1 to 100: 4 is four vCPUs for each CPU.
 /// Kept to thousandths. Disk is never promised twice.
@@ -3283,7 +3311,9 @@ pub struct HostStatus {
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// When its agent was last heard; to the second while it is ONLINE.
+    /// When its agent was last heard; to the second while it is ONLINE. In streams, which tell of changes
+    /// alone, it is of the newest change: as long as the host is ONLINE it is heard, however long ago
+    /// this is.
     #[prost(message, optional, tag = "4")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "5")]
@@ -3297,7 +3327,7 @@ pub struct HostStatus {
     pub agent_epoch: u64,
     #[prost(string, tag = "9")]
     pub boot_id: ::prost::alloc::string::String,
-    /// What the kernel has, less what is reserved for the host.
+    /// What the kernel has, less what is reserved for the host, as its agent says.
     #[prost(message, optional, tag = "10")]
     pub capacity: ::core::option::Option<HostResources>,
     /// What the VMs placed here may use.
@@ -3324,7 +3354,8 @@ pub struct HostStatus {
     /// server that does not count them yet, which lists all.
     #[prost(uint32, tag = "18")]
     pub unclaimed_vm_count: u32,
-    /// What may be booked in all: the capacity times the overcommit. Less `booked` it is what is left.
+    /// What may be booked in all: the capacity, as far as it was accepted, times the overcommit. Less
+    /// `booked` it is what is left.
     /// Not set while the agent has not been reached since the server started.
     #[prost(message, optional, tag = "19")]
     pub allocatable: ::core::option::Option<HostResources>,
@@ -3334,6 +3365,40 @@ pub struct HostStatus {
     /// The overcommit that holds: of the host, or else of the server. Never 0.
     #[prost(message, optional, tag = "21")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The most that counts of the capacity: what an operator has accepted, or else what the host said
+    /// first. 0: nothing is known yet. In guests, 0 is also no limit.
+    #[prost(message, optional, tag = "30")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
+    /// What an operator has to know or decide, whatever the state is. Empty when there is nothing.
+    #[prost(message, repeated, tag = "31")]
+    pub conditions: ::prost::alloc::vec::Vec<HostCondition>,
+    /// The certificate of its agent, as seen in this life of the server. Not set before the first
+    /// connection.
+    #[prost(message, optional, tag = "40")]
+    pub certificate: ::core::option::Option<HostCertificate>,
+}
+/// Something about a host that an operator has to know or decide.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostCondition {
+    /// Reason code, such as `CAPACITY_NOT_ACCEPTED`.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// The same as a sentence, with the command that mends it.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+}
+/// The certificate that an agent shows. The server renews it at two thirds of its life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostCertificate {
+    /// When it expires.
+    #[prost(message, optional, tag = "1")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why the newest try to renew it failed; empty when none has since the last that went well.
+    #[prost(string, tag = "2")]
+    pub renewal_error: ::prost::alloc::string::String,
+    /// Since when all tries have failed.
+    #[prost(message, optional, tag = "3")]
+    pub renewal_failing_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostResources {
@@ -3375,6 +3440,10 @@ pub struct CreateJoinTokenRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The accepted capacity that the host gets: more than this never counts, whatever its agent says. 0
+    /// in a field, or not set: what the host says first; of one that joins again, what was accepted.
+    #[prost(message, optional, tag = "8")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateJoinTokenResponse {
@@ -3453,6 +3522,9 @@ pub struct ListHostsResponse {
     pub hosts: ::prost::alloc::vec::Vec<Host>,
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+    /// The revision of the first page. A watch after this revision has no gap.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateHostRequest {
@@ -3473,16 +3545,20 @@ pub struct UpdateHostRequest {
     #[prost(string, tag = "5")]
     pub request_id: ::prost::alloc::string::String,
     /// Which fields to change: `labels`, one label as `labels.rack` (its key may stand in backticks),
-    /// `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`. What is not named stays as
-    /// it is when the change is made, so that changes of different labels need no etag. A label that is
-    /// named and not given goes. Without it: all labels, the address if it is not empty, and the
-    /// overcommit if it is set.
+    /// `agent_address`, `overcommit`, `overcommit.vcpus`, `overcommit.memory`, `accepted_capacity`. What is
+    /// not named stays as it is when the change is made, so that changes of different labels need no
+    /// etag. A label that is named and not given goes. Without it: all labels, the address if it is not
+    /// empty, and the overcommit and the accepted capacity if they are set.
     #[prost(message, optional, tag = "6")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// Ratios that are 0 go back to what the server is set to. A host that is booked fuller than a new
     /// ratio allows keeps its VMs and takes no further one.
     #[prost(message, optional, tag = "7")]
     pub overcommit: ::core::option::Option<HostOvercommit>,
+    /// The whole new accepted capacity; fields that are 0 go back to what the host said first. What it
+    /// says now is `status.capacity`. A host that is booked fuller keeps its VMs and takes no further one.
+    #[prost(message, optional, tag = "12")]
+    pub accepted_capacity: ::core::option::Option<HostResources>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteHostRequest {
@@ -3492,6 +3568,19 @@ pub struct DeleteHostRequest {
     pub etag: ::prost::alloc::string::String,
     #[prost(bool, tag = "3")]
     pub allow_missing: bool,
+    /// As in UpdateVmRequest.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeHostRequest {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub etag: ::prost::alloc::string::String,
+    /// Why, at most 256 bytes, for whoever looks at the host and the audit. Optional.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
     /// As in UpdateVmRequest.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
@@ -3523,17 +3612,38 @@ pub struct DrainHostRequest {
     #[prost(string, tag = "2")]
     pub etag: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchHostsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchHostsRequest {
+    /// As in WatchVmsRequest.
+    #[prost(uint64, optional, tag = "1")]
+    pub after_revision: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "2")]
+    pub filter: ::core::option::Option<HostFilter>,
+}
+/// Which hosts to show. Every field that is set must match.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostFilter {
+    /// As in VmFilter.
+    #[prost(string, tag = "1")]
+    pub label_selector: ::prost::alloc::string::String,
+    /// Any of these states.
+    #[prost(enumeration = "HostState", repeated, tag = "2")]
+    pub states: ::prost::alloc::vec::Vec<i32>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchHostsResponse {
+    /// New or different. A client that knows a host by its id puts this in its place.
     #[prost(message, repeated, tag = "1")]
     pub hosts: ::prost::alloc::vec::Vec<Host>,
+    /// Gone, or no longer matching the filter.
     #[prost(string, repeated, tag = "2")]
     pub removed_host_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Set on the response that completes the state at the start.
     #[prost(bool, tag = "3")]
     pub initial_state_complete: bool,
+    /// As in WatchVmsResponse.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetHostInventoryRequest {
@@ -3710,6 +3820,8 @@ pub enum HostState {
     Suspect = 3,
     /// Not reached for longer than the server's limit. Its VMs are UNKNOWN, not gone.
     Offline = 4,
+    /// Shut out by RevokeHost. Its VMs are UNKNOWN, not gone.
+    Revoked = 20,
 }
 impl HostState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3723,6 +3835,7 @@ impl HostState {
             Self::Online => "HOST_STATE_ONLINE",
             Self::Suspect => "HOST_STATE_SUSPECT",
             Self::Offline => "HOST_STATE_OFFLINE",
+            Self::Revoked => "HOST_STATE_REVOKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3733,6 +3846,7 @@ impl HostState {
             "HOST_STATE_ONLINE" => Some(Self::Online),
             "HOST_STATE_SUSPECT" => Some(Self::Suspect),
             "HOST_STATE_OFFLINE" => Some(Self::Offline),
+            "HOST_STATE_REVOKED" => Some(Self::Revoked),
             _ => None,
         }
     }
@@ -4065,7 +4179,7 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "ListHosts"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes labels, agent address or overcommit of a host.
+        /// Changes labels, agent address, overcommit or accepted capacity of a host.
         pub async fn update_host(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateHostRequest>,
@@ -4108,6 +4222,32 @@ pub mod host_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("banger.v1.HostService", "DeleteHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+        /// is not dialled from then on, connections to it end within a second, and no certificate of a key
+        /// that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+        /// on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+        /// with another key.
+        pub async fn revoke_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.HostService/RevokeHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.HostService", "RevokeHost"));
             self.inner.unary(req, path, codec).await
         }
         /// Places no further VM on the host. Those it has stay.
@@ -4175,8 +4315,9 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("banger.v1.HostService", "DrainHost"));
             self.inner.unary(req, path, codec).await
         }
-        /// Streams the state of hosts and then every change. A slow reader sees the newest state of
-        /// each host, not every step between.
+        /// Streams the state of hosts at a revision and then what changes, in order, without gap or
+        /// duplicate. A heartbeat is no change. Of a host that changes more often than ten times a second,
+        /// and for a slow reader, the newest state is sent, not every step between.
         pub async fn watch_hosts(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchHostsRequest>,
@@ -4299,7 +4440,7 @@ pub mod host_service_server {
             tonic::Response<super::ListHostsResponse>,
             tonic::Status,
         >;
-        /// Changes labels, agent address or overcommit of a host.
+        /// Changes labels, agent address, overcommit or accepted capacity of a host.
         async fn update_host(
             &self,
             request: tonic::Request<super::UpdateHostRequest>,
@@ -4309,6 +4450,15 @@ pub mod host_service_server {
         async fn delete_host(
             &self,
             request: tonic::Request<super::DeleteHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
+        /// Shuts a host out, because its key may be somebody else's or nobody knows what it does. Its agent
+        /// is not dialled from then on, connections to it end within a second, and no certificate of a key
+        /// that it had is ever accepted again, on whatever host. Nothing is deleted: what it ran may run
+        /// on, its VMs are UNKNOWN. It is let in again by joining with a token that is made for its name,
+        /// with another key.
+        async fn revoke_host(
+            &self,
+            request: tonic::Request<super::RevokeHostRequest>,
         ) -> std::result::Result<tonic::Response<super::Host>, tonic::Status>;
         /// Places no further VM on the host. Those it has stay.
         async fn cordon_host(
@@ -4330,8 +4480,9 @@ pub mod host_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Streams the state of hosts and then every change. A slow reader sees the newest state of
-        /// each host, not every step between.
+        /// Streams the state of hosts at a revision and then what changes, in order, without gap or
+        /// duplicate. A heartbeat is no change. Of a host that changes more often than ten times a second,
+        /// and for a slow reader, the newest state is sent, not every step between.
         async fn watch_hosts(
             &self,
             request: tonic::Request<super::WatchHostsRequest>,
@@ -4690,6 +4841,51 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteHostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.HostService/RevokeHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeHostSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::RevokeHostRequest>
+                    for RevokeHostSvc<T> {
+                        type Response = super::Host;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::revoke_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeHostSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -6167,12 +6363,16 @@ pub struct WhoAmIResponse {
     /// The project that is all they see. Empty: the whole fleet.
     #[prost(string, tag = "3")]
     pub project: ::prost::alloc::string::String,
-    /// Id of the token, where it was made by a call.
+    /// Id of the token, where it was made by a call. Of one that a provider of identities has signed
+    /// "jwt_" and 16 hexadecimal digits of its SHA-256, as in the audit.
     #[prost(string, tag = "4")]
     pub token_id: ::prost::alloc::string::String,
     /// When that is good no longer.
     #[prost(message, optional, tag = "5")]
     pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Who says who they are, where it is not this server: the issuer of the token.
+    #[prost(string, tag = "6")]
+    pub issuer: ::prost::alloc::string::String,
 }
 /// What a principal may do, in the whole fleet or, with a project, there alone: to them nothing else is
 /// there. Of the fleet there are VIEWER, OPERATOR and ADMIN, of a project VIEWER, DEVELOPER and ADMIN;
@@ -6765,17 +6965,18 @@ pub struct Project {
     /// Images that belong to it.
     #[prost(uint32, tag = "5")]
     pub image_count: u32,
-    /// What its VMs may come to. Not set: nothing bounds them but the fleet. `default` has none.
+    /// What it may come to. Not set: nothing bounds it but the fleet. `default` has none.
     #[prost(message, optional, tag = "6")]
     pub quota: ::core::option::Option<ProjectResources>,
-    /// What its VMs come to, those that are being deleted included, which count until they are gone.
+    /// What it comes to: VMs that are being deleted included, which count until they are gone, and calls
+    /// that are open now.
     #[prost(message, optional, tag = "7")]
     pub used: ::core::option::Option<ProjectResources>,
 }
-/// What VMs come to, as they book it on hosts.
+/// What a project comes to, or may come to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProjectResources {
-    /// In a quota, 0 in any field: nothing bounds that.
+    /// VMs, and what they book on hosts. In a quota, 0 in any of these: nothing bounds that.
     #[prost(uint64, tag = "1")]
     pub vms: u64,
     #[prost(uint64, tag = "2")]
@@ -6784,6 +6985,22 @@ pub struct ProjectResources {
     pub memory_mib: u64,
     #[prost(uint64, tag = "4")]
     pub disk_mib: u64,
+    /// What its images and uploads take on the server. In a quota, 0: nothing bounds that.
+    #[prost(uint64, tag = "5")]
+    pub image_mib: u64,
+    /// Calls that watch or wait and are open at a time: WatchVms, WaitVm. In a quota, 0: as many as the
+    /// server is set to (limits.project_watches).
+    #[prost(uint64, tag = "6")]
+    pub watches: u64,
+    /// Calls that carry bytes of guests or images and are open at a time: ReadConsole, AttachConsole,
+    /// ExecVm, CopyToVm, CopyFromVm, ForwardVm, UploadBlob, ImportImage, ImportImageWithProgress. In a
+    /// quota, 0: as many as the server is set to (limits.project_streams).
+    #[prost(uint64, tag = "7")]
+    pub streams: u64,
+    /// Calls a second, at most 1000000, with ten times as many at once after a rest; used: in the last
+    /// whole second. In a quota, 0: as the server is set to (limits.project_calls_per_second).
+    #[prost(uint64, tag = "8")]
+    pub calls_per_second: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateProjectRequest {
@@ -6808,6 +7025,12 @@ pub struct UpdateProjectRequest {
     /// UUID of this request: the same again changes nothing and is answered as things stand.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectRequest {
+    /// Empty: the caller's own, which for callers of the whole fleet is `default`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListProjectsRequest {
@@ -6974,6 +7197,28 @@ pub mod project_service_client {
                 .insert(GrpcMethod::new("banger.v1.ProjectService", "UpdateProject"));
             self.inner.unary(req, path, codec).await
         }
+        /// One project, with what is used of what it may have.
+        pub async fn get_project(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ProjectService/GetProject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ProjectService", "GetProject"));
+            self.inner.unary(req, path, codec).await
+        }
         /// By name, those that the caller sees.
         pub async fn list_projects(
             &mut self,
@@ -7046,6 +7291,11 @@ pub mod project_service_server {
         async fn update_project(
             &self,
             request: tonic::Request<super::UpdateProjectRequest>,
+        ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
+        /// One project, with what is used of what it may have.
+        async fn get_project(
+            &self,
+            request: tonic::Request<super::GetProjectRequest>,
         ) -> std::result::Result<tonic::Response<super::Project>, tonic::Status>;
         /// By name, those that the caller sees.
         async fn list_projects(
@@ -7231,6 +7481,51 @@ pub mod project_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/banger.v1.ProjectService/GetProject" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProjectSvc<T: ProjectService>(pub Arc<T>);
+                    impl<
+                        T: ProjectService,
+                    > tonic::server::UnaryService<super::GetProjectRequest>
+                    for GetProjectSvc<T> {
+                        type Response = super::Project;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ProjectService>::get_project(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/banger.v1.ProjectService/ListProjects" => {
                     #[allow(non_camel_case_types)]
                     struct ListProjectsSvc<T: ProjectService>(pub Arc<T>);
@@ -7387,8 +7682,9 @@ pub struct AuditRecord {
     /// As in the history of VMs. Of a call without a token "local" or "anonymous".
     #[prost(string, tag = "4")]
     pub principal: ::prost::alloc::string::String,
-    /// Id of the token that was made by a call; of JoinHost the id of the join token. Empty: a line of
-    /// the token file, or none.
+    /// Id of the token that was made by a call; of JoinHost the id of the join token; of a token that a
+    /// provider of identities has signed "jwt_" and 16 hexadecimal digits of its SHA-256. Empty: a line
+    /// of the token file, or none.
     #[prost(string, tag = "5")]
     pub token_id: ::prost::alloc::string::String,
     /// Address and port that the connection came from.
@@ -7964,6 +8260,427 @@ pub mod audit_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// As in WatchVmsRequest. A revision is one of the server, whichever call has told it.
+    #[prost(uint64, optional, tag = "1")]
+    pub after_revision: ::core::option::Option<u64>,
+    /// Empty: all that the caller may see.
+    #[prost(enumeration = "WatchKind", repeated, tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Which VMs.
+    #[prost(message, optional, tag = "3")]
+    pub vms: ::core::option::Option<VmFilter>,
+    /// Which hosts.
+    #[prost(message, optional, tag = "4")]
+    pub hosts: ::core::option::Option<HostFilter>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<WatchEvent>,
+    /// As in WatchVmsResponse.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// Set on the response that completes the state at the start.
+    #[prost(bool, tag = "3")]
+    pub initial_state_complete: bool,
+}
+/// One change of one thing. Exactly one of vm and host is set. A change that several see of one cause,
+/// such as a VM that is new and its host on which more is booked, has several revisions in a row.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchEvent {
+    #[prost(enumeration = "ChangeType", tag = "1")]
+    pub r#type: i32,
+    /// The revision of this change.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The VM after the change; of one that is gone, its last state.
+    #[prost(message, optional, tag = "3")]
+    pub vm: ::core::option::Option<Vm>,
+    /// The host after the change; of one that is gone, its last state.
+    #[prost(message, optional, tag = "4")]
+    pub host: ::core::option::Option<Host>,
+}
+/// Kinds of things that a watch tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WatchKind {
+    /// Never sent.
+    Unspecified = 0,
+    Vm = 1,
+    /// Only for callers of the whole fleet.
+    Host = 2,
+}
+impl WatchKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WATCH_KIND_UNSPECIFIED",
+            Self::Vm => "WATCH_KIND_VM",
+            Self::Host => "WATCH_KIND_HOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WATCH_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "WATCH_KIND_VM" => Some(Self::Vm),
+            "WATCH_KIND_HOST" => Some(Self::Host),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeType {
+    /// Never sent.
+    Unspecified = 0,
+    /// New to this stream.
+    Added = 1,
+    /// Different.
+    Modified = 2,
+    /// Gone, or no longer matches the filter.
+    Removed = 3,
+}
+impl ChangeType {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_TYPE_UNSPECIFIED",
+            Self::Added => "CHANGE_TYPE_ADDED",
+            Self::Modified => "CHANGE_TYPE_MODIFIED",
+            Self::Removed => "CHANGE_TYPE_REMOVED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_TYPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_TYPE_ADDED" => Some(Self::Added),
+            "CHANGE_TYPE_MODIFIED" => Some(Self::Modified),
+            "CHANGE_TYPE_REMOVED" => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod watch_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What changes, of several kinds of things in one order. What is promised of it is in docs/WATCH.md.
+    #[derive(Debug, Clone)]
+    pub struct WatchServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl WatchServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> WatchServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> WatchServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            WatchServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Streams VMs and hosts: the state of both at one revision, and then what changes, in order of
+        /// revisions, without gap or duplicate, as WatchVms does. Where hosts and VMs are at a revision, what
+        /// is booked of each host is what the VMs on it book.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.WatchService/Watch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.WatchService", "Watch"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod watch_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with WatchServiceServer.
+    #[async_trait]
+    pub trait WatchService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Watch method.
+        type WatchStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WatchResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams VMs and hosts: the state of both at one revision, and then what changes, in order of
+        /// revisions, without gap or duplicate, as WatchVms does. Where hosts and VMs are at a revision, what
+        /// is booked of each host is what the VMs on it book.
+        async fn watch(
+            &self,
+            request: tonic::Request<super::WatchRequest>,
+        ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+    }
+    /// What changes, of several kinds of things in one order. What is promised of it is in docs/WATCH.md.
+    #[derive(Debug)]
+    pub struct WatchServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> WatchServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for WatchServiceServer<T>
+    where
+        T: WatchService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.WatchService/Watch" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchSvc<T: WatchService>(pub Arc<T>);
+                    impl<
+                        T: WatchService,
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
+                    for WatchSvc<T> {
+                        type Response = super::WatchResponse;
+                        type ResponseStream = T::WatchStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WatchService>::watch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for WatchServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.WatchService";
+    impl<T> tonic::server::NamedService for WatchServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Every error carries `google.rpc.ErrorInfo` with domain "banger" and a reason from this list,
 /// written without the prefix ("VM_NOT_FOUND"). Each is explained in docs/ERRORS.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -8093,6 +8810,10 @@ pub enum ErrorReason {
     ProjectNotEmpty = 92,
     /// RESOURCE_EXHAUSTED: the project would come to more than its quota.
     QuotaExceeded = 93,
+    /// INVALID_ARGUMENT, from an agent to its server: the certificate is not of this host or of its key.
+    CertificateUnusable = 120,
+    /// FAILED_PRECONDITION: the key was a host's that was revoked.
+    HostKeyRevoked = 121,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -8160,6 +8881,8 @@ impl ErrorReason {
             Self::ProjectNameTaken => "ERROR_REASON_PROJECT_NAME_TAKEN",
             Self::ProjectNotEmpty => "ERROR_REASON_PROJECT_NOT_EMPTY",
             Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
+            Self::CertificateUnusable => "ERROR_REASON_CERTIFICATE_UNUSABLE",
+            Self::HostKeyRevoked => "ERROR_REASON_HOST_KEY_REVOKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -8224,6 +8947,8 @@ impl ErrorReason {
             "ERROR_REASON_PROJECT_NAME_TAKEN" => Some(Self::ProjectNameTaken),
             "ERROR_REASON_PROJECT_NOT_EMPTY" => Some(Self::ProjectNotEmpty),
             "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
+            "ERROR_REASON_CERTIFICATE_UNUSABLE" => Some(Self::CertificateUnusable),
+            "ERROR_REASON_HOST_KEY_REVOKED" => Some(Self::HostKeyRevoked),
             _ => None,
         }
     }

@@ -13,8 +13,8 @@ use crate::model::filter::VmFilter;
 use crate::model::host::HostView;
 use crate::model::intent::{Desired, NetAllocation, VmIntent};
 use crate::model::observed::{
-    DevicesSeen, DiskTrouble, GuestSeen, NetworkTrouble, Observation, ObservedVm, Phase,
-    ProcessSeen,
+    DevicesSeen, DiskTrouble, GuestSeen, LimitsSeen, NetworkTrouble, Observation, ObservedVm,
+    Phase, ProcessSeen,
 };
 use crate::model::status::{Trouble, VmState, VmStatus};
 
@@ -114,17 +114,19 @@ impl VmRecord {
         if shown_to_all(self) != shown_to_all(before) || !specs_are_alike(self, before) {
             return Audiences::EVERYBODY;
         }
+        let of_host = shown_of_the_host(self) != shown_of_the_host(before);
         let words = |record: &Self| {
             let exit = record.seen().and_then(|vm| vm.exit.as_ref());
             (record.status.message.clone(), exit.map_or_else(String::new, |e| e.message.clone()))
         };
         let (now, was) = (words(self), words(before));
-        if now == was {
+        if now == was && !of_host {
             return Audiences::default();
         }
         let reason = &*self.status.reason;
         Audiences::of(|to| {
-            !to.reads_alike((reason, &now.0), (reason, &was.0))
+            (of_host && to.sees_hosts)
+                || !to.reads_alike((reason, &now.0), (reason, &was.0))
                 || !to.reads_alike(("", &now.1), ("", &was.1))
         })
     }
@@ -155,14 +157,23 @@ impl VmRecord {
 struct ShownToAll<'a> {
     intent: (Generation, Timestamp, Desired, Option<HostId>, Option<NetAllocation>, &'a str),
     state: (VmState, &'a str, Timestamp, Generation, Option<Timestamp>),
-    host: Option<(&'a str, Option<(bool, u64)>)>,
-    process: Option<ProcessSeen>,
-    boot_id: &'a str,
+    host: Option<(&'a str, Option<bool>)>,
     /// Without its sentence.
     exit: Option<(&'static str, bool, Option<i32>, Option<i32>, Option<Timestamp>)>,
     restart_count: u32,
     times: (Option<Timestamp>, Option<Timestamp>),
     guest: Option<&'a GuestSeen>,
+    limits: Option<&'a LimitsSeen>,
+    /// How full its store is, what it runs under, and how its root disk is made.
+    devices: Option<(u64, u64, &'a str, &'a str)>,
+}
+
+/// What those are shown besides who see the hosts.
+#[derive(PartialEq)]
+struct ShownOfTheHost<'a> {
+    agent_epoch: Option<u64>,
+    process: Option<ProcessSeen>,
+    boot_id: &'a str,
     devices: Option<&'a DevicesSeen>,
 }
 
@@ -186,15 +197,29 @@ fn shown_to_all(record: &VmRecord) -> ShownToAll<'_> {
             status.observed_generation,
             status.unknown_since,
         ),
-        host: host_as_shown(record),
-        process: seen.and_then(|vm| vm.process),
-        boot_id: seen.map_or("", |vm| &vm.boot_id),
+        host: host_as_shown(record).map(|(name, facts)| (name, facts.map(|facts| facts.0))),
         exit: exit.map(|e| (e.cause.as_str(), e.crashed, e.code, e.signal, e.time)),
         restart_count: seen.map_or(0, |vm| vm.restart_count),
         times: (seen.and_then(|vm| vm.adopted_at), seen.and_then(|vm| vm.next_attempt_at)),
         guest: seen.and_then(|vm| vm.guest.as_ref()),
-        devices: seen.map(|vm| &vm.devices).filter(|devices| devices.is_any()),
+        limits: seen.and_then(|vm| vm.limits.as_ref()),
+        devices: devices_of(record)
+            .map(|d| (d.cow_used_sectors, d.cow_total_sectors, &*d.vmm, &*d.root_disk)),
     }
+}
+
+fn shown_of_the_host(record: &VmRecord) -> ShownOfTheHost<'_> {
+    let seen = record.seen();
+    ShownOfTheHost {
+        agent_epoch: host_as_shown(record).and_then(|(_, facts)| facts).map(|facts| facts.1),
+        process: seen.and_then(|vm| vm.process),
+        boot_id: seen.map_or("", |vm| &vm.boot_id),
+        devices: devices_of(record),
+    }
+}
+
+fn devices_of(record: &VmRecord) -> Option<&DevicesSeen> {
+    record.seen().map(|vm| &vm.devices).filter(|devices| devices.is_any())
 }
 
 fn specs_are_alike(one: &VmRecord, other: &VmRecord) -> bool {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use banger_agent::assignment::{
-    Assignment, GuestNetwork, Image, Limits, Power, RestartPolicy, Shape,
+    Assignment, GuestNetwork, Image, Limits, Power, Resources, RestartPolicy, Shape,
 };
 use banger_agent::clock::Clock;
 use banger_agent::host::fakes::{DEMO_KERNEL, DEMO_ROOT, FakeKernel};
@@ -53,6 +53,7 @@ fn assignment(n: u32) -> anyhow::Result<Assignment> {
                 dns_name: String::new(),
             },
             limits: Limits::default(),
+            resources: Resources::default(),
             restart: RestartPolicy::Never,
         }),
         stop_grace: Duration::from_secs(1),

@@ -24,7 +24,8 @@ use crate::model::ledger::{Change, Edit};
 use crate::model::project::{ProjectBounds, ProjectName, ProjectRecord, Quota};
 
 /// Methods that watch or wait.
-pub(super) const WATCHES: [&str; 4] = [
+pub(super) const WATCHES: [&str; 5] = [
+    "/banger.v1.WatchService/Watch",
     "/banger.v1.VmService/WatchVms",
     "/banger.v1.VmService/WaitVm",
     "/banger.v1.HostService/WatchHosts",

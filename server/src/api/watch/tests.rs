@@ -14,7 +14,7 @@ use crate::model::filter::VmFilter;
 use crate::model::host::HostState;
 use crate::model::ledger::Change;
 use crate::model::observed::{
-    ExitCause, ExitSeen, Fault, GuestSeen, ObservedVm, Phase, ProcessSeen,
+    ExitCause, ExitSeen, Fault, GuestSeen, LimitsSeen, ObservedVm, Phase, ProcessSeen,
 };
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, version, vm_id,
@@ -231,6 +231,7 @@ fn differences() -> Vec<Difference> {
         next_attempt_at: _,
         name: _,
         guest_address: _,
+        limits: _,
     } = *seen(Phase::Running, 1);
     vec![
         ("nothing", |_| {}),
@@ -263,6 +264,7 @@ fn differences() -> Vec<Difference> {
         ("devices", |vm| vm.devices.tap.push('x')),
         ("next_attempt_at", |vm| vm.next_attempt_at = a_time(99)),
         ("name", |vm| vm.name.push('x')),
+        ("limits", |vm| vm.limits = Some(LimitsSeen::default())),
         ("guest_address", |vm| vm.guest_address = Some([10, 0, 0, 1].into())),
     ]
 }

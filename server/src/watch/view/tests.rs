@@ -253,7 +253,7 @@ fn a_heartbeat_is_no_event_and_what_a_vm_books_comes_with_it() {
 #[test]
 fn traffic_is_told_beside_the_state_and_is_no_change_of_it() {
     let view = view();
-    view.load(Past::default(), [&host_record(1)], [&Arc::new(intent(1))]);
+    view.load(&past(), [&host_record(1)], [&Arc::new(intent(1))]);
     let traffic = || view.traffic(&view.get(vm_id(1)).expect("it is there"));
     online(&view, [(vm_id(1), seen(Phase::Running, 1))]);
     let revision = view.revision();

@@ -1,6 +1,8 @@
 import datetime
 
 from . import guest_pb2 as _guest_pb2
+from . import limits_pb2 as _limits_pb2
+from . import traffic_pb2 as _traffic_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
@@ -138,7 +140,7 @@ class Vm(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., spec: _Optional[_Union[VmSpec, _Mapping[str, _Any]]] = ..., desired_state: _Optional[_Union[DesiredState, str]] = ..., status: _Optional[_Union[VmStatus, _Mapping[str, _Any]]] = ..., generation: _Optional[int] = ..., etag: _Optional[str] = ..., revision: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., project: _Optional[str] = ..., placement_evaluation: _Optional[_Union[PlacementEvaluation, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class VmSpec(_message.Message):
-    __slots__ = ("vcpus", "memory_mib", "kernel", "root_image", "root_disk_mib", "work_disk", "boot_args", "metadata", "network", "rate_limits", "labels", "placement", "restart_policy", "initrd")
+    __slots__ = ("vcpus", "memory_mib", "kernel", "root_image", "root_disk_mib", "work_disk", "boot_args", "metadata", "network", "rate_limits", "labels", "placement", "restart_policy", "initrd", "limits")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +162,7 @@ class VmSpec(_message.Message):
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     RESTART_POLICY_FIELD_NUMBER: _ClassVar[int]
     INITRD_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     vcpus: int
     memory_mib: int
     kernel: ImageRef
@@ -174,7 +177,8 @@ class VmSpec(_message.Message):
     placement: Placement
     restart_policy: RestartPolicy
     initrd: ImageRef
-    def __init__(self, vcpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., kernel: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ..., root_image: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ..., root_disk_mib: _Optional[int] = ..., work_disk: _Optional[_Union[WorkDisk, _Mapping[str, _Any]]] = ..., boot_args: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., network: _Optional[_Union[NetworkSpec, _Mapping[str, _Any]]] = ..., rate_limits: _Optional[_Union[RateLimits, _Mapping[str, _Any]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., placement: _Optional[_Union[Placement, _Mapping[str, _Any]]] = ..., restart_policy: _Optional[_Union[RestartPolicy, str]] = ..., initrd: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ...) -> None: ...
+    limits: _limits_pb2.ResourceLimits
+    def __init__(self, vcpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., kernel: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ..., root_image: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ..., root_disk_mib: _Optional[int] = ..., work_disk: _Optional[_Union[WorkDisk, _Mapping[str, _Any]]] = ..., boot_args: _Optional[str] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., network: _Optional[_Union[NetworkSpec, _Mapping[str, _Any]]] = ..., rate_limits: _Optional[_Union[RateLimits, _Mapping[str, _Any]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., placement: _Optional[_Union[Placement, _Mapping[str, _Any]]] = ..., restart_policy: _Optional[_Union[RestartPolicy, str]] = ..., initrd: _Optional[_Union[ImageRef, _Mapping[str, _Any]]] = ..., limits: _Optional[_Union[_limits_pb2.ResourceLimits, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ImageRef(_message.Message):
     __slots__ = ("name", "sha256")
@@ -316,7 +320,7 @@ class HostObjectionCount(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., hosts: _Optional[int] = ...) -> None: ...
 
 class VmStatus(_message.Message):
-    __slots__ = ("state", "reason", "message", "observed_at", "host_id", "host_name", "simulated", "observed_generation", "guest_address", "mac_address", "vsock_cid", "dns_name", "host_boot_id", "process", "exit", "restart_count", "adopted_at", "agent_epoch", "unknown_since", "state_since", "devices", "next_attempt_at", "guest", "confirmed_at")
+    __slots__ = ("state", "reason", "message", "observed_at", "host_id", "host_name", "simulated", "observed_generation", "guest_address", "mac_address", "vsock_cid", "dns_name", "host_boot_id", "process", "exit", "restart_count", "adopted_at", "agent_epoch", "unknown_since", "state_since", "devices", "next_attempt_at", "guest", "confirmed_at", "limits", "traffic")
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -341,6 +345,8 @@ class VmStatus(_message.Message):
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _ClassVar[int]
     GUEST_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_AT_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_FIELD_NUMBER: _ClassVar[int]
     state: VmState
     reason: str
     message: str
@@ -365,7 +371,9 @@ class VmStatus(_message.Message):
     next_attempt_at: _timestamp_pb2.Timestamp
     guest: _guest_pb2.GuestStatus
     confirmed_at: _timestamp_pb2.Timestamp
-    def __init__(self, state: _Optional[_Union[VmState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., simulated: _Optional[bool] = ..., observed_generation: _Optional[int] = ..., guest_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., vsock_cid: _Optional[int] = ..., dns_name: _Optional[str] = ..., host_boot_id: _Optional[str] = ..., process: _Optional[_Union[VmProcess, _Mapping[str, _Any]]] = ..., exit: _Optional[_Union[VmExit, _Mapping[str, _Any]]] = ..., restart_count: _Optional[int] = ..., adopted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., agent_epoch: _Optional[int] = ..., unknown_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., devices: _Optional[_Union[VmDevices, _Mapping[str, _Any]]] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., guest: _Optional[_Union[_guest_pb2.GuestStatus, _Mapping[str, _Any]]] = ..., confirmed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
+    limits: _limits_pb2.EffectiveLimits
+    traffic: _traffic_pb2.VmTraffic
+    def __init__(self, state: _Optional[_Union[VmState, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., observed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., host_id: _Optional[str] = ..., host_name: _Optional[str] = ..., simulated: _Optional[bool] = ..., observed_generation: _Optional[int] = ..., guest_address: _Optional[str] = ..., mac_address: _Optional[str] = ..., vsock_cid: _Optional[int] = ..., dns_name: _Optional[str] = ..., host_boot_id: _Optional[str] = ..., process: _Optional[_Union[VmProcess, _Mapping[str, _Any]]] = ..., exit: _Optional[_Union[VmExit, _Mapping[str, _Any]]] = ..., restart_count: _Optional[int] = ..., adopted_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., agent_epoch: _Optional[int] = ..., unknown_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., devices: _Optional[_Union[VmDevices, _Mapping[str, _Any]]] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., guest: _Optional[_Union[_guest_pb2.GuestStatus, _Mapping[str, _Any]]] = ..., confirmed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., limits: _Optional[_Union[_limits_pb2.EffectiveLimits, _Mapping[str, _Any]]] = ..., traffic: _Optional[_Union[_traffic_pb2.VmTraffic, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class VmProcess(_message.Message):
     __slots__ = ("pid", "start_ticks", "start_time")
