@@ -13,7 +13,7 @@ use banger_proto::ids::{HostId, VmId};
 use super::Ledger;
 use crate::model::affinity::AffinityTarget;
 use crate::model::host::HostRecord;
-use crate::model::intent::VmIntent;
+use crate::model::intent::{Desired, VmIntent};
 use crate::model::labels::{Labels, Selector};
 use crate::model::placement::{Near, Peers};
 use crate::model::project::ProjectName;
@@ -21,8 +21,9 @@ use crate::model::project::ProjectName;
 /// A rule to stay apart: its selector's text and its topology.
 type RuleKey = (Arc<str>, Option<Arc<str>>);
 
-/// Whom a rule is about, as seen from a VM: project, selector's text and topology.
-type NearKey<'a> = (&'a ProjectName, &'a str, Option<&'a str>);
+/// Whom a rule is about, as seen from a VM: project, selector's text and topology, and whether
+/// those count that are on their way out.
+type NearKey<'a> = (&'a ProjectName, &'a str, Option<&'a str>, bool);
 
 /// Where VMs are that rules are about, for decisions between which no host of a VM that is stored
 /// changes: by project, selector and topology.
@@ -186,8 +187,11 @@ impl Ledger {
                 peers.add_rule(rule, [], false);
                 continue;
             };
-            let matches =
-                |other: &&Arc<VmIntent>| other.id != vm.id && selector.matches(other.spec.labels());
+            // Nobody follows a VM that goes; it is stayed apart from until it has gone.
+            let counts = |other: &VmIntent| rule.anti || other.desired != Desired::Absent;
+            let matches = |other: &&Arc<VmIntent>| {
+                other.id != vm.id && selector.matches(other.spec.labels()) && counts(other)
+            };
             let count = || {
                 let placed = self.matching_vms(&vm.project, selector).filter(matches);
                 let mut near = Near::default();
@@ -199,7 +203,7 @@ impl Ledger {
                 // It is none of its own peers.
                 true => count(),
                 false => {
-                    let key = (&vm.project, selector.text(), topology.as_deref());
+                    let key = (&vm.project, selector.text(), topology.as_deref(), rule.anti);
                     counted.near.borrow_mut().entry(key).or_insert_with(count).clone()
                 }
             };
@@ -217,16 +221,16 @@ impl Ledger {
                 if !apart.selector.matches(vm.spec.labels()) {
                     continue;
                 }
-                let is_own = |host: HostId| {
-                    own.as_ref().is_some_and(|(at, rules)| {
-                        let is_it = |(selector, near): &(&Selector, Option<&str>)| {
-                            selector.text() == &**text && *near == topology.as_deref()
-                        };
-                        *at == host && rules.iter().any(is_it)
-                    })
+                // It may have the same rule more than once.
+                let own = |host: HostId| {
+                    let of = own.as_ref().filter(|(at, _)| *at == host);
+                    let is_it = |(selector, near): &&(&Selector, Option<&str>)| {
+                        selector.text() == &**text && *near == topology.as_deref()
+                    };
+                    of.map_or(0, |(_, rules)| rules.iter().filter(is_it).count())
                 };
                 let others = apart.hosts.iter();
-                let others = others.filter(|(host, count)| **count > u32::from(is_own(**host)));
+                let others = others.filter(|(host, count)| **count as usize > own(**host));
                 let hosts = others.filter_map(|(host, _)| self.record_of(*host));
                 peers.forbid(topology.as_deref(), hosts);
             }

@@ -39,7 +39,8 @@ impl<'a> Domain<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Near<'a> {
     counts: HashMap<Domain<'a>, u32>,
-    total: u32,
+    /// How many are near each other where most of them are.
+    most: u32,
     /// The VM itself is one of those that it wants to be near.
     is_one: bool,
 }
@@ -131,10 +132,11 @@ impl<'a> Peers<'a> {
             let worth = match &rule.target {
                 AffinityTarget::Hosts(selector) if selector.matches(&host.labels) => most,
                 AffinityTarget::Hosts(_) => 0,
-                AffinityTarget::Vms { topology, .. } => match near.total {
+                // Of all of them, one host of many replicas would be a share near nothing.
+                AffinityTarget::Vms { topology, .. } => match near.most {
                     0 => 0,
-                    total => {
-                        most * i64::from(near.at(host, topology.as_deref())) / i64::from(total)
+                    greatest => {
+                        most * i64::from(near.at(host, topology.as_deref())) / i64::from(greatest)
                     }
                 },
             };
@@ -152,8 +154,9 @@ impl<'a> Near<'a> {
         hosts: impl IntoIterator<Item = &'a HostRecord>,
     ) {
         for domain in hosts.into_iter().filter_map(|host| Domain::of(host, topology)) {
-            *self.counts.entry(domain).or_default() += 1;
-            self.total += 1;
+            let count = self.counts.entry(domain).or_default();
+            *count += 1;
+            self.most = self.most.max(*count);
         }
     }
 
@@ -171,7 +174,7 @@ fn is_kept(rule: &AffinityRule, near: &Near<'_>, host: &HostRecord) -> bool {
         (AffinityTarget::Vms { topology, .. }, true) => near.at(host, topology.as_deref()) == 0,
         (AffinityTarget::Vms { topology, .. }, false) => {
             // The first of those that want to be together goes anywhere, where others can follow.
-            let first = near.total == 0 && near.is_one;
+            let first = near.most == 0 && near.is_one;
             let can_follow = || Domain::of(host, topology.as_deref()).is_some();
             near.at(host, topology.as_deref()) > 0 || (first && can_follow())
         }

@@ -250,3 +250,33 @@ fn a_pool_is_for_those_who_ask_for_it_and_they_go_nowhere_else() {
     assert_eq!(made(&mut ledger, of(4, "gpu")).host, Some(host_id(2)));
     assert_eq!(made(&mut ledger, of(5, "ssd")).pending, Some(NoHost::NoneMatches));
 }
+
+#[test]
+fn the_same_rule_twice_does_not_keep_its_own_vm_away() {
+    let mut ledger = with_host();
+    let mut create = labelled(1, "web", None);
+    create.spec = spec_with(|draft| {
+        drop(draft.labels.insert("app".to_owned(), "web".to_owned()));
+        let rule = AffinityDraft {
+            vm_selector: "app=web".to_owned(),
+            anti: true,
+            ..AffinityDraft::default()
+        };
+        draft.affinity = vec![rule.clone(), rule];
+    });
+    let web = made(&mut ledger, create);
+    assert_eq!(ledger.evaluate(&web).chosen, Ok(host_id(1)));
+    let other = made(&mut ledger, labelled(2, "web", None));
+    assert_eq!(other.pending, Some(NoHost::NoneMeetsAffinity));
+}
+
+#[test]
+fn nobody_follows_a_vm_that_is_being_deleted_and_it_is_stayed_apart_from_until_it_is_gone() {
+    let mut ledger = with_host();
+    made(&mut ledger, labelled(1, "db", None));
+    make(&mut ledger, delete("db-1")).expect("deleting");
+    let follower = made(&mut ledger, labelled(2, "web", Some(("app=db", "", false))));
+    assert_eq!(follower.pending, Some(NoHost::NoneMeetsAffinity));
+    let apart = made(&mut ledger, labelled(3, "cache", Some(("app=db", "", true))));
+    assert_eq!(apart.pending, Some(NoHost::NoneMeetsAffinity), "its guest may still run");
+}
