@@ -190,6 +190,7 @@ impl Agent {
         let boot_id = host.facts.boot_id().await.map_err(StartError::Host)?;
         let life =
             Life::begin(&config.state_dir, &boot_id, clock.now()).map_err(StartError::Life)?;
+        credentials.end_renewal();
         let fleet = identity.fleet();
         let stale = StaleGuard::open(&config.state_dir.join(stale::FILE), &fleet, clock.now())
             .map_err(StartError::StaleGuard)?;

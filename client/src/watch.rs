@@ -1,11 +1,11 @@
 //! Watches that resume by themselves.
 //!
 //! The consumer is told the state at a revision and then every change, once and in order. When the
-//! connection breaks, the stream is opened again after the last revision that was told, over restarts
-//! of the server too. When the server can't go on after that revision (the break was long, or its
-//! database was restored), the state is read anew and the *differences* to what was told are made up
-//! here, so that the consumer sees no gap and nothing twice: it may only miss steps between two
-//! states of one thing.
+//! connection breaks, the stream is opened again after the last revision that was told, over
+//! restarts of the server too. When the server can't go on after that revision (the break was long,
+//! or its database was restored), the state is read anew and the *differences* to what was told are
+//! made up here, so that the consumer sees no gap and nothing twice: it may only miss steps between
+//! two states of one thing.
 //!
 //! `told` decides, purely; `follow` does.
 

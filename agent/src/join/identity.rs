@@ -208,6 +208,18 @@ impl Identity {
         self.save_record(dir)
     }
 
+    /// Does the end of a renewal that is missing, if it is: gives the key that is in use its name.
+    /// A key that waits for its certificate goes on waiting.
+    ///
+    /// # Errors
+    /// It can't be renamed; what could be read before can be read.
+    pub fn end_renewal(&self, dir: &Path) -> Result<(), IdentityError> {
+        match read_key(dir, NEXT_KEY) {
+            Ok(next) if next == self.key_pem => name_key(dir),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     fn save_record(&self, dir: &Path) -> Result<(), IdentityError> {
         let path = dir.join(RECORD);
         let mut text = serde_json::to_string_pretty(&self.record)
@@ -270,8 +282,8 @@ impl KeyPem {
         Self::load_or_make_as(dir, KEY)
     }
 
-    /// The key of the next certificate, on disk: the one that is waiting for it, or a new one. Never
-    /// the one in use.
+    /// The key of the next certificate, on disk: the one that is waiting for it, or a new one.
+    /// Never the one in use.
     ///
     /// # Errors
     /// As of [`Self::load_or_make`].

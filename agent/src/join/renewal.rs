@@ -119,6 +119,17 @@ impl Credentials {
         self
     }
 
+    /// Ends a renewal that an earlier life of the agent died in after its certificate was in use:
+    /// the server, which is shown that, has nothing more to ask for. Best effort: the next renewal
+    /// does it too.
+    pub fn end_renewal(&self) {
+        let in_use = self.identity.lock();
+        if let Err(error) = in_use.end_renewal(&self.dir) {
+            tracing::warn!(dir = %self.dir.display(), error = %error,
+                "the key in use can't be given its name yet");
+        }
+    }
+
     /// What connections are accepted with.
     pub fn tls(&self) -> Arc<ArcSwap<rustls::ServerConfig>> {
         Arc::clone(&self.tls)

@@ -2,8 +2,8 @@
 //! which devices its disks are.
 //!
 //! Asked before a start and at every look at a guest that runs. What can go wrong: it cannot be
-//! told on which device a disk is; then that device is left out, and a limit that is held on none of
-//! them is said to be unheld.
+//! told on which device a disk is; then that device is left out, and a limit that is held on none
+//! of them is said to be unheld.
 
 use crate::assignment::Shape;
 use crate::host::{DeviceNumber, Host, IoBounds, JailBounds, VmmKind};

@@ -1,5 +1,5 @@
-//! A watch of VMs and hosts together, each revision of both in one order: for schedulers, which need
-//! capacity and VMs of one moment.
+//! A watch of VMs and hosts together, each revision of both in one order: for schedulers, which
+//! need capacity and VMs of one moment.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -114,7 +114,8 @@ impl From<WatchResponse> for Said<Thing> {
 
 impl Client {
     /// Follows VMs and hosts, or those kinds of them that are asked for: the state of both at one
-    /// revision, then every change, resuming by itself. `after_revision` of the request is not used.
+    /// revision, then every change, resuming by itself. `after_revision` of the request is not
+    /// used.
     #[must_use]
     pub fn watch(&self, request: WatchRequest) -> FleetStream {
         let link = self.link.clone();

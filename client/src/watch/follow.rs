@@ -1,8 +1,8 @@
 //! One watch over all of its streams: opened, read until it breaks, and opened again where it was.
 //! What is told is decided in [`told`](super::told); this file does it.
 //!
-//! What can go wrong: a refusal that no retry can help (no permission, a bad filter) ends the stream
-//! with the error. Everything else is told, and goes on.
+//! What can go wrong: a refusal that no retry can help (no permission, a bad filter) ends the
+//! stream with the error. Everything else is told, and goes on.
 
 use std::future::Future;
 use std::time::Duration;

@@ -8,8 +8,8 @@
 //!         └───────────────── forget_revision() ◀──────── too old ─────────┘
 //! ```
 //!
-//! While listing, things that were told before and have not come again yet are `unseen`; those still
-//! unseen when the state is complete went away while nobody was looking.
+//! While listing, things that were told before and have not come again yet are `unseen`; those
+//! still unseen when the state is complete went away while nobody was looking.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

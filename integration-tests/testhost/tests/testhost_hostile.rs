@@ -105,8 +105,8 @@ async fn a_hostile_guest_takes_nothing_of_its_neighbour_or_its_host_whatever_it_
     let fleet = Fleet::start("hostile").await;
     fleet.sh(&format!("set -e\n{OUTSIDE}"));
     let before = oracle::kernel(&fleet, &[&FIRST]);
-    let victim = running(&fleet, "victim", EgressPolicy::Nat).await;
-    let attacker = running(&fleet, "attacker", EgressPolicy::None).await;
+    let victim = Box::pin(running(&fleet, "victim", EgressPolicy::Nat)).await;
+    let attacker = Box::pin(running(&fleet, "attacker", EgressPolicy::None)).await;
     let gateway = fleet.sh("ip -o -4 addr show dev bgbr0 | sed 's/.* inet \\([0-9.]*\\).*/\\1/'");
     let scene = Scene {
         own: guest(&fleet, &attacker),

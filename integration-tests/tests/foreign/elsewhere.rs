@@ -26,7 +26,7 @@ const UPGRADE: &str = "integration-tests/testhost/tests/testhost_upgrade.rs";
 const OUTLIVES: &str = "a_vm_outlives_every_restart_update_and_removal_of_banger";
 
 /// A document, how the block begins, the file of the test that runs it, and the test.
-pub(super) const BY: [(&str, &str, &str, &str); 26] = [
+pub(super) const BY: [(&str, &str, &str, &str); 28] = [
     ("README.md", "$ banger vm exec first", PAGES, ON_A_REAL_HOST),
     ("docs/FIRST-FLEET.md", "mkdir demo", PAGES, ON_A_REAL_HOST),
     ("client/python/README.md", "import banger_client", PAGES, ON_A_REAL_HOST),
@@ -49,6 +49,18 @@ pub(super) const BY: [(&str, &str, &str, &str); 26] = [
     ("docs/OPERATIONS.md", "mkdir -p /var/backups/images", BACKUP, BACKED_UP),
     ("docs/OPERATIONS.md", "systemctl stop banger-server", BACKUP, BACKED_UP),
     ("deploy/README.md", "systemctl stop banger-server", BACKUP, BACKED_UP),
+    (
+        "docs/OPERATIONS.md",
+        "[auth.oidc]",
+        "integration-tests/tests/identity/login.rs",
+        "what_the_page_says_to_type_logs_a_person_in",
+    ),
+    (
+        "docs/OPERATIONS.md",
+        "[auth.client_certificates]",
+        "integration-tests/tests/identity/certificates.rs",
+        "a_program_is_known_by_a_certificate_as_the_page_says_to_make_it",
+    ),
     (
         "docs/OPERATIONS.md",
         "banger context set work",

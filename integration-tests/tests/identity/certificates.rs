@@ -63,15 +63,12 @@ async fn a_program_is_known_by_a_certificate_as_the_page_says_to_make_it() {
         [tls]
         cert = "{}"
         key = "{}"
-        [auth.client_certificates]
-        ca = "{}"
-        [[auth.client_certificates.grants]]
-        name = "ci.example.org"
-        role = "operator"
+        {}
         "#,
         path("api.crt"),
         path("api.key"),
-        path("clients-ca.crt"),
+        block(PAGE, "[auth.client_certificates]")
+            .replace("/etc/banger/clients-ca.crt", &path("clients-ca.crt")),
     );
     fs::write(machine.at("server.toml"), config).expect("there is room");
     let arguments = [

@@ -122,6 +122,12 @@ async fn a_person_logs_in_once_calls_is_refreshed_and_logs_out() {
 async fn what_the_page_says_to_type_logs_a_person_in() {
     let stage = Stage::with("").await;
     let home = tempfile::tempdir().expect("a directory");
+    let settings = home.path().join("server.toml");
+    fs::write(&settings, block("docs/OPERATIONS.md", "[auth.oidc]")).expect("there is room");
+    let mut check = command(&ours("banger-server"));
+    check.arg("check-config").arg("--config").arg(&settings).arg("--state-dir").arg(home.path());
+    let checked = check.output().expect("banger-server can be started");
+    assert!(checked.status.success(), "{checked:?}");
     let typed = block("docs/OPERATIONS.md", "banger context set work")
         .replace("https://banger.example.org:7070", &format!("http://{}", stage.fleet.api()))
         .replace("https://login.example.org", &stage.provider.issuer());

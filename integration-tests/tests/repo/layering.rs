@@ -68,7 +68,7 @@ const AGENT: Arrows = &[
     ("inventory", &["clock", "host", "jail", "naming"]),
     ("guests", &["clock", "handles", "host"]),
     ("vm", &["assignment", "clock", "guests", "handles", "host", "jail", "naming", "report"]),
-    ("report", &["assignment", "clock", "guests", "handles"]),
+    ("report", &["assignment", "clock", "guests", "handles", "host"]),
     (
         "supervisor",
         &[

@@ -1,4 +1,5 @@
-//! The CA is replaced by the commands of docs/OPERATIONS.md, word for word, while agents and VMs run.
+//! The CA is replaced by the commands of docs/OPERATIONS.md, word for word, while agents and VMs
+//! run.
 
 use std::path::PathBuf;
 

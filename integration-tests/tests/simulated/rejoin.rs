@@ -151,7 +151,8 @@ async fn converge_a_host_joins_again_and_gets_another_key_as_the_page_says_and_k
     let after = followed.fleet.until_state("web", v1::VmState::Running).await;
     assert_eq!(process(&after), process(&before), "its VM has not noticed");
 
-    // Shut out with all that it holds, and let in again: with another key, made without being asked.
+    // Shut out with all that it holds, and let in again: with another key, made without being
+    // asked.
     let second = read();
     for line in block("docs/OPERATIONS.md", "banger host revoke NAME").lines() {
         followed.type_in(line).await;

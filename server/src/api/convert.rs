@@ -6,6 +6,7 @@
 
 mod capacity;
 mod filter;
+mod host_parts;
 pub mod incoming;
 mod limits;
 pub mod metadata;
@@ -21,7 +22,7 @@ use crate::model::access::Secrets;
 use crate::model::audience::Audience;
 use crate::model::caller::{Caller, ProjectRole, Rights, Role};
 use crate::model::capacity::AcceptedCapacity;
-use crate::model::host::{CertificateSeen, HostHealth, HostState, HostView, ImageKind};
+use crate::model::host::{HostState, HostView};
 use crate::model::image::{ImageRecord, StoredKind};
 use crate::model::intent::{Desired, VmIntent};
 use crate::model::observed::{
@@ -37,6 +38,7 @@ use crate::watch::{HostSnapshot, PastThing, View, VmRecord};
 
 pub use self::capacity::accepted;
 pub use self::filter::{filter, host_filter};
+use self::host_parts::{images, reason_of, shown_certificate};
 pub use self::verdicts::evaluation;
 use self::verdicts::{affinity, strategy};
 
@@ -451,24 +453,6 @@ pub fn host(snapshot: &HostSnapshot, all: Overcommit) -> v1::Host {
     }
 }
 
-/// What is wrong with a host: how it is reached goes before a certificate that is not renewed.
-fn reason_of(health: &HostHealth, certificate: Option<&CertificateSeen>) -> (&'static str, String) {
-    let failure = certificate.and_then(|seen| seen.failure.as_ref());
-    match failure.filter(|failure| failure.is_fault && health.state.is_online()) {
-        Some(failure) => ("CERTIFICATE_NOT_RENEWED", failure.message.clone()),
-        None => (health.reason, health.message.clone()),
-    }
-}
-
-fn shown_certificate(seen: &CertificateSeen) -> v1::HostCertificate {
-    let failure = seen.failure.as_ref();
-    v1::HostCertificate {
-        not_after: Some(timestamp(seen.not_after)),
-        renewal_error: failure.map(|failure| failure.message.clone()).unwrap_or_default(),
-        renewal_failing_since: failure.map(|failure| timestamp(failure.since)),
-    }
-}
-
 pub fn host_state(state: HostState) -> v1::HostState {
     match state {
         HostState::Connecting => v1::HostState::Connecting,
@@ -477,23 +461,6 @@ pub fn host_state(state: HostState) -> v1::HostState {
         HostState::Offline => v1::HostState::Offline,
         HostState::Revoked => v1::HostState::Revoked,
     }
-}
-
-fn images(files: &[crate::model::host::ImageFile]) -> Vec<v1::HostImage> {
-    files
-        .iter()
-        .map(|file| v1::HostImage {
-            name: file.name.clone(),
-            size_bytes: file.size_bytes,
-            sha256: file.sha256.clone(),
-            kind: match file.kind {
-                ImageKind::Unknown => v1::HostImageKind::Unspecified,
-                ImageKind::Kernel => v1::HostImageKind::Kernel,
-                ImageKind::Root => v1::HostImageKind::Root,
-            }
-            .into(),
-        })
-        .collect()
 }
 
 /// A time.

@@ -1,9 +1,10 @@
 //! `WatchVms`, `WatchHosts` and `Watch`: streams of changes, sent as bytes that all streams share.
 //!
-//! The generated services would encode every event once for every stream. So [`WithWatch`] stands in
-//! front of them: it serves the path of the stream itself, with a codec whose responses are already
-//! bytes, and hands every other call on. The three streams are one machinery: what a stream is to be
-//! told of is its [`Wants`], and a revision is one of the server, whichever call has told it.
+//! The generated services would encode every event once for every stream. So [`WithWatch`] stands
+//! in front of them: it serves the path of the stream itself, with a codec whose responses are
+//! already bytes, and hands every other call on. The three streams are one machinery: what a stream
+//! is to be told of is its [`Wants`], and a revision is one of the server, whichever call has told
+//! it.
 //!
 //! Ends of a stream: `OUT_OF_RANGE` when its cursor is too old, `UNAVAILABLE` when the server shuts
 //! down. A client that does not read holds a cursor and nothing else.
@@ -145,7 +146,8 @@ impl Begins for v1::WatchRequest {
     }
 }
 
-/// Whether VMs and whether hosts are to be told of: what is asked for, else all that the caller sees.
+/// Whether VMs and whether hosts are to be told of: what is asked for, else all that the caller
+/// sees.
 fn kinds(request: &v1::WatchRequest, caller: &Caller) -> Result<(bool, bool), Status> {
     let mut problems = Vec::new();
     let (mut vms, mut hosts) = (false, false);

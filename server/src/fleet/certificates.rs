@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::link::LinkError;
+use super::error::LinkError;
 use crate::model::host::KeyDigest;
 
 /// The certificate that an agent has shown in a handshake.
@@ -27,7 +27,7 @@ pub trait CertificateLink: fmt::Debug + Send + Sync + 'static {
     /// left alone.
     ///
     /// # Errors
-    /// The agent can't be reached, or shows what no CA of ours has signed for this host.
+    /// The agent can't be reached, or shows what no CA of the fleet has signed for this host.
     async fn look(&self) -> Result<CertificateShown, LinkError>;
 
     /// Has the agent make the key of its next certificate; answers the request for that, PEM.

@@ -7,11 +7,11 @@
 //! - [`observed`]: from messages to what is known, pure, and who is told; [`liveness`]: from
 //!   silence to health, pure.
 //!
-//! The [`Fleet`] keeps exactly one session for every host that there is and nobody has shut out, at the address its record
-//! says, with whoever has the key that it joined with last. It follows the list of hosts and is
-//! told nothing else, so that a host that joins, moves or leaves, and a start of the server, are
-//! one path. What sessions learn goes into a [`FleetSink`]; the fleet sends the intents it is
-//! handed, keeps none, decides by none, and does not know the store.
+//! The [`Fleet`] keeps exactly one session for every host that there is and nobody has shut out, at
+//! the address its record says, with whoever has the key that it joined with last. It follows the
+//! list of hosts and is told nothing else, so that a host that joins, moves or leaves, and a start
+//! of the server, are one path. What sessions learn goes into a [`FleetSink`]; the fleet sends the
+//! intents it is handed, keeps none, decides by none, and does not know the store.
 
 pub mod backoff;
 pub mod certificates;

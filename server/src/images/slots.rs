@@ -1,5 +1,5 @@
-//! Slots: so many at a time, and no caller more than a share of them. One that takes long makes room
-//! when others wait ([`Lanes`]), and counts towards its caller's share all the same.
+//! Slots: so many at a time, and no caller more than a share of them. One that takes long makes
+//! room when others wait ([`Lanes`]), and counts towards its caller's share all the same.
 //!
 //! Driven by uploads and imports. A caller that has its share waits for itself; the others go on.
 //! A caller is a party here ([`Caller::party`]): a principal of the fleet, or all of a project's

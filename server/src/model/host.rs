@@ -87,8 +87,8 @@ pub struct HostRecord {
     /// The key of that certificate: whoever has another is not this host. `None` for a host
     /// that joined before keys were kept, until it joins again or its certificate is renewed.
     pub key_sha256: Option<KeyDigest>,
-    /// The id of the token that it joined with last; `None`: not kept. Whatever key it has had since
-    /// came by renewals.
+    /// The id of the token that it joined with last; `None`: not kept. Whatever key it has had
+    /// since came by renewals.
     pub joined_by: Option<String>,
     /// How far the renewal of its certificate has come.
     pub renewal: Renewal,
@@ -108,7 +108,8 @@ pub struct Renewal {
     /// The certificate that was offered: its key is as good as the present one until the agent has
     /// shown it, and the only one from then on.
     pub next: Option<OfferedCertificate>,
-    /// The key before the present one, where that came by a renewal: what was begun with it goes on.
+    /// The key before the present one, where that came by a renewal: what was begun with it goes
+    /// on.
     pub renewed_from: Option<KeyDigest>,
 }
 

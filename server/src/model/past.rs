@@ -1,5 +1,5 @@
-//! What the store can prove of the time before this life of the server: what came and what went, and
-//! between which revisions.
+//! What the store can prove of the time before this life of the server: what came and what went,
+//! and between which revisions.
 //!
 //! A stream that goes on after a revision of an earlier life is told by this what is new to it and
 //! what is gone. States are not in here: none is durable, and each is told as it is now.

@@ -1,10 +1,10 @@
 //! The server's own CA: it lets server and agents know each other.
 //!
 //! Made at the first start in the state directory (`ca/ca.key`, mode 0600, in a directory of mode
-//! 0700, and `ca/ca.crt`); how another takes its place is in [`Authorities`]. It signs two kinds of certificate, of which neither can stand in for the
-//! other: an agent's, for the key in its request and with names of our choosing, and the server's
-//! own client certificate, made anew in memory at each start. Whoever has `ca.key` can be the
-//! server.
+//! 0700, and `ca/ca.crt`); how another takes its place is in [`Authorities`]. It signs two kinds of
+//! certificate, of which neither can stand in for the other: an agent's, for the key in its request
+//! and with names of our choosing, and the server's own client certificate, made anew in memory at
+//! each start. Whoever has `ca.key` can be the server.
 //!
 //! What can go wrong: the files are unreadable, open to others, or do not belong together. The
 //! server does not start then, and never replaces a key that is there.

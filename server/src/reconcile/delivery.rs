@@ -5,7 +5,8 @@
 //! host and image, one at a time for each host, a few in all. A transfer that broke off is due
 //! again after a back-off, for as long as a VM needs it, and waits behind those that came
 //! meanwhile: slots are given in order. A host that takes too little, or for too long, loses its
-//! slot, and one that takes long makes room for those that wait. Whether a host has a file is what its facts say, and what its agent has answered since.
+//! slot, and one that takes long makes room for those that wait. Whether a host has a file is what
+//! its facts say, and what its agent has answered since.
 //!
 //! Holds no VM up but those that need the image: the driver goes on with the others meanwhile.
 
@@ -51,7 +52,8 @@ const PATIENCE: Patience = Patience {
 /// Of a transfer that has taken long while others wait.
 const GAVE_WAY: &str = "the agent is slow, and other hosts wait for their images";
 
-/// How long a transfer is left alone when others wait, and how many of those that take longer go on.
+/// How long a transfer is left alone when others wait, and how many of those that take longer go
+/// on.
 const TURN: Duration = Duration::from_secs(60);
 const LONG: usize = 16;
 
@@ -197,8 +199,8 @@ impl ImageDelivery {
 
     /// Has an agent take away an image that nothing refers to. From the first moment on the host
     /// counts as one without it, and a transfer of the same image waits until the agent has
-    /// answered: so whoever needs it meanwhile has it brought again. Answers whether it has gone: one
-    /// that is on its way, or whose host has another under way until then, is left.
+    /// answered: so whoever needs it meanwhile has it brought again. Answers whether it has gone:
+    /// one that is on its way, or whose host has another under way until then, is left.
     ///
     /// # Errors
     /// The agent keeps it, or was not reached; then the host counts as before.

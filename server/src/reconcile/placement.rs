@@ -8,8 +8,8 @@
 //! No driver has the VMs without a host; the placement task does what the [plan](super::plan) says
 //! of them. It asks the store to look for hosts again, and drops the intents of VMs that are wanted
 //! gone. It stores how large a host says that it is, the first time that it says so: more never
-//! counts without an operator's word. It looks when a host came or changed, when room became free, and every half a minute. When
-//! the store can't be written it tries again after a second.
+//! counts without an operator's word. It looks when a host came or changed, when room became free,
+//! and every half a minute. When the store can't be written it tries again after a second.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -65,8 +65,8 @@ enum Next {
     Confirm,
     /// Give it another, from the beginning.
     Renew,
-    /// It was made later than now: the clock was set back, then or since. One that is made by a clock
-    /// that is behind has expired once that is set right, and the host would be lost.
+    /// It was made later than now: the clock was set back, then or since. One that is made by a
+    /// clock that is behind has expired once that is set right, and the host would be lost.
     ClockIsBehind,
 }
 

@@ -46,7 +46,8 @@ impl OwnCertificate {
         Arc::clone(&self.in_use)
     }
 
-    /// Renews it until it is told to stop. One that can't be made is tried again; the old one stays.
+    /// Renews it until it is told to stop. One that can't be made is tried again; the old one
+    /// stays.
     pub(super) async fn keep(mut self, stop: CancellationToken) {
         loop {
             // Cancel-safe: nothing is under way.

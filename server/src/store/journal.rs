@@ -1,12 +1,12 @@
-//! The journal: which VMs and hosts each commit has made and taken away, and between which revisions
-//! that was told.
+//! The journal: which VMs and hosts each commit has made and taken away, and between which
+//! revisions that was told.
 //!
-//! A row is written in its commit's transaction. Its revisions are given out after that, by the view,
-//! and so they are written by whatever the writer writes next: the next commit, a moment without
-//! one, or the close. A server that is killed before leaves one row without them, and by what it
-//! has instead (a lower bound, and the first revision of the next life) a stream is refused that
-//! may or may not have been told of it. Bounded: with old rows goes the possibility to resume from
-//! before them.
+//! A row is written in its commit's transaction. Its revisions are given out after that, by the
+//! view, and so they are written by whatever the writer writes next: the next commit, a moment
+//! without one, or the close. A server that is killed before leaves one row without them, and by
+//! what it has instead (a lower bound, and the first revision of the next life) a stream is refused
+//! that may or may not have been told of it. Bounded: with old rows goes the possibility to resume
+//! from before them.
 
 use std::collections::VecDeque;
 use std::ops::Range;

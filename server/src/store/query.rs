@@ -45,10 +45,10 @@ impl Query for UnusedContents {
 }
 
 /// Called with what is stored, or with why that can't be said.
-type Reply = dyn FnOnce(Result<&Ledger, MutateError>) + Send;
+type Answer = dyn FnOnce(Result<&Ledger, MutateError>) + Send;
 
 /// A query on its way to the writer.
-pub(super) struct Question(Box<Reply>);
+pub(super) struct Question(Box<Answer>);
 
 impl Question {
     /// With where its answer is awaited.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use banger_proto::ids::{Revision, VmId};
 
-use super::table::HostEntry;
 use crate::model::host::{CertificateSeen, HostHealth, HostView, Resources};
 
 /// A host as readers see it.
@@ -28,18 +27,6 @@ pub struct HostSnapshot {
 }
 
 impl HostSnapshot {
-    pub(super) fn of(entry: &HostEntry, revision: Revision, added: Revision) -> Self {
-        Self {
-            view: Arc::clone(&entry.view),
-            vm_count: entry.vms.len(),
-            booked: entry.booked,
-            unclaimed: entry.unclaimed.keys().copied().collect(),
-            certificate: entry.certificate.clone(),
-            revision,
-            added,
-        }
-    }
-
     /// Whether a reader would see no difference but in the revision, and in when its agent was last
     /// heard: that it goes on being heard is no news.
     pub(super) fn shows_the_same_as(&self, other: &Self) -> bool {

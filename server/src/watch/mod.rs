@@ -1,7 +1,8 @@
 //! The one table that everybody reads, and its changes in order.
 //!
 //! The [`View`] joins intents (from the store, after each commit) and observations (from the
-//! sessions) under one mutex, and gives every change of a VM or a host one revision. Four kinds of readers:
+//! sessions) under one mutex, and gives every change of a VM or a host one revision. Four kinds of
+//! readers:
 //!
 //! - a list takes a [`Snapshot`], which costs nothing and holds up nobody;
 //! - a stream holds a [`Watcher`], a cursor over the table's changes;

@@ -152,6 +152,9 @@ impl VmRecord {
     }
 }
 
+/// How a VMM ended: its cause, whether that was a crash, code, signal and time.
+type ShownExit = (&'static str, bool, Option<i32>, Option<i32>, Option<Timestamp>);
+
 /// What everybody who sees a VM is shown of it, but for its spec, and for sentences.
 #[derive(PartialEq)]
 struct ShownToAll<'a> {
@@ -159,7 +162,7 @@ struct ShownToAll<'a> {
     state: (VmState, &'a str, Timestamp, Generation, Option<Timestamp>),
     host: Option<(&'a str, Option<bool>)>,
     /// Without its sentence.
-    exit: Option<(&'static str, bool, Option<i32>, Option<i32>, Option<Timestamp>)>,
+    exit: Option<ShownExit>,
     restart_count: u32,
     times: (Option<Timestamp>, Option<Timestamp>),
     guest: Option<&'a GuestSeen>,

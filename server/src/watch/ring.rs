@@ -2,9 +2,10 @@
 //!
 //! Changes are kept in segments: all that one commit or one report changed, at most
 //! [`SEGMENT_EVENTS`] of them and about [`SEGMENT_BYTES`]. What of it is of VMs is encoded once for
-//! each audience, and what is of hosts once, by the first stream that sends it, as the concatenation of its events; a stream that
-//! shows everything copies the whole, one with a filter copies the events it shows. The view owns
-//! the ring and its mutex; a stream takes segments out by `Arc` and encodes without the mutex.
+//! each audience, and what is of hosts once, by the first stream that sends it, as the
+//! concatenation of its events; a stream that shows everything copies the whole, one with a filter
+//! copies the events it shows. The view owns the ring and its mutex; a stream takes segments out by
+//! `Arc` and encodes without the mutex.
 //!
 //! The ring is bounded by events and by bytes. What falls off it is still in the table.
 

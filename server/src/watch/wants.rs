@@ -57,8 +57,8 @@ impl From<HostFilter> for Wants {
 }
 
 impl Wants {
-    /// Whether such a thing can ever be shown: of others a reader must not even learn that they have
-    /// gone.
+    /// Whether such a thing can ever be shown: of others a reader must not even learn that they
+    /// have gone.
     pub(super) fn may_show(&self, subject: &Watched) -> bool {
         match subject {
             Watched::Vm(record) => match &self.vms {

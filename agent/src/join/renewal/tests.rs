@@ -182,6 +182,10 @@ fn a_death_at_each_step_leaves_a_pair_that_fits_and_the_renewal_goes_on() {
         let found = opened(dir);
         assert_eq!(in_use(&found).fleet(), first.fleet(), "{}", name.lock());
         let still = in_use(&found).certificate_pem == first.certificate_pem;
+        found.end_renewal();
+        let waits = names(dir).contains(&"next.key".to_owned());
+        assert_eq!(waits, still, "{}: a key waits or is in use", name.lock());
+        assert_eq!(Identity::load(dir).unwrap(), in_use(&found), "{}", name.lock());
         renew(&found);
         assert_eq!(
             names(dir),

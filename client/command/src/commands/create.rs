@@ -123,7 +123,7 @@ pub(super) async fn update(session: &Session, args: VmUpdateArgs) -> Result<(), 
     let act = |name: String| {
         let (args, document, etag, progress) = (&args, &document, &etag, &progress);
         async move {
-            let vm = update_one(session, args, document.as_ref(), etag, &name).await?;
+            let vm = Box::pin(update_one(session, args, document.as_ref(), etag, &name)).await?;
             match wait {
                 None => Ok(vm),
                 Some(wanted) => change::settle(session, &vm, wanted, progress).await,
@@ -172,7 +172,7 @@ async fn update_one(
             ..UpdateVmRequest::default()
         })
     };
-    let updated = session.client.vms().edit(name, change).await;
+    let updated = Box::pin(session.client.vms().edit(name, change)).await;
     updated.map_err(|failure| match failure {
         Failure::Client(error)
             if etag.is_empty()

@@ -41,7 +41,7 @@ pub(super) async fn run(
         VmCommand::Cp(args) => copy::copy(session, args).await,
         VmCommand::Ssh(args) => ssh::ssh(session, global, args).await,
         VmCommand::Forward(args) => forward::forward(session, args).await,
-        VmCommand::Run(args) => run_one::run(session, *args).await,
+        VmCommand::Run(args) => Box::pin(run_one::run(session, *args)).await,
     }
 }
 

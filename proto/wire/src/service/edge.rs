@@ -10,7 +10,8 @@
 //! - [`gate`]: hosts, origins and content types of requests ([`visitors`]): pages of others stay
 //!   out.
 //! - [`deadlines`]: calls end when their callers no longer wait.
-//! - [`bodies`]: how much a request may hold ([`held`]) and how long it may take ([`measured`]); what
+//! - [`bodies`]: how much a request may hold ([`held`]) and how long it may take ([`measured`]);
+//!   what
 //!   an answer holds that nobody reads, and for how long ([`answers`]).
 //! - [`until_sent`]: what an answer has taken is held until it is sent.
 //! - [`reasons`]: what leaves as an error says its reason, whoever made it.

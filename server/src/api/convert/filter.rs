@@ -1,4 +1,5 @@
-//! Which VMs and hosts a list or a watch shows: what was asked for, and what the caller sees at all.
+//! Which VMs and hosts a list or a watch shows: what was asked for, and what the caller sees at
+//! all.
 
 use banger_proto::v1;
 use tonic::Status;

@@ -1,4 +1,5 @@
-//! An update of a host's labels, address, overcommit and accepted capacity: which the request names.
+//! An update of a host's labels, address, overcommit and accepted capacity: which the request
+//! names.
 
 use std::collections::BTreeSet;
 

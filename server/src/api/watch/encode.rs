@@ -1,8 +1,8 @@
 //! Changes as bytes of responses, put together from events that all streams share.
 //!
-//! The events of `WatchVmsResponse` and of `WatchResponse` have the same bytes: a type, a revision and
-//! the thing. Those of hosts go into a `WatchHostsResponse` too, which has only the thing: it is the
-//! end of the event. A response is the concatenation of its fields, and an event is a field.
+//! The events of `WatchVmsResponse` and of `WatchResponse` have the same bytes: a type, a revision
+//! and the thing. Those of hosts go into a `WatchHostsResponse` too, which has only the thing: it
+//! is the end of the event. A response is the concatenation of its fields, and an event is a field.
 //!
 //! A response has at most about [`FRAME_BYTES`], whatever a change weighs: what is more goes into
 //! the next. Each but the last of a batch says the revision of its own last event, so that a client
@@ -272,6 +272,25 @@ fn push_hosts(
     }
 }
 
+/// One event of a stream's own.
+fn own_event(kind: ChangeKind, subject: &Watched, style: &Style, to: Audience) -> Bytes {
+    let mut bytes = BytesMut::new();
+    put_event(&mut bytes, kind, subject, style, to);
+    bytes.freeze()
+}
+
+/// The hosts of a stream's own batch, of each its last change alone: within a response it is not
+/// told which came first, a host or its removal.
+fn push_own_hosts(packer: &mut Packer, style: &Style, own: &[(ChangeKind, Watched)], to: Audience) {
+    let mut told = BTreeSet::new();
+    let last = own.iter().rev().filter(|(_, subject)| told.insert(subject.thing()));
+    let last: Vec<_> = last.collect();
+    for (kind, subject) in last.into_iter().rev() {
+        let bytes = own_event(*kind, subject, style, to);
+        packer.push_host(*kind, subject.thing(), &bytes, subject.revision());
+    }
+}
+
 /// The responses for a batch; none when there is nothing in it to tell.
 pub(super) fn frames_of(
     style: &Style,
@@ -283,19 +302,14 @@ pub(super) fn frames_of(
     let ordered = batch.revision.is_some() && !batch.completes_initial_state;
     let mut packer = Packer::new(ordered, shape);
     match &batch.changes {
-        Changes::Own(own) => {
-            for (kind, subject) in own {
-                let mut bytes = BytesMut::new();
-                put_event(&mut bytes, *kind, subject, style, to);
-                let bytes = bytes.freeze();
-                match shape {
-                    FrameShape::Events => packer.push(bytes, subject.revision()),
-                    FrameShape::Hosts => {
-                        packer.push_host(*kind, subject.thing(), &bytes, subject.revision());
-                    }
+        Changes::Own(own) => match shape {
+            FrameShape::Events => {
+                for (kind, subject) in own {
+                    packer.push(own_event(*kind, subject, style, to), subject.revision());
                 }
             }
-        }
+            FrameShape::Hosts => push_own_hosts(&mut packer, style, own, to),
+        },
         Changes::Shared { segments, after } => match shape {
             FrameShape::Events => {
                 for segment in segments {

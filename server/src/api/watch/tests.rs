@@ -10,16 +10,17 @@ use super::encode::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::fleet::observed::{FleetSink as _, Sighting};
-use crate::model::filter::VmFilter;
+use crate::model::filter::{HostFilter, VmFilter};
 use crate::model::host::HostState;
 use crate::model::ledger::Change;
 use crate::model::observed::{
     ExitCause, ExitSeen, Fault, GuestSeen, LimitsSeen, ObservedVm, Phase, ProcessSeen,
 };
+use crate::model::placement::Overcommit;
 use crate::testing::{
     EPOCH, at, facts, health, host_id, host_record, intent, seen, version, vm_id,
 };
-use crate::watch::{ChangeKind, Changes, Limits, View, VmRecord};
+use crate::watch::{ChangeBatch, ChangeKind, Changes, Limits, View, VmRecord, Watched};
 
 fn event(kind: ChangeKind, name_len: usize) -> Bytes {
     let mut out = BytesMut::new();
@@ -52,6 +53,35 @@ fn a_host_is_the_end_of_its_event_whatever_its_length() {
             assert_eq!(response.hosts[0].name, name);
             assert_eq!((response.revision, response.initial_state_complete), (revision, true));
         }
+    }
+}
+
+#[test]
+fn of_a_host_that_comes_and_goes_in_one_batch_its_last_change_alone_is_told() {
+    let (lines, _) = tokio::sync::mpsc::channel(1);
+    let clock = Arc::new(ManualClock::at(at(0)));
+    let view = View::new(EPOCH, Revision(1000), clock, lines, Limits::default());
+    view.committed(&[Change::put(host_record(1))]);
+    let host = Watched::Host(Arc::new(view.host(host_id(1)).expect("it has joined")));
+    let id = host_id(1).to_string();
+    let style = Style { domain: "d".into(), overcommit: Overcommit::default() };
+    let wants = Wants::from(HostFilter::default());
+    let (added, removed) = (ChangeKind::Added, ChangeKind::Removed);
+    for (first, last) in [(added, removed), (removed, added), (ChangeKind::Modified, removed)] {
+        let batch = ChangeBatch {
+            changes: Changes::Own(vec![(first, host.clone()), (last, host.clone())]),
+            revision: Some(Revision(1001)),
+            completes_initial_state: false,
+            bookmark: false,
+        };
+        let frames = frames_of(&style, &batch, &wants, Audience::ALL[0], FrameShape::Hosts);
+        let bytes: Vec<u8> =
+            frames.iter().flat_map(|one| one.parts.iter().flatten()).copied().collect();
+        let told = v1::WatchHostsResponse::decode(bytes.as_slice()).expect("fields");
+        let hosts: Vec<_> = told.hosts.into_iter().map(|host| host.id).collect();
+        let all = vec![id.clone()];
+        let expected = if last == removed { (vec![], all) } else { (all, vec![]) };
+        assert_eq!((hosts, told.removed_host_ids), expected, "{first:?}, {last:?}");
     }
 }
 

@@ -234,8 +234,8 @@ impl Ledger {
 }
 
 /// The same host at the address that its agent says now, with the key that it has now. Subnet,
-/// cordon and name stay, and the labels, unless the token has some. So does what was accepted of its
-/// size, but for what the token says.
+/// cordon and name stay, and the labels, unless the token has some. So does what was accepted of
+/// its size, but for what the token says.
 fn rejoined(old: &HostRecord, join: &JoinHost, token: &JoinToken, caller: &Caller) -> HostRecord {
     let mut new = old.clone();
     new.agent_address.clone_from(&join.agent_address);

@@ -2,8 +2,8 @@
 //!
 //! An offer puts the next key on record beside the present one, before anything is signed with it.
 //! Once the agent has shown it, a confirmation makes it the only one. Between the two either is
-//! good, so that it does not matter which of them a crash leaves the agent with. Neither is a change
-//! that somebody asked for: they leave the generation, and with it the etag, as it is.
+//! good, so that it does not matter which of them a crash leaves the agent with. Neither is a
+//! change that somebody asked for: they leave the generation, and with it the etag, as it is.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A host that is shut out: at once, with every key that it had, until an operator lets it in again.
+//! A host that is shut out: at once, with every key that it had, until an operator lets it in
+//! again.
 
 use banger_proto::v1::vm_service_client::VmServiceClient;
 

@@ -3,11 +3,11 @@
 //! The past that a restore makes the truth let in whom somebody has shut out since: hosts that were
 //! deleted, revoked, given another key or cordoned, tokens that were taken back, join tokens that
 //! were used. Two ledgers are compared, that of the backup and that of the state it replaces, and
-//! what is to be changed in the backup follows from them: such hosts come back cordoned, and revoked
-//! where the key that they had is good for no host any more; such tokens not at all. Images that
-//! were public then and are no longer do not become so again, and a quota that was made smaller
-//! stays as small; so does what was accepted of a host's size. Nothing here is known where the old
-//! state can't be read.
+//! what is to be changed in the backup follows from them: such hosts come back cordoned, and
+//! revoked where the key that they had is good for no host any more; such tokens not at all. Images
+//! that were public then and are no longer do not become so again, and a quota that was made
+//! smaller stays as small; so does what was accepted of a host's size. Nothing here is known where
+//! the old state can't be read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -195,8 +195,8 @@ fn how(then: &HostRecord, now: Option<&HostRecord>) -> Option<HostShutOut> {
     }
 }
 
-/// Hosts of the backup whose certificates were renewed since, as they are to be: nobody was shut out,
-/// and their agents show nothing else any more.
+/// Hosts of the backup whose certificates were renewed since, as they are to be: nobody was shut
+/// out, and their agents show nothing else any more.
 pub(super) fn renewed(backup: &Ledger, before: &Ledger) -> Vec<Change> {
     let hosts = backup.hosts().filter_map(|then| {
         let now = before.host(&HostRef::Id(then.id))?;

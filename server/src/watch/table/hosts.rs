@@ -8,6 +8,8 @@ use super::{
     HostView, Observation, ObservedVm, Resources, Standing, Thing, Timestamp, UnknownWhy,
     ViewTable, VmId, VmRecord, Watched, needs_the_server,
 };
+use banger_proto::ids::Revision;
+
 use crate::model::audience::Audiences;
 use crate::model::host::{CertificateSeen, HostFacts};
 use crate::watch::ring::Event;
@@ -30,6 +32,18 @@ pub(in crate::watch) struct HostEntry {
     pub(in crate::watch) certificate: Option<Arc<CertificateSeen>>,
     /// What the VMs placed here may use.
     pub(in crate::watch) booked: Resources,
+}
+
+fn snapshot_of(entry: &HostEntry, revision: Revision, added: Revision) -> HostSnapshot {
+    HostSnapshot {
+        view: Arc::clone(&entry.view),
+        vm_count: entry.vms.len(),
+        booked: entry.booked,
+        unclaimed: entry.unclaimed.keys().copied().collect(),
+        certificate: entry.certificate.clone(),
+        revision,
+        added,
+    }
 }
 
 impl ViewTable {
@@ -298,7 +312,7 @@ impl ViewTable {
         let entry = self.hosts.get(&host)?;
         let shown = self.shown_hosts.get(&host);
         let (revision, added) = shown.map_or_else(Default::default, |h| (h.revision, h.added));
-        Some(HostSnapshot::of(entry, revision, added))
+        Some(snapshot_of(entry, revision, added))
     }
 
     /// Ends a change: those hosts that are to be shown otherwise than before get a revision each,
@@ -312,7 +326,7 @@ impl ViewTable {
                 Some(before) => before.added,
                 None => self.came(Thing::Host(id), next),
             };
-            let now = HostSnapshot::of(entry, next, added);
+            let now = snapshot_of(entry, next, added);
             if let Some(before) = &before {
                 if now.shows_the_same_as(before) {
                     continue;

@@ -100,8 +100,8 @@ impl ViewTable {
         }
     }
 
-    /// Whether a stream may resume after this revision; else why not, and the oldest after which one
-    /// may.
+    /// Whether a stream may resume after this revision; else why not, and the oldest after which
+    /// one may.
     pub(in crate::watch) fn resumable(
         &self,
         cursor: Revision,

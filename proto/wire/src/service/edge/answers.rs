@@ -7,8 +7,8 @@
 //! count falls when HTTP has written the piece, not when it has taken it.
 //!
 //! An answer of which nothing moves for [`Patience::answer`] is given up: what is left of it is let
-//! go, and it ends with a status as soon as its caller reads on. What stays is the piece or two that
-//! HTTP has in hand: it can't be made to end one stream that its caller never reads. So a
+//! go, and it ends with a status as soon as its caller reads on. What stays is the piece or two
+//! that HTTP has in hand: it can't be made to end one stream that its caller never reads. So a
 //! connection with many of those ends, and one where they stay for long.
 
 use std::pin::Pin;
@@ -87,8 +87,8 @@ struct State {
     last: Option<Frame<Bytes>>,
     /// Of the rest.
     share: Share,
-    /// Of the piece that was handed out last: HTTP, or a layer between, has it until it asks for the
-    /// next.
+    /// Of the piece that was handed out last: HTTP, or a layer between, has it until it asks for
+    /// the next.
     in_hand: Option<Arc<Share>>,
     /// Pieces that are not written.
     pieces: usize,

@@ -6,8 +6,8 @@
 //! request without one is a stranger's.
 //!
 //! Whoever is known has a share of what there is for all ([`super::held`]), with all who are on the
-//! same [`Account`]: of bytes of requests that come and are served, of bytes of answers that are not
-//! read yet ([`super::answers`]), and of calls.
+//! same [`Account`]: of bytes of requests that come and are served, of bytes of answers that are
+//! not read yet ([`super::answers`]), and of calls.
 //!
 //! An answer holds memory for as long as its caller does not read it, one that is a stream the
 //! most. Calls of strangers have few places, of all connections together, and those with streams

@@ -3,9 +3,9 @@
 //!
 //! It reads the prefix of each gRPC message (one byte of flags, four of length) before the decoder
 //! does, which sets aside all that a prefix announces. That costs no memory until it comes, so what
-//! has come is what counts as held. What can go wrong: a message that is larger than it may be, that
-//! is compressed where it may not, that does not come in time, or for which there is no room: the
-//! body then ends with the status that says so.
+//! has come is what counts as held. What can go wrong: a message that is larger than it may be,
+//! that is compressed where it may not, that does not come in time, or for which there is no room:
+//! the body then ends with the status that says so.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub struct Measure {
     /// Whether messages may be compressed.
     pub compressed: bool,
     /// Whether the request is one message: then it is whole within `within`. Of a stream each
-    /// message has to be whole `within` so long after it began, and the longest that has come counts
-    /// as held: the decoder keeps its room for the next.
+    /// message has to be whole `within` so long after it began, and the longest that has come
+    /// counts as held: the decoder keeps its room for the next.
     pub single: bool,
     /// See `single`.
     pub within: Duration,

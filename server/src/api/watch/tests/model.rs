@@ -1,11 +1,12 @@
-//! A fleet that is made up from a seed, watched by readers of every kind, against a reference table.
+//! A fleet that is made up from a seed, watched by readers of every kind, against a reference
+//! table.
 //!
 //! Each seed is a story of commits, reports of agents, hosts that are lost and come back, readers
-//! that are slow, break off and go on, and servers that stop, are killed or restored. Readers decode
-//! the very bytes that clients get, and hold them to what docs/WATCH.md promises: in order, each once,
-//! called what they are, and in the end exactly what a list would show. No clock runs and nothing is
-//! waited for, so that a seed is a story for ever:
-//! `BANGER_WATCH_SEED=17 cargo nextest run -p banger-server --lib -E 'test(watch_model)'`.
+//! that are slow, break off and go on, and servers that stop, are killed or restored. Readers
+//! decode the very bytes that clients get, and hold them to what docs/WATCH.md promises: in order,
+//! each once, called what they are, and in the end exactly what a list would show. No clock runs
+//! and nothing is waited for, so that a seed is a story for ever: `BANGER_WATCH_SEED=17 cargo
+//! nextest run -p banger-server --lib -E 'test(watch_model)'`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -417,7 +418,7 @@ impl World {
         let placed = self.hosts.contains_key(&host) && !dice.one_in(3);
         let labels: &[(&str, &str)] = if dice.one_in(2) { &[("tier", "web")] } else { &[] };
         let vm = VmIntent {
-            project: project(if number % 2 == 0 { "default" } else { "shop" }),
+            project: project(if number.is_multiple_of(2) { "default" } else { "shop" }),
             spec: spec(labels),
             host: placed.then_some(id),
             pending: (!placed).then_some(NoHost::NoneHasRoom),
@@ -461,8 +462,8 @@ impl World {
     }
 }
 
-/// As it is to those who are not shown every change: what moves with one that they are not told of is
-/// left out.
+/// As it is to those who are not shown every change: what moves with one that they are not told of
+/// is left out.
 fn as_told(to: Audience, mut things: BTreeMap<String, Told>) -> BTreeMap<String, Told> {
     for told in things.values_mut() {
         if let Told::Vm(vm) = told {

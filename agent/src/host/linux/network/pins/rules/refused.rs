@@ -2,8 +2,8 @@
 //! known to be its own.
 //!
 //! A rule that can't count, because a set is full or memory is short, ends without a verdict. So
-//! the drop is a rule of its own behind it, in a chain that every refusal jumps to: whatever becomes
-//! of the count, nothing gets through.
+//! the drop is a rule of its own behind it, in a chain that every refusal jumps to: whatever
+//! becomes of the count, nothing gets through.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
