@@ -669,3 +669,24 @@ class AuditCalls:
             request,
             timeout,
         )
+
+
+class WatchCalls:
+    """What changes, of several kinds of things in one order. What is promised of it is in docs/WATCH.md.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def watch(
+        self, request: v1.WatchRequest, *, timeout: float | None = None
+    ) -> Stream[v1.WatchResponse]:
+        """Streams VMs and hosts: the state of both at one revision, and then what changes, in order of
+        revisions, without gap or duplicate, as WatchVms does. Where hosts and VMs are at a revision, what
+        is booked of each host is what the VMs on it book.
+        """
+        return self._link.stream(
+            Method("banger.v1.WatchService", "Watch", v1.WatchRequest, v1.WatchResponse),
+            request,
+            timeout,
+        )

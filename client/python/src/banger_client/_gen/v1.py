@@ -79,6 +79,11 @@ from .image_pb2 import (
     UploadBlobRequest as UploadBlobRequest,
     UploadBlobResponse as UploadBlobResponse,
 )
+from .limits_pb2 import (
+    EffectiveIoLimit as EffectiveIoLimit,
+    EffectiveLimits as EffectiveLimits,
+    ResourceLimits as ResourceLimits,
+)
 from .project_pb2 import (
     CreateProjectRequest as CreateProjectRequest,
     DeleteProjectRequest as DeleteProjectRequest,
@@ -100,6 +105,9 @@ from .token_pb2 import (
     Token as Token,
     WhoAmIRequest as WhoAmIRequest,
     WhoAmIResponse as WhoAmIResponse,
+)
+from .traffic_pb2 import (
+    VmTraffic as VmTraffic,
 )
 from .vm_pb2 import (
     AffinityRule as AffinityRule,
@@ -162,4 +170,11 @@ from .vm_pb2 import (
     WatchVmsRequest as WatchVmsRequest,
     WatchVmsResponse as WatchVmsResponse,
     WorkDisk as WorkDisk,
+)
+from .watch_pb2 import (
+    ChangeType as ChangeType,
+    WatchEvent as WatchEvent,
+    WatchKind as WatchKind,
+    WatchRequest as WatchRequest,
+    WatchResponse as WatchResponse,
 )
