@@ -65,6 +65,8 @@ async fn a_scheduler_has_capacity_and_vms_of_one_moment_and_goes_on_after_any_ca
     let server = started(&directory).await;
     let _host = join(channel(&server).await, "alpha").await;
     until_online(&server).await;
+    // What is kept of its first words is news once.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let mut vms = VmServiceClient::new(channel(&server).await);
     let mut hosts = HostServiceClient::new(channel(&server).await);
     let mut watches = WatchServiceClient::new(channel(&server).await);
