@@ -1,4 +1,4 @@
-//! UnreadAnswers that are on their way to callers who are known: what they hold, and for how long.
+//! Answers that are on their way to callers who are known: what they hold, and for how long.
 //!
 //! What is encoded of an answer is held until the last byte of it is in the socket, and its caller
 //! says how fast that goes. So it is counted, on the caller's account: a stream is asked for more
@@ -306,16 +306,18 @@ impl State {
 }
 
 impl AnswerBody {
-    /// Whether more of a stream may be asked for.
+    /// Whether more of a stream may be asked for, or it is given up and only says so.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(room) = &mut self.room {
                 ready!(room.as_mut().poll(cx));
                 self.room = None;
             }
-            if self.answer.state.lock().share.has_room().is_ok() {
+            let state = self.answer.state.lock();
+            if state.given_up.is_some() || state.share.has_room().is_ok() {
                 return Poll::Ready(());
             }
+            drop(state);
             self.room = Some(Box::pin(sleep(TRY_EVERY)));
         }
     }

@@ -1,4 +1,4 @@
-//! UnreadAnswers that are read slowly, or not at all.
+//! Answers that are read slowly, or not at all.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
