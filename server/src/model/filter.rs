@@ -61,6 +61,11 @@ impl VmFilter {
             && self.project.is_none()
     }
 
+    /// Whether a VM may match at one time and not at another: its project is its own for ever.
+    pub fn may_change(&self) -> bool {
+        !self.selector.is_empty() || self.host.is_some() || !self.states.is_empty()
+    }
+
     /// Whether VMs of this project can match. Of others a reader must not even learn that they have
     /// gone: a VM never changes its project, so they never matched.
     pub fn is_of(&self, project: &ProjectName) -> bool {

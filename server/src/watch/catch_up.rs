@@ -42,6 +42,13 @@ impl CatchUp {
         Self { base, until: base, shown: HashSet::new() }
     }
 
+    /// Of a stream that goes on after a revision at which an earlier one may not have caught up
+    /// yet, while the table was at most at `until`: what that one had skipped, this one was not
+    /// shown, whatever the steps say.
+    pub(super) fn resume(base: Revision, until: Revision) -> Option<Self> {
+        (base < until).then(|| Self { until, ..Self::begin(base) })
+    }
+
     /// The index was read when the table was at this revision.
     pub(super) fn read_at(&mut self, table: Revision) {
         self.until = table;

@@ -78,6 +78,12 @@ impl Wants {
         }
     }
 
+    /// Whether a thing may be shown at one time and not at another.
+    pub(super) fn may_change(&self) -> bool {
+        matches!(self.hosts, Interest::Some(_))
+            || matches!(&self.vms, Interest::Some(filter) if filter.may_change())
+    }
+
     /// Whether a thing is shown as it is.
     pub fn shows(&self, subject: &Watched) -> bool {
         match subject {

@@ -140,7 +140,10 @@ impl Watcher {
         after: Revision,
         wants: Wants,
     ) -> Self {
-        Self::new(view, signal, after, None, wants)
+        // Without a filter that things come and go by, each step says what is to be told.
+        let until = view.revision();
+        let behind = wants.may_change().then(|| CatchUp::resume(after, until)).flatten();
+        Self { behind, ..Self::new(view, signal, after, None, wants) }
     }
 
     fn new(

@@ -25,7 +25,7 @@ use crate::testing::{spec, wanting};
 use crate::watch::{Interest, Snapshot, TooOldWhy, Wants, WatchEnd, Watched, Watcher};
 
 /// How many stories are told by default.
-const SEEDS: u64 = 128;
+const SEEDS: u64 = 2000;
 
 /// How much happens in each.
 const STEPS: usize = 60;
